@@ -1,0 +1,1 @@
+"""Speed and memory against their floors: `make bench`, or `python -m benchmarks [steps operators memory startup]`."""

@@ -1,0 +1,48 @@
+"""Measure, print and write docs/results/benchmarks*.{json,md}. Limits that are missed are said, not hidden."""
+
+import argparse
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from benchmarks import page
+from benchmarks.measure import machine
+
+ROOMS = ("steps", "operators", "memory", "startup")
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "rooms", nargs="*", help=f"any of {', '.join(ROOMS)} (default: all); the others stay as they are"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    wanted = arguments.rooms or ROOMS
+    if unknown := set(wanted) - set(ROOMS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(ROOMS)})")
+    file = RESULTS / ("benchmarks.json" if arguments.device == "cpu" else "benchmarks-gpu.json")
+    threads = f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} " if "OMP_NUM_THREADS" in os.environ else ""
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    for room in wanted:
+        print(f"measuring {room} ...", flush=True)
+        where = machine(arguments.device)
+        found[room] = {
+            "command": f"{threads}python -m benchmarks {room} --device {arguments.device}",
+            "machine": where,
+            "rows": [row.to_dict() for row in import_module(f"benchmarks.{room}").run(arguments.device)],
+        }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    found = {room: found[room] for room in ROOMS if room in found}
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    text = page.render(found)
+    file.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

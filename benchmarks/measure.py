@@ -1,0 +1,95 @@
+"""What a measurement is: ours and its floor in turn (A B A B), compared pair by pair, the median with its spread."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+VERSIONS = ("weatherproof", "torch", "torchvision", "timm", "lightning-fabric", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Repeated measurements of one thing.
+
+    `ours[i]` and `floor[i]` were taken one right after the other, so that what else the machine does falls on both;
+    an empty `floor` means that the number stands alone. `limit` bounds the median of `compared`.
+    """
+
+    what: str
+    against: str
+    unit: Literal["s", "ms", "MiB"]
+    ours: tuple[float, ...]
+    floor: tuple[float, ...] = ()
+    by: Literal["ratio", "difference", "itself"] = "ratio"
+    limit: float | None = None
+    images: int | None = None  # per measurement, where images per second say more than seconds
+
+    @property
+    def compared(self) -> tuple[float, ...]:
+        match self.by:
+            case "ratio":
+                return tuple(a / b for a, b in zip(self.ours, self.floor, strict=True))
+            case "difference":
+                return tuple(a - b for a, b in zip(self.ours, self.floor, strict=True))
+        return self.ours
+
+    def to_dict(self) -> dict[str, Any]:
+        compared = self.compared
+        middle = statistics.median(compared)
+        return asdict(self) | {
+            "median": middle,
+            "lowest": min(compared),
+            "highest": max(compared),
+            "repeats": len(compared),
+            "within_limit": None if self.limit is None else middle <= self.limit,
+        }
+
+
+def clock(device: str = "cpu") -> float:
+    """Seconds, once everything that was asked of the device is done."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def seconds(work: Callable[[], object], device: str = "cpu") -> float:
+    start = clock(device)
+    work()
+    return clock(device) - start
+
+
+def in_turn(
+    ours: Callable[[], object], floor: Callable[[], object], repeats: int, device: str = "cpu", warmup: int = 2
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Seconds of `ours` and of `floor`, taken in turn; the first `warmup` pairs are thrown away."""
+    pairs = [(seconds(ours, device), seconds(floor, device)) for _ in range(warmup + repeats)][warmup:]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Where and with what this was measured."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else "CPU",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in VERSIONS},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+"""Does an audit need more memory for more images? Whole processes, at N and at 8N image files."""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from benchmarks.measure import Row
+
+FILES, MORE = 500, 8
+SIDE = 96  # 27 KiB a decoded image: were all of them held, 8N - N files would add 92 MiB
+LIMIT = 1.05  # the allocator's own noise
+
+
+def run(device: str, repeats: int = 3) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = Path(folder) / "few", Path(folder) / "many"
+        _write(few, FILES)
+        _write(many, FILES * MORE)
+        rows = []
+        pairs = [(_peak(many, device), _peak(few, device)) for _ in range(repeats)]
+        ours, floor = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+        what = f"audit of {FILES * MORE:,} files, {SIDE}×{SIDE}"
+        rows.append(Row(what, f"{FILES:,} files", "MiB", ours, floor, limit=LIMIT))
+        return rows
+
+
+def _write(folder: Path, count: int) -> None:
+    """Noise as JPEG, in two class folders."""
+    generator = torch.Generator().manual_seed(0)
+    for label in ("left", "right"):
+        (folder / label).mkdir(parents=True)
+    for i in range(count):
+        pixels = torch.randint(0, 256, (SIDE, SIDE, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / ("left", "right")[i % 2] / f"{i:06}.jpg", quality=75)
+
+
+def _peak(folder: Path, device: str) -> float:
+    """MiB that an audit of the folder needed at most, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", str(folder), device]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _audit(folder: Path, device: str) -> None:
+    raise SystemExit("set below")
+
+
+def _largest() -> float:
+    """MiB: the largest resident memory so far, of this process or of one of its workers."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(peaks) * unit / 2**20
+
+
+if __name__ == "__main__":
+    _audit(Path(sys.argv[1]), sys.argv[2])
+    print(json.dumps(_largest()))

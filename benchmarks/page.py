@@ -1,0 +1,85 @@
+"""The measurements as a page, made from the JSON alone."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+TITLES = {
+    "steps": "A hardening step",
+    "operators": "Operators and augmentations",
+    "memory": "Peak memory of an audit",
+    "startup": "Starting",
+}
+EXPLAINED = {
+    "steps": (
+        "One step of the training loop as `harden` runs it (batch from memory, operator, teacher and student forward, "
+        "objective, backward, optimiser, log) against bare PyTorch: the same forward and backward passes and the same "
+        "optimiser on a fixed batch, without any view or operator. The two alternate step by step."
+    ),
+    "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
+    "memory": (
+        "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "
+        "and at 8N files."
+    ),
+    "startup": "Whole processes, started in turn.",
+}
+
+
+def render(rooms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: one section per room, with its own machine, since rooms may have been measured apart."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Ours and its floor were measured in turn and compared pair by pair: median (lowest to highest). The single",
+        "measurements are in the JSON file of the same name. Written by `make bench`; nothing here is typed by hand.",
+    ]
+    for room, found in rooms.items():
+        lines += ["", f"## {TITLES[room]}", "", EXPLAINED[room], "", *_table(found["rows"]), "", _measured(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(found: Mapping[str, Any]) -> str:
+    where = found["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    load = "" if where["load"] is None else f" Load before: {where['load']:.1f}."
+    return (
+        f"`{found['command']}`, {where['date']}, {where['device']}: {where['processor']}, {where['cores']} cores, "
+        f"{where['threads']} thread{'s'[: where['threads'] != 1]}; {where['system']}, {versions}.{load}"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ["what", "ours", "floor", "compared (lowest to highest)", "limit", ""]
+    body = [[r["what"], _each(r, "ours"), _each(r, "floor"), _compared(r), _limit(r), _verdict(r)] for r in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]]
+
+
+def _each(row: Mapping[str, Any], side: str) -> str:
+    if not row[side]:
+        return ""
+    middle = median(row[side])
+    text = f"{middle:.3g} {row['unit']}" if middle < 1000 else f"{middle:,.0f} {row['unit']}"
+    if row["images"]:
+        per_second = row["images"] / middle * (1e3 if row["unit"] == "ms" else 1)
+        text += f", {per_second:,.0f} images/s"
+    return text if side == "ours" else f"{row['against']}: {text}"
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    match row["by"]:
+        case "ratio":
+            sign, end = "", "×"
+        case "difference":
+            sign, end = "+", f" {row['unit']}"
+        case _:
+            sign, end = "", f" {row['unit']}"
+    middle, lowest, highest = (f"{row[name]:{sign}.2f}" for name in ("median", "lowest", "highest"))
+    return f"{middle}{end} ({lowest} to {highest}, n={row['repeats']})"
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    return "" if row["limit"] is None else f"≤ {row['limit']:g}"
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return {None: "", True: "kept", False: "**missed**"}[row["within_limit"]]

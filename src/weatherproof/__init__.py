@@ -1,0 +1,90 @@
+"""weatherproof makes image encoders hold up in bad conditions, and shows how well they do.
+
+>>> import weatherproof as wp
+>>> run = wp.harden("torchvision:resnet18@weights.safetensors", "photos/", operator="RandomMask((0.5, 0.95))")
+
+Every public name is listed here and loaded when it is first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weatherproof import (
+        data,
+        encoders,
+        evaluation,
+        methods,
+        objectives,
+        operators,
+        random,
+        readouts,
+        reports,
+        restoration,
+        studies,
+        training,
+        views,
+    )
+    from weatherproof.data import load_images
+    from weatherproof.encoders import load_encoder
+    from weatherproof.verbs.audit import audit
+    from weatherproof.verbs.compare import compare
+    from weatherproof.verbs.demo import demo
+    from weatherproof.verbs.harden import harden
+    from weatherproof.verbs.probe import probe
+    from weatherproof.verbs.reproduce import reproduce
+    from weatherproof.verbs.train import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "audit",
+    "compare",
+    "data",
+    "demo",
+    "encoders",
+    "evaluation",
+    "harden",
+    "load_encoder",
+    "load_images",
+    "methods",
+    "objectives",
+    "operators",
+    "probe",
+    "random",
+    "readouts",
+    "reports",
+    "reproduce",
+    "restoration",
+    "studies",
+    "train",
+    "training",
+    "views",
+]
+
+_FUNCTIONS = {
+    "load_images": "weatherproof.data",
+    "load_encoder": "weatherproof.encoders",
+    "audit": "weatherproof.verbs.audit",
+    "compare": "weatherproof.verbs.compare",
+    "demo": "weatherproof.verbs.demo",
+    "harden": "weatherproof.verbs.harden",
+    "probe": "weatherproof.verbs.probe",
+    "reproduce": "weatherproof.verbs.reproduce",
+    "train": "weatherproof.verbs.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        value = getattr(import_module(_FUNCTIONS[name]), name)
+    elif name in __all__:
+        value = import_module(f"weatherproof.{name}")
+    else:
+        raise AttributeError(f"module 'weatherproof' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,7 @@
+"""`python -m weatherproof` is the command line."""
+
+import sys
+
+from weatherproof.cli import main
+
+sys.exit(main())

@@ -1,0 +1,10 @@
+"""What turns an image into an embedding: networks written here, and adapters to timm, torchvision and open_clip."""
+
+from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.folder import save_encoder
+from weatherproof.encoders.load import load_encoder
+from weatherproof.encoders.native import ENCODERS
+from weatherproof.encoders.preprocessing import Preprocessing
+from weatherproof.encoders.weights import read_weights
+
+__all__ = ["ENCODERS", "Encoder", "Preprocessing", "load_encoder", "read_weights", "save_encoder"]

@@ -1,0 +1,43 @@
+"""What the adapters to other people's model libraries share. The libraries are imported when first asked for."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from weatherproof.errors import InputError
+
+_NEAR = 5  # names suggested for one that does not exist: a library has hundreds
+
+
+def unknown_model(library: str, name: str, known: Sequence[str], listing: str) -> InputError:
+    """An `InputError` for a name that the library does not have, with its nearest names only."""
+    near = get_close_matches(name, known, n=_NEAR, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "none is similar;"
+    return InputError(f"unknown {library} encoder {name!r}: {hint} ({len(known)} are known: {listing})")
+
+
+def no_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises: InputError, if there are options."""
+    if options:
+        raise InputError(f"{name} takes no options, got {', '.join(map(str, options))}")
+
+
+def classifier_path(model: nn.Module, head: nn.Module) -> str:
+    """The name of a module inside a model."""
+    return next(path for path, module in model.named_modules() if module is head)
+
+
+def without_head(model: nn.Module, path: str) -> nn.Module:
+    """The model with its classifier replaced by the identity, so that it returns the embedding."""
+    model.set_submodule(path, nn.Identity())
+    return model
+
+
+def square_side(size: int | Sequence[int], name: str) -> int:
+    """The side of a model's square input, from a number or (height, width)."""
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    if height != width:
+        raise InputError(f"{name} expects {height}x{width} pixels: only encoders with a square input are supported")
+    return height

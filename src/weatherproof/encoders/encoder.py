@@ -1,0 +1,144 @@
+"""The one wrapper around every encoder, whoever wrote the network."""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof.encoders.preprocessing import Preprocessing, to_input
+from weatherproof.encoders.weights import check_fit
+from weatherproof.errors import InputError
+from weatherproof.types import Embeddings, Images, Logits
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a network's own parameter names map to the two parts of an `Encoder`.
+
+    Args:
+        head: the classifier's module name in the original network ("fc", "classifier.3"); None: it has none.
+        body: a prefix that all names of the body carry ("visual."), else "".
+        ignored: pattern of names in a weights file that are not part of the encoder (a text tower).
+        renamed: (pattern, replacement) for names that older files of the same library use.
+    """
+
+    head: str | None
+    body: str = ""
+    ignored: str = r"(?!)"  # matches nothing
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def clean(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A weights file's tensors without those that are ignored, under today's names."""
+        cleaned = {}
+        for name, value in state.items():
+            for pattern, replacement in self.renamed:
+                name = re.sub(pattern, replacement, name)
+            if not re.match(self.ignored, name):
+                cleaned[name] = value
+        return cleaned
+
+    def is_head(self, name: str) -> bool:
+        return self.head is not None and name.startswith(f"{self.head}.")
+
+    def classes(self, state: Mapping[str, Tensor]) -> int:
+        """The number of classes of the head in these weights, 0 if they have no head."""
+        rows = [len(v) for k, v in state.items() if self.is_head(k) and k.endswith("weight") and v.ndim >= 2]
+        return rows[-1] if rows else 0
+
+
+class Encoder(nn.Module):
+    """Images [batch, channels, height, width] in [0, 1] to embeddings [batch, feature_dim].
+
+    Normalisation and resizing to the network's input size happen inside, so that operators and attacks speak pixel
+    units. `body` gives the raw embedding or a map, `head` is the pretrained network's own classifier on top of it.
+
+    Args:
+        name: the text that builds the network, without weights: "resnet20", "torchvision:squeezenet1_0".
+        body: pixels, normalised, to a raw embedding [batch, features] or a map [batch, features, height, width].
+        head: raw embedding or map to logits; None if the network has no classifier.
+        names: the original names of the parameters.
+        options: the settings beside the name that rebuild the network, such as {"width": 32}.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        body: nn.Module,
+        head: nn.Module | None,
+        *,
+        names: Names,
+        feature_dim: int,
+        num_classes: int | None,
+        preprocessing: Preprocessing,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.names = name, names
+        self.body, self.head = body, head
+        self.feature_dim = feature_dim
+        self.num_classes = None if head is None else num_classes
+        self.options = dict(options or {})
+        self.set_preprocessing(preprocessing)
+
+    def set_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Replace the preprocessing."""
+        device = next(self.parameters()).device
+        self.preprocessing = preprocessing
+        self.register_buffer("mean", torch.tensor(preprocessing.mean, device=device).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std, device=device).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Images) -> Embeddings:
+        """The embeddings, not normalised. A map is averaged over its positions."""
+        raw = self._raw(images)
+        return raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw
+
+    def logits(self, images: Images) -> Logits:
+        """The network's own classification.
+
+        Raises:
+            InputError: the network has no classifier.
+        """
+        if self.head is None:
+            raise InputError(f"{self.name} has no classifier of its own: give num_classes, or fit a probe")
+        return self.head(self._raw(images)).flatten(1)
+
+    def _raw(self, images: Tensor) -> Tensor:
+        pixels = to_input(images, self.preprocessing)
+        return self.body((pixels - self.mean) / self.std)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers under the original network's names; they share memory with the encoder."""
+        state = {self.names.body + name: value for name, value in self.body.state_dict().items()}
+        if self.head is not None:
+            state |= {f"{self.names.head}.{name}": value for name, value in self.head.state_dict().items()}
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy weights in, given under the original network's names.
+
+        Raises:
+            InputError: missing, unexpected or misshapen tensors; the encoder is then unchanged.
+        """
+        own, given = self.state(), self.names.clean(state)
+        if self.head is None:
+            given = {name: value for name, value in given.items() if not self.names.is_head(name)}
+        # files from before torch 0.4.1 have no step counter, which batch norm with a momentum never reads
+        given |= {k: v for k, v in own.items() if k.endswith("num_batches_tracked") and k not in given}
+        check_fit(self.name, own, given)
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(given[name])
+
+    def clone(self) -> "Encoder":
+        """A copy that shares nothing with this encoder."""
+        return copy.deepcopy(self)
+
+    def extra_repr(self) -> str:
+        return f"name={self.name!r}, feature_dim={self.feature_dim}, num_classes={self.num_classes}"

@@ -1,0 +1,94 @@
+"""A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import weatherproof
+from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.preprocessing import Preprocessing
+from weatherproof.errors import InputError
+
+WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What encoder.json says."""
+
+    name: str
+    options: dict[str, Any]
+    feature_dim: int
+    num_classes: int | None
+    preprocessing: Preprocessing
+
+    def preprocessing_for(self, size: int | None) -> Preprocessing:
+        """The preprocessing, for another input size if one is given."""
+        return self.preprocessing if size is None else replace(self.preprocessing, size=size)
+
+
+def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[str, Any]) -> None:
+    """Write encoder.safetensors and encoder.json, each in one step: a reader never sees half a file.
+
+    Args:
+        folder: made if it is not there.
+        provenance: where the weights come from, anything that JSON can hold.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
+    plain = {
+        name: torch.empty(value.shape, dtype=value.dtype).copy_(value.detach()) for name, value in encoder.state().items()
+    }
+    settings = {
+        "format": FORMAT,
+        "weatherproof": weatherproof.__version__,
+        "name": encoder.name,
+        "options": encoder.options,
+        "feature_dim": encoder.feature_dim,
+        "num_classes": encoder.num_classes,
+        "preprocessing": asdict(encoder.preprocessing),
+        "provenance": dict(provenance),
+    }
+    text = json.dumps(settings, indent=2) + "\n"
+    save_file(plain, folder / f"{WEIGHTS}.tmp", metadata={"format": "pt"})
+    (folder / f"{SETTINGS}.tmp").write_text(text, encoding="utf-8")
+    for name in (WEIGHTS, SETTINGS):
+        os.replace(folder / f"{name}.tmp", folder / name)
+
+
+def read(folder: Path) -> Saved:
+    """What encoder.json in a run folder says.
+
+    Raises:
+        InputError: a file is missing, damaged or of another format.
+    """
+    missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} is no finished run: {' and '.join(missing)} missing")
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings["format"] != FORMAT:
+            raise InputError(f"{path} has format {settings['format']}, this version reads {FORMAT}: update weatherproof")
+        classes = settings["num_classes"]
+        return Saved(
+            name=str(settings["name"]),
+            options=dict(settings["options"]),
+            feature_dim=int(settings["feature_dim"]),
+            num_classes=None if classes is None else int(classes),
+            preprocessing=Preprocessing.from_dict(settings["preprocessing"]),
+        )
+    except InputError:
+        raise
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not describe an encoder: {type(error).__name__} {error}") from None

@@ -1,0 +1,57 @@
+"""Encoders from open_clip: `open_clip:NAME/TAG`, the visual tower with its projection.
+
+The tag names the pretrained weights that the file after `@` holds: it decides mean, std and QuickGELU.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from weatherproof.encoders.adapter import no_options, square_side, unknown_model
+from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
+from weatherproof.errors import InputError, unknown
+
+_VISUAL = "visual."  # the name of the tower in a CLIP model; all else in its weights belongs to the text
+
+
+def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+    """The visual tower with random weights, without the text tower, which may need files from elsewhere.
+
+    Raises:
+        InputError: open_clip is not installed, unknown name or tag, or a number of classes: CLIP has no classifier.
+    """
+    try:
+        import open_clip
+        from open_clip.model import _build_vision_tower
+    except ImportError:
+        raise InputError("open_clip is not installed: pip install weatherproof[clip]") from None
+
+    text = f"open_clip:{name}"
+    no_options(text, options)
+    if num_classes:
+        raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
+    model, _, tag = name.partition("/")
+    known = open_clip.list_models()
+    if model not in known:
+        raise unknown_model("open_clip", model, known, "open_clip.list_models()")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag and tag not in tags:
+        raise unknown(f"tag of open_clip:{model}", tag, tags)
+
+    published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    config = open_clip.get_model_config(model)
+    vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
+    if size is not None:
+        vision["image_size"] = size
+    quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
+    tower = _build_vision_tower(config["embed_dim"], vision, quick_gelu)
+    return Encoder(
+        text, tower, None, names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})"),
+        feature_dim=config["embed_dim"], num_classes=None,
+        preprocessing=Preprocessing(
+            mean=published.get("mean", open_clip.OPENAI_DATASET_MEAN),
+            std=published.get("std", open_clip.OPENAI_DATASET_STD),
+            size=square_side(vision.get("image_size", 224), text),
+            interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Encoders from timm: `timm:NAME`, with the preprocessing of timm's own pretrained configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from weatherproof.encoders.adapter import classifier_path, no_options, square_side, unknown_model, without_head
+from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
+from weatherproof.errors import InputError
+
+
+class PointwiseHead(nn.Module):
+    """A 1x1 convolution that serves as classifier, applied to embeddings, with its parameters under their own names."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return nn.functional.linear(embeddings.flatten(1), self.weight.flatten(1), self.bias)
+
+
+def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+    """A timm model with random weights; 0 classes: without its head, None: with the classes that timm gives it.
+
+    Raises:
+        InputError: unknown name or tag, a size that the model cannot have, or a model with several classifiers.
+    """
+    import timm
+
+    text = f"timm:{name}"
+    no_options(text, options)
+    if not timm.is_model(name):  # also refuses hf-hub: names, which would be downloaded
+        raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
+    settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+    model, published = _create(timm, text, name, settings, size)
+    head = model.get_classifier()
+    if not isinstance(head, nn.Module):
+        raise InputError(f"{text} has several classifiers, which is not supported: choose a model that is not distilled")
+    features = int(getattr(model, "head_hidden_size", None) or model.num_features)
+    if isinstance(head, nn.Identity):
+        body, path, head = model, published["classifier"], None
+        path = path if isinstance(path, str) else None
+    else:
+        path = classifier_path(model, head)
+        body = without_head(model, path)
+        head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
+    return Encoder(
+        text, body, None if num_classes == 0 else head, names=Names(head=path), feature_dim=features,
+        num_classes=int(num_classes or model.num_classes),
+        preprocessing=Preprocessing(
+            mean=tuple(float(m) for m in published["mean"]),
+            std=tuple(float(s) for s in published["std"]),
+            size=size or square_side(published["input_size"][1:], text),
+            channels=int(published["input_size"][0]),
+            interpolation=supported_interpolation(published["interpolation"]),
+        ),
+    )  # fmt: skip
+
+
+def _create(
+    timm: Any, text: str, name: str, settings: dict[str, Any], size: int | None
+) -> tuple[Any, Mapping[str, Any]]:
+    """The model and its published configuration; a model whose input is fixed is built for the size."""
+    published = timm.get_pretrained_cfg(name) if "." not in name else None
+    try:
+        if published is None:
+            published = timm.get_pretrained_cfg(name, allow_unregistered=False)
+        resized = size is not None and published is not None and size != published.input_size[-1]
+        if resized and published.fixed_input_size:
+            settings = settings | {"img_size": size}
+        model = timm.create_model(name, pretrained=False, **settings)
+    except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+        at = f" for {size}x{size} pixels" if "img_size" in settings else ""
+        raise InputError(f"{text} cannot be built{at}: {error}") from None
+    return model, model.pretrained_cfg

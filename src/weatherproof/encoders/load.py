@@ -1,0 +1,109 @@
+"""From text to an encoder: `resnet20`, `small(width=32)`, `torchvision:resnet18@weights.safetensors`, a run folder."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from weatherproof import spec
+from weatherproof.encoders import folder
+from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.from_open_clip import build_open_clip
+from weatherproof.encoders.from_timm import build_timm
+from weatherproof.encoders.from_torchvision import build_torchvision
+from weatherproof.encoders.native import ENCODERS, build_native
+from weatherproof.encoders.weights import read_weights
+from weatherproof.errors import InputError, unknown
+from weatherproof.random import framework_seed
+
+Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
+LIBRARIES: dict[str, Build] = {"timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip}
+
+
+def load_encoder(
+    name_or_run: str | Path | Encoder, *, size: int | None = None, num_classes: int | None = None, seed: int = 0
+) -> Encoder:
+    """An encoder, in train mode, from its text or from a finished run. Nothing is downloaded.
+
+    Args:
+        name_or_run: a native name ("resnet20", with options "small(width=32)"), "timm:NAME", "torchvision:NAME",
+            "open_clip:NAME/TAG", each with an optional "@weights.safetensors"; or a run folder; or an encoder, which
+            is returned as it is.
+        size: side of the input to resize to, instead of the encoder's own.
+        num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
+            library's default, else none.
+        seed: of the random weights where no weights are given.
+
+    Raises:
+        InputError: unknown name, no such file or folder, weights that do not fit.
+    """
+    if isinstance(name_or_run, Encoder):
+        return name_or_run
+    _check(size, num_classes)
+    text = str(name_or_run)
+    name, at, weights = text.partition("@")
+    if isinstance(name_or_run, Path) or not _is_name(name):
+        return _load_run(Path(text), size, num_classes)
+    if not at:
+        warnings.warn(f"{name}: no weights given, so it is randomly initialised; add @FILE", UserWarning, stacklevel=2)
+        return _build(name, num_classes, size, seed)
+    return _with_weights(name, read_weights(weights), num_classes, size, seed)
+
+
+def _check(size: int | None, num_classes: int | None) -> None:
+    if size is not None and size < 1:
+        raise InputError(f"expected an input size of at least 1 pixel, got {size}")
+    if num_classes is not None and num_classes < 0:
+        raise InputError(f"expected a number of classes of at least 0, got {num_classes}")
+
+
+def _is_name(name: str) -> bool:
+    return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES
+
+
+def _with_weights(
+    name: str, state: Mapping[str, Tensor], num_classes: int | None, size: int | None, seed: int
+) -> Encoder:
+    encoder = _build(name, num_classes, size, seed)
+    found = encoder.names.classes(encoder.names.clean(state))
+    if num_classes is None and found != (encoder.num_classes or 0):
+        encoder = _build(name, found, size, seed)
+    encoder.load_state(state)
+    return encoder
+
+
+def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+    bare, bracket, inside = name.partition("(")
+    options = spec.parse(f"options({inside}", {"options": dict}, f"options of {bare}") if bracket else {}
+    return _build_with(bare, options, num_classes, size, seed)
+
+
+def _build_with(
+    name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int
+) -> Encoder:
+    library, colon, model = name.partition(":")
+    with framework_seed(seed):
+        if colon:
+            return LIBRARIES[library](model, options, num_classes, size)
+        return build_native(name, options, num_classes, size)
+
+
+def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
+    if not path.is_dir():
+        names = [*ENCODERS, *(f"{library}:NAME" for library in LIBRARIES), "a run folder"]
+        raise unknown("encoder", str(path), names)
+    saved = folder.read(path)
+    own = saved.preprocessing.size
+    if not _is_name(saved.name):
+        raise InputError(f"{path / folder.SETTINGS} names the encoder {saved.name!r}, which is not known")
+    if num_classes is not None and num_classes not in (0, saved.num_classes):
+        raise InputError(f"the encoder in {path} has {saved.num_classes or 'no'} classes, not {num_classes}")
+    classes = (saved.num_classes or 0) if num_classes is None else num_classes
+    encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
+    encoder.set_preprocessing(saved.preprocessing_for(size))
+    encoder.load_state(read_weights(path / folder.WEIGHTS))
+    if encoder.feature_dim != saved.feature_dim:
+        raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
+    return encoder

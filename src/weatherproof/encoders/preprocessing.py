@@ -1,0 +1,90 @@
+"""From pixels in [0, 1] to the input an encoder was trained on: channels, size, mean and std."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, tensor
+
+from weatherproof.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference training
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's convert("L")
+_INTERPOLATIONS = ("bilinear", "bicubic")  # those that torch can antialias
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What an encoder does to pixels before its first layer.
+
+    Args:
+        mean, std: one number per channel, in pixel units of [0, 1].
+        size: side of the square input; other sizes are resized to it. None: any size, never resized.
+        channels: 1 (grey) or 3 (RGB); the other one is converted.
+        interpolation: "bilinear" or "bicubic", antialiased either way.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int | None
+    channels: int = 3
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise InputError(f"expected one mean and std for each of {self.channels} channels: {self.mean}, {self.std}")
+        if min(self.std) <= 0:
+            raise InputError(f"expected a std above 0 for each channel, got {self.std}")
+        if self.size is not None and self.size < 1:
+            raise InputError(f"expected an input size of at least 1 pixel, got {self.size}")
+        if self.interpolation not in _INTERPOLATIONS:
+            raise InputError(f"expected interpolation {' or '.join(_INTERPOLATIONS)}, got {self.interpolation!r}")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Preprocessing":
+        """The inverse of `dataclasses.asdict`, after a journey through JSON. Raises: KeyError, TypeError, ValueError."""
+        size = settings["size"]
+        return cls(
+            mean=tuple(float(m) for m in settings["mean"]),
+            std=tuple(float(s) for s in settings["std"]),
+            size=None if size is None else int(size),
+            channels=int(settings["channels"]),
+            interpolation=str(settings["interpolation"]),
+        )
+
+
+def supported_interpolation(name: str) -> str:
+    """The nearest interpolation that torch can antialias: a library may ask for others, such as lanczos."""
+    return name if name in _INTERPOLATIONS else "bicubic" if name == "lanczos" else "bilinear"
+
+
+def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The channels and the size that the encoder expects; a non-square image is squeezed to the square, not cropped.
+
+    Raises:
+        InputError: not a float batch [batch, channels, height, width] with 1 or 3 channels.
+    """
+    if images.ndim != 4 or not images.is_floating_point():
+        raise InputError(
+            "an encoder expects float pixels in [0, 1] of shape [batch, channels, height, width], "
+            f"got {str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}"
+        )
+    images = _to_channels(images, preprocessing.channels)
+    size = preprocessing.size
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode=preprocessing.interpolation, antialias=True)
+
+
+def _to_channels(images: Tensor, channels: int) -> Tensor:
+    match images.shape[1], channels:
+        case given, wanted if given == wanted:
+            return images
+        case 1, wanted:
+            return images.expand(-1, wanted, -1, -1)
+        case 3, 1:
+            luma = tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+            return (images * luma).sum(dim=1, keepdim=True)
+    raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; give grey or RGB")

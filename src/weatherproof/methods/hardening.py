@@ -1,0 +1,121 @@
+"""Contrastive inversion: a student learns to give, for a damaged image, what its teacher gives for the clean one."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
+from weatherproof.protocols import Encoder, Gather, Objective, Operator
+from weatherproof.types import Embeddings, Images, Keys, Labels
+
+
+class Hardening(nn.Module):
+    """objective(S(A(x)), R(x)), where crop and flip come first and the same crop x feeds both (paper, section 3).
+
+    Args:
+        student: S, trained; its own classifier, if it has one, stays as it is.
+        teacher: R, frozen, in evaluation mode whatever mode the method is in.
+        operator: A, the known damage.
+        objective: a component of `weatherproof.objectives`.
+        augment: crop and flip, or None for the image as it is.
+        teacher_embeddings: R of the clean images by image index (`teacher_cache`), where nothing is augmented.
+        teacher_bn: "batch" gives the teacher's batch normalisation the statistics of its batch, as in the authors'
+            runs (an accident of their framework); its running statistics do not drift. Not with a cache.
+
+    Raises:
+        InputError: parts that cannot go together.
+    """
+
+    def __init__(
+        self,
+        student: Encoder,
+        teacher: Encoder,
+        operator: Operator,
+        objective: Objective,
+        augment: Operator | None = None,
+        teacher_embeddings: Tensor | None = None,
+        teacher_bn: Literal["eval", "batch"] = "eval",
+    ) -> None:
+        super().__init__()
+        _check(student, teacher, augment, teacher_embeddings, teacher_bn)
+        self.student, self.teacher = student, teacher
+        self.operator, self.objective, self.augment = operator, objective, augment
+        self.teacher_embeddings, self.teacher_bn = teacher_embeddings, teacher_bn
+        assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
+        trainable(student)
+        teacher.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Train mode for the student; the teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()  # type: ignore[operator, union-attr]
+        return self
+
+    def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
+        clean = look(self.augment, images, keys, AUGMENT)
+        damaged = look(self.operator, clean, keys, OPERATOR)
+        teacher = gather(self._target(clean, index))
+        student = gather(self.student(damaged))
+        with torch.no_grad():
+            cosine = F.cosine_similarity(student.float(), teacher.float()).mean()
+        return {"loss": self.objective(student, teacher), "cosine": cosine}
+
+    @torch.no_grad()
+    def _target(self, clean: Images, index: Labels) -> Embeddings:
+        if self.teacher_embeddings is not None:
+            return self.teacher_embeddings[index].to(clean.device, non_blocking=True)
+        with self._teacher_mode():
+            return self.teacher(clean)
+
+    def _teacher_mode(self) -> AbstractContextManager[None]:
+        assert isinstance(self.teacher, nn.Module)
+        return batch_statistics(self.teacher) if self.teacher_bn == "batch" else nullcontext()
+
+
+def _check(
+    student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str
+) -> None:
+    assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
+    if {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}:
+        raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")
+    if student.feature_dim != teacher.feature_dim:
+        raise InputError(
+            f"student and teacher must give embeddings of one size, got {student.feature_dim} and {teacher.feature_dim}"
+        )
+    if teacher_bn not in ("eval", "batch"):
+        raise InputError(f"teacher_bn must be 'eval' or 'batch', got {teacher_bn!r}")
+    if cache is not None and (augment is not None or teacher_bn != "eval"):
+        raise InputError(
+            "cached teacher embeddings belong to unaugmented images and an eval-mode teacher: "
+            "drop augment and teacher_bn, or the cache"
+        )
+
+
+@torch.no_grad()
+def teacher_cache(
+    teacher: nn.Module,
+    images: ImageSet,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+) -> Tensor:
+    """R of every clean image, on the CPU, by image index: [largest index + 1, feature_dim] (NaN where no image is)."""
+    was_training = teacher.training
+    teacher.to(device).eval()
+    cache: Tensor | None = None
+    for batch in batches(images, batch_size, device=device, workers=workers):
+        rows = teacher(batch.images).float().cpu()
+        if cache is None:
+            cache = torch.full((int(images.index.max()) + 1, rows.shape[1]), torch.nan)
+        cache[batch.index] = rows
+    teacher.train(was_training)
+    if cache is None:
+        raise InputError("there are no images to embed")
+    return cache

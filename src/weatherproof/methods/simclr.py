@@ -1,0 +1,34 @@
+"""Learning from two looks at every image, without labels."""
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof import random
+from weatherproof.methods.parts import AUGMENT, pixel_precision, trainable
+from weatherproof.protocols import Encoder, Gather, Objective, Views
+from weatherproof.types import Images, Keys, Labels
+
+
+class SimCLR(nn.Module):
+    """objective(g(f(v1)), g(f(v2))) of two views v1, v2 (Chen et al. 2020); both sides carry gradients.
+
+    Args:
+        encoder: f, the part that is kept.
+        views: makes the two views.
+        projector: g, thrown away after training.
+        objective: `NTXent`, as a rule.
+    """
+
+    def __init__(self, encoder: Encoder, views: Views, projector: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.encoder, self.projector = encoder, projector
+        self.views, self.objective = views, objective
+        assert isinstance(encoder, nn.Module)
+        trainable(encoder)
+
+    def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
+        with pixel_precision(images):
+            first, second = self.views(images, random.fold(keys, AUGMENT))
+        # one pass, so that batch normalisation sees both views together, as in the authors' code
+        ours, theirs = self.projector(self.encoder(torch.cat([first, second]))).chunk(2)
+        return {"loss": self.objective(gather(ours), gather(theirs))}

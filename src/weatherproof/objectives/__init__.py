@@ -1,0 +1,48 @@
+"""What training minimises: pure functions, one per equation, and the components that carry their settings.
+
+An objective is any callable ``objective(student, teacher) -> scalar`` on un-normalised embeddings whose rows belong to
+the same images. `parse` reads its text.
+"""
+
+from weatherproof.objectives.alignment import MSE, alignment, squared_error
+from weatherproof.objectives.contrastive import (
+    NTXent,
+    StudentBoth,
+    StudentStudent,
+    StudentTeacher,
+    nt_xent,
+    student_both,
+    student_student,
+    student_teacher,
+)
+from weatherproof.protocols import Objective
+from weatherproof.spec import parse as _parse
+
+TABLE = {
+    "MSE": MSE,
+    "StudentTeacher": StudentTeacher,
+    "StudentStudent": StudentStudent,
+    "StudentBoth": StudentBoth,
+    "NTXent": NTXent,
+}
+
+__all__ = [
+    "MSE",
+    "TABLE",
+    "NTXent",
+    "StudentBoth",
+    "StudentStudent",
+    "StudentTeacher",
+    "alignment",
+    "nt_xent",
+    "parse",
+    "squared_error",
+    "student_both",
+    "student_student",
+    "student_teacher",
+]
+
+
+def parse(text: str | Objective) -> Objective:
+    """An objective from its text; an objective is returned as it is. Raises `InputError`."""
+    return _parse(text, TABLE, "objective") if isinstance(text, str) else text

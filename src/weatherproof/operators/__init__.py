@@ -1,0 +1,28 @@
+"""What happens to an image: forward operators.
+
+An operator is any callable ``op(images, keys) -> images`` of the same shape. `parse` reads its text.
+"""
+
+from weatherproof.operators.blur import GaussianBlur
+from weatherproof.operators.combine import Chain, OneOf, Sometimes
+from weatherproof.operators.ladder import ladder
+from weatherproof.operators.masking import RandomMask
+from weatherproof.operators.noise import GaussianNoise
+from weatherproof.protocols import Operator
+from weatherproof.spec import parse as _parse
+
+TABLE = {
+    "RandomMask": RandomMask,
+    "GaussianNoise": GaussianNoise,
+    "GaussianBlur": GaussianBlur,
+    "Chain": Chain,
+    "Sometimes": Sometimes,
+    "OneOf": OneOf,
+}
+
+__all__ = ["TABLE", "Chain", "GaussianBlur", "GaussianNoise", "OneOf", "RandomMask", "Sometimes", "ladder", "parse"]
+
+
+def parse(text: str | Operator) -> Operator:
+    """An operator from its text; an operator is returned as it is. Raises `InputError`."""
+    return _parse(text, TABLE, "operator") if isinstance(text, str) else text

@@ -1,0 +1,83 @@
+"""Operators made of operators."""
+
+from dataclasses import field
+
+import torch
+
+from weatherproof import random
+from weatherproof.protocols import Operator
+from weatherproof.spec import component
+from weatherproof.types import Images, Keys
+
+
+def _check(op: object) -> None:
+    if not callable(op):
+        raise ValueError(f"expected an operator, got {op!r}")
+
+
+@component
+class Chain:
+    """Applies operators one after the other: ``Chain(GaussianBlur(1.0), GaussianNoise(0.1))``."""
+
+    ops: tuple[Operator, ...] = field(metadata={"star": True})
+
+    def __init__(self, *ops: Operator) -> None:
+        for op in ops:
+            _check(op)
+        object.__setattr__(self, "ops", ops)
+
+    @property
+    def deterministic(self) -> bool:
+        return all(getattr(op, "deterministic", False) for op in self.ops)
+
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        for place, op in enumerate(self.ops):
+            images = op(images, random.fold(keys, place))
+        return images
+
+
+@component
+class Sometimes:
+    """Applies an operator to each image with probability p, independently."""
+
+    op: Operator
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self.op)
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p must be in [0, 1], got {self.p}")
+
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        chosen = (random.uniform(random.fold(keys, 0)) < self.p).nonzero().flatten()
+        return _apply_to(self.op, images, random.fold(keys, 1), chosen)
+
+
+@component
+class OneOf:
+    """Applies one of several operators to each image, drawn uniformly and independently."""
+
+    ops: tuple[Operator, ...] = field(metadata={"star": True})
+
+    def __init__(self, *ops: Operator) -> None:
+        if not ops:
+            raise ValueError("OneOf needs at least one operator")
+        for op in ops:
+            _check(op)
+        object.__setattr__(self, "ops", ops)
+
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        choice = random.integers(random.fold(keys, 0), len(self.ops))
+        for place, op in enumerate(self.ops):
+            images = _apply_to(op, images, random.fold(keys, 1 + place), (choice == place).nonzero().flatten())
+        return images
+
+
+def _apply_to(op: Operator, images: Images, keys: Keys, chosen: torch.Tensor) -> Images:
+    """`op` on the chosen images alone: the others cost nothing, and no draw depends on who else is in the batch."""
+    if len(chosen) == 0:
+        return images
+    if len(chosen) == len(images):
+        return op(images, keys)
+    places = chosen.to(images.device)
+    return images.index_copy(0, places, op(images[places], keys[chosen]))

@@ -1,0 +1,110 @@
+"""Randomness that belongs to the image.
+
+Every random thing takes `keys`, one int64 per image, made from (seed, epoch, image index) and folded once per use. The
+same image with the same key gets the same draw whatever the batch size, the order, the number of workers or of
+processes. Scalars (a level, a coin) are an integer hash of the key; whole fields (noise, masks) come from the
+framework's own generator, seeded with the image's key. Keys stay on the CPU; fields are drawn on the device of the
+images, so a CPU and a GPU draw different fields from one key.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from weatherproof.types import Keys
+
+_STEP = -7046029254386353131  # 0x9E3779B97F4A7C15, the golden-ratio step of splitmix64 (Steele et al. 2014)
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical (unsigned) right shift of int64."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of splitmix64: every bit of the result depends on every bit of x. int64 wraps around."""
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def keys(seed: int, index: Int64[Tensor, "batch"]) -> Keys:
+    """One key per image from a seed and the images' indices in their data set."""
+    return fold(index.to("cpu"), seed)
+
+
+def fold(keys: Keys, *data: int) -> Keys:
+    """New keys, independent of the old ones, for the use that `data` names: `fold(keys, epoch)`, `fold(keys, 2)`."""
+    for number in data:
+        wrapped = (int(number) + (1 << 63)) % (1 << 64) - (1 << 63)
+        salt = _mix(torch.tensor(wrapped, dtype=torch.int64) + _STEP)
+        keys = _mix((keys ^ salt) + _STEP)
+    return keys
+
+
+def uniform(keys: Keys, low: float = 0.0, high: float = 1.0) -> Float32[Tensor, "batch"]:
+    """One number per image, uniform on [low, high)."""
+    unit = _shift(_mix(keys), 40).to(torch.float32) / (1 << 24)
+    return low + (high - low) * unit
+
+
+def integers(keys: Keys, high: int) -> Int64[Tensor, "batch"]:
+    """One integer per image, uniform on 0 .. high - 1 (bias below high / 2^53)."""
+    unit = _shift(_mix(keys), 11).to(torch.float64) / (1 << 53)
+    return (unit * high).long().clamp_(max=high - 1)
+
+
+def _fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str, fill: Callable[..., object]) -> Tensor:
+    out = torch.empty(len(keys), *shape, device=device)
+    generator = torch.Generator(device=device)
+    for field, key in zip(out, keys.tolist(), strict=True):
+        generator.manual_seed(key)
+        fill(field, generator=generator)
+    return out
+
+
+def normal_fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+    """One field of independent standard normal numbers per image: [batch, *shape]."""
+    return _fields(keys, shape, device, Tensor.normal_)
+
+
+def uniform_fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+    """One field of independent numbers uniform on [0, 1) per image: [batch, *shape]."""
+    return _fields(keys, shape, device, Tensor.uniform_)
+
+
+def permutations(keys: Keys, n: int, device: torch.device | str = "cpu") -> Int64[Tensor, "batch n"]:
+    """One permutation of 0 .. n - 1 per image: [batch, n]."""
+    device = torch.device(device)
+    out = torch.empty(len(keys), n, dtype=torch.int64, device=device)
+    generator = torch.Generator(device=device)
+    for row, key in zip(out, keys.tolist(), strict=True):
+        generator.manual_seed(key)
+        if device.type == "cpu":
+            torch.randperm(n, generator=generator, out=row)
+        else:  # one sort of the whole batch beats one permutation kernel per image
+            row.random_(generator=generator)
+    return out if device.type == "cpu" else out.argsort(dim=1)
+
+
+def order(seed: int, epoch: int, n: int) -> Int64[Tensor, "n"]:
+    """The order in which epoch `epoch` visits n images."""
+    key = fold(torch.zeros(1, dtype=torch.int64), seed, epoch)
+    return permutations(key, n)[0]
+
+
+@contextmanager
+def framework_seed(*data: int) -> Iterator[None]:
+    """Inside, the framework's default generators (weight initialisation, dropout) are seeded; outside, untouched."""
+    key = int(fold(torch.zeros(1, dtype=torch.int64), *data))
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.random.default_generator.manual_seed(key)
+        for device in devices:
+            torch.cuda.default_generators[device].manual_seed(key)
+        yield

@@ -1,0 +1,36 @@
+"""An encoder and what stands on it, as one module from images to logits."""
+
+from torch import nn
+
+from weatherproof.errors import InputError
+from weatherproof.types import Images, Logits
+
+
+class Classifier(nn.Module):
+    """logits = head(encoder(images)). The head is any module on embeddings, such as the `nn.Linear` of `fit_probe`."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, images: Images) -> Logits:
+        return self.head(self.encoder(images))
+
+
+class OwnHead(nn.Module):
+    """logits = encoder.logits(images): the classifier that the pretrained model came with.
+
+    Raises:
+        InputError: the encoder has no head of its own.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        if getattr(encoder, "num_classes", None) is None:
+            name = getattr(encoder, "name", type(encoder).__name__)
+            raise InputError(f"the encoder {name!r} has no classifier of its own: fit one with `fit_probe`")
+        self.encoder = encoder
+
+    def forward(self, images: Images) -> Logits:
+        return self.encoder.logits(images)  # type: ignore[operator]

@@ -1,0 +1,76 @@
+"""The embeddings of a whole data set, clean or damaged."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from weatherproof import random
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.protocols import Operator
+from weatherproof.types import Embeddings, Images
+
+STREAM = 0x72656164  # "read": a readout's draws are neither those the encoder was trained on nor those of evaluation
+
+
+@contextmanager
+def evaluating(*models: object) -> Iterator[None]:
+    """Inside, every `nn.Module` among `models` is in evaluation mode and no gradients are recorded.
+
+    Outside, each submodule is in the mode it had: a train-mode encoder with frozen batch norm stays just that.
+    """
+    modes = {part: part.training for model in models if isinstance(model, nn.Module) for part in model.modules()}
+    try:
+        for part in modes:
+            part.training = False
+        with torch.inference_mode():
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def embed(
+    encoder: Callable[[Images], Embeddings],
+    images: ImageSet,
+    *,
+    operator: Operator | None = None,
+    seed: int = 0,
+    realization: int = 0,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+) -> tuple[Float[Tensor, "n features"], Int64[Tensor, "n"]]:
+    """Embeddings of all images, in order, and their labels; both on the CPU.
+
+    Args:
+        encoder: moved to `device` (and left there), used in evaluation mode.
+        operator: applied to every image first; its draws depend on (seed, image index, realization) alone.
+        realization: which draw: 0, 1, 2, ... are independent.
+
+    Raises:
+        InputError: there are no images.
+    """
+    if len(images) == 0:
+        raise InputError(f"no images to embed in {images.name!r}: expected at least one")
+    if isinstance(encoder, nn.Module):
+        encoder.to(device)
+    features: Tensor | None = None
+    labels = torch.empty(len(images), dtype=torch.int64)
+    done = 0
+    with evaluating(encoder):
+        for batch in batches(images, batch_size, device=device, workers=workers):
+            looks = batch.images
+            if operator is not None:
+                looks = operator(looks, random.fold(random.keys(seed, batch.index), STREAM, realization))
+            out = encoder(looks).float().cpu()
+            if features is None:
+                features = torch.empty(len(images), out.shape[1])
+            features[done : done + len(out)] = out
+            labels[done : done + len(out)] = batch.labels.cpu()
+            done += len(out)
+    assert features is not None
+    return features.clone(), labels  # a clone made outside inference mode can be trained on

@@ -1,0 +1,7 @@
+"""Numbers -> tables, plots and one self-contained HTML page. Reads a run folder's files and nothing else."""
+
+from weatherproof.reports.gallery import GalleryEntry, save_gallery
+from weatherproof.reports.page import write_comparison, write_report
+from weatherproof.reports.tables import console_table, markdown_table
+
+__all__ = ["GalleryEntry", "console_table", "markdown_table", "save_gallery", "write_comparison", "write_report"]

@@ -1,0 +1,161 @@
+"""Line charts as small inline SVG.
+
+Colours are CSS classes of the page (`s0`, `s1`, ...), so that one drawing serves light, dark and paper; a marker shape
+and a dash pattern tell series apart without colour. Every text is escaped.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+NARROW, WIDE, HEIGHT = 360, 470, 236  # user units; three or two to a row, so that text keeps its size
+LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 40
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+MARKERS = 4
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a series looks: `colour` picks the class, `variant` the marker and the dashes."""
+
+    colour: int
+    variant: int = 0
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: points (x, y, standard error or 0), in any order."""
+
+    name: str
+    style: Style
+    points: tuple[tuple[float, float, float], ...]
+    marked: bool = True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One drawing. `y_range` None fits the data; `log_x` for label fractions; `show_*` write a tick's number."""
+
+    title: str
+    x_label: str
+    series: tuple[Series, ...]
+    subtitle: str = ""
+    metric: str = ""
+    y_range: tuple[float, float] | None = None
+    log_x: bool = False
+    x_ticks: tuple[float, ...] | None = None
+    show_x: Callable[[float], str] = lambda x: f"{x:g}"
+    show_y: Callable[[float], str] = lambda y: f"{y:g}"
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers (1, 2, 2.5 or 5 times a power of ten) inside [low, high].
+
+    >>> nice_ticks(0, 1), nice_ticks(0.5, 0.9, 3)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.6, 0.8])
+    """
+    raw = (high - low) / max(count, 1) or 1.0
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def draw(chart: Chart, wide: bool = False) -> Markup:
+    """A chart as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
+    points = [p for s in chart.series for p in s.points]
+    if not points:
+        return Markup("")
+    width = WIDE if wide else NARROW
+    to_x, x_ticks = _x_axis(chart, [p[0] for p in points], width)
+    low, high = chart.y_range or _fit([p[1] for p in points])
+    to_y = _scale(low, high, HEIGHT - BOTTOM, TOP)
+    parts = [
+        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
+            width, HEIGHT, f"{chart.title}: {', '.join(s.name for s in chart.series)}"
+        )
+    ]
+    for tick in nice_ticks(low, high, 4):
+        parts.append(_line("grid", LEFT, to_y(tick), width - RIGHT, to_y(tick)))
+        parts.append(_text(LEFT - 7, to_y(tick) + 3.5, chart.show_y(tick), "end"))
+    parts.append(_line("axis", LEFT, HEIGHT - BOTTOM, width - RIGHT, HEIGHT - BOTTOM))
+    for tick in x_ticks:
+        parts.append(_line("axis", to_x(tick), HEIGHT - BOTTOM, to_x(tick), HEIGHT - BOTTOM + 4))
+        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
+    parts.append(_text((LEFT + width - RIGHT) / 2, HEIGHT - 5, chart.x_label, "middle", "label"))
+    parts += [_draw_series(series, to_x, to_y, chart) for series in chart.series]
+    return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _x_axis(chart: Chart, xs: list[float], width: int) -> tuple[Callable[[float], float], Sequence[float]]:
+    move = math.log10 if chart.log_x else float
+    low, high = move(min(xs)), move(max(xs))
+    inner = 10.0 if chart.series[0].marked else 0.0  # room for the markers at both ends
+    scale = _scale(low, high, LEFT + inner, width - RIGHT - inner)
+    ticks = chart.x_ticks or nice_ticks(low, high, 5)
+    return (lambda x: scale(move(x))), ticks
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """The straight line that takes low to start and high to end; everything to the middle where they are equal."""
+    if high == low:
+        return lambda _: (start + end) / 2
+    return lambda v: start + (v - low) / (high - low) * (end - start)
+
+
+def _fit(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _draw_series(
+    series: Series, to_x: Callable[[float], float], to_y: Callable[[float], float], chart: Chart
+) -> Markup:
+    points = sorted(series.points)
+    path = " ".join(f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(y):.1f}" for i, (x, y, _) in enumerate(points))
+    parts = [Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, _dashes(series.style))]
+    for x, y, error in points if series.marked else []:
+        if error > 0:
+            top, bottom = to_y(y + error), to_y(y - error)
+            parts.append(_line("error", to_x(x), top, to_x(x), bottom))
+            parts += [_line("error", to_x(x) - 3.5, end, to_x(x) + 3.5, end) for end in (top, bottom)]
+        told = f"{series.name}: {chart.show_y(y)}" + (f" ± {chart.show_y(error)}" if error > 0 else "")
+        parts.append(marker(series.style, to_x(x), to_y(y), f"{told} at {chart.show_x(x)}"))
+    return Markup('<g class="s{}">{}</g>').format(series.style.colour, Markup("").join(parts))
+
+
+def marker(style: Style, x: float, y: float, told: str = "") -> Markup:
+    """The marker of a style: by colour and variant, so that no two series share it."""
+    shapes = (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
+        f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
+        f'<path d="M{x:.1f} {y - 4.8:.1f}l4.8 8.6h-9.6z"',
+        f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z"',
+    )
+    shape = Markup(shapes[(style.colour + style.variant) % MARKERS])  # numbers only
+    return Markup('{} class="dot">{}</{}>').format(
+        shape, Markup("<title>{}</title>").format(told) if told else "", shape[1:].split(" ")[0]
+    )
+
+
+def swatch(style: Style) -> Markup:
+    """A short piece of the line, with its marker, for a legend."""
+    return Markup(
+        '<svg class="swatch s{}" viewBox="0 0 30 12" aria-hidden="true"><path class="line" d="M1 6H29" '
+        'stroke-dasharray="{}"/>{}</svg>'
+    ).format(style.colour, _dashes(style), marker(style, 15, 6))
+
+
+def _dashes(style: Style) -> str:
+    return DASHES[style.variant % len(DASHES)]
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
+    return Markup(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')

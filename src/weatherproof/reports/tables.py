@@ -1,0 +1,263 @@
+"""Records as tables: models as columns, conditions as rows, one table per metric and data set."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weatherproof.errors import InputError
+from weatherproof.reports import words
+from weatherproof.reports.words import JsonRecord
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+CONDITION = ("operator", "corruption", "severity", "attack")  # what "condition" stands for
+SETTINGS = ("model", "readout", "data", "label_fraction", "trained_on", "images", "realizations", "seeds", "protocol")
+KNOWN = ("condition", "run", *CONDITION, *SETTINGS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number. `best`: no other model in its row is better, and there is one to compare with."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The words of a row or a column, first word first, and the record values that they stand for."""
+
+    key: tuple[Hashable, ...]
+    parts: tuple[str, ...]
+    repeats: bool = False  # the first part is the same as in the row above
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric on one data set."""
+
+    metric: str
+    data: str
+    columns: tuple[Heading, ...]
+    rows: tuple[Heading, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def has_errors(self) -> bool:
+        return any("±" in cell.text for row in self.cells for cell in row)
+
+    @property
+    def title(self) -> str:
+        shown = words.metric_words(self.metric)
+        unit = ", %" if shown.percent else ""
+        return f"{shown.words}{unit}" + (f" · {self.data}" if self.data else "")
+
+
+def as_records(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Records as plain dictionaries, whether they came from a file or straight from `evaluation`."""
+    return [dict(r) if isinstance(r, dict) else r.to_dict() for r in records]
+
+
+def make_tables(
+    records: Iterable[Any],
+    *,
+    rows: Sequence[str] = ("condition", "label_fraction"),
+    columns: Sequence[str] = ("model", "readout"),
+) -> list[Table]:
+    """All records as tables, in the order in which a reader wants them.
+
+    Where two records would fall into one cell, or a row would hold unlike protocols, what tells them apart becomes part
+    of the row or column, so that no number is lost and none stands beside one that was measured differently.
+    """
+    known = as_records(records)
+    for name in (*rows, *columns):
+        if name not in KNOWN:
+            raise InputError(f"unknown key {name!r} for rows or columns (known: {', '.join(sorted(KNOWN))})")
+    pairs = _unique((str(r["metric"]), str(r.get("data") or "")) for r in known)
+    pairs.sort(key=lambda pair: words.preference(pair[0]))
+    return [_one_table(m, d, [r for r in known if _is_of(r, m, d)], tuple(rows), tuple(columns)) for m, d in pairs]
+
+
+def _is_of(record: JsonRecord, metric: str, data: str) -> bool:
+    return str(record["metric"]) == metric and str(record.get("data") or "") == data
+
+
+def _one_table(
+    metric: str, data: str, records: list[dict[str, Any]], rows: tuple[str, ...], columns: tuple[str, ...]
+) -> Table:
+    rows, columns = _separate(records, rows, columns)
+    row_keys = _unique(_key(r, rows) for r in sorted(records, key=condition_order))
+    column_keys = _unique(_key(r, columns) for r in sorted(records, key=model_order(records)))
+    found = {(_key(r, rows), _key(r, columns)): r for r in records}
+    example = {key: r for r in records for key in (("row", _key(r, rows)), ("column", _key(r, columns)))}
+    row_parts = [tuple(_words(name, example["row", key]) for name in rows) for key in row_keys]
+    headings = tuple(
+        Heading(key, parts, repeats=bool(i) and row_parts[i - 1][0] == parts[0])
+        for i, (key, parts) in enumerate(zip(row_keys, row_parts, strict=True))
+    )
+    return Table(
+        metric=metric,
+        data=data,
+        columns=tuple(Heading(key, tuple(_words(n, example["column", key]) for n in columns)) for key in column_keys),
+        rows=headings,
+        cells=tuple(_cells(metric, [found.get((row, column)) for column in column_keys]) for row in row_keys),
+    )
+
+
+def _separate(
+    records: list[dict[str, Any]], rows: tuple[str, ...], columns: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Add keys to rows or columns until every cell holds one record and every row one protocol."""
+
+    def mixes_protocols() -> bool:
+        return len({(_key(r, rows), r.get("protocol")) for r in records}) > len({_key(r, rows) for r in records})
+
+    def collides() -> bool:
+        return len({(_key(r, rows), _key(r, columns)) for r in records}) < len(records)
+
+    if "protocol" not in (*rows, *columns) and mixes_protocols():
+        rows = (*rows, "protocol")
+    for name in ("label_fraction", "condition", "readout", "model", "trained_on", "images", "seeds"):
+        if not collides():
+            break
+        if name in (*rows, *columns):
+            continue
+        if name in ("readout", "model", "trained_on"):
+            columns = (*columns, name)
+        else:
+            rows = (*rows, name)
+    return rows, columns
+
+
+def _cells(metric: str, records: list[dict[str, Any] | None]) -> tuple[Cell, ...]:
+    texts = [words.number(metric, r.get("value"), r.get("stderr")) if r else "" for r in records]
+    higher = words.metric_words(metric).higher_is_better
+    # As the reader sees them: values that are printed alike are equally good.
+    shown = [float(t.split(" ± ")[0]) if t not in ("", "n/a") else math.nan for t in texts]
+    real = [v for v in shown if not math.isnan(v)]
+    if higher is None or len(real) < 2 or min(real) == max(real):
+        return tuple(Cell(t) for t in texts)
+    best = max(real) if higher else min(real)
+    return tuple(Cell(t, best=v == best) for t, v in zip(texts, shown, strict=True))
+
+
+def condition_order(record: JsonRecord) -> tuple[Any, ...]:
+    """Clean first, then one family after the other from slight to severe, few labels before many."""
+    place = words.level(record)
+    fraction = record.get("label_fraction")
+    return (
+        not words.is_clean(record),
+        place is None,
+        place or (),
+        words.condition_words(record),
+        -1.0 if words.missing(fraction) else fraction,
+    )
+
+
+def model_order(records: Sequence[JsonRecord]) -> Callable[[JsonRecord], Any]:
+    """The order of columns: original, hardened, supervised, restored, then others as they first appear."""
+    named = _unique([*words.MODEL_ORDER, *(str(r.get("model")) for r in records)])
+    readouts = _unique([*words.READOUT_WORDS, *(str(r.get("readout")) for r in records)])
+    return lambda r: (named.index(str(r.get("model"))), readouts.index(str(r.get("readout"))))
+
+
+def _key(record: JsonRecord, names: Sequence[str]) -> tuple[Hashable, ...]:
+    fields = [field for name in names for field in (CONDITION if name == "condition" else (name,))]
+    return tuple(_hashable(record.get(field)) for field in fields)
+
+
+def _hashable(value: Any) -> Hashable:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _words(name: str, record: JsonRecord) -> str:
+    value = record.get(name)
+    match name:
+        case "condition":
+            return words.condition_words(record)
+        case "operator":
+            return words.operator_words(str(value)) if value else "clean images"
+        case "label_fraction":
+            return words.labels_words(value)
+        case "model":
+            return words.model_words(value)
+        case "readout":
+            return words.readout_words(value)
+        case "trained_on":
+            return f"trained on {words.operator_words(str(value))}" if value else ""
+        case "protocol":
+            return f"protocol {value}"
+        case "images":
+            return f"{value:,} images" if isinstance(value, int) else str(value)
+        case "seeds":
+            return f"seeds {value}"
+    return "" if value is None else str(value)
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def markdown_table(
+    records: Iterable[Any],
+    rows: Sequence[str] = ("condition", "label_fraction"),
+    columns: Sequence[str] = ("model", "readout"),
+) -> str:
+    """Records as Markdown, one table per metric and data set; the best value of a row is bold.
+
+    Args:
+        records: records, or their dictionaries.
+        rows: the record keys that make a row; "condition" is the operator, corruption, severity and attack at once.
+        columns: the record keys that make a column.
+    """
+    parts = []
+    for table in make_tables(records, rows=rows, columns=columns):
+        head = ["", *(_join(c.parts) for c in table.columns)]
+        lines = [f"**{_markdown(table.title)}**", "", _line(head), _line(["---"] + ["---:"] * len(table.columns))]
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            shown = [f"**{c.text}**" if c.best else c.text for c in cells]
+            lines.append(_line([_join(row.parts), *shown]))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _join(parts: Iterable[str]) -> str:
+    return _markdown(", ".join(part for part in parts if part))
+
+
+def _markdown(text: str) -> str:
+    """Text that stays text in Markdown: no table bars, no HTML, no line ends, no emphasis."""
+    for mark in "\\`*_[]|":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def console_table(records: Iterable[Any], *, title: str | None = None) -> "RichTable":
+    """Records as one table for the terminal; the best value of a row is bold and carries a star."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    tables = make_tables(records)
+    columns = _unique(column for table in tables for column in table.columns)
+    made = RichTable(title=Text(title) if title else None, title_justify="left", pad_edge=False)
+    made.add_column("")
+    for column in columns:
+        made.add_column(Text("\n".join(part for part in column.parts if part)), justify="right")
+    for table in tables:
+        if len(tables) > 1:
+            made.add_section()
+        made.add_row(Text(table.title, style="bold"))
+        for row, cells in zip(table.rows, table.cells, strict=True):
+            shown = dict(zip(table.columns, cells, strict=True))
+            picked = [shown.get(column, Cell("")) for column in columns]
+            made.add_row(
+                Text(", ".join(part for part in row.parts if part)),
+                *(Text(f"{c.text} *", style="bold") if c.best else Text(c.text) for c in picked),
+            )
+    return made

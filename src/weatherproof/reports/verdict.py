@@ -1,0 +1,224 @@
+"""One plain sentence made from the numbers, whichever way they went."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weatherproof.reports import words
+from weatherproof.reports.tables import CONDITION, condition_order, model_order
+from weatherproof.reports.words import JsonRecord
+
+READOUT_ORDER = ("own-head", "probe", "clean-probe", "knn")  # fewest labels first; then whatever there is
+CLEAR = 2.0  # standard errors of the difference below which it is called unclear (about 95 %)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One model's number under the headline's condition."""
+
+    model: str
+    words: str
+    text: str
+    fraction: float  # of the bar's length, in [0, 1]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The headline, what must be said beside it, and the numbers it rests on."""
+
+    sentence: str
+    beside: tuple[str, ...]
+    caption: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Before and after under one condition, measured alike."""
+
+    before: JsonRecord
+    after: JsonRecord
+
+    @property
+    def change(self) -> float:
+        return float(self.after["value"]) - float(self.before["value"])
+
+    @property
+    def clear(self) -> bool:
+        """Whether the change is larger than the draws of the damage explain; the draws, not the training seed."""
+        errors = [r.get("stderr") for r in (self.before, self.after)]
+        spread = math.hypot(*(0.0 if words.missing(e) else float(e) for e in errors))  # type: ignore[arg-type]
+        return abs(self.change) > CLEAR * spread and self.change != 0
+
+
+def make_verdict(records: Sequence[JsonRecord]) -> Verdict:
+    """The headline of a run.
+
+    The condition is the one the model was trained for where it was measured, otherwise the middle one by severity;
+    never the one that looks best. Readout and labels are the same on both sides.
+    """
+    real = [r for r in records if not words.missing(r.get("value"))]
+    if not real:
+        return Verdict("No number could be measured: every value is n/a.", (), "", ())
+    metric = min((str(r["metric"]) for r in real), key=words.preference)
+    usable = [r for r in real if r["metric"] == metric]
+    pairs = _pairs(usable)
+    if not pairs:
+        return _single(usable)
+    damaged = [p for p in pairs if not words.is_clean(p.after)]
+    chosen = _choose(damaged or pairs)
+    return Verdict(
+        sentence=_sentence(chosen),
+        beside=tuple(_beside(chosen, pairs, damaged, usable)),
+        caption=_caption(chosen.after),
+        bars=_bars(chosen.after, usable),
+    )
+
+
+def _setting(record: JsonRecord, *, readout: bool = True) -> tuple[str, ...]:
+    names = ("data", "label_fraction", "protocol", *CONDITION, *(["readout"] if readout else []))
+    return tuple(str(record.get(name)) for name in names)
+
+
+def _pairs(records: Sequence[JsonRecord]) -> list[Pair]:
+    """Every (before, after) that differs in the model alone; before = the original, after = the hardened model."""
+    models = list(dict.fromkeys(str(r.get("model")) for r in sorted(records, key=model_order(records))))
+    if "teacher" not in models or "hardened" not in models:
+        return []
+    before = {_setting(r): r for r in records if r.get("model") == "teacher"}
+    after = [r for r in sorted(records, key=condition_order) if r.get("model") == "hardened"]
+    return [Pair(before[_setting(r)], r) for r in after if _setting(r) in before]
+
+
+def _choose(pairs: Sequence[Pair]) -> Pair:
+    def readout_order(pair: Pair) -> tuple[int, float]:
+        readout, fraction = pair.after.get("readout"), pair.after.get("label_fraction")
+        place = READOUT_ORDER.index(readout) if readout in READOUT_ORDER else len(READOUT_ORDER)
+        return place, 0.0 if words.missing(fraction) else -float(fraction)  # type: ignore[arg-type]
+
+    best = min(map(readout_order, pairs))
+    alike = [p for p in pairs if readout_order(p) == best]
+    trained = [p for p in alike if p.after.get("operator") and p.after["operator"] == p.after.get("trained_on")]
+    return trained[0] if trained else alike[len(alike) // 2]
+
+
+def _where(record: JsonRecord) -> str:
+    return "On clean images" if words.is_clean(record) else f"With {words.condition_words(record)}"
+
+
+def _does(metric: str, value: float) -> str:
+    """What a model does, as a verb phrase."""
+    shown = words.quantity(metric, value)
+    match metric:
+        case "top1":
+            return f"is right on {shown} of the images"
+        case "top5":
+            return f"has the truth among its first five guesses on {shown} of the images"
+        case "recall@1":
+            return f"finds the right image first for {shown} of the queries"
+        case "recall@5":
+            return f"finds the right image among five for {shown} of the queries"
+        case "agreement":
+            return f"gives the clean image's answer for {shown} of the images"
+        case "cosine":
+            return f"stays at cosine similarity {shown} to the clean embedding"
+    return f"reaches {words.metric_words(metric).words} {shown}"
+
+
+def _sentence(pair: Pair) -> str:
+    metric = str(pair.after["metric"])
+    after = _does(metric, float(pair.after["value"]))
+    before = words.quantity(metric, pair.before["value"])
+    if not pair.clear:
+        return (
+            f"{_where(pair.after)}, hardening makes no clear difference: the hardened encoder {after}, "
+            f"the original {before}."
+        )
+    if pair.change < 0:
+        return f"{_where(pair.after)}, the hardened encoder is worse than the original: it {after}, the original {before}."
+    return f"{_where(pair.after)}, the hardened encoder {after}, where the original manages {before}."
+
+
+def _beside(
+    chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], records: Sequence[JsonRecord]
+) -> list[str]:
+    """What a fair reader wants to know next: clean images, the rival with labels, and every other condition."""
+    said = []
+    metric = str(chosen.after["metric"])
+    alike = [p for p in pairs if p.after.get("readout") == chosen.after.get("readout")]
+    alike = [p for p in alike if p.after.get("label_fraction") == chosen.after.get("label_fraction")]
+    clean = [p for p in alike if words.is_clean(p.after)]
+    if clean and chosen is not clean[0]:
+        before, after = (words.quantity(metric, r["value"]) for r in (clean[0].before, clean[0].after))
+        how = "the same on" if before == after else "lower on" if clean[0].change < 0 else "higher on"
+        said.append(f"It is {how} clean images: {after}, against {before} before.")
+    rivals = [r for r in records if r.get("model") == "supervised" and _same_damage(r, chosen.after)]
+    if rivals:
+        rival = max(rivals, key=lambda r: -1.0 if words.missing(r.get("label_fraction")) else r["label_fraction"])
+        labels = words.labels_words(rival.get("label_fraction")) or "labels"
+        said.append(
+            f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}."
+        )
+    if len(damaged) > 1:
+        worse = sum(p.clear and p.change < 0 for p in damaged)
+        better = sum(p.clear and p.change > 0 for p in damaged)
+        unclear = len(damaged) - worse - better
+        counts = {"better": better, "worse": worse, "not clearly different": unclear}
+        shown = [f"{how} in {n if n < len(damaged) else f'all {n}'}" for how, n in counts.items() if n]
+        said.append(f"Counting every readout and amount of labels, it is {', '.join(shown)} comparisons under damage.")
+    return said
+
+
+def _same_damage(a: JsonRecord, b: JsonRecord) -> bool:
+    return all(a.get(name) == b.get(name) for name in ("data", "protocol", *CONDITION))
+
+
+def _caption(record: JsonRecord) -> str:
+    parts = [words.metric_words(record["metric"]).words, str(record.get("data") or "")]
+    return " · ".join(part for part in (*parts, words.condition_words(record)) if part)
+
+
+def _bars(chosen: JsonRecord, records: Sequence[JsonRecord]) -> tuple[Bar, ...]:
+    """Every model under the chosen condition: with the chosen readout and labels, or its own best-labelled ones."""
+    alike = [r for r in records if _same_damage(r, chosen)]
+    picked = []
+    for model in dict.fromkeys(str(r.get("model")) for r in sorted(alike, key=model_order(alike))):
+        own = [r for r in alike if str(r.get("model")) == model]
+        same = [r for r in own if _setting(r) == _setting(chosen)]
+        picked.append((same or sorted(own, key=lambda r: r.get("label_fraction") or 0.0))[-1])
+    return tuple(_bar(r) for r in picked)
+
+
+def _bar(record: JsonRecord) -> Bar:
+    metric, value = str(record["metric"]), float(record["value"])
+    return Bar(
+        model=str(record.get("model")),
+        words=", ".join(
+            part
+            for part in (words.readout_words(record.get("readout")), words.labels_words(record.get("label_fraction")))
+            if part
+        ),
+        text=words.quantity(metric, value),
+        fraction=min(1.0, max(0.0, value)),
+    )
+
+
+def _single(records: Sequence[JsonRecord]) -> Verdict:
+    """No before and after to compare: say how the first model does under the middle condition, and on clean images."""
+    ordered = sorted(records, key=condition_order)
+    models = list(dict.fromkeys(str(r.get("model")) for r in records))
+    own = [r for r in ordered if str(r.get("model")) == models[0]]
+    damaged = [r for r in own if not words.is_clean(r)] or own
+    chosen = damaged[len(damaged) // 2]
+    metric = str(chosen["metric"])
+    clean = [r for r in own if words.is_clean(r) and _setting(r)[:2] == _setting(chosen)[:2] and r is not chosen]
+    clean = [r for r in clean if r.get("readout") == chosen.get("readout")]
+    said = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
+    name = words.model_words(models[0])
+    subject = f"the {name} encoder" if models[0] in words.MODEL_WORDS else name
+    return Verdict(
+        sentence=f"{_where(chosen)}, {subject} {_does(metric, float(chosen['value']))}.",
+        beside=tuple(said),
+        caption=_caption(chosen),
+        bars=_bars(chosen, records),
+    )

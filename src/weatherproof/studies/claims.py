@@ -1,0 +1,71 @@
+"""Tests of the papers' claims on a grid of values: each returns (how many hold, of how many, a few words).
+
+Cells that were not measured (a scale may lack a data set) are left out of the count.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from weatherproof.studies.study import Key
+
+Values = Mapping[Key, float]
+Test = Callable[[Values], tuple[int, int, str]]
+
+
+def above(high: str, low: str, over: Sequence[str], *, rows_are_models: bool = False) -> Test:
+    """Column `high` above column `low` in every row of `over` (or row above row in every column)."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        pairs = [((high, o), (low, o)) if rows_are_models else ((o, high), (o, low)) for o in over]
+        gaps = [(o, values[a] - values[b]) for o, (a, b) in zip(over, pairs, strict=True) if a in values and b in values]
+        lost = [f"{o} {gap:+.1%}" for o, gap in gaps if gap <= 0]
+        return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+
+    return test
+
+
+def falls(column: str, rows: Sequence[str]) -> Test:
+    """The column never rises from one row to the next by more than half a point."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        there = [values[row, column] for row in rows if (row, column) in values]
+        steps = [later <= earlier + 0.005 for earlier, later in zip(there, there[1:], strict=False)]
+        return sum(steps), len(steps), ""
+
+    return test
+
+
+def spread(low: str, high: str, rows: Sequence[str], points: float) -> Test:
+    """Column `low` less than `points` below column `high` in every row."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        gaps = [(r, values[r, low] - values[r, high]) for r in rows if (r, low) in values and (r, high) in values]
+        lost = [f"{r} {gap:+.1%}" for r, gap in gaps if gap < -points]
+        return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+
+    return test
+
+
+def worst(column: str, rows: Sequence[str]) -> Test:
+    """The column is the lowest of its row, in every row."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        lost, rows_there = [], [row for row in rows if (row, column) in values]
+        for row in rows_there:
+            others = {c: v for (r, c), v in values.items() if r == row and c != column}
+            lowest = min(others, key=lambda c: others[c])
+            if others[lowest] <= values[row, column]:
+                lost.append(f"{row} (lowest: {lowest})")
+        return len(rows_there) - len(lost), len(rows_there), "not at " + ", ".join(lost) if lost else ""
+
+    return test
+
+
+def not_worst(low: str, high: Sequence[str], rows: Sequence[str]) -> Test:
+    """Each of the columns `high` above the column `low`, in every row."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        results = [above(column, low, rows)(values) for column in high]
+        words = "; ".join(f"{column} {detail}" for column, (_, _, detail) in zip(high, results, strict=True) if detail)
+        return sum(r[0] for r in results), sum(r[1] for r in results), words
+
+    return test

@@ -1,0 +1,174 @@
+"""The tables and figures of "Inverse Problems Leveraging Pre-trained Contrastive Representations" (NeurIPS 2021).
+
+Damages are named as in the published numbers: "mask-0.50", "noise-0.1", "blur-21-5" are fixed, "mask-range" (50-95 %)
+and "noise-range" (0.1-0.3) are drawn per image. Table 3 is the relabelling of Figure 5, not a measurement.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+
+from weatherproof.studies.claims import above, falls, not_worst, spread, worst
+from weatherproof.studies.study import Cell, Claim, Key, Study
+
+FIXED = (
+    "mask-0.50", "mask-0.75", "mask-0.90", "noise-0.1", "noise-0.3", "noise-0.5", "blur-21-5", "blur-37-9",
+)  # fmt: skip
+HARSH_MASKS = ("mask-0.96", "mask-0.97", "mask-0.98", "mask-0.99")
+HARSH_NOISES = ("noise-0.35", "noise-0.4", "noise-0.45", "noise-0.5")
+FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data)"
+
+
+def _published(table: str) -> Mapping[Key, Mapping[str, float]]:
+    text = files("weatherproof.studies").joinpath("contrastive_inversion.json").read_text(encoding="utf-8")
+    return {(entry["row"], entry["column"]): entry for entry in json.loads(text).get(table, ())}
+
+
+def _main_table(number: int, metric: str) -> Study:
+    cells = {}
+    for damage in FIXED:
+        cells[damage, BASELINE] = Cell("supervised", damage, damage, metric=metric)
+        cells[damage, OURS] = Cell("probe", damage, damage, metric=metric)
+        cells[damage, OURS_10] = Cell("probe", damage, damage, labels=0.1, metric=metric)
+    claims = (
+        Claim("ours beats the supervised baseline at every distortion", above(OURS, BASELINE, FIXED)),
+        Claim(
+            "with 10 % of the labels ours beats the baseline with all of them, except at noise 0.1",
+            above(OURS_10, BASELINE, tuple(d for d in FIXED if d != "noise-0.1")),
+        ),
+    )
+    name = {"top1": "Top-1", "top5": "Top-5"}[metric]
+    title = f"Table {number}: {name} accuracy where damage and data are known"
+    return Study(f"table-{number}", title, cells, claims if metric == "top1" else claims[:1], _published(f"table-{number}"))
+
+
+def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str) -> Study:
+    cells = {}
+    for short, damage in (("RM", "mask-range"), ("GN", "noise-range")):
+        for column in sets:
+            cells[f"Baseline ({short})", column] = Cell("rival-probe", damage, damage, data=column, metric=metric)
+            cells[f"Ours ({short})", column] = Cell("probe", damage, damage, data=column, metric=metric)
+    claims = tuple(
+        Claim(
+            f"trained on {kind}, ours transfers better than the baseline",
+            above(f"Ours ({short})", f"Baseline ({short})", sets, rows_are_models=True),
+        )
+        for short, kind in (("RM", "masks"), ("GN", "noise"))
+    )
+    return Study(f"table-{number}", f"Table {number}: {title}", cells, claims, _published(f"table-{number}"))
+
+
+def _restoration_table(number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str) -> Study:
+    cells = {}
+    for damage in rows:
+        cells[damage, rival] = Cell("restored", damage, damage, restoration=restoration)
+        cells[damage, OURS] = Cell("probe", damage, damage)
+    claims = (Claim("ours beats restoring the image first, at every level", above(OURS, rival, rows)),)
+    return Study(f"table-{number}", f"Table {number}: {title}", cells, claims, _published(f"table-{number}"))
+
+
+def _clean_classifier_table() -> Study:
+    carried, fitted = "Clean linear classifier on robust encoder", "Ours (linear probe on distorted images)"
+    own = "The pretrained model's own head on the robust encoder"
+    cells = {}
+    for damage in FIXED:
+        cells[damage, carried] = Cell("clean-probe", damage, damage)
+        cells[damage, fitted] = Cell("probe", damage, damage)
+        cells[damage, own] = Cell("own-head", damage, damage)
+    claims = (
+        Claim("the clean classifier stays within 8 points of the fitted probe", spread(carried, fitted, FIXED, 0.08)),
+    )
+    note = "The own-head column is ours: it needs no label at all. It is empty where the encoder has no head."
+    title = "Table 9: a classifier of clean images put on the robust encoder"
+    return Study("table-9", title, cells, claims, _published("table-9"), note)
+
+
+def _label_figure(number: int, metric: str) -> Study:
+    cells, claims = {}, []
+    for damage in ("mask-0.90", "noise-0.5"):
+        for fraction in FRACTIONS:
+            row = f"{damage}, {fraction:.0%} of the labels"
+            cells[row, OURS] = Cell("probe", damage, damage, labels=fraction, metric=metric)
+            cells[row, f"{BASELINE} (100%)"] = Cell("supervised", damage, damage, metric=metric)
+        rows = tuple(f"{damage}, {fraction:.0%} of the labels" for fraction in FRACTIONS)
+        claims.append(Claim(f"{damage}: accuracy rises with the labels", falls(OURS, rows[::-1])))
+        claims.append(
+            Claim(f"{damage}: 5 % of the labels beat the baseline with all", above(OURS, f"{BASELINE} (100%)", rows[1:2]))
+        )
+    title = f"Figure {number}: accuracy against the fraction of labels"
+    return Study(f"figure-{number}", title, cells, tuple(claims))
+
+
+def _severity_figure() -> Study:
+    cells, claims = {}, []
+    for trained, rows in (("mask-range", HARSH_MASKS), ("noise-range", HARSH_NOISES)):
+        for damage in rows:
+            cells[damage, BASELINE] = Cell("supervised", trained, damage)
+            cells[damage, OURS] = Cell("probe", trained, damage)
+        claims.append(Claim(f"{trained}: ours above the baseline beyond the trained range", above(OURS, BASELINE, rows)))
+        claims.append(Claim(f"{trained}: accuracy falls with the level", falls(OURS, rows)))
+    return Study("figure-4", "Figure 4: damage harsher than any seen in training", cells, tuple(claims))
+
+
+def _shift_figure() -> Study:
+    masks = ("mask-0.50", "mask-0.75", "mask-0.90", "mask-0.96", "mask-0.99")
+    noises = ("noise-0.05", "noise-0.1", "noise-0.2", "noise-0.3", "noise-0.4", "noise-0.5")
+    cells = {}
+    for trained, rows in (("mask-range", masks), ("noise-range", noises)):
+        for damage in rows:
+            cells[damage, BASELINE] = Cell("supervised", trained, damage, data="shift")
+            cells[damage, OURS] = Cell("probe", trained, damage, data="shift")
+    claims = (
+        Claim("masks: ours above the baseline at every level", above(OURS, BASELINE, masks)),
+        Claim("noise: ours above the baseline at the three strongest levels", above(OURS, BASELINE, noises[3:])),
+    )
+    return Study("figure-5", "Figure 5: images of unseen classes, labelled as their nearest known class", cells, claims)
+
+
+def _objective_figure() -> Study:
+    objectives = {
+        "Student vs. Teacher": "StudentTeacher()",
+        "Student vs. Student": "StudentStudent()",
+        "Student vs. Both": "StudentBoth()",
+        "NT-Xent": "NTXent()",
+        "MSE": "MSE()",
+    }
+    rows = ("mask-0.90", *HARSH_MASKS)
+    cells = {
+        (damage, column): Cell("probe", "mask-range", damage, objective=objective)
+        for damage in rows
+        for column, objective in objectives.items()
+    }
+    claims = (
+        Claim("MSE is the worst objective", worst("MSE", rows)),
+        Claim("student-teacher, -student and -both beat NT-Xent", not_worst("NT-Xent", tuple(objectives)[:3], rows)),
+    )
+    return Study("figure-6", "Figure 6: the objective's uniformity term", cells, claims)
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        _main_table(1, "top1"),
+        _transfer_table(
+            2, "top1", ("CIFAR-10", "CIFAR-100", "STL-10", "COVID X-ray", "ImageNet-100B"), "Top-1 accuracy of transfer"
+        ),
+        _main_table(4, "top5"),
+        _transfer_table(5, "top5", ("CIFAR-10", "CIFAR-100", "STL-10", "ImageNet-100B"), "Top-5 accuracy of transfer"),
+        _transfer_table(6, "auc", ("COVID X-ray",), "AUC of transfer to COVID X-ray"),
+        _restoration_table(
+            7, ("noise-0.1", "noise-0.3", "noise-0.5"), "NonLocalMeans()",
+            "NLM denoising + clean classifier", "against denoising in pixel space",
+        ),
+        _restoration_table(
+            8, ("mask-0.50", "mask-0.75", "mask-0.90"), "DeepDecoder()",
+            "Deep Decoder inpainting + clean classifier", "against inpainting in pixel space",
+        ),
+        _clean_classifier_table(),
+        _label_figure(3, "top1"),
+        _severity_figure(),
+        _shift_figure(),
+        _objective_figure(),
+    )
+}  # fmt: skip

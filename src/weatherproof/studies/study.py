@@ -1,0 +1,90 @@
+"""A study is data: a grid of cells, each a complete protocol for one number, with the paper's numbers and claims."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Key = tuple[str, str]  # (row, column)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How one number of a table comes about. Damages and data sets are named here and spelled out by the `Scale`.
+
+    Attributes:
+        kind: what classifies.
+            "supervised": the rival network trained end to end on damaged images;
+            "probe": a linear layer fitted on the hardened encoder's embeddings of damaged images;
+            "rival-probe": the same on the frozen features of the supervised rival;
+            "clean-probe": a linear layer fitted on the teacher's embeddings of clean images, put on the hardened encoder;
+            "own-head": the pretrained model's own classifier, put on the hardened encoder;
+            "restored": the image is restored in pixel space, then the teacher with its clean probe classifies it.
+        trained_on: the damage that the network was trained on.
+        tested_on: the damage that it is measured under.
+        labels: the fraction of labels that the readout may use.
+        data: the data set of the readout and of the measurement.
+        restoration: what undoes the damage, for "restored".
+    """
+
+    kind: Literal["supervised", "probe", "rival-probe", "clean-probe", "own-head", "restored"]
+    trained_on: str
+    tested_on: str
+    labels: float = 1.0
+    objective: str = "StudentTeacher()"
+    data: str = "main"
+    metric: str = "top1"
+    restoration: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper that the grid can confirm or deny.
+
+    `test` looks at the values by (row, column) and returns (how many hold, of how many, a few words).
+    """
+
+    text: str
+    test: Callable[[Mapping[Key, float]], tuple[int, int, str]]
+
+    def check(self, values: Mapping[Key, float]) -> dict[str, Any]:
+        """The claim as an entry of checks.json."""
+        held, of, detail = self.test(values)
+        return {"claim": self.text, "passed": of > 0 and held == of, "detail": f"{held} of {of}{detail and ': ' + detail}"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table or figure of a paper."""
+
+    name: str
+    title: str
+    cells: Mapping[Key, Cell]
+    claims: tuple[Claim, ...] = ()
+    published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How big: the same grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
+
+    `data` maps a name to a source (``$DATA`` is the data folder); `damages` maps a name to an operator's text.
+    """
+
+    name: str
+    encoder: str
+    rival: str
+    data: Mapping[str, str]
+    damages: Mapping[str, str]
+    size: int | None = None
+    crop_fraction: float = 1.0
+    augment: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    restored_images: int | None = None
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)  # of the hardening
+    rival_plan: Mapping[str, Any] = field(default_factory=dict)  # of the supervised rival
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    realizations: int = 10
+    note: str = ""

@@ -1,0 +1,59 @@
+"""What a verb gives back: to Python the object, to the command line its text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Outcome:
+    """The result of a verb.
+
+    Attributes:
+        folder: the run folder.
+        records: the numbers, as in results.json (decision 5 of the architecture: each carries its protocol).
+        encoder: the finished encoder, where the verb makes one.
+        checks: claims that were checked: [{"claim", "passed", "detail"}].
+        status: the exit status: 0 done, 1 a check that the user asked for failed.
+        next_steps: lines that say what to try next.
+    """
+
+    folder: Path
+    records: Sequence[Mapping[str, Any]]
+    encoder: Any = None
+    checks: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    status: int = 0
+    next_steps: Sequence[str] = ()
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "folder": str(self.folder),
+            "report": str(self.report),
+            "records": [dict(r) for r in self.records],
+            "checks": [dict(c) for c in self.checks],
+            "status": self.status,
+        }
+
+    def show(self) -> None:
+        """Print the numbers as a table, and where the files are."""
+        from rich.console import Console
+
+        from weatherproof.reports import console_table
+
+        console = Console()
+        console.print(console_table(self.records))
+        for check in self.checks:
+            mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
+            console.print(f"{mark}  {check['claim']} ({check['detail']})", highlight=False)
+        console.print(f"report   {self.report}", highlight=False, soft_wrap=True)
+        if (self.folder / "encoder.safetensors").is_file():
+            console.print(f"encoder  {self.folder / 'encoder.safetensors'}", highlight=False, soft_wrap=True)
+        for line in self.next_steps:
+            console.print(f"next     {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,79 @@
+"""What every test relies on: one thread, no network, and the real images where there are some.
+
+Shapes and dtypes of the package are checked by jaxtyping's pytest plugin (`--jaxtyping-packages` in pyproject.toml). It
+installs its import hook before any conftest is read, so tests and conftests import the package as usual. The hook reads
+annotations at run time: `from __future__ import annotations` would turn them into strings and switch off the checks of
+dataclass fields, so the linter forbids it.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Several test processes share the cores; sums on one thread also have one order."""
+    torch.set_num_threads(1)
+
+
+def _is_local(address: object) -> bool:
+    if not isinstance(address, tuple):  # a Unix socket has a path
+        return True
+    try:
+        return ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+    except ValueError:
+        return address[0] in ("localhost", "", socket.gethostname())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Nothing here may need the network: a test that reaches for it fails. This machine may talk to itself."""
+    connect, connect_ex, resolve = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def refuse(address: object) -> None:
+        if not _is_local(address):
+            raise AssertionError(f"this test reached for the network: {address}")
+
+    def guarded_connect(self: socket.socket, address: object) -> None:
+        refuse(address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: object) -> int:
+        refuse(address)
+        return connect_ex(self, address)
+
+    def guarded_resolve(host: object, *args: object, **kwargs: object) -> object:
+        if host is not None:
+            refuse((host.decode() if isinstance(host, bytes) else host,))
+        return resolve(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_resolve)
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real images. Unset: skipped. Set but not there: an error, since somebody meant to read it."""
+    name = os.environ.get("WEATHERPROOF_DATA")
+    if not name:
+        pytest.skip("WEATHERPROOF_DATA is not set: these tests read real images")
+    folder = Path(name)
+    assert folder.is_dir(), f"WEATHERPROOF_DATA={name} is not a folder"
+    return folder
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The CUDA device, or a skip."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda")

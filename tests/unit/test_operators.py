@@ -1,0 +1,135 @@
+"""Operators against the paper's definitions and independent implementations."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+
+from weatherproof import operators, random
+from weatherproof.errors import InputError
+from weatherproof.operators import Chain, GaussianBlur, GaussianNoise, OneOf, RandomMask, Sometimes, ladder
+
+
+def keys(n, seed=0):
+    return random.keys(seed, torch.arange(n))
+
+
+@pytest.mark.parametrize(("side", "p", "removed"), [(224, 0.5, 25088), (224, 0.75, 37632), (224, 0.9, 45158)])
+def test_mask_removes_the_papers_number_of_pixels(side, p, removed):
+    out = RandomMask(p)(torch.ones(2, 3, side, side), keys(2))
+    gone = (out == 0).all(dim=1)
+    assert gone.flatten(1).sum(1).tolist() == [removed, removed]
+    assert torch.equal((out == 0).any(dim=1), gone)  # shared by the channels
+
+
+@pytest.mark.parametrize("hundredths", range(0, 101))
+def test_mask_removes_floor_of_the_fraction_as_written(hundredths):
+    out = RandomMask(hundredths / 100)(torch.ones(1, 1, 10, 10), keys(1))
+    assert int((out == 0).sum()) == hundredths
+
+
+def test_mask_range_is_uniform_and_places_are_uniform():
+    out = RandomMask((0.5, 0.95))(torch.ones(4000, 1, 8, 8), keys(4000))
+    share = (out == 0).float().mean(dim=(1, 2, 3))
+    assert 0.48 < share.min() and share.max() <= 0.95
+    assert abs(share.mean() - (0.725 - 0.5 / 64)) < 0.01  # floor takes half a pixel on average
+    per_place = (out == 0).float().mean(dim=0).flatten()
+    assert (per_place - per_place.mean()).abs().max() < 5 * math.sqrt(0.25 / 4000)
+
+
+def test_noise_is_normal_and_independent_over_channels():
+    out = GaussianNoise(0.3, clip=False)(torch.full((8, 3, 64, 64), 0.5), keys(8)) - 0.5
+    assert stats.kstest(out.flatten().numpy(), "norm", args=(0, 0.3)).pvalue > 1e-3
+    flat = out.transpose(0, 1).reshape(3, -1)
+    assert (torch.corrcoef(flat) - torch.eye(3)).abs().max() < 0.03
+
+
+def test_noise_range_is_drawn_per_image():
+    out = GaussianNoise((0.1, 0.3), clip=False)(torch.zeros(500, 1, 32, 32), keys(500))
+    sigma = out.flatten(1).std(1)
+    assert stats.kstest(sigma.numpy(), "uniform", args=(0.1, 0.2)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("size", "sigma", "side"), [(21, 5.0, 48), (37, 9.0, 48), (5, 0.7, 9)])
+def test_blur_agrees_with_torchvision_and_scipy(size, sigma, side):
+    from torchvision.transforms.functional import gaussian_blur
+
+    images = torch.rand(3, 3, side, side + 5)
+    out = GaussianBlur(sigma, size)(images, keys(3))
+    torch.testing.assert_close(out, gaussian_blur(images, [size, size], [sigma, sigma]), rtol=0, atol=3e-6)
+    truncate = (size // 2) / sigma
+    expected = ndimage.gaussian_filter(images.double().numpy(), (0, 0, sigma, sigma), mode="mirror", truncate=truncate)
+    np.testing.assert_allclose(out.numpy(), expected, atol=3e-6)
+
+
+def test_blur_range_uses_each_images_own_sigma():
+    images = torch.rand(6, 1, 32, 32)
+    op = GaussianBlur((0.5, 3.0))
+    sigma = random.uniform(random.fold(keys(6), 0), 0.5, 3.0).double()
+    for i, s in enumerate(sigma.tolist()):
+        single = GaussianBlur(s, kernel_size=13)(images[i : i + 1], keys(1))
+        torch.testing.assert_close(op(images, keys(6))[i : i + 1], single, rtol=0, atol=1e-6)
+
+
+def test_blur_default_kernel_is_the_papers():
+    assert GaussianBlur(5.0).radius == 10 and GaussianBlur(9.0).radius == 18
+    with pytest.raises(ValueError, match=r"21 pixels needs images of more than 10"):
+        GaussianBlur(5.0)(torch.rand(1, 1, 8, 8), keys(1))
+
+
+def test_sometimes_and_oneof_draw_their_shares():
+    marked = OneOf(RandomMask(1.0), GaussianNoise(0.0), GaussianNoise(0.0))(torch.ones(6000, 1, 2, 2), keys(6000))
+    assert abs((marked == 0).float().mean() - 1 / 3) < 0.03
+    marked = Sometimes(RandomMask(1.0), 0.2)(torch.ones(6000, 1, 2, 2), keys(6000))
+    assert abs((marked == 0).float().mean() - 0.2) < 0.03
+
+
+def test_chain_members_draw_independently():
+    twice = Chain(RandomMask(0.5), RandomMask(0.5))(torch.ones(500, 1, 8, 8), keys(500))
+    assert abs((twice == 0).float().mean() - 0.75) < 0.01
+
+
+def test_user_operator_from_a_file(tmp_path):
+    file = tmp_path / "dust.py"
+    file.write_text("def darker(images, keys):\n    return images * 0.5\n")
+    text = f"{file}:darker"
+    assert torch.equal(operators.parse(text)(torch.ones(1, 1, 2, 2), keys(1)), torch.full((1, 1, 2, 2), 0.5))
+    inside = operators.parse(f"Chain('{text}', RandomMask(0.5))")
+    assert operators.parse(repr(inside)) == inside
+    for bad in (f"{file}:lighter", f"{tmp_path}/none.py:darker"):
+        with pytest.raises(InputError):
+            operators.parse(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("RandomMsk(0.5)", "did you mean RandomMask"),
+        ("RandomMask(", "cannot read the operator"),
+        ("RandomMask(2)", r"number in \[0, 1\]"),
+        ("RandomMask((0.9, 0.1))", "ordered pair"),
+        ("RandomMask()", "missing a required argument: 'fraction'.*it is RandomMask"),
+        ("RandomMask(0.5, 1)", "too many positional"),
+        ("GaussianNoise(-1)", "at least 0"),
+        ("GaussianBlur(1, 4)", "odd"),
+        ("1 + 1", "expected a call"),
+        ("RandomMask(__import__('os'))", "unknown operator '__import__'"),
+        ("Chain(3)", r"Chain\(3\)"),
+        ("OneOf()", "at least one"),
+        ("Sometimes(RandomMask(0.5), 1.5)", "p must be"),
+    ],
+)
+def test_bad_text_is_refused_in_one_line(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        operators.parse(text)
+    if text != "Chain(3)":  # under test the type checker speaks first, at length
+        assert "\n" not in str(caught.value)
+
+
+def test_ladder_holds_the_trained_levels_and_goes_beyond():
+    levels = [level for level, _ in ladder(RandomMask((0.5, 0.95)), 32)]
+    assert {0.5, 0.95} < set(levels) and max(levels) > 0.95 and levels == sorted(levels)
+    assert all(rung.radius < 32 for _, rung in ladder(GaussianBlur(5.0), 32))
+    assert ladder(Chain(RandomMask(0.5)), 32) == []

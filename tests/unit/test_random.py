@@ -1,0 +1,78 @@
+"""Randomness that belongs to the image."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from weatherproof import random
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+
+
+def splitmix(x):
+    """The finaliser of splitmix64, in Python's unbounded integers."""
+    mask = 2**64 - 1
+    x &= mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+@given(st.lists(int64, min_size=1, max_size=5), int64)
+def test_fold_is_splitmix(values, number):
+    keys = random.fold(torch.tensor(values, dtype=torch.int64), number)
+    step = 0x9E3779B97F4A7C15
+    salt = splitmix(number + step)
+    assert [k % 2**64 for k in keys.tolist()] == [splitmix(((v % 2**64) ^ salt) + step) for v in values]
+
+
+@settings(deadline=None)
+@given(st.permutations(range(20)), st.integers(1, 20))
+def test_any_order_and_batch_size_gives_the_same_draw(order, size):
+    keys = random.keys(3, torch.arange(20))
+    order = torch.tensor(order)
+    for draw in (
+        lambda k: random.uniform(k, 2, 3),
+        lambda k: random.integers(k, 7),
+        lambda k: random.normal_fields(k, (2, 5, 5)),
+        lambda k: random.uniform_fields(k, (4,)),
+        lambda k: random.permutations(k, 9),
+    ):
+        assert torch.equal(torch.cat([draw(keys[part]) for part in order.split(size)]), draw(keys)[order])
+
+
+def test_draws_have_their_distributions():
+    keys = random.keys(0, torch.arange(20000))
+    assert stats.kstest(random.uniform(keys).numpy(), "uniform").pvalue > 1e-3
+    assert stats.kstest(random.uniform(random.fold(keys, 1), 2, 5).numpy(), "uniform", args=(2, 3)).pvalue > 1e-3
+    assert stats.chisquare(random.integers(keys, 10).bincount().numpy()).pvalue > 1e-3
+    fields = random.normal_fields(keys[:200], (100,))
+    assert stats.kstest(fields.flatten().numpy(), "norm").pvalue > 1e-3
+    first = random.permutations(keys[:5000], 10)[:, 0]
+    assert stats.chisquare(first.bincount().numpy()).pvalue > 1e-3
+
+
+def test_uses_of_one_key_are_independent():
+    keys = random.keys(0, torch.arange(20000))
+    a, b = random.uniform(random.fold(keys, 0)), random.uniform(random.fold(keys, 1))
+    c = random.uniform(random.keys(1, torch.arange(20000)))
+    assert torch.corrcoef(torch.stack([a, b, c])).fill_diagonal_(0).abs().max() < 0.03
+
+
+def test_permutations_are_permutations_and_epochs_differ():
+    rows = random.permutations(random.keys(0, torch.arange(5)), 50)
+    assert torch.equal(rows.sort(dim=1).values, torch.arange(50).expand(5, 50))
+    assert not torch.equal(random.order(0, 0, 100), random.order(0, 1, 100))
+    assert torch.equal(random.order(0, 1, 100), random.order(0, 1, 100))
+
+
+def test_framework_seed_leaves_no_trace():
+    before = torch.get_rng_state()
+    with random.framework_seed(1, 2):
+        first = torch.rand(3)
+    with random.framework_seed(1, 2):
+        assert torch.equal(torch.rand(3), first)
+    with random.framework_seed(1, 3):
+        assert not torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.get_rng_state(), before)
