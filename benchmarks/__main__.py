@@ -5,6 +5,7 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,18 +31,20 @@ def main() -> None:
     found = json.loads(file.read_text()) if file.is_file() else {}
     for room in wanted:
         print(f"measuring {room} ...", flush=True)
-        where = machine(arguments.device)
         found[room] = {
             "command": f"{threads}python -m benchmarks {room} --device {arguments.device}",
-            "machine": where,
+            "machine": machine(arguments.device),
             "rows": [row.to_dict() for row in import_module(f"benchmarks.{room}").run(arguments.device)],
         }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    found = {room: found[room] for room in ROOMS if room in found}
+        _write(file, {name: found[name] for name in ROOMS if name in found})
+    print(file.with_suffix(".md").read_text())
+
+
+def _write(file: Path, found: dict[str, Any]) -> None:
+    """After every room, so that stopping loses one at most."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n")
-    text = page.render(found)
-    file.with_suffix(".md").write_text(text)
-    print(text)
+    file.with_suffix(".md").write_text(page.render(found))
 
 
 if __name__ == "__main__":

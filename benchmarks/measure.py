@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import torch
 
-VERSIONS = ("weatherproof", "torch", "torchvision", "timm", "lightning-fabric", "numpy")
+import weatherproof
+
+VERSIONS = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,35 @@ class Row:
         }
 
 
-def clock(device: str = "cpu") -> float:
-    """Seconds, once everything that was asked of the device is done."""
+@dataclass(frozen=True)
+class Moment:
+    """A time on the wall, and the processor seconds that this process has used by then."""
+
+    wall: float
+    processor: float
+
+    def __sub__(self, other: "Moment") -> "Moment":
+        return Moment(self.wall - other.wall, self.processor - other.processor)
+
+
+def now(device: str = "cpu") -> Moment:
+    """Once everything that was asked of the device is done."""
     if device != "cpu":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return Moment(time.perf_counter(), time.process_time())
 
 
-def seconds(work: Callable[[], object], device: str = "cpu") -> float:
-    start = clock(device)
+def spent(work: Callable[[], object], device: str = "cpu") -> Moment:
+    start = now(device)
     work()
-    return clock(device) - start
+    return now(device) - start
 
 
 def in_turn(
     ours: Callable[[], object], floor: Callable[[], object], repeats: int, device: str = "cpu", warmup: int = 2
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Seconds of `ours` and of `floor`, taken in turn; the first `warmup` pairs are thrown away."""
-    pairs = [(seconds(ours, device), seconds(floor, device)) for _ in range(warmup + repeats)][warmup:]
+    """Wall seconds of `ours` and of `floor`, taken in turn; the first `warmup` pairs are thrown away."""
+    pairs = [(spent(ours, device).wall, spent(floor, device).wall) for _ in range(warmup + repeats)][warmup:]
     return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
@@ -83,7 +96,7 @@ def machine(device: str) -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "device": torch.cuda.get_device_name(device) if device != "cpu" else "CPU",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {"weatherproof": weatherproof.__version__} | {name: version(name) for name in VERSIONS},
         "date": time.strftime("%Y-%m-%d"),
     }
 

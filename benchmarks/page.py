@@ -14,12 +14,13 @@ EXPLAINED = {
     "steps": (
         "One step of the training loop as `harden` runs it (batch from memory, operator, teacher and student forward, "
         "objective, backward, optimiser, log) against bare PyTorch: the same forward and backward passes and the same "
-        "optimiser on a fixed batch, without any view or operator. The two alternate step by step."
+        "optimiser on a fixed batch, without any view or operator. The two alternate step by step. "
+        "Processor time is what the process used of the cores; other work on the machine disturbs it less than the wall."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "
-        "and at 8N files."
+        "and at 8N files, decoded on demand (a set that fits the memory budget is held in memory instead)."
     ),
     "startup": "Whole processes, started in turn.",
 }

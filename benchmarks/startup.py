@@ -13,7 +13,7 @@ HELP_LIMIT = 0.5  # seconds
 def run(device: str, repeats: int = 9) -> list[Row]:
     """Whole processes, in turn: the interpreter's own start is in both."""
     ours, floor = in_turn(lambda: _python("import torch, weatherproof"), lambda: _python("import torch"), repeats)
-    every = "import torch, weatherproof; [getattr(weatherproof, name) for name in weatherproof.__all__]"  # what is lazy, too
+    every = "import torch, weatherproof; [getattr(weatherproof, name) for name in weatherproof.__all__]"
     whole, whole_floor = in_turn(lambda: _python(every), lambda: _python("import torch"), repeats)
     command = _command()
     helps, bare = in_turn(lambda: _call([*command, "--help"]), lambda: _python("pass"), repeats)

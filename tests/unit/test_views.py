@@ -45,7 +45,9 @@ def test_crop_agrees_with_torchvision_on_the_same_box():
 
 def test_crop_area_and_position_are_uniform():
     ramp = torch.arange(64.0).add(0.5) / 64
-    coordinates = torch.stack([ramp[None, :].expand(64, 64), ramp[:, None].expand(64, 64)])[None].expand(2000, -1, -1, -1)
+    coordinates = torch.stack([ramp[None, :].expand(64, 64), ramp[:, None].expand(64, 64)])[None].expand(
+        2000, -1, -1, -1
+    )
     out = RandomResizedCrop(64, (0.2, 0.8), (1.0, 1.0))(coordinates, keys(2000))
     width = (out[:, 0, 0, -1] - out[:, 0, 0, 0]) * 64 / 63
     area = width**2

@@ -1,21 +1,11 @@
 """What the adapters to other people's model libraries share. The libraries are imported when first asked for."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
 from weatherproof.errors import InputError
-
-_NEAR = 5  # names suggested for one that does not exist: a library has hundreds
-
-
-def unknown_model(library: str, name: str, known: Sequence[str], listing: str) -> InputError:
-    """An `InputError` for a name that the library does not have, with its nearest names only."""
-    near = get_close_matches(name, known, n=_NEAR, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else "none is similar;"
-    return InputError(f"unknown {library} encoder {name!r}: {hint} ({len(known)} are known: {listing})")
 
 
 def no_options(name: str, options: Mapping[str, Any]) -> None:

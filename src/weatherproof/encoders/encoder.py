@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         name: the text that builds the network, without weights: "resnet20", "torchvision:squeezenet1_0".
         body: pixels, normalised, to a raw embedding [batch, features] or a map [batch, features, height, width].
         head: raw embedding or map to logits; None if the network has no classifier.
-        names: the original names of the parameters.
+        names: the original names of the parameters. Default: those of the body, and "head." before those of the head.
         options: the settings beside the name that rebuild the network, such as {"width": 32}.
     """
 
@@ -73,14 +73,14 @@ class Encoder(nn.Module):
         body: nn.Module,
         head: nn.Module | None,
         *,
-        names: Names,
         feature_dim: int,
-        num_classes: int | None,
         preprocessing: Preprocessing,
+        names: Names | None = None,
+        num_classes: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.names = name, names
+        self.name, self.names = name, names or Names(head="head")
         self.body, self.head = body, head
         self.feature_dim = feature_dim
         self.num_classes = None if head is None else num_classes
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
 
     def _raw(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
-        return self.body((pixels - self.mean) / self.std)
+        return self.body((pixels.to(self.mean.dtype) - self.mean) / self.std)
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers under the original network's names; they share memory with the encoder."""

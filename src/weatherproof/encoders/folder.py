@@ -1,17 +1,17 @@
 """A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import weatherproof
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 
@@ -44,9 +44,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
-    plain = {
-        name: torch.empty(value.shape, dtype=value.dtype).copy_(value.detach()) for name, value in encoder.state().items()
-    }
+    plain = {k: torch.empty(v.shape, dtype=v.dtype).copy_(v) for k, v in encoder.state().items()}
     settings = {
         "format": FORMAT,
         "weatherproof": weatherproof.__version__,
@@ -58,10 +56,11 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "provenance": dict(provenance),
     }
     text = json.dumps(settings, indent=2) + "\n"
-    save_file(plain, folder / f"{WEIGHTS}.tmp", metadata={"format": "pt"})
+    # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
+    (folder / f"{WEIGHTS}.tmp").write_bytes(save(plain, metadata={"format": "pt"}))
     (folder / f"{SETTINGS}.tmp").write_text(text, encoding="utf-8")
     for name in (WEIGHTS, SETTINGS):
-        os.replace(folder / f"{name}.tmp", folder / name)
+        (folder / f"{name}.tmp").replace(folder / name)
 
 
 def read(folder: Path) -> Saved:
@@ -77,7 +76,7 @@ def read(folder: Path) -> Saved:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] != FORMAT:
-            raise InputError(f"{path} has format {settings['format']}, this version reads {FORMAT}: update weatherproof")
+            raise InputError(f"{path} has format {settings['format']}, expected {FORMAT}: update weatherproof")
         classes = settings["num_classes"]
         return Saved(
             name=str(settings["name"]),
@@ -91,4 +90,4 @@ def read(folder: Path) -> Saved:
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not describe an encoder: {type(error).__name__} {error}") from None
+        raise InputError(f"{path} does not describe an encoder: {type(error).__name__} {one_line(error)}") from None

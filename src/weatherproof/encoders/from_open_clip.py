@@ -6,8 +6,9 @@ The tag names the pretrained weights that the file after `@` holds: it decides m
 from collections.abc import Mapping
 from typing import Any
 
-from weatherproof.encoders.adapter import no_options, square_side, unknown_model
+from weatherproof.encoders.adapter import no_options, square_side
 from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.messages import unknown_model
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
 
@@ -49,8 +50,8 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
         text, tower, None, names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})"),
         feature_dim=config["embed_dim"], num_classes=None,
         preprocessing=Preprocessing(
-            mean=published.get("mean", open_clip.OPENAI_DATASET_MEAN),
-            std=published.get("std", open_clip.OPENAI_DATASET_STD),
+            mean=tuple(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
+            std=tuple(published.get("std", open_clip.OPENAI_DATASET_STD)),
             size=square_side(vision.get("image_size", 224), text),
             interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
         ),

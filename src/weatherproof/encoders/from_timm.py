@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import classifier_path, no_options, square_side, unknown_model, without_head
+from weatherproof.encoders.adapter import classifier_path, no_options, square_side, without_head
 from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.messages import one_line, unknown_model
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError
 
@@ -37,17 +39,17 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     model, published = _create(timm, text, name, settings, size)
     head = model.get_classifier()
-    if not isinstance(head, nn.Module):
-        raise InputError(f"{text} has several classifiers, which is not supported: choose a model that is not distilled")
+    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict):
+        raise InputError(f"{text} has several classifiers: choose a model that is not distilled")
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
     if isinstance(head, nn.Identity):
-        body, path, head = model, published["classifier"], None
+        body, path, head = model, published.get("classifier"), None
         path = path if isinstance(path, str) else None
     else:
         path = classifier_path(model, head)
         body = without_head(model, path)
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
-    return Encoder(
+    encoder = Encoder(
         text, body, None if num_classes == 0 else head, names=Names(head=path), feature_dim=features,
         num_classes=int(num_classes or model.num_classes),
         preprocessing=Preprocessing(
@@ -58,21 +60,44 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
             interpolation=supported_interpolation(published["interpolation"]),
         ),
     )  # fmt: skip
+    _check_embedding(encoder)
+    return encoder
+
+
+def _check_embedding(encoder: Encoder) -> None:
+    """Look at one black image: a few timm models combine several outputs after their classifier.
+
+    Raises:
+        InputError: what comes out without the classifier is not one embedding per image.
+    """
+    preprocessing = encoder.preprocessing
+    assert preprocessing.size is not None
+    black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            raw = encoder.body(black)
+        fits = raw.shape[:2] == (1, encoder.feature_dim) and raw.ndim in (2, 4)
+    except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise InputError(f"{encoder.name} does not work without its classifier: {one_line(error)}") from None
+    if not fits:
+        raise InputError(
+            f"{encoder.name} without its classifier gives {list(raw.shape)}, "
+            f"not one embedding of {encoder.feature_dim} numbers for each image: it is not supported"
+        )
+    encoder.train()
 
 
 def _create(
     timm: Any, text: str, name: str, settings: dict[str, Any], size: int | None
 ) -> tuple[Any, Mapping[str, Any]]:
     """The model and its published configuration; a model whose input is fixed is built for the size."""
-    published = timm.get_pretrained_cfg(name) if "." not in name else None
     try:
-        if published is None:
-            published = timm.get_pretrained_cfg(name, allow_unregistered=False)
-        resized = size is not None and published is not None and size != published.input_size[-1]
-        if resized and published.fixed_input_size:
+        published = timm.get_pretrained_cfg(name)
+        if size is not None and published and published.fixed_input_size and size != published.input_size[-1]:
             settings = settings | {"img_size": size}
         model = timm.create_model(name, pretrained=False, **settings)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         at = f" for {size}x{size} pixels" if "img_size" in settings else ""
-        raise InputError(f"{text} cannot be built{at}: {error}") from None
+        raise InputError(f"{text} cannot be built{at}: {one_line(error)}") from None
     return model, model.pretrained_cfg

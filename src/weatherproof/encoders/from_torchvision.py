@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from weatherproof.encoders.adapter import classifier_path, no_options, unknown_model, without_head
+from weatherproof.encoders.adapter import classifier_path, no_options, without_head
 from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.messages import one_line, unknown_model
 from weatherproof.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, supported_interpolation
 from weatherproof.errors import InputError
 
@@ -33,15 +34,16 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     no_options(text, options)
     if name not in known:
         raise unknown_model("torchvision", name, known, "torchvision.models.list_models()")
-    family = name.partition("_")[0]
-    inception = family in ("inception", "googlenet")
+    inception = name.startswith(("inception", "googlenet"))
     settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if inception else {}
-    if size is not None and family in ("vit", "maxvit"):
-        settings |= {"image_size": size} if family == "vit" else {"input_size": (size, size)}
+    if size is not None and name.startswith("vit_"):
+        settings["image_size"] = size
+    if size is not None and name.startswith("maxvit_"):
+        settings["input_size"] = (size, size)
     try:
         model = models.get_model(name, weights=None, num_classes=num_classes or _CLASSES, **settings)
     except (AssertionError, ValueError) as error:
-        raise InputError(f"{text} cannot be built for {size}x{size} pixels: {error}") from None
+        raise InputError(f"{text} cannot be built for {size}x{size} pixels: {one_line(error)}") from None
 
     published = next(iter(models.get_model_weights(name))).transforms()  # settings only, nothing is downloaded
     preprocessing = Preprocessing(
@@ -50,7 +52,7 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
         size=size or getattr(model, "image_size", published.crop_size[0]),
         interpolation=supported_interpolation(published.interpolation.value),
     )
-    if family == "squeezenet":  # its classifier is a 1x1 convolution on the map, then an average
+    if name.startswith("squeezenet"):  # its classifier is a 1x1 convolution on the map, then an average
         path, features, prefix = "classifier", model.classifier[1].in_channels, "features."
         head, body = model.classifier, model.features
     else:

@@ -47,8 +47,9 @@ def load_encoder(
     if isinstance(name_or_run, Path) or not _is_name(name):
         return _load_run(Path(text), size, num_classes)
     if not at:
+        encoder = _build(name, num_classes, size, seed)
         warnings.warn(f"{name}: no weights given, so it is randomly initialised; add @FILE", UserWarning, stacklevel=2)
-        return _build(name, num_classes, size, seed)
+        return encoder
     return _with_weights(name, read_weights(weights), num_classes, size, seed)
 
 
@@ -76,13 +77,18 @@ def _with_weights(
 
 def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
     bare, bracket, inside = name.partition("(")
-    options = spec.parse(f"options({inside}", {"options": dict}, f"options of {bare}") if bracket else {}
+    try:
+        options = spec.parse(f"options({inside}", {"options": _options}, "options") if bracket else {}
+    except InputError:
+        raise InputError(f"cannot read the encoder {name!r}: write options like small(width=32)") from None
     return _build_with(bare, options, num_classes, size, seed)
 
 
-def _build_with(
-    name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int
-) -> Encoder:
+def _options(**given: Any) -> dict[str, Any]:
+    return given
+
+
+def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int) -> Encoder:
     library, colon, model = name.partition(":")
     with framework_seed(seed):
         if colon:

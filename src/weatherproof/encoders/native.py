@@ -8,6 +8,7 @@ from typing import Any
 
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.lenet import lenet
+from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.resnet18_cifar import resnet18_cifar
 from weatherproof.encoders.resnet_cifar import resnet20, resnet56
 from weatherproof.encoders.resnetv2 import resnetv2_50
@@ -41,7 +42,7 @@ def build_native(name: str, options: Mapping[str, Any], num_classes: int | None,
     try:
         encoder = make(num_classes or 0, **options)
     except (TypeError, RuntimeError) as error:
-        raise InputError(f"{name} cannot be built with {dict(options)}: {error}") from None
+        raise InputError(f"{name} cannot be built with {dict(options)}: {one_line(error)}") from None
     fixed = encoder.preprocessing.size
     if size is not None and size != fixed:
         if fixed is not None:

@@ -44,7 +44,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Preprocessing":
-        """The inverse of `dataclasses.asdict`, after a journey through JSON. Raises: KeyError, TypeError, ValueError."""
+        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
         size = settings["size"]
         return cls(
             mean=tuple(float(m) for m in settings["mean"]),

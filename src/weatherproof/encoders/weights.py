@@ -1,6 +1,7 @@
 """Weights from files, tensors only: nothing in a weights file is ever executed."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under these keys training scripts keep the tensors
@@ -41,26 +43,30 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file (truncated?): {_first_line(error)}") from None
+        raise InputError(f"{path} is not a readable safetensors file (truncated?): {one_line(error)}") from None
 
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read or refused, either is clear
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        if "global" in str(error).lower() or "TorchScript" in str(error):
+        if _holds_objects(path, str(error)):
             raise InputError(
                 f"{path} holds Python objects, and only tensors are read, as objects could run code: "
                 "convert it where you trust it, safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
             ) from None
-        raise InputError(f"{path} is not a readable weights file (truncated?): {_first_line(error)}") from None
+        raise InputError(f"{path} is not a readable weights file (truncated?): {one_line(error)}") from None
     except (EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} is not a readable weights file (truncated?): {_first_line(error)}") from None
+        raise InputError(f"{path} is not a readable weights file (truncated?): {one_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+def _holds_objects(path: Path, message: str) -> bool:
+    if "Unsupported global" in message or "TorchScript" in message:
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO and "Unsupported oper" in message  # an instruction for objects
 
 
 def _unwrap(content: Any) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Contrastive inversion: a student learns to give, for a damaged image, what its teacher gives for the clean one."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,7 @@ class Hardening(nn.Module):
         teacher.requires_grad_(False)
         self.train()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Hardening":
         """Train mode for the student; the teacher stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()  # type: ignore[operator, union-attr]
@@ -78,9 +78,7 @@ class Hardening(nn.Module):
         return batch_statistics(self.teacher) if self.teacher_bn == "batch" else nullcontext()
 
 
-def _check(
-    student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str
-) -> None:
+def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str) -> None:
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
     if {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}:
         raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")

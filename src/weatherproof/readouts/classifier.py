@@ -3,7 +3,7 @@
 from torch import nn
 
 from weatherproof.errors import InputError
-from weatherproof.types import Images, Logits
+from weatherproof.types import Embeddings, Images, Logits
 
 
 class Classifier(nn.Module):
@@ -34,3 +34,19 @@ class OwnHead(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         return self.encoder.logits(images)  # type: ignore[operator]
+
+
+class UnitLength(nn.Module):
+    """The encoder's embeddings on the unit sphere.
+
+    The objectives fix an embedding's direction alone, so a classifier that is carried from one encoder to another
+    stands on this.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.feature_dim = encoder.feature_dim
+
+    def forward(self, images: Images) -> Embeddings:
+        return nn.functional.normalize(self.encoder(images), dim=1)

@@ -44,7 +44,7 @@ def embed(
     batch_size: int = 256,
     workers: int = 0,
 ) -> tuple[Float[Tensor, "n features"], Int64[Tensor, "n"]]:
-    """Embeddings of all images, in order, and their labels; both on the CPU.
+    """Embeddings of all images, in order, and their labels; both on the CPU. Files that cannot be read are left out.
 
     Args:
         encoder: moved to `device` (and left there), used in evaluation mode.
@@ -59,7 +59,7 @@ def embed(
     if isinstance(encoder, nn.Module):
         encoder.to(device)
     features: Tensor | None = None
-    labels = torch.empty(len(images), dtype=torch.int64)
+    labels = []
     done = 0
     with evaluating(encoder):
         for batch in batches(images, batch_size, device=device, workers=workers):
@@ -68,9 +68,11 @@ def embed(
                 looks = operator(looks, random.fold(random.keys(seed, batch.index), STREAM, realization))
             out = encoder(looks).float().cpu()
             if features is None:
-                features = torch.empty(len(images), out.shape[1])
+                with torch.inference_mode(False):  # or they could not be trained on later
+                    features = torch.empty(len(images), out.shape[1])
             features[done : done + len(out)] = out
-            labels[done : done + len(out)] = batch.labels.cpu()
+            labels.append(batch.labels.cpu())
             done += len(out)
-    assert features is not None
-    return features.clone(), labels  # a clone made outside inference mode can be trained on
+    if features is None:
+        raise InputError(f"no image of {images.name!r} could be read")
+    return features[:done], torch.cat(labels)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from weatherproof import random
 from weatherproof.errors import InputError
-from weatherproof.types import Labels
 
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first, so that each fit starts from the smoother one before it
 _VALIDATION = 0.2  # share of each class held out to choose l2
@@ -18,7 +17,7 @@ _CHUNK = 1 << 16  # rows at once: with 1,000 classes the logits of a chunk take 
 
 def fit_linear(
     features: Float[Tensor, "n features"] | Float[Tensor, "looks n features"],
-    labels: Labels,
+    labels: Int64[Tensor, "n"],
     num_classes: int,
     *,
     l2: float | str = 1e-2,
@@ -102,7 +101,8 @@ def _choose_l2(features: Tensor, labels: Tensor, num_classes: int, seed: int, ma
         raise InputError("l2='auto' holds out labelled images, which needs two of some class: give l2 a number")
     best, best_score = L2_GRID[0], (-1.0, 0.0)
     targets = labels[held].repeat(len(features))
-    for l2, head in zip(L2_GRID, _path(features[:, ~held], labels[~held], num_classes, L2_GRID, max_steps), strict=True):
+    heads = _path(features[:, ~held], labels[~held], num_classes, L2_GRID, max_steps)
+    for l2, head in zip(L2_GRID, heads, strict=True):
         with torch.no_grad():
             logits = head(features[:, held].flatten(0, 1))
             score = ((logits.argmax(1) == targets).float().mean().item(), -cross_entropy(logits, targets).item())

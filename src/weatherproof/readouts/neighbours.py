@@ -1,25 +1,24 @@
 """Nearest neighbours: a readout without training."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from weatherproof.errors import InputError
-from weatherproof.types import Embeddings, Labels
 
 _CHUNK = 1024  # test rows at once: with 50,000 training rows the similarities take 200 MB
 
 
 def knn(
-    train_features: Embeddings,
-    train_labels: Labels,
-    test_features: Embeddings,
+    train_features: Float[Tensor, "n features"],
+    train_labels: Int64[Tensor, "n"],
+    test_features: Float[Tensor, "m features"],
     k: int = 20,
     *,
     num_classes: int,
     temperature: float | None = 0.07,
-) -> Float[Tensor, "n classes"]:
+) -> Float[Tensor, "m classes"]:
     """Class scores from the k training images with the largest cosine similarity s.
 
     score[c] = sum over the k neighbours of class c of exp(s / temperature), the weighted vote of InstDis (Wu et al.
@@ -35,7 +34,7 @@ def knn(
     index = normalize(train_features[known], dim=1)
     labels = train_labels[known]
     k = min(k, len(index))
-    scores = torch.zeros(len(test_features), num_classes, device=test_features.device)
+    scores = torch.zeros(len(test_features), num_classes, dtype=test_features.dtype, device=test_features.device)
     for rows, out in zip(test_features.split(_CHUNK), scores.split(_CHUNK), strict=True):
         similarity, nearest = (normalize(rows, dim=1) @ index.T).topk(k, dim=1)
         votes = torch.ones_like(similarity) if temperature is None else (similarity / temperature).exp()

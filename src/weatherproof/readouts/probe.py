@@ -52,10 +52,12 @@ def fit_probe(
         epochs, lr, probe_batch_size, schedule: paper mode only.
 
     Raises:
-        InputError: no labelled image, a label beyond `num_classes`, or an unknown mode or schedule.
+        InputError: no labelled image, a label beyond `num_classes`, or a setting out of range.
     """
     positions = torch.arange(len(images)) if labels is None else labels.to("cpu", torch.int64)
     positions = positions[images.labels[positions] >= 0]
+    if realizations < 1 or epochs < 1:
+        raise InputError(f"realizations and epochs must be at least 1, got {realizations} and {epochs}")
     if len(positions) == 0:
         raise InputError(f"a probe needs labelled images, {images.name!r} gives none")
     if int(images.labels[positions].max()) >= num_classes:

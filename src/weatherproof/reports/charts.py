@@ -12,8 +12,8 @@ from markupsafe import Markup, escape
 
 NARROW, WIDE, HEIGHT = 360, 470, 236  # user units; three or two to a row, so that text keeps its size
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 40
-DASHES = ("", "6 3", "2 3", "8 3 2 3")
-MARKERS = 4
+DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4")
+MARKERS = 4  # no divisor in common with the number of dashes: twenty variants differ
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Palette:
             others = sum(known[0] == key[0] for known in self.styles)
             self.styles[key] = Style(self.colours[key[0]], others)
         # Words that tell series apart: what is the same for all is left out.
-        self.telling = [i for i in range(1, len(SERIES_KEYS)) if len({(k[0], k[i]) for k in keys}) > len({k[0] for k in keys})]
+        models = list(dict.fromkeys(key[0] for key in keys))
+        self.telling = [i for i in range(1, len(SERIES_KEYS)) if len({(k[0], k[i]) for k in keys}) > len(models)]
 
     def colour(self, model: str) -> int:
         return self.colours.get(model, len(self.colours) % 7)
@@ -64,6 +65,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         if place:
             groups.setdefault((*_base(record), place[0]), []).append((place[1], record))
     made = []
+    facets = any(not words.missing(r.get("label_fraction")) for r in records)
     for (metric, data, fraction, family), found in groups.items():
         if len({level for level, _ in found}) < 2:
             continue
@@ -73,7 +75,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         percent = family == "RandomMask"
         made.append(
             Chart(
-                **_titles(metric, data, words.labels_words(fraction)),
+                **_titles(metric, data, words.labels_words(fraction) or ("no further labels" if facets else "")),
                 x_label=words.axis_words(family),
                 series=_series(placed, palette),
                 y_range=_range(metric, [r for _, r in placed]),
@@ -90,7 +92,7 @@ def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
     groups: dict[tuple[Any, ...], list[tuple[float, JsonRecord]]] = {}
     for record in sorted(_measured(records), key=condition_order):
         fraction = record.get("label_fraction")
-        if not words.missing(fraction) and fraction > 0:
+        if words.finite(fraction) and fraction > 0:
             condition = tuple(str(record.get(name)) for name in CONDITION)
             groups.setdefault((record["metric"], record.get("data"), condition), []).append((float(fraction), record))
     made = []
@@ -148,7 +150,7 @@ def _base(record: JsonRecord) -> tuple[Any, Any, Any]:
     return record["metric"], record.get("data"), record.get("label_fraction")
 
 
-def _titles(metric: str, data: str | None, what: str) -> dict[str, str]:
+def _titles(metric: str, data: str | None, what: str) -> dict[str, Any]:
     """What sets a chart apart comes first; the metric is the title where nothing does."""
     shown = words.metric_words(metric)
     name = f"{shown.words}, %" if shown.percent else shown.words
@@ -172,7 +174,7 @@ def _series(placed: Sequence[tuple[float, JsonRecord]], palette: Palette) -> tup
     by_key: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
     for x, record in placed:
         error = record.get("stderr")
-        point = (x, float(record["value"]), 0.0 if words.missing(error) else float(error))  # type: ignore[arg-type]
+        point = (x, float(record["value"]), float(error) if words.finite(error) else 0.0)
         by_key.setdefault(series_key(record), []).append(point)
     order = [key for key in palette.styles if key in by_key]
     return tuple(Series(palette.name(key), palette.styles[key], tuple(by_key[key])) for key in order)

@@ -18,15 +18,12 @@ class Run:
     """What a finished run folder holds. `logs` is keyed by subfolder, "" being the run itself."""
 
     path: Path
+    name: str
     recipe: Mapping[str, Any]
     records: list[dict[str, Any]]
     logs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     gallery: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.path.resolve().name
 
     @property
     def has_encoder(self) -> bool:
@@ -58,6 +55,7 @@ def read_run(folder: Path | str) -> Run:
     logs = {"": path / "log.jsonl"} | {file.parent.name: file for file in sorted(path.glob("*/log.jsonl"))}
     return Run(
         path=path,
+        name=path.resolve().name,
         recipe=_flat(recipe),
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},

@@ -1,6 +1,7 @@
 """Pictures of single images: clean, damaged, and what each model makes of the damaged one (as in Figure 1)."""
 
 import base64
+import io
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ TOP = 3  # guesses per model, as in Figure 1
 
 @dataclass(frozen=True)
 class GalleryEntry:
-    """One example. Pixels in [0, 1] (outside is cut off), channels 1 or 3; guesses are (label, probability), best first."""
+    """One example. Pixels in [0, 1] (outside is cut off), 1 or 3 channels; guesses (label, probability), best first."""
 
     clean: Float[Tensor, "channels height width"]
     damaged: Float[Tensor, "channels height width"]
@@ -59,17 +60,20 @@ def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
         write_atomically(path / names["clean"], _png(entry.clean))
         write_atomically(path / names["damaged"], _png(entry.damaged))
         predictions = {
-            model: [[str(label), float(p)] for label, p in guesses[:TOP]] for model, guesses in entry.predictions.items()
+            model: [[str(label), float(probability)] for label, probability in guesses[:TOP]]
+            for model, guesses in entry.predictions.items()
         }
         listed.append({"truth": entry.truth, "operator": entry.operator, **names, "predictions": predictions})
     return write_atomically(path / "gallery.json", json.dumps(listed, indent=1) + "\n")
 
 
 def _png(image: Tensor) -> bytes:
-    from torchvision.io import encode_png
+    from PIL import Image
 
-    pixels = image.detach().cpu().float().clamp(0, 1).mul(255).round().byte()
-    return bytes(encode_png(pixels.contiguous()).numpy())
+    pixels = image.detach().cpu().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2).numpy() if pixels.shape[2] == 1 else pixels.numpy()).save(file, "PNG")
+    return file.getvalue()
 
 
 def read_examples(run: Run) -> list[Example]:
@@ -98,12 +102,11 @@ def _example(run: Run, entry: Mapping[str, object]) -> Example:
 
 
 def _guess(guess: object, truth: object) -> Guess:
-    try:
-        label, probability = guess  # type: ignore[misc]
-        known = 0.0 if words.missing(probability) else min(1.0, max(0.0, float(probability)))
-    except (TypeError, ValueError):
-        raise InputError(f"gallery.json holds the prediction {guess!r}: expected [label, probability]") from None
-    text = "n/a" if words.missing(probability) else f"{100 * known:.0f} %"
+    if not isinstance(guess, list) or len(guess) != 2:
+        raise InputError(f"gallery.json holds the prediction {guess!r}: expected [label, probability]")
+    label, probability = guess
+    known = min(1.0, max(0.0, probability)) if words.finite(probability) else 0.0
+    text = f"{100 * known:.0f} %" if words.finite(probability) else "n/a"
     return Guess(str(label), text, known, None if truth is None else str(label) == str(truth))
 
 

@@ -12,6 +12,7 @@ import yaml
 from weatherproof.errors import InputError
 from weatherproof.reports import curves, words
 from weatherproof.reports.charts import draw, swatch
+from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.curves import Charts, Palette
 from weatherproof.reports.files import Run, read_run, write_atomically
 from weatherproof.reports.gallery import read_examples
@@ -21,8 +22,9 @@ from weatherproof.reports.verdict import Verdict, make_verdict
 SECONDARY = frozenset({"top5", "recall@5"})  # folded away: they say the same as their first-place relatives
 FACTS = ("versions", "hardware")  # parts of a recipe that get their own table
 RECORD_COLUMNS = (
-    "metric value stderr model readout label_fraction condition data images realizations seeds trained_on protocol"
-).split()
+    *("metric", "value", "stderr", "model", "readout", "label_fraction", "condition", "data", "images"),
+    *("realizations", "seeds", "trained_on", "protocol"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def write_report(run_folder: Path | str) -> Path:
         training_facts=_training_facts(run.logs),
         checks=run.checks,
         runs=[run],
-        next_steps=_next_steps(run, verdict),
+        next_steps=_next_steps(run),
     )
     return write_atomically(run.path / "report.html", page)
 
@@ -73,20 +75,21 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
     Raises:
         InputError: fewer than two runs, or one that is not finished.
     """
-    runs = _distinctly_named([read_run(folder) for folder in run_folders])
+    runs = distinctly_named([read_run(folder) for folder in run_folders])
     if len(runs) < 2:
         raise InputError(f"a comparison needs at least two run folders, got {len(runs)}: name another one")
     records = [record for run in runs for record in run.records]
     palette = Palette(records)
-    groups = _comparable(runs)
+    groups = comparable(runs)
     parts = []
     for i, group in enumerate(groups, 1):
-        heading = "" if len(groups) == 1 else f"Group {i}: {', '.join(run.name_shown for run in group)}"
+        heading = "" if len(groups) == 1 else f"Group {i}: {', '.join(run.name for run in group)}"
         note = "" if len(groups) == 1 else _how_measured(group)
-        parts.append(_part(heading, note, [r for run in group for r in run.records], palette, ("model", "readout", "run")))
+        own = [record for run in group for record in run.records]
+        parts.append(_part(heading, note, own, palette, ("model", "readout", "run")))
     page = _render(
         title=f"comparison of {len(runs)} runs",
-        name=", ".join(run.name_shown for run in runs),
+        name=", ".join(run.name for run in runs),
         kind="comparison",
         verdict=_comparison_verdict(runs, groups),
         done=[],
@@ -95,56 +98,12 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         examples=[],
         training=[],
         training_facts=[],
-        checks=[{**check, "claim": f"{run.name_shown}: {check.get('claim')}"} for run in runs for check in run.checks],
+        checks=[{**check, "claim": f"{run.name}: {check.get('claim')}"} for run in runs for check in run.checks],
         runs=runs,
         next_steps=[],
     )
     target = Path(out)
     return write_atomically(target if target.suffix == ".html" else target / "comparison.html", page)
-
-
-@dataclass(frozen=True)
-class NamedRun(Run):
-    """A run with a name that no other run of the comparison has; its records carry it as "run"."""
-
-    name_shown: str = ""
-
-
-def _distinctly_named(runs: Sequence[Run]) -> list[NamedRun]:
-    names = [run.name for run in runs]
-    made = []
-    for i, run in enumerate(runs):
-        name = run.name if names.count(run.name) == 1 else f"{run.name} ({i + 1})"
-        records = [{**record, "run": name} for record in run.records]
-        made.append(NamedRun(**vars(replace(run, records=records)), name_shown=name))
-    return made
-
-
-def _comparable(runs: Sequence[NamedRun]) -> list[list[NamedRun]]:
-    """Groups of runs that measured alike: a run joins the first group none of whose members contradicts it."""
-    groups: list[list[NamedRun]] = []
-    for run in runs:
-        home = next((g for g in groups if all(_alike(run, member) for member in g)), None)
-        if home is None:
-            groups.append([run])
-        else:
-            home.append(run)
-    return groups
-
-
-def _alike(a: Run, b: Run) -> bool:
-    """Whether the conditions that both measured, at least one, carry the same protocol hashes."""
-    mine, theirs = _protocols(a), _protocols(b)
-    shared = mine.keys() & theirs.keys()
-    return bool(shared) and all(mine[key] == theirs[key] for key in shared)
-
-
-def _protocols(run: Run) -> dict[tuple[str, ...], set[str]]:
-    found: dict[tuple[str, ...], set[str]] = {}
-    for record in run.records:
-        key = tuple(str(record.get(n)) for n in ("metric", "data", "operator", "corruption", "severity", "attack"))
-        found.setdefault(key, set()).add(str(record.get("protocol")))
-    return found
 
 
 def _how_measured(group: Sequence[Run]) -> str:
@@ -161,7 +120,7 @@ def _measured_on(records: Sequence[Mapping[str, Any]]) -> str:
     return f"Measured on {images}." + (repeated if draws > 1 else "")
 
 
-def _comparison_verdict(runs: Sequence[NamedRun], groups: Sequence[Sequence[NamedRun]]) -> Verdict:
+def _comparison_verdict(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> Verdict:
     if len(groups) == 1:
         sentence = f"{len(runs)} runs, measured in the same way."
         beside: tuple[str, ...] = ("Their numbers stand side by side in one table per metric.",)
@@ -171,7 +130,7 @@ def _comparison_verdict(runs: Sequence[NamedRun], groups: Sequence[Sequence[Name
             "Numbers within a group can be compared. Numbers of different groups cannot: their protocols differ, so "
             "they are not put in one table.",
         )
-    own = tuple(f"{run.name_shown}: {make_verdict(run.records).sentence}" for run in runs)
+    own = tuple(f"{run.name}: {make_verdict(run.records).sentence}" for run in runs)
     return Verdict(sentence, (*beside, *own), "", ())
 
 
@@ -211,8 +170,8 @@ def _done(run: Run) -> list[str]:
         )
     else:
         said.append(f"weatherproof {recipe.get('verb', 'run')} with {encoder} on {images}.")
-    names = {"objective": "objective", "epochs": "epochs", "batch_size": "batch size", "lr": "learning rate", "seed": "seed"}
-    settings = [f"{shown} {recipe[key]}" for key, shown in names.items() if recipe.get(key) is not None]
+    keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
+    settings = [f"{'learning rate' if key == 'lr' else key.replace('_', ' ')} {recipe[key]}" for key in keys]
     if settings:
         said.append(f"Settings: {', '.join(settings)}.")
     said.append(_measured_on(run.records))
@@ -234,13 +193,14 @@ def _training_facts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
     return said
 
 
-def _next_steps(run: Run, verdict: Verdict) -> list[tuple[str, str]]:
+def _next_steps(run: Run) -> list[tuple[str, str]]:
     """(why, command) pairs; every part of a command is quoted for the shell."""
     folder, images = str(run.path), str(run.recipe.get("images") or "IMAGES")
     if not run.has_encoder:
         return []
+    other = "RandomMask(0.5)" if "GaussianNoise" in str(run.recipe.get("operator")) else "GaussianNoise(0.3)"
     return [
-        ("Measure it on damage it was not trained for", _command("audit", folder, images, "--operator", "GaussianNoise(0.3)")),
+        ("Measure it on damage it was not trained for", _command("audit", folder, images, "--operator", other)),
         ("Give it labels, a tenth of them", _command("probe", folder, images, "--labels", "0.1")),
         ("Set it beside another run", _command("compare", folder, "OTHER_RUN")),
     ]
@@ -300,6 +260,7 @@ def _render(**context: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["units"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")  # 84 % stays on one line
     environment.globals.update(
         draw=draw,
         swatch=swatch,

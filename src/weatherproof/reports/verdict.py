@@ -47,7 +47,7 @@ class Pair:
     def clear(self) -> bool:
         """Whether the change is larger than the draws of the damage explain; the draws, not the training seed."""
         errors = [r.get("stderr") for r in (self.before, self.after)]
-        spread = math.hypot(*(0.0 if words.missing(e) else float(e) for e in errors))  # type: ignore[arg-type]
+        spread = math.hypot(*(error for error in errors if words.finite(error)))
         return abs(self.change) > CLEAR * spread and self.change != 0
 
 
@@ -94,7 +94,7 @@ def _choose(pairs: Sequence[Pair]) -> Pair:
     def readout_order(pair: Pair) -> tuple[int, float]:
         readout, fraction = pair.after.get("readout"), pair.after.get("label_fraction")
         place = READOUT_ORDER.index(readout) if readout in READOUT_ORDER else len(READOUT_ORDER)
-        return place, 0.0 if words.missing(fraction) else -float(fraction)  # type: ignore[arg-type]
+        return place, -fraction if words.finite(fraction) else 0.0
 
     best = min(map(readout_order, pairs))
     alike = [p for p in pairs if readout_order(p) == best]
@@ -128,20 +128,15 @@ def _does(metric: str, value: float) -> str:
 def _sentence(pair: Pair) -> str:
     metric = str(pair.after["metric"])
     after = _does(metric, float(pair.after["value"]))
-    before = words.quantity(metric, pair.before["value"])
+    before, where = words.quantity(metric, pair.before["value"]), _where(pair.after)
     if not pair.clear:
-        return (
-            f"{_where(pair.after)}, hardening makes no clear difference: the hardened encoder {after}, "
-            f"the original {before}."
-        )
+        return f"{where}, hardening makes no clear difference: the hardened encoder {after}, the original {before}."
     if pair.change < 0:
-        return f"{_where(pair.after)}, the hardened encoder is worse than the original: it {after}, the original {before}."
-    return f"{_where(pair.after)}, the hardened encoder {after}, where the original manages {before}."
+        return f"{where}, the hardened encoder is worse than the original: it {after}, the original {before}."
+    return f"{where}, the hardened encoder {after}, where the original manages {before}."
 
 
-def _beside(
-    chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], records: Sequence[JsonRecord]
-) -> list[str]:
+def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], records: Sequence[JsonRecord]) -> list[str]:
     """What a fair reader wants to know next: clean images, the rival with labels, and every other condition."""
     said = []
     metric = str(chosen.after["metric"])
@@ -156,16 +151,15 @@ def _beside(
     if rivals:
         rival = max(rivals, key=lambda r: -1.0 if words.missing(r.get("label_fraction")) else r["label_fraction"])
         labels = words.labels_words(rival.get("label_fraction")) or "labels"
-        said.append(
-            f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}."
-        )
+        said.append(f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}.")
     if len(damaged) > 1:
         worse = sum(p.clear and p.change < 0 for p in damaged)
         better = sum(p.clear and p.change > 0 for p in damaged)
         unclear = len(damaged) - worse - better
         counts = {"better": better, "worse": worse, "not clearly different": unclear}
         shown = [f"{how} in {n if n < len(damaged) else f'all {n}'}" for how, n in counts.items() if n]
-        said.append(f"Counting every readout and amount of labels, it is {', '.join(shown)} comparisons under damage.")
+        start = "It" if len(damaged) <= len(alike) else "Counting every readout and amount of labels, it"
+        said.append(f"{start} is {', '.join(shown)} comparisons under damage.")
     return said
 
 
@@ -204,18 +198,19 @@ def _bar(record: JsonRecord) -> Bar:
 
 
 def _single(records: Sequence[JsonRecord]) -> Verdict:
-    """No before and after to compare: say how the first model does under the middle condition, and on clean images."""
+    """No before and after to compare: how the hardened or else the first model does, under the middle condition."""
     ordered = sorted(records, key=condition_order)
     models = list(dict.fromkeys(str(r.get("model")) for r in records))
-    own = [r for r in ordered if str(r.get("model")) == models[0]]
+    model = "hardened" if "hardened" in models else models[0]
+    own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)] or own
     chosen = damaged[len(damaged) // 2]
     metric = str(chosen["metric"])
     clean = [r for r in own if words.is_clean(r) and _setting(r)[:2] == _setting(chosen)[:2] and r is not chosen]
     clean = [r for r in clean if r.get("readout") == chosen.get("readout")]
     said = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
-    name = words.model_words(models[0])
-    subject = f"the {name} encoder" if models[0] in words.MODEL_WORDS else name
+    name = words.model_words(model)
+    subject = f"the {name} encoder" if model in words.MODEL_WORDS else name
     return Verdict(
         sentence=f"{_where(chosen)}, {subject} {_does(metric, float(chosen['value']))}.",
         beside=tuple(said),

@@ -4,7 +4,7 @@ import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 JsonRecord = Mapping[str, Any]  # one entry of results.json, as in the architecture: metric, value, stderr, ...
 
@@ -12,9 +12,9 @@ SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 MODEL_ORDER = ("teacher", "hardened", "supervised", "restored")  # before, after, rivals; other names follow
 MODEL_WORDS = {"teacher": "original", "hardened": "hardened", "supervised": "supervised", "restored": "restored"}
 READOUT_WORDS = {
+    "own-head": "own head",
     "probe": "linear probe",
     "clean-probe": "linear probe from clean images",
-    "own-head": "own head",
     "knn": "nearest neighbours",
     "end-to-end": "trained end to end",
 }
@@ -60,9 +60,13 @@ def readout_words(name: str | None) -> str:
     return READOUT_WORDS.get(name or "", name or "")
 
 
+def finite(value: Any) -> TypeGuard[float]:
+    """False where there is no number to show: None, NaN, infinite, or not a number at all."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def missing(value: Any) -> bool:
-    """True where there is no number to show: None, NaN, or not a number at all."""
-    return not isinstance(value, (int, float)) or not math.isfinite(value)
+    return not finite(value)
 
 
 def number(metric: str, value: Any, stderr: Any = None) -> str:
@@ -188,17 +192,21 @@ def level(record: JsonRecord) -> tuple[str, float] | None:
     if record.get("attack"):
         return None
     if record.get("corruption"):
-        return None if missing(severity) else (str(record["corruption"]), float(severity))
+        return (str(record["corruption"]), float(severity)) if finite(severity) else None
     tree = call(record.get("operator"))
     if tree is None or not isinstance(tree.func, ast.Name):
         return None
     settings = [*tree.args, *(keyword.value for keyword in tree.keywords)]
     first = _literal(settings[0]) if settings else None
-    first = severity if missing(first) else first
-    return None if missing(first) else (tree.func.id, float(first))
+    first = first if finite(first) else severity
+    return (tree.func.id, float(first)) if finite(first) else None
 
 
 def axis_words(family: str) -> str:
     """The label of a severity axis."""
-    known = {"RandomMask": "pixels missing, %", "GaussianNoise": f"noise, {SIGMA}", "GaussianBlur": f"blur, {SIGMA} in pixels"}
+    known = {
+        "RandomMask": "pixels missing, %",
+        "GaussianNoise": f"noise, {SIGMA}",
+        "GaussianBlur": f"blur, {SIGMA} in pixels",
+    }
     return known.get(family, f"{family.replace('_', ' ')}, severity")

@@ -65,6 +65,27 @@ class Study:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A data set of a scale.
+
+    Attributes:
+        text: what `load_images` takes.
+        test: another source for the test split.
+        without: classes whose images are left out of training.
+        relabel: old class name to new one: the test split is then the images of the old classes alone (label shift).
+        train_images: at most so many for fitting, drawn stratified.
+        crop_fraction: of this set, where it is not that of the scale.
+    """
+
+    text: str
+    test: str | None = None
+    without: tuple[str, ...] = ()
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    train_images: int | None = None
+    crop_fraction: float | None = None
+
+
+@dataclass(frozen=True)
 class Scale:
     """How big: the same grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
 
@@ -74,7 +95,7 @@ class Scale:
     name: str
     encoder: str
     rival: str
-    data: Mapping[str, str]
+    data: Mapping[str, Source]
     damages: Mapping[str, str]
     size: int | None = None
     crop_fraction: float = 1.0
@@ -82,9 +103,9 @@ class Scale:
     train_images: int | None = None
     test_images: int | None = None
     restored_images: int | None = None
-    relabel: Mapping[str, str] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)  # of the hardening
     rival_plan: Mapping[str, Any] = field(default_factory=dict)  # of the supervised rival
     probe: Mapping[str, Any] = field(default_factory=dict)
+    restoration: Mapping[str, str] = field(default_factory=dict)  # what stands in for a restoration at this scale
     realizations: int = 10
     note: str = ""

@@ -1,9 +1,12 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from weatherproof.training import RunFolder
 
 
 @dataclass
@@ -25,11 +28,12 @@ class Outcome:
     checks: Sequence[Mapping[str, Any]] = field(default_factory=list)
     status: int = 0
     next_steps: Sequence[str] = ()
+    page: Path | None = None
 
     @property
     def report(self) -> Path:
         """The page."""
-        return self.folder / "report.html"
+        return self.page or self.folder / "report.html"
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -57,3 +61,20 @@ class Outcome:
             console.print(f"encoder  {self.folder / 'encoder.safetensors'}", highlight=False, soft_wrap=True)
         for line in self.next_steps:
             console.print(f"next     {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
+    """The outcome of a run folder that holds its results already."""
+    from weatherproof.reports import write_report
+
+    records = json.loads((run.path / "results.json").read_text(encoding="utf-8"))["records"]
+    checks = run.path / "checks.json"
+    known = json.loads(checks.read_text(encoding="utf-8")) if checks.is_file() else []
+    if not (run.path / "report.html").is_file():
+        write_report(run.path)
+    return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes)
+
+
+def text_of(value: Any) -> str:
+    """What a recipe, a record and a command line call it."""
+    return value if isinstance(value, str) else getattr(value, "name", None) or repr(value)

@@ -1,0 +1,209 @@
+"""From a file, or from stored pixels, to a uint8 image of the size and the channels that were asked for.
+
+Every way of damage and of storage ends in one of two: a uint8 array [C, H, W], or `BadImage` with the reason.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from weatherproof.errors import InputError
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
+
+# What the extensions of `folders` stand for. Among the others that Pillow knows, one runs programs (EPS).
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+ORIENTATION = 0x0112  # EXIF 2.3, tag "Orientation": how the camera was held
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # those that swap width and height
+DRAFT = 2  # a JPEG decoder may shrink by powers of two down to this many times the size: Pillow's thumbnail() default
+CHUNK = 64  # images per task of the thread pool: tasks cost little against it, and a change of size shows early
+
+
+class BadImage(Exception):
+    """This image cannot be read; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How an image is read.
+
+    Args:
+        size: the shorter side is resized (antialiased bilinear) to round(size / crop_fraction), then a centred
+            size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. None: as stored.
+        crop_fraction: the part of the resized shorter side that the square keeps.
+        channels: 3 for RGB, 1 for grey (ITU-R 601 luma). Transparent parts turn white.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+
+    size: int | None = None
+    crop_fraction: float = 1.0
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise InputError(f"size is a number of pixels, at least 1, or None for images as they are; got {self.size}")
+        if not 0 < self.crop_fraction <= 1:
+            raise InputError(f"crop_fraction lies in (0, 1]; got {self.crop_fraction}")
+        if self.channels not in (1, 3):
+            raise InputError(f"channels is 1 (grey) or 3 (RGB); got {self.channels}")
+
+    def file(self, path: str) -> Pixels:
+        """Decode one image file, upright. Raises `BadImage`."""
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                stored = image.size
+                draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
+                image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
+                full = stored if draft else image.size
+                turn = _orientation(image)
+                upright: Image.Image = image.transpose(UPRIGHT[turn]) if turn in UPRIGHT else image
+                return self._finish(upright, full[::-1] if turn in SIDEWAYS else full)
+        except Exception as error:  # decoders meet hostile bytes with errors of every kind; none may end a run
+            raise BadImage(_reason(error)) from None
+
+    def array(self, pixels: Pixels) -> Pixels:
+        """The same for stored pixels [C, H, W]."""
+        if self.keeps(pixels.shape):
+            return pixels
+        image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        return self._finish(image, image.size)
+
+    def keeps(self, shape: tuple[int, ...]) -> bool:
+        """Whether stored pixels of shape [..., C, H, W] are already as they should be."""
+        wanted = (self.channels, *((self.size, self.size) if self.size is not None else shape[-2:]))
+        return tuple(shape[-3:]) == wanted and (self.size is None or self._short == self.size)
+
+    @property
+    def _short(self) -> int:
+        assert self.size is not None
+        return round(self.size / self.crop_fraction)
+
+    def _finish(self, image: Image.Image, full: tuple[int, int]) -> Pixels:
+        image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L"), full)
+        pixels = np.asarray(image)
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+    def _fit(self, image: Image.Image, full: tuple[int, int]) -> Image.Image:
+        """Resize and centre crop in one step, so that a very long image is never enlarged as a whole.
+
+        Args:
+            full: (width, height) of the upright image in the file, which decides the proportions; `image` may be a
+                draft of it.
+        """
+        if self.size is None:
+            return image
+        short = self._short
+        width, height = (max(short, int(short * side / min(full))) for side in full)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        x, y = image.width / width, image.height / height
+        if x == y == 1:
+            return image.crop((left, top, left + self.size, top + self.size))
+        right, bottom = min((left + self.size) * x, image.width), min((top + self.size) * y, image.height)
+        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
+
+
+def header_size(path: str) -> tuple[int, int] | None:
+    """(height, width) of the upright image from its header alone; None where that cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives its upright size
+            return (width, height) if lies else (height, width)
+    except Exception:  # as in `Decoder.file`; decoding it will give the reason
+        return None
+
+
+def decode_all(read: Callable[[int], Pixels], count: int, budget: int) -> tuple[Pixels, dict[int, str]] | None:
+    """Read images 0 .. count - 1 into one array [n, C, H, W], on all cores, and the reasons of the bad ones.
+
+    The rows of bad images are left out. None: the images differ in size, or need more than `budget` bytes.
+    """
+    bad: dict[int, str] = {}
+    first = None
+    for position in range(count):
+        try:
+            first = read(position)
+            break
+        except BadImage as error:
+            bad[position] = str(error)
+    if first is None:
+        return np.empty((0, 0, 0, 0), np.uint8), bad
+    if first.nbytes * count > budget:
+        return None
+    pixels = np.empty((count, *first.shape), np.uint8)
+
+    def fill(start: int) -> bool:
+        for position in range(start, min(start + CHUNK, count)):
+            try:
+                image = read(position)
+            except BadImage as error:
+                bad[position] = str(error)
+                continue
+            if image.shape != pixels.shape[1:]:
+                return False
+            pixels[position] = image
+        return True
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        if not all(pool.map(fill, range(len(bad), count, CHUNK))):
+            pool.shutdown(cancel_futures=True)
+            return None
+    if bad:
+        pixels = np.delete(pixels, list(bad), axis=0)
+    return pixels, dict(sorted(bad.items()))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken metadata of a readable image
+        return 1
+
+
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """Any mode to RGB or L: deep pixels scaled to 8 bits, transparency laid over white."""
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        cut_out = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), cut_out)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit integers (white is 65535) and floats in [0, 1] to 8 bits, rounded."""
+    deep = np.asarray(image)
+    top = 1.0 if image.mode == "F" else 65535.0
+    if not (deep.min() >= 0 and deep.max() <= top):
+        raise BadImage(f"pixels of mode {image.mode} from {deep.min()} to {deep.max()}: expected 0 to {top:g}")
+    return Image.fromarray(np.round(deep * (255 / top)).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnidentifiedImageError():
+            return "not an image that Pillow can read"
+        case FileNotFoundError():
+            return "no such file (a broken link?)"
+        case OSError():
+            return error.strerror or str(error)
+        case BadImage():
+            return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())

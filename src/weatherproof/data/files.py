@@ -1,0 +1,143 @@
+"""Images that stay in their files until a batch needs them."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from warnings import warn
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from weatherproof.data.decoding import BadImage, Decoder
+from weatherproof.errors import InputError
+
+
+class BadFiles:
+    """The files of one source that could not be read: counted, and too many are an error.
+
+    Args:
+        name: of the source, for messages.
+        total: how many files the source has.
+        most: the share of them that may be bad.
+    """
+
+    def __init__(self, name: str, total: int, most: float) -> None:
+        self.name, self.total, self.most = name, total, most
+        self.reasons: dict[str, str] = {}
+
+    def record(self, reasons: Mapping[str, str]) -> None:
+        """Remember them. Raises `InputError` once more than the allowed share is bad, or all are."""
+        self.reasons.update(reasons)
+        if len(self.reasons) > self.most * self.total or len(self.reasons) == self.total:
+            raise InputError(f"{self._summary()}, more than the {self.most:.1%} that max_bad allows: {self._first()}")
+
+    def warn(self) -> None:
+        """One line for all of them, where there are any."""
+        if self.reasons:
+            warn(f"{self._summary()} and are left out: {self._first()}", UserWarning, stacklevel=3)
+
+    def _summary(self) -> str:
+        count = len(self.reasons)
+        return f"{count} of {self.total} images ({count / self.total:.1%}) in {self.name!r} cannot be read"
+
+    def _first(self) -> str:
+        path = min(self.reasons)
+        return f"first {path}: {self.reasons[path]}"
+
+
+class FileImages:
+    """Images in files, decoded on demand.
+
+    A file that turns out to be bad is dropped from its batch and recorded in `bad`, which all subsets share.
+
+    Args:
+        paths: the files.
+        labels: int64 [n], -1 for none.
+        classes: the names behind the labels.
+        name: what records call it.
+        index: position of each file in its whole source.
+        decoder: how they are read.
+        image_size: (height, width) of all images; None where they differ.
+        bad_files: where the bad ones are recorded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: Int64[Tensor, "n"],
+        classes: Sequence[str],
+        *,
+        name: str,
+        index: Int64[Tensor, "n"],
+        decoder: Decoder,
+        image_size: tuple[int, int] | None,
+        bad_files: BadFiles,
+    ) -> None:
+        self.paths, self.labels, self.classes, self.name, self.index = tuple(paths), labels, tuple(classes), name, index
+        self.decoder, self.image_size, self.bad_files = decoder, image_size, bad_files
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        return MappingProxyType(self.bad_files.reasons)
+
+    @property
+    def channels(self) -> int:
+        return self.decoder.channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+        at = range(len(self))[i]  # an IndexError past the end stops a for loop
+        return self.read(torch.tensor([at]))[0], int(self.labels[at]), int(self.index[at])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} images of {self.name!r} in files>"
+
+    def subset(self, positions: Int64[Tensor, "m"]) -> "FileImages":
+        """The images at these positions, in this order."""
+        return FileImages(
+            [self.paths[i] for i in positions.tolist()],
+            self.labels[positions],
+            self.classes,
+            name=self.name,
+            index=self.index[positions],
+            decoder=self.decoder,
+            image_size=self.image_size,
+            bad_files=self.bad_files,
+        )
+
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+        """The pixels at these positions. Raises `InputError` where one of the files is bad."""
+        pixels, _, bad = self.decode(positions)
+        for path, reason in bad.items():
+            raise InputError(f"cannot read {path}: {reason}")
+        return pixels
+
+    def decode(
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
+        """The pixels of the good files at these positions, their positions, and the reasons of the bad ones.
+
+        Raises:
+            InputError: the images differ in size.
+        """
+        images, kept, bad = [], [], {}
+        for position in positions.tolist():
+            try:
+                images.append(self.decoder.file(self.paths[position]))
+            except BadImage as error:
+                bad[self.paths[position]] = str(error)
+                continue
+            kept.append(position)
+            if images[-1].shape != images[0].shape:
+                sizes = " and ".join(
+                    f"{i.shape[2]}x{i.shape[1]} ({self.paths[k]})"
+                    for i, k in ((images[0], kept[0]), (images[-1], kept[-1]))
+                )
+                raise InputError(
+                    f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to"
+                )
+        pixels = np.stack(images) if images else np.empty((0, self.channels, *(self.image_size or (0, 0))), np.uint8)
+        return torch.from_numpy(pixels), torch.tensor(kept, dtype=torch.int64), bad

@@ -1,0 +1,145 @@
+"""A set of images: what every source becomes, and the one that lies in memory."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from weatherproof.data.decoding import Decoder
+from weatherproof.errors import InputError
+
+
+@runtime_checkable
+class ImageSet(Protocol):
+    """Images with labels, read by position."""
+
+    @property
+    def name(self) -> str:
+        """What records call it: "digits/test"."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names behind the labels."""
+
+    @property
+    def labels(self) -> Int64[Tensor, "n"]:
+        """Class of every image; -1 where it has none."""
+
+    @property
+    def index(self) -> Int64[Tensor, "n"]:
+        """Position of every image in its whole source: the same in every subset, so that its keys are too."""
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        """The files that could not be read, and why."""
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width); None where the images differ."""
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+        """Image, label and index."""
+
+    def subset(self, positions: Int64[Tensor, "m"]) -> "ImageSet":
+        """The images at these positions, in this order."""
+
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+        """The pixels at these positions."""
+
+
+class MemoryImages:
+    """Images in memory.
+
+    Args:
+        pixels: uint8 [n, C, H, W].
+        labels: int64 [n], -1 for none; None: no image has one.
+        classes: the names behind the labels; None: "0", "1", ...
+        name: what records call it.
+        index: position of each image in its whole source; None: 0 .. n - 1.
+        bad: the files that were left out, and why.
+        decoder: how `read` resizes what is stored, where the resized whole would not fit into memory.
+
+    Raises:
+        InputError: the parts do not belong together.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        name: str = "memory",
+        index: Tensor | None = None,
+        bad: Mapping[str, str] | None = None,
+        decoder: Decoder | None = None,
+    ) -> None:
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+            raise InputError(f"expected uint8 pixels [n, 1 or 3, H, W]; got {pixels.dtype} {list(pixels.shape)}")
+        labels = torch.full((len(pixels),), -1) if labels is None else labels
+        index = torch.arange(len(pixels)) if index is None else index
+        for what, numbers in (("labels", labels), ("index", index)):
+            if numbers.dtype != torch.int64 or numbers.shape != (len(pixels),):
+                raise InputError(
+                    f"expected {what} int64 [{len(pixels)}], one an image; got {numbers.dtype} {list(numbers.shape)}"
+                )
+        top = int(labels.max()) if len(labels) else -1
+        classes = tuple(map(str, range(top + 1)) if classes is None else classes)
+        if top >= len(classes):
+            raise InputError(f"label {top} has no name: there are {len(classes)} classes")
+        self.pixels, self.labels, self.index, self.classes, self.name = pixels, labels, index, classes, name
+        self._bad = dict(bad or {})
+        self.decoder = None if decoder is None or decoder.keeps(tuple(pixels.shape)) else decoder
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        return MappingProxyType(self._bad)
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[1] if self.decoder is None else self.decoder.channels
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        if self.decoder is None or self.decoder.size is None:
+            return self.pixels.shape[2], self.pixels.shape[3]
+        return self.decoder.size, self.decoder.size
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+        at = range(len(self))[i]  # an IndexError past the end stops a for loop
+        return self.read(torch.tensor([at]))[0], int(self.labels[at]), int(self.index[at])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} images of {self.name!r} in memory>"
+
+    def subset(self, positions: Int64[Tensor, "m"]) -> "MemoryImages":
+        """The images at these positions, in this order."""
+        return MemoryImages(
+            self.pixels[positions],
+            self.labels[positions],
+            self.classes,
+            name=self.name,
+            index=self.index[positions],
+            bad=self.bad,
+            decoder=self.decoder,
+        )
+
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+        """The pixels at these positions."""
+        pixels = self.pixels[positions]
+        if self.decoder is None or not len(pixels):
+            return pixels
+        return torch.from_numpy(np.stack([self.decoder.array(image) for image in pixels.numpy()]))

@@ -1,0 +1,120 @@
+"""Batches on a device: uint8 until they are there, float32 in [0, 1] from then on."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from weatherproof.data.files import FileImages
+from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.errors import InputError
+from weatherproof.types import Images, Labels
+
+Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and labels on the device, the images' indices on the CPU (keys are made there)."""
+
+    images: Images
+    labels: Labels
+    index: Labels
+
+
+def batches(
+    images: ImageSet,
+    batch_size: int,
+    *,
+    order: Int64[Tensor, "m"] | None = None,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+    start: int = 0,
+    drop_last: bool = False,
+) -> Iterator[Batch]:
+    """The images in batches; the same ones for any number of workers.
+
+    Files that turn out to be bad are dropped from their batch (a batch of bad files only is left out) and recorded in
+    `images.bad`; a warning sums up the new ones at the end.
+
+    Args:
+        order: positions in the set, in the order of the visit; None: 0 .. n - 1.
+        workers: processes that read ahead, where reading takes work; 0: read here. More than there are cores do not
+            help and are not started.
+        start: leave out that many batches, without reading them.
+        drop_last: leave out a last batch that is not full.
+
+    Raises:
+        InputError: a setting out of range, images of different sizes, or too many bad files (see `load_images`).
+    """
+    if batch_size < 1 or start < 0 or workers < 0:
+        raise InputError(f"expected batch_size >= 1, start >= 0, workers >= 0; got {batch_size}, {start}, {workers}")
+    order = torch.arange(len(images)) if order is None else order.cpu()
+    chunks = list(order.split(batch_size)) if len(order) else []
+    if drop_last and chunks and len(chunks[-1]) < batch_size:
+        chunks.pop()
+    return _batches(images, chunks[start:], torch.device(device), workers)
+
+
+def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
+    known = len(images.bad)
+    for pixels, kept, bad in _read_ahead(images, chunks, device, workers):
+        if bad and isinstance(images, FileImages):
+            images.bad_files.record(bad)
+        if len(kept) == 0:
+            continue
+        # Bytes cross to the device, a quarter of what floats would be.
+        yield Batch(
+            images=pixels.to(device, non_blocking=True).float().div_(255),
+            labels=images.labels[kept].to(device, non_blocking=True),
+            index=images.index[kept],
+        )
+    if isinstance(images, FileImages) and len(images.bad) > known:
+        images.bad_files.warn()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What a worker does: positions in, pixels out. An error travels as a value, so that it keeps its one line."""
+
+    images: ImageSet
+
+    def __getitem__(self, positions: Tensor) -> Read | InputError:
+        try:
+            if isinstance(self.images, FileImages):
+                return self.images.decode(positions)
+            return self.images.read(positions), positions, {}
+        except InputError as error:
+            return error
+
+
+def _read_ahead(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Read]:
+    reader = _Reader(images)
+    stored = isinstance(images, MemoryImages) and images.decoder is None
+    workers = 0 if stored else min(workers, os.cpu_count() or 1, len(chunks))
+    found: Iterator[Read | InputError] = map(reader.__getitem__, chunks)
+    if workers:
+        found = iter(
+            DataLoader(
+                reader,  # type: ignore[arg-type]  # a map of positions is all that it needs
+                batch_size=None,
+                sampler=chunks,
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                pin_memory=device.type == "cuda",
+                generator=torch.Generator(),  # else the loader would draw from the global one
+            )
+        )
+    for item in found:
+        if isinstance(item, InputError):
+            raise item
+        yield item
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

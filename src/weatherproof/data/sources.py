@@ -1,0 +1,186 @@
+"""The text that names a source of images, and what becomes of it: `load_images`."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from weatherproof.data import arrays
+from weatherproof.data.arrays import Arrays
+from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
+from weatherproof.data.decoding import Decoder, decode_all, header_size
+from weatherproof.data.files import BadFiles, FileImages
+from weatherproof.data.folders import Listing, check_folder, list_folder
+from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.errors import InputError, unknown
+
+Found = Arrays | Listing
+
+
+def load_images(
+    source: str | Path | ImageSet,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    crop_fraction: float = 1.0,
+    memory_budget: int = 2**30,
+    max_bad: float = 0.05,
+    channels: int | None = None,
+) -> ImageSet:
+    """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
+
+    Args:
+        source: "digits", "NAME:DIR" with one of `SOURCES`, a folder (see `folders`), or an `ImageSet`, returned as it
+            is.
+        split: "train" or "test" ("val" is accepted); "unlabeled" where the source has it; "all" for a whole folder
+            without split folders.
+        size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
+            out. None: the images as they are.
+        memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
+        max_bad: the share of files that may be unreadable. They are left out, named in `bad`, with one warning.
+        channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, 3 for everything else.
+
+    Raises:
+        InputError: unknown source, nothing there, a missing split, a setting out of range, or too many bad files.
+    """
+    if not isinstance(source, str | Path):
+        if isinstance(source, ImageSet):
+            return source
+        raise InputError(f"expected the text of a source, a folder or an ImageSet; got {type(source).__name__}")
+    if not 0 <= max_bad <= 1:
+        raise InputError(f"max_bad is a share, 0 to 1; got {max_bad}")
+    Decoder(size, crop_fraction, channels or 3)  # a wrong setting shows before any long reading
+    name, found = _find(source, split)
+    if isinstance(found, Arrays):
+        decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1])
+        return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
+    return _from_files(
+        f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3), memory_budget, max_bad
+    )
+
+
+def _find(source: str | Path, split: str) -> tuple[str, Found]:
+    text = str(source)
+    if text == "digits":
+        return text, arrays.digits(split)
+    name, colon, rest = text.partition(":")
+    if isinstance(source, str) and colon and name in SOURCES:
+        if not rest:
+            raise InputError(f"{text!r} names no folder: write {name}:DIR")
+        folder = Path(rest).expanduser()
+        return (folder.resolve().name if name == "folder" else name), SOURCES[name](check_folder(folder), split)
+    folder = Path(text).expanduser()
+    if folder.exists():
+        return folder.resolve().name, list_folder(folder, split)
+    if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive
+        raise unknown("image source", name, ["digits", *SOURCES])
+    raise InputError(
+        f"no folder {text!r}: expected a folder of images, digits, or NAME:DIR with NAME one of {', '.join(SOURCES)}"
+    )
+
+
+def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> MemoryImages:
+    whole = MemoryImages(found.pixels, found.labels, found.classes, name=name, index=found.index, decoder=decoder)
+    if whole.decoder is None:
+        return whole
+    resized = decode_all(lambda i: decoder.array(found.pixels[i].numpy()), len(whole), budget)
+    if resized is None:
+        return whole
+    pixels = torch.from_numpy(resized[0])
+    return MemoryImages(pixels, found.labels, found.classes, name=name, index=found.index)
+
+
+def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_bad: float) -> MemoryImages | FileImages:
+    bad_files = BadFiles(name, len(found.paths), max_bad)
+    read = decode_all(lambda i: decoder.file(found.paths[i]), len(found.paths), budget)
+    if read is None:
+        return FileImages(
+            found.paths,
+            found.labels,
+            found.classes,
+            name=name,
+            index=found.index,
+            decoder=decoder,
+            image_size=_common_size(found.paths) if decoder.size is None else (decoder.size, decoder.size),
+            bad_files=bad_files,
+        )
+    pixels, bad = read
+    bad_files.record({found.paths[i]: reason for i, reason in bad.items()})
+    bad_files.warn()
+    good = torch.from_numpy(np.delete(np.arange(len(found.paths)), list(bad)))
+    return MemoryImages(
+        torch.from_numpy(pixels),
+        found.labels[good],
+        found.classes,
+        name=name,
+        index=found.index[good],
+        bad=bad_files.reasons,
+    )
+
+
+def _common_size(paths: list[str]) -> tuple[int, int] | None:
+    """(height, width) of all images, from their headers; None where they differ."""
+    common = None
+    for size in filter(None, map(header_size, paths)):
+        if common is not None and size != common:
+            return None
+        common = size
+    return common
+
+
+def _cifar(folder: Path, split: str, *, fine: bool) -> Found:
+    batches = "cifar-100-python" if fine else "cifar-10-batches-py"
+    folder = folder.parent if folder.name == batches else folder
+    if (folder / batches).is_dir():
+        return arrays.cifar(folder, split, fine=fine)
+    return _split_folder(folder, split, f"or the folder {batches} of the published python version")
+
+
+def _stl10(folder: Path, split: str) -> Found:
+    folder = folder.parent if folder.name == "stl10_binary" else folder
+    if (folder / "stl10_binary").is_dir():
+        return arrays.stl10(folder, split)
+    return _split_folder(folder, split, "or the folder stl10_binary of the published binary version")
+
+
+def _imagenet(folder: Path, split: str, *, classes: tuple[str, ...] | None = None) -> Listing:
+    otherwise = "with one folder of images for each WordNet id"
+    found = _split_folder(folder, split, otherwise, test="val/", classes=classes)
+    strangers = [name for name in found.classes if not re.fullmatch(r"n\d{8}", name)]
+    if strangers or not found.classes:
+        got = f"a folder {strangers[0]}/" if strangers else "images without class folders"
+        raise InputError(f"expected ImageNet's class folders (n01440764/ ...) in {folder / found.split}; got {got}")
+    return found
+
+
+def _covid_xray(folder: Path, split: str) -> Listing:
+    folder = folder / "binary" if (folder / "binary").is_dir() else folder
+    found = list_folder(folder, split)
+    return replace(found, split=f"{folder.resolve().name}/{found.split}")  # its two tasks are two data sets
+
+
+def _split_folder(
+    folder: Path, split: str, otherwise: str, *, test: str = "test/", classes: tuple[str, ...] | None = None
+) -> Listing:
+    if not any((folder / name).is_dir() for name in ("train", "test", "val")):
+        raise InputError(
+            f"nothing to read in {folder}: put train/ and {test} there, {otherwise} (nothing is downloaded)"
+        )
+    return list_folder(folder, split, classes)
+
+
+SOURCES: dict[str, Callable[[Path, str], Found]] = {
+    "folder": list_folder,
+    "mnist": arrays.mnist,
+    "cifar10": partial(_cifar, fine=False),
+    "cifar100": partial(_cifar, fine=True),
+    "stl10": _stl10,
+    "imagenet": _imagenet,
+    "imagenet100": partial(_imagenet, classes=IMAGENET_100),
+    "imagenet100b": partial(_imagenet, classes=IMAGENET_100B),
+    "covid-xray": _covid_xray,
+}

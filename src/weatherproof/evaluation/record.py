@@ -1,0 +1,127 @@
+"""A number carries its protocol."""
+
+import dataclasses
+import hashlib
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from weatherproof.data import ImageSet
+from weatherproof.protocols import Operator
+
+_DIGITS = 12  # of the hash: 48 bits, no two among a million protocols are likely to meet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One measured number and how it was measured. Fractions lie in [0, 1]; what does not apply is None.
+
+    Attributes:
+        stderr: standard error over realizations of the operator; None for a single one.
+        realizations: independent draws of the operator over all images whose mean `value` is.
+        seeds: seeds of the draws.
+        images: how many images the number is over.
+        model: "hardened", "teacher", "supervised", "restored", or the name the user gave.
+        readout: what stands on the encoder: "probe", "own-head", "knn", ...
+        operator: its text; None for clean images.
+        severity: the level within a severity curve or of a common corruption.
+        trained_on: text of the operator that the model was trained on.
+        protocol: `protocol_hash` of everything that makes two numbers comparable.
+    """
+
+    metric: str
+    value: float
+    stderr: float | None = None
+    realizations: int = 1
+    seeds: tuple[int, ...] = ()
+    images: int
+    model: str
+    readout: str | None = None
+    data: str
+    label_fraction: float | None = None
+    operator: str | None = None
+    corruption: str | None = None
+    severity: float | None = None
+    attack: str | None = None
+    trained_on: str | None = None
+    protocol: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as results.json holds it."""
+        return dataclasses.asdict(self) | {"seeds": list(self.seeds)}
+
+
+def protocol_hash(**facts: Any) -> str:
+    """Twelve hexadecimal digits, equal where all facts are: metric, data, operator, realizations, seeds, size, ...
+
+    Facts that are None are left out, so that a new kind of fact does not change the hashes of numbers without it.
+
+    >>> protocol_hash(metric="top1", data="digits") == protocol_hash(data="digits", metric="top1", attack=None)
+    True
+    """
+    said = {name: fact for name, fact in facts.items() if fact is not None}
+    text = json.dumps(said, sort_keys=True, ensure_ascii=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (ddof 1) / sqrt(n), over realizations; None for a single value."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def protocol_facts(
+    images: ImageSet, operator: Operator | None, seeds: Sequence[int], data: str | None, **facts: Any
+) -> dict[str, Any]:
+    """What all numbers of one evaluation share: which images with which labels, at which size, under which damage.
+
+    The model is not part of it, and neither are its readout and its normalisation: these are what is compared.
+
+    Args:
+        seeds: of the draws; empty where nothing is drawn.
+        data: what records call the images; None: their own name.
+    """
+    return {
+        "data": data or images.name,
+        "index": _digest(images.index),
+        "labels": _digest(images.labels),
+        "classes": images.classes,
+        "size": images.image_size,
+        "channels": images.channels,
+        "operator": None if operator is None else repr(operator),
+        "seeds": list(seeds),
+        **facts,
+    }
+
+
+def make_record(
+    metric: str, values: Sequence[float], count: int, model: str, seed: int, facts: Mapping[str, Any], **about: Any
+) -> Record:
+    """The record of one metric of one model over `count` images: mean and standard error of one value a realization.
+
+    Args:
+        about: more keys of the record; a mapping holds one for each model.
+    """
+    own = {key: value.get(model) if isinstance(value, Mapping) else value for key, value in about.items()}
+    return Record(
+        metric=metric,
+        value=sum(values) / len(values),
+        stderr=standard_error(values),
+        realizations=len(values),
+        seeds=(seed,),
+        images=count,
+        model=model,
+        data=facts["data"],
+        operator=facts["operator"],
+        corruption=facts.get("corruption"),
+        severity=facts.get("severity"),
+        protocol=protocol_hash(metric=metric, images=count, realizations=len(values), **facts),
+        **own,
+    )
+
+
+def _digest(numbers: Tensor) -> str:
+    return hashlib.sha256(numbers.cpu().numpy().tobytes()).hexdigest()

@@ -1,0 +1,72 @@
+"""A readout on disk, beside its encoder: readout.safetensors (weight, bias) and readout.json (classes, provenance)."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from weatherproof.errors import InputError
+
+WEIGHTS, META = "readout.safetensors", "readout.json"
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A linear layer on embeddings with the words for its outputs.
+
+    Attributes:
+        unit_length: the layer expects embeddings of unit length.
+        kind: "probe", "end-to-end": what a record calls it.
+    """
+
+    head: nn.Linear
+    classes: tuple[str, ...]
+    kind: str = "probe"
+    unit_length: bool = False
+    label_fraction: float | None = None
+
+
+def save_readout(readout: Readout, folder: str | os.PathLike[str], *, provenance: Mapping[str, Any]) -> None:
+    """Write the readout into a folder, each file atomically, the weights first."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in readout.head.state_dict().items()}
+    meta = {
+        "format": 1,
+        "kind": readout.kind,
+        "classes": list(readout.classes),
+        "unit_length": readout.unit_length,
+        "label_fraction": readout.label_fraction,
+        "provenance": dict(provenance),
+    }
+    for name, data in ((WEIGHTS, save(tensors)), (META, json.dumps(meta, indent=2, ensure_ascii=False).encode())):
+        part = folder / f".{name}.part"
+        part.write_bytes(data)
+        os.replace(part, folder / name)
+
+
+def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
+    """The readout of a run folder, or None if it has none.
+
+    Raises:
+        InputError: the files are there but damaged.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not (folder / META).is_file():
+        return None
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+        head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
+        head.load_state_dict(tensors)
+        fraction = meta["label_fraction"]
+        return Readout(head, tuple(meta["classes"]), str(meta["kind"]), bool(meta["unit_length"]), fraction)
+    except Exception as error:
+        raise InputError(f"the readout in {folder} cannot be read ({type(error).__name__}: {error})") from None

@@ -1,0 +1,44 @@
+"""Which runs may stand in one table: those that measured alike."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from weatherproof.reports.files import Run
+from weatherproof.reports.tables import CONDITION
+
+
+def distinctly_named(runs: Sequence[Run]) -> list[Run]:
+    """Runs with names that no other run of the page has; their records carry them as "run"."""
+    folders = [run.name for run in runs]
+    names = [name if folders.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(folders, 1)]
+    return [
+        replace(run, name=name, records=[{**record, "run": name} for record in run.records])
+        for run, name in zip(runs, names, strict=True)
+    ]
+
+
+def comparable(runs: Sequence[Run]) -> list[list[Run]]:
+    """Groups of runs that measured alike: a run joins the first group none of whose members contradicts it."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        home = next((g for g in groups if all(_alike(run, member) for member in g)), None)
+        if home is None:
+            groups.append([run])
+        else:
+            home.append(run)
+    return groups
+
+
+def _alike(a: Run, b: Run) -> bool:
+    """Whether the conditions that both measured, at least one, carry the same protocol hashes."""
+    mine, theirs = _protocols(a), _protocols(b)
+    shared = mine.keys() & theirs.keys()
+    return bool(shared) and all(mine[key] == theirs[key] for key in shared)
+
+
+def _protocols(run: Run) -> dict[tuple[str, ...], set[str]]:
+    found: dict[tuple[str, ...], set[str]] = {}
+    for record in run.records:
+        key = tuple(str(record.get(n)) for n in ("metric", "data", *CONDITION))
+        found.setdefault(key, set()).add(str(record.get("protocol")))
+    return found

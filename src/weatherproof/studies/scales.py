@@ -1,0 +1,131 @@
+"""How big a study runs: smoke (seconds, shows that the machinery works), desk (two CPU cores), paper (as published).
+
+Damages keep their published names at every scale. Where a small image asks for another level, the scale says so: a
+blur of sigma 5 at 224 px would leave nothing of a 32 px image, so desk scale blurs by 1.5 and 3 pixels there.
+"""
+
+from dataclasses import replace
+
+from weatherproof.errors import InputError, unknown
+from weatherproof.studies.study import Scale, Source
+
+_MASKS = {f"mask-{p:.2f}": f"RandomMask({p})" for p in (0.5, 0.75, 0.9, 0.96, 0.97, 0.98, 0.99)}
+_NOISES = {f"noise-{s}": f"GaussianNoise({s}, clip=False)" for s in (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5)}
+_RANGES = {"mask-range": "RandomMask((0.5, 0.95))", "noise-range": "GaussianNoise((0.1, 0.3), clip=False)"}
+_PUBLISHED_BLURS = {"blur-21-5": "GaussianBlur(5.0, kernel_size=21)", "blur-37-9": "GaussianBlur(9.0, kernel_size=37)"}
+_SMALL_BLURS = {"blur-21-5": "GaussianBlur(1.5)", "blur-37-9": "GaussianBlur(3.0)"}
+
+SMOKE = Scale(
+    name="smoke",
+    note="Random weights and a handful of images: the numbers mean nothing.",
+    encoder="small",
+    rival="small",
+    data={
+        "main": Source("digits"),
+        "shift": Source("digits", without=("7", "9"), relabel={"7": "1", "9": "4"}),
+        "CIFAR-10": Source("digits"),
+        "COVID X-ray": Source("digits", without=("2", "3", "4", "5", "6", "7", "8", "9")),
+    },
+    damages={**_MASKS, **_NOISES, **_RANGES, **_SMALL_BLURS},
+    train_images=128,
+    test_images=64,
+    restored_images=4,
+    plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
+    rival_plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
+    probe={"realizations": 1},
+    restoration={"DeepDecoder()": "DeepDecoder(steps=3)"},
+    realizations=2,
+)
+
+DESK = Scale(
+    name="desk",
+    note="CIFAR-10 (JPEG copies), teacher and rival both start from the shared ResNet-20 weights.",
+    encoder="resnet20@$DATA/resnet20-12fca82f.th",
+    rival="resnet20@$DATA/resnet20-12fca82f.th",
+    data={
+        "main": Source("cifar10:$DATA/cifar10"),
+        "shift": Source(
+            "cifar10:$DATA/cifar10", without=("truck", "deer"), relabel={"truck": "automobile", "deer": "horse"}
+        ),
+    },
+    damages={**_MASKS, **_NOISES, **_RANGES, **_SMALL_BLURS},
+    augment="HorizontalFlip()",
+    test_images=2000,
+    restored_images=200,
+    plan={"epochs": 2, "batch_size": 256, "lr": 3e-3, "precision": "bf16-mixed"},
+    rival_plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": "bf16-mixed"},
+    probe={"realizations": 2},
+    restoration={"DeepDecoder()": "DeepDecoder(steps=1000)"},
+    realizations=5,
+)
+
+# Transfer needs a teacher that has seen more than the target: SqueezeNet of ImageNet, hardened on Imagenette.
+DESK_TRANSFER = replace(
+    DESK,
+    note="Imagenette at 96 px; teacher and rival both start from the shared ImageNet SqueezeNet weights.",
+    encoder="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
+    rival="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
+    size=96,
+    data={
+        "main": Source("folder:$DATA/imagenette"),
+        "CIFAR-10": Source("cifar10:$DATA/cifar10", train_images=4000),
+        "COVID X-ray": Source("folder:$DATA/covid-xray/binary"),
+        "DTD (10 classes)": Source("folder:$DATA/dtd10"),
+    },
+    plan={"epochs": 4, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
+    rival_plan={"epochs": 4, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
+    test_images=1000,
+)
+
+PAPER = Scale(
+    name="paper",
+    note="As published: CLIP RN101 against a fine-tuned ImageNet ResNet-101, ImageNet-100 at 224 px; for GPUs.",
+    encoder="open_clip:RN101@$DATA/clip-rn101.safetensors",
+    rival="torchvision:resnet101@$DATA/resnet101-imagenet1k-v1.safetensors",
+    data={
+        "main": Source("imagenet100:$DATA/imagenet"),
+        "shift": Source(
+            "imagenet100:$DATA/imagenet",
+            test="imagenet:$DATA/imagenet",
+            relabel={
+                "n07930864": "n03062245",  # cup: cocktail shaker
+                "n01978287": "n01978455",  # Dungeness crab: rock crab
+                "n03792782": "n03785016",  # mountain bike: moped
+                "n02325366": "n02326432",  # wood rabbit: hare
+                "n02108915": "n02093428",  # French bulldog: American Staffordshire terrier
+            },
+        ),
+        "CIFAR-10": Source("cifar10:$DATA/cifar10", crop_fraction=1.0),
+        "CIFAR-100": Source("cifar100:$DATA/cifar100", crop_fraction=1.0),
+        "STL-10": Source("stl10:$DATA/stl10", crop_fraction=1.0),
+        "COVID X-ray": Source("folder:$DATA/covid-xray"),
+        "ImageNet-100B": Source("imagenet100b:$DATA/imagenet"),
+    },
+    damages={**_MASKS, **_NOISES, **_RANGES, **_PUBLISHED_BLURS},
+    size=224,
+    crop_fraction=0.875,
+    augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
+    plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "precision": "16-mixed", "workers": 8},
+    rival_plan={"epochs": 25, "batch_size": 64, "lr": 1e-3, "precision": "16-mixed", "workers": 8},
+    probe={"mode": "paper"},
+    realizations=10,
+)
+
+NAMES = ("smoke", "desk", "paper")
+TRANSFER = ("table-2", "table-5", "table-6")
+
+
+def scale_of(study: str, name: str) -> Scale:
+    """The scale of a study. Raises `InputError` for an unknown name."""
+    if name not in NAMES:
+        raise unknown("scale", name, NAMES)
+    if name == "desk":
+        return DESK_TRANSFER if study in TRANSFER else DESK
+    return SMOKE if name == "smoke" else PAPER
+
+
+def located(text: str, data: str | None) -> str:
+    """The text with ``$DATA`` replaced by the data folder."""
+    if "$DATA" in text and data is None:
+        raise InputError(f"{text!r} needs the data folder: give --data DIR or set WEATHERPROOF_DATA")
+    return text.replace("$DATA", data or "")

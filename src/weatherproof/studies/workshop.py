@@ -1,0 +1,251 @@
+"""Makes what a study's cells need, once: encoders are kept in a store that all studies of one scale share."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from weatherproof import objectives, operators, restoration, views
+from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import Record, evaluate, relabel
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
+from weatherproof.studies.scales import located
+from weatherproof.studies.study import Cell, Scale
+from weatherproof.training import Plan, RunFolder, harden_encoder, train_classifier
+
+MODELS = {
+    "supervised": "supervised",
+    "rival-probe": "supervised",
+    "probe": "hardened",
+    "clean-probe": "hardened",
+    "own-head": "hardened",
+    "restored": "restored",
+}
+
+
+class Workshop:
+    """The encoders, readouts and images of one scale.
+
+    Args:
+        scale: the settings.
+        store: the folder where trained encoders are kept; a killed training goes on from its checkpoint.
+        data: the folder that ``$DATA`` stands for.
+    """
+
+    def __init__(self, scale: Scale, store: Path, *, data: str | None, seed: int, device: torch.device) -> None:
+        self.scale, self.store, self.folder, self.seed, self.device = scale, store, data, seed, device
+        self._made: dict[Any, Any] = {}
+
+    def measure(self, cell: Cell) -> Record | None:
+        """The cell's number; None where this scale has no such data or the encoder no head of its own."""
+        if cell.data not in self.scale.data:
+            return None
+        classifier = self._classifier(cell)
+        if classifier is None:
+            return None
+        test, restored = self.test(cell.data), cell.kind == "restored"
+        limit = self.scale.restored_images if restored else self.scale.test_images
+        if limit is not None and limit < len(test):
+            test = test.subset(_spread(len(test), limit))
+        (record,) = evaluate(
+            {MODELS[cell.kind]: classifier}, test, operator=self._operator(cell.tested_on),
+            realizations=1 if restored else self.scale.realizations, seed=self.seed, metrics=(cell.metric,),
+            device=self.device, batch_size=256, readout=_readout(cell), label_fraction=cell.labels,
+            trained_on=None if restored else self.scale.damages[cell.trained_on],
+        )  # fmt: skip
+        return record
+
+    # what classifies
+
+    def _classifier(self, cell: Cell) -> nn.Module | None:
+        match cell.kind:
+            case "supervised":
+                encoder, readout = self.rival(cell.trained_on, cell.data)
+                return Classifier(encoder, readout.head.to(self.device))
+            case "rival-probe":
+                encoder, _ = self.rival(cell.trained_on, "main")
+                return Classifier(encoder, self._probe(encoder, cell))
+            case "probe":
+                encoder = self.hardened(cell)
+                return Classifier(encoder, self._probe(encoder, cell))
+            case "clean-probe":
+                return Classifier(UnitLength(self.hardened(cell)), self._clean_probe)
+            case "own-head":
+                encoder = self.hardened(cell)
+                fits = encoder.num_classes == len(self.train(cell.data).classes)
+                return OwnHead(encoder) if fits else None
+            case "restored":
+                assert cell.restoration is not None
+                text = self.scale.restoration.get(cell.restoration, cell.restoration)
+                return restoration.Restored(
+                    restoration.parse(text), Classifier(UnitLength(self.teacher), self._clean_probe)
+                )
+
+    def _probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
+        key = ("probe", id(encoder), cell.trained_on, cell.labels, cell.data)
+        return self._once(key, lambda: self._fit_probe(encoder, cell))
+
+    def _fit_probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
+        train = self.train(cell.data)
+        labels = None if cell.labels == 1 else label_fraction(train.labels, cell.labels, self.seed)
+        damage: Operator = self._operator(cell.trained_on)
+        settings = dict(self.scale.probe)
+        if settings.get("mode") == "paper":
+            if self.scale.augment:
+                damage = operators.Chain(views.parse(self.scale.augment), damage)
+            settings["probe_batch_size"] = 128 if cell.labels == 1 else 8  # Appendix D.1
+            settings["schedule"] = "constant" if cell.data in ("main", "shift") else "cosine"
+        return fit_probe(
+            encoder, train, num_classes=len(train.classes), operator=damage, labels=labels, seed=self.seed,
+            device=self.device, **settings,
+        )  # fmt: skip
+
+    @cached_property
+    def _clean_probe(self) -> nn.Linear:
+        train = self.train("main")
+        return fit_probe(
+            UnitLength(self.teacher), train, num_classes=len(train.classes), seed=self.seed, device=self.device
+        )
+
+    # encoders, kept in the store
+
+    @cached_property
+    def teacher(self) -> Encoder:
+        return self._start(self.scale.encoder)
+
+    def hardened(self, cell: Cell) -> Encoder:
+        """The student of the cell's damage and objective, trained on the scale's main images."""
+        data = "shift" if cell.data == "shift" and self.scale.data["shift"].without else "main"
+        recipe = {
+            "kind": "hardened", "encoder": self.scale.encoder, "data": repr(self.scale.data[data]),
+            "operator": self.scale.damages[cell.trained_on], "objective": cell.objective,
+            "plan": repr(self._plan(self.scale.plan)), **self._views,
+        }  # fmt: skip
+
+        def make(run: RunFolder) -> Encoder:
+            student = harden_encoder(
+                self.teacher, self.train(data), operator=self._operator(cell.trained_on),
+                objective=objectives.parse(cell.objective), plan=self._plan(self.scale.plan),
+                augment=self._augment, run=run,
+            )  # fmt: skip
+            save_encoder(student, run.path, provenance=recipe)
+            return student
+
+        return self._kept(recipe, make, lambda folder: load_encoder(folder))
+
+    def rival(self, damage: str, data: str) -> tuple[Encoder, Readout]:
+        """The supervised baseline, fine-tuned end to end with all labels."""
+        data = "shift" if data == "shift" and self.scale.data["shift"].without else "main"
+        recipe = {
+            "kind": "supervised", "encoder": self.scale.rival, "data": repr(self.scale.data[data]),
+            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views,
+        }  # fmt: skip
+
+        def make(run: RunFolder) -> tuple[Encoder, Readout]:
+            train = self.train(data)
+            encoder, head = train_classifier(
+                self._start(self.scale.rival), train, plan=self._plan(self.scale.rival_plan),
+                operator=self._operator(damage), augment=self._augment, run=run,
+            )  # fmt: skip
+            readout = Readout(head.cpu(), train.classes, "end-to-end", label_fraction=1.0)
+            save_readout(readout, run.path, provenance=recipe)
+            save_encoder(encoder, run.path, provenance=recipe)
+            return encoder, readout
+
+        def load(folder: str) -> tuple[Encoder, Readout]:
+            readout = load_readout(folder)
+            assert readout is not None
+            return load_encoder(folder), readout
+
+        return self._kept(recipe, make, load)
+
+    def _kept(self, recipe: Mapping[str, str], make: Callable[[RunFolder], Any], load: Callable[[str], Any]) -> Any:
+        """From memory, from the store, or made now; the folder's name says what is in it."""
+        name = f"{recipe['kind']}-{hashlib.sha256(repr(sorted(recipe.items())).encode()).hexdigest()[:12]}"
+
+        def find() -> Any:
+            folder = self.store / name
+            if (folder / "encoder.json").is_file():
+                return load(str(folder))
+            run = RunFolder.open(folder, dict(recipe))
+            try:
+                return make(run)
+            finally:
+                run.close()
+
+        return self._once(name, find)
+
+    def _start(self, text: str) -> Encoder:
+        return load_encoder(located(text, self.folder), size=self.scale.size, seed=self.seed)
+
+    # images
+
+    def train(self, name: str) -> ImageSet:
+        """The images for fitting; for transfer sets, of the same pixels as the main ones."""
+        return self._once(("train", name), lambda: self._train(name))
+
+    def _train(self, name: str) -> ImageSet:
+        source = self.scale.data[name]
+        images = self._load(source.text, "train", source.crop_fraction)
+        gone = [images.classes.index(c) for c in source.without]
+        if gone:
+            images = images.subset(torch.isin(images.labels, torch.tensor(gone), invert=True).nonzero().flatten())
+        most = source.train_images or (self.scale.train_images if name in ("main", "shift") else None)
+        if most is not None and most < len(images):
+            images = images.subset(_spread(len(images), most))
+        return images
+
+    def test(self, name: str) -> ImageSet:
+        """The images for measuring."""
+        return self._once(("test", name), lambda: self._test(name))
+
+    def _test(self, name: str) -> ImageSet:
+        source = self.scale.data[name]
+        images = self._load(source.test or source.text, "test", source.crop_fraction)
+        if source.relabel:
+            return relabel(images, source.relabel, classes=self.train(name).classes)
+        if source.without:
+            kept = [i for i, c in enumerate(images.classes) if c not in source.without]
+            images = images.subset(torch.isin(images.labels, torch.tensor(kept)).nonzero().flatten())
+        return images
+
+    def _load(self, text: str, split: str, crop_fraction: float | None) -> ImageSet:
+        fraction = self.scale.crop_fraction if crop_fraction is None else crop_fraction
+        return load_images(located(text, self.folder), split, size=self.scale.size, crop_fraction=fraction)
+
+    # settings
+
+    def _operator(self, damage: str) -> Operator:
+        return operators.parse(self.scale.damages[damage])
+
+    @property
+    def _augment(self) -> Operator | None:
+        return None if self.scale.augment is None else views.parse(self.scale.augment)
+
+    @property
+    def _views(self) -> dict[str, str]:
+        return {"augment": str(self.scale.augment), "size": str(self.scale.size), "images": str(self.scale.train_images)}
+
+    def _plan(self, settings: Mapping[str, Any]) -> Plan:
+        return replace(Plan(**settings), seed=self.seed, device=self.device.type)
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _spread(n: int, kept: int) -> torch.Tensor:
+    """Positions of `kept` of n images, evenly spaced: sources are sorted by class, so that every class keeps its share."""
+    return torch.linspace(0, n - 1, kept).round().long()
+
+
+def _readout(cell: Cell) -> str:
+    return {"supervised": "end-to-end", "rival-probe": "probe", "restored": "clean-probe"}.get(cell.kind, cell.kind)

@@ -1,0 +1,17 @@
+"""What turns a method and images into weights: a plan, one loop, a run folder that survives being killed."""
+
+from weatherproof.training.errors import TrainingError
+from weatherproof.training.loop import fit
+from weatherproof.training.plan import Plan
+from weatherproof.training.recipes import harden_encoder, pretrain_encoder, train_classifier
+from weatherproof.training.run import RunFolder
+
+__all__ = [
+    "Plan",
+    "RunFolder",
+    "TrainingError",
+    "fit",
+    "harden_encoder",
+    "pretrain_encoder",
+    "train_classifier",
+]

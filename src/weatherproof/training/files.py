@@ -1,0 +1,77 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from weatherproof.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+    """A new file, written beside `path`, that takes its place when the block ends well; else `path` stays as it was.
+
+    The file is on the disk before it takes the place, and the place before the block ends (fsync of both), so a power
+    cut leaves the old file or the new one. One writer at a time: a killed one's leavings are overwritten by the next.
+
+    Args:
+        path: the file.
+        size: bytes that are about to be written, for the message.
+
+    Raises:
+        InputError: the disk is full or refuses.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with disk_errors(path, size):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
+    """Inside, what the disk refuses becomes an `InputError` that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        if refusal.errno in _FULL:
+            need = f"need about {max(1, round(size / 2**20))} MB; " if size else ""
+            raise InputError(
+                f"no space left on the disk of {path}: {need}free some space and run the same command again"
+            ) from error
+        raise InputError(f"cannot write {path}: {refusal.strerror}") from error
+
+
+def _refusal(error: BaseException) -> OSError | None:
+    """The disk's own error, also where torch.save has wrapped it in one of its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last. Not every file system has this; those that do not need none."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

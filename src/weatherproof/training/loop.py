@@ -1,0 +1,301 @@
+"""The loop: method + images + plan -> weights."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof import random
+from weatherproof.data import Batch, ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.training import state
+from weatherproof.training.errors import TrainingError
+from weatherproof.training.plan import Course, Plan, make_optimizer
+from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
+from weatherproof.training.progress import Meter
+from weatherproof.training.run import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_DROPOUT = 0x64726F70  # "drop": the framework's own generators, in training, are a function of (seed, step) alone
+
+
+def fit(
+    method: nn.Module,
+    images: ImageSet,
+    plan: Plan,
+    run: RunFolder | None = None,
+    *,
+    label: str = "training",
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Train a method in place and return the log's lines.
+
+    With a run folder the training goes on where an earlier one, stopped or killed at any moment, left off; on one CPU
+    the final weights are the same to the last bit. Afterwards the method is in evaluation mode, where it was.
+
+    Raises:
+        InputError: images, plan or disk cannot be used.
+        TrainingError: the loss or the weights are no longer numbers. The last checkpoint is from before.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint at the end of the step.
+    """
+    _check(method, images)
+    course = Course(plan, len(images))
+    fabric = make_fabric(plan)
+    home = next(method.parameters()).device
+    try:
+        if plan.devices == 1:
+            rows = _train(fabric, method, images, course, run, label, progress)
+        else:
+            rows = _train_in_processes(fabric, method.to("cpu"), images, course, run, label, progress)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the GPU's memory does not hold a batch of {plan.batch_size}: try a smaller batch_size"
+        ) from error
+    finally:
+        method.to(home, memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return rows
+
+
+def _check(method: nn.Module, images: ImageSet) -> None:
+    if len(images) == 0:
+        raise InputError(f"{images.name} holds no images to train on")
+    missing = int((images.labels < 0).sum())
+    if getattr(method, "needs_labels", False) and missing:
+        raise InputError(f"training with labels needs one for every image: {missing} of {len(images)} have none")
+
+
+def _train(
+    fabric: "Fabric",
+    method: nn.Module,
+    images: ImageSet,
+    course: Course,
+    run: RunFolder | None,
+    label: str,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    training = Training(fabric, method, images, course, run)
+    with Meter(label, training.step, course.steps, progress and fabric.is_global_zero) as meter, interrupt() as asked:
+        training.go(meter, asked)
+    return training.rows
+
+
+def _train_in_processes(
+    fabric: "Fabric", method: nn.Module, images: ImageSet, course: Course, *rest: Any
+) -> list[dict[str, Any]]:
+    """Only the training has several processes; what the first one ends with comes back through a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "result.pt"
+        launch(fabric, partial(_one_of_many, file=file, of=(method, images, course, *rest)))
+        result = torch.load(file, weights_only=True)
+    if result["interrupted"]:
+        raise KeyboardInterrupt
+    state.load_trained(method, result["weights"])
+    return result["rows"]
+
+
+def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
+    method, *rest = of
+    for tensor in [*method.parameters(), *method.buffers()]:  # they arrive in memory that all processes share
+        tensor.data = tensor.data.clone()
+    interrupted, rows = False, []
+    try:
+        rows = _train(fabric, method, *rest)
+    except KeyboardInterrupt:
+        interrupted = True
+    if fabric.is_global_zero:
+        torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method)}, file)
+
+
+class Training:
+    """A training under way, in one process.
+
+    Attributes:
+        step: steps done.
+        rows: the log's lines.
+    """
+
+    def __init__(
+        self, fabric: "Fabric", method: nn.Module, images: ImageSet, course: Course, run: RunFolder | None
+    ) -> None:
+        self.fabric, self.method, self.images, self.course, self.plan = fabric, method, images, course, course.plan
+        self.frozen = state.fingerprint(method) if run is not None else 0
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions: 1.2-1.8x on CPU
+        method.train()
+        weights = [p for p in method.parameters() if p.requires_grad]
+        self.module, self.optimizer = fabric.setup(method, make_optimizer(self.plan, weights, fabric.device))
+        self.gather = gather_by(fabric)
+        self.run = run if fabric.is_global_zero else None
+        self.step = self.saved_step = self._resume(run)
+        self.rows = self.run.rewind(self.step) if self.run else []
+        self.board = self._board()
+        self.losses: list[Tensor] = []  # of the steps since somebody last looked
+        self.seen, self.since = 0, time.monotonic()
+        self.saved_at = time.monotonic()
+
+    def go(self, meter: Meter, asked: Interrupt) -> None:
+        """All steps that are left."""
+        with closing(self._stream()) as stream:
+            while self.step < self.course.steps:
+                terms = self._one_step(stream, asked)
+                row = None
+                if self.step % self.plan.log_every == 0 or self.step in (1, self.course.steps):
+                    row = self._log(terms)
+                meter.update(self.step, row)
+                self._save_or_stop(asked, at_log=row is not None)
+        self._look()
+        if self.saved_step < self.step:
+            self._save()
+        if self.board is not None:
+            self.board.close()
+
+    def _stream(self) -> Iterator[tuple[int, Batch]]:
+        """(epoch, this process's share of a batch), from the first one that is still to be seen."""
+        epoch, done = divmod(self.step, self.course.steps_per_epoch)
+        rows = self.plan.batch_size // self.plan.devices
+        while True:
+            order = random.order(self.plan.seed, epoch, len(self.images))
+            for batch in batches(
+                self.images,
+                rows,
+                order=self.course.share(order, self.fabric.global_rank),
+                device=self.fabric.device,
+                workers=self.plan.workers,
+                start=done * self.plan.accumulate,
+            ):
+                yield epoch, batch
+            epoch, done = epoch + 1, 0
+
+    def _one_step(self, stream: Iterator[tuple[int, Batch]], asked: Interrupt) -> dict[str, Tensor]:
+        """Forward and backward of the step's batches, one move of the weights. Nothing waits for a GPU."""
+        plan, parts = self.plan, self.course.batches_of(self.step)
+        means: dict[str, Tensor] = {}
+        for part in range(parts):
+            try:
+                epoch, batch = next(stream)
+            except RuntimeError:
+                if asked.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
+                    self._interrupted()
+                raise
+            self._check_share(batch)
+            keys = random.fold(random.keys(plan.seed, batch.index), epoch)
+            seeds = (_DROPOUT, plan.seed, self.step, part, self.fabric.global_rank)
+            with (
+                random.framework_seed(*seeds),
+                self.fabric.no_backward_sync(self.module, enabled=part < parts - 1),
+            ):
+                terms = self.module(batch.images, batch.labels, batch.index, keys, self.gather)
+                for name, value in terms.items():
+                    means[name] = means.get(name, 0) + value.detach() / parts
+                if self.fabric.device.type == "cpu" and plan.devices == 1 and not terms["loss"].isfinite():
+                    raise self._not_a_number(self.step + 1, float(terms["loss"].detach()))
+                self.fabric.backward(terms["loss"] / parts)
+            self.seen += len(batch.index) * plan.devices
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.course.lr(self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(means["loss"])
+        self.step += 1
+        return means
+
+    def _check_share(self, batch: Batch) -> None:
+        """Several processes wait for each other's rows: none may be missing."""
+        whole = len(batch.index) in (self.plan.batch_size // self.plan.devices, self.course.last_rows)
+        if self.plan.devices > 1 and not whole:
+            bad = ", ".join([*self.images.bad][:3])
+            raise InputError(f"training on several devices needs every image, remove those that cannot be read: {bad}")
+
+    def _look(self) -> None:
+        """Wait for the losses of the steps since the last look, and stop if one is no number."""
+        if not self.losses:
+            return
+        first = self.step - len(self.losses) + 1
+        for step, value in enumerate(self._over_processes(torch.stack(self.losses)).tolist(), first):
+            if not abs(value) < float("inf"):
+                raise self._not_a_number(step, value)
+        self.losses = []
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        if self.fabric.world_size == 1:
+            return values
+        mean = self.fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
+    def _log(self, terms: dict[str, Tensor]) -> dict[str, Any]:
+        self._look()
+        values = self._over_processes(torch.stack([value.float() for value in terms.values()])).tolist()
+        now = time.monotonic()
+        row = {
+            "step": self.step,
+            "epoch": round(self.step / self.course.steps_per_epoch, 4),
+            **dict(zip(terms, values, strict=True)),
+            "lr": self.course.lr(self.step - 1),
+            "images_per_second": round(self.seen / max(now - self.since, 1e-9), 1),
+        }
+        self.seen, self.since = 0, now
+        self.rows.append(row)
+        if self.run is not None:
+            self.run.log(row)
+        if self.board is not None:
+            for name in row.keys() - {"step"}:
+                self.board.add_scalar(name, row[name], self.step)
+        return row
+
+    def _save_or_stop(self, asked: Interrupt, at_log: bool) -> None:
+        if self.fabric.world_size == 1:
+            stop = asked.asked
+        else:  # all processes must stop at one step, so they settle it where they talk anyway
+            told = torch.tensor(float(asked.asked), device=self.fabric.device)
+            stop = at_log and float(self._over_processes(told)) > 0
+        if stop:
+            self._interrupted()
+        if self.run is not None and time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds:
+            self._save()
+
+    def _interrupted(self) -> None:
+        if self.saved_step < self.step:
+            self._save()
+        raise KeyboardInterrupt
+
+    def _save(self) -> None:
+        """Checkpoint, after making sure that it is worth keeping."""
+        if self.fabric.world_size == 1:
+            self._look()
+        now = state.capture(self.method, self.optimizer, self.fabric, self.course, self.step, self.frozen)
+        if not state.all_finite(now["weights"]):
+            raise self._not_a_number(self.step, float("nan"), what="weights")
+        if self.run is not None:
+            self.run.save_checkpoint(now)
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _resume(self, run: RunFolder | None) -> int:
+        saved = run.load_checkpoint() if run is not None else None
+        if run is None or saved is None:
+            return 0
+        where = run.path / "checkpoint.pt"
+        return state.restore(saved, self.method, self.optimizer, self.fabric, self.course, self.frozen, where)
+
+    def _board(self) -> Any:
+        if self.run is None or not self.plan.tensorboard:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("tensorboard=True needs a package: pip install 'weatherproof[tensorboard]'") from None
+        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=self.step + 1)
+
+    def _not_a_number(self, step: int, value: float, what: str = "loss") -> TrainingError:
+        kept = f"{self.run.path / 'checkpoint.pt'} holds step {self.saved_step}" if self.run and self.saved_step else ""
+        return TrainingError(
+            f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "
+            f"warmup_epochs, and use another --out; {kept or 'nothing was saved yet'}"
+        )

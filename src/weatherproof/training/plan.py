@@ -1,0 +1,156 @@
+"""How long, how fast and on what to train."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from weatherproof.errors import InputError, unknown
+from weatherproof.spec import component
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["cosine", "constant", "as_run"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+_MOMENTUM = 0.9  # of SGD; the usual value, the paper uses Adam only
+_AS_RUN_IMAGES = (
+    126_689  # ImageNet-100: T_max is this // batch, though the schedule moves once an epoch (spec, section 5)
+)
+
+
+@component
+class Plan:
+    """Everything about a training that is not its method or its images.
+
+    Args:
+        epochs: passes over the images; a fraction ends within one.
+        batch_size: images per batch, over all processes together. The negatives of a contrastive batch.
+        lr: peak learning rate.
+        weight_decay: as the optimizer defines it (coupled for adam and sgd, decoupled for adamw).
+        optimizer: "adam", "adamw" or "sgd" (momentum 0.9).
+        schedule: "cosine" to 0, step by step; "constant"; or "as_run", the paper's nearly constant cosine.
+        warmup_epochs: linear rise of the learning rate at the start.
+        accumulate: batches whose gradients make one step (memory for time; negatives stay within a batch).
+        precision: "32-true", "bf16-mixed" or "16-mixed".
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        devices: processes on this machine, each with its share of every batch.
+        workers: processes that decode images.
+        checkpoint_seconds: at most this much work is lost to a kill.
+        log_every: steps between two lines of the log.
+        seed: of order, augmentation, damage and dropout.
+        drop_last: leave out an epoch's last, smaller batch. None: yes, unless it would be the only one.
+        tensorboard: also write event files into the run folder.
+    """
+
+    epochs: float
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    optimizer: Optimizer = "adam"
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "32-true"
+    device: str = "auto"
+    devices: int = 1
+    workers: int = 0
+    checkpoint_seconds: float = 30.0
+    log_every: int = 10
+    seed: int = 0
+    drop_last: bool | None = None
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kinds):
+                raise unknown(name, str(getattr(self, name)), get_args(kinds))
+        for name in ("batch_size", "accumulate", "devices", "log_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("epochs", "lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be a positive number, got {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_epochs", "workers", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.batch_size % self.devices:
+            raise InputError(f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices")
+
+
+@dataclass(frozen=True)
+class Course:
+    """The arithmetic of a training: which images each step sees, on which process.
+
+    A step is one move of the weights. Step t of an epoch sees the same images however many processes share them:
+    process r holds rows r B/world ... (r + 1) B/world of each batch, so that joining by rank restores the batch.
+    """
+
+    plan: Plan
+    images: int
+
+    def __post_init__(self) -> None:
+        if self.images < self.plan.devices:
+            raise InputError(f"cannot train on {self.images} images with {self.plan.devices} process(es)")
+
+    @property
+    def whole_batches(self) -> int:
+        return self.images // self.plan.batch_size
+
+    @property
+    def last_rows(self) -> int:
+        """Rows per process of an epoch's smaller last batch; 0 where there is none."""
+        drop = self.whole_batches > 0 if self.plan.drop_last is None else self.plan.drop_last and self.whole_batches > 0
+        return 0 if drop else (self.images % self.plan.batch_size) // self.plan.devices
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self.whole_batches + (self.last_rows > 0)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.batches_per_epoch / self.plan.accumulate)
+
+    @property
+    def steps(self) -> int:
+        return max(1, round(self.plan.epochs * self.steps_per_epoch))
+
+    def batches_of(self, step: int) -> int:
+        """How many batches make this step: `accumulate`, or what is left of the epoch."""
+        done = step % self.steps_per_epoch * self.plan.accumulate
+        return min(self.plan.accumulate, self.batches_per_epoch - done)
+
+    def share(self, order: Int64[Tensor, "n"], rank: int) -> Int64[Tensor, "m"]:
+        """What one process reads of an epoch's order."""
+        size, world = self.plan.batch_size, self.plan.devices
+        whole = order[: self.whole_batches * size].view(-1, world, size // world)[:, rank].flatten()
+        rest = order[self.whole_batches * size :][: self.last_rows * world].view(world, -1)[rank]
+        return torch.cat([whole, rest])
+
+    def lr(self, step: int) -> float:
+        """The learning rate of step 0, 1, 2, ...: linear warm-up, then the schedule."""
+        warmup = round(self.plan.warmup_epochs * self.steps_per_epoch)
+        if step < warmup:
+            return self.plan.lr * (step + 1) / warmup
+        if self.plan.schedule == "cosine":
+            return self.plan.lr * _cosine((step - warmup) / max(1, self.steps - warmup))
+        if self.plan.schedule == "as_run":
+            return self.plan.lr * _cosine(step // self.steps_per_epoch / max(1, _AS_RUN_IMAGES // self.plan.batch_size))
+        return self.plan.lr
+
+
+def _cosine(progress: float) -> float:
+    """From 1 at progress 0 to 0 at progress 1 (Loshchilov & Hutter 2017)."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def make_optimizer(plan: Plan, parameters: Iterable[Tensor], device: torch.device) -> torch.optim.Optimizer:
+    """The plan's optimizer, in one kernel for all weights where the device has it."""
+    fused = device.type in ("cpu", "cuda")
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(parameters, plan.lr, _MOMENTUM, weight_decay=plan.weight_decay, fused=fused)
+    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)

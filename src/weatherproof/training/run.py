@@ -1,0 +1,216 @@
+"""A run folder: what was asked, how far it got, what came of it. Files only."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from weatherproof.errors import InputError
+from weatherproof.training.files import disk_errors, replacing
+from weatherproof.training.lock import Lock, hold
+
+IGNORED = ("out", "json", "config", "device", "workers", "progress")  # settings that do not change what comes out
+_RECORDED = ("versions", "hardware")  # written for the reader, never compared
+_PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+
+
+class RunFolder:
+    """One run's folder, held by one process at a time.
+
+    Attributes:
+        path: the folder.
+        recipe: the settings as they stand in recipe.yaml.
+    """
+
+    def __init__(self, path: Path, recipe: Mapping[str, Any], lock: Lock | None = None) -> None:
+        self.path, self.recipe, self._lock = path, recipe, lock
+
+    @classmethod
+    def open(cls, path: str | Path, recipe: Mapping[str, Any], *, ignore: Sequence[str] = IGNORED) -> "RunFolder":
+        """Start a run, or take up one of the same recipe where it stopped.
+
+        Args:
+            path: the folder; made where it is not there.
+            recipe: the verb and its arguments; components become their text.
+            ignore: settings that may differ when a run is taken up again.
+
+        Raises:
+            InputError: the folder cannot be written, holds something else or another run, or is in use.
+        """
+        folder, wanted = Path(path), _plain(recipe)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: expected a folder for the run, choose another --out")
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(folder)
+        file = folder / "recipe.yaml"
+        if file.exists():
+            found = _read_recipe(file)
+            _compare(folder, found, wanted, {*ignore, *_RECORDED})
+            return cls(folder, found, lock)
+        if any(not item.name.startswith(".") for item in folder.iterdir()):
+            raise InputError(f"{folder} holds other files and no run: choose another --out, or an empty folder")
+        run = cls(folder, {**wanted, "versions": _versions(), "hardware": _hardware()}, lock)
+        run.write_text("recipe.yaml", yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True))
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results are there."""
+        return (self.path / "results.json").exists()
+
+    def subrun(self, name: str) -> "RunFolder":
+        """A second training inside this run ("teacher"): its own log and checkpoint, in a folder of that name."""
+        folder = self.path / name
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+        return RunFolder(folder, self.recipe)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "recipe": self.recipe, "_lock": None}  # a lock stays with its process
+
+    # the log
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one line to log.jsonl."""
+        file = self.path / "log.jsonl"
+        with disk_errors(file), file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_finite(row)) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log's lines; one that a kill has torn is left out."""
+        return list(_json_lines(self.path / "log.jsonl"))
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Forget what the log says of later steps, which will be taken again. Returns what is left."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        if (self.path / "log.jsonl").exists():
+            self.write_text("log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        return kept
+
+    # the checkpoint
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace checkpoint.pt. The log comes first, so that no checkpoint is ahead of it after a power cut."""
+        log = self.path / "log.jsonl"
+        if log.exists():
+            with disk_errors(log), log.open("rb") as stream:
+                os.fsync(stream.fileno())
+        with replacing(self.path / "checkpoint.pt", _size(state)) as file:
+            torch.save(dict(state), file)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """What `save_checkpoint` wrote last, on the CPU; None at the start of a run."""
+        file = self.path / "checkpoint.pt"
+        if not file.exists():
+            return None
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes of the reader
+            raise InputError(f"{file} cannot be read, delete it to train from the start: {error}") from error
+
+    # everything else
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file, whole or not at all."""
+        data = text.encode()
+        with replacing(self.path / name, len(data)) as file:
+            file.write(data)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file, whole or not at all. What JSON has no number for (NaN, infinity) becomes null."""
+        self.write_text(name, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_recipe(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read ({reason}): choose another --out or delete it") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{file} holds no settings: choose another --out or delete it")
+    return found
+
+
+def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], ignore: set[str]) -> None:
+    for name in dict.fromkeys([*wanted, *found]):
+        there, here = found.get(name), wanted.get(name)
+        if name not in ignore and there != here:
+            raise InputError(
+                f"{folder} holds another run: setting {name!r} is {there!r} there and {here!r} here; "
+                "choose another --out or delete it"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """The value as YAML holds it: components and paths become their text, tuples lists."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(v) for v in value]
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON holds it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            yield row
+
+
+def _size(state: Any) -> int:
+    """Bytes of all tensors in a nest of mappings and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(map(_size, state.values()))
+    return sum(map(_size, state)) if isinstance(state, list | tuple) else 0
+
+
+def _versions() -> dict[str, str]:
+    from weatherproof import __version__
+
+    found = {"weatherproof": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    found: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found

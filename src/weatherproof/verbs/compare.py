@@ -1,0 +1,25 @@
+"""Put several runs on one page."""
+
+import json
+from pathlib import Path
+
+from weatherproof.errors import InputError
+from weatherproof.reports import write_comparison
+from weatherproof.verbs.outcome import Outcome
+
+
+def compare(*runs: Path, out: Path = Path("runs/comparison")) -> Outcome:
+    """Put several runs on one page. Numbers whose protocols differ are not put into one table.
+
+    Args:
+        runs: two or more run folders.
+        out: the folder for the page.
+    """
+    if len(runs) < 2:
+        raise InputError(f"compare needs two or more run folders, got {len(runs)}")
+    page = write_comparison(runs, out)
+    records = []
+    for run in runs:
+        for record in json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))["records"]:
+            records.append({**record, "model": f"{Path(run).name}: {record['model']}"})
+    return Outcome(page.parent, records, page=page)

@@ -1,0 +1,150 @@
+"""The demo's work, in independent pieces: for each seed, ours (teacher, hardening, probes) and the supervised rival.
+
+Everything is chosen on the digits' training split. Both sides see the same labels, the same damage and the same number
+of training steps; the rival also gets the label-preserving warps that taught the teacher.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weatherproof import operators, random, views
+from weatherproof.data import ImageSet, MemoryImages, label_fraction, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import Record, evaluate
+from weatherproof.objectives import StudentTeacher
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Classifier, Readout, UnitLength, fit_probe, load_readout, save_readout
+from weatherproof.reports import save_gallery
+from weatherproof.training import Plan, RunFolder, harden_encoder, pretrain_encoder, train_classifier
+from weatherproof.verbs.measure import examples
+
+WARP = views.Warp(degrees=20, translate=0.1, scale=(0.8, 1.2), shear=0.2, elastic=0.06)
+FRACTIONS = (0.02, 0.1, 1.0)
+REALIZATIONS = 5
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What one hardened encoder is trained and tested on."""
+
+    name: str
+    trained_on: Operator
+    tested_on: tuple[Operator, ...]
+
+
+MASKS = Damage("masks", operators.parse("RandomMask((0.5, 0.95))"), tuple(map(operators.RandomMask, (0.5, 0.75, 0.9))))
+MIXED = Damage(
+    "mixed",
+    operators.parse("OneOf(RandomMask((0.5, 0.95)), GaussianNoise((0.1, 0.5)), GaussianBlur((1.0, 5.0)))"),
+    (operators.RandomMask(0.75), operators.GaussianNoise(0.5), operators.GaussianBlur(5.0)),
+)
+DAMAGES = (MASKS, MIXED)
+
+# How often a task calls `tell`.
+COUNTS = {"ours": 1 + 2 * len(DAMAGES), "rival": len(DAMAGES) * len(FRACTIONS)}
+
+Tell = Callable[[str], None]
+
+
+def teacher_plan(seed: int) -> Plan:
+    return Plan(epochs=60, batch_size=128, lr=4e-3, warmup_epochs=3, seed=seed, device="cpu")
+
+
+def student_plan(seed: int) -> Plan:
+    return Plan(epochs=40, batch_size=128, lr=6e-3, warmup_epochs=2, seed=seed, device="cpu")
+
+
+def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
+    """Teacher without labels, one hardened student a damage, their probes; the first seed's encoders are kept."""
+    train, test = load_images("digits", "train"), load_images("digits", "test")
+    keep = seed == 0
+    teacher = pretrain_encoder(
+        load_encoder("small", seed=seed), train, views=views.Twice(WARP), plan=teacher_plan(seed),
+        run=_part(folder, "teacher") if keep else None, progress=False,
+    )  # fmt: skip
+    tell(f"seed {seed}: a teacher learnt from unlabelled digits")
+    records = []
+    clean = fit_probe(UnitLength(teacher), train, num_classes=10, seed=seed)
+    for damage in DAMAGES:
+        student = harden_encoder(
+            teacher, train, operator=damage.trained_on, objective=StudentTeacher(0.1), plan=student_plan(seed),
+            run=_part(folder, damage.name) if keep else None, progress=False,
+        )  # fmt: skip
+        tell(f"seed {seed}: an encoder hardened against {damage.name}")
+        carried = {
+            "teacher": Classifier(UnitLength(teacher), clean),
+            "hardened": Classifier(UnitLength(student), clean),
+        }
+        records += _measure(carried, test, damage, seed, readout="clean-probe", fraction=1.0)
+        for fraction in FRACTIONS:
+            probe = fit_probe(
+                student, train, num_classes=10, operator=damage.trained_on, seed=seed, realizations=16,
+                labels=label_fraction(train.labels, fraction, seed), l2=1e-2 if fraction < 1 else 1e-3,
+            )  # fmt: skip
+            records += _measure({"hardened": Classifier(student, probe)}, test, damage, seed, "probe", fraction)
+        if keep and damage is MASKS:
+            save_encoder(student, folder, provenance={"hardened_from": "demo teacher", "trained_on": repr(damage.trained_on)})
+            save_readout(Readout(probe, train.classes, label_fraction=1.0), folder, provenance={"images": "digits"})
+            save_encoder(teacher, folder / "teacher", provenance={"pretrained_on": "digits/train", "views": repr(WARP)})
+            save_readout(
+                Readout(clean, train.classes, "clean-probe", unit_length=True), folder / "teacher", provenance={}
+            )
+        tell(f"seed {seed}: probes against {damage.name}")
+    return records
+
+
+def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
+    """The same network trained end to end on the same labels under the same damage, for as many steps."""
+    train, test = load_images("digits", "train"), load_images("digits", "test")
+    records = []
+    for damage in DAMAGES:
+        for fraction in FRACTIONS:
+            labelled = _filled(train, label_fraction(train.labels, fraction, seed))
+            encoder, head = train_classifier(
+                load_encoder("small", seed=seed), labelled, plan=student_plan(seed), operator=damage.trained_on,
+                augment=WARP, progress=False,
+            )  # fmt: skip
+            records += _measure({"supervised": Classifier(encoder, head)}, test, damage, seed, "end-to-end", fraction)
+            if seed == 0 and damage is MASKS and fraction == FRACTIONS[0]:
+                save_encoder(encoder, folder / "supervised", provenance={"trained_on": repr(damage.trained_on)})
+                readout = Readout(head, train.classes, "end-to-end", label_fraction=fraction)
+                save_readout(readout, folder / "supervised", provenance={})
+            tell(f"seed {seed}: the supervised rival against {damage.name}, {fraction:.0%} of the labels")
+    return records
+
+
+def _part(folder: Path, name: str) -> RunFolder:
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    return RunFolder(folder / name, {})
+
+
+def _filled(train: ImageSet, positions: torch.Tensor) -> MemoryImages:
+    """The labelled images, repeated to the size of the whole set: each copy draws a damage of its own."""
+    repeated = positions.repeat(-(-len(train) // len(positions)))[: len(train)]
+    order = random.order(0, 0, len(repeated))
+    return MemoryImages(train.read(repeated[order]), train.labels[repeated[order]], train.classes, name=train.name)
+
+
+def _measure(
+    classifiers: dict[str, Any], test: ImageSet, damage: Damage, seed: int, readout: str, fraction: float
+) -> Iterator[Record]:
+    for operator in damage.tested_on:
+        yield from evaluate(
+            classifiers, test, operator=operator, realizations=REALIZATIONS, seed=seed, metrics=("top1",),
+            readout=readout, label_fraction=fraction, trained_on=repr(damage.trained_on),
+        )  # fmt: skip
+
+
+def gallery(folder: Path) -> None:
+    """What the kept models say of a few digits with three quarters of the pixels missing, as in the paper's Figure 1."""
+    test, operator = load_images("digits", "test"), operators.RandomMask(0.75)
+    models = {}
+    for name, place in (("teacher", folder / "teacher"), ("hardened", folder), ("supervised", folder / "supervised")):
+        encoder, readout = load_encoder(str(place)), load_readout(place)
+        assert readout is not None
+        models[name] = Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
+    save_gallery(folder, examples(models, test, operator, seed=0, device=torch.device("cpu")))

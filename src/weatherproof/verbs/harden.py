@@ -1,0 +1,108 @@
+"""Teach a copy of an encoder to see through a known damage, without labels."""
+
+from pathlib import Path
+
+from weatherproof import objectives, operators
+from weatherproof.data import ImageSet, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.protocols import Objective, Operator
+from weatherproof.training import Plan, RunFolder, harden_encoder
+from weatherproof.training.plan import Precision, Schedule
+from weatherproof.verbs.measure import Measurement, augmentation, clean_probe, device_of
+from weatherproof.verbs.outcome import Outcome, finished, text_of
+
+
+def harden(
+    encoder: str | Encoder,
+    images: str | ImageSet,
+    *,
+    operator: str | Operator = "RandomMask((0.5, 0.95))",
+    objective: str | Objective = "StudentTeacher()",
+    augment: str | Operator | None = "auto",
+    size: int | None = None,
+    epochs: float = 25,
+    batch_size: int = 256,
+    lr: float = 3e-4,
+    weight_decay: float = 0.0,
+    schedule: Schedule = "cosine",
+    warmup_epochs: float = 0.0,
+    accumulate: int = 1,
+    precision: Precision = "32-true",
+    device: str = "auto",
+    devices: int = 1,
+    workers: int = 2,
+    checkpoint_seconds: float = 30.0,
+    tensorboard: bool = False,
+    realizations: int = 3,
+    test_images: int | None = 2000,
+    out: Path = Path("runs/harden"),
+    seed: int = 0,
+) -> Outcome:
+    """Teach a copy of a pretrained encoder to give, for a damaged image, the embedding that the original gives for the
+    clean one (contrastive inversion, arXiv 2110.07439). No labels are needed; where the images have some, they are used
+    to measure, never to train.
+
+    Args:
+        encoder: the pretrained encoder: NAME@WEIGHTS with NAME such as resnet20, timm:NAME, torchvision:NAME or
+            open_clip:NAME, or a run folder.
+        images: the clean images: a folder, digits, or NAME:DIR (mnist, cifar10, imagenet, ...).
+        operator: the damage to see through, for example "GaussianNoise((0.1, 0.3))", "Chain(GaussianBlur((1, 5)),
+            RandomMask(0.5))", or your own as path/to/file.py:name.
+        objective: what training minimises: StudentTeacher, StudentStudent, StudentBoth, NTXent or MSE.
+        augment: crops and flips before the damage, seen by teacher and student alike. "auto": flips, and for images of
+            64 pixels or more random crops too; "none": the image as it is.
+        size: side in pixels at which the images are read; by default the encoder's own.
+        epochs: passes over the images.
+        batch_size: images per step; each is the negative of the others.
+        lr: peak learning rate of Adam. Small networks learn faster with 1e-3 to 3e-3.
+        weight_decay: 0 as in the paper's runs; the paper's text says 1e-4.
+        schedule: cosine (annealed to 0 step by step), constant, or as_run (what the paper's code really did).
+        warmup_epochs: linear rise of the learning rate at the start.
+        accumulate: batches whose gradients make one step.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        device: auto, cpu or cuda.
+        devices: processes, each with its share of every batch.
+        workers: processes that decode images when they do not fit into memory.
+        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
+        tensorboard: also write TensorBoard event files.
+        realizations: draws of the damage that each measured number is the mean of.
+        test_images: measure on at most so many test images.
+        out: the run folder.
+        seed: of every random draw.
+    """
+    recipe = {"verb": "harden", **locals()}
+    operator, objective = operators.parse(operator), objectives.parse(objective)
+    teacher = load_encoder(encoder, size=size, seed=seed)
+    side = size or teacher.preprocessing.size
+    train, test = (load_images(images, split, size=side) for split in ("train", "test"))
+    augment = augmentation(augment, train.image_size)
+    plan = Plan(
+        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
+        warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
+        workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
+    )  # fmt: skip
+    run = RunFolder.open(out, recipe)
+    if run.finished:
+        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    student = harden_encoder(
+        teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
+    )
+    trained_on = repr(operator)
+    save_encoder(student, run.path, provenance={"hardened_from": teacher.name, "trained_on": trained_on, "images": text_of(images)})
+    measurement = Measurement(
+        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations, limit=test_images, seed=seed,
+        device=device_of(device), workers=workers, batch_size=batch_size,
+    )  # fmt: skip
+    encoders = {"teacher": teacher, "hardened": student}
+    measurement.embeddings(encoders, teacher)
+    measurement.own_head(encoders)
+    probe = clean_probe(teacher, train, measurement)
+    if probe is not None:
+        measurement.readout(probe, encoders, kind="clean-probe")
+    return measurement.finish(
+        encoder=student,
+        next_steps=(
+            f"weatherproof probe {run.path} {text_of(images)} --operator '{trained_on}' --labels 0.1",
+            f"weatherproof audit {run.path} {text_of(images)} --operator 'GaussianNoise(0.2)'",
+        ),
+    )

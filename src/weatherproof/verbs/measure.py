@@ -1,0 +1,169 @@
+"""What harden, train, probe and audit have in common: the measurement of a run, and the files that come of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from weatherproof import operators, random, views
+from weatherproof.data import ImageSet
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
+from weatherproof.reports import GalleryEntry, save_gallery, write_report
+from weatherproof.training import RunFolder
+from weatherproof.verbs.outcome import Outcome
+
+_EXAMPLES = 12  # pictures in the gallery
+
+
+class Measurement:
+    """Collects the records of one run over its conditions: clean, the damage as trained, and its fixed levels.
+
+    Args:
+        run: where the results go.
+        images: the test images; at most `limit` of them are used, evenly spaced.
+        operator: the damage, or None for clean images alone.
+        trained_on: by model, the text of the damage that it was trained on.
+    """
+
+    def __init__(
+        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str | None], realizations: int,
+        limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
+    ) -> None:  # fmt: skip
+        if limit is not None and limit < len(images):
+            images = images.subset(torch.linspace(0, len(images) - 1, limit).round().long())
+        self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
+        self.settings: dict[str, Any] = {
+            "realizations": realizations, "seed": seed, "device": device, "workers": workers, "batch_size": batch_size,
+        }  # fmt: skip
+        side = min(images.image_size) if images.image_size else 224
+        rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
+        self.conditions = [None, *([operator] if operator is not None and operator not in rungs else []), *rungs]
+        self.records: list[Record] = []
+        self.gallery_models: dict[str, nn.Module] = {}
+
+    def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
+        """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
+        for condition in self.conditions:
+            self.records += evaluate_embeddings(
+                encoders, teacher, self.images, operator=condition, trained_on=self.trained_on, **self.settings
+            )
+
+    def own_head(self, encoders: Mapping[str, Encoder]) -> None:
+        """The pretrained model's own classifier: its accuracy where the classes are the images', else its agreement
+        with what it says of the clean image."""
+        heads = {name: OwnHead(encoder) for name, encoder in encoders.items() if encoder.num_classes is not None}
+        if not heads:
+            return
+        same = all(e.num_classes == len(self.images.classes) for e in encoders.values())
+        if same and bool((self.images.labels >= 0).all()):
+            self._accuracy(heads, readout="own-head", fraction=None)
+            self.gallery_models |= heads
+        elif self.operator is not None:
+            for condition in self.conditions[1:]:
+                self.records += evaluate(
+                    heads, self.images, operator=condition, metrics=("agreement",), readout="own-head",
+                    trained_on=self.trained_on, **self.settings,
+                )  # fmt: skip
+
+    def readout(self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None) -> None:
+        """One linear layer on each of these encoders."""
+        if not bool((self.images.labels >= 0).all()):
+            raise InputError(f"{self.images.name!r} has images without labels: accuracy needs class folders")
+        head = readout.head.to(self.settings["device"])
+        models = {
+            name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
+            for name, encoder in encoders.items()
+        }
+        self._accuracy(models, readout=kind or readout.kind, fraction=readout.label_fraction)
+        self.gallery_models |= models
+
+    def _accuracy(self, models: Mapping[str, nn.Module], readout: str, fraction: float | None) -> None:
+        metrics = ("top1", "top5") if len(self.images.classes) > 5 else ("top1",)
+        for condition in self.conditions:
+            self.records += evaluate(
+                models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,
+                trained_on=self.trained_on, **self.settings,
+            )  # fmt: skip
+
+    def finish(self, *, encoder: Any = None, next_steps: Sequence[str] = ()) -> Outcome:
+        """Write gallery, results and page; the results last but one, since they mark the run as finished."""
+        if self.operator is not None and self.gallery_models:
+            save_gallery(
+                self.run.path,
+                examples(
+                    self.gallery_models, self.images, self.operator,
+                    seed=self.settings["seed"], device=self.settings["device"],
+                ),
+            )  # fmt: skip
+        records = [record.to_dict() for record in self.records]
+        self.run.write_json("results.json", {"records": records})
+        write_report(self.run.path)
+        self.run.close()
+        return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps)
+
+
+def examples(
+    models: Mapping[str, nn.Module], images: ImageSet, operator: Operator, *, seed: int, device: torch.device
+) -> list[GalleryEntry]:
+    """A few images, damaged, with the first three guesses of each model."""
+    places = torch.linspace(0, len(images) - 1, min(_EXAMPLES, len(images))).round().long()
+    clean = images.read(places).to(device).float() / 255
+    damaged = operator(clean, random.fold(random.keys(seed, images.index[places]), EVAL_STREAM, 0))
+    guesses: dict[str, torch.Tensor] = {}
+    for name, model in models.items():
+        with evaluating(model):
+            guesses[name] = model(damaged).softmax(dim=1).cpu()
+    names = images.classes
+    return [
+        GalleryEntry(
+            clean[i].cpu(), damaged[i].cpu(), repr(operator),
+            {
+                model: [(names[c], float(rows[i, c])) for c in rows[i].argsort(descending=True)[:3].tolist()]
+                for model, rows in guesses.items()
+            },
+            truth=names[int(images.labels[place])],
+        )
+        for i, place in enumerate(places.tolist())
+    ]  # fmt: skip
+
+
+def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout | None:
+    """A linear layer on the teacher's clean embeddings (Table 9), where the images have labels."""
+    if not bool((train.labels >= 0).all()) or len(train.classes) < 2:
+        return None
+    settings = {k: measurement.settings[k] for k in ("seed", "device", "workers", "batch_size")}
+    head = fit_probe(UnitLength(teacher), train, num_classes=len(train.classes), **settings)
+    return Readout(head, train.classes, "clean-probe", unit_length=True, label_fraction=1.0)
+
+
+def augmentation(augment: str | Operator | None, image_size: tuple[int, int] | None) -> Operator | None:
+    """ "auto" is the paper's crop and flip; a small image would lose too much to a crop."""
+    if augment is None or augment == "none":
+        return None
+    if augment != "auto":
+        return views.parse(augment)
+    side = min(image_size) if image_size else 0
+    flip = views.HorizontalFlip()
+    return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
+
+
+def require_labels(images: ImageSet) -> None:
+    """Raise `InputError` unless every image has a label of two or more classes."""
+    if not bool((images.labels >= 0).all()) or len(images.classes) < 2:
+        raise InputError(f"{images.name!r} has no labels: put the images into one folder per class")
+
+
+def device_of(device: str) -> torch.device:
+    """The device that "auto" means here. Raises `InputError` for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is to be seen here: use --device cpu")
+    return torch.device(device)

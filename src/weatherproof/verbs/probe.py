@@ -1,0 +1,73 @@
+"""Fit a linear readout on a frozen encoder, with many or few labels."""
+
+from pathlib import Path
+from typing import Literal
+
+from weatherproof import operators
+from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Readout, fit_probe, save_readout
+from weatherproof.training import RunFolder
+from weatherproof.verbs.measure import Measurement, device_of, require_labels
+from weatherproof.verbs.outcome import Outcome, finished, text_of
+
+
+def probe(
+    encoder: str | Encoder,
+    images: str | ImageSet,
+    *,
+    labels: float = 1.0,
+    operator: str | Operator | None = None,
+    mode: Literal["cached", "paper"] = "cached",
+    size: int | None = None,
+    batch_size: int = 256,
+    device: str = "auto",
+    workers: int = 2,
+    realizations: int = 3,
+    test_images: int | None = 2000,
+    out: Path = Path("runs/probe"),
+    seed: int = 0,
+) -> Outcome:
+    """Fit a linear classifier on a frozen encoder's embeddings of damaged images, and measure it.
+
+    Args:
+        encoder: a run folder, or NAME@WEIGHTS as for harden.
+        images: labelled images: a folder with class folders, digits, or NAME:DIR.
+        labels: the fraction of labels that may be used, drawn stratified: 0.1, 0.01.
+        operator: the damage on the images that it is fitted and measured on. Without: clean images.
+        mode: cached (features of several draws of the damage cached once, then L-BFGS) or paper (Adam, 10 epochs, a
+            fresh draw every epoch; batches of 8 where less than half of the labels are used).
+        size: side in pixels at which the images are read; by default the encoder's own.
+        batch_size: images per forward pass.
+        device: auto, cpu or cuda.
+        workers: processes that decode images when they do not fit into memory.
+        realizations: draws of the damage that each measured number is the mean of.
+        test_images: measure on at most so many test images.
+        out: the run folder.
+        seed: of every random draw.
+    """
+    recipe = {"verb": "probe", **locals()}
+    operator = None if operator is None else operators.parse(operator)
+    loaded = load_encoder(encoder, size=size, seed=seed)
+    side = size or loaded.preprocessing.size
+    train, test = (load_images(images, split, size=side) for split in ("train", "test"))
+    require_labels(train)
+    positions = label_fraction(train.labels, labels, seed)
+    run = RunFolder.open(out, recipe)
+    if run.finished:
+        return finished(run, "this run is finished already: nothing was done", encoder=loaded)
+    where = device_of(device)
+    head = fit_probe(
+        loaded, train, num_classes=len(train.classes), operator=operator, labels=positions, mode=mode, seed=seed,
+        device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
+    )  # fmt: skip
+    readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
+    measurement = Measurement(
+        run, test, operator=operator, trained_on={},
+        realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
+    )  # fmt: skip
+    measurement.readout(readout, {Path(text_of(encoder)).name: loaded})
+    save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder)})
+    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": text_of(operator)})
+    return measurement.finish(encoder=loaded, next_steps=(f"weatherproof audit {run.path} {text_of(images)} --operator 'RandomMask(0.5)'",))

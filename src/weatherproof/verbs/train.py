@@ -1,0 +1,99 @@
+"""Train a classifier from labels: the supervised rival."""
+
+from pathlib import Path
+from typing import Literal
+
+from weatherproof import operators
+from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Readout, save_readout
+from weatherproof.training import Plan, RunFolder, train_classifier
+from weatherproof.training.plan import Precision, Schedule
+from weatherproof.verbs.measure import Measurement, augmentation, device_of, require_labels
+from weatherproof.verbs.outcome import Outcome, finished, text_of
+
+
+def train(
+    method: Literal["supervised"],
+    images: str | ImageSet,
+    *,
+    encoder: str | Encoder = "resnet20",
+    operator: str | Operator | None = None,
+    labels: float = 1.0,
+    augment: str | Operator | None = "auto",
+    size: int | None = None,
+    epochs: float = 25,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    schedule: Schedule = "cosine",
+    warmup_epochs: float = 0.0,
+    accumulate: int = 1,
+    precision: Precision = "32-true",
+    device: str = "auto",
+    devices: int = 1,
+    workers: int = 2,
+    checkpoint_seconds: float = 30.0,
+    tensorboard: bool = False,
+    realizations: int = 3,
+    test_images: int | None = 2000,
+    out: Path = Path("runs/train"),
+    seed: int = 0,
+) -> Outcome:
+    """Train an encoder and a linear classifier end to end on labelled, damaged images: the rival that needs labels.
+
+    Args:
+        method: supervised (cross-entropy).
+        images: labelled images: a folder with class folders, digits, or NAME:DIR.
+        encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
+        operator: the damage that it is trained and measured on. Without: clean images.
+        labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
+        augment: crops and flips before the damage; "auto" and "none" as for harden.
+        size: side in pixels at which the images are read; by default the encoder's own.
+        epochs: passes over the labelled images.
+        batch_size: images per step.
+        lr: peak learning rate of Adam.
+        weight_decay: of Adam.
+        schedule: cosine, constant or as_run.
+        warmup_epochs: linear rise of the learning rate at the start.
+        accumulate: batches whose gradients make one step.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        device: auto, cpu or cuda.
+        devices: processes, each with its share of every batch.
+        workers: processes that decode images when they do not fit into memory.
+        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
+        tensorboard: also write TensorBoard event files.
+        realizations: draws of the damage that each measured number is the mean of.
+        test_images: measure on at most so many test images.
+        out: the run folder.
+        seed: of every random draw.
+    """
+    recipe = {"verb": "train", **locals()}
+    operator = None if operator is None else operators.parse(operator)
+    start = load_encoder(encoder, size=size, seed=seed)
+    side = size or start.preprocessing.size
+    training, test = (load_images(images, split, size=side) for split in ("train", "test"))
+    require_labels(training)
+    labelled = training.subset(label_fraction(training.labels, labels, seed))
+    plan = Plan(
+        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
+        warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
+        workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
+    )  # fmt: skip
+    run = RunFolder.open(out, recipe)
+    if run.finished:
+        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    trained, head = train_classifier(
+        start, labelled, plan=plan, operator=operator, augment=augmentation(augment, training.image_size), run=run
+    )
+    readout = Readout(head.cpu(), training.classes, "end-to-end", label_fraction=labels)
+    trained_on = None if operator is None else repr(operator)
+    save_encoder(trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": trained_on})
+    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
+    measurement = Measurement(
+        run, test, operator=operator, trained_on={method: trained_on}, realizations=realizations, limit=test_images, seed=seed,
+        device=device_of(device), workers=workers, batch_size=batch_size,
+    )  # fmt: skip
+    measurement.readout(readout, {method: trained})
+    return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))

@@ -1,0 +1,153 @@
+"""Two processes compute what one does with the whole batch.
+
+Also a program: ``python test_distributed.py FOLDER DEVICES [ctrl-c]`` trains once (new processes import the program).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from weatherproof import random
+from weatherproof.data import MemoryImages
+from weatherproof.errors import InputError
+from weatherproof.methods import Hardening
+from weatherproof.objectives import NTXent
+from weatherproof.operators import GaussianNoise
+from weatherproof.training import Plan, RunFolder, fit
+from weatherproof.views import HorizontalFlip
+
+PIXELS = torch.randint(0, 256, (44, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = MemoryImages(PIXELS, torch.arange(44) % 4)
+
+
+class Net(nn.Module):
+    """No batch normalisation: its statistics are those of a process's share."""
+
+    feature_dim = 6
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        with random.framework_seed(seed):
+            self.conv, self.linear = nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+            self.head = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.conv(images).tanh().mean(dim=(2, 3)))
+
+
+class Slow(Net):
+    """Time to press Ctrl-C."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return super().forward(images)
+
+
+def _hardening(net: type[Net] = Net) -> Hardening:
+    return Hardening(net(1), Net(0), GaussianNoise(0.2, clip=False), NTXent(), HorizontalFlip())
+
+
+def _plan(devices: int, **settings: Any) -> Plan:
+    """Plain SGD, so that weights are linear in the gradients: Adam would blow rounding up to its step size."""
+    fixed = {"optimizer": "sgd", "schedule": "constant", "log_every": 1, "device": "cpu", "drop_last": False}
+    return Plan(**{"epochs": 2.0, "batch_size": 16, "lr": 0.05, "devices": devices, **fixed, **settings})
+
+
+def main(folder: Path, devices: int, wanted: str) -> None:
+    if wanted == "ctrl-c":
+        run = RunFolder.open(folder, {})
+        try:
+            fit(_hardening(Slow), IMAGES, _plan(devices, epochs=400.0), run, progress=False)
+        except KeyboardInterrupt:
+            sys.exit(130)
+    method, run = _hardening(), RunFolder.open(folder, {})
+    rows = fit(method, IMAGES, _plan(devices, accumulate=2), run, progress=False)
+    torch.save({"rows": rows, "weights": method.state_dict()}, folder / "result.pt")
+    broken = _hardening()
+    with torch.no_grad():
+        broken.student.linear.weight.fill_(torch.nan)  # type: ignore[attr-defined]
+    try:
+        fit(broken, IMAGES, _plan(devices), progress=False)
+    except Exception as error:
+        (folder / "error").write_text(f"{type(error).__name__}: {error}")
+
+
+def _start(folder: Path, wanted: str = "all") -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, __file__, str(folder), "2", wanted],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    process = _start(two)
+    main(one, 1, "all")
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr.decode()
+    return one, two
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(both: tuple[Path, Path]) -> None:
+    """The objective sees the whole batch; 16 + 16 images make a step, and the epoch's last 12 another."""
+    one, two = (torch.load(folder / "result.pt", weights_only=True) for folder in both)
+    assert len(one["rows"]) == len(two["rows"]) == 4
+    for a, b in zip(one["rows"], two["rows"], strict=True):
+        assert a["step"] == b["step"]
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+    for key, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][key], value, atol=1e-6, rtol=1e-5, msg=key)
+    start = _hardening().state_dict()
+    assert any((value - start[key]).abs().max() > 1e-3 for key, value in one["weights"].items())
+
+
+@pytest.mark.slow
+def test_the_first_process_writes_the_run(both: tuple[Path, Path]) -> None:
+    _, two = both
+    lines = [json.loads(line) for line in (two / "log.jsonl").read_text().splitlines()]
+    assert lines == torch.load(two / "result.pt", weights_only=True)["rows"]
+    assert (two / "checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+def test_errors_come_back_as_what_they_were(both: tuple[Path, Path]) -> None:
+    for folder in both:
+        assert (folder / "error").read_text().startswith("TrainingError: the loss became nan at step 1: lower lr")
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_processes_at_one_step(tmp_path: Path) -> None:
+    process = _start(tmp_path, "ctrl-c")
+    log = tmp_path / "log.jsonl"
+    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr.decode()
+    run = RunFolder.open(tmp_path, {})
+    saved = run.load_checkpoint()
+    assert saved is not None
+    assert saved["step"] == run.rows()[-1]["step"] < 1200
+
+
+def test_too_few_images_for_the_processes() -> None:
+    with pytest.raises(InputError, match="cannot train on 1 images with 2 process"):
+        fit(_hardening(), IMAGES.subset(torch.arange(1)), _plan(2), progress=False)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
