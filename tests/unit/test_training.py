@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +296,7 @@ class Deep(nn.Module):
         widths = [3, 16, 16, 16, 16]
         self.body = nn.Sequential(
             *[nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-              for a, b in zip(widths[:-1], widths[1:], strict=True)],
+              for a, b in pairwise(widths)],
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
         )  # fmt: skip
 

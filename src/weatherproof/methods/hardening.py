@@ -54,7 +54,8 @@ class Hardening(nn.Module):
     def train(self, mode: bool = True) -> "Hardening":
         """Train mode for the student; the teacher stays in evaluation mode."""
         super().train(mode)
-        self.teacher.eval()  # type: ignore[operator, union-attr]
+        assert isinstance(self.teacher, nn.Module)
+        self.teacher.eval()
         return self
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
