@@ -15,7 +15,7 @@ EXPLAINED = {
         "One step of the training loop as `harden` runs it (batch from memory, operator, teacher and student forward, "
         "objective, backward, optimiser, log) against bare PyTorch: the same forward and backward passes and the same "
         "optimiser on a fixed batch, without any view or operator. The two alternate step by step. "
-        "Processor time is what the process used of the cores; other work on the machine disturbs it less than the wall."
+        "Processor time is what the process used of the cores; other work on the machine disturbs it less."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "memory": (

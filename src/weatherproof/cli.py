@@ -110,7 +110,7 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[di
     hints = typing.get_type_hints(function)
     names = []
     for name, parameter in inspect.signature(function).parameters.items():
-        _add(parser, name, parameter, _plain(hints[name]), helps.get(name, ""))
+        _add(parser, name, parameter, _plain(hints[name]), helps.get(name) or "")
         names.append(name)
     import jsonargparse
 

@@ -22,7 +22,7 @@ def component(cls: type[T]) -> type[T]:
     """A frozen dataclass whose repr is its text: required fields by position, others by keyword where not default."""
     made = dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in vars(cls):
-        made.__repr__ = describe  # type: ignore[method-assign, assignment]
+        made.__repr__ = describe  # type: ignore[method-assign]
     return made
 
 

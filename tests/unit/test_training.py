@@ -216,6 +216,7 @@ def test_a_loss_that_is_no_number_stops_without_a_run() -> None:
         ({"lr": math.nan}, "lr must be a positive number"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
         ({"batch_size": 9, "devices": 2}, "batch_size 9 cannot be shared evenly by 2 devices"),
+        ({"device": "cpu", "precision": "16-mixed"}, "needs a GPU: use 'bf16-mixed'"),
         ({"device": "tpu"}, "device must be 'auto'"),
         ({"device": "cuda:99"}, "needs more GPUs than"),
     ],
@@ -268,7 +269,7 @@ def test_mixed_precision_learns() -> None:
 
 
 def test_progress_is_silent_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
-    fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, device="cpu"), progress=True)
+    fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, precision="bf16-mixed", device="cpu"), progress=True)
     assert capfd.readouterr() == ("", "")
 
 

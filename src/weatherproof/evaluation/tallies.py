@@ -1,25 +1,17 @@
-"""Metrics over a stream of batches: what has to be kept of each batch, and no more."""
+"""Metrics over a stream of batches: what has to be kept of each batch, and no more.
+
+A tally is one metric of one model in one realization: `add(logits, labels, clean)` a batch, then `value()` over so many
+`images`. `clean` is what the model answers for the undamaged images, where the metric asks for it.
+"""
 
 import re
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation.metrics import auc, hits
-
-
-class Tally(Protocol):
-    """One metric of one model in one realization. `clean` is what the model answers for the undamaged image."""
-
-    def add(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> None: ...
-
-    def value(self) -> float: ...
-
-    @property
-    def images(self) -> int: ...
 
 
 class Share:
@@ -56,6 +48,9 @@ class Auc:
     @property
     def images(self) -> int:
         return sum(map(len, self.labels))
+
+
+Tally = Share | Auc
 
 
 def tally(metric: str) -> Tally:

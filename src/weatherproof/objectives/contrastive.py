@@ -26,7 +26,7 @@ def student_student(student: Embeddings, teacher: Embeddings, temperature: float
     """U_i = log sum_{j != i} exp k(S_i, S_j). Needs a batch of two or more."""
     check_temperature(temperature)
     if len(student) < 2:
-        raise ValueError(
+        raise InputError(
             f"StudentStudent needs other images to push away from: a batch of at least 2, got {len(student)}"
         )
     with unit_pair(student, teacher) as (s, r):

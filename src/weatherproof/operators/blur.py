@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.errors import InputError
 from weatherproof.operators import levels
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
@@ -22,7 +23,7 @@ class GaussianBlur:
             Contrastive Inversion, section 4.1: (n, sigma) = (21, 5) and (37, 9).
 
     Raises:
-        ValueError: the image is not larger than half the kernel, so that its border cannot be reflected.
+        InputError: the image is not larger than half the kernel, so that its border cannot be reflected.
     """
 
     sigma: levels.Level
@@ -47,7 +48,7 @@ class GaussianBlur:
         radius = self.radius
         height, width = images.shape[-2:]
         if radius >= min(height, width):
-            raise ValueError(
+            raise InputError(
                 f"a blur kernel of {2 * radius + 1} pixels needs images of more than {radius} pixels a side, "
                 f"got {height}x{width}: give a smaller sigma or kernel_size"
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.masking import RandomMask
@@ -27,6 +28,7 @@ def ladder(operator: Operator, side: int, levels: Sequence[float] | None = None)
         return []
     name, usual = _LEVELS[type(operator)]
     trained = getattr(operator, name)
+    family: Any = operator
     ends = trained if isinstance(trained, tuple) else (trained,)
-    rungs = [(level, replace(operator, **{name: level})) for level in sorted({*(levels or usual), *ends})]
+    rungs = [(level, replace(family, **{name: level})) for level in sorted({*(levels or usual), *ends})]
     return [(level, rung) for level, rung in rungs if not isinstance(rung, GaussianBlur) or rung.radius < side]

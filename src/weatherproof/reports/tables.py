@@ -10,10 +10,11 @@ from weatherproof.reports import words
 from weatherproof.reports.words import JsonRecord
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 CONDITION = ("operator", "corruption", "severity", "attack")  # what "condition" stands for
 SETTINGS = ("model", "readout", "data", "label_fraction", "trained_on", "images", "realizations", "seeds", "protocol")
+_SHARPER = {"top5": "top1", "recall@5": "recall@1"}
 KNOWN = ("condition", "run", *CONDITION, *SETTINGS)
 
 
@@ -87,6 +88,8 @@ def _is_of(record: JsonRecord, metric: str, data: str) -> bool:
 def _one_table(
     metric: str, data: str, records: list[dict[str, Any]], rows: tuple[str, ...], columns: tuple[str, ...]
 ) -> Table:
+    if "label_fraction" in rows and len({r.get("label_fraction") for r in records}) == 1:
+        rows = tuple(name for name in rows if name != "label_fraction")  # said once, with the protocol
     rows, columns = _separate(records, rows, columns)
     row_keys = _unique(_key(r, rows) for r in sorted(records, key=condition_order))
     column_keys = _unique(_key(r, columns) for r in sorted(records, key=model_order(records)))
@@ -238,26 +241,30 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def console_table(records: Iterable[Any], *, title: str | None = None) -> "RichTable":
-    """Records as one table for the terminal; the best value of a row is bold and carries a star."""
+def console_table(records: Iterable[Any], *, title: str | None = None) -> "Group":
+    """Records as tables for the terminal, one per metric and data set; the best value of a row is bold with a star.
+
+    The softer twin of a metric that is there (top-5 beside top-1) is left to the page.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
     tables = make_tables(records)
-    columns = _unique(column for table in tables for column in table.columns)
-    made = RichTable(title=Text(title) if title else None, title_justify="left", pad_edge=False)
-    made.add_column("")
-    for column in columns:
-        made.add_column(Text("\n".join(part for part in column.parts if part)), justify="right")
+    metrics = {table.metric for table in tables}
+    made = []
     for table in tables:
-        if len(tables) > 1:
-            made.add_section()
-        made.add_row(Text(table.title, style="bold"))
+        if _SHARPER.get(table.metric) in metrics:
+            continue
+        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        shown.add_column("")
+        for column in table.columns:
+            shown.add_column(Text("\n".join(part for part in column.parts if part)), justify="right", no_wrap=True)
         for row, cells in zip(table.rows, table.cells, strict=True):
-            shown = dict(zip(table.columns, cells, strict=True))
-            picked = [shown.get(column, Cell("")) for column in columns]
-            made.add_row(
+            shown.add_row(
                 Text(", ".join(part for part in row.parts if part)),
-                *(Text(f"{c.text} *", style="bold") if c.best else Text(c.text) for c in picked),
+                *(Text(f"{c.text} *", style="bold") if c.best else Text(f"{c.text}  ") for c in cells),
             )
-    return made
+        made.append(shown)
+    return Group(*([Text(title)] if title else []), *made)

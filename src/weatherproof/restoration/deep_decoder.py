@@ -136,7 +136,7 @@ def initial_weights(
     return [*weights, draw(layers, colours)]
 
 
-def decode(weights: list[Tensor], x: Float[Tensor, "batch channels h w"], stages: int) -> Images:
+def decode(weights: list[Tensor], x: Float[Tensor, "batch features h w"], stages: int) -> Images:
     """The images that the decoders make of their inputs: [batch, colours, h 2^stages, w 2^stages]."""
     *layers, last = weights
     for layer in range(len(layers) // 3):

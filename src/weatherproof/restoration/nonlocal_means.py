@@ -42,7 +42,8 @@ class NonLocalMeans:
         pixels = images.detach().permute(0, 2, 3, 1).double().cpu().numpy()
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
             clean = list(pool.map(self._denoise, pixels))
-        return torch.from_numpy(np.stack(clean)).permute(0, 3, 1, 2).to(images).contiguous()
+        stack = np.stack(clean).reshape(pixels.shape)  # scikit-image drops the axis of a single channel
+        return torch.from_numpy(stack).permute(0, 3, 1, 2).to(images).contiguous()
 
     def _denoise(self, image: np.ndarray) -> np.ndarray:
         from skimage.restoration import denoise_nl_means

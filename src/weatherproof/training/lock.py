@@ -36,7 +36,7 @@ def hold(folder: Path) -> Lock | None:
     if file in _held:
         return _held[file]
     with disk_errors(file):
-        handle = os.open(file, os.O_RDWR | os.O_CREAT)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(handle, 0)

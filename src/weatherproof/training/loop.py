@@ -114,6 +114,24 @@ def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
         torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method)}, file)
 
 
+class _Arguments:
+    """What a method is called with, out of reach of wrappers that move every tensor to the GPU: keys stay on the CPU."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+
+class _Step(nn.Module):
+    """A method, called with `_Arguments`."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, arguments: _Arguments) -> dict[str, Tensor]:
+        return self.method(*arguments.values)
+
+
 class Training:
     """A training under way, in one process.
 
@@ -130,7 +148,7 @@ class Training:
         method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
         method.train()
         weights = [p for p in method.parameters() if p.requires_grad]
-        self.module, self.optimizer = fabric.setup(method, make_optimizer(self.plan, weights, fabric.device))
+        self.module, self.optimizer = fabric.setup(_Step(method), make_optimizer(self.plan, weights, fabric.device))
         self.gather = gather_by(fabric)
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run)
@@ -191,7 +209,7 @@ class Training:
                 random.framework_seed(*seeds),
                 self.fabric.no_backward_sync(self.module, enabled=part < parts - 1),
             ):
-                terms = self.module(batch.images, batch.labels, batch.index, keys, self.gather)
+                terms = self.module(_Arguments(batch.images, batch.labels, batch.index, keys, self.gather))
                 for name, value in terms.items():
                     means[name] = means.get(name, 0) + value.detach() / parts
                 if self.fabric.device.type == "cpu" and plan.devices == 1 and not terms["loss"].isfinite():

@@ -1,5 +1,6 @@
 """One process or several: devices, precision and what the processes tell each other."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ def make_fabric(plan: Plan) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce the precision on each call
     kind, _, number = plan.device.partition(":")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
@@ -34,6 +36,8 @@ def make_fabric(plan: Plan) -> "Fabric":
     accelerator = "cuda" if kind == "cuda" or (kind == "auto" and gpus >= plan.devices) else "cpu"
     if accelerator == "cuda" and (gpus < plan.devices or (number and int(number) >= gpus)):
         raise InputError(f"device {plan.device!r} with {plan.devices} process(es) needs more GPUs than the {gpus} here")
+    if plan.precision == "16-mixed" and accelerator == "cpu":
+        raise InputError("precision '16-mixed' needs a GPU: use 'bf16-mixed' on the CPU")
     # Buffers are not broadcast: in training nothing reads running statistics, and the first process's are kept.
     strategy = DDPStrategy(start_method="spawn", broadcast_buffers=False) if plan.devices > 1 else "auto"
     return Fabric(

@@ -39,7 +39,7 @@ def fingerprint(method: nn.Module) -> int:
     for parameter in method.parameters():
         if not parameter.requires_grad:
             raw = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
-            checksum = zlib.crc32(memoryview(raw.numpy()), checksum)
+            checksum = zlib.crc32(raw.numpy().data, checksum)
     return checksum
 
 

@@ -9,16 +9,18 @@ from weatherproof.errors import InputError
 from weatherproof.protocols import Operator
 from weatherproof.readouts import load_readout
 from weatherproof.training import RunFolder
-from weatherproof.verbs.measure import Measurement, device_of
-from weatherproof.verbs.outcome import Outcome, finished, text_of
+from weatherproof.training.run import IGNORED
+from weatherproof.verbs.inputs import device_of, has_labels, require_one_size, require_works
+from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
 
 def audit(
-    model: str | Encoder,
-    images: str | ImageSet,
+    model: str | Path | Encoder,
+    images: str | Path | ImageSet,
     *,
     operator: str | Operator | None = None,
-    teacher: str | None = None,
+    teacher: str | Path | Encoder | None = None,
     split: str = "test",
     size: int | None = None,
     batch_size: int = 256,
@@ -27,7 +29,7 @@ def audit(
     realizations: int = 3,
     test_images: int | None = None,
     fail_under: list[str] | None = None,
-    out: Path = Path("runs/audit"),
+    out: str | Path = Path("runs/audit"),
     seed: int = 0,
 ) -> Outcome:
     """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels.
@@ -52,26 +54,37 @@ def audit(
         out: the run folder.
         seed: of every random draw.
     """
-    recipe = {"verb": "audit", **locals()}
+    recipe = recipe_of("audit", locals())
     limits = [_limit(text) for text in fail_under or ()]
-    operator = None if operator is None else operators.parse(operator)
+    operator, where = None if operator is None else operators.parse(operator), device_of(device)
     encoder = load_encoder(model, size=size, seed=seed)
     target = encoder if teacher is None else load_encoder(teacher, size=size, seed=seed)
-    readout = load_readout(model) if isinstance(model, str) and Path(model).is_dir() else None
+    readout = load_readout(model) if not isinstance(model, Encoder) and Path(model).is_dir() else None
     chosen = load_images(images, split, size=size or encoder.preprocessing.size)
-    run = RunFolder.open(out, recipe)
+    require_one_size(chosen)
+    require_works(operator, chosen, where)
+    if readout is not None and has_labels(chosen) and readout.classes != chosen.classes:
+        raise InputError(
+            f"the classifier in {model} knows {_some(readout.classes)}, the images are {_some(chosen.classes)}: "
+            "run probe on these images first"
+        )
+    run = RunFolder.open(out, recipe, ignore=(*IGNORED, "fail_under"))  # a check does not change the numbers
     if run.finished:
         return _checked(finished(run, "this run is finished already: nothing was done"), limits, operator)
     measurement = Measurement(
         run, chosen, operator=operator, trained_on={}, realizations=realizations, limit=test_images, seed=seed,
-        device=device_of(device), workers=workers, batch_size=batch_size,
+        device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
-    name = Path(text_of(model)).name
-    if readout is not None:
+    name = name_of(model)
+    if readout is not None and has_labels(chosen):
         measurement.readout(readout, {name: encoder})
     measurement.own_head({name: encoder})
     measurement.embeddings({name: encoder}, target)
     return _checked(measurement.finish(encoder=encoder), limits, operator)
+
+
+def _some(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:3]) + f", ... ({len(classes)} classes)" * (len(classes) > 3)
 
 
 def _limit(text: str) -> tuple[str, float]:

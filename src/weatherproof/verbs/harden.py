@@ -8,13 +8,14 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Precision, Schedule
-from weatherproof.verbs.measure import Measurement, augmentation, clean_probe, device_of
-from weatherproof.verbs.outcome import Outcome, finished, text_of
+from weatherproof.verbs.inputs import augmentation, device_of, require_one_size, require_works
+from weatherproof.verbs.measure import Measurement, clean_probe
+from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
 
 def harden(
-    encoder: str | Encoder,
-    images: str | ImageSet,
+    encoder: str | Path | Encoder,
+    images: str | Path | ImageSet,
     *,
     operator: str | Operator = "RandomMask((0.5, 0.95))",
     objective: str | Objective = "StudentTeacher()",
@@ -35,7 +36,7 @@ def harden(
     tensorboard: bool = False,
     realizations: int = 3,
     test_images: int | None = 2000,
-    out: Path = Path("runs/harden"),
+    out: str | Path = Path("runs/harden"),
     seed: int = 0,
 ) -> Outcome:
     """Teach a copy of a pretrained encoder to give, for a damaged image, the embedding that the original gives for the
@@ -70,12 +71,15 @@ def harden(
         out: the run folder.
         seed: of every random draw.
     """
-    recipe = {"verb": "harden", **locals()}
-    operator, objective = operators.parse(operator), objectives.parse(objective)
+    recipe = recipe_of("harden", locals())
+    operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
     teacher = load_encoder(encoder, size=size, seed=seed)
     side = size or teacher.preprocessing.size
     train, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    augment = augmentation(augment, train.image_size)
+    require_one_size(train, test)
+    augment = augmentation(augment, train)
+    require_works(augment, train, where)
+    require_works(operator, train, where)
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
         warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
@@ -91,7 +95,7 @@ def harden(
     save_encoder(student, run.path, provenance={"hardened_from": teacher.name, "trained_on": trained_on, "images": text_of(images)})
     measurement = Measurement(
         run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations, limit=test_images, seed=seed,
-        device=device_of(device), workers=workers, batch_size=batch_size,
+        device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)
@@ -102,7 +106,7 @@ def harden(
     return measurement.finish(
         encoder=student,
         next_steps=(
-            f"weatherproof probe {run.path} {text_of(images)} --operator '{trained_on}' --labels 0.1",
-            f"weatherproof audit {run.path} {text_of(images)} --operator 'GaussianNoise(0.2)'",
+            command("probe", run.path, images, operator=trained_on, labels=0.1),
+            command("audit", run.path, images, operator="GaussianNoise(0.2)"),
         ),
     )

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from weatherproof import operators, random, views
+from weatherproof import operators, random
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
-from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
+from weatherproof.verbs.inputs import has_labels
 from weatherproof.verbs.outcome import Outcome
 
 _EXAMPLES = 12  # pictures in the gallery
@@ -31,7 +31,7 @@ class Measurement:
     """
 
     def __init__(
-        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str | None], realizations: int,
+        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str], realizations: int,
         limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
     ) -> None:  # fmt: skip
         if limit is not None and limit < len(images):
@@ -60,7 +60,7 @@ class Measurement:
         if not heads:
             return
         same = all(e.num_classes == len(self.images.classes) for e in encoders.values())
-        if same and bool((self.images.labels >= 0).all()):
+        if same and has_labels(self.images):
             self._accuracy(heads, readout="own-head", fraction=None)
             self.gallery_models |= heads
         elif self.operator is not None:
@@ -71,9 +71,7 @@ class Measurement:
                 )  # fmt: skip
 
     def readout(self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None) -> None:
-        """One linear layer on each of these encoders."""
-        if not bool((self.images.labels >= 0).all()):
-            raise InputError(f"{self.images.name!r} has images without labels: accuracy needs class folders")
+        """One linear layer on each of these encoders; the images have labels of its classes."""
         head = readout.head.to(self.settings["device"])
         models = {
             name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
@@ -134,36 +132,8 @@ def examples(
 
 def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout | None:
     """A linear layer on the teacher's clean embeddings (Table 9), where the images have labels."""
-    if not bool((train.labels >= 0).all()) or len(train.classes) < 2:
+    if not has_labels(train) or not has_labels(measurement.images) or len(train.classes) < 2:
         return None
     settings = {k: measurement.settings[k] for k in ("seed", "device", "workers", "batch_size")}
     head = fit_probe(UnitLength(teacher), train, num_classes=len(train.classes), **settings)
     return Readout(head, train.classes, "clean-probe", unit_length=True, label_fraction=1.0)
-
-
-def augmentation(augment: str | Operator | None, image_size: tuple[int, int] | None) -> Operator | None:
-    """ "auto" is the paper's crop and flip; a small image would lose too much to a crop."""
-    if augment is None or augment == "none":
-        return None
-    if augment != "auto":
-        return views.parse(augment)
-    side = min(image_size) if image_size else 0
-    flip = views.HorizontalFlip()
-    return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
-
-
-def require_labels(images: ImageSet) -> None:
-    """Raise `InputError` unless every image has a label of two or more classes."""
-    if not bool((images.labels >= 0).all()) or len(images.classes) < 2:
-        raise InputError(f"{images.name!r} has no labels: put the images into one folder per class")
-
-
-def device_of(device: str) -> torch.device:
-    """The device that "auto" means here. Raises `InputError` for one that is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is to be seen here: use --device cpu")
-    return torch.device(device)

@@ -1,6 +1,7 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,26 @@ def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes)
 
 
+def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What recipe.yaml says: the verb and its arguments, objects by their text."""
+    plain = (str, int, float, list, type(None))
+    return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in arguments.items()}
+
+
 def text_of(value: Any) -> str:
     """What a recipe, a record and a command line call it."""
-    return value if isinstance(value, str) else getattr(value, "name", None) or repr(value)
+    if isinstance(value, str | Path):
+        return str(value)
+    return getattr(value, "name", None) or getattr(value, "__qualname__", None) or repr(value)
+
+
+def name_of(model: Any) -> str:
+    """What records call a model that the user gave: its folder's name, or its text without the weights."""
+    text = text_of(model)
+    return Path(text).resolve().name if Path(text).is_dir() else text.partition("@")[0]
+
+
+def command(verb: str, *arguments: Any, **options: Any) -> str:
+    """A command line to copy, quoted for a shell."""
+    words = [*map(text_of, arguments), *(w for k, v in options.items() for w in (f"--{k}", text_of(v)))]
+    return shlex.join(["weatherproof", verb, *words])

@@ -9,13 +9,14 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, fit_probe, save_readout
 from weatherproof.training import RunFolder
-from weatherproof.verbs.measure import Measurement, device_of, require_labels
-from weatherproof.verbs.outcome import Outcome, finished, text_of
+from weatherproof.verbs.inputs import device_of, require_labels, require_one_size, require_works
+from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 
 
 def probe(
-    encoder: str | Encoder,
-    images: str | ImageSet,
+    encoder: str | Path | Encoder,
+    images: str | Path | ImageSet,
     *,
     labels: float = 1.0,
     operator: str | Operator | None = None,
@@ -26,7 +27,7 @@ def probe(
     workers: int = 2,
     realizations: int = 3,
     test_images: int | None = 2000,
-    out: Path = Path("runs/probe"),
+    out: str | Path = Path("runs/probe"),
     seed: int = 0,
 ) -> Outcome:
     """Fit a linear classifier on a frozen encoder's embeddings of damaged images, and measure it.
@@ -47,17 +48,18 @@ def probe(
         out: the run folder.
         seed: of every random draw.
     """
-    recipe = {"verb": "probe", **locals()}
-    operator = None if operator is None else operators.parse(operator)
+    recipe = recipe_of("probe", locals())
+    operator, where = None if operator is None else operators.parse(operator), device_of(device)
     loaded = load_encoder(encoder, size=size, seed=seed)
     side = size or loaded.preprocessing.size
     train, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_labels(train)
+    require_labels(train, test)
+    require_one_size(train, test)
+    require_works(operator, train, where)
     positions = label_fraction(train.labels, labels, seed)
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
-    where = device_of(device)
     head = fit_probe(
         loaded, train, num_classes=len(train.classes), operator=operator, labels=positions, mode=mode, seed=seed,
         device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
@@ -67,7 +69,8 @@ def probe(
         run, test, operator=operator, trained_on={},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
-    measurement.readout(readout, {Path(text_of(encoder)).name: loaded})
+    measurement.readout(readout, {name_of(encoder): loaded})
     save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder)})
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": text_of(operator)})
-    return measurement.finish(encoder=loaded, next_steps=(f"weatherproof audit {run.path} {text_of(images)} --operator 'RandomMask(0.5)'",))
+    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None if operator is None else repr(operator)})
+    audit = command("audit", run.path, images, operator="RandomMask(0.5)")
+    return measurement.finish(encoder=loaded, next_steps=(audit,))

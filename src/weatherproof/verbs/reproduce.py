@@ -7,7 +7,7 @@ from typing import Literal
 from weatherproof.errors import InputError, unknown
 from weatherproof.studies import STUDIES, run_study
 from weatherproof.training import RunFolder
-from weatherproof.verbs.measure import device_of
+from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.outcome import Outcome, finished
 
 

@@ -10,15 +10,16 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, save_readout
 from weatherproof.training import Plan, RunFolder, train_classifier
 from weatherproof.training.plan import Precision, Schedule
-from weatherproof.verbs.measure import Measurement, augmentation, device_of, require_labels
-from weatherproof.verbs.outcome import Outcome, finished, text_of
+from weatherproof.verbs.inputs import augmentation, device_of, require_labels, require_one_size, require_works
+from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 
 
 def train(
     method: Literal["supervised"],
-    images: str | ImageSet,
+    images: str | Path | ImageSet,
     *,
-    encoder: str | Encoder = "resnet20",
+    encoder: str | Path | Encoder = "resnet20",
     operator: str | Operator | None = None,
     labels: float = 1.0,
     augment: str | Operator | None = "auto",
@@ -38,7 +39,7 @@ def train(
     tensorboard: bool = False,
     realizations: int = 3,
     test_images: int | None = 2000,
-    out: Path = Path("runs/train"),
+    out: str | Path = Path("runs/train"),
     seed: int = 0,
 ) -> Outcome:
     """Train an encoder and a linear classifier end to end on labelled, damaged images: the rival that needs labels.
@@ -69,12 +70,16 @@ def train(
         out: the run folder.
         seed: of every random draw.
     """
-    recipe = {"verb": "train", **locals()}
-    operator = None if operator is None else operators.parse(operator)
+    recipe = recipe_of("train", locals())
+    operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
     side = size or start.preprocessing.size
     training, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_labels(training)
+    require_labels(training, test)
+    require_one_size(training, test)
+    augment = augmentation(augment, training)
+    require_works(augment, training, where)
+    require_works(operator, training, where)
     labelled = training.subset(label_fraction(training.labels, labels, seed))
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
@@ -84,16 +89,14 @@ def train(
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    trained, head = train_classifier(
-        start, labelled, plan=plan, operator=operator, augment=augmentation(augment, training.image_size), run=run
-    )
+    trained, head = train_classifier(start, labelled, plan=plan, operator=operator, augment=augment, run=run)
     readout = Readout(head.cpu(), training.classes, "end-to-end", label_fraction=labels)
     trained_on = None if operator is None else repr(operator)
     save_encoder(trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": trained_on})
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
     measurement = Measurement(
-        run, test, operator=operator, trained_on={method: trained_on}, realizations=realizations, limit=test_images, seed=seed,
-        device=device_of(device), workers=workers, batch_size=batch_size,
+        run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on}, realizations=realizations, limit=test_images, seed=seed,
+        device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))

@@ -1,5 +1,7 @@
 """How training looks at an image: augmented views, batched on the images' device, one draw per image and view."""
 
+from typing import Any
+
 from weatherproof import operators
 from weatherproof.operators import Chain, OneOf, Sometimes
 from weatherproof.protocols import Operator, Views
@@ -17,6 +19,6 @@ TABLE = {
 __all__ = ["TABLE", "Chain", "HorizontalFlip", "OneOf", "RandomResizedCrop", "Sometimes", "Twice", "Warp", "parse"]
 
 
-def parse(text: str | Operator | Views) -> Operator | Views:
+def parse(text: str | Operator | Views) -> Any:
     """A view, or an augmentation made of views and operators, from its text. Raises `InputError`."""
     return _parse(text, {**operators.TABLE, **TABLE}, "view") if isinstance(text, str) else text

@@ -1,0 +1,74 @@
+"""What a verb asks of its input before it makes a run folder: after that, only training can fail."""
+
+import torch
+from torch import Tensor
+
+from weatherproof import random, views
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.protocols import Operator
+
+
+def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator | None:
+    """ "auto" is the paper's crop and flip; a small image would lose too much to a crop."""
+    if augment is None or augment == "none":
+        return None
+    if augment != "auto":
+        return views.parse(augment)
+    side = min(images.image_size) if images.image_size else 0
+    flip = views.HorizontalFlip()
+    return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
+
+
+def require_labels(training: ImageSet, test: ImageSet) -> None:
+    """Raise `InputError` unless all images have labels, and each of two or more classes has images to learn from."""
+    for images in (training, test):
+        if not has_labels(images) or len(images.classes) < 2:
+            raise InputError(f"{images.name!r} has no labels: put the images into one folder per class")
+    counts = training.labels.bincount(minlength=len(training.classes)).tolist()
+    if 0 in counts:
+        name = training.classes[counts.index(0)]
+        raise InputError(f"{training.name!r} has no image of class {name!r}: every class needs at least one")
+
+
+def has_labels(images: ImageSet) -> bool:
+    """Whether every image has one."""
+    return bool((images.labels >= 0).all())
+
+
+def require_one_size(*sets: ImageSet) -> None:
+    """Raise `InputError` where images differ in size, and so cannot share a batch."""
+    for images in sets:
+        if images.image_size is None:
+            raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
+
+
+def require_works(operator: Operator | None, images: ImageSet, device: torch.device) -> None:
+    """Try the operator on two of the images. Raises `InputError` where it fails or gives back something else."""
+    batch = next(batches(images, 2, device=device), None)
+    if operator is None or batch is None:
+        return
+    shape = list(batch.images.shape)
+    try:
+        damaged = operator(batch.images, random.keys(0, batch.index))
+    except InputError:
+        raise
+    except Exception as error:  # a user's own code: whatever it makes of our images
+        raise InputError(f"{operator!r} fails on images {shape}: {type(error).__name__}: {error}") from error
+    if not isinstance(damaged, Tensor) or damaged.shape != batch.images.shape or not damaged.is_floating_point():
+        got = f"{damaged.dtype} {list(damaged.shape)}" if isinstance(damaged, Tensor) else type(damaged).__name__
+        raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {got}")
+    if not bool(damaged.isfinite().all()):
+        raise InputError(f"{operator!r} gives pixels that are not finite numbers")
+
+
+def device_of(device: str) -> torch.device:
+    """The device that "auto" means here. Raises `InputError` for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise InputError(f"device must be auto, cpu, cuda or cuda:0, got {device!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"no device {device!r} here (CUDA devices: {torch.cuda.device_count()}): use --device cpu")
+    return torch.device(device)
