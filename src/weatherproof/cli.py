@@ -1,6 +1,6 @@
 """The verbs, from the command line.
 
-A verb is a typed function: its parameters without a default are positional here, the others are options of the same
+A verb is a typed function: its parameters before the star are positional here, the others are options of the same
 name, and its docstring is the help. Exit status: 0 done; 1 a check that the user asked for failed; 2 bad arguments or
 bad input, with one clear line on standard error.
 """
@@ -8,11 +8,12 @@ bad input, with one clear line on standard error.
 import inspect
 import json
 import os
+import re
 import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ VERBS = {
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }
 _PLAIN = (str, int, float, bool, Path, type(None))
+_ABOUT = ("verb", "versions", "hardware")  # what a recipe says that is no argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,9 +84,10 @@ def _run(verb: str, argv: list[str]) -> int:
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
     function = getattr(import_module(f"weatherproof.verbs.{verb}"), verb)
-    arguments, as_json = _parse(verb, function, argv)
-    warnings.showwarning = _show_warning
-    outcome = function(**arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        positional, options, as_json = _parse(verb, function, argv)
+        outcome = function(*positional, **options)
     if as_json:
         print(json.dumps(outcome.to_dict(), indent=2))
     else:
@@ -97,44 +100,114 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
         print(f"weatherproof: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[dict[str, Any], bool]:
+def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[list[Any], dict[str, Any], bool]:
     """The arguments of the verb's function, read with a parser made from its signature."""
     from docstring_parser import parse as parse_docstring
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
     described = parse_docstring(function.__doc__ or "")
-    helps = {p.arg_name: p.description for p in described.params}
-    parser = ArgumentParser(prog=f"weatherproof {verb}", description=described.description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a YAML file with any of these arguments (a recipe)")
+    helps = {p.arg_name: p.description or "" for p in described.params}
+    parser = ArgumentParser(
+        prog=f"weatherproof {verb}", description=described.description, exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config", help="a recipe.yaml, or a YAML file with any of these arguments")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-    hints = typing.get_type_hints(function)
-    names = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        _add(parser, name, parameter, _plain(hints[name]), helps.get(name) or "")
-        names.append(name)
-    import jsonargparse
-
+    hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
+    kinds = {name: _plain(hints[name]) for name in parameters}
+    for name, parameter in parameters.items():
+        _add(parser, name, parameter, kinds[name], helps.get(name, ""))
     try:
-        parsed = parser.parse_args(argv)
-    except jsonargparse.ArgumentError as error:
-        raise InputError(f"{str(error).strip()} (see: weatherproof {verb} --help)") from None
-    return {name: parsed[name] for name in names}, parsed["json"]
+        parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
+    except ArgumentError as error:
+        raise InputError(f"{_said(str(error), kinds)} (see: weatherproof {verb} --help)") from None
+    positional: list[Any] = []
+    for name, parameter in parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            positional += parsed[name]
+        elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            positional.append(parsed[name])
+    options = {n: parsed[n] for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return positional, options, parsed["json"]
 
 
 def _add(parser: Any, name: str, parameter: inspect.Parameter, kind: Any, text: str) -> None:
+    default = str(parameter.default) if isinstance(parameter.default, Path) else parameter.default
+    option = f"--{name.rstrip('_').replace('_', '-')}"
     if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
         parser.add_argument(name, nargs="+", type=kind, help=text)
     elif parameter.default is inspect.Parameter.empty:
-        parser.add_argument(name, type=kind, help=text)
+        parser.add_argument(name, type=kind, help=text, metavar=name)
+    elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        parser.add_argument(name, nargs="?", type=kind, default=default, help=text)
     elif kind is bool and parameter.default is False:
-        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text, dest=name)
+        parser.add_argument(option, action="store_true", help=text, dest=name)
+    elif _item(kind):
+        parser.add_argument(option, action="append", type=_item(kind), help=f"{text} May be repeated.", dest=name)
     else:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=parameter.default, help=text, dest=name)
+        parser.add_argument(option, type=kind, default=default, help=text, dest=name)
 
 
 def _plain(hint: Any) -> Any:
     """The annotation without the objects that only Python can pass: on the command line a component is its text."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kept = [a for a in typing.get_args(hint) if a in _PLAIN or typing.get_origin(a) in (Literal, tuple, list)]
+        if str in kept and Path in kept:  # a path is text here
+            kept.remove(Path)
         return typing.Union[tuple(kept)]  # noqa: UP007 - built from a tuple
     return hint
+
+
+def _item(kind: Any) -> Any:
+    """What a list holds; None where the annotation is no list."""
+    lists = [k for k in (kind, *typing.get_args(kind)) if typing.get_origin(k) is list]
+    return typing.get_args(lists[0])[0] if lists else None
+
+
+def _with_recipe(verb: str, known: Mapping[str, inspect.Parameter], argv: list[str]) -> list[str]:
+    """The arguments with what the file of `--config` says in front of them, so that what is typed here wins."""
+    place = next((i for i, word in enumerate(argv) if word.partition("=")[0] == "--config"), None)
+    if place is None:
+        return argv
+    _, equals, file = argv[place].partition("=")
+    rest = argv[:place] + argv[place + 1 :]
+    if not equals:
+        if place == len(rest):
+            raise InputError("--config needs a file: a run's recipe.yaml, or a YAML file with arguments")
+        file = rest.pop(place)
+    recipe = _read_recipe(Path(file), verb)
+    strangers = [name for name in recipe if name not in known]
+    if strangers:
+        raise unknown(f"argument in {file}", strangers[0], known)
+    repeated = {n: v for n, v in recipe.items() if isinstance(v, list) and known[n].kind is known[n].KEYWORD_ONLY}
+    single = {n: v for n, v in recipe.items() if n not in repeated}
+    words = [f"--{n.replace('_', '-')}={item}" for n, items in repeated.items() for item in items]
+    return ["--config", json.dumps(single), *words, *rest]
+
+
+def _read_recipe(file: Path, verb: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"--config {file} cannot be read: {reason}") from None
+    if not isinstance(recipe, dict) or not all(isinstance(name, str) for name in recipe):
+        raise InputError(f"--config {file} holds no arguments: expected lines such as 'epochs: 25'")
+    if recipe.get("verb", verb) != verb:
+        raise InputError(f"--config {file} is a recipe of {recipe['verb']!r}, not of {verb!r}")
+    return {name: value for name, value in recipe.items() if name not in _ABOUT}
+
+
+def _said(message: str, kinds: Mapping[str, Any]) -> str:
+    """The parser's complaint in one line; about a value of the wrong type, its own runs over ten."""
+    found = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
+    if found is None or found[1] not in kinds:
+        return message.strip()
+    return f"{found[1]} cannot be {found[2].strip()!r}: expected {_words(kinds[found[1]])}"
+
+
+def _words(kind: Any) -> str:
+    """An annotation in words: "int or None", "'cached' or 'paper'"."""
+    choices = typing.get_args(kind) or (kind,)
+    return " or ".join("None" if c is type(None) else getattr(c, "__name__", None) or repr(c) for c in choices)

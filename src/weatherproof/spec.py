@@ -47,7 +47,7 @@ class UserFunction:
     path: str
 
     def __post_init__(self) -> None:
-        self._load()
+        object.__setattr__(self, "_function", self._load())
 
     def __repr__(self) -> str:
         return repr(self.path)
@@ -61,7 +61,7 @@ class UserFunction:
         module = importlib.util.module_from_spec(module_spec)
         try:
             module_spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
         found = getattr(module, name, None)
         if not callable(found):
@@ -69,12 +69,15 @@ class UserFunction:
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if "_function" not in self.__dict__:
-            object.__setattr__(self, "_function", self._load())
-        return self.__dict__["_function"](*args, **kwargs)
+        try:
+            return self.__dict__["_function"](*args, **kwargs)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{self.path} fails: {type(error).__name__}: {error}") from error
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"path": self.path}
+    def __reduce__(self) -> tuple[Callable[[str], "UserFunction"], tuple[str]]:
+        return UserFunction, (self.path,)  # the function itself is no part of what another process is told
 
 
 def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
@@ -97,6 +100,8 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
         raise InputError(f"cannot read the {what} {text!r}: {error.msg}{at}; write it like Name(0.5, key=1)") from None
+    except (ValueError, RecursionError, MemoryError):  # a null character; brackets too deep for the parser
+        raise InputError(f"cannot read the {what} {text[:40]!r}: expected a call like Name(0.5, key=1)") from None
     return _build(tree, table, what, text)
 
 
@@ -109,6 +114,8 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
     match node:
         case ast.Name(id=name):
             return _call(name, [], {}, table, what, text)
+        case ast.Constant(value=str(path)) if _names_a_file(path):
+            return UserFunction(path)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(k.arg for k in keywords):
             positional = [_build_argument(a, table, what, text) for a in args]
             named = {str(k.arg): _build_argument(k.value, table, what, text) for k in keywords}
@@ -119,9 +126,9 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
 def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:
     try:
         value = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return _build(node, table, what, text)
-    return UserFunction(value) if isinstance(value, str) and _names_a_file(value) else value
+    return _build(node, table, what, text) if isinstance(value, str) and _names_a_file(value) else value
 
 
 def _call(

@@ -151,7 +151,7 @@ def test_console_table_shows_every_metric_and_no_markup() -> None:
     console = Console(file=io.StringIO(), width=140)
     console.print(console_table(records, title="[b]numbers[/b]"))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "[red]x[/red]" in shown and "[b]numbers[/b]" in shown and "60.0 *" in shown and "0.900" in shown
+    assert "[red]x[/red]" in shown and "[b]numbers[/b]" in shown and "60.0*" in shown and "0.900" in shown
 
 
 def test_verdict_says_the_trained_condition_and_the_clean_cost() -> None:

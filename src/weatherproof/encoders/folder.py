@@ -57,10 +57,15 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
     }
     text = json.dumps(settings, indent=2) + "\n"
     # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
-    (folder / f"{WEIGHTS}.tmp").write_bytes(save(plain, metadata={"format": "pt"}))
-    (folder / f"{SETTINGS}.tmp").write_text(text, encoding="utf-8")
-    for name in (WEIGHTS, SETTINGS):
-        (folder / f"{name}.tmp").replace(folder / name)
+    parts = {name: folder / f"{name}.tmp" for name in (WEIGHTS, SETTINGS)}
+    try:
+        parts[WEIGHTS].write_bytes(save(plain, metadata={"format": "pt"}))
+        parts[SETTINGS].write_text(text, encoding="utf-8")
+        for name, part in parts.items():
+            part.replace(folder / name)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)  # of a disk that was full
 
 
 def read(folder: Path) -> Saved:

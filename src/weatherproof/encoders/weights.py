@@ -63,7 +63,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _holds_objects(path: Path, message: str) -> bool:
-    if "Unsupported global" in message or "TorchScript" in message:
+    if "unsupported global" in message.lower() or "TorchScript" in message:
         return True
     with path.open("rb") as file:
         return file.read(1) == pickle.PROTO and "Unsupported oper" in message  # an instruction for objects

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from weatherproof.errors import InputError
 from weatherproof.objectives.embeddings import check_temperature, unit_pair
 from weatherproof.spec import component
 from weatherproof.types import Embeddings

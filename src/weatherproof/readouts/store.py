@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from weatherproof.errors import InputError
+from weatherproof.training.files import replacing
 
 WEIGHTS, META = "readout.safetensors", "readout.json"
 
@@ -45,9 +46,8 @@ def save_readout(readout: Readout, folder: str | os.PathLike[str], *, provenance
         "provenance": dict(provenance),
     }
     for name, data in ((WEIGHTS, save(tensors)), (META, json.dumps(meta, indent=2, ensure_ascii=False).encode())):
-        part = folder / f".{name}.part"
-        part.write_bytes(data)
-        os.replace(part, folder / name)
+        with replacing(folder / name, len(data)) as file:
+            file.write(data)
 
 
 def load_readout(folder: str | os.PathLike[str]) -> Readout | None:

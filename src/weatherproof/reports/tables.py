@@ -257,14 +257,16 @@ def console_table(records: Iterable[Any], *, title: str | None = None) -> "Group
     for table in tables:
         if _SHARPER.get(table.metric) in metrics:
             continue
-        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        shown.add_column("")
-        for column in table.columns:
-            shown.add_column(Text("\n".join(part for part in column.parts if part)), justify="right", no_wrap=True)
+        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        shown.add_column("", min_width=18)
+        for place, column in enumerate(table.columns):
+            longest = max(len(cells[place].text) + 1 for cells in table.cells)  # words may wrap, numbers may not
+            heading = Text("\n".join(part for part in column.parts if part))
+            shown.add_column(heading, justify="right", min_width=longest)
         for row, cells in zip(table.rows, table.cells, strict=True):
             shown.add_row(
                 Text(", ".join(part for part in row.parts if part)),
-                *(Text(f"{c.text} *", style="bold") if c.best else Text(f"{c.text}  ") for c in cells),
+                *(Text(f"{c.text}*", style="bold") if c.best else Text(f"{c.text} ") for c in cells),
             )
         made.append(shown)
     return Group(*([Text(title)] if title else []), *made)

@@ -4,6 +4,7 @@ Cells that were not measured (a scale may lack a data set) are left out of the c
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from weatherproof.studies.study import Key
 
@@ -16,7 +17,8 @@ def above(high: str, low: str, over: Sequence[str], *, rows_are_models: bool = F
 
     def test(values: Values) -> tuple[int, int, str]:
         pairs = [((high, o), (low, o)) if rows_are_models else ((o, high), (o, low)) for o in over]
-        gaps = [(o, values[a] - values[b]) for o, (a, b) in zip(over, pairs, strict=True) if a in values and b in values]
+        there = [(o, a, b) for o, (a, b) in zip(over, pairs, strict=True) if a in values and b in values]
+        gaps = [(o, values[a] - values[b]) for o, a, b in there]
         lost = [f"{o} {gap:+.1%}" for o, gap in gaps if gap <= 0]
         return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
 
@@ -28,7 +30,7 @@ def falls(column: str, rows: Sequence[str]) -> Test:
 
     def test(values: Values) -> tuple[int, int, str]:
         there = [values[row, column] for row in rows if (row, column) in values]
-        steps = [later <= earlier + 0.005 for earlier, later in zip(there, there[1:], strict=False)]
+        steps = [later <= earlier + 0.005 for earlier, later in pairwise(there)]
         return sum(steps), len(steps), ""
 
     return test

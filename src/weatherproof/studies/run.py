@@ -73,4 +73,3 @@ def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | Non
     error = f" ± {100 * record['stderr']:.2f}" if record["stderr"] is not None else ""
     theirs = f" ({100 * published['value']:.2f})" if published else ""
     return f"{100 * record['value']:.2f}{error}{theirs}"
-

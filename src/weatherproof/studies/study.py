@@ -16,7 +16,7 @@ class Cell:
             "supervised": the rival network trained end to end on damaged images;
             "probe": a linear layer fitted on the hardened encoder's embeddings of damaged images;
             "rival-probe": the same on the frozen features of the supervised rival;
-            "clean-probe": a linear layer fitted on the teacher's embeddings of clean images, put on the hardened encoder;
+            "clean-probe": a linear layer fitted on the teacher's embeddings of clean images, on the hardened encoder;
             "own-head": the pretrained model's own classifier, put on the hardened encoder;
             "restored": the image is restored in pixel space, then the teacher with its clean probe classifies it.
         trained_on: the damage that the network was trained on.
@@ -49,7 +49,8 @@ class Claim:
     def check(self, values: Mapping[Key, float]) -> dict[str, Any]:
         """The claim as an entry of checks.json."""
         held, of, detail = self.test(values)
-        return {"claim": self.text, "passed": of > 0 and held == of, "detail": f"{held} of {of}{detail and ': ' + detail}"}
+        words = f"{held} of {of}{detail and ': ' + detail}"
+        return {"claim": self.text, "passed": of > 0 and held == of, "detail": words}
 
 
 @dataclass(frozen=True)

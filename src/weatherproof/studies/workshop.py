@@ -231,7 +231,8 @@ class Workshop:
 
     @property
     def _views(self) -> dict[str, str]:
-        return {"augment": str(self.scale.augment), "size": str(self.scale.size), "images": str(self.scale.train_images)}
+        scale = self.scale
+        return {"augment": str(scale.augment), "size": str(scale.size), "images": str(scale.train_images)}
 
     def _plan(self, settings: Mapping[str, Any]) -> Plan:
         return replace(Plan(**settings), seed=self.seed, device=self.device.type)
@@ -243,7 +244,7 @@ class Workshop:
 
 
 def _spread(n: int, kept: int) -> torch.Tensor:
-    """Positions of `kept` of n images, evenly spaced: sources are sorted by class, so that every class keeps its share."""
+    """Positions of `kept` of n images, evenly spaced: sources are sorted by class, so every class keeps its share."""
     return torch.linspace(0, n - 1, kept).round().long()
 
 

@@ -16,6 +16,7 @@ from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
+from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.plan import Course, Plan, make_optimizer
 from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
 from weatherproof.training.progress import Meter
@@ -81,6 +82,7 @@ def _train(
     label: str,
     progress: bool,
 ) -> list[dict[str, Any]]:
+    keep_freed_memory()
     training = Training(fabric, method, images, course, run)
     with Meter(label, training.step, course.steps, progress and fabric.is_global_zero) as meter, interrupt() as asked:
         training.go(meter, asked)
@@ -115,7 +117,7 @@ def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
 
 
 class _Arguments:
-    """What a method is called with, out of reach of wrappers that move every tensor to the GPU: keys stay on the CPU."""
+    """What a method is called with. Wrappers that move every tensor to the GPU cannot see in: keys stay on the CPU."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values

@@ -86,7 +86,7 @@ class RunFolder:
         """Append one line to log.jsonl."""
         file = self.path / "log.jsonl"
         with disk_errors(file), file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(row)) + "\n")
+            stream.write(json.dumps(finite(row)) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """The log's lines; one that a kill has torn is left out."""
@@ -130,7 +130,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all. What JSON has no number for (NaN, infinity) becomes null."""
-        self.write_text(name, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+        self.write_text(name, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def _read_recipe(file: Path) -> dict[str, Any]:
@@ -165,14 +165,14 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value as JSON holds it."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value
 
 

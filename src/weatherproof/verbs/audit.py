@@ -1,5 +1,6 @@
 """Measure an encoder or classifier under damage."""
 
+import math
 from pathlib import Path
 
 from weatherproof import operators
@@ -10,7 +11,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import load_readout
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
-from weatherproof.verbs.inputs import device_of, has_labels, require_one_size, require_works
+from weatherproof.verbs.inputs import device_of, has_labels, require_counts, require_one_size, require_works
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
@@ -55,6 +56,7 @@ def audit(
         seed: of every random draw.
     """
     recipe = recipe_of("audit", locals())
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     limits = [_limit(text) for text in fail_under or ()]
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     encoder = load_encoder(model, size=size, seed=seed)
@@ -88,11 +90,14 @@ def _some(classes: tuple[str, ...]) -> str:
 
 
 def _limit(text: str) -> tuple[str, float]:
-    metric, equals, value = text.partition("=")
+    metric, _, value = text.partition("=")
     try:
-        return metric, float(value)
+        least = float(value)
     except ValueError:
-        raise InputError(f"--fail-under takes METRIC=VALUE such as top1=0.6, got {text!r}") from None
+        least = math.nan
+    if not metric or not math.isfinite(least):
+        raise InputError(f"--fail-under takes METRIC=VALUE such as top1=0.6, got {text!r}")
+    return metric, least
 
 
 def _checked(outcome: Outcome, limits: list[tuple[str, float]], operator: Operator | None) -> Outcome:

@@ -8,7 +8,7 @@ from weatherproof.reports import write_comparison
 from weatherproof.verbs.outcome import Outcome
 
 
-def compare(*runs: Path, out: Path = Path("runs/comparison")) -> Outcome:
+def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Outcome:
     """Put several runs on one page. Numbers whose protocols differ are not put into one table.
 
     Args:

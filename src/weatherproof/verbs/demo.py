@@ -14,7 +14,7 @@ import torch
 
 from weatherproof.reports import write_report
 from weatherproof.training import RunFolder
-from weatherproof.verbs.demo_tasks import gallery
+from weatherproof.verbs.demo_tasks import DAMAGES, MASKS, MIXED, Damage, gallery
 from weatherproof.verbs.outcome import Outcome, finished
 
 
@@ -30,25 +30,31 @@ def demo(*, seeds: int = 3, out: Path = Path("runs/demo")) -> Outcome:
         seeds: how often everything is repeated; the errors are over these.
         out: the run folder.
     """
-    run = RunFolder.open(out, {"verb": "demo", "seeds": seeds})
-    if run.finished:
-        return finished(run, "this demo is finished already; another --out runs it again")
-    parts = run.path / "parts"
-    parts.mkdir(exist_ok=True)
-    _work(seeds, run.path, parts)
-    per_seed = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(parts.glob("*.json"))]
-    records = over_seeds([record for part in per_seed for record in part])
-    gallery(run.path)
-    run.write_json("results.json", {"records": records})
-    write_report(run.path)
-    run.close()
-    return Outcome(
-        run.path, records,
-        next_steps=(
-            f"weatherproof audit {run.path} digits --operator 'GaussianBlur(3.0)'",
-            "weatherproof harden torchvision:resnet18@WEIGHTS PHOTOS --operator 'RandomMask((0.5, 0.95))'",
-        ),
-    )  # fmt: skip
+    runs = {damage.name: RunFolder.open(damage.folder(out), _recipe(damage, seeds)) for damage in DAMAGES}
+    run = runs[MASKS.name]
+    if not run.finished:
+        parts = run.path / "parts"
+        parts.mkdir(exist_ok=True)
+        _work(seeds, run.path, parts)
+        per_seed = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(parts.glob("*.json"))]
+        records = over_seeds([record for part in per_seed for record in part])
+        for damage in reversed(DAMAGES):  # the demo's own folder last: its results mark the demo as finished
+            gallery(damage, run.path)
+            mine = [record for record in records if record["trained_on"] == repr(damage.trained_on)]
+            runs[damage.name].write_json("results.json", {"records": mine})
+            write_report(runs[damage.name].path)
+    for each in runs.values():
+        each.close()
+    return finished(
+        run,
+        f"the same against masks, noise and blur mixed: {runs[MIXED.name].path / 'report.html'}",
+        f"weatherproof audit {run.path} digits --operator 'GaussianBlur(3.0)'",
+        "weatherproof harden torchvision:resnet18@WEIGHTS PHOTOS --operator 'RandomMask((0.5, 0.95))'",
+    )
+
+
+def _recipe(damage: Damage, seeds: int) -> dict[str, Any]:
+    return {"verb": "demo", "seeds": seeds, "encoder": "small", "images": "digits", "operator": damage.trained_on}
 
 
 def _work(seeds: int, folder: Path, parts: Path) -> None:

@@ -8,7 +8,7 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Precision, Schedule
-from weatherproof.verbs.inputs import augmentation, device_of, require_one_size, require_works
+from weatherproof.verbs.inputs import augmentation, device_of, require_counts, require_one_size, require_works
 from weatherproof.verbs.measure import Measurement, clean_probe
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
@@ -72,6 +72,7 @@ def harden(
         seed: of every random draw.
     """
     recipe = recipe_of("harden", locals())
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
     teacher = load_encoder(encoder, size=size, seed=seed)
     side = size or teacher.preprocessing.size
@@ -92,10 +93,11 @@ def harden(
         teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
     )
     trained_on = repr(operator)
-    save_encoder(student, run.path, provenance={"hardened_from": teacher.name, "trained_on": trained_on, "images": text_of(images)})
+    provenance = {"hardened_from": teacher.name, "trained_on": trained_on, "images": text_of(images)}
+    save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
-        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations, limit=test_images, seed=seed,
-        device=where, workers=workers, batch_size=batch_size,
+        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations,
+        limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)

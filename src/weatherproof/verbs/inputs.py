@@ -43,6 +43,13 @@ def require_one_size(*sets: ImageSet) -> None:
             raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
 
 
+def require_counts(**counts: int | None) -> None:
+    """Raise `InputError` where a number that counts something is below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError(f"{name} must be at least 1, got {count}")
+
+
 def require_works(operator: Operator | None, images: ImageSet, device: torch.device) -> None:
     """Try the operator on two of the images. Raises `InputError` where it fails or gives back something else."""
     batch = next(batches(images, 2, device=device), None)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from weatherproof import operators, random
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import Encoder
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
 from weatherproof.protocols import Operator
@@ -31,8 +31,8 @@ class Measurement:
     """
 
     def __init__(
-        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str], realizations: int,
-        limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
+        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
+        realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
     ) -> None:  # fmt: skip
         if limit is not None and limit < len(images):
             images = images.subset(torch.linspace(0, len(images) - 1, limit).round().long())
@@ -110,8 +110,8 @@ def examples(
 ) -> list[GalleryEntry]:
     """A few images, damaged, with the first three guesses of each model."""
     places = torch.linspace(0, len(images) - 1, min(_EXAMPLES, len(images))).round().long()
-    clean = images.read(places).to(device).float() / 255
-    damaged = operator(clean, random.fold(random.keys(seed, images.index[places]), EVAL_STREAM, 0))
+    batch = next(batches(images, len(places), order=places, device=device))  # without files that cannot be read
+    damaged = operator(batch.images, random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0))
     guesses: dict[str, torch.Tensor] = {}
     for name, model in models.items():
         with evaluating(model):
@@ -119,14 +119,14 @@ def examples(
     names = images.classes
     return [
         GalleryEntry(
-            clean[i].cpu(), damaged[i].cpu(), repr(operator),
+            batch.images[i].cpu(), damaged[i].cpu(), repr(operator),
             {
                 model: [(names[c], float(rows[i, c])) for c in rows[i].argsort(descending=True)[:3].tolist()]
                 for model, rows in guesses.items()
             },
-            truth=names[int(images.labels[place])],
+            truth=names[label],
         )
-        for i, place in enumerate(places.tolist())
+        for i, label in enumerate(batch.labels.tolist())
     ]  # fmt: skip
 
 

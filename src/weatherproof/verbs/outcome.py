@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.training import RunFolder
+from weatherproof.training.run import finite
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Outcome:
         return {
             "folder": str(self.folder),
             "report": str(self.report),
-            "records": [dict(r) for r in self.records],
+            "records": finite([dict(r) for r in self.records]),
             "checks": [dict(c) for c in self.checks],
             "status": self.status,
         }
@@ -62,6 +63,24 @@ class Outcome:
             console.print(f"encoder  {self.folder / 'encoder.safetensors'}", highlight=False, soft_wrap=True)
         for line in self.next_steps:
             console.print(f"next     {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+@dataclass
+class Listing:
+    """What there is to choose from, by name: the result of a verb that was asked for nothing else."""
+
+    entries: Mapping[str, str]
+    status: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return dict(self.entries)
+
+    def show(self) -> None:
+        """Print one line an entry."""
+        width = max(map(len, self.entries))
+        for name, text in self.entries.items():
+            print(f"{name:<{width}}  {text}")
 
 
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:

@@ -9,7 +9,7 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, fit_probe, save_readout
 from weatherproof.training import RunFolder
-from weatherproof.verbs.inputs import device_of, require_labels, require_one_size, require_works
+from weatherproof.verbs.inputs import device_of, require_counts, require_labels, require_one_size, require_works
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 
@@ -49,6 +49,7 @@ def probe(
         seed: of every random draw.
     """
     recipe = recipe_of("probe", locals())
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     loaded = load_encoder(encoder, size=size, seed=seed)
     side = size or loaded.preprocessing.size
@@ -71,6 +72,7 @@ def probe(
     )  # fmt: skip
     measurement.readout(readout, {name_of(encoder): loaded})
     save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder)})
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None if operator is None else repr(operator)})
+    fitted_on = None if operator is None else repr(operator)
+    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")
     return measurement.finish(encoder=loaded, next_steps=(audit,))

@@ -8,40 +8,46 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.studies import STUDIES, run_study
 from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import device_of
-from weatherproof.verbs.outcome import Outcome, finished
+from weatherproof.verbs.outcome import Listing, Outcome, finished
 
 
 def reproduce(
-    study: str,
+    study: str | None = None,
     *,
+    list_: bool = False,
     scale: Literal["smoke", "desk", "paper"] = "smoke",
     data: str | None = None,
     device: str = "auto",
-    store: Path | None = None,
-    out: Path | None = None,
+    store: str | Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
-) -> Outcome:
+) -> Outcome | Listing:
     """Rerun a table or figure of the papers and put the numbers beside the published ones, the claims as checks.
 
     Args:
-        study: table-1, figure-4, ...; "list" shows all of them.
-        scale: smoke (seconds, shows that it runs), desk (two CPU cores, at most 40 minutes), paper (as published, GPUs).
+        study: table-1, figure-4, ...
+        list_: show all studies and run none.
+        scale: smoke (seconds, shows that it runs), desk (two CPU cores, at most 40 minutes) or paper (as published, for
+            GPUs).
         data: the folder that $DATA stands for in the study's settings; by default the variable WEATHERPROOF_DATA.
         device: auto, cpu or cuda.
         store: where trained encoders are kept, shared by the studies of one scale; by default runs/store-SCALE.
         out: the run folder; by default runs/STUDY-SCALE.
         seed: of every random draw.
     """
-    if study == "list":
-        raise InputError("studies: " + "; ".join(f"{s.name} ({s.title})" for s in STUDIES.values()))
+    if list_:
+        return Listing({name: study.title for name, study in STUDIES.items()})
+    if study is None:
+        raise InputError("which study? weatherproof reproduce --list shows them all")
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
+    where = device_of(device)
     recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed}
-    run = RunFolder.open(out or Path("runs") / f"{study}-{scale}", recipe)
+    run = RunFolder.open(out or f"runs/{study}-{scale}", recipe)
     if run.finished:
         return finished(run, "this study is finished already: nothing was done")
     run_study(
-        STUDIES[study], scale, run, store=store or Path("runs") / f"store-{scale}",
-        data=data or os.environ.get("WEATHERPROOF_DATA"), seed=seed, device=device_of(device),
+        STUDIES[study], scale, run, store=Path(store or f"runs/store-{scale}"),
+        data=data or os.environ.get("WEATHERPROOF_DATA"), seed=seed, device=where,
     )  # fmt: skip
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")

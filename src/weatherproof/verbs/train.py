@@ -10,7 +10,14 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, save_readout
 from weatherproof.training import Plan, RunFolder, train_classifier
 from weatherproof.training.plan import Precision, Schedule
-from weatherproof.verbs.inputs import augmentation, device_of, require_labels, require_one_size, require_works
+from weatherproof.verbs.inputs import (
+    augmentation,
+    device_of,
+    require_counts,
+    require_labels,
+    require_one_size,
+    require_works,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 
@@ -71,6 +78,7 @@ def train(
         seed: of every random draw.
     """
     recipe = recipe_of("train", locals())
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
     side = size or start.preprocessing.size
@@ -95,8 +103,8 @@ def train(
     save_encoder(trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": trained_on})
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
     measurement = Measurement(
-        run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on}, realizations=realizations, limit=test_images, seed=seed,
-        device=where, workers=workers, batch_size=batch_size,
+        run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
+        realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))

@@ -78,7 +78,9 @@ class Warp:
     knots: int = 4
 
     def __call__(self, images: Images, keys: Keys) -> Images:
-        grid = F.affine_grid(self._affine(keys).to(images.device), list(images.shape), align_corners=False)
+        across, down, shift = self._affine(keys).to(images.device)[:, None, None].unbind(dim=-1)
+        y, x = (torch.arange(0.5, n, device=images.device) * (2 / n) - 1 for n in images.shape[-2:])  # centres, -1 to 1
+        grid = across * x[:, None] + (down * y[:, None, None] + shift)
         if self.elastic:
             grid = grid + self._displacement(images, random.fold(keys, 9))
         return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
@@ -94,5 +96,10 @@ class Warp:
 
     def _displacement(self, images: Images, keys: Keys) -> Float[Tensor, "batch height width 2"]:
         knots = random.normal_fields(keys, (2, self.knots, self.knots), images.device) * (2 * self.elastic)
-        size = (images.shape[-2], images.shape[-1])
-        return F.interpolate(knots, size=size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+        down, across = (_spline(self.knots, side).to(images.device) for side in images.shape[-2:])
+        return (down @ knots @ across.mT).permute(0, 2, 3, 1)
+
+
+def _spline(knots: int, side: int) -> Float[Tensor, "side knots"]:
+    """The matrix of bicubic interpolation from `knots` points to a line of pixels."""
+    return F.interpolate(torch.eye(knots)[None, :, :, None], (side, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T

@@ -1,0 +1,53 @@
+"""Stopped or killed in the middle: the same command goes on, to the same weights."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Command, results, start
+
+SECONDS = 60  # what a slow machine may need until its first checkpoint
+
+
+def command(teacher: str, out: Path) -> tuple[object, ...]:
+    return (
+        "harden", teacher, "digits", "--augment", "none", "--epochs", 8, "--batch-size", 64, "--lr", 3e-3,
+        "--checkpoint-seconds", 0.1, "--realizations", 1, "--test-images", 10, "--device", "cpu", "--out", out,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from weatherproof.cli import main
+
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert main([str(word) for word in command(teacher, out)]) == 0
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_the_same_command_goes_on(
+    how: signal.Signals, teacher: str, tmp_path: Path, undisturbed: Path, weatherproof: Command
+) -> None:
+    out = tmp_path / "run"
+    process = start(*command(teacher, out))
+    give_up = time.monotonic() + SECONDS
+    while not (out / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    process.send_signal(how)
+    said, err = process.communicate(timeout=SECONDS)
+    assert not (out / "encoder.safetensors").exists(), "finished before it could be stopped"
+    assert (out / "checkpoint.pt").exists()
+    assert said == "" and "Traceback" not in err
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert err.splitlines()[-1].startswith("weatherproof: stopped") and "the same command goes on" in err
+
+    assert weatherproof(*command(teacher, out))[0] == 0
+    assert (out / "encoder.safetensors").read_bytes() == (undisturbed / "encoder.safetensors").read_bytes()
+    assert results(out) == results(undisturbed)
+    steps = [line.split(",")[0] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == [line.split(",")[0] for line in (undisturbed / "log.jsonl").read_text().splitlines()]

@@ -1,0 +1,218 @@
+"""Every verb from beginning to end: Python, the command line and a recipe say the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import weatherproof as wp
+
+from .conftest import Command, class_folders, results
+
+QUICK = {"epochs": 2, "batch_size": 8, "realizations": 2, "workers": 0}
+QUICK_OPTIONS = ("--epochs", 2, "--batch-size", 8, "--realizations", 2, "--workers", 0)
+CONTRACT = {
+    "recipe.yaml", "log.jsonl", "checkpoint.pt", "encoder.safetensors", "encoder.json", "results.json", "report.html",
+}  # fmt: skip
+RECORD = {
+    "metric", "value", "stderr", "realizations", "seeds", "images", "model", "readout", "data", "label_fraction",
+    "operator", "corruption", "severity", "attack", "trained_on", "protocol",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hardened(teacher: str, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "hardened"
+    wp.harden(teacher, photos, operator="RandomMask((0.5, 0.95))", **QUICK, out=out)
+    return out
+
+
+def test_a_run_folder_holds_what_the_contract_says(hardened: Path) -> None:
+    assert {f.name for f in hardened.iterdir()} >= CONTRACT | {"gallery.json"}
+    assert not [f for f in hardened.rglob("*") if "tmp" in f.name or "part" in f.name]
+    records = results(hardened)
+    assert all(record.keys() == RECORD for record in records)
+    assert {r["model"] for r in records} == {"teacher", "hardened"}
+    assert {r["metric"] for r in records} == {"cosine", "recall@1", "recall@5", "top1"}
+    assert {r["operator"] for r in records} >= {None, "RandomMask((0.5, 0.95))", "RandomMask(0.75)", "RandomMask(0.99)"}
+    assert {r["trained_on"] for r in records if r["model"] == "hardened"} == {"RandomMask((0.5, 0.95))"}
+    lines = [json.loads(line) for line in (hardened / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 6 and lines[-1].keys() >= {"epoch", "loss", "lr", "images_per_second"}
+    recipe = yaml.safe_load((hardened / "recipe.yaml").read_text())
+    assert recipe.keys() >= {"verb", "encoder", "images", "operator", "seed", "versions", "hardware"}
+
+
+def test_harden_from_python_the_command_line_and_a_recipe(
+    teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command
+) -> None:
+    line, again = tmp_path / "line", tmp_path / "again"
+    assert weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", line)[0] == 0
+    assert weatherproof("harden", "--config", hardened / "recipe.yaml", "--out", again)[0] == 0
+    for folder in (line, again):
+        assert results(folder) == results(hardened)
+        assert (folder / "encoder.safetensors").read_bytes() == (hardened / "encoder.safetensors").read_bytes()
+
+
+def test_objects_and_their_texts_make_the_same_run(teacher: str, photos: Path, hardened: Path, tmp_path: Path) -> None:
+    run = wp.harden(
+        teacher, photos, operator=wp.operators.RandomMask((0.5, 0.95)), objective=wp.objectives.StudentTeacher(),
+        **QUICK, out=str(tmp_path / "objects"),
+    )  # fmt: skip
+    assert list(run.records) == results(hardened)
+    texts = {"operator": "RandomMask((0.5, 0.95))", "objective": "StudentTeacher()"}
+    assert wp.harden(teacher, photos, **texts, **QUICK, out=run.folder).records == run.records  # the same recipe
+
+
+def test_an_encoder_and_images_in_memory(teacher: str, photos: Path, tmp_path: Path) -> None:
+    encoder, images = wp.load_encoder(teacher), wp.load_images(photos)
+    run = wp.harden(encoder, images, **QUICK, test_images=4, out=tmp_path / "run")
+    recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
+    assert (recipe["encoder"], recipe["images"]) == ("small", "photos/train")
+    assert run.encoder(images.read(images.index[:2]).float() / 255).shape == (2, encoder.feature_dim)
+
+
+def test_a_finished_run_is_not_done_again(teacher: str, photos: Path, hardened: Path, weatherproof: Command) -> None:
+    before = (hardened / "results.json").stat().st_mtime_ns
+    status, out, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", hardened)
+    assert status == 0 and "finished already" in out
+    assert (hardened / "results.json").stat().st_mtime_ns == before
+
+
+def test_another_recipe_is_refused(teacher: str, photos: Path, hardened: Path, here: Path, refused) -> None:
+    said = refused("harden", teacher, photos, *QUICK_OPTIONS, "--lr", 1e-2, "--out", hardened)
+    assert "'lr' is 0.0003 there and 0.01 here" in said
+    said = refused("probe", hardened, photos, "--out", hardened)
+    assert "'verb' is 'harden' there and 'probe' here" in said
+
+
+def test_train(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    python, line = tmp_path / "python", tmp_path / "line"
+    run = wp.train("supervised", photos, encoder=teacher, operator="GaussianNoise(0.1)", **QUICK, out=python)
+    status, out, _ = weatherproof(
+        "train", "supervised", photos, "--encoder", teacher, "--operator", "GaussianNoise(0.1)", *QUICK_OPTIONS,
+        "--out", line, "--json",
+    )  # fmt: skip
+    assert status == 0 and json.loads(out)["records"] == list(run.records) == results(line)
+    assert {f.name for f in line.iterdir()} >= CONTRACT | {"readout.safetensors", "readout.json"}
+    assert {(r["model"], r["readout"]) for r in run.records} == {("supervised", "end-to-end")}
+    assert weatherproof("train", "--config", python / "recipe.yaml", "--out", tmp_path / "again")[0] == 0
+    assert results(tmp_path / "again") == results(python)
+
+
+@pytest.mark.parametrize("mode", ["cached", "paper"])
+def test_probe(hardened: Path, photos: Path, tmp_path: Path, weatherproof: Command, mode: str) -> None:
+    python, line = tmp_path / "python", tmp_path / "line"
+    run = wp.probe(hardened, photos, labels=0.5, operator="RandomMask(0.5)", mode=mode, workers=0, out=python)
+    status, out, _ = weatherproof(
+        "probe", hardened, photos, "--labels", 0.5, "--operator", "RandomMask(0.5)", "--mode", mode, "--workers", 0,
+        "--out", line, "--json",
+    )  # fmt: skip
+    assert status == 0 and json.loads(out)["records"] == list(run.records) == results(line)
+    assert {(r["model"], r["readout"], r["label_fraction"]) for r in run.records} == {("hardened", "probe", 0.5)}
+    assert weatherproof("probe", "--config", python / "recipe.yaml", "--out", tmp_path / "again")[0] == 0
+    assert results(tmp_path / "again") == results(python)
+
+
+def test_probe_and_audit_agree(hardened: Path, photos: Path, tmp_path: Path) -> None:
+    fitted = wp.probe(hardened, photos, operator="RandomMask(0.5)", workers=0, out=tmp_path / "probe")
+    audited = wp.audit(fitted.folder, photos, operator="RandomMask(0.5)", workers=0, out=tmp_path / "audit")
+
+    def accuracies(records) -> dict:
+        return {(r["operator"], r["protocol"]): r["value"] for r in records if r["metric"] == "top1"}
+
+    assert accuracies(audited.records) == accuracies(fitted.records)
+
+
+def test_audit(hardened: Path, teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    python, line = tmp_path / "python", tmp_path / "line"
+    options = ("--operator", "RandomMask(0.5)", "--teacher", teacher, "--workers", 0)
+    run = wp.audit(hardened, photos, operator="RandomMask(0.5)", teacher=teacher, workers=0, out=python)
+    status, out, _ = weatherproof("audit", hardened, photos, *options, "--out", line, "--json")
+    assert status == 0 and json.loads(out)["records"] == list(run.records) == results(line)
+    assert {(r["model"], r["metric"]) for r in run.records} == {
+        ("hardened", m) for m in ("cosine", "recall@1", "recall@5")
+    }
+    assert (line / "report.html").is_file() and (line / "recipe.yaml").is_file()
+
+
+def test_fail_under(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command, here: Path, refused) -> None:
+    audit = ("audit", teacher, photos, "--operator", "RandomMask(0.9)", "--workers", 0, "--out", tmp_path / "run")
+    assert weatherproof(*audit, "--fail-under", "cosine=-1", "--fail-under", "recall@1=0")[0] == 0
+    status, out, _ = weatherproof(*audit, "--fail-under", "cosine=-1", "--fail-under", "cosine=1.01", "--json")
+    assert status == 1  # the same run: another limit is another check, not another measurement
+    assert [(c["claim"], c["passed"]) for c in json.loads(out)["checks"]] == [
+        ("cosine at least -1", True), ("cosine at least 1.01", False),
+    ]  # fmt: skip
+    assert "this audit measured cosine, recall@1, recall@5 only" in refused(*audit, "--fail-under", "top1=0.5")
+    for wrong in ("top1", "top1=", "=0.5", "top1=much", "top1=nan"):
+        assert "METRIC=VALUE" in refused(
+            "audit", "nothing", "nowhere", "--operator", "Nonsense(", "--fail-under", wrong
+        ), wrong
+    assert not any(here.iterdir())
+
+
+def test_fail_under_in_a_recipe(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    recipe = {"model": teacher, "images": str(photos), "fail_under": ["cosine=1.01", "cosine=-1"], "workers": 0}
+    (tmp_path / "audit.yaml").write_text(yaml.safe_dump(recipe))
+    assert weatherproof("audit", "--config", tmp_path / "audit.yaml", "--out", tmp_path / "run")[0] == 1
+
+
+def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command) -> None:
+    audits = [tmp_path / "before", tmp_path / "after"]
+    for model, out in zip((teacher, hardened), audits, strict=True):
+        wp.audit(model, photos, operator="RandomMask(0.5)", teacher=teacher, workers=0, out=out)
+    run = wp.compare(*audits, out=tmp_path / "python")
+    status, out, _ = weatherproof("compare", *audits, "--out", tmp_path / "line", "--json")
+    assert status == 0 and json.loads(out)["records"] == list(run.records)
+    assert {r["model"] for r in run.records} == {"before: small", "after: hardened"}
+    page = run.report.read_text()
+    assert "before" in page and "after" in page
+    assert run.report.is_file() and json.loads(out)["report"].endswith(run.report.name)
+
+
+def test_json_alone_on_standard_output(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    status, out, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json")
+    assert status == 0
+    said = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert said.keys() == {"folder", "report", "records", "checks", "status"}
+    assert said["records"] == results(tmp_path / "run")
+
+
+def test_the_default_output_is_a_table_and_the_places(
+    teacher: str, photos: Path, tmp_path: Path, weatherproof: Command
+) -> None:
+    out = tmp_path / "a folder"
+    status, said, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", out)
+    assert status == 0
+    for place in (out / "report.html", out / "encoder.safetensors"):
+        assert str(place) in said
+    assert f"weatherproof probe '{out}'" in said  # ready for a shell
+
+
+def test_tensorboard(teacher: str, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run = wp.harden(teacher, photos, **QUICK, tensorboard=True, out=tmp_path / "run")
+    assert list((run.folder / "tensorboard").glob("events.out.tfevents*"))
+
+
+def test_digits(teacher: str, tmp_path: Path, weatherproof: Command) -> None:
+    """The images that come with the installation, their clean probe and the gallery."""
+    status, _, _ = weatherproof(
+        "harden", teacher, "digits", "--epochs", 0.2, "--test-images", 20, "--realizations", 1, "--out", tmp_path
+    )
+    assert status == 0
+    gallery = json.loads((tmp_path / "gallery.json").read_text())
+    assert gallery[0]["truth"] in "0123456789" and gallery[0]["predictions"].keys() == {"teacher", "hardened"}
+    assert {r["images"] for r in results(tmp_path)} == {20}
+
+
+@pytest.mark.filterwarnings("ignore:1 of 36 images:UserWarning")
+def test_images_that_stay_in_their_files(teacher: str, tmp_path: Path) -> None:
+    """... and of which the last one, which the gallery would show, cannot be read."""
+    folder = class_folders(tmp_path / "photos", train=12) / "train"
+    sorted(folder.glob("*/*.png"))[-1].write_bytes(b"no picture")
+    images = wp.load_images(folder, "all", memory_budget=0)
+    run = wp.harden(teacher, images, **QUICK, out=tmp_path / "run")
+    assert {r["images"] for r in run.records} == {35}
+    assert len(json.loads((run.folder / "gallery.json").read_text())) == 11
