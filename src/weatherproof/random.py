@@ -68,12 +68,16 @@ def _fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str, fill
     return out
 
 
-def normal_fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+def normal_fields(
+    keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> Float[Tensor, "batch *rest"]:
     """One field of independent standard normal numbers per image: [batch, *shape]."""
     return _fields(keys, shape, device, Tensor.normal_)
 
 
-def uniform_fields(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+def uniform_fields(
+    keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> Float[Tensor, "batch *rest"]:
     """One field of independent numbers uniform on [0, 1) per image: [batch, *shape]."""
     return _fields(keys, shape, device, Tensor.uniform_)
 

@@ -82,14 +82,14 @@ class Strict(HTMLParser):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (dict(operator="RandomMask(0.75)"), "75 % of the pixels missing"),
-        (dict(operator="RandomMask(fraction=(0.5, 0.95))"), "50 to 95 % of the pixels missing"),
-        (dict(operator="GaussianBlur(5, kernel_size=21)"), f"Gaussian blur ({w.SIGMA} 5, kernel_size=21)"),
-        (dict(operator="Sometimes(RandomMask(0.5), 0.8)"), "50 % of the pixels missing on 80 % of the images"),
-        (dict(operator="import os; x"), "import os; x"),
-        (dict(operator="Mine(3)"), "Mine(3)"),
-        (dict(corruption="motion_blur", severity=3), "motion blur, severity 3"),
-        (dict(), "clean images"),
+        ({"operator": "RandomMask(0.75)"}, "75 % of the pixels missing"),
+        ({"operator": "RandomMask(fraction=(0.5, 0.95))"}, "50 to 95 % of the pixels missing"),
+        ({"operator": "GaussianBlur(5, kernel_size=21)"}, f"Gaussian blur ({w.SIGMA} 5, kernel_size=21)"),
+        ({"operator": "Sometimes(RandomMask(0.5), 0.8)"}, "50 % of the pixels missing on 80 % of the images"),
+        ({"operator": "import os; x"}, "import os; x"),
+        ({"operator": "Mine(3)"}, "Mine(3)"),
+        ({"corruption": "motion_blur", "severity": 3}, "motion blur, severity 3"),
+        ({}, "clean images"),
     ],
 )  # fmt: skip
 def test_conditions_in_words(given: dict[str, Any], expected: str) -> None:
@@ -99,12 +99,12 @@ def test_conditions_in_words(given: dict[str, Any], expected: str) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (dict(operator="RandomMask(0.75)"), ("RandomMask", 0.75)),
-        (dict(operator="RandomMask((0.5, 0.9))"), None),
-        (dict(operator="Chain(RandomMask(0.5))", severity=2), ("Chain", 2.0)),
-        (dict(corruption="fog", severity=4), ("fog", 4.0)),
-        (dict(operator="RandomMask(0.75)", attack="PGD"), None),
-        (dict(), None),
+        ({"operator": "RandomMask(0.75)"}, ("RandomMask", 0.75)),
+        ({"operator": "RandomMask((0.5, 0.9))"}, None),
+        ({"operator": "Chain(RandomMask(0.5))", "severity": 2}, ("Chain", 2.0)),
+        ({"corruption": "fog", "severity": 4}, ("fog", 4.0)),
+        ({"operator": "RandomMask(0.75)", "attack": "PGD"}, None),
+        ({}, None),
     ],
 )
 def test_levels(given: dict[str, Any], expected: tuple[str, float] | None) -> None:
@@ -221,13 +221,13 @@ def test_ticks_are_round_and_inside() -> None:
 
 
 def test_chart_is_well_formed_escaped_and_puts_points_where_they_belong() -> None:
-    from xml.etree import ElementTree
+    from xml.etree import ElementTree as ET
 
     series = Series(EVIL, Style(1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.1)))
     chart = draw(Chart(EVIL, "x & y", (series,), y_range=(0.0, 1.0)))
-    root = ElementTree.fromstring(chart)  # raises unless well-formed
+    root = ET.fromstring(chart)  # raises unless well-formed
     assert "<script" not in chart and len(root.findall(".//line[@class='error']")) == 3
-    numbers = [float(n) for n in re.findall(r"[\d.]+", root.find(".//path[@class='line']").get("d"))]  # type: ignore
+    numbers = [float(n) for n in re.findall(r"[\d.]+", root.find(".//path[@class='line']").get("d"))]  # type: ignore[union-attr, arg-type]
     assert numbers[0] < numbers[2] and numbers[1] > numbers[3]  # right and, as SVG's y points down, up
     assert draw(Chart("empty", "x", ())) == ""
 

@@ -30,6 +30,8 @@ class RandomMask:
         removed = (level * n + 1e-6).floor().long().to(images.device)  # 0.29 * 100 is 28.999999999999996, meant as 29
         places = random.permutations(random.fold(keys, 1), n, images.device)
         keep = torch.ones(batch, n, dtype=images.dtype, device=images.device)
-        gone = torch.arange(n, device=images.device) < removed[:, None]  # the first `removed` places of each permutation
+        gone = (
+            torch.arange(n, device=images.device) < removed[:, None]
+        )  # the first `removed` places of each permutation
         keep.scatter_(1, places, 1 - gone.to(images.dtype))
         return images * keep.view(batch, 1, height, width)

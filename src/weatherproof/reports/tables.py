@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from weatherproof.errors import InputError
@@ -257,12 +258,18 @@ def console_table(records: Iterable[Any], *, title: str | None = None) -> "Group
     for table in tables:
         if _SHARPER.get(table.metric) in metrics:
             continue
-        shown = RichTable(title=Text(table.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        shown = RichTable(
+            title=Text(table.title, style="bold"),
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
         shown.add_column("", min_width=18)
         for place, column in enumerate(table.columns):
             longest = max(len(cells[place].text) + 1 for cells in table.cells)  # words may wrap, numbers may not
-            heading = Text("\n".join(part for part in column.parts if part))
-            shown.add_column(heading, justify="right", min_width=longest)
+            heading = "\n".join(fill(part, max(longest, 13)) for part in column.parts if part)
+            shown.add_column(Text(heading), justify="right", no_wrap=True)
         for row, cells in zip(table.rows, table.cells, strict=True):
             shown.add_row(
                 Text(", ".join(part for part in row.parts if part)),

@@ -149,6 +149,24 @@ def _objective_figure() -> Study:
     return Study("figure-6", "Figure 6: the objective's uniformity term", cells, claims)
 
 
+def _own_head_study() -> Study:
+    own, before = "hardened, own head, no labels", "as it was, own head"
+    row = "mask-0.75"
+    cells = {(row, before): Cell("teacher-own-head", row, row), (row, own): Cell("own-head", row, row)}
+    fractions = {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}
+    for words, fraction in fractions.items():
+        cells[row, f"hardened, probe, {words} of the labels"] = Cell("probe", row, row, labels=fraction)
+        cells[row, f"supervised, {words} of the labels"] = Cell("supervised", row, row, labels=fraction)
+    claims = (
+        Claim(
+            "without a label the hardened classifier beats fine-tuning with all",
+            above(own, "supervised, 100 % of the labels", (row,)),
+        ),
+    )
+    title = "A whole classifier hardened without a label (ours, not in the paper)"
+    return Study("own-head", title, cells, claims)
+
+
 STUDIES = {
     study.name: study
     for study in (
@@ -172,5 +190,6 @@ STUDIES = {
         _severity_figure(),
         _shift_figure(),
         _objective_figure(),
+        _own_head_study(),
     )
 }  # fmt: skip

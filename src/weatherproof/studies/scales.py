@@ -77,6 +77,15 @@ DESK_TRANSFER = replace(
     test_images=1000,
 )
 
+# Longer, one damage only: what a user does who hardens a whole classifier.
+DESK_OWN_HEAD = replace(
+    DESK,
+    plan={**DESK.plan, "epochs": 4},
+    rival_plan={**DESK.rival_plan, "epochs": 4},
+    test_images=10_000,
+    realizations=3,
+)
+
 PAPER = Scale(
     name="paper",
     note="As published: CLIP RN101 against a fine-tuned ImageNet ResNet-101, ImageNet-100 at 224 px; for GPUs.",
@@ -120,7 +129,7 @@ def scale_of(study: str, name: str) -> Scale:
     if name not in NAMES:
         raise unknown("scale", name, NAMES)
     if name == "desk":
-        return DESK_TRANSFER if study in TRANSFER else DESK
+        return DESK_TRANSFER if study in TRANSFER else DESK_OWN_HEAD if study == "own-head" else DESK
     return SMOKE if name == "smoke" else PAPER
 
 

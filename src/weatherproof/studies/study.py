@@ -18,15 +18,16 @@ class Cell:
             "rival-probe": the same on the frozen features of the supervised rival;
             "clean-probe": a linear layer fitted on the teacher's embeddings of clean images, on the hardened encoder;
             "own-head": the pretrained model's own classifier, put on the hardened encoder;
+            "teacher-own-head": the pretrained model as it was;
             "restored": the image is restored in pixel space, then the teacher with its clean probe classifies it.
         trained_on: the damage that the network was trained on.
         tested_on: the damage that it is measured under.
-        labels: the fraction of labels that the readout may use.
+        labels: the fraction of labels that the readout, or the supervised rival, may use.
         data: the data set of the readout and of the measurement.
         restoration: what undoes the damage, for "restored".
     """
 
-    kind: Literal["supervised", "probe", "rival-probe", "clean-probe", "own-head", "restored"]
+    kind: Literal["supervised", "probe", "rival-probe", "clean-probe", "own-head", "teacher-own-head", "restored"]
     trained_on: str
     tested_on: str
     labels: float = 1.0

@@ -26,6 +26,7 @@ MODELS = {
     "probe": "hardened",
     "clean-probe": "hardened",
     "own-head": "hardened",
+    "teacher-own-head": "teacher",
     "restored": "restored",
 }
 
@@ -58,7 +59,7 @@ class Workshop:
             {MODELS[cell.kind]: classifier}, test, operator=self._operator(cell.tested_on),
             realizations=1 if restored else self.scale.realizations, seed=self.seed, metrics=(cell.metric,),
             device=self.device, batch_size=256, readout=_readout(cell), label_fraction=cell.labels,
-            trained_on=None if restored else self.scale.damages[cell.trained_on],
+            trained_on=None if cell.kind in ("restored", "teacher-own-head") else self.scale.damages[cell.trained_on],
         )  # fmt: skip
         return record
 
@@ -67,7 +68,7 @@ class Workshop:
     def _classifier(self, cell: Cell) -> nn.Module | None:
         match cell.kind:
             case "supervised":
-                encoder, readout = self.rival(cell.trained_on, cell.data)
+                encoder, readout = self.rival(cell.trained_on, cell.data, cell.labels)
                 return Classifier(encoder, readout.head.to(self.device))
             case "rival-probe":
                 encoder, _ = self.rival(cell.trained_on, "main")
@@ -77,8 +78,8 @@ class Workshop:
                 return Classifier(encoder, self._probe(encoder, cell))
             case "clean-probe":
                 return Classifier(UnitLength(self.hardened(cell)), self._clean_probe)
-            case "own-head":
-                encoder = self.hardened(cell)
+            case "own-head" | "teacher-own-head":
+                encoder = self.hardened(cell) if cell.kind == "own-head" else self.teacher
                 fits = encoder.num_classes == len(self.train(cell.data).classes)
                 return OwnHead(encoder) if fits else None
             case "restored":
@@ -140,21 +141,25 @@ class Workshop:
 
         return self._kept(recipe, make, lambda folder: load_encoder(folder))
 
-    def rival(self, damage: str, data: str) -> tuple[Encoder, Readout]:
-        """The supervised baseline, fine-tuned end to end with all labels."""
+    def rival(self, damage: str, data: str, labels: float = 1.0) -> tuple[Encoder, Readout]:
+        """The supervised baseline, fine-tuned end to end; with fewer labels for as many steps."""
         data = "shift" if data == "shift" and self.scale.data["shift"].without else "main"
         recipe = {
             "kind": "supervised", "encoder": self.scale.rival, "data": repr(self.scale.data[data]),
-            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views,
+            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views, **({} if labels == 1 else {"labels": str(labels)}),
         }  # fmt: skip
 
         def make(run: RunFolder) -> tuple[Encoder, Readout]:
-            train = self.train(data)
+            train, plan = self.train(data), self._plan(self.scale.rival_plan)
+            if labels < 1:
+                whole = max(1, len(train) // plan.batch_size)
+                train = train.subset(label_fraction(train.labels, labels, self.seed))
+                plan = replace(plan, epochs=plan.epochs * whole / max(1, len(train) // plan.batch_size))
             encoder, head = train_classifier(
-                self._start(self.scale.rival), train, plan=self._plan(self.scale.rival_plan),
+                self._start(self.scale.rival), train, plan=plan,
                 operator=self._operator(damage), augment=self._augment, run=run,
             )  # fmt: skip
-            readout = Readout(head.cpu(), train.classes, "end-to-end", label_fraction=1.0)
+            readout = Readout(head.cpu(), train.classes, "end-to-end", label_fraction=labels)
             save_readout(readout, run.path, provenance=recipe)
             save_encoder(encoder, run.path, provenance=recipe)
             return encoder, readout
@@ -249,4 +254,9 @@ def _spread(n: int, kept: int) -> torch.Tensor:
 
 
 def _readout(cell: Cell) -> str:
-    return {"supervised": "end-to-end", "rival-probe": "probe", "restored": "clean-probe"}.get(cell.kind, cell.kind)
+    return {
+        "supervised": "end-to-end",
+        "rival-probe": "probe",
+        "restored": "clean-probe",
+        "teacher-own-head": "own-head",
+    }.get(cell.kind, cell.kind)

@@ -102,4 +102,6 @@ class Warp:
 
 def _spline(knots: int, side: int) -> Float[Tensor, "side knots"]:
     """The matrix of bicubic interpolation from `knots` points to a line of pixels."""
-    return F.interpolate(torch.eye(knots)[None, :, :, None], (side, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
+    return F.interpolate(torch.eye(knots)[None, :, :, None], (side, 1), mode="bicubic", align_corners=True)[
+        0, :, :, 0
+    ].T
