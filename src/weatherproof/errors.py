@@ -20,5 +20,5 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     folded = {n.casefold(): n for n in names}
     near = [folded[n] for n in get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return InputError(f"unknown {what} {name!r}: {hint}(known: {', '.join(names)})")
+    hint = f": did you mean {' or '.join(near)}?" if near else ""
+    return InputError(f"unknown {what} {name!r}{hint} (known: {', '.join(names)})")

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 NARROW, WIDE, HEIGHT = 360, 470, 236  # user units; three or two to a row, so that text keeps its size
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 40
+DIGIT = 7  # width of a tick's digit, about
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4")
 MARKERS = 4  # no divisor in common with the number of dashes: twenty variants differ
 
@@ -81,9 +82,13 @@ def draw(chart: Chart, wide: bool = False) -> Markup:
         parts.append(_line("grid", LEFT, to_y(tick), width - RIGHT, to_y(tick)))
         parts.append(_text(LEFT - 7, to_y(tick) + 3.5, chart.show_y(tick), "end"))
     parts.append(_line("axis", LEFT, HEIGHT - BOTTOM, width - RIGHT, HEIGHT - BOTTOM))
-    for tick in x_ticks:
+    free = math.inf  # from the right, where the severe levels crowd: a number that has no room is left out
+    for tick in sorted(x_ticks, key=to_x, reverse=True):
         parts.append(_line("axis", to_x(tick), HEIGHT - BOTTOM, to_x(tick), HEIGHT - BOTTOM + 4))
-        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
+        half = len(chart.show_x(tick)) * DIGIT / 2
+        if to_x(tick) + half < free:
+            parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
+            free = to_x(tick) - half - DIGIT / 2
     parts.append(_text((LEFT + width - RIGHT) / 2, HEIGHT - 5, chart.x_label, "middle", "label"))
     parts += [_draw_series(series, to_x, to_y, chart) for series in chart.series]
     return Markup("").join([*parts, Markup("</svg>")])

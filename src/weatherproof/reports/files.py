@@ -71,8 +71,8 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        os.chmod(name, 0o644)  # mkstemp makes it private; a report is to be read by others
-        os.replace(name, path)
+        Path(name).chmod(0o644)  # mkstemp makes it private; a report is to be read by others
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

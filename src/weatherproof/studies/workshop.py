@@ -146,7 +146,8 @@ class Workshop:
         data = "shift" if data == "shift" and self.scale.data["shift"].without else "main"
         recipe = {
             "kind": "supervised", "encoder": self.scale.rival, "data": repr(self.scale.data[data]),
-            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views, **({} if labels == 1 else {"labels": str(labels)}),
+            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views,
+            **({} if labels == 1 else {"labels": str(labels)}),
         }  # fmt: skip
 
         def make(run: RunFolder) -> tuple[Encoder, Readout]:

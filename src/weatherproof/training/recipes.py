@@ -1,4 +1,4 @@
-"""The three trainings that everything is made of: harden an encoder, train a classifier, learn an encoder from views."""
+"""The three trainings that all else is made of: harden an encoder, train a classifier, learn from views."""
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from weatherproof.objectives import NTXent
 from weatherproof.protocols import Objective, Operator, Views
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Plan
+from weatherproof.training.processes import make_fabric
 from weatherproof.training.run import RunFolder
 
 _HEAD, _PROJECTOR = 0x68656164, 0x70726F6A  # seeds of the new layers: "head", "proj"
@@ -33,7 +34,9 @@ def harden_encoder(
     student = teacher.clone()
     cache = None
     if augment is None and plan.epochs > 1 and plan.devices == 1:
-        cache = teacher_cache(teacher, images, batch_size=plan.batch_size, workers=plan.workers)
+        cache = teacher_cache(
+            teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
+        )
     fit(
         Hardening(student, teacher, operator, objective, augment, cache),
         images, plan, run, label="hardening", progress=progress,

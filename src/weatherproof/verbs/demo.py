@@ -15,21 +15,23 @@ import torch
 from weatherproof.reports import write_report
 from weatherproof.training import RunFolder
 from weatherproof.verbs.demo_tasks import DAMAGES, MASKS, MIXED, Damage, gallery
+from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.outcome import Outcome, finished
 
 
-def demo(*, seeds: int = 3, out: Path = Path("runs/demo")) -> Outcome:
+def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
     """Harden an encoder on the embedded handwritten digits and put the gain beside the supervised rival, in under two
     minutes on two cores and without any network.
 
-    A teacher learns from unlabelled digits (two warped views, SimCLR). Copies of it are hardened against missing pixels,
-    and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand beside
+    A teacher learns from unlabelled digits (two warped views, SimCLR). Copies of it are hardened against missing
+    pixels, and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand beside
     the encoder as it was (with a probe of clean images) and a supervised network with the same labels, trained as long.
 
     Args:
         seeds: how often everything is repeated; the errors are over these.
         out: the run folder.
     """
+    require_counts(seeds=seeds)
     runs = {damage.name: RunFolder.open(damage.folder(out), _recipe(damage, seeds)) for damage in DAMAGES}
     run = runs[MASKS.name]
     if not run.finished:
@@ -100,7 +102,7 @@ def _task(name: str, seed: int, folder: Path, parts: Path, told: "Queue[str]") -
     records = getattr(demo_tasks, name)(seed, folder, told.put)
     part = parts / f".{name}-{seed}.tmp"
     part.write_text(json.dumps([record.to_dict() for record in records]), encoding="utf-8")
-    os.replace(part, parts / f"{name}-{seed}.json")
+    part.replace(parts / f"{name}-{seed}.json")
 
 
 def over_seeds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ def harden(
     return measurement.finish(
         encoder=student,
         next_steps=(
-            command("probe", run.path, images, operator=trained_on, labels=0.1),
+            *([command("probe", run.path, images, operator=operator, labels=0.1)] if probe is not None else []),
             command("audit", run.path, images, operator="GaussianNoise(0.2)"),
         ),
     )

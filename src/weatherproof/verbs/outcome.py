@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weatherproof.spec import UserFunction
 from weatherproof.training import RunFolder
 from weatherproof.training.run import finite
 
@@ -105,6 +106,8 @@ def text_of(value: Any) -> str:
     """What a recipe, a record and a command line call it."""
     if isinstance(value, str | Path):
         return str(value)
+    if isinstance(value, UserFunction):
+        return value.path  # its repr is quoted, to stand inside a call
     return getattr(value, "name", None) or getattr(value, "__qualname__", None) or repr(value)
 
 
