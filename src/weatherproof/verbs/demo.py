@@ -24,15 +24,16 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
     minutes on two cores and without any network.
 
     A teacher learns from unlabelled digits (two warped views, SimCLR). Copies of it are hardened against missing
-    pixels, and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand beside
-    the encoder as it was (with a probe of clean images) and a supervised network with the same labels, trained as long.
+    pixels, and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand
+    beside the encoder as it was (with a probe of clean images) and a supervised network with the same labels, trained
+    as long.
 
     Args:
         seeds: how often everything is repeated; the errors are over these.
         out: the run folder.
     """
     require_counts(seeds=seeds)
-    runs = {damage.name: RunFolder.open(damage.folder(out), _recipe(damage, seeds)) for damage in DAMAGES}
+    runs = {damage.name: RunFolder.open(damage.folder(Path(out)), _recipe(damage, seeds)) for damage in DAMAGES}
     run = runs[MASKS.name]
     if not run.finished:
         parts = run.path / "parts"
