@@ -14,7 +14,7 @@ from benchmarks.measure import Row
 
 FILES, MORE = 1000, 8
 DISTINCT = 50  # the rest are links to these: as many files to decode, fewer to write
-SIDE = 96  # 27 KiB a decoded image: were all of them held, 8N - N files would add 92 MiB
+SIDE = 96  # 27 KiB a decoded image: were all of them held, 8N - N files would add 185 MiB
 LIMIT = 1.05  # the allocator's own noise
 
 

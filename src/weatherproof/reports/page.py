@@ -116,8 +116,13 @@ def _measured_on(records: Sequence[Mapping[str, Any]]) -> str:
     sets = dict.fromkeys((str(r.get("data")), r.get("images")) for r in records)
     images = " and ".join(f"{n:,} images of {data}" if isinstance(n, int) else data for data, n in sets)
     draws = max((r.get("realizations") or 1 for r in records), default=1)
-    repeated = f" Damage was drawn {draws} times for every image; ± is the standard error over these draws."
-    return f"Measured on {images}." + (repeated if draws > 1 else "")
+    seeds = max((len(r.get("seeds") or [0]) for r in records), default=1)
+    drawn = f" Damage was drawn {draws} times for every image" if draws > 1 else ""
+    if seeds > 1:
+        drawn = f" Everything was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
+    elif drawn:
+        drawn += "; ± is the standard error over these draws."
+    return f"Measured on {images}.{drawn}"
 
 
 def _comparison_verdict(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) -> Verdict:
