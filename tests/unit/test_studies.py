@@ -66,7 +66,9 @@ def test_a_claim_without_any_number_does_not_hold() -> None:
 
 
 def test_all_tables_and_figures_are_there() -> None:
-    assert {*STUDIES} == {f"table-{n}" for n in (1, 2, 4, 5, 6, 7, 8, 9)} | {f"figure-{n}" for n in (3, 4, 5, 6)}
+    assert {*STUDIES} == {f"table-{n}" for n in (1, 2, 4, 5, 6, 7, 8, 9)} | {f"figure-{n}" for n in (3, 4, 5, 6)} | {
+        "own-head"
+    }
     assert all(study.name == name and study.cells and study.claims for name, study in STUDIES.items())
 
 
@@ -135,14 +137,16 @@ def test_a_set_of_two_classes_is_tested_on_two(tmp_path: Path) -> None:
 def test_table() -> None:
     published = {("noise-0.1", "Ours"): {"value": 0.8, "stderr": 0.1}}
     study = Study("t", "A title", STUDIES["table-7"].cells, published=published, note="A note.")
-    record = {"value": 0.5, "stderr": 0.01, "images": 3, "realizations": 2, "seeds": [0]}
+    record = {"value": 0.5, "stderr": 0.01, "images": 3, "data": "digits/test", "realizations": 2, "seeds": [0]}
     checks = [{"claim": "it works", "passed": False, "detail": "0 of 1"}]
-    lines = table(study, SMOKE, {("noise-0.1", "Ours"): record}, checks).splitlines()
+    lines = table(study, SMOKE, {("noise-0.1", "Ours"): record}, checks, {"seed": 3}).splitlines()
     assert lines[0] == "# A title" and "A note." in lines
     assert "| | Ours |" in lines and "| noise-0.1 | 50.00 ± 1.00 (80.00) |" in lines
     assert not any(line.startswith("| noise-0.3") for line in lines)  # nothing was measured there
     assert "| it works | does not hold (0 of 1) |" in lines
-    assert lines[-1] == "3 test images, 2 realizations, seeds [0]."
+    assert "- command: `weatherproof reproduce t --scale smoke --seed 3`" in lines
+    assert "- test images: 3 of digits/test" in lines
+    assert any(line.startswith("- ±: standard error over 2 draws") for line in lines)
 
 
 # at the smallest scale, all of them

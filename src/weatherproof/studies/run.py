@@ -35,7 +35,7 @@ def run_study(
             print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
     found: dict[Key, dict[str, Any]] = {k: v for k in study.cells if (v := done[f"{k[0]} | {k[1]}"]) is not None}
     checks = [claim.check({key: record["value"] for key, record in found.items()}) for claim in study.claims]
-    run.write_text("table.md", table(study, scale, found, checks))
+    run.write_text("table.md", table(study, scale, found, checks, run.recipe))
     run.write_json("checks.json", checks)
     run.write_json("results.json", {"records": list(found.values())})
     write_report(run.path)
@@ -46,8 +46,14 @@ def _done(run: RunFolder) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def table(study: Study, scale: Scale, found: Mapping[Key, Mapping[str, Any]], checks: list[dict[str, Any]]) -> str:
-    """The grid as Markdown: each cell ours, with the published number in brackets; then the claims."""
+def table(
+    study: Study,
+    scale: Scale,
+    found: Mapping[Key, Mapping[str, Any]],
+    checks: list[dict[str, Any]],
+    recipe: Mapping[str, Any],
+) -> str:
+    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol."""
     columns = list(dict.fromkeys(column for _, column in study.cells))
     rows = list(dict.fromkeys(row for row, _ in study.cells))
     columns = [c for c in columns if any((r, c) in found for r in rows)]
@@ -61,10 +67,32 @@ def table(study: Study, scale: Scale, found: Mapping[Key, Mapping[str, Any]], ch
             lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += ["", "| claim of the paper | here |", "|---|---|"]
     lines += [f"| {c['claim']} | {'holds' if c['passed'] else 'does not hold'} ({c['detail']}) |" for c in checks]
-    if found:
-        one: Mapping[str, Any] = next(iter(found.values()))
-        lines += ["", f"{one['images']} test images, {one['realizations']} realizations, seeds {one['seeds']}."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## How it was measured", "", *_protocol(study, scale, found, recipe)]) + "\n"
+
+
+def _protocol(
+    study: Study, scale: Scale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
+) -> list[str]:
+    named = {name for cell in study.cells.values() for name in (cell.trained_on, cell.tested_on)}
+    images = sorted({(str(r["data"]), r["images"]) for r in found.values()})
+    draws = max((r["realizations"] for r in found.values()), default=0)
+    facts = {
+        "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}`",
+        "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
+        "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
+        "±": f"standard error over {draws} draws of the damage; one training seed",
+        "ours starts from": f"`{scale.encoder}`, {_settings(scale.plan)}",
+        "the rival starts from": f"`{scale.rival}`, {_settings(scale.rival_plan)}",
+        "augmentation": f"`{scale.augment}`",
+        "probe": _settings(scale.probe),
+        "damages": ", ".join(f"{name} = `{scale.damages[name]}`" for name in sorted(named & set(scale.damages))),
+    }
+    return [f"- {name}: {text}" for name, text in facts.items() if text]
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in settings.items())
 
 
 def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> str:
