@@ -68,12 +68,12 @@ DESK_TRANSFER = replace(
     size=96,
     data={
         "main": Source("folder:$DATA/imagenette"),
-        "CIFAR-10": Source("cifar10:$DATA/cifar10", train_images=4000),
+        "CIFAR-10": Source("cifar10:$DATA/cifar10", train_images=2000),
         "COVID X-ray": Source("folder:$DATA/covid-xray/binary"),
         "DTD (10 classes)": Source("folder:$DATA/dtd10"),
     },
-    plan={"epochs": 4, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
-    rival_plan={"epochs": 4, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
+    plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
+    rival_plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
     test_images=1000,
 )
 

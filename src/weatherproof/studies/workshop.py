@@ -43,6 +43,7 @@ class Workshop:
     def __init__(self, scale: Scale, store: Path, *, data: str | None, seed: int, device: torch.device) -> None:
         self.scale, self.store, self.folder, self.seed, self.device = scale, store, data, seed, device
         self._made: dict[Any, Any] = {}
+        self._homes: dict[int, Path] = {}  # where in the store an encoder lies, by the object's id
 
     def measure(self, cell: Cell) -> Record | None:
         """The cell's number; None where this scale has no such data or the encoder no head of its own."""
@@ -90,8 +91,21 @@ class Workshop:
                 )
 
     def _probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
-        key = ("probe", id(encoder), cell.trained_on, cell.labels, cell.data)
-        return self._once(key, lambda: self._fit_probe(encoder, cell))
+        """The cell's probe; it is kept beside its encoder, since other studies ask for the same one."""
+        settings = repr((cell.trained_on, cell.labels, self.scale.data[cell.data], sorted(self.scale.probe.items())))
+        folder = self._homes[id(encoder)] / f"probe-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+
+        def find() -> nn.Linear:
+            kept = load_readout(folder)
+            if kept is not None:
+                return kept.head.to(self.device)
+            head = self._fit_probe(encoder, cell)
+            folder.mkdir(exist_ok=True)
+            readout = Readout(head, self.train(cell.data).classes, label_fraction=cell.labels)
+            save_readout(readout, folder, provenance={"settings": settings})
+            return head
+
+        return self._once(folder, find)
 
     def _fit_probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
         train = self.train(cell.data)
@@ -179,12 +193,15 @@ class Workshop:
         def find() -> Any:
             folder = self.store / name
             if (folder / "encoder.json").is_file():
-                return load(str(folder))
-            run = RunFolder.open(folder, dict(recipe))
-            try:
-                return make(run)
-            finally:
-                run.close()
+                found = load(str(folder))
+            else:
+                run = RunFolder.open(folder, dict(recipe))
+                try:
+                    found = make(run)
+                finally:
+                    run.close()
+            self._homes[id(found[0] if isinstance(found, tuple) else found)] = folder
+            return found
 
         return self._once(name, find)
 
