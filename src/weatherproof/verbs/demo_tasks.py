@@ -65,11 +65,11 @@ Tell = Callable[[str], None]
 
 
 def teacher_plan(seed: int) -> Plan:
-    return Plan(epochs=45, batch_size=128, lr=4e-3, warmup_epochs=3, seed=seed, device="cpu")
+    return Plan(epochs=40, batch_size=128, lr=4e-3, warmup_epochs=3, seed=seed, device="cpu")
 
 
 def student_plan(seed: int) -> Plan:
-    return Plan(epochs=40, batch_size=128, lr=6e-3, warmup_epochs=2, seed=seed, device="cpu")
+    return Plan(epochs=32, batch_size=128, lr=6e-3, warmup_epochs=2, seed=seed, device="cpu")
 
 
 def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
