@@ -163,7 +163,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_smoke(name: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = reproduce(name, store=store, out=tmp_path / "run", device="cpu")
     study, folder = STUDIES[name], tmp_path / "run"
-    expected = [cell for cell in study.cells.values() if cell.data in SMOKE.data and cell.kind != "own-head"]
+    headless = ("own-head", "teacher-own-head")  # what the small encoder cannot do
+    expected = [cell for cell in study.cells.values() if cell.data in SMOKE.data and cell.kind not in headless]
     assert len(run.records) == len(expected)
     assert [r["metric"] for r in run.records] == [cell.metric for cell in expected]
     assert [r["operator"] for r in run.records] == [SMOKE.damages[cell.tested_on] for cell in expected]
