@@ -6,6 +6,7 @@ that the loop does from one batch to the next, and what else the machine does fa
 """
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,9 @@ def _one(case: Case, device: str, limit: float) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (case.batch, 3, case.size, case.size), generator=generator, dtype=torch.uint8)
     images = MemoryImages(pixels, torch.full((case.batch,), -1), name="noise", classes=())
-    encoder = load_encoder(case.encoder, size=case.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
+        encoder = load_encoder(case.encoder, size=case.size)
     plan = Plan(epochs=WARMUP + case.repeats + 1, batch_size=case.batch, lr=3e-4, device=device)
     method = Hardening(encoder.clone(), encoder, operators.parse(case.operator), StudentTeacher(TEMPERATURE))
     bare = _Bare(encoder, pixels.float().div(255).to(device), plan.lr)
