@@ -6,6 +6,7 @@
 Every public name is listed here and loaded when it is first used, so that importing the package costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from weatherproof.verbs.train import train
 
 __version__ = "0.1.0"
+
+# PyTorch reads it at its first allocation: large tensors on a CPU lie in huge pages, which cost fewer page faults.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = [
     "audit",

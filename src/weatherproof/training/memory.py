@@ -1,4 +1,10 @@
-"""Memory that one batch frees is kept for the next one."""
+"""What the C library does with the memory that one batch frees.
+
+By default glibc maps every large block anew, and raises the size from which it does so as it goes. The first costs a
+training step on a CPU a sixth of its time at 32 px; the second scatters the blocks that stay, so the peak of a long
+audit creeps up with the number of images (by a half from 1,000 to 8,000) though it holds no more at a time.
+Both functions do nothing on other systems.
+"""
 
 import ctypes
 import sys
@@ -9,16 +15,20 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library not to hand freed blocks back to the kernel.
+    """For training, where every step needs the same blocks: keep them. The process keeps its peak."""
+    _mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    _mallopt(_TRIM_THRESHOLD, _NEVER)
 
-    By default glibc unmaps every large block that a step frees, and the next step has the kernel clear the same pages
-    again: on a CPU a sixth of a ResNet-20 step at 32 px, nine of ten page faults. It also raises the size from which it
-    does so as it goes, which scatters the blocks that stay: the peak of an audit then grew by a half from 500 to 8,000
-    images. With both limits fixed the process keeps its peak, and the peak stays. Does nothing on other systems.
+
+def return_freed_memory() -> None:
+    """For measuring, where sizes change from one condition to the next: blocks of 1 MiB or more go back at once.
+
+    Huge pages (see the package's __init__) pay for most of what the kernel then has to clear.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    _mallopt(_MMAP_THRESHOLD, 2**20)
+
+
+def _mallopt(name: int, value: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(name, value)

@@ -14,7 +14,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
-from weatherproof.training.memory import keep_freed_memory
+from weatherproof.training.memory import return_freed_memory
 from weatherproof.verbs.inputs import has_labels
 from weatherproof.verbs.outcome import Outcome
 
@@ -35,7 +35,7 @@ class Measurement:
         self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
         realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
     ) -> None:  # fmt: skip
-        keep_freed_memory()
+        return_freed_memory()
         if limit is not None and limit < len(images):
             images = images.subset(torch.linspace(0, len(images) - 1, limit).round().long())
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
