@@ -155,11 +155,9 @@ def _own_head_study() -> Study:
     own, before = "hardened, own head, no labels", "as it was, own head"
     row = "mask-0.75"
     cells = {(row, before): Cell("teacher-own-head", row, row), (row, own): Cell("own-head", row, row)}
-    fractions = {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}
-    for words, fraction in fractions.items():
+    for words, fraction in {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}.items():
         cells[row, f"hardened, probe, {words} of the labels"] = Cell("probe", row, row, labels=fraction)
-        if fraction != 0.1:
-            cells[row, f"supervised, {words} of the labels"] = Cell("supervised", row, row, labels=fraction)
+    cells[row, "supervised, 100 % of the labels"] = Cell("supervised", row, row)
     claims = (
         Claim(
             "without a label the hardened classifier beats fine-tuning with all",
