@@ -2,16 +2,20 @@
 
 Every random thing takes `keys`, one int64 per image, made from (seed, epoch, image index) and folded once per use. The
 same image with the same key gets the same draw whatever the batch size, the order, the number of workers or of
-processes. Scalars (a level, a coin) are an integer hash of the key; whole fields (noise, masks) come from the
-framework's own generator, seeded with the image's key. Keys stay on the CPU; fields are drawn on the device of the
-images, so a CPU and a GPU draw different fields from one key.
+processes. Scalars (a level, a coin) are an integer hash of the key. Whole fields come in two kinds: `normal_fields`,
+`uniform_fields` and `permutations` from the framework's own generator, seeded with the image's key, so that a CPU and a
+GPU draw different ones from one key; `words`, `normals` and `uniforms` from a counter, the same on every device, for a
+whole batch at once (0.16 ms for the 150,528 normal numbers of one 224 x 224 image on one CPU core, where the generator
+takes 0.38 ms). Keys stay on the CPU.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
 from weatherproof.types import Keys
@@ -80,6 +84,42 @@ def uniform_fields(
 ) -> Float[Tensor, "batch *rest"]:
     """One field of independent numbers uniform on [0, 1) per image: [batch, *shape]."""
     return _fields(keys, shape, device, Tensor.uniform_)
+
+
+def words(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Int32[Tensor, "batch *rest"]:
+    """Integers uniform on 0 .. 65,535, independent, [batch, *shape]: splitmix64 (Steele et al. 2014), the image's key
+    as its seed, gives four at a time. Equal on every device."""
+    count = math.prod(shape)
+    steps = torch.arange(1, -(-count // 4) + 1, device=device) * _STEP
+    state = _mix(keys).to(device)[:, None] + steps  # mixed once more: keys that differ by a step must not share words
+    spare = state >> 30
+    for bits, factor in ((30, _MIX_1), (27, _MIX_2), (31, 1)):  # `_mix`, in place
+        torch.bitwise_right_shift(state, bits, out=spare)
+        spare.bitwise_and_((1 << (64 - bits)) - 1)
+        state.bitwise_xor_(spare)
+        if factor != 1:
+            state.mul_(factor)
+    return state.view(torch.uint16)[:, :count].to(torch.int32).view(len(keys), *shape)
+
+
+def uniforms(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+    """Numbers uniform on (0, 1), independent, [batch, *shape]: the middles of 65,536 equal cells."""
+    return words(keys, shape, device).float().add_(0.5).mul_(1 / 65536)
+
+
+def normals(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:
+    """Standard normal numbers, independent, [batch, *shape]: the 65,536 equally likely quantiles, none beyond 4.33.
+
+    An 8-bit image cannot tell them from exact ones; where tails matter, take `normal_fields`.
+    """
+    table = _quantiles(str(torch.device(device)))
+    return table.index_select(0, words(keys, shape, device).flatten()).view(len(keys), *shape)
+
+
+@lru_cache
+def _quantiles(device: str) -> Float[Tensor, "65536"]:
+    cells = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
+    return torch.special.ndtri(cells).float().to(device)
 
 
 def permutations(keys: Keys, n: int, device: torch.device | str = "cpu") -> Int64[Tensor, "batch n"]:

@@ -119,7 +119,7 @@ def test_options_and_size():
     ("text", "words"),
     [
         ("resnet21", "did you mean resnet20"),
-        ("no/such/run", "unknown encoder 'no/such/run'"),
+        ("no/such/run", "no folder no/such/run: expected a run folder"),
         ("small(wide=3)", "no option wide: it has width, channels"),
         ("lenet(width=3)", "it has none"),
         ("small(3)", "options like small(width=32)"),
@@ -280,7 +280,7 @@ def test_an_unfinished_run_says_what_is_missing(run, tmp_path):
     assert "encoder.json and encoder.safetensors missing" in message_of(load_encoder, tmp_path / "empty")
     (run / "encoder.safetensors").unlink()
     assert "run: encoder.safetensors missing" in message_of(load_encoder, run).replace("no finished ", "")
-    assert "unknown encoder" in message_of(load_encoder, tmp_path / "nothing")
+    assert "no folder" in message_of(load_encoder, tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(

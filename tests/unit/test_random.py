@@ -76,3 +76,58 @@ def test_framework_seed_leaves_no_trace():
     with random.framework_seed(1, 3):
         assert not torch.equal(torch.rand(3), first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_counted_fields_belong_to_the_image():
+    """Whatever the batch and its order; more numbers begin with the same ones."""
+    keys = random.keys(3, torch.arange(12))
+    whole = random.words(keys, (3, 5, 7))
+    order = torch.tensor([5, 2, 11])
+    assert torch.equal(random.words(keys[order], (3, 5, 7)), whole[order])
+    assert torch.equal(random.words(keys, (200,))[:, :105], whole.flatten(1))
+    assert random.words(keys, (1,)).shape == (12, 1)
+
+
+def test_words_are_uniform_and_independent():
+    found = random.words(random.keys(0, torch.arange(64)), (16384,))
+    counts = found.flatten().bincount(minlength=65536).double()
+    expected = found.numel() / 65536
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert abs(chi_square - 65535) < 5 * (2 * 65535) ** 0.5
+    centred = found.double() - 32767.5
+    rows = torch.corrcoef(centred)  # between images
+    assert (rows - torch.eye(64)).abs().max() < 5 / 16384**0.5
+    for lag in (1, 2, 3, 4, 128):  # within an image
+        lagged = (centred[:, lag:] * centred[:, :-lag]).mean() / centred.var()
+        assert abs(lagged) < 5 / found.numel() ** 0.5
+
+
+def test_keys_a_step_apart_share_no_words():
+    """A counter that started at the key itself would give both images one sequence, shifted."""
+    keys = torch.tensor([5, 5 - 7046029254386353131])
+    first, second = random.words(keys, (4096,))
+    assert (first[4:] == second[:-4]).float().mean() < 0.01
+    assert (first[:-4] == second[4:]).float().mean() < 0.01
+
+
+def test_normals_and_uniforms_have_their_distribution():
+    keys = random.keys(1, torch.arange(16))
+    normal, uniform = random.normals(keys, (3, 64, 64)).double(), random.uniforms(keys, (3, 64, 64)).double()
+    n = normal.numel()
+    assert abs(normal.mean()) < 5 / n**0.5
+    assert abs(normal.var() - 1) < 5 * (2 / n) ** 0.5
+    assert abs((normal**4).mean() - 3) < 5 * (96 / n) ** 0.5
+    for z in (-3.0, -1.0, 0.5, 2.0, 3.5):
+        p = torch.special.ndtr(torch.tensor(z, dtype=torch.float64))
+        assert abs((normal < z).double().mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    assert 0 < uniform.min() and uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 5 * (1 / 12 / n) ** 0.5
+    assert abs(uniform.var() - 1 / 12) < 5 * (1 / 180 / n) ** 0.5
+
+
+@given(int64)
+def test_words_are_splitmix_of_the_key(key):
+    step = 0x9E3779B97F4A7C15
+    states = [splitmix(splitmix(key % 2**64) + n * step) for n in (1, 2)]
+    expected = [(state >> (16 * part)) & 0xFFFF for state in states for part in range(4)]
+    assert random.words(torch.tensor([key], dtype=torch.int64), (8,))[0].tolist() == expected

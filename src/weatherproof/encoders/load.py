@@ -98,6 +98,8 @@ def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, 
 
 def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
     if not path.is_dir():
+        if path.parent != Path():
+            raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
         names = [*ENCODERS, *(f"{library}:NAME" for library in LIBRARIES), "a run folder"]
         raise unknown("encoder", str(path), names)
     saved = folder.read(path)
