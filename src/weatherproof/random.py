@@ -90,7 +90,7 @@ def words(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu"
     """Integers uniform on 0 .. 65,535, independent, [batch, *shape]: splitmix64 (Steele et al. 2014), the image's key
     as its seed, gives four at a time. Equal on every device."""
     count = math.prod(shape)
-    steps = torch.arange(1, -(-count // 4) + 1, device=device) * _STEP
+    steps = _steps(-(-count // 4), str(torch.device(device)))
     state = _mix(keys).to(device)[:, None] + steps  # mixed once more: keys that differ by a step must not share words
     spare = state >> 30
     for bits, factor in ((30, _MIX_1), (27, _MIX_2), (31, 1)):  # `_mix`, in place
@@ -100,6 +100,11 @@ def words(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu"
         if factor != 1:
             state.mul_(factor)
     return state.view(torch.uint16)[:, :count].to(torch.int32).view(len(keys), *shape)
+
+
+@lru_cache(maxsize=8)
+def _steps(count: int, device: str) -> Int64[Tensor, "count"]:
+    return torch.arange(1, count + 1, device=device) * _STEP
 
 
 def uniforms(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:

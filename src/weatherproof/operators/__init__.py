@@ -8,6 +8,9 @@ from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.ladder import ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
+from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
+from weatherproof.operators.severities import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
+from weatherproof.operators.suites import SUITES, Condition, Corruption, suite
 from weatherproof.protocols import Operator
 from weatherproof.spec import parse as _parse
 
@@ -15,12 +18,20 @@ TABLE = {
     "RandomMask": RandomMask,
     "GaussianNoise": GaussianNoise,
     "GaussianBlur": GaussianBlur,
+    "PatchGaussian": PatchGaussian,
+    "UniformNoise": UniformNoise,
+    "NonUniformNoise": NonUniformNoise,
+    "Corruption": Corruption,
     "Chain": Chain,
     "Sometimes": Sometimes,
     "OneOf": OneOf,
 }
 
-__all__ = ["TABLE", "Chain", "GaussianBlur", "GaussianNoise", "OneOf", "RandomMask", "Sometimes", "ladder", "parse"]
+__all__ = [
+    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "SUITES", "TABLE", "Chain", "Condition", "Corruption",
+    "GaussianBlur", "GaussianNoise", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes",
+    "UniformNoise", "ladder", "parse", "suite",
+]  # fmt: skip
 
 
 def parse(text: str | Operator) -> Operator:

@@ -1,0 +1,131 @@
+"""The digital group of the common corruptions (Hendrycks & Dietterich 2019); elastic transform has a file of its own.
+
+All take images on the 8-bit levels k/255 and leave it to `Corruption` to clamp what they return and cut it to 8 bits.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from weatherproof.errors import InputError
+from weatherproof.operators.codec import jpeg
+from weatherproof.operators.colour import scale_saturation
+from weatherproof.operators.elastic import elastic_transform
+from weatherproof.types import Images, Keys
+
+Resized = Float[Tensor, "batch channels rows columns"]
+
+__all__ = ["contrast", "elastic_transform", "jpeg_compression", "pixelate", "saturate"]
+
+_PRECISION = 22  # bits after the point of the weights with which Pillow averages 8-bit values
+
+
+def contrast(images: Images, keys: Keys, factor: float) -> Images:
+    """(x - m) factor + m, m the mean of the image's channel."""
+    return torch.lerp(images.mean(dim=(2, 3), keepdim=True), images, factor)
+
+
+def saturate(images: Images, keys: Keys, multiply: float, add: float) -> Images:
+    """The saturation of HSV becomes clamp(S multiply + add, 0, 1)."""
+    return scale_saturation(images, multiply, add)
+
+
+def jpeg_compression(images: Images, keys: Keys, quality: float) -> Images:
+    """Encodes as JPEG (4:2:0, libjpeg's quality from 1 to 100) and decodes; the codec is the CPU's, wherever x is.
+
+    Raises:
+        InputError: the images have neither one channel nor three, or the quality is out of range.
+    """
+    if images.shape[1] not in (1, 3):
+        raise InputError(f"JPEG holds images of 1 or 3 channels, got {images.shape[1]}")
+    if not 1 <= quality <= 100:
+        raise InputError(f"a JPEG quality is from 1 to 100, got {quality}")
+    levels = (images * 255).round_()
+    # The codec wants a pixel's channels side by side; channel by channel, getting there takes half the time.
+    pixels = torch.empty_like(images, dtype=torch.uint8, memory_format=torch.channels_last)
+    for channel in range(images.shape[1]):
+        pixels[:, channel] = levels[:, channel]
+    return jpeg(pixels.cpu(), int(quality)).to(images.device).to(images.dtype).div_(255)
+
+
+def pixelate(images: Images, keys: Keys, factor: float) -> Images:
+    """Shrinks each side n to int(factor n) and enlarges it again, with box filters and Pillow's 8-bit roundings.
+
+    Raises:
+        InputError: factor is not in (0, 1], or nothing would be left of a side.
+    """
+    height, width = images.shape[-2:]
+    small = (int(height * factor), int(width * factor))
+    if not 0 < factor <= 1 or 0 in small:
+        raise InputError(
+            f"pixelate by {factor} makes {height}x{width} images {small[0]}x{small[1]}: "
+            "give a factor in (0, 1] that leaves at least a pixel a side"
+        )
+    return _resize(_resize((images * 255).round_(), *small), height, width).div_(255)
+
+
+def _resize(levels: Images, height: int, width: int) -> Resized:
+    """Columns first, then rows, the result of each rounded to whole levels, as Pillow does."""
+    return _average(_average(levels, 3, width), 2, height)
+
+
+class _Windows(NamedTuple):
+    """Which neighbours along a side are averaged."""
+
+    taps: tuple[Int64[Tensor, "size"], ...]  # tap i is the i-th pixel of each window, or its last where it has fewer
+    present: tuple[Float[Tensor, "size"] | None, ...]  # 0 where the window has fewer than i + 1 pixels; None: all 1
+    scale: Float[Tensor, "size"]  # 1 / number of pixels
+    half: Float[Tensor, "size"]  # what is added before the floor that rounds
+
+
+def _average(levels: Images, dim: int, size: int) -> Resized:
+    """Box-filters one side of the images to `size` pixels."""
+    side = levels.shape[dim]
+    if side == size:
+        return levels
+    windows = _windows(side, size, str(levels.device))
+    shape = (-1, 1) if dim == 2 else (-1,)
+    total = _pick(levels, dim, windows.taps[0])
+    if len(windows.taps) == 1:
+        return total
+    for tap, present in zip(windows.taps[1:], windows.present[1:], strict=True):
+        more = _pick(levels, dim, tap)
+        total = total.add_(more) if present is None else total.addcmul_(more, present.view(shape))
+    return torch.addcmul(windows.half.view(shape), total, windows.scale.view(shape), out=total).floor_()
+
+
+def _pick(levels: Images, dim: int, places: Int64[Tensor, "size"]) -> Resized:
+    if dim == 2:
+        return levels.index_select(2, places)
+    # As one matrix, picking columns takes a third of the time.
+    return levels.reshape(-1, levels.shape[3]).index_select(1, places).view(*levels.shape[:3], -1)
+
+
+@lru_cache(maxsize=64)
+def _windows(side: int, size: int, device: str) -> _Windows:
+    """Pillow's windows, their bounds computed in double precision in the same order of operations.
+
+    Pixel i of the result covers scale = side / size pixels (at least one) around (i + 1/2) scale. All whose centre
+    lies in that range, its left end excluded, count alike. Pillow rounds weights to 22 bits, which decides about
+    halves: a mean k + 1/2 of n pixels goes up if the rounded 1/n is at least 1/n. Here a quarter of 1/n, the distance
+    between means, is added or taken away instead, which leaves every other mean where it is.
+    """
+    scale = side / size
+    support = 0.5 * max(scale, 1.0)
+    windows = []
+    for i in range(size):
+        centre = (i + 0.5) * scale
+        first, last = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), side)
+        inside = [x for x in range(first, last) if -0.5 < (x - centre + 0.5) * (1 / max(scale, 1.0)) <= 0.5]
+        windows.append((inside[0], len(inside)))
+    first_, count = torch.tensor(windows).unbind(1)
+    up = torch.tensor([int(0.5 + (1 << _PRECISION) / n) * n >= 1 << _PRECISION for n in count.tolist()])
+    half = 0.5 + torch.where(up, 0.25, -0.25) / count
+    taps, present = [], []
+    for i in range(int(count.max())):
+        taps.append((first_ + (count - 1).clamp(max=i)).to(device))
+        present.append(None if i < int(count.min()) else (count > i).float().to(device))
+    return _Windows(tuple(taps), tuple(present), (1 / count).float().to(device), half.float().to(device))

@@ -1,0 +1,184 @@
+"""The common corruptions as operators, and the suites of operators that an audit runs through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from weatherproof import random
+from weatherproof.errors import InputError, unknown
+from weatherproof.operators import blur, digital, noise, weather
+from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
+from weatherproof.operators.severities import COMMON_15, COMMON_19, PARAMETERS, SIDES, Numbers, nearest, scaled
+from weatherproof.protocols import Operator
+from weatherproof.spec import component
+from weatherproof.types import Images, Keys
+
+SUITES = ("common-15", "common-19", "noisy")
+
+_ON_LEVELS = frozenset({"shot_noise", "pixelate", "jpeg_compression"})  # these round to 8-bit levels first
+_GIVES_LEVELS = frozenset({"pixelate", "jpeg_compression"})  # and these give such images themselves
+_CHUNK = 3 << 18  # values that a CPU works on at a time: 3 MB, so that several such tensors stay in its caches
+_TOLERANCE = 3e-4  # of an 8-bit level: what float32 has rounded down from a level still counts as that level
+
+_FUNCTIONS: dict[str, Callable[..., Images]] = {
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
+    "frost": weather.frost,
+    "fog": weather.fog,
+    "brightness": weather.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
+}
+_DRAWS_NOTHING = frozenset({
+    "brightness", "contrast", "saturate", "pixelate", "jpeg_compression", "defocus_blur", "gaussian_blur", "zoom_blur",
+})  # fmt: skip
+
+
+@component
+class Corruption:
+    """One of the 19 common corruptions at a severity from 1 to 5 (Hendrycks & Dietterich 2019).
+
+    The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold. The
+    benchmark has numbers for 224 and for 32 pixels. For an image whose shorter side is another, "auto" takes the set
+    nearest in ratio and scales its lengths in pixels; numbers without scale stay.
+
+    Args:
+        name: such as "fog"; see `COMMON_15` and `EXTRA_4`.
+        severity: 1 (mild) to 5.
+        parameters: "auto", or "imagenet" or "cifar" for that set's numbers as they are, whatever the image's size.
+        glass: how glass blur displaces pixels: "copy", as the code that made the published data sets does, or "swap",
+            as its paper says.
+        frost: folder of frost photographs; None: textures made from their statistics, whose results are not
+            comparable with published ones.
+        jpeg_quality: encode the result as JPEG of this quality and decode it again; the published ImageNet-C is stored
+            with 85, CIFAR-10-C without.
+
+    Raises:
+        InputError: an unknown name, set or mode, a severity or quality out of range; an image too small.
+    """
+
+    name: str
+    severity: int
+    parameters: str = "auto"
+    glass: str = "copy"
+    frost: str | None = None
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in _FUNCTIONS:
+            raise unknown("corruption", self.name, _FUNCTIONS)
+        if type(self.severity) is not int or not 1 <= self.severity <= 5:
+            raise InputError(f"a severity is 1, 2, 3, 4 or 5, got {self.severity!r}")
+        if self.parameters not in ("auto", *SIDES):
+            raise unknown("set of parameters", self.parameters, ("auto", *SIDES))
+        if self.glass not in ("copy", "swap"):
+            raise unknown("mode of glass", self.glass, ("copy", "swap"))
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"a JPEG quality is from 1 to 100, got {self.jpeg_quality}")
+
+    @property
+    def deterministic(self) -> bool:
+        """Nothing is drawn, so one realization is all of them."""
+        return self.name in _DRAWS_NOTHING
+
+    def describe_parameters(self, side: int) -> str:
+        """Which numbers images of that shorter side get: "imagenet parameters, lengths scaled from 224 to 96 px"."""
+        chosen, reference = self._set(side)
+        if self.parameters != "auto" and side != reference:
+            return f"{chosen} parameters as they are for {reference} px, images of {side} px"
+        return f"{chosen} parameters" + (f", lengths scaled from {reference} to {side} px" if side != reference else "")
+
+    def numbers(self, side: int) -> Numbers:
+        """What the corruption's function is called with for images of that shorter side."""
+        chosen, reference = self._set(side)
+        factor = side / reference if self.parameters == "auto" else 1
+        return scaled(self.name, PARAMETERS[chosen][self.name][self.severity - 1], factor)
+
+    def _set(self, side: int) -> tuple[str, int]:
+        chosen = nearest(side) if self.parameters == "auto" else self.parameters
+        return chosen, SIDES[chosen]
+
+    @torch.no_grad()  # cut to levels, the result has no gradient
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        keys = random.fold(keys, COMMON_19.index(self.name), self.severity)
+        numbers = self.numbers(min(images.shape[-2:]))
+        out = torch.empty_like(images, memory_format=torch.contiguous_format)
+        at_once = max(1, _CHUNK // images.shape[1:].numel() if images.device.type == "cpu" else len(images))
+        for start in range(0, len(images), at_once):
+            part = slice(start, start + at_once)
+            self._corrupt(images[part], keys[part], numbers, out=out[part])
+        return out
+
+    def _corrupt(self, images: Images, keys: Keys, numbers: Numbers, out: Images) -> None:
+        chosen: dict[str, dict[str, str | None]] = {"glass_blur": {"mode": self.glass}, "frost": {"folder": self.frost}}
+        options = chosen.get(self.name, {})
+        if self.name in _ON_LEVELS:
+            images = images.clamp(0, 1)
+        corrupted = _FUNCTIONS[self.name](images, keys, *numbers, **options)
+        if self.name in _GIVES_LEVELS:
+            out.copy_(corrupted)
+        else:
+            _to_8_bits(corrupted, out)
+        if self.jpeg_quality is not None:
+            out.copy_(digital.jpeg_compression(out, keys, self.jpeg_quality))
+
+
+def _to_8_bits(images: Images, out: Images) -> None:
+    levels = torch.add(torch.tensor(_TOLERANCE), images, alpha=255)
+    torch.div(levels.floor_().clamp_(0, 255), 255, out=out)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One operator of a suite, and the words under which results list it."""
+
+    corruption: str
+    severity: int | None
+    operator: Operator
+
+
+def suite(
+    name: str,
+    *,
+    parameters: str = "auto",
+    glass: str = "copy",
+    frost: str | None = None,
+    jpeg_quality: int | None = None,
+    std: str = "",
+) -> tuple[Condition, ...]:
+    """The operators of a suite, in canonical order, severities 1 to 5 of each corruption together.
+
+    Args:
+        name: "common-15" (the benchmark), "common-19" (with the four for validation), or "noisy": the uniform and the
+            non-uniform noise of feature contrastive learning, which have no severities.
+        parameters, glass, frost, jpeg_quality: of every `Corruption`.
+        std: of `NonUniformNoise`, for "noisy".
+
+    Raises:
+        InputError: an unknown name; "noisy" without `std`; what `Corruption` and `NonUniformNoise` raise.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    if name == "noisy":
+        return (
+            Condition("uniform_noise", None, UniformNoise()),
+            Condition("nonuniform_noise", None, NonUniformNoise(std=std)),
+        )
+    return tuple(
+        Condition(corruption, severity, Corruption(corruption, severity, parameters, glass, frost, jpeg_quality))
+        for corruption in (COMMON_15 if name == "common-15" else COMMON_19)
+        for severity in range(1, 6)
+    )
