@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from weatherproof.encoders import load_encoder
     from weatherproof.verbs.audit import audit
     from weatherproof.verbs.compare import compare
+    from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.probe import probe
@@ -44,6 +45,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 __all__ = [
     "audit",
     "compare",
+    "corrupt",
     "data",
     "demo",
     "encoders",
@@ -71,6 +73,7 @@ _FUNCTIONS = {
     "load_encoder": "weatherproof.encoders",
     "audit": "weatherproof.verbs.audit",
     "compare": "weatherproof.verbs.compare",
+    "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
     "harden": "weatherproof.verbs.harden",
     "probe": "weatherproof.verbs.probe",

@@ -27,6 +27,7 @@ VERBS = {
     "train": "train a classifier from labels (the supervised rival)",
     "probe": "fit a linear readout on a frozen encoder, with many or few labels",
     "audit": "measure an encoder or classifier under damage",
+    "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }
@@ -36,17 +37,8 @@ _ABOUT = ("verb", "versions", "hardware")  # what a recipe says that is no argum
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return 0
-    if argv[0] in ("-V", "--version"):
-        from weatherproof import __version__
-
-        print(f"weatherproof {__version__}")
-        return 0
     try:
-        return _run(argv[0], argv[1:])
+        return _flushed(list(sys.argv[1:] if argv is None else argv))
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -58,6 +50,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_user_error(error):
             return _fail(str(error))
         raise
+
+
+def _flushed(argv: list[str]) -> int:
+    """The status of `_answer`, once all that it printed has left: that the reader has gone must not show later."""
+    try:
+        return _answer(argv)
+    finally:
+        sys.stdout.flush()
+
+
+def _answer(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from weatherproof import __version__
+
+        print(f"weatherproof {__version__}")
+        return 0
+    return _run(argv[0], argv[1:])
 
 
 def _is_user_error(error: Exception) -> bool:
@@ -103,19 +115,24 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[list[Any], dict[str, Any], bool]:
     """The arguments of the verb's function, read with a parser made from its signature."""
     from docstring_parser import parse as parse_docstring
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+    class Help(DefaultHelpFormatter):
+        def _get_help_string(self, action: Any) -> str:
+            return str(action.help or "")  # `_add` says type and default in words
 
     described = parse_docstring(function.__doc__ or "")
     helps = {p.arg_name: p.description or "" for p in described.params}
     parser = ArgumentParser(
-        prog=f"weatherproof {verb}", description=described.description, exit_on_error=False, allow_abbrev=False
-    )
+        prog=f"weatherproof {verb}", description=described.description, exit_on_error=False, allow_abbrev=False,
+        formatter_class=Help,
+    )  # fmt: skip
     parser.add_argument("--config", action="config", help="a recipe.yaml, or a YAML file with any of these arguments")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     kinds = {name: _plain(hints[name]) for name in parameters}
     for name, parameter in parameters.items():
-        _add(parser, name, parameter, kinds[name], helps.get(name, ""))
+        _add(parser, name, parameter, kinds[name], helps.get(name, "") + _type_and_default(hints[name], parameter))
     try:
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
     except ArgumentError as error:
@@ -142,9 +159,22 @@ def _add(parser: Any, name: str, parameter: inspect.Parameter, kind: Any, text: 
     elif kind is bool and parameter.default is False:
         parser.add_argument(option, action="store_true", help=text, dest=name)
     elif _item(kind):
-        parser.add_argument(option, action="append", type=_item(kind), help=f"{text} May be repeated.", dest=name)
+        parser.add_argument(
+            option, action="append", type=_each(_item(kind)), help=f"{text} May be repeated.", dest=name
+        )
     else:
         parser.add_argument(option, type=kind, default=default, help=text, dest=name)
+
+
+def _type_and_default(hint: Any, parameter: inspect.Parameter) -> str:
+    """What an option's help ends with: " (path; runs/audit by default)"."""
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or hint is bool or _item(hint):
+        return ""
+    kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
+    is_path, default = Path in kinds and {*kinds} <= {*_PLAIN}, parameter.default
+    word = "path" if is_path else " or ".join(k.__name__ for k in kinds if k in (int, float))
+    told = [word, "" if default in (None, "") else f"{default} by default"]
+    return f" ({'; '.join(filter(None, told))})" if any(told) else ""
 
 
 def _plain(hint: Any) -> Any:
@@ -161,6 +191,16 @@ def _item(kind: Any) -> Any:
     """What a list holds; None where the annotation is no list."""
     lists = [k for k in (kind, *typing.get_args(kind)) if typing.get_origin(k) is list]
     return typing.get_args(lists[0])[0] if lists else None
+
+
+def _each(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Reads one word of a list, and the list itself, which the parser checks once more when it is complete."""
+
+    def read(value: Any) -> Any:
+        return [kind(item) for item in value] if isinstance(value, list) else kind(value)
+
+    read.__name__ = kind.__name__  # for the parser's complaints
+    return read
 
 
 def _with_recipe(verb: str, known: Mapping[str, inspect.Parameter], argv: list[str]) -> list[str]:
@@ -201,6 +241,9 @@ def _read_recipe(file: Path, verb: str) -> dict[str, Any]:
 
 def _said(message: str, kinds: Mapping[str, Any]) -> str:
     """The parser's complaint in one line; about a value of the wrong type, its own runs over ten."""
+    in_list = re.match(r"(?s)argument --([\w-]+): invalid (\w+) value: (.*)", message.strip())
+    if in_list:
+        return f"{in_list[1].replace('-', '_')} cannot be {in_list[3]}: expected {in_list[2]}"
     found = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
     if found is None or found[1] not in kinds:
         return message.strip()

@@ -1,6 +1,7 @@
 """The command line: what it says of itself, how it reads arguments and recipes, and what it refuses."""
 
 import inspect
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -54,6 +55,20 @@ def test_overview(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) ->
     assert all(f"\n  {verb} " in out for verb in cli.VERBS)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes end in another way there")
+@pytest.mark.parametrize("words", [("--help",), ("harden", "--help")])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...], buffered: str) -> None:
+    end, start = os.pipe()
+    os.close(end)  # as `| head -1` does once it has its line
+    done = subprocess.run(
+        [sys.executable, "-m", "weatherproof", *words], stdout=start, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": buffered},
+    )  # fmt: skip
+    os.close(start)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_public_functions_are_the_verbs() -> None:
     assert cli.VERBS.keys() <= {*weatherproof.__all__}
     for verb in cli.VERBS:
@@ -78,9 +93,26 @@ def test_help_explains_every_argument(capsys: pytest.CaptureFixture[str], verb: 
         assert f"        {name}: " in described, f"{verb} does not say what {name} is"
 
 
+def test_help_says_types_and_defaults_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["harden", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the run folder. (path; runs/harden by default)" in said
+    assert "passes over the images. (float; 25 by default)" in said
+    assert "by default the encoder's own. (int)" in said
+    assert not any(word in said for word in ("<class", "Optional", "Union", "null", "type:"))
+
+
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_the_command_line_has_the_defaults_of_python(verb: str) -> None:
-    needed = {"harden": "e i", "train": "supervised i", "probe": "e i", "audit": "e i", "compare": "a b"}
+    needed = {
+        "harden": "e i",
+        "train": "supervised i",
+        "probe": "e i",
+        "audit": "e i",
+        "corrupt": "i",
+        "compare": "a b",
+    }
     parsed = parse(verb, *needed.get(verb, "").split())
     for name, parameter in inspect.signature(function_of(verb)).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -98,6 +130,14 @@ def test_options_reach_the_function_with_their_types() -> None:
     assert parse("audit", "--fail-under", "top1=0.5", "m", "i", "--fail-under", "top5=0.9")["fail_under"] == [
         "top1=0.5", "top5=0.9",
     ]  # fmt: skip
+
+
+def test_a_list_of_numbers() -> None:
+    parsed = parse("corrupt", "i", "--severities", "3", "--corruptions", "fog", "--severities=5")
+    assert (parsed["severities"], parsed["corruptions"]) == ([3, 5], ["fog"])
+    assert parse("corrupt", "i")["severities"] is None
+    with pytest.raises(InputError, match="^severities cannot be 'mild': expected int "):
+        parse("corrupt", "i", "--severities", "mild")
 
 
 # recipes
@@ -143,6 +183,12 @@ def test_a_recipe_that_cannot_be_used(
     status, out, err = run(capsys, "harden", "--config", file)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert expected in err
+
+
+def test_a_list_in_a_recipe(tmp_path: Path) -> None:
+    file = recipe(tmp_path, verb="corrupt", images="i", severities=[1, 2], corruptions=["fog"])
+    parsed = parse("corrupt", "--config", file)
+    assert (parsed["severities"], parsed["corruptions"]) == ([1, 2], ["fog"])
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,24 @@
 """Where images come from: folders and the usual small data sets, as uint8 pixels, class labels and stable indices."""
 
+from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, CorruptedImages
+from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.labels import label_fraction
 from weatherproof.data.loading import Batch, batches
 from weatherproof.data.sources import SOURCES, load_images
 
-__all__ = ["SOURCES", "Batch", "FileImages", "ImageSet", "MemoryImages", "batches", "label_fraction", "load_images"]
+__all__ = [
+    "CORRUPTED_SOURCES",
+    "CORRUPTIONS",
+    "SEVERITIES",
+    "SOURCES",
+    "Batch",
+    "CorruptedImages",
+    "FileImages",
+    "ImageSet",
+    "MemoryImages",
+    "batches",
+    "label_fraction",
+    "load_images",
+]

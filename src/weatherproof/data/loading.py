@@ -10,6 +10,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from weatherproof.data.corrupted import CorruptedImages
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError
@@ -64,7 +65,7 @@ def batches(
 def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
     known = len(images.bad)
     for pixels, kept, bad in _read_ahead(images, chunks, device, workers):
-        if bad and isinstance(images, FileImages):
+        if bad and isinstance(images, FileImages | CorruptedImages):
             images.bad_files.record(bad)
         if len(kept) == 0:
             continue
@@ -74,7 +75,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
         )
-    if isinstance(images, FileImages) and len(images.bad) > known:
+    if isinstance(images, FileImages | CorruptedImages) and len(images.bad) > known:
         images.bad_files.warn()
 
 
@@ -86,7 +87,7 @@ class _Reader:
 
     def __getitem__(self, positions: Tensor) -> Read | InputError:
         try:
-            if isinstance(self.images, FileImages):
+            if isinstance(self.images, FileImages | CorruptedImages):
                 return self.images.decode(positions)
             return self.images.read(positions), positions, {}
         except InputError as error:
@@ -95,8 +96,7 @@ class _Reader:
 
 def _read_ahead(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Read]:
     reader = _Reader(images)
-    stored = isinstance(images, MemoryImages) and images.decoder is None
-    workers = 0 if stored else min(workers, os.cpu_count() or 1, len(chunks))
+    workers = 0 if _lie_ready(images) else min(workers, os.cpu_count() or 1, len(chunks))
     found: Iterator[Read | InputError] = map(reader.__getitem__, chunks)
     if workers:
         found = iter(
@@ -114,6 +114,13 @@ def _read_ahead(images: ImageSet, chunks: list[Tensor], device: torch.device, wo
         if isinstance(item, InputError):
             raise item
         yield item
+
+
+def _lie_ready(images: ImageSet) -> bool:
+    """Whether reading is copying: other processes would only be in the way."""
+    if isinstance(images, CorruptedImages):
+        return not images.takes_work
+    return isinstance(images, MemoryImages) and images.decoder is None
 
 
 def _as_it_is(item: Any) -> Any:

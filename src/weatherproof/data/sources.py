@@ -12,6 +12,7 @@ import torch
 from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
+from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES, load_corrupted
 from weatherproof.data.decoding import Decoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, list_folder
@@ -23,7 +24,7 @@ Found = Arrays | Listing
 
 def load_images(
     source: str | Path | ImageSet,
-    split: str = "train",
+    split: str | None = None,
     size: int | None = None,
     *,
     crop_fraction: float = 1.0,
@@ -34,10 +35,10 @@ def load_images(
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
     Args:
-        source: "digits", "NAME:DIR" with one of `SOURCES`, a folder (see `folders`), or an `ImageSet`, returned as it
-            is.
+        source: "digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see `folders`), or an
+            `ImageSet`, returned as it is.
         split: "train" or "test" ("val" is accepted); "unlabeled" where the source has it; "all" for a whole folder
-            without split folders.
+            without split folders. None: "train", but of corrupted images all there are, which are a test set.
         size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
             out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
@@ -54,7 +55,12 @@ def load_images(
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad is a share, 0 to 1; got {max_bad}")
     Decoder(size, crop_fraction, channels or 3)  # a wrong setting shows before any long reading
-    name, found = _find(source, split)
+    name, colon, rest = str(source).partition(":")
+    if isinstance(source, str) and colon and name in CORRUPTED_SOURCES:
+        return load_corrupted(
+            name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
+        )
+    name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
         decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1])
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
@@ -77,10 +83,9 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
     if folder.exists():
         return folder.resolve().name, list_folder(folder, split)
     if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive
-        raise unknown("image source", name, ["digits", *SOURCES])
-    raise InputError(
-        f"no folder {text!r}: expected a folder of images, digits, or NAME:DIR with NAME one of {', '.join(SOURCES)}"
-    )
+        raise unknown("image source", name, ["digits", *SOURCES, *CORRUPTED_SOURCES])
+    known = ", ".join([*SOURCES, *CORRUPTED_SOURCES])
+    raise InputError(f"no folder {text!r}: expected a folder of images, digits, or NAME:DIR with NAME one of {known}")
 
 
 def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> MemoryImages:
