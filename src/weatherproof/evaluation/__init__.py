@@ -1,22 +1,46 @@
-"""Named numbers: accuracy, AUC, agreement, embedding similarity and recall, each with how it was measured."""
+"""Named numbers, each with how it was measured: accuracy, AUC, agreement, embedding similarity and recall, corruption
+errors, calibration errors."""
 
+from weatherproof.evaluation.calibration import expected_calibration_error, rms_calibration_error
+from weatherproof.evaluation.cases import Case, cases_of_parts, cases_on_the_fly
+from weatherproof.evaluation.contamination import history, seen
+from weatherproof.evaluation.corruption_error import (
+    ALEXNET,
+    mean_corruption_error,
+    relative_mean_corruption_error,
+    unnormalised_mean_corruption_error,
+)
 from weatherproof.evaluation.embeddings import evaluate_embeddings
 from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, severity_curve
 from weatherproof.evaluation.metrics import auc, hits, top_k
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
 from weatherproof.evaluation.shift import relabel
+from weatherproof.evaluation.suite import SuiteResult, evaluate_suite
 
 __all__ = [
+    "ALEXNET",
     "EVAL_STREAM",
+    "Case",
     "Record",
+    "SuiteResult",
     "agreement",
     "auc",
+    "cases_of_parts",
+    "cases_on_the_fly",
     "evaluate",
     "evaluate_embeddings",
+    "evaluate_suite",
+    "expected_calibration_error",
+    "history",
     "hits",
+    "mean_corruption_error",
     "protocol_hash",
     "relabel",
+    "relative_mean_corruption_error",
+    "rms_calibration_error",
+    "seen",
     "severity_curve",
     "standard_error",
     "top_k",
+    "unnormalised_mean_corruption_error",
 ]

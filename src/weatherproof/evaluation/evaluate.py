@@ -71,12 +71,12 @@ def evaluate(
             clean = {}
             if "agreement" in metrics:
                 keys = random.fold(seen, EVAL_STREAM)
-                clean = {name: _answer(c, batch.images, keys).argmax(dim=1) for name, c in classifiers.items()}
+                clean = {name: answer(c, batch.images, keys).argmax(dim=1) for name, c in classifiers.items()}
             for run in range(runs):
                 keys = random.fold(seen, EVAL_STREAM, run)
                 damaged = batch.images if operator is None else operator(batch.images, keys)
                 for name, classifier in classifiers.items():
-                    logits = _answer(classifier, damaged, keys)
+                    logits = answer(classifier, damaged, keys)
                     if logits.shape[1] <= highest:
                         raise InputError(
                             f"{name!r} has {logits.shape[1]} outputs, but {images.name!r} has labels up to {highest}: "
@@ -122,7 +122,8 @@ def severity_curve(
     ]
 
 
-def _answer(classifier: Callable[..., Logits], images: Images, keys: Keys) -> Logits:
+def answer(classifier: Callable[..., Logits], images: Images, keys: Keys) -> Logits:
+    """The logits; a classifier with `takes_keys` is called with the images' keys too."""
     return classifier(images, keys) if getattr(classifier, "takes_keys", False) else classifier(images)
 
 

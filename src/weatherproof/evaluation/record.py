@@ -74,7 +74,13 @@ def standard_error(values: Sequence[float]) -> float | None:
 
 
 def protocol_facts(
-    images: ImageSet, operator: Operator | None, seeds: Sequence[int], data: str | None, **facts: Any
+    images: ImageSet,
+    operator: Operator | None,
+    seeds: Sequence[int],
+    data: str | None,
+    *,
+    rows: Tensor | None = None,
+    **facts: Any,
 ) -> dict[str, Any]:
     """What all numbers of one evaluation share: which images with which labels, at which size, under which damage.
 
@@ -83,11 +89,13 @@ def protocol_facts(
     Args:
         seeds: of the draws; empty where nothing is drawn.
         data: what records call the images; None: their own name.
+        rows: which of the images were measured; None: all.
     """
+    index, labels = (t if rows is None else t[rows] for t in (images.index, images.labels))
     return {
         "data": data or images.name,
-        "index": _digest(images.index),
-        "labels": _digest(images.labels),
+        "index": _digest(index),
+        "labels": _digest(labels),
         "classes": images.classes,
         "size": images.image_size,
         "channels": images.channels,

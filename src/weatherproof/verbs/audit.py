@@ -1,19 +1,37 @@
 """Measure an encoder or classifier under damage."""
 
-import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, load_images
 from weatherproof.encoders import Encoder, load_encoder
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, unknown
+from weatherproof.evaluation.cases import Case
+from weatherproof.evaluation.contamination import trained_on
+from weatherproof.evaluation.suite_sets import suite_of, total_metrics
 from weatherproof.protocols import Operator
-from weatherproof.readouts import load_readout
+from weatherproof.readouts import Readout, load_readout
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
+from weatherproof.verbs.audit_limits import Limit, checked, read_limits, require_known
+from weatherproof.verbs.audit_suite import (
+    Damage,
+    SuiteOutcome,
+    classifier_of,
+    common_cases,
+    finished_suite,
+    measure_suite,
+    noisy_cases,
+    part_cases,
+)
 from weatherproof.verbs.inputs import device_of, has_labels, require_counts, require_one_size, require_works
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
+
+_OF_SUITES = ("suite", "parameters", "glass", "frost", "jpeg_quality")  # left out of the recipe of any other audit
+_FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
 
 
 def audit(
@@ -21,48 +39,80 @@ def audit(
     images: str | Path | ImageSet,
     *,
     operator: str | Operator | None = None,
+    suite: str | None = None,
+    parameters: Literal["auto", "imagenet", "cifar"] = "auto",
+    glass: Literal["copy", "swap"] = "copy",
+    frost: str | Path | None = None,
+    jpeg_quality: int | None = None,
     teacher: str | Path | Encoder | None = None,
     split: str = "test",
     size: int | None = None,
+    crop_fraction: float | None = None,
     batch_size: int = 256,
     device: str = "auto",
     workers: int = 2,
+    processes: int = 1,
     realizations: int = 3,
     test_images: int | None = None,
+    minutes: float | None = None,
     fail_under: list[str] | None = None,
+    fail_over: list[str] | None = None,
     out: str | Path = Path("runs/audit"),
     seed: int = 0,
 ) -> Outcome:
-    """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels.
+    """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels; or
+    under a whole suite of common corruptions.
 
     A model with a classifier (a probe's or train's run folder, or a pretrained network with a head of its own whose
     classes are those of the images) is measured by top-1 and top-5 accuracy; an encoder by what needs no labels, the
-    cosine to the teacher's clean embedding and recall@k in an index of them.
+    cosine to the teacher's clean embedding and recall@k in an index of them. A suite needs labels and a classifier.
 
     Args:
         model: a run folder, or NAME@WEIGHTS as for harden.
-        images: a folder, digits, or NAME:DIR.
+        images: a folder, digits, or NAME:DIR; with cifar10-c, cifar100-c, imagenet-c or imagenet100-c as NAME a
+            downloaded folder of corrupted images, which are measured as they are.
         operator: the damage. Without: clean images only.
+        suite: common-15 (the benchmark), common-19 (with the four for validation) or noisy (uniform and non-uniform
+            noise), each condition drawn once. A killed audit goes on where it was.
+        parameters: the suite's numbers: imagenet (made for 224 pixels), cifar (for 32) or auto: the nearer one, with
+            lengths scaled to the images' size.
+        glass: how glass blur displaces pixels: copy, as in the published data, or swap.
+        frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
+        jpeg_quality: pass corrupted images through JPEG; the published ImageNet-C has 85.
         teacher: the encoder whose clean embeddings are the target; by default the model's own.
         split: train, test, or all.
         size: side in pixels at which the images are read; by default the encoder's own.
+        crop_fraction: the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the
+            published Resize(256), CenterCrop(224). By default 1.
         batch_size: images per forward pass. Memory depends on this, not on the number of images.
         device: auto, cpu or cuda.
         workers: processes that decode images when they do not fit into memory.
-        realizations: draws of the damage that each number is the mean of.
+        processes: share a suite out over so many processes, on their own GPUs where there are several.
+        realizations: draws of the operator's damage that each number is the mean of.
         test_images: measure on at most so many images.
-        fail_under: METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower.
+        minutes: of a suite: start nothing new after that time; the numbers then rest on fewer images and say on how
+            many. The same command goes on from there.
+        fail_under: METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower. Of a
+            suite: its totals, such as mca=0.6.
+        fail_over: METRIC=VALUE (such as mce=0.8): exit status 1 if it is higher.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("audit", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
-    limits = [_limit(text) for text in fail_under or ()]
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, processes=processes)
+    limits = read_limits(fail_under, fail_over)
+    _require_one_kind(suite, operator, teacher, minutes)
+    damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     encoder = load_encoder(model, size=size, seed=seed)
     target = encoder if teacher is None else load_encoder(teacher, size=size, seed=seed)
-    readout = load_readout(model) if not isinstance(model, Encoder) and Path(model).is_dir() else None
-    chosen = load_images(images, split, size=size or encoder.preprocessing.size)
+    folder = Path(model) if not isinstance(model, Encoder) and Path(model).is_dir() else None
+    readout = None if folder is None else load_readout(folder)
+    reading: dict[str, Any] = {
+        "size": size or encoder.preprocessing.size,
+        "crop_fraction": 1.0 if crop_fraction is None else crop_fraction,
+    }
+    chosen = load_images(images, split, **reading)
     require_one_size(chosen)
     require_works(operator, chosen, where)
     if readout is not None and has_labels(chosen) and readout.classes != chosen.classes:
@@ -70,9 +120,28 @@ def audit(
             f"the classifier in {model} knows {_some(readout.classes)}, the images are {_some(chosen.classes)}: "
             "run probe on these images first"
         )
-    run = RunFolder.open(out, recipe, ignore=(*IGNORED, "fail_under"))  # a check does not change the numbers
+    parts = getattr(chosen, "parts", None)
+    if parts is not None and operator is not None:
+        raise InputError(f"the images of {chosen.name!r} are damaged already: leave out --operator")
+    if suite is None and parts is None:
+        if damage != Damage() or minutes is not None or processes > 1:
+            raise InputError("parameters, glass, frost, jpeg-quality, minutes and processes belong to --suite")
+        recipe = {name: value for name, value in recipe.items() if name not in _OF_SUITES}
+    else:
+        return _by_suite(
+            recipe, encoder, readout, folder, chosen, suite=suite, damage=damage, name=name_of(model), limits=limits,
+            training=_training_images(images, reading) if suite == "noisy" and parts is None else None, out=out,
+            limit=test_images,
+            settings={
+                "seed": seed, "device": where, "batch_size": batch_size, "workers": workers, "minutes": minutes,
+                "processes": processes,
+            },
+        )  # fmt: skip
+    run = RunFolder.open(out, recipe, ignore=_FREE)
+    wanted = None if operator is None else repr(operator)
     if run.finished:
-        return _checked(finished(run, "this run is finished already: nothing was done"), limits, operator)
+        known = finished(run, "this run is finished already: nothing was done")
+        return checked(known, limits, "operator", wanted)
     measurement = Measurement(
         run, chosen, operator=operator, trained_on={}, realizations=realizations, limit=test_images, seed=seed,
         device=where, workers=workers, batch_size=batch_size,
@@ -82,36 +151,54 @@ def audit(
         measurement.readout(readout, {name: encoder})
     measurement.own_head({name: encoder})
     measurement.embeddings({name: encoder}, target)
-    return _checked(measurement.finish(encoder=encoder), limits, operator)
+    return checked(measurement.finish(encoder=encoder), limits, "operator", wanted)
+
+
+def _by_suite(
+    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, folder: Path | None, images: ImageSet, *,
+    suite: str | None, damage: Damage, name: str, limits: Sequence[Limit], training: ImageSet | None,
+    out: str | Path, limit: int | None, settings: Mapping[str, Any],
+) -> SuiteOutcome:  # fmt: skip
+    classifier, about = classifier_of(encoder, readout, images, name)
+    parts = getattr(images, "parts", None)
+    cases: list[Case] = []  # of "noisy": when there is a folder to put the training images' statistics into
+    if parts is not None:
+        cases = part_cases(suite, images, parts, damage)
+    elif suite is not None and suite != "noisy":
+        cases = common_cases(suite, images, damage, settings["device"])
+    whole = suite_of(cases) if cases else "noisy"
+    require_known(limits, total_metrics(whole, cases, images), f"{whole} as a whole")
+    run = RunFolder.open(out, recipe, ignore=_FREE)
+    done = finished_suite(run)
+    if done is not None:
+        return checked(done, limits, "corruption", done.suite)
+    if training is not None:
+        cases = noisy_cases(run, images, training, settings["workers"])
+    outcome = measure_suite(
+        run, classifier, cases, images, model=name, encoder=encoder, about=about, limit=limit, settings=settings,
+        trained_on=None if folder is None else trained_on(folder),
+    )  # fmt: skip
+    return checked(outcome, limits, "corruption", outcome.suite)
+
+
+def _require_one_kind(suite: str | None, operator: object, teacher: object, minutes: float | None) -> None:
+    if suite is not None and suite not in operators.SUITES:
+        raise unknown("suite", suite, operators.SUITES)
+    if suite is not None and operator is not None:
+        raise InputError("give --operator or --suite, not both: a suite brings its own damage")
+    if suite is not None and teacher is not None:
+        raise InputError("--teacher is what embeddings are compared with, and --suite measures accuracy: leave it out")
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes is a time above 0, got {minutes:g}")
+
+
+def _training_images(source: str | Path | ImageSet, reading: Mapping[str, Any]) -> ImageSet:
+    if isinstance(source, ImageSet) and not isinstance(source, str | Path):
+        raise InputError("the noisy suite needs the training images of the same source: name it, such as cifar10:DIR")
+    training = load_images(source, "train", **reading)
+    require_one_size(training)
+    return training
 
 
 def _some(classes: tuple[str, ...]) -> str:
     return ", ".join(classes[:3]) + f", ... ({len(classes)} classes)" * (len(classes) > 3)
-
-
-def _limit(text: str) -> tuple[str, float]:
-    metric, _, value = text.partition("=")
-    try:
-        least = float(value)
-    except ValueError:
-        least = math.nan
-    if not metric or not math.isfinite(least):
-        raise InputError(f"--fail-under takes METRIC=VALUE such as top1=0.6, got {text!r}")
-    return metric, least
-
-
-def _checked(outcome: Outcome, limits: list[tuple[str, float]], operator: Operator | None) -> Outcome:
-    """The outcome with its checks; status 1 if one fails. The values are those under the operator itself."""
-    wanted = None if operator is None else repr(operator)
-    for metric, least in limits:
-        values = [r["value"] for r in outcome.records if r["metric"] == metric and r["operator"] == wanted]
-        if not values:
-            known = sorted({str(r["metric"]) for r in outcome.records})
-            raise InputError(f"--fail-under {metric}={least:g}: this audit measured {', '.join(known)} only")
-        passed = min(values) >= least
-        outcome.checks = [
-            *outcome.checks,
-            {"claim": f"{metric} at least {least:g}", "passed": passed, "detail": f"measured {min(values):.4f}"},
-        ]
-        outcome.status = outcome.status or int(not passed)
-    return outcome

@@ -5,6 +5,7 @@ from pathlib import Path
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import history
 from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Precision, Schedule
@@ -93,7 +94,7 @@ def harden(
         teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
     )
     trained_on = repr(operator)
-    provenance = {"hardened_from": teacher.name, "trained_on": trained_on, "images": text_of(images)}
+    provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations,

@@ -6,6 +6,7 @@ from typing import Literal
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, fit_probe, save_readout
 from weatherproof.training import RunFolder
@@ -71,7 +72,7 @@ def probe(
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     measurement.readout(readout, {name_of(encoder): loaded})
-    save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder)})
+    save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
     fitted_on = None if operator is None else repr(operator)
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")

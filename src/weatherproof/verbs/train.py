@@ -6,6 +6,7 @@ from typing import Literal
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, save_readout
 from weatherproof.training import Plan, RunFolder, train_classifier
@@ -100,7 +101,9 @@ def train(
     trained, head = train_classifier(start, labelled, plan=plan, operator=operator, augment=augment, run=run)
     readout = Readout(head.cpu(), training.classes, "end-to-end", label_fraction=labels)
     trained_on = None if operator is None else repr(operator)
-    save_encoder(trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": trained_on})
+    save_encoder(
+        trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, operator)}
+    )
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},

@@ -1,0 +1,130 @@
+"""The work of a suite shared out over processes of this machine, each with its own blocks and files."""
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
+
+import torch
+
+from weatherproof.errors import InputError
+from weatherproof.evaluation.suite_work import Work
+
+_PATIENCE = 60.0  # seconds in which a process that is told to stop ends its condition and saves; then it is killed
+
+
+def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) -> None:
+    """`work.run(report)`, process k doing the blocks k, k + processes, ... on CUDA device k modulo their number.
+
+    Raises:
+        InputError: the parts cannot be sent to another process, or one of them has failed; one line says how.
+    """
+    context = torch.multiprocessing.get_context("spawn")
+    shares = [share for k in range(processes) if (share := _share(work, k, processes)) is not None]
+    listening: dict[Connection, Any] = {}
+    with _interrupts_ignored():  # inherited: Ctrl-C is for this process, which tells the others
+        for share in shares:
+            here, there = context.Pipe()
+            child = context.Process(target=_child, args=(there, share, os.getpid()))
+            child.start()
+            there.close()
+            listening[here] = child
+    children = list(listening.values())
+    try:
+        while listening:
+            for connection in cast(list[Connection], wait(list(listening))):
+                try:
+                    message = connection.recv()
+                except EOFError:
+                    child = listening.pop(connection)
+                    child.join()
+                    if child.exitcode:
+                        raise InputError(_ended(child.exitcode)) from None
+                    continue
+                if isinstance(message, str):
+                    raise InputError(message)
+                report(message)
+    finally:
+        for child in children:
+            child.terminate()  # those that have ended do not mind
+        for child in children:
+            child.join(_PATIENCE)
+            child.kill()
+
+
+def _share(work: Work, k: int, processes: int) -> bytes | None:
+    """One process's part: its blocks, and the images that they need; None where there is nothing left to do.
+
+    As bytes and not through shared memory, of which a container often has 64 MB.
+    """
+    labels = {case.label for case in work.cases}
+    left = [n for n in work.numbers if n % processes == k and not labels <= work.file(n).answers.keys()]
+    if not left:
+        return None
+    needed = [case.rows(work.places(case, number)) for number in left for case in work.cases]
+    rows = torch.cat(needed).unique()
+    device = work.device
+    if str(device) == "cuda":  # without a number: any of them
+        device = torch.device("cuda", k % torch.cuda.device_count())
+    threads = max(1, torch.get_num_threads() // processes)
+    own = replace(work, images=work.images.subset(rows), rows=rows, numbers=left, device=device)
+    try:
+        return pickle.dumps((own, threads))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(f"this model or these images cannot be sent to another process: {error}; use 1") from None
+
+
+def _child(connection: Connection, share: bytes, parent: int) -> None:
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        work, threads = pickle.loads(share)  # noqa: S301 - from the process that started this one
+        torch.set_num_threads(threads)
+        work.run(connection.send, wanted=lambda: os.getppid() == parent)
+    except KeyboardInterrupt:
+        pass
+    except InputError as error:
+        _tell(connection, str(error))
+    except Exception as error:  # of a user's operator or model, or memory
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        _tell(connection, f"a process of the suite failed: {said}; what was done is saved")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on it ends by itself
+
+
+def _stop(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _tell(connection: Connection, message: str) -> None:
+    with suppress(OSError):  # nobody listens any more
+        connection.send(message)
+
+
+def _ended(status: int) -> str:
+    if status < 0:
+        return (
+            f"a process of the suite was ended by signal {-status}, often for want of memory: take fewer processes or "
+            f"a smaller batch size; the same command goes on from there"
+        )
+    return (
+        f"a process of the suite ended with status {status}: in a script, call it under "
+        f"if __name__ == '__main__', as processes need; or use one process"
+    )
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

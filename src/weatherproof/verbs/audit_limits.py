@@ -1,0 +1,82 @@
+"""The checks of an audit: `--fail-under METRIC=VALUE` and `--fail-over METRIC=VALUE`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from weatherproof.errors import InputError
+from weatherproof.verbs.outcome import Outcome
+
+_Outcome = TypeVar("_Outcome", bound=Outcome)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The value that a metric must not fall below, or not exceed."""
+
+    metric: str
+    value: float
+    least: bool
+
+    @property
+    def option(self) -> str:
+        return "--fail-under" if self.least else "--fail-over"
+
+    def holds(self, values: Sequence[float | None]) -> bool:
+        """Whether all of the values keep to it; one that is not a number does not."""
+        return all(v is not None and (v >= self.value if self.least else v <= self.value) for v in values)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'at least' if self.least else 'at most'} {self.value:g}"
+
+
+def read_limits(under: Sequence[str] | None, over: Sequence[str] | None) -> list[Limit]:
+    """The limits as they are written on the command line. Raises `InputError`."""
+    return [*(_limit(text, least=True) for text in under or ()), *(_limit(text, least=False) for text in over or ())]
+
+
+def _limit(text: str, *, least: bool) -> Limit:
+    metric, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    limit = Limit(metric, value, least)
+    if not metric or not math.isfinite(value):
+        example = "top1=0.6" if least else "mce=0.8"
+        raise InputError(f"{limit.option} takes METRIC=VALUE such as {example}, got {text!r}")
+    return limit
+
+
+def require_known(limits: Sequence[Limit], metrics: Sequence[str], what: str) -> None:
+    """Raise `InputError` for a limit on a metric that will not be measured."""
+    for limit in limits:
+        if limit.metric not in metrics:
+            raise InputError(
+                f"{limit.option} {limit.metric}={limit.value:g}: {what} measures {', '.join(metrics)} only"
+            )
+
+
+def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | None) -> _Outcome:
+    """The outcome with its checks; status 1 if one fails.
+
+    Args:
+        key, wanted: the values are those of the records with this value of this key.
+
+    Raises:
+        InputError: nothing was measured that a limit is about.
+    """
+    for limit in limits:
+        values = [r["value"] for r in outcome.records if r["metric"] == limit.metric and r[key] == wanted]
+        if not values:
+            known = sorted({str(r["metric"]) for r in outcome.records if r[key] == wanted})
+            told = f"this audit measured {', '.join(known)} only" if known else "time was up before it was measured"
+            raise InputError(f"{limit.option} {limit.metric}={limit.value:g}: {told}")
+        passed = limit.holds(values)
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        worst = (min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan
+        check = {"claim": str(limit), "passed": passed, "detail": f"measured {worst:.4f}"}
+        outcome.checks = [*outcome.checks, check]
+        outcome.status = outcome.status or int(not passed)
+    return outcome
