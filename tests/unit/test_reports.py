@@ -3,13 +3,13 @@
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from html_page import Strict
 
 from weatherproof.errors import InputError
 from weatherproof.reports import (
@@ -51,32 +51,6 @@ def run_folder(path: Path, records: list[dict[str, Any]], **recipe: Any) -> Path
     (path / "recipe.yaml").write_text(yaml.safe_dump(settings))
     (path / "results.json").write_text(json.dumps({"records": records}))
     return path
-
-
-class Strict(HTMLParser):
-    """Collects tags and their addresses, and sees that every element is closed in order."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "input"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in ("src", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.mark.parametrize(

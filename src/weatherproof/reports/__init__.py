@@ -2,6 +2,15 @@
 
 from weatherproof.reports.gallery import GalleryEntry, save_gallery
 from weatherproof.reports.page import write_comparison, write_report
-from weatherproof.reports.tables import console_table, markdown_table
+from weatherproof.reports.strip import save_strip
+from weatherproof.reports.text_tables import console_table, markdown_table
 
-__all__ = ["GalleryEntry", "console_table", "markdown_table", "save_gallery", "write_comparison", "write_report"]
+__all__ = [
+    "GalleryEntry",
+    "console_table",
+    "markdown_table",
+    "save_gallery",
+    "save_strip",
+    "write_comparison",
+    "write_report",
+]

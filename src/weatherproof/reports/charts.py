@@ -71,25 +71,25 @@ def draw(chart: Chart, wide: bool = False) -> Markup:
         return Markup("")
     width = WIDE if wide else NARROW
     to_x, x_ticks = _x_axis(chart, [p[0] for p in points], width)
-    low, high = chart.y_range or _fit([p[1] for p in points])
-    to_y = _scale(low, high, HEIGHT - BOTTOM, TOP)
+    low, high = chart.y_range or fitted([p[1] for p in points])
+    to_y = straight(low, high, HEIGHT - BOTTOM, TOP)
     parts = [
         Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
             width, HEIGHT, f"{chart.title}: {', '.join(s.name for s in chart.series)}"
         )
     ]
     for tick in nice_ticks(low, high, 4):
-        parts.append(_line("grid", LEFT, to_y(tick), width - RIGHT, to_y(tick)))
-        parts.append(_text(LEFT - 7, to_y(tick) + 3.5, chart.show_y(tick), "end"))
-    parts.append(_line("axis", LEFT, HEIGHT - BOTTOM, width - RIGHT, HEIGHT - BOTTOM))
+        parts.append(stroke("grid", LEFT, to_y(tick), width - RIGHT, to_y(tick)))
+        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, chart.show_y(tick), "end"))
+    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, width - RIGHT, HEIGHT - BOTTOM))
     free = math.inf  # from the right, where the severe levels crowd: a number that has no room is left out
     for tick in sorted(x_ticks, key=to_x, reverse=True):
-        parts.append(_line("axis", to_x(tick), HEIGHT - BOTTOM, to_x(tick), HEIGHT - BOTTOM + 4))
+        parts.append(stroke("axis", to_x(tick), HEIGHT - BOTTOM, to_x(tick), HEIGHT - BOTTOM + 4))
         half = len(chart.show_x(tick)) * DIGIT / 2
         if to_x(tick) + half < free:
-            parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
+            parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
             free = to_x(tick) - half - DIGIT / 2
-    parts.append(_text((LEFT + width - RIGHT) / 2, HEIGHT - 5, chart.x_label, "middle", "label"))
+    parts.append(words_at((LEFT + width - RIGHT) / 2, HEIGHT - 5, chart.x_label, "middle", "label"))
     parts += [_draw_series(series, to_x, to_y, chart) for series in chart.series]
     return Markup("").join([*parts, Markup("</svg>")])
 
@@ -98,19 +98,20 @@ def _x_axis(chart: Chart, xs: list[float], width: int) -> tuple[Callable[[float]
     move = math.log10 if chart.log_x else float
     low, high = move(min(xs)), move(max(xs))
     inner = 10.0 if chart.series[0].marked else 0.0  # room for the markers at both ends
-    scale = _scale(low, high, LEFT + inner, width - RIGHT - inner)
+    scale = straight(low, high, LEFT + inner, width - RIGHT - inner)
     ticks = chart.x_ticks or nice_ticks(low, high, 5)
     return (lambda x: scale(move(x))), ticks
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+def straight(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     """The straight line that takes low to start and high to end; everything to the middle where they are equal."""
     if high == low:
         return lambda _: (start + end) / 2
     return lambda v: start + (v - low) / (high - low) * (end - start)
 
 
-def _fit(values: list[float]) -> tuple[float, float]:
+def fitted(values: Sequence[float]) -> tuple[float, float]:
+    """The range of the values, with a little room at both ends."""
     low, high = min(values), max(values)
     margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return low - margin, high + margin
@@ -125,8 +126,8 @@ def _draw_series(
     for x, y, error in points if series.marked else []:
         if error > 0:
             top, bottom = to_y(y + error), to_y(y - error)
-            parts.append(_line("error", to_x(x), top, to_x(x), bottom))
-            parts += [_line("error", to_x(x) - 3.5, end, to_x(x) + 3.5, end) for end in (top, bottom)]
+            parts.append(stroke("error", to_x(x), top, to_x(x), bottom))
+            parts += [stroke("error", to_x(x) - 3.5, end, to_x(x) + 3.5, end) for end in (top, bottom)]
         told = f"{series.name}: {chart.show_y(y)}" + (f" ± {chart.show_y(error)}" if error > 0 else "")
         parts.append(marker(series.style, to_x(x), to_y(y), f"{told} at {chart.show_x(x)}"))
     return Markup('<g class="s{}">{}</g>').format(series.style.colour, Markup("").join(parts))
@@ -158,9 +159,11 @@ def _dashes(style: Style) -> str:
     return DASHES[style.variant % len(DASHES)]
 
 
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+def stroke(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """A straight line of a kind that the page has a style for."""
     return Markup(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
+def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
+    """Text, escaped; `anchor` is SVG's: start, middle or end."""
     return Markup(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')

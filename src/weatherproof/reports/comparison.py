@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from weatherproof.reports.files import Run
+from weatherproof.reports.suite import is_cell, is_mean, is_total
 from weatherproof.reports.tables import CONDITION
 
 
@@ -37,8 +38,14 @@ def _alike(a: Run, b: Run) -> bool:
 
 
 def _protocols(run: Run) -> dict[tuple[str, ...], set[str]]:
+    """The hashes under each condition. A corruption is known by its name and severity, so that another operator behind
+    them (glass that swaps, frost from photographs) counts as another protocol. Means over a suite are left out: they
+    are alike where what they are made from is, and tables keep unlike ones apart by their own hashes."""
     found: dict[tuple[str, ...], set[str]] = {}
     for record in run.records:
-        key = tuple(str(record.get(n)) for n in ("metric", "data", *CONDITION))
+        if is_total(record) or is_mean(record):
+            continue
+        names = [n for n in CONDITION if not (n == "operator" and is_cell(record))]
+        key = ("suite" if is_cell(record) else "", *(str(record.get(n)) for n in ("metric", "data", *names)))
         found.setdefault(key, set()).add(str(record.get("protocol")))
     return found

@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 from weatherproof.errors import InputError
+from weatherproof.reports.words import sentence
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run folder holds. `logs` is keyed by subfolder, "" being the run itself."""
+    """What a finished run folder holds. `logs` is keyed by subfolder, "" being the run itself; `notes` are sentences
+    that must stand beside the numbers."""
 
     path: Path
     name: str
@@ -24,6 +26,7 @@ class Run:
     logs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     gallery: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def has_encoder(self) -> bool:
@@ -52,6 +55,9 @@ def read_run(folder: Path | str) -> Run:
     records = results.get("records") if isinstance(results, dict) else None
     if not isinstance(records, list) or not records or not all(isinstance(r, dict) and "metric" in r for r in records):
         raise InputError(f"{str(path / 'results.json')!r} holds no records: there is nothing to report yet")
+    notes = results.get("notes") or []
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise InputError(f"{str(path / 'results.json')!r}: 'notes' is not a list of sentences: make the run again")
     logs = {"": path / "log.jsonl"} | {file.parent.name: file for file in sorted(path.glob("*/log.jsonl"))}
     return Run(
         path=path,
@@ -61,6 +67,7 @@ def read_run(folder: Path | str) -> Run:
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},
         gallery=_optional_list(path / "gallery.json"),
         checks=_optional_list(path / "checks.json"),
+        notes=[sentence(note) for note in notes if note.strip()],
     )
 
 

@@ -3,28 +3,26 @@
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from weatherproof.errors import InputError
 from weatherproof.reports import words
 from weatherproof.reports.words import JsonRecord
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
 CONDITION = ("operator", "corruption", "severity", "attack")  # what "condition" stands for
 SETTINGS = ("model", "readout", "data", "label_fraction", "trained_on", "images", "realizations", "seeds", "protocol")
-_SHARPER = {"top5": "top1", "recall@5": "recall@1"}
+Kind = Literal["", "group", "member"]  # of a row: on its own, the head of a group, or part of one
 KNOWN = ("condition", "run", *CONDITION, *SETTINGS)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number. `best`: no other model in its row is better, and there is one to compare with."""
+    """One number. `best`: no other model in its row is better, and there is one to compare with. `seen`: the model was
+    trained on what it is measured under."""
 
     text: str
     best: bool = False
+    seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,27 +32,33 @@ class Heading:
     key: tuple[Hashable, ...]
     parts: tuple[str, ...]
     repeats: bool = False  # the first part is the same as in the row above
+    kind: Kind = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One metric on one data set."""
+    """One metric on one data set. `caption`: what to call it where the metric's name does not say it."""
 
     metric: str
     data: str
     columns: tuple[Heading, ...]
     rows: tuple[Heading, ...]
     cells: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
 
     @property
     def has_errors(self) -> bool:
         return any("±" in cell.text for row in self.cells for cell in row)
 
     @property
+    def has_seen(self) -> bool:
+        return any(cell.seen for row in self.cells for cell in row)
+
+    @property
     def title(self) -> str:
         shown = words.metric_words(self.metric)
-        unit = ", %" if shown.percent else ""
-        return f"{shown.words}{unit}" + (f" · {self.data}" if self.data else "")
+        named = self.caption or shown.words + (", %" if shown.percent else "")
+        return named + (f" · {self.data}" if self.data else "")
 
 
 def as_records(records: Iterable[Any]) -> list[dict[str, Any]]:
@@ -106,7 +110,7 @@ def _one_table(
         data=data,
         columns=tuple(Heading(key, tuple(_words(n, example["column", key]) for n in columns)) for key in column_keys),
         rows=headings,
-        cells=tuple(_cells(metric, [found.get((row, column)) for column in column_keys]) for row in row_keys),
+        cells=tuple(row_cells(metric, [found.get((row, column)) for column in column_keys]) for row in row_keys),
     )
 
 
@@ -135,7 +139,8 @@ def _separate(
     return rows, columns
 
 
-def _cells(metric: str, records: list[dict[str, Any] | None]) -> tuple[Cell, ...]:
+def row_cells(metric: str, records: Sequence[JsonRecord | None]) -> tuple[Cell, ...]:
+    """The cells of one row, which holds one metric; the best of them is marked."""
     texts = [words.number(metric, r.get("value"), r.get("stderr")) if r else "" for r in records]
     higher = words.metric_words(metric).higher_is_better
     # As the reader sees them: values that are printed alike are equally good.
@@ -202,78 +207,3 @@ def _words(name: str, record: JsonRecord) -> str:
 
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def markdown_table(
-    records: Iterable[Any],
-    rows: Sequence[str] = ("condition", "label_fraction"),
-    columns: Sequence[str] = ("model", "readout"),
-) -> str:
-    """Records as Markdown, one table per metric and data set; the best value of a row is bold.
-
-    Args:
-        records: records, or their dictionaries.
-        rows: the record keys that make a row; "condition" is the operator, corruption, severity and attack at once.
-        columns: the record keys that make a column.
-    """
-    parts = []
-    for table in make_tables(records, rows=rows, columns=columns):
-        head = ["", *(_join(c.parts) for c in table.columns)]
-        lines = [f"**{_markdown(table.title)}**", "", _line(head), _line(["---"] + ["---:"] * len(table.columns))]
-        for row, cells in zip(table.rows, table.cells, strict=True):
-            shown = [f"**{c.text}**" if c.best else c.text for c in cells]
-            lines.append(_line([_join(row.parts), *shown]))
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def _join(parts: Iterable[str]) -> str:
-    return _markdown(", ".join(part for part in parts if part))
-
-
-def _markdown(text: str) -> str:
-    """Text that stays text in Markdown: no table bars, no HTML, no line ends, no emphasis."""
-    for mark in "\\`*_[]|":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def console_table(records: Iterable[Any], *, title: str | None = None) -> "Group":
-    """Records as tables for the terminal, one per metric and data set; the best value of a row is bold with a star.
-
-    The softer twin of a metric that is there (top-5 beside top-1) is left to the page.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    tables = make_tables(records)
-    metrics = {table.metric for table in tables}
-    made = []
-    for table in tables:
-        if _SHARPER.get(table.metric) in metrics:
-            continue
-        shown = RichTable(
-            title=Text(table.title, style="bold"),
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-        )
-        shown.add_column("", min_width=18)
-        for place, column in enumerate(table.columns):
-            longest = max(len(cells[place].text) + 1 for cells in table.cells)  # words may wrap, numbers may not
-            heading = "\n".join(fill(part, max(longest, 13)) for part in column.parts if part)
-            shown.add_column(Text(heading), justify="right", no_wrap=True)
-        for row, cells in zip(table.rows, table.cells, strict=True):
-            shown.add_row(
-                Text(", ".join(part for part in row.parts if part)),
-                *(Text(f"{c.text}*", style="bold") if c.best else Text(f"{c.text} ") for c in cells),
-            )
-        made.append(shown)
-    return Group(*([Text(title)] if title else []), *made)

@@ -14,12 +14,14 @@ CLEAR = 2.0  # standard errors of the difference below which it is called unclea
 
 @dataclass(frozen=True)
 class Bar:
-    """One model's number under the headline's condition."""
+    """One model's number under the headline's condition. `name` and `colour`: where they are not the model's own."""
 
     model: str
     words: str
     text: str
     fraction: float  # of the bar's length, in [0, 1]
+    name: str = ""
+    colour: int | None = None
 
 
 @dataclass(frozen=True)

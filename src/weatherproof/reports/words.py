@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -38,6 +38,15 @@ METRICS = {  # in order of preference for the headline
     "agreement": Metric("Agreement", True, "the same first guess as the original gives for the clean image"),
     "top5": Metric("Top-5 accuracy", True, "the truth is among the first five guesses"),
     "recall@5": Metric("Recall at 5", True, "the damaged image finds its own clean image among the first five"),
+    "mca": Metric("Mean accuracy", True, "mean over corruptions of the mean over their severities"),
+    "error": Metric("Error", True, "the first guess is wrong", higher_is_better=False),
+    "mce": Metric("mCE", True, "errors over AlexNet's, mean over corruptions; AlexNet is 100", False),
+    "relative_mce": Metric("Relative mCE", True, "the same with what each loses on clean images taken off", False),
+    "unnormalised_mce": Metric("Unnormalised mCE", True, "100 less the mean accuracy", False),
+    "rms_calibration_error": Metric("RMS calibration error", True, "confidence against accuracy, in bins", False),
+    "ece": Metric("Expected calibration error", True, "confidence against accuracy, in bins", False),
+    "mean_rms_calibration_error": Metric("Mean RMS calibration error", True, "mean over the sets", False),
+    "mean_ece": Metric("Mean expected calibration error", True, "mean over the sets", False),
 }
 
 
@@ -101,6 +110,24 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.{digits}f}".removesuffix(".0") + " %"
 
 
+def listed(names: Sequence[str]) -> str:
+    """
+    >>> listed(["fog"]), listed(["fog", "snow", "frost"])
+    ('fog', 'fog, snow and frost')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def sentence(note: str) -> str:
+    """A note with a capital and a full stop, whichever way it was written down.
+
+    >>> sentence("synthetic frost")
+    'Synthetic frost.'
+    """
+    shown = note.strip()
+    return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?")) else ".")
+
+
 def labels_words(fraction: Any) -> str:
     if missing(fraction):
         return ""
@@ -147,6 +174,8 @@ def _in_words(tree: ast.expr) -> str:
             return f"Gaussian noise ({', '.join([f'{SIGMA} {_span(first)}', *further])})"
         case "GaussianBlur" if first is not None:
             return f"Gaussian blur ({', '.join([f'{SIGMA} {_span(first)}', *further])})"
+        case "Corruption" if isinstance(first, str) and len(literals) == 2 and not tree.keywords:
+            return f"{corruption_words(first)} (severity {_span(literals[1])})"
         case "Chain" if tree.args:
             return ", then ".join(_in_words(argument) for argument in tree.args)
         case "OneOf" if tree.args:
@@ -169,14 +198,27 @@ def _span(level: Any, scale: float = 1) -> str:
     return f"{level * scale:g}" if isinstance(level, (int, float)) else str(level)
 
 
+def corruption_words(name: str) -> str:
+    """
+    >>> corruption_words("motion_blur"), corruption_words("jpeg_compression"), corruption_words("gaussian_blur")
+    ('motion blur', 'JPEG compression', 'Gaussian blur')
+    """
+    return name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
+
+
 def condition_words(record: JsonRecord) -> str:
     """What was done to the test images: `75 % of the pixels missing`, `fog, severity 3`, `clean images`."""
     parts = []
-    if record.get("operator"):
+    tree = call(record.get("operator"))
+    # A common corruption is named already; its operator says the same again, with its settings.
+    named = tree is not None and isinstance(tree.func, ast.Name) and tree.func.id == "Corruption"
+    if record.get("operator") and not (named and record.get("corruption")):
         parts.append(operator_words(str(record["operator"])))
     if record.get("corruption"):
         severity = record.get("severity")
-        parts.append(str(record["corruption"]).replace("_", " ") + (f", severity {severity}" if severity else ""))
+        parts.append(
+            corruption_words(str(record["corruption"])) + (f", severity {severity:g}" if finite(severity) else "")
+        )
     if record.get("attack"):
         parts.append(f"attack {record['attack']}")
     return " and ".join(parts) or "clean images"

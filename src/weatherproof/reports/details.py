@@ -1,0 +1,132 @@
+"""What a page says of how its numbers came about: what was done, on which images, and every record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weatherproof.reports import words
+from weatherproof.reports.files import Run
+from weatherproof.reports.suite import is_cell, is_mean, is_total
+from weatherproof.reports.words import JsonRecord
+
+FACTS = ("versions", "hardware")  # parts of a recipe that get their own table
+RECORD_COLUMNS = (
+    *("metric", "value", "stderr", "model", "readout", "label_fraction", "condition", "data", "images"),
+    *("realizations", "seeds", "trained_on", "protocol"),
+)
+
+
+def done(run: Run) -> list[str]:
+    """What was done, from the recipe: plain sentences, without a setting that is not there."""
+    recipe = run.recipe
+    encoder, images = (str(recipe.get(key) or f"the given {key}") for key in ("encoder", "images"))
+    said = []
+    if recipe.get("verb") in ("harden", "demo") and recipe.get("operator"):
+        damage = words.operator_words(str(recipe["operator"]))
+        said.append(
+            f"A copy of {encoder} learned to give, for an image with {damage}, the embedding that the original gives "
+            f"for the clean image. It saw the images of {images} without their labels."
+        )
+    else:
+        measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
+        suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
+        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}.")
+    keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
+    if keys:
+        said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
+    said.append(measured_on(run.records))
+    return said
+
+
+def _setting(name: str, value: Any) -> str:
+    shown = f"{value:g}" if isinstance(value, float) and value >= 1 else str(value)  # 20 epochs, not 20.0
+    if name == "epochs":
+        return _epochs(shown)
+    return f"{'learning rate' if name == 'lr' else name.replace('_', ' ')} {shown}"
+
+
+def _epochs(number: str) -> str:
+    return f"{number} epoch{'' if number == '1' else 's'}"
+
+
+def measured_on(records: Sequence[JsonRecord]) -> str:
+    """On how many images of what, and how often everything was drawn."""
+    names = {str(r["corruption"]) for r in records if is_cell(r)}
+    single = [r for r in records if not is_total(r) and not is_mean(r, names)] or records
+    counts: dict[str, set[int]] = {}
+    for record in single:
+        found = counts.setdefault(str(record.get("data")), set())
+        found |= {record["images"]} if isinstance(record.get("images"), int) else set()
+    images = words.listed([_images(found, data) for data, found in counts.items()])
+    draws = max((r.get("realizations") or 1 for r in single), default=1)
+    seeds = max((len(r.get("seeds") or [0]) for r in single), default=1)
+    drawn = f" Damage was drawn {draws} times for every image" if draws > 1 else ""
+    if seeds > 1:
+        drawn = f" Everything was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
+    elif drawn:
+        drawn += "; ± is the standard error over these draws."
+    elif names and any(words.finite(r.get("stderr")) for r in single):
+        drawn = " Every corruption was drawn once for every image; ± is the standard error over the images."
+    return f"Measured on {images}.{drawn}"
+
+
+def _images(counts: set[int], data: str) -> str:
+    if not counts:
+        return data
+    low, high = min(counts), max(counts)
+    return f"{high:,} images of {data}" if low == high else f"{low:,} to {high:,} images of {data}"
+
+
+def training_facts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Steps, epochs, last loss and speed of each training."""
+    said = []
+    for name, lines in logs.items():
+        if not lines:
+            continue
+        last = lines[-1]
+        parts = [f"{last['step']:,} steps" if isinstance(last.get("step"), int) else ""]
+        parts.append(_epochs(f"{last['epoch']:.3g}") if not words.missing(last.get("epoch")) else "")
+        parts.append(f"last loss {last['loss']:.4g}" if not words.missing(last.get("loss")) else "")
+        rates = sorted(r["images_per_second"] for r in lines if not words.missing(r.get("images_per_second")))
+        parts.append(f"{rates[len(rates) // 2]:,.0f} images per second" if rates else "")
+        said.append((f"{name}: " if name else "") + ", ".join(part for part in parts if part))
+    return said
+
+
+def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Versions and hardware as rows of names and values."""
+    made = []
+    for name in FACTS:
+        found = run.recipe.get(name)
+        if isinstance(found, dict):
+            made.append((name, [(str(k).replace("_", " "), str(v)) for k, v in found.items()]))
+        elif found:
+            made.append((name, [(name, str(found))]))
+    return made
+
+
+def record_rows(records: Sequence[JsonRecord]) -> list[list[str]]:
+    columns = record_columns(records)
+    return [[_record_text(record, key) for key in columns] for record in records]
+
+
+def record_columns(records: Sequence[JsonRecord]) -> list[str]:
+    """The columns in which any record has something, known ones first, then whatever else was recorded."""
+    known = [*(["run"] if any("run" in r for r in records) else []), *RECORD_COLUMNS]
+    hidden = {*known, "operator", "corruption", "severity", "attack"}
+    others = [key for key in dict.fromkeys(key for r in records for key in r) if key not in hidden]
+    return [k for k in [*known, *others] if k == "condition" or any(r.get(k) is not None for r in records)]
+
+
+def _record_text(record: JsonRecord, key: str) -> str:
+    value = record.get(key)
+    if key == "condition":
+        named = [str(record[k]) for k in ("operator", "corruption", "attack") if record.get(k)]
+        severity = record.get("severity")
+        return ", ".join(named + ([f"severity {severity}"] if severity is not None else [])) or "clean"
+    if key in ("value", "stderr") and words.missing(value):
+        return "" if value is None and key == "stderr" else "n/a"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,92 @@
+"""Accuracy against calibration: a dot for every corruption at every severity, as inline SVG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from weatherproof.operators.severities import GROUPS
+from weatherproof.reports import words
+from weatherproof.reports.charts import Style, fitted, marker, nice_ticks, straight, stroke, words_at
+from weatherproof.reports.subjects import Subject
+from weatherproof.reports.suite import OTHER, group_of
+
+WIDTH, HEIGHT = 470, 330  # user units; the width of the wider line charts, so that text has their size
+LEFT, RIGHT, TOP, BOTTOM = 40, 14, 30, 40
+GROUP_STYLES = {group: Style(i) for i, group in enumerate((*GROUPS, OTHER), 1)}  # four colours, four shapes
+ACROSS, UP = "top1", "rms_calibration_error"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One condition: x the accuracy, y the calibration error, both fractions. `clean`: drawn as a ring."""
+
+    x: float
+    y: float
+    told: str
+    style: Style
+    clean: bool = False
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """One drawing. The legend names the subjects, or the groups of corruptions where there is one subject alone."""
+
+    legend: tuple[tuple[Style, str], ...]
+    dots: tuple[Dot, ...]
+
+
+def scatter(subjects: Sequence[Subject]) -> Scatter | None:
+    """The dots of all subjects; None where fewer than two conditions have an accuracy and a calibration error."""
+    alone = len(subjects) == 1
+    dots, used = [], []
+    for subject in subjects:
+        name = "" if alone else f"{subject.name}: "
+        for (metric, corruption, severity), record in subject.cells.items():
+            other = subject.cells.get((UP, corruption, severity))
+            if metric != ACROSS or other is None or words.missing(record["value"]) or words.missing(other["value"]):
+                continue
+            style = GROUP_STYLES[group_of(corruption)] if alone else subject.style
+            used.append((style, group_of(corruption) if alone else subject.name))
+            dots.append(_dot(f"{name}{words.condition_words(record)}", record["value"], other["value"], style))
+        across, up = (subject.clean.get(metric, {}).get("value") for metric in (ACROSS, UP))
+        if words.finite(across) and words.finite(up):
+            dots.append(_dot(f"{name}clean images", across, up, Style(0) if alone else subject.style, clean=True))
+    if len(dots) < 2 or not used:
+        return None
+    order = [GROUP_STYLES[group] for group in GROUP_STYLES] if alone else [s.style for s in subjects]
+    return Scatter(tuple(sorted(dict.fromkeys(used), key=lambda pair: order.index(pair[0]))), tuple(dots))
+
+
+def _dot(name: str, x: float, y: float, style: Style, clean: bool = False) -> Dot:
+    told = f"{name}: accuracy {words.number(ACROSS, x)}, calibration error {words.number(UP, y)}"
+    return Dot(float(x), float(y), told, style, clean)
+
+
+def draw_scatter(shown: Scatter) -> Markup:
+    """A scatter plot as an `<svg>` element with a title for screen readers and a tooltip on every dot."""
+    left, right = fitted([dot.x for dot in shown.dots])
+    left, right = max(0.0, left), min(1.0, right)
+    top = min(1.0, fitted([0.0, *(dot.y for dot in shown.dots)])[1])
+    to_x = straight(left, right, LEFT + 8, WIDTH - RIGHT - 8)
+    to_y = straight(0.0, top, HEIGHT - BOTTOM, TOP)
+    across, up = (words.metric_words(metric).words for metric in (ACROSS, UP))
+    parts = [
+        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
+            WIDTH, HEIGHT, f"{up} over {across.lower()}: {len(shown.dots)} conditions"
+        )
+    ]
+    for tick in nice_ticks(0.0, top, 4):
+        parts.append(stroke("grid", LEFT, to_y(tick), WIDTH - RIGHT, to_y(tick)))
+        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, f"{100 * tick:g}", "end"))
+    for tick in nice_ticks(left, right, 6):
+        parts.append(stroke("grid", to_x(tick), TOP, to_x(tick), HEIGHT - BOTTOM))
+        parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, f"{100 * tick:g}", "middle"))
+    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM))
+    parts.append(words_at(8, 14, f"{up}, %", "start", "label"))
+    parts.append(words_at((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, f"{across}, %", "middle", "label"))
+    for dot in sorted(shown.dots, key=lambda dot: dot.clean):  # the rings last: nothing hides them
+        kind = "ring" if dot.clean else "faint"
+        drawn = marker(dot.style, to_x(dot.x), to_y(dot.y), dot.told)
+        parts.append(Markup('<g class="s{} {}">{}</g>').format(dot.style.colour, kind, drawn))
+    return Markup("").join([*parts, Markup("</svg>")])
