@@ -25,6 +25,19 @@ def above(high: str, low: str, over: Sequence[str], *, rows_are_models: bool = F
     return test
 
 
+def mean_above(high: str, low: str, over: Sequence[str]) -> Test:
+    """The mean of column `high` above that of column `low`, over the rows that have both."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        there = [row for row in over if (row, high) in values and (row, low) in values]
+        if not there:
+            return 0, 0, ""
+        first, second = (sum(values[row, column] for row in there) / len(there) for column in (high, low))
+        return int(first > second), 1, f"{first:.1%} against {second:.1%} over {len(there)}"
+
+    return test
+
+
 def falls(column: str, rows: Sequence[str]) -> Test:
     """The column never rises from one row to the next by more than half a point."""
 

@@ -21,7 +21,7 @@ class Cell:
             "teacher-own-head": the pretrained model as it was;
             "restored": the image is restored in pixel space, then the teacher with its clean probe classifies it.
         trained_on: the damage that the network was trained on.
-        tested_on: the damage that it is measured under.
+        tested_on: the damage that it is measured under, or a common corruption: the mean over its five severities.
         labels: the fraction of labels that the readout, or the supervised rival, may use.
         data: the data set of the readout and of the measurement.
         restoration: what undoes the damage, for "restored".

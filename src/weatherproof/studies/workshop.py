@@ -13,7 +13,8 @@ from torch import nn
 from weatherproof import objectives, operators, restoration, views
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
-from weatherproof.evaluation import Record, evaluate, relabel
+from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite, relabel
+from weatherproof.operators.suites import COMMON_19, suite
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
 from weatherproof.studies.scales import located
@@ -56,6 +57,8 @@ class Workshop:
         limit = self.scale.restored_images if restored else self.scale.test_images
         if limit is not None and limit < len(test):
             test = test.subset(_spread(len(test), limit))
+        if cell.tested_on in COMMON_19:
+            return self._corrupted(cell, classifier, test)
         (record,) = evaluate(
             {MODELS[cell.kind]: classifier}, test, operator=self._operator(cell.tested_on),
             realizations=1 if restored else self.scale.realizations, seed=self.seed, metrics=(cell.metric,),
@@ -63,6 +66,23 @@ class Workshop:
             trained_on=None if cell.kind in ("restored", "teacher-own-head") else self.scale.damages[cell.trained_on],
         )  # fmt: skip
         return record
+
+    def _corrupted(self, cell: Cell, classifier: nn.Module, test: ImageSet) -> Record:
+        """Mean over the five severities of a common corruption; the classifier meets all 19 of them at once."""
+
+        def meet() -> dict[str, Record]:
+            found = evaluate_suite(
+                classifier, test, cases_on_the_fly(test, suite("common-19")), suite="common-19",
+                model=MODELS[cell.kind], seed=self.seed, device=self.device, readout=_readout(cell),
+                label_fraction=cell.labels, trained_on=self.scale.damages[cell.trained_on],
+            )  # fmt: skip
+            return {
+                r.corruption: r
+                for r in found.records
+                if r.corruption in COMMON_19 and r.severity is None and r.metric == cell.metric
+            }
+
+        return self._once(("suite", replace(cell, tested_on="")), meet)[cell.tested_on]
 
     # what classifies
 
