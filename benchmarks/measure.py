@@ -27,7 +27,7 @@ class Row:
 
     what: str
     against: str
-    unit: Literal["s", "ms", "MiB"]
+    unit: Literal["s", "ms", "MiB", "×"]
     ours: tuple[float, ...]
     floor: tuple[float, ...] = ()
     by: Literal["ratio", "difference", "itself"] = "ratio"
