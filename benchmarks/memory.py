@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks.measure import Row
 
 FILES, MORE = 1000, 8
+SUITE_FILES, SUITE_MORE = 600, 4  # more than one block of images at both sizes
 DISTINCT = 50  # the rest are links to these: as many files to decode, fewer to write
 SIDE = 96  # 27 KiB a decoded image: were all of them held, 8N - N files would add 185 MiB
 LIMIT = 1.05  # the allocator's own noise
@@ -25,8 +26,17 @@ def run(device: str, repeats: int = 3) -> list[Row]:
         _write(many, FILES * MORE)
         pairs = [(_peak(many, device), _peak(few, device)) for _ in range(repeats)]
         ours, floor = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-    what = f"audit of {FILES * MORE:,} files, {SIDE}×{SIDE}"
-    return [Row(what, f"{FILES:,} files", "MiB", ours, floor, limit=LIMIT)]
+        few, many = Path(folder) / "few suite", Path(folder) / "many suite"
+        _write(few, SUITE_FILES)
+        _write(many, SUITE_FILES * SUITE_MORE)
+        suite = [(_peak(many, device, "suite"), _peak(few, device, "suite"))]
+    return [
+        Row(f"audit of {FILES * MORE:,} files, {SIDE}×{SIDE}", f"{FILES:,} files", "MiB", ours, floor, limit=LIMIT),
+        Row(
+            f"audit --suite common-15 of {SUITE_FILES * SUITE_MORE:,} files, {SIDE}×{SIDE}", f"{SUITE_FILES:,} files",
+            "MiB", *map(tuple, zip(*suite, strict=True)), limit=LIMIT,
+        ),
+    ]  # fmt: skip
 
 
 def _write(folder: Path, count: int) -> None:
@@ -42,9 +52,9 @@ def _write(folder: Path, count: int) -> None:
         file.hardlink_to(files[i % DISTINCT])
 
 
-def _peak(folder: Path, device: str) -> float:
+def _peak(folder: Path, device: str, kind: str = "mask") -> float:
     """MiB that an audit of the folder needed at most, in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", str(folder), device]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", str(folder), device, kind]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
@@ -60,6 +70,15 @@ def _audit(folder: Path, device: str) -> None:
         )
 
 
+def _audit_suite(folder: Path, device: str) -> None:
+    from weatherproof import audit, load_encoder, load_images
+
+    images = load_images(f"folder:{folder}", split="all", memory_budget=0)
+    with tempfile.TemporaryDirectory() as out:
+        model = load_encoder("small", num_classes=len(images.classes))
+        audit(model, images, suite="common-15", split="all", device=device, out=Path(out) / "a")
+
+
 def _largest() -> float:
     """MiB: the largest resident memory so far, of this process or of one of its workers."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
@@ -68,5 +87,5 @@ def _largest() -> float:
 
 
 if __name__ == "__main__":
-    _audit(Path(sys.argv[1]), sys.argv[2])
+    {"mask": _audit, "suite": _audit_suite}[sys.argv[3]](Path(sys.argv[1]), sys.argv[2])
     print(json.dumps(_largest()))
