@@ -43,7 +43,8 @@ class GaussianNoise:
 
 def gaussian_noise(images: Images, keys: Keys, sigma: float) -> Images:
     """x + sigma n, n standard normal, independent for each value."""
-    return _normals(images, keys).mul_(sigma).add_(images)
+    noise = _normals(images, keys)
+    return torch.add(images, noise, alpha=sigma, out=noise)
 
 
 def shot_noise(images: Images, keys: Keys, photons: float) -> Images:
@@ -58,15 +59,16 @@ def shot_noise(images: Images, keys: Keys, photons: float) -> Images:
 
 
 def impulse_noise(images: Images, keys: Keys, fraction: float) -> Images:
-    """Each value by itself becomes 0 or 1, with probability fraction / 2 each (to 1/65,536)."""
+    """Each value by itself becomes 0 or 1, with probability fraction / 2 each (to 1/65,536), before the last clamp."""
     word = random.words(random.fold(keys, 0), images.shape[1:], images.device)
     added = _impulses(fraction, str(images.device)).index_select(0, word.flatten())
-    return added.view_as(images).add_(images).clamp_(0, 1)
+    return added.view(images.shape).add_(images)
 
 
 def speckle_noise(images: Images, keys: Keys, sigma: float) -> Images:
     """x + x sigma n, n standard normal, independent for each value."""
-    return _normals(images, keys).mul_(sigma).add_(1).mul_(images)
+    noise = _normals(images, keys)
+    return torch.addcmul(images, images, noise, value=sigma, out=noise)
 
 
 def _normals(images: Images, keys: Keys) -> Images:
