@@ -207,3 +207,9 @@ def test_a_study_goes_on_where_it_was_stopped(
 
 def test_source_defaults() -> None:
     assert Source("digits") == Source("digits", None, (), {}, None, None)
+
+
+def test_table_3_is_shown_and_not_measured(tmp_path: Path) -> None:
+    shown = reproduce("table-3", scale="paper", out=tmp_path / "run")
+    assert len(shown.to_dict()) == 5 and "n03062245" in shown.to_dict()["n07930864"]  # cup: cocktail shaker
+    assert not (tmp_path / "run").exists()

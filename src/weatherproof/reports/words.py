@@ -209,10 +209,7 @@ def corruption_words(name: str) -> str:
 def condition_words(record: JsonRecord) -> str:
     """What was done to the test images: `75 % of the pixels missing`, `fog, severity 3`, `clean images`."""
     parts = []
-    tree = call(record.get("operator"))
-    # A common corruption is named already; its operator says the same again, with its settings.
-    named = tree is not None and isinstance(tree.func, ast.Name) and tree.func.id == "Corruption"
-    if record.get("operator") and not (named and record.get("corruption")):
+    if record.get("operator") and not record.get("corruption"):  # else the operator says the same again
         parts.append(operator_words(str(record["operator"])))
     if record.get("corruption"):
         severity = record.get("severity")
