@@ -70,6 +70,15 @@ def test_a_whole_suite(audited, model: Path, photos: Path) -> None:
     assert {r["model"] for r in records} == {"model"} and {r["readout"] for r in records} == {"end-to-end"}
 
 
+def test_images_that_are_decoded_on_demand(audited, model: Path, photos: Path, tmp_path: Path) -> None:
+    images = wp.load_images(photos, "test", memory_budget=0)
+    assert not isinstance(images, wp.data.MemoryImages)
+    run = wp.audit(model, images, suite="common-19", workers=0, out=tmp_path / "audit")
+    told = [(r["metric"], r["corruption"], r["severity"], r["value"]) for r in run.records]
+    assert told == [(r["metric"], r["corruption"], r["severity"], r["value"]) for r in audited.records]
+    assert (run.folder / "strip.safetensors").is_file()
+
+
 def test_its_files_page_and_notes(audited) -> None:
     names = {f.name for f in audited.folder.iterdir()}
     assert names >= {"recipe.yaml", "results.json", "report.html", "suite.json", "suite", "strip.safetensors"}

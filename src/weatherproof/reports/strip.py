@@ -67,7 +67,10 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
         if image.shape != clean.shape:
             raise InputError(f"{name} at severity {severity} is {tuple(image.shape)}, expected {tuple(clean.shape)}")
     named = {f"{name}/{severity}": image for (name, severity), image in parts.items()}
-    tensors = {name: _smaller(image).clone() for name, image in {"clean": clean, **named}.items()}
+    tensors = {
+        name: _smaller(image).clone(memory_format=torch.contiguous_format)
+        for name, image in {"clean": clean, **named}.items()
+    }
     return write_atomically(Path(folder) / FILE, save(tensors))
 
 
