@@ -81,7 +81,7 @@ def _protocol(
         "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
         "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
         "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
-        "±": f"standard error over {draws} draws of the damage; one training seed",
+        "±": f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed",
         "ours starts from": f"`{scale.encoder}`, {_settings(scale.plan)}",
         "the rival starts from": f"`{scale.rival}`, {_settings(scale.rival_plan)}",
         "augmentation": f"`{scale.augment}`",
