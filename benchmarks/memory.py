@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.measure import Row
 
 FILES, MORE = 1000, 8
-SUITE_FILES, SUITE_MORE = 600, 4  # more than one block of images at both sizes
+SUITE_FILES, SUITE_MORE = 1024, 3  # two and six whole blocks of images
 DISTINCT = 50  # the rest are links to these: as many files to decode, fewer to write
 SIDE = 96  # 27 KiB a decoded image: were all of them held, 8N - N files would add 185 MiB
 LIMIT = 1.05  # the allocator's own noise

@@ -27,7 +27,7 @@ EXPLAINED = {
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "
-        "and at 8N files (by a suite: 4N), decoded on demand (a set that fits the memory budget is held in memory)."
+        "and at 8N files (by a suite: 3N), decoded on demand (a set that fits the memory budget is held in memory)."
     ),
     "startup": "Whole processes, started in turn.",
 }

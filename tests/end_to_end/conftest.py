@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,7 +99,13 @@ def start(*words: object, cwd: Path | None = None) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "weatherproof", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment,
+        preexec_fn=_listen_to_interrupts,
     )  # fmt: skip
+
+
+def _listen_to_interrupts() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def results(folder: Path | str) -> list[dict[str, Any]]:
