@@ -7,6 +7,7 @@ from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.labels import label_fraction
 from weatherproof.data.loading import Batch, batches
 from weatherproof.data.sources import SOURCES, load_images
+from weatherproof.data.statistics import pixel_std, save_pixel_std
 
 __all__ = [
     "CORRUPTED_SOURCES",
@@ -21,4 +22,6 @@ __all__ = [
     "batches",
     "label_fraction",
     "load_images",
+    "pixel_std",
+    "save_pixel_std",
 ]

@@ -93,7 +93,7 @@ class NonUniformNoise:
     Args:
         fraction: share of the pixels; 15% in the paper.
         std: a .npy file with the standard deviation of every pixel over the training images, H x W floats for pixels
-            in [0, 1], as `weatherproof.data.statistics.save_pixel_std` writes it. Read once, when the operator is made.
+            in [0, 1], as `weatherproof.data.save_pixel_std` writes it. Read once, when the operator is made.
 
     Raises:
         InputError: the file cannot be used, or its size is not the images'.
@@ -124,14 +124,12 @@ def _read(path: str) -> Float64[Tensor, "height width"]:
     if not path:
         raise InputError(
             "NonUniformNoise needs std=FILE.npy, the standard deviation of each pixel over the training images: "
-            "weatherproof.data.statistics.save_pixel_std(images, FILE) makes it"
+            "weatherproof.data.save_pixel_std(images, FILE) makes it"
         )
     try:
         std = np.load(Path(path), allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(
-            f"no file {path!r}: weatherproof.data.statistics.save_pixel_std(images, FILE) makes one"
-        ) from None
+        raise InputError(f"no file {path!r}: weatherproof.data.save_pixel_std(images, FILE) makes one") from None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {path} as a .npy file of numbers: {error}") from None
     if not isinstance(std, np.ndarray) or std.ndim != 2 or std.dtype.kind != "f":

@@ -1,7 +1,8 @@
 """The demo's work, in independent pieces: for each seed, ours (teacher, hardening, probes) and the supervised rival.
 
 The settings of both sides were chosen among twenty trainings each, on masks, by accuracy on images cut from the digits'
-training split, with seeds that the demo does not use: docs/results/settings.md. Both sides see the same labels, the
+training split, with seeds that the demo does not use: docs/results/settings.md. What that search left as it was
+(epochs, batch size, how strong the warps are) dates from trials on test images. Both sides see the same labels, the
 same damage and the same number of training steps; the rival too may warp its images, as the teacher's views do.
 """
 
