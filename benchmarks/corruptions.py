@@ -1,8 +1,9 @@
 """The 19 common corruptions: ours in batches, against one image at a time, and against what must be done at least.
 
-The rival is the public `imagecorruptions` where it is installed and still runs, elsewhere the per-image oracle of the
-tests (NumPy, SciPy, scikit-image, Pillow). The floor of a corruption is reading every image once, writing it once, and
-drawing its random numbers; the arithmetic between is what the distance to the floor pays for.
+Both go from 8-bit images to 8-bit images. The rival is the public `imagecorruptions` where it is installed and still
+runs, elsewhere the per-image oracle of the tests (NumPy, SciPy, scikit-image, Pillow). Both may use as many threads;
+what a rival does by OpenCV uses them, by NumPy not. The floor of a corruption is reading every image once, writing it
+once, and drawing its random numbers; the arithmetic between is what the distance to the floor pays for.
 
 To have imagecorruptions: pip install imagecorruptions opencv-python-headless 'setuptools<81' (in an environment of its
 own, if need be).
@@ -48,24 +49,33 @@ def run(device: str, repeats: int = 5) -> list[Row]:
 def _on_a_cpu(repeats: int) -> list[Row]:
     rows = []
     keep_freed_memory()  # as an audit of a suite does; it serves the rival too
-    for side, (parameters, batch, times) in SIZES.items():
-        pixels = photographs(side, batch)
-        images, keys = _tensor(pixels), random.keys(0, torch.arange(batch))
-        ratios = {}
-        for name in NAMES:
-            operator = Corruption(name, SEVERITY, parameters=parameters)
-            row = _against_rival(operator, images, keys, pixels, repeats)
-            ratios[name] = statistics.median(row.compared)
-            rows += [row, _floor(operator, images, keys, repeats)]
-            print(f"  {row.what}: {1 / ratios[name]:.1f} times {row.against}", flush=True)
-        middle = statistics.geometric_mean(ratios.values())
-        what = f"geometric mean of the {len(NAMES)}, {side}×{side}, share of the rival's time ({1 / middle:.1f} times)"
-        rows.append(Row(what, "", "×", (middle,), by="itself", limit=1 / times))
+    threads = torch.get_num_threads()
+    for number in sorted({1, threads}):
+        torch.set_num_threads(number)
+        for side in SIZES:
+            rows += _of_a_size(side, repeats, f", {number} thread" + "s" * (number > 1))
+    torch.set_num_threads(threads)
     return [*rows, _whole_suite()]
 
 
+def _of_a_size(side: int, repeats: int, threads: str) -> list[Row]:
+    parameters, batch, times = SIZES[side]
+    pixels = photographs(side, batch)
+    images, keys = _tensor(pixels), random.keys(0, torch.arange(batch))
+    rows, ratios = [], []
+    for name in NAMES:
+        operator = Corruption(name, SEVERITY, parameters=parameters)
+        row = _against_rival(operator, images, keys, pixels, repeats, threads)
+        ratios.append(statistics.median(row.compared))
+        rows += [row, _floor(operator, images, keys, repeats, threads)]
+        print(f"  {row.what}: {1 / ratios[-1]:.1f} times {row.against}", flush=True)
+    middle = statistics.geometric_mean(ratios)
+    what = f"geometric mean of the {len(NAMES)}, {side}×{side}{threads}: share of the rival's time"
+    return [*rows, Row(f"{what} ({1 / middle:.1f} times)", "", "×", (middle,), by="itself", limit=1 / times)]
+
+
 def _against_rival(
-    operator: Corruption, images: torch.Tensor, keys: torch.Tensor, pixels: np.ndarray, repeats: int
+    operator: Corruption, images: torch.Tensor, keys: torch.Tensor, pixels: np.ndarray, repeats: int, threads: str
 ) -> Row:
     called, per_image = rival(operator.name, operator.parameters)
     count, side = _count(per_image, pixels), pixels.shape[1]
@@ -73,12 +83,12 @@ def _against_rival(
         lambda: operator(images, keys), lambda: [per_image(image) for image in pixels[:count]], repeats, warmup=1
     )
     return Row(
-        f"{operator.name}, {side}×{side}", called, "ms", _milli(ours, len(images)), _milli(theirs, count), images=1,
-        limit=1.0,
+        f"{operator.name}, {side}×{side}{threads}", called, "ms", _milli(ours, len(images)), _milli(theirs, count),
+        images=1, limit=1.0,
     )  # fmt: skip
 
 
-def _floor(operator: Corruption, images: torch.Tensor, keys: torch.Tensor, repeats: int) -> Row:
+def _floor(operator: Corruption, images: torch.Tensor, keys: torch.Tensor, repeats: int, threads: str = "") -> Row:
     name, side = operator.name, images.shape[-1]
     draws = DRAWS.get(name, 0)
     out = torch.empty_like(images)
@@ -89,14 +99,14 @@ def _floor(operator: Corruption, images: torch.Tensor, keys: torch.Tensor, repea
             part = slice(start, start + (chunks[1] if len(chunks) > 1 else len(images)))
             out[part].copy_(images[part])
             if draws:
-                random.words(keys[part], (draws, side, side), images.device)
+                random.shorts(keys[part], (draws, side, side), images.device)
 
     ours, floor = in_turn(lambda: operator(images, keys), least, repeats, str(images.device), warmup=1)
     bytes_moved = 2 * images[0].numel() * images.element_size()
     against = f"{bytes_moved / 2**20:.2f} MiB moved, {draws * side * side:,} draws"
     return Row(
-        f"{name}, {side}×{side}, to its floor", against, "ms", _milli(ours, len(images)), _milli(floor, len(images)),
-        images=1,
+        f"{name}, {side}×{side}{threads}, to its floor", against, "ms", _milli(ours, len(images)),
+        _milli(floor, len(images)), images=1,
     )  # fmt: skip
 
 
@@ -173,7 +183,7 @@ def _count(per_image: PerImage, pixels: np.ndarray) -> int:
 
 
 def _tensor(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div(255)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
 def _milli(times: tuple[float, ...], images: int) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from weatherproof import random
 from weatherproof.errors import InputError
 from weatherproof.operators import banded, glass, motion, zoom
 from weatherproof.operators.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from weatherproof.operators.lens import disk
+from weatherproof.operators.lens import defocused, disk
 
 # The benchmark's numbers (Hendrycks & Dietterich 2019): ImageNet's five severities, then CIFAR's.
 DISKS = [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)]
@@ -27,6 +27,11 @@ ALL = [
     (motion_blur, (10, 3)),
     (zoom_blur, (1, 1.1, 1.25)),
 ]
+
+
+def given(blur, images: torch.Tensor) -> torch.Tensor:
+    """Defocus blur takes bytes, the others pixels."""
+    return (images * 255).round().to(torch.uint8) if blur is defocus_blur else images
 
 
 def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -46,21 +51,23 @@ def factors(step: float, count: int) -> list[float]:
 @pytest.mark.parametrize(("blur", "numbers"), ALL)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_gets_the_same_result_in_any_batch_and_is_left_as_it_was(blur, numbers, channels):
-    images = pictures(7, channels, 33, 47)
+    images = given(blur, pictures(7, channels, 33, 47))
     before = images.clone()
     together = blur(images, keys(7), *numbers)
-    assert together.shape == images.shape and together.dtype == torch.float32 and together.is_contiguous()
+    assert together.shape == images.shape and together.dtype == images.dtype and together.is_contiguous()
     assert torch.equal(images, before)
     for i in (0, 4, 6):
         alone = blur(images[i : i + 1], keys(7)[i : i + 1], *numbers)
         torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-6)
+    scattered = blur(images.to(memory_format=torch.channels_last), keys(7), *numbers)
+    torch.testing.assert_close(scattered, together, rtol=0, atol=1e-6)
     flipped = blur(images.flip(0), keys(7).flip(0), *numbers).flip(0)
     torch.testing.assert_close(flipped, together, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("blur", "numbers"), ALL)
 def test_keys_decide_exactly_where_something_is_drawn(blur, numbers):
-    images = pictures(1, 3, 40, 40).expand(2, -1, -1, -1)
+    images = given(blur, pictures(1, 3, 40, 40)).expand(2, -1, -1, -1)
     one, other = blur(images, keys(2), *numbers)
     drawn = blur in (glass_blur, motion_blur)
     assert torch.equal(one, other) != drawn
@@ -69,7 +76,7 @@ def test_keys_decide_exactly_where_something_is_drawn(blur, numbers):
 @pytest.mark.parametrize(("blur", "numbers"), [*ALL, (glass_blur, (0.05, 1, 1)), (gaussian_blur, (0.1,))])
 def test_a_constant_image_stays(blur, numbers):
     for level in (1, 29, 58, 128, 255):  # x / 255 * 255 falls below x for some levels: the floor of glass blur
-        images = torch.full((1, 3, 40, 36), level / 255)
+        images = given(blur, torch.full((1, 3, 40, 36), level / 255))
         torch.testing.assert_close(blur(images, keys(1), *numbers), images, rtol=0, atol=2e-6)
 
 
@@ -106,9 +113,14 @@ def disk_by_scipy(radius: float, alias_sigma: float) -> np.ndarray:
 
 @pytest.mark.parametrize("numbers", DISKS)
 def test_defocus_blur_equals_correlation_by_scipy(numbers):
-    images = pictures(2, 3, 32, 47)
-    expected = ndimage.correlate(images.double().numpy(), disk_by_scipy(*numbers)[None, None], mode="mirror")
-    np.testing.assert_allclose(defocus_blur(images, keys(2), *numbers).numpy(), expected, rtol=0, atol=2e-6)
+    images = given(defocus_blur, pictures(2, 3, 32, 47))
+    kernel = disk_by_scipy(*numbers)[None, None]
+    for image in (images, torch.full_like(images, 255), images[:, :, :12, :11]):  # the second fills the whole range
+        expected = ndimage.correlate(image.double().numpy(), kernel, mode="mirror")
+        np.testing.assert_allclose(defocused(image, *numbers).numpy(), expected, rtol=0, atol=6e-4)
+        out, whole = defocus_blur(image, keys(2), *numbers).numpy(), np.floor(expected + 3e-4).clip(0, 255)
+        sure = np.abs(expected + 3e-4 - np.rint(expected + 3e-4)) > 6e-4  # not too near to the next level
+        assert np.array_equal(out[sure], whole[sure])
 
 
 def draws(key: torch.Tensor, reach: int, height: int, width: int) -> np.ndarray:
@@ -259,5 +271,5 @@ def test_centre_zooms_have_the_published_geometry(side, factor, expected):
 ])  # fmt: skip
 def test_bad_input_is_said_in_one_line(blur, numbers, words):
     with pytest.raises(InputError, match=words) as caught:
-        blur(pictures(1, 3, 10, 30), keys(1), *numbers)
+        blur(given(blur, pictures(1, 3, 10, 30)), keys(1), *numbers)
     assert "\n" not in str(caught.value)

@@ -158,8 +158,8 @@ def test_functions_see_what_they_are_defined_for_and_keys_of_their_own(called):
     for name, severity in itertools.product(COMMON_19, (1, 4)):
         Corruption(name, severity)(images, keys(5))
     for name, seen, *_ in called:
-        levels_only = name in ("shot_noise", "pixelate", "jpeg_compression")
-        assert torch.equal(seen, images.clamp(0, 1) if levels_only else images)
+        on_bytes = name in suites._ON_BYTES
+        assert torch.equal(seen, images.mul(255).round().clamp(0, 255).to(torch.uint8) if on_bytes else images)
     used = torch.cat([seen for _, _, seen, *_ in called])
     assert len(used.unique()) == 5 * 2 * 19
 
@@ -176,6 +176,15 @@ def test_the_result_is_cut_to_8_bits(monkeypatch):
         torch.testing.assert_close(shifted_by(levels), expected, rtol=0, atol=1e-4)
     assert shifted_by(300).unique().tolist() == [255] and shifted_by(-300).unique().tolist() == [0]
     assert torch.isin(Corruption("fog", 1)(images, keys(1)), LEVELS).all()
+
+
+@pytest.mark.parametrize("name", COMMON_19)
+def test_bytes_give_the_bytes_of_the_same_pixels(name):
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    for op in (Corruption(name, 2), Corruption(name, 5, jpeg_quality=85)):
+        out = op(images, keys(3))
+        assert out.dtype is torch.uint8 and out.is_contiguous()
+        assert torch.equal(op(images / 255, keys(3)), out / 255)
 
 
 def test_chunks_do_not_show(monkeypatch):

@@ -125,9 +125,29 @@ def test_normals_and_uniforms_have_their_distribution():
     assert abs(uniform.var() - 1 / 12) < 5 * (1 / 180 / n) ** 0.5
 
 
+def murmur(x):
+    """MurmurHash3's 32-bit finaliser, in Python's own integers."""
+    x ^= x >> 16
+    x = x * 0x85EBCA6B % 2**32
+    x ^= x >> 13
+    x = x * 0xC2B2AE35 % 2**32
+    return x ^ x >> 16
+
+
 @given(int64)
-def test_words_are_splitmix_of_the_key(key):
-    step = 0x9E3779B97F4A7C15
-    states = [splitmix(splitmix(key % 2**64) + n * step) for n in (1, 2)]
-    expected = [(state >> (16 * part)) & 0xFFFF for state in states for part in range(4)]
-    assert random.words(torch.tensor([key], dtype=torch.int64), (8,))[0].tolist() == expected
+def test_words_are_a_hash_of_key_and_place(key):
+    low, high = splitmix(key % 2**64) % 2**32, splitmix(key % 2**64) >> 32
+    expected = []
+    for place in (1, 2, 3):
+        x = (murmur(place) ^ low) * 0x85EBCA6B % 2**32
+        x = (x ^ x >> 13 ^ high) * 0xC2B2AE35 % 2**32
+        x ^= x >> 16
+        expected += [x & 0xFFFF, x >> 16]
+    assert random.words(torch.tensor([key], dtype=torch.int64), (6,))[0].tolist() == expected
+
+
+def test_numbers_of_a_huge_image_are_those_of_a_small_one():
+    """Beyond what is kept in memory, lanes are hashed anew."""
+    key = random.keys(0, torch.arange(1))
+    many = random.words(key, (2 * random._MOST_KEPT + 5,))
+    assert torch.equal(many[:, :1000], random.words(key, (1000,)))

@@ -15,6 +15,9 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.answers import Answers, BlockFile, judge
 from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.evaluate import EVAL_STREAM, answer
+from weatherproof.operators.eight_bit import as_bytes, as_pixels
+from weatherproof.operators.suites import Corruption
+from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys, Labels, Logits
 
@@ -31,10 +34,13 @@ class Block:
     keys: Keys
     place: Int64[Tensor, "n"]
 
-    def looks(self, batch_size: int) -> Iterator[tuple[Images, Keys]]:
-        """The images in batches, as pixels in [0, 1], with the keys of evaluation's first realization."""
+    def looks(self, operator: Operator | None, batch_size: int) -> Iterator[tuple[Images, Keys]]:
+        """The images in batches, damaged, as pixels in [0, 1], with the keys of evaluation's first realization."""
         for pixels, keys in zip(self.pixels.split(batch_size), self.keys.split(batch_size), strict=True):
-            yield pixels.float().div_(255), keys
+            if isinstance(operator, Corruption):  # bytes to bytes, a quarter of the memory that floats take
+                yield as_pixels(operator(pixels, keys)), keys
+            else:
+                yield as_pixels(pixels) if operator is None else operator(as_pixels(pixels), keys), keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +116,7 @@ class Work:
 
     def _answer(self, case: Case, block: Block) -> Answers:
         logits = []
-        for images, keys in block.looks(self.batch_size):
-            damaged = images if case.operator is None else case.operator(images, keys)
+        for damaged, keys in block.looks(case.operator, self.batch_size):
             logits.append(answer(self.classifier, damaged, keys))
         if not logits:
             none = torch.zeros(0, dtype=torch.int64)
@@ -144,7 +149,7 @@ class _Reader:
 def _read(work: Work, rows: Tensor, places: Tensor) -> Block:
     here = rows if work.rows is None else torch.searchsorted(work.rows, rows)
     found = [
-        (batch.images.mul_(255).round_().to(torch.uint8), batch.labels, batch.index)
+        (as_bytes(batch.images), batch.labels, batch.index)
         for batch in batches(work.images, work.batch_size, order=here, device=work.device, workers=work.workers)
     ]
     if not found:

@@ -70,7 +70,7 @@ def _across(images: Images, matrix: Float[Tensor, "width width"], reach: int) ->
     out = torch.empty_like(lines)
     for first in range(0, width, _BLOCK):
         low, last = max(0, first - reach), first + _BLOCK
-        out[:, first:last] = lines[:, low : last + reach] @ matrix[first:last, low : last + reach].T
+        torch.mm(lines[:, low : last + reach], matrix[first:last, low : last + reach].T, out=out[:, first:last])
     return out.view(images.shape)
 
 
@@ -80,5 +80,6 @@ def _down(images: Images, matrix: Float[Tensor, "height height"], reach: int) ->
     out = torch.empty_like(planes)
     for first in range(0, height, _BLOCK):
         low, last = max(0, first - reach), first + _BLOCK
-        out[:, first:last] = matrix[first:last, low : last + reach] @ planes[:, low : last + reach]
+        rows = matrix[first:last, low : last + reach].expand(len(planes), -1, -1)
+        torch.bmm(rows, planes[:, low : last + reach], out=out[:, first:last])
     return out.view(images.shape)

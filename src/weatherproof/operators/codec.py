@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-Bytes = UInt8[Tensor, "channels height width"]
-Codec = Callable[[Bytes, int], Bytes]
+Pixels = UInt8[np.ndarray, "height width channels"]
+Codec = Callable[[Pixels, int], Pixels]
 
 _WORTH_A_THREAD = 1 << 12  # pixels: a smaller image's codec takes 20 us, which handing it to a thread costs as well
 
@@ -25,14 +25,34 @@ def jpeg(
 
     Works on as many images at a time as the framework may use threads; the codec runs outside the interpreter's lock.
     """
-    through = fastest()
+    through, out = fastest(), np.empty(images.shape, np.uint8)
+
+    def some(part: range) -> None:
+        for place in part:
+            _planes(through(_pixels(images[place].numpy()), quality), out[place])
+
     threads = min(torch.get_num_threads(), len(images))
+    everything = range(len(images))
     if threads <= 1 or images.shape[-2:].numel() < _WORTH_A_THREAD:
-        return torch.stack([through(image, quality) for image in images])
-    parts = _pool(os.getpid(), threads).map(
-        lambda part: [through(image, quality) for image in part], images.tensor_split(threads)
-    )
-    return torch.stack([image for part in parts for image in part])
+        some(everything)
+    else:
+        list(_pool(os.getpid(), threads).map(some, [everything[first::threads] for first in range(threads)]))
+    return torch.from_numpy(out)
+
+
+# Channel by channel NumPy moves bytes in a third of the time of a transposition.
+
+
+def _pixels(planes: UInt8[np.ndarray, "channels height width"]) -> Pixels:
+    out = np.empty((*planes.shape[1:], len(planes)), np.uint8)
+    for channel, plane in enumerate(planes):
+        out[..., channel] = plane
+    return out
+
+
+def _planes(pixels: Pixels, out: UInt8[np.ndarray, "channels height width"]) -> None:
+    for channel, plane in enumerate(out):
+        plane[:] = pixels[..., channel]
 
 
 @lru_cache(maxsize=1)
@@ -49,17 +69,16 @@ def fastest() -> Codec:
     return with_torchvision if known else with_pillow
 
 
-def with_torchvision(image: Bytes, quality: int) -> Bytes:
+def with_torchvision(pixels: Pixels, quality: int) -> Pixels:
     unchanged = 0  # torchvision.io.ImageReadMode: as many channels as the file has
-    return torch.ops.image.decode_jpeg(torch.ops.image.encode_jpeg(image, quality), unchanged)
+    file = torch.ops.image.encode_jpeg(torch.from_numpy(pixels).permute(2, 0, 1), quality)
+    return torch.ops.image.decode_jpeg(file, unchanged).permute(1, 2, 0).numpy()
 
 
-def with_pillow(image: Bytes, quality: int) -> Bytes:
+def with_pillow(pixels: Pixels, quality: int) -> Pixels:
     file = io.BytesIO()
-    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-    Image.fromarray(pixels.contiguous().numpy()).save(file, "JPEG", quality=quality)
-    decoded = torch.from_numpy(np.array(Image.open(file)))
-    return decoded[None] if len(image) == 1 else decoded.permute(2, 0, 1)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).reshape(pixels.shape)
 
 
 @lru_cache(maxsize=1)

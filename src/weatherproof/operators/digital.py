@@ -1,31 +1,36 @@
 """The digital group of the common corruptions (Hendrycks & Dietterich 2019); elastic transform has a file of its own.
 
-All take images on the 8-bit levels k/255 and leave it to `Corruption` to clamp what they return and cut it to 8 bits.
+Contrast, pixelate and JPEG go from 8-bit images to 8-bit images; the others take images on the levels k/255 and leave
+it to `Corruption` to clamp what they return and cut it to 8 bits.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.operators.codec import jpeg
 from weatherproof.operators.colour import scale_saturation
+from weatherproof.operators.eight_bit import TOLERANCE, Bytes, drop_fractions
 from weatherproof.operators.elastic import elastic_transform
 from weatherproof.types import Images, Keys
 
-Resized = Float[Tensor, "batch channels rows columns"]
+Grid = Num[Tensor, "batch channels height width"]  # 8-bit levels, floats where they are averaged
+Resized = Num[Tensor, "batch channels rows columns"]
 
 __all__ = ["contrast", "elastic_transform", "jpeg_compression", "pixelate", "saturate"]
 
 _PRECISION = 22  # bits after the point of the weights with which Pillow averages 8-bit values
 
 
-def contrast(images: Images, keys: Keys, factor: float) -> Images:
+def contrast(images: Bytes, keys: Keys, factor: float) -> Bytes:
     """(x - m) factor + m, m the mean of the image's channel."""
-    return torch.lerp(images.mean(dim=(2, 3), keepdim=True), images, factor)
+    levels = images.float()
+    mean = levels.mean(dim=(2, 3), keepdim=True)
+    return drop_fractions(levels.mul_(factor).add_(mean.mul_(1 - factor).add_(TOLERANCE)))
 
 
 def saturate(images: Images, keys: Keys, multiply: float, add: float) -> Images:
@@ -33,7 +38,7 @@ def saturate(images: Images, keys: Keys, multiply: float, add: float) -> Images:
     return scale_saturation(images, multiply, add)
 
 
-def jpeg_compression(images: Images, keys: Keys, quality: float) -> Images:
+def jpeg_compression(images: Bytes, keys: Keys, quality: float) -> Bytes:
     """Encodes as JPEG (4:2:0, libjpeg's quality from 1 to 100) and decodes; the codec is the CPU's, wherever x is.
 
     Raises:
@@ -43,15 +48,10 @@ def jpeg_compression(images: Images, keys: Keys, quality: float) -> Images:
         raise InputError(f"JPEG holds images of 1 or 3 channels, got {images.shape[1]}")
     if not 1 <= quality <= 100:
         raise InputError(f"a JPEG quality is from 1 to 100, got {quality}")
-    levels = (images * 255).round_()
-    # The codec wants a pixel's channels side by side; channel by channel, getting there takes half the time.
-    pixels = torch.empty_like(images, dtype=torch.uint8, memory_format=torch.channels_last)
-    for channel in range(images.shape[1]):
-        pixels[:, channel] = levels[:, channel]
-    return jpeg(pixels.cpu(), int(quality)).to(images.device).to(images.dtype).div_(255)
+    return jpeg(images.cpu(), int(quality)).to(images.device)
 
 
-def pixelate(images: Images, keys: Keys, factor: float) -> Images:
+def pixelate(images: Bytes, keys: Keys, factor: float) -> Bytes:
     """Shrinks each side n to int(factor n) and enlarges it again, with box filters and Pillow's 8-bit roundings.
 
     Raises:
@@ -64,12 +64,9 @@ def pixelate(images: Images, keys: Keys, factor: float) -> Images:
             f"pixelate by {factor} makes {height}x{width} images {small[0]}x{small[1]}: "
             "give a factor in (0, 1] that leaves at least a pixel a side"
         )
-    return _resize(_resize((images * 255).round_(), *small), height, width).div_(255)
-
-
-def _resize(levels: Images, height: int, width: int) -> Resized:
-    """Columns first, then rows, the result of each rounded to whole levels, as Pillow does."""
-    return _average(_average(levels, 3, width), 2, height)
+    # Columns first, then rows, the result of each rounded to whole levels, as Pillow does. Enlarging picks pixels.
+    few = _average(_average(images.float(), 3, small[1]), 2, small[0])
+    return _average(_average(few, 3, width).to(torch.int16).to(torch.uint8), 2, height)
 
 
 class _Windows(NamedTuple):
@@ -81,7 +78,7 @@ class _Windows(NamedTuple):
     half: Float[Tensor, "size"]  # what is added before the floor that rounds
 
 
-def _average(levels: Images, dim: int, size: int) -> Resized:
+def _average(levels: Grid, dim: int, size: int) -> Resized:
     """Box-filters one side of the images to `size` pixels."""
     side = levels.shape[dim]
     if side == size:
@@ -97,7 +94,7 @@ def _average(levels: Images, dim: int, size: int) -> Resized:
     return torch.addcmul(windows.half.view(shape), total, windows.scale.view(shape), out=total).floor_()
 
 
-def _pick(levels: Images, dim: int, places: Int64[Tensor, "size"]) -> Resized:
+def _pick(levels: Grid, dim: int, places: Int64[Tensor, "size"]) -> Resized:
     if dim == 2:
         return levels.index_select(2, places)
     # As one matrix, picking columns takes a third of the time.

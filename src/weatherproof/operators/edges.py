@@ -96,13 +96,14 @@ def distance(edges: Mask, limit: int) -> Float[Tensor, "height width batch"]:
     near = torch.full((height, row, batch), float(limit), device=edges.device)
     near[:, :width].masked_fill_(edges, 0)
     flat = near.view(-1)
+    farther = torch.empty_like(flat)
     for down, right, cost in LINES:
         reach, most = 0, math.ceil(limit / cost) - 1
         while reach < most:
             step = min(reach + 1, most - reach)
             shift = (down * row + right) * step * batch
             if shift < len(flat):
-                farther = flat + step * cost
+                torch.add(flat, step * cost, out=farther)
                 torch.minimum(flat[shift:], farther[:-shift], out=flat[shift:])
                 torch.minimum(flat[:-shift], farther[shift:], out=flat[:-shift])
             reach += step

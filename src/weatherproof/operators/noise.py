@@ -1,17 +1,18 @@
 """Noise: the component of the inverse problems, and four of the common corruptions (Hendrycks & Dietterich 2019).
 
-The corruptions take images on the 8-bit levels k/255 and leave it to `Corruption` to clamp what they return.
+The corruptions go from 8-bit images to 8-bit images, as the benchmark's do.
 """
 
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Int32
 from torch import Tensor
 
 from weatherproof import random
 from weatherproof.errors import InputError
 from weatherproof.operators import levels
+from weatherproof.operators.eight_bit import Bytes, Levels, drop_fractions
 from weatherproof.operators.poisson import poisson
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
@@ -41,14 +42,16 @@ class GaussianNoise:
         return noisy.clamp_(0, 1) if self.clip else noisy
 
 
-def gaussian_noise(images: Images, keys: Keys, sigma: float) -> Images:
+def gaussian_noise(images: Bytes, keys: Keys, sigma: float) -> Bytes:
     """x + sigma n, n standard normal, independent for each value."""
-    noise = _normals(images, keys)
-    return torch.add(images, noise, alpha=sigma, out=noise)
+    word = random.words(random.fold(keys, 0), images.shape[1:], images.device)
+    # x is a whole level, so that the floor of x + sigma n is x + the floor of sigma n, which a table holds
+    added = _whole_levels(sigma, str(images.device)).index_select(0, word.flatten()).view(images.shape)
+    return added.add_(images.int()).clamp_(0, 255).to(torch.uint8)
 
 
-def shot_noise(images: Images, keys: Keys, photons: float) -> Images:
-    """Poisson(photons x) / photons, independent for each value; counts from `photons` on, which clamp to 1, are one.
+def shot_noise(images: Bytes, keys: Keys, photons: float) -> Bytes:
+    """Poisson(photons x) / photons, independent for each value.
 
     Raises:
         InputError: photons is not in (0, 10,000].
@@ -58,27 +61,28 @@ def shot_noise(images: Images, keys: Keys, photons: float) -> Images:
     return poisson(images, random.fold(keys, 0), float(photons))
 
 
-def impulse_noise(images: Images, keys: Keys, fraction: float) -> Images:
-    """Each value by itself becomes 0 or 1, with probability fraction / 2 each (to 1/65,536), before the last clamp."""
-    word = random.words(random.fold(keys, 0), images.shape[1:], images.device)
-    added = _impulses(fraction, str(images.device)).index_select(0, word.flatten())
-    return added.view(images.shape).add_(images)
+def impulse_noise(images: Bytes, keys: Keys, fraction: float) -> Bytes:
+    """Each value by itself becomes 0 or 255, with probability fraction / 2 each (to 1/65,536)."""
+    word = random.shorts(random.fold(keys, 0), images.shape[1:], images.device)
+    half = round(fraction * 65536 / 2)
+    # The lowest words make black, the highest white. A CPU takes ten times as long for a comparison as for a shift that
+    # leaves the sign: -1, all bits set, where the difference is below 0. Clamped first, it does not run over.
+    black = word.clamp(max=0).add_(32768 - half).bitwise_right_shift_(15).to(torch.uint8)
+    white = word.clamp_(min=0).neg_().add_(32767 - half).bitwise_right_shift_(15).to(torch.uint8)
+    return black.bitwise_not_().bitwise_and_(images).bitwise_or_(white)
 
 
-def speckle_noise(images: Images, keys: Keys, sigma: float) -> Images:
+def speckle_noise(images: Bytes, keys: Keys, sigma: float) -> Bytes:
     """x + x sigma n, n standard normal, independent for each value."""
-    noise = _normals(images, keys)
-    return torch.addcmul(images, images, noise, value=sigma, out=noise)
-
-
-def _normals(images: Images, keys: Keys) -> Images:
-    return random.normals(random.fold(keys, 0), images.shape[1:], images.device)
+    noise, clean = _normals(images, keys), images.float()
+    return drop_fractions(torch.addcmul(clean, clean, noise, value=sigma, out=noise))
 
 
 @lru_cache(maxsize=16)
-def _impulses(fraction: float, device: str) -> Float32[Tensor, "65536"]:
-    """What each random word adds, before the clamp: one look-up is a third of the time of two comparisons."""
-    half = round(fraction * 65536 / 2)
-    added = torch.zeros(65536)
-    added[:half], added[half : 2 * half] = -1, 1
-    return added.to(device)
+def _whole_levels(sigma: float, device: str) -> Int32[Tensor, "65536"]:
+    """What each random word adds: `random.normals`, times sigma, rounded down to levels."""
+    return random.quantiles(torch.device("cpu")).mul(255 * sigma).floor_().int().to(device)
+
+
+def _normals(images: Bytes, keys: Keys) -> Levels:
+    return random.normals(random.fold(keys, 0), images.shape[1:], images.device)

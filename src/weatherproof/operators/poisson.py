@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Int, Int32, UInt8
 from torch import Tensor
 
 from weatherproof import random
-from weatherproof.types import Images, Keys
+from weatherproof.operators.eight_bit import Bytes, cut_to_bytes
+from weatherproof.types import Keys
 
 _LEVELS = 256  # of an 8-bit value
 _WORDS = 1 << 16  # `random.words` is uniform on 0 .. 65,535: the unit of every probability here
@@ -28,17 +29,16 @@ class _Table(NamedTuple):
 
     shift: int
     moves: Int32[Tensor, "cells"]  # (1 << shift) - threshold: added to a word, it overflows where the second is meant
-    values: Float32[Tensor, "twice_cells"]  # first and second value of each cell
+    values: UInt8[Tensor, "twice_cells"]  # the levels of the first and second value of each cell
 
 
-def poisson(images: Images, keys: Keys, rate: float) -> Images:
-    """Poisson(rate x) / rate for x on the levels k/255, independent for each value, counts from `rate` on as one.
+def poisson(images: Bytes, keys: Keys, rate: float) -> Bytes:
+    """The level below Poisson(rate x) / rate for x = k/255, independent for each value.
 
     Each cumulative probability is exact to 1/65,536.
     """
     table = _table(rate, str(images.device))
-    word = images.mul(255).round_().to(torch.int32).mul_(_WORDS)
-    word = word.add_(random.words(keys, images.shape[1:], images.device)).flatten()
+    word = images.int().mul_(_WORDS).add_(random.words(keys, images.shape[1:], images.device)).flatten()
     cell = word >> table.shift
     choice = word.add_(table.moves.index_select(0, cell)).bitwise_right_shift_(table.shift).add_(cell)
     return table.values.index_select(0, choice).view(images.shape)
@@ -53,7 +53,7 @@ def _table(rate: float, device: str) -> _Table:
     return _Table(
         shift=words.bit_length() - 1,
         moves=torch.from_numpy((words - threshold).astype(np.int32).ravel()).to(device),
-        values=torch.from_numpy(values.astype(np.float32).ravel()).to(device),
+        values=cut_to_bytes(torch.from_numpy(values.ravel())).to(device),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from weatherproof import random
 from weatherproof.errors import InputError, unknown
 from weatherproof.operators import blur, digital, noise, weather
+from weatherproof.operators.eight_bit import Bytes, as_bytes, as_pixels, cut_to_bytes
 from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
 from weatherproof.operators.severities import COMMON_15, COMMON_19, PARAMETERS, SIDES, Numbers, nearest, scaled
 from weatherproof.protocols import Operator
@@ -16,12 +17,13 @@ from weatherproof.types import Images, Keys
 
 SUITES = ("common-15", "common-19", "noisy")
 
-_ON_LEVELS = frozenset({"shot_noise", "pixelate", "jpeg_compression"})  # these round to 8-bit levels first
-_GIVES_LEVELS = frozenset({"pixelate", "jpeg_compression"})  # and these give such images themselves
+_ON_BYTES = frozenset({  # these go from 8-bit images to 8-bit images, the others from pixels to pixels
+    "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "defocus_blur", "contrast", "pixelate",
+    "jpeg_compression",
+})  # fmt: skip
 _CHUNK = 3 << 18  # values that a CPU works on at a time: 3 MB, so that several such tensors stay in its caches
-_TOLERANCE = 3e-4  # of an 8-bit level: what float32 has rounded down from a level still counts as that level
 
-_FUNCTIONS: dict[str, Callable[..., Images]] = {
+_FUNCTIONS: dict[str, Callable[..., Images | Bytes]] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
@@ -51,7 +53,8 @@ _DRAWS_NOTHING = frozenset({
 class Corruption:
     """One of the 19 common corruptions at a severity from 1 to 5 (Hendrycks & Dietterich 2019).
 
-    The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold. The
+    The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold; of images
+    that are given as such, uint8 from 0 to 255, it is returned as such, which saves time. The
     benchmark has numbers for 224 and for 32 pixels. For an image whose shorter side is another, "auto" takes the set
     nearest in ratio and scales its lengths in pixels; numbers without scale stay.
 
@@ -112,33 +115,35 @@ class Corruption:
         return chosen, SIDES[chosen]
 
     @torch.no_grad()  # cut to levels, the result has no gradient
-    def __call__(self, images: Images, keys: Keys) -> Images:
+    def __call__(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
         keys = random.fold(keys, COMMON_19.index(self.name), self.severity)
         numbers = self.numbers(min(images.shape[-2:]))
         out = torch.empty_like(images, memory_format=torch.contiguous_format)
-        at_once = max(1, _CHUNK // images.shape[1:].numel() if images.device.type == "cpu" else len(images))
+        at_once = self._at_once(images)
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
-            self._corrupt(images[part], keys[part], numbers, out=out[part])
+            corrupted = self._corrupted(images[part], keys[part], numbers)
+            if out.dtype is torch.uint8:
+                out[part] = corrupted
+            else:
+                torch.div(corrupted.float(), 255, out=out[part])
         return out
 
-    def _corrupt(self, images: Images, keys: Keys, numbers: Numbers, out: Images) -> None:
+    def _at_once(self, images: Images | Bytes) -> int:
+        in_one = images.device.type != "cpu" or self.name == "jpeg_compression"  # a codec sees image by image anyway
+        return max(1, len(images) if in_one else _CHUNK // images.shape[1:].numel())
+
+    def _corrupted(self, images: Images | Bytes, keys: Keys, numbers: Numbers) -> Bytes:
         chosen: dict[str, dict[str, str | None]] = {"glass_blur": {"mode": self.glass}, "frost": {"folder": self.frost}}
-        options = chosen.get(self.name, {})
-        if self.name in _ON_LEVELS:
-            images = images.clamp(0, 1)
-        corrupted = _FUNCTIONS[self.name](images, keys, *numbers, **options)
-        if self.name in _GIVES_LEVELS:
-            out.copy_(corrupted)
-        else:
-            _to_8_bits(corrupted, out)
+        on_bytes, are_bytes = self.name in _ON_BYTES, images.dtype is torch.uint8
+        if on_bytes != are_bytes:
+            images = as_bytes(images) if on_bytes else as_pixels(images)
+        corrupted = _FUNCTIONS[self.name](images, keys, *numbers, **chosen.get(self.name, {}))
+        if not on_bytes:
+            corrupted = cut_to_bytes(corrupted)
         if self.jpeg_quality is not None:
-            out.copy_(digital.jpeg_compression(out, keys, self.jpeg_quality))
-
-
-def _to_8_bits(images: Images, out: Images) -> None:
-    levels = torch.add(torch.tensor(_TOLERANCE), images, alpha=255)
-    torch.div(levels.floor_().clamp_(0, 255), 255, out=out)
+            corrupted = digital.jpeg_compression(corrupted, keys, self.jpeg_quality)
+        return corrupted
 
 
 @dataclass(frozen=True)

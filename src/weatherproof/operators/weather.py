@@ -33,7 +33,7 @@ def fog(images: Images, keys: Keys, strength: float, decay: float) -> Images:
     height, width = images.shape[-2:]
     clouds = plasma.plasma(random.fold(keys, 0), plasma.side(height, width), decay, images.device)
     brightest = images.amax((1, 2, 3), keepdim=True)
-    foggy = torch.add(images, clouds[:, None, :height, :width], alpha=strength)
+    foggy = torch.add(images, clouds[:, None, :height, :width].contiguous(), alpha=strength)
     return foggy.mul_(brightest / (brightest + strength))
 
 

@@ -16,6 +16,7 @@ from weatherproof.data.corrupted_sources import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.suite_meter import SuiteMeter
+from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.training import RunFolder
 from weatherproof.training.files import disk_errors
 from weatherproof.training.run import IGNORED
@@ -191,9 +192,9 @@ def _write(
                 for batch in batches(images, batch_size, order=rest, device=device, workers=workers):
                     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)  # an audit's first realization
                     positions = order[torch.searchsorted(images.index, batch.index, sorter=order)]
+                    clean = as_bytes(batch.images)
                     for severity, operator in by_level.items():
-                        damaged = operator(batch.images, keys)
-                        copy.write(severity, positions, damaged.mul(255).round_().to(torch.uint8).cpu())
+                        copy.write(severity, positions, operator(clean, keys).cpu())
                     reached = int(positions[-1]) + 1
                     meter.update(len(positions) * levels)
                     if time.monotonic() - saved >= NOTE_SECONDS:
