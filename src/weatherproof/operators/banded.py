@@ -16,7 +16,7 @@ from weatherproof.types import Images
 Border = Literal["mirror", "repeat"]  # the border line is a mirror (and not doubled), or is repeated outwards
 
 # Lines computed by one product. 16 to 32 are fastest on a CPU: fewer are many small products, more multiply many zeros.
-_BLOCK = 32
+_BLOCK = 16
 
 
 def gaussian(images: Images, sigma: float) -> Images:

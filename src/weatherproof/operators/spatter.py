@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int16, Shaped
 from torch import Tensor
 
 from weatherproof import random
@@ -13,6 +13,9 @@ from weatherproof.operators.edges import canny, distance
 from weatherproof.types import Images, Keys
 
 Field = Float[Tensor, "batch height width"]
+Whole = Int16[Tensor, "batch height width"]
+Numbers = Shaped[Tensor, "batch height width"]
+Lines = Shaped[Tensor, "batch _"]  # fields, row after row
 
 WATER = (175 / 255, 238 / 255, 238 / 255)  # pale turquoise
 MUD = (63 / 255, 42 / 255, 20 / 255)
@@ -20,7 +23,6 @@ CANNY = (50, 150)  # thresholds of the magnitude, on 8-bit levels
 FARTHEST = 20  # where the distance to the edge of a drop is cut off
 SLACK = 1e-4  # distances are multiples of it, and a mean of nine that is a whole number must not round to the one below
 THICK = 0.8  # thinner mud is left out
-RELIEF = ((0, 0, -2), (0, 1, -1), (1, 0, -1), (1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 2, 2))  # (row, column, weight)
 
 
 def spatter(
@@ -47,7 +49,7 @@ def spatter(
     if mud:
         mask = F.threshold(gaussian((liquid > threshold).to(images.dtype), intensity), THICK, 0)
         return _coloured(images * (1 - mask), mask, MUD)
-    return _coloured(images, _water(F.threshold(liquid[:, 0], threshold, 0)).mul_(intensity)[:, None], WATER)
+    return _coloured(images, _water(F.threshold(liquid[:, 0], threshold, 0), intensity)[:, None], WATER)
 
 
 def _coloured(
@@ -60,46 +62,53 @@ def _coloured(
     return out
 
 
-def _water(liquid: Field) -> Field:
-    """How much water stands at each pixel: 0 .. 1 with 1 somewhere, or 0 everywhere where there is none."""
+def _water(liquid: Field, intensity: float) -> Field:
+    """How much water stands at each pixel: 0 .. intensity, reached somewhere, or 0 everywhere if there is none."""
     drops = liquid.mul_(255).floor_().clamp_(0, 255)
-    levels = drops.to(torch.int16).permute(1, 2, 0).contiguous()
-    far = distance(canny(levels, *CANNY), FARTHEST).permute(2, 0, 1).contiguous()
-    relief = _relief(_equalised(_box(far).add_(SLACK).floor_()))
-    mask = _box(relief).round_().mul_(drops)
-    return mask.div_(mask.amax((1, 2), keepdim=True).clamp_(min=1))  # at least 1 unless it is 0
+    far = distance(canny(drops.permute(1, 2, 0).to(torch.int16), *CANNY), FARTHEST).permute(2, 0, 1)
+    depth = _nine(far).mul_(1 / 9).add_(SLACK).floor_()
+    mask = _nine(_relief(_equalised(depth).to(torch.int16))).float().mul_(1 / 9).round_().mul_(drops)
+    return mask.mul_(intensity / mask.amax((1, 2), keepdim=True).clamp_(min=1))  # at least 1 unless it is 0
 
 
-def _framed(fields: Field) -> Float[Tensor, "batch framed_height framed_width"]:
-    """A frame of one pixel, mirrored without repeating the border."""
-    fields = torch.cat((fields[:, 1:2], fields, fields[:, -2:-1]), dim=1)
-    return torch.cat((fields[..., 1:2], fields, fields[..., -2:-1]), dim=2)
+def _framed(fields: Numbers) -> Lines:
+    """A frame of one pixel, mirrored without repeating the border, row after row: any neighbour lies a fixed number of
+    values on. With two more values at the end, what is computed from 3 x 3 pixels makes rows of width + 2."""
+    batch, height, width = fields.shape
+    lines = fields.new_empty(batch, (height + 2) * (width + 2) + 2)
+    framed = lines[:, :-2].view(batch, height + 2, width + 2)
+    framed[:, 1:-1, 1:-1] = fields
+    framed[:, 0], framed[:, -1] = framed[:, 2], framed[:, -3]
+    framed[..., 0], framed[..., -1] = framed[..., 2], framed[..., -3]
+    return lines
 
 
-def _box(fields: Field) -> Field:
-    """The mean of 3 x 3 pixels."""
-    framed = _framed(fields)
-    rows = (framed[:, :-2] + framed[:, 1:-1]).add_(framed[:, 2:])
-    return (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).div_(9)
+def _cut(lines: Lines, row: int) -> Numbers:
+    return lines.view(len(lines), -1, row)[..., :-2]
 
 
-def _relief(fields: Field) -> Field:
-    """Lit from one corner: a 3 x 3 correlation, cut to 8-bit levels."""
-    framed, (height, width) = _framed(fields), fields.shape[1:]
-    out = torch.zeros_like(fields)
-    for row, column, weight in RELIEF:
-        out.add_(framed[:, row : row + height, column : column + width], alpha=weight)
-    return out.clamp_(0, 255)
+def _nine(fields: Numbers) -> Numbers:
+    """The sum of 3 x 3 pixels."""
+    lines, row = _framed(fields), fields.shape[2] + 2
+    rows = (lines[:, : -2 * row] + lines[:, row:-row]).add_(lines[:, 2 * row :])
+    return _cut((rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]), row)
+
+
+def _relief(levels: Whole) -> Whole:
+    """Lit from one corner: a 3 x 3 correlation with (-2 -1 0, -1 1 1, 0 1 2), cut to 8-bit levels."""
+    lines, row = _framed(levels), levels.shape[2] + 2
+    rise = lines[:, row + 1 :] - lines[:, : -row - 1]  # from each pixel to the one below on its right
+    out = (rise[:, : -row - 1] + rise[:, row + 1 :]).mul_(2).add_(rise[:, 1:-row]).add_(rise[:, row:-1])
+    return _cut(out.add_(lines[:, row + 1 : -row - 1]).clamp_(0, 255), row)
 
 
 def _equalised(depth: Field) -> Field:
     """Histogram equalisation as OpenCV does it, levels 0 .. FARTHEST to 0 .. 255: the lowest level that occurs goes to
     0, the highest to 255; an image of one level stays."""
     batch, pixels, levels = len(depth), depth.shape[1:].numel(), FARTHEST + 1
-    own = torch.arange(batch, device=depth.device)[:, None, None] * levels  # where each image's counts begin
-    at = depth.long().add_(own).flatten()
-    counts = torch.zeros(batch * levels, device=depth.device).index_add_(0, at, depth.new_ones(1).expand_as(at))
-    below = counts.view(batch, levels).cumsum(1)
+    images = torch.arange(batch, dtype=torch.int32, device=depth.device)[:, None, None]
+    at = depth.int().add_(images * levels).flatten()
+    below = torch.bincount(at, minlength=batch * levels).view(batch, levels).cumsum(1)
     lowest = torch.where(below > 0, below, pixels).amin(1, keepdim=True)
     others = pixels - lowest
     table = ((below - lowest) * (255 / others)).round_().clamp_(min=0)
