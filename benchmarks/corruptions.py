@@ -9,6 +9,7 @@ To have imagecorruptions: pip install imagecorruptions opencv-python-headless 's
 own, if need be).
 """
 
+import itertools
 import statistics
 import time
 import warnings
@@ -33,7 +34,7 @@ SEVERITY = 3
 SIZES = {224: ("imagenet", 24, 10), 32: ("cifar", 512, 15)}  # side: parameters, images a call, times the rival
 GPU_BATCH, GPU_IMAGES_PER_SECOND = 256, 20_000
 SUITE_LIMIT = 1.5
-PEER_SECONDS = 0.2  # the rival does as many images as fit, at least one
+SECONDS = 0.2  # of one measurement: each side does as many images as fit, the rival at least one, we one batch
 DRAWS = {  # random numbers for one pixel of one image
     "gaussian_noise": 3, "shot_noise": 3, "impulse_noise": 3, "speckle_noise": 3, "glass_blur": 2, "snow": 1, "fog": 1,
     "spatter": 1, "elastic_transform": 2,
@@ -78,13 +79,16 @@ def _against_rival(
     operator: Corruption, images: torch.Tensor, keys: torch.Tensor, pixels: np.ndarray, repeats: int, threads: str
 ) -> Row:
     called, per_image = rival(operator.name, operator.parameters)
-    count, side = _count(per_image, pixels), pixels.shape[1]
+    times, count = _fitting(lambda: operator(images, keys)), _fitting(lambda: per_image(pixels[0]))
     ours, theirs = in_turn(
-        lambda: operator(images, keys), lambda: [per_image(image) for image in pixels[:count]], repeats, warmup=1
+        lambda: [operator(images, keys) for _ in range(times)],
+        lambda: [per_image(image) for image in itertools.islice(itertools.cycle(pixels), count)],
+        repeats,
+        warmup=1,
     )
     return Row(
-        f"{operator.name}, {side}×{side}{threads}", called, "ms", _milli(ours, len(images)), _milli(theirs, count),
-        images=1, limit=1.0,
+        f"{operator.name}, {images.shape[-1]}×{images.shape[-1]}{threads}", called, "ms",
+        _milli(ours, times * len(images)), _milli(theirs, count), images=1, limit=1.0,
     )  # fmt: skip
 
 
@@ -101,12 +105,17 @@ def _floor(operator: Corruption, images: torch.Tensor, keys: torch.Tensor, repea
             if draws:
                 random.shorts(keys[part], (draws, side, side), images.device)
 
-    ours, floor = in_turn(lambda: operator(images, keys), least, repeats, str(images.device), warmup=1)
+    times = _fitting(lambda: operator(images, keys)) if images.device.type == "cpu" else 1
+    ours, floor = in_turn(
+        lambda: [operator(images, keys) for _ in range(times)],
+        lambda: [least() for _ in range(times)],
+        repeats, str(images.device), warmup=1,
+    )  # fmt: skip
     bytes_moved = 2 * images[0].numel() * images.element_size()
     against = f"{bytes_moved / 2**20:.2f} MiB moved, {draws * side * side:,} draws"
     return Row(
-        f"{name}, {side}×{side}{threads}, to its floor", against, "ms", _milli(ours, len(images)),
-        _milli(floor, len(images)), images=1,
+        f"{name}, {side}×{side}{threads}, to its floor", against, "ms", _milli(ours, times * len(images)),
+        _milli(floor, times * len(images)), images=1,
     )  # fmt: skip
 
 
@@ -174,12 +183,12 @@ def rival(name: str, parameters: str) -> tuple[str, PerImage]:
     return "imagecorruptions", public
 
 
-def _count(per_image: PerImage, pixels: np.ndarray) -> int:
-    """How many images the rival does in the time that it is given."""
-    per_image(pixels[0])
+def _fitting(call: Callable[[], object]) -> int:
+    """How often a call fits into the time of one measurement, at least once."""
+    call()
     start = time.perf_counter()
-    per_image(pixels[0])
-    return max(1, min(len(pixels), int(PEER_SECONDS / (time.perf_counter() - start))))
+    call()
+    return max(1, int(SECONDS / (time.perf_counter() - start)))
 
 
 def _tensor(pixels: np.ndarray) -> torch.Tensor:
