@@ -10,6 +10,7 @@ import torch
 from weatherproof import operators, random
 from weatherproof.errors import InputError
 from weatherproof.operators import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS, SUITES, Corruption, suite, suites
+from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
 from weatherproof.operators.severities import PARAMETERS, nearest
 
@@ -162,6 +163,13 @@ def test_functions_see_what_they_are_defined_for_and_keys_of_their_own(called):
         assert torch.equal(seen, images.mul(255).round().clamp(0, 255).to(torch.uint8) if on_bytes else images)
     used = torch.cat([seen for _, _, seen, *_ in called])
     assert len(used.unique()) == 5 * 2 * 19
+
+
+def test_levels_are_rounded_and_come_back():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(as_bytes(levels / 255), levels)
+    between = torch.tensor([-0.1, 0.4, 0.6, 254.4, 254.6, 300]).view(1, 1, 1, -1) / 255
+    assert as_bytes(between).flatten().tolist() == [0, 0, 1, 254, 255, 255]
 
 
 def test_the_result_is_cut_to_8_bits(monkeypatch):

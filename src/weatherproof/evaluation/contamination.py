@@ -4,6 +4,9 @@ import ast
 import json
 from pathlib import Path
 
+from weatherproof import views
+from weatherproof.errors import InputError
+
 # Operators that make one of the benchmark's corruptions, or nearly, under another name.
 _KINDS = {
     "GaussianNoise": "gaussian_noise",
@@ -11,7 +14,10 @@ _KINDS = {
     "GaussianBlur": "gaussian_blur",
     "UniformNoise": "uniform_noise",
     "NonUniformNoise": "nonuniform_noise",
+    "RandomBlur": "gaussian_blur",
 }
+_COLOURS = frozenset({"brightness", "contrast", "saturate"})  # what a colour jitter changes, and AugMix's last four
+_COLOURED = {"ColorJitter": "", "AugMix": "'all'", "AugMixMoCo": ""}  # where, if this stands among the settings
 _TRAINED_ON = (("encoder.json", "trained_on"), ("readout.json", "operator"))  # (file, key of its provenance)
 
 
@@ -26,7 +32,24 @@ def seen(trained_on: str | None) -> frozenset[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     names = {_KINDS[node.id] for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in _KINDS}
-    return frozenset(names | {name for node in ast.walk(tree) if (name := _corruption(node)) is not None})
+    names |= {name for node in ast.walk(tree) if (name := _corruption(node)) is not None}
+    for node in ast.walk(tree):
+        names |= _in_views(node)
+    return frozenset(names)
+
+
+def _in_views(node: ast.AST) -> frozenset[str]:
+    """What a family of views, or a piece of one, does to the colours and the sharpness of an image."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in views.TABLE):
+        return frozenset()
+    text, name = ast.unparse(node), node.func.id
+    if name in _COLOURED and _COLOURED[name] in text:
+        return _COLOURS | ({"gaussian_blur"} if name == "AugMixMoCo" else frozenset())
+    try:
+        steps = getattr(views.parse(text), "steps", ())
+    except InputError:  # a text of another version
+        return frozenset()
+    return frozenset().union(*(seen(repr(step)) for step in steps))
 
 
 def _corruption(node: ast.AST) -> str | None:

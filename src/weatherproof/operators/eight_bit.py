@@ -32,4 +32,9 @@ def cut_to_bytes(images: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"]:
 
 def drop_fractions(levels: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"]:
     """Clamps to 0 .. 255 and cuts off what comes after the point. `levels` is overwritten."""
-    return levels.clamp_(0, 255).to(torch.int16).to(torch.uint8)
+    return whole(levels.clamp_(0, 255))
+
+
+def whole(levels: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"]:
+    """Cuts off what comes after the point of numbers in [0, 256)."""
+    return levels.to(torch.int16).to(torch.uint8)

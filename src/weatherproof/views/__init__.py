@@ -6,17 +6,56 @@ from weatherproof import operators
 from weatherproof.operators import Chain, OneOf, Sometimes
 from weatherproof.protocols import Operator, Views
 from weatherproof.spec import parse as _parse
-from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop, Warp
+from weatherproof.views.augmix import AugMix, AugMixMoCo
+from weatherproof.views.blur import RandomBlur
+from weatherproof.views.colour import ColorJitter, RandomGrayscale
+from weatherproof.views.families import InstDis, MoCoV1, MoCoV2, SimCLR
+from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop
+from weatherproof.views.jigsaw import Jigsaw
 from weatherproof.views.pairs import Twice
+from weatherproof.views.urrl import URRL
+from weatherproof.views.warp import Warp
 
 TABLE = {
     "RandomResizedCrop": RandomResizedCrop,
     "HorizontalFlip": HorizontalFlip,
     "Warp": Warp,
+    "ColorJitter": ColorJitter,
+    "RandomGrayscale": RandomGrayscale,
+    "RandomBlur": RandomBlur,
     "Twice": Twice,
+    "SimCLR": SimCLR,
+    "MoCoV1": MoCoV1,
+    "MoCoV2": MoCoV2,
+    "InstDis": InstDis,
+    "Jigsaw": Jigsaw,
+    "AugMix": AugMix,
+    "AugMixMoCo": AugMixMoCo,
+    "URRL": URRL,
 }
 
-__all__ = ["TABLE", "Chain", "HorizontalFlip", "OneOf", "RandomResizedCrop", "Sometimes", "Twice", "Warp", "parse"]
+__all__ = [
+    "TABLE",
+    "URRL",
+    "AugMix",
+    "AugMixMoCo",
+    "Chain",
+    "ColorJitter",
+    "HorizontalFlip",
+    "InstDis",
+    "Jigsaw",
+    "MoCoV1",
+    "MoCoV2",
+    "OneOf",
+    "RandomBlur",
+    "RandomGrayscale",
+    "RandomResizedCrop",
+    "SimCLR",
+    "Sometimes",
+    "Twice",
+    "Warp",
+    "parse",
+]
 
 
 def parse(text: str | Operator | Views) -> Any:

@@ -1,4 +1,4 @@
-"""Where the pixels of a view come from: crops, flips, affine and elastic maps, batched, one draw per image.
+"""Where the pixels of a view come from: crops and flips, batched, one draw per image.
 
 Each is a callable of the same form as an operator: ``view(images, keys) -> images``.
 """
@@ -6,44 +6,88 @@ Each is a callable of the same form as an operator: ``view(images, keys) -> imag
 import math
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.errors import InputError, unknown
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
+from weatherproof.views.interpolation import REACH, Boxes, crop_taps
+from weatherproof.views.resampling import Taps, resample
+from weatherproof.views.steps import Cut, put, work
+
+_ATTEMPTS = 10  # of torchvision's RandomResizedCrop at a box that fits
 
 
 @component
 class RandomResizedCrop:
-    """Cuts a random box out of each image and resizes it (bilinear) to size x size.
+    """Cuts a random box out of each image and resizes it to size x size, antialiased where that shrinks it.
 
-    Area fraction uniform in `scale`, log aspect ratio uniform in log `ratio`, position uniform (Szegedy et al. 2015;
-    torchvision's rule, whose ten attempts at a box that fits are replaced by one draw cut to the image).
+    torchvision's rule (after Szegedy et al. 2015): the area's fraction is uniform in `scale`, the log of the aspect
+    ratio uniform in log `ratio`, sides are rounded to whole pixels; of ten such boxes the first that fits lies at a
+    uniform place. If none fits, it is the largest box in the middle whose aspect ratio is in range.
+
+    Args:
+        size: side of the result in pixels.
+        scale: range of the box's share of the image's area.
+        ratio: range of width / height of the box.
+        interpolation: "bilinear" or "bicubic" (Keys 1981, a = -1/2; the result is clamped to [0, 1]).
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     size: int
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"a crop's size must be at least 1 pixel, got {self.size}")
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
-            raise ValueError(f"expected 0 < scale <= 1 and ratio > 0, ordered, got {self.scale} and {self.ratio}")
+            raise InputError(f"expected 0 < scale <= 1 and ratio > 0, ordered, got {self.scale} and {self.ratio}")
+        if self.interpolation not in REACH:
+            raise unknown("interpolation", self.interpolation, REACH)
+
+    def draw(self, keys: Keys, height: int, width: int) -> Boxes:
+        """The box of each image of that size."""
+        area, ratio = random.uniforms(random.fold(keys, 0), (2, _ATTEMPTS)).double().unbind(1)
+        area = (self.scale[0] + (self.scale[1] - self.scale[0]) * area) * (height * width)
+        low, high = (math.log(bound) for bound in self.ratio)
+        ratio = (low + (high - low) * ratio).exp()
+        sides = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()], dim=2)
+        space = torch.tensor([height, width])
+        fits = ((sides >= 1) & (sides <= space)).all(dim=2)
+        first = sides[torch.arange(len(keys)), fits.byte().argmax(dim=1)]
+        fits = fits.any(dim=1, keepdim=True)
+        chosen = torch.where(fits, first, self._largest(height, width)).long()
+        place = torch.stack([random.uniform(random.fold(keys, use)) for use in (1, 2)], dim=1).double()
+        corner = torch.where(fits, (place * (space - chosen + 1)).long(), (space - chosen) // 2)
+        return torch.cat([corner, chosen], dim=1)
+
+    def _largest(self, height: int, width: int) -> Float[Tensor, "2"]:
+        low, high = self.ratio
+        if width / height < low:
+            return torch.tensor([round(width / low), width], dtype=torch.float64).clamp(min=1)
+        if width / height > high:
+            return torch.tensor([height, round(height * high)], dtype=torch.float64).clamp(min=1)
+        return torch.tensor([height, width], dtype=torch.float64)
 
     def __call__(self, images: Images, keys: Keys) -> Float[Tensor, "batch channels side side"]:
-        height, width = images.shape[-2:]
-        area = random.uniform(random.fold(keys, 0), *self.scale) * height * width
-        ratio = random.uniform(random.fold(keys, 1), math.log(self.ratio[0]), math.log(self.ratio[1])).exp()
-        box_width = (area * ratio).sqrt().clamp(max=width) / width  # as fractions of the image
-        box_height = (area / ratio).sqrt().clamp(max=height) / height
-        left = random.uniform(random.fold(keys, 2)) * (1 - box_width)
-        top = random.uniform(random.fold(keys, 3)) * (1 - box_height)
-        theta = torch.zeros(len(keys), 2, 3)
-        theta[:, 0, 0], theta[:, 0, 2] = box_width, 2 * left + box_width - 1
-        theta[:, 1, 1], theta[:, 1, 2] = box_height, 2 * top + box_height - 1
-        grid = F.affine_grid(theta.to(images.device), [len(images), 1, self.size, self.size], align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        boxes = self.draw(keys, *images.shape[-2:])
+        return work(images, (), (), torch.arange(len(images)), self.cut(images, boxes), self.size)
+
+    def cut(self, images: Images, boxes: Boxes, flips: Bool[Tensor, "batch"] | None = None) -> Cut:
+        """What makes the crops of some images at a time; see `resized_crop`."""
+        images, taps = images.contiguous(), crop_taps(boxes, self.size, flips, self.interpolation, images.device)
+
+        def crop(part: slice, numbers: Int64[Tensor, "part"]) -> Images:
+            down, across = (t.of(part) for t in taps)
+            return _resized(images, down, across, numbers.to(images.device), self.interpolation)
+
+        return crop
 
 
 @component
@@ -52,56 +96,41 @@ class HorizontalFlip:
 
     p: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise InputError(f"HorizontalFlip needs a probability p in [0, 1], got {self.p}")
+
+    def draw(self, keys: Keys) -> Bool[Tensor, "batch"]:
+        """Which images are mirrored."""
+        return random.uniform(random.fold(keys, 0)) < self.p
+
     def __call__(self, images: Images, keys: Keys) -> Images:
-        flip = (random.uniform(random.fold(keys, 0)) < self.p).to(images.device)
-        return torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+        places, out = self.draw(keys).nonzero().flatten(), images.clone()
+        put(out, places, images.index_select(0, places.to(images.device)).flip(-1))
+        return out
 
 
-@component
-class Warp:
-    """A random affine map and a random smooth displacement of each image, in one bilinear resampling; black outside.
+@torch.no_grad()
+def resized_crop(
+    images: Images,
+    boxes: Boxes,
+    size: int,
+    flips: Bool[Tensor, "batch"] | None = None,
+    interpolation: str = "bilinear",
+) -> Float[Tensor, "batch channels side side"]:
+    """Each box cut out and resized to size x size, antialiased, as torchvision's function of this name does it.
 
     Args:
-        degrees: rotation uniform in +/- degrees.
-        translate: shift uniform in +/- this fraction of the side.
-        scale: magnification uniform in this range.
-        shear: horizontal shear uniform in +/- this tangent.
-        elastic: standard deviation of the smooth displacement, as a fraction of the side (Simard et al. 2003).
-        knots: the displacement is drawn on knots x knots points and interpolated bicubically.
+        boxes: top, left, height, width in pixels, inside the image, on the CPU.
+        flips: which crops are mirrored left to right.
+        interpolation: "bilinear" or "bicubic".
     """
-
-    degrees: float = 0.0
-    translate: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    shear: float = 0.0
-    elastic: float = 0.0
-    knots: int = 4
-
-    def __call__(self, images: Images, keys: Keys) -> Images:
-        across, down, shift = self._affine(keys).to(images.device)[:, None, None].unbind(dim=-1)
-        y, x = (torch.arange(0.5, n, device=images.device) * (2 / n) - 1 for n in images.shape[-2:])  # centres, -1 to 1
-        grid = across * x[:, None] + (down * y[:, None, None] + shift)
-        if self.elastic:
-            grid = grid + self._displacement(images, random.fold(keys, 9))
-        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
-
-    def _affine(self, keys: Keys) -> Float[Tensor, "batch 2 3"]:
-        draw = [random.uniform(random.fold(keys, use), -1, 1) for use in range(4)]
-        angle = draw[0] * math.radians(self.degrees)
-        zoom = 1 / random.uniform(random.fold(keys, 4), *self.scale)
-        cos, sin, shear = angle.cos() * zoom, angle.sin() * zoom, draw[1] * self.shear
-        across = torch.stack([cos, cos * shear - sin, 2 * self.translate * draw[2]], dim=1)
-        down = torch.stack([sin, sin * shear + cos, 2 * self.translate * draw[3]], dim=1)
-        return torch.stack([across, down], dim=1)
-
-    def _displacement(self, images: Images, keys: Keys) -> Float[Tensor, "batch height width 2"]:
-        knots = random.normal_fields(keys, (2, self.knots, self.knots), images.device) * (2 * self.elastic)
-        down, across = (_spline(self.knots, side).to(images.device) for side in images.shape[-2:])
-        return (down @ knots @ across.mT).permute(0, 2, 3, 1)
+    numbers = torch.arange(len(images), device=images.device)
+    return _resized(images, *crop_taps(boxes, size, flips, interpolation, images.device), numbers, interpolation)
 
 
-def _spline(knots: int, side: int) -> Float[Tensor, "side knots"]:
-    """The matrix of bicubic interpolation from `knots` points to a line of pixels."""
-    return F.interpolate(torch.eye(knots)[None, :, :, None], (side, 1), mode="bicubic", align_corners=True)[
-        0, :, :, 0
-    ].T
+def _resized(
+    images: Images, down: Taps, across: Taps, numbers: Int64[Tensor, "part"], interpolation: str
+) -> Float[Tensor, "part channels side side"]:
+    out = resample(images, down, across, numbers)
+    return out.clamp_(0, 1) if interpolation == "bicubic" else out
