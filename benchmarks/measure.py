@@ -27,10 +27,10 @@ class Row:
 
     what: str
     against: str
-    unit: Literal["s", "ms", "MiB", "×"]
+    unit: Literal["s", "ms", "MiB", "×", "loss"]
     ours: tuple[float, ...]
     floor: tuple[float, ...] = ()
-    by: Literal["ratio", "difference", "itself"] = "ratio"
+    by: Literal["ratio", "difference", "gap", "itself"] = "ratio"
     limit: float | None = None
     images: int | None = None  # per measurement, where images per second say more than seconds
 
@@ -41,6 +41,8 @@ class Row:
                 return tuple(a / b for a, b in zip(self.ours, self.floor, strict=True))
             case "difference":
                 return tuple(a - b for a, b in zip(self.ours, self.floor, strict=True))
+            case "gap":
+                return tuple(abs(a - b) for a, b in zip(self.ours, self.floor, strict=True))
         return self.ours
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from typing import Any
 TITLES = {
     "steps": "A hardening step",
     "operators": "Operators and augmentations",
+    "views": "Views",
+    "pretraining": "Pretraining",
     "corruptions": "Common corruptions",
+    "augmix": "AugMix",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
 }
@@ -19,11 +22,30 @@ EXPLAINED = {
         "Processor time is what the process used of the cores; other work on the machine disturbs it less."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
+    "views": (
+        "Milliseconds a view, two of each image, from 8-bit images in memory to float tensors, against pipelines of "
+        "the same settings that take one image at a time: torchvision on tensors and on Pillow images, and lightly, "
+        "where it is installed. On a GPU: both views of a batch against a training step of ResNet-50 on them."
+    ),
+    "pretraining": (
+        "NT-Xent against plain cross-entropy over the matrix of all pairs. A step of the training loop as `pretrain` "
+        "runs it (batch from memory, views, passes, loss, backward, optimiser, moving average, queue, log) against "
+        "bare PyTorch: the same forward and backward passes and the same optimiser on a fixed batch, without views, "
+        "permutation, split batch norm or moving average; on given views, and with the method's own. Two processes "
+        "on the same whole batches as one, by an encoder without batch norm: how far apart the losses are, and the "
+        "time of a step."
+    ),
     "corruptions": (
         "Severity 3, milliseconds an image. Against the rival, one image at a time: the public imagecorruptions where "
         "it still runs, else the tests' per-image oracle. To its floor: against reading and writing every image once "
         "and drawing its random numbers. The last rows time the whole `common-15` suite of ResNet-20 against as many "
         "bare forward passes."
+    ),
+    "augmix": (
+        "Severity 3, three chains of one to three operations, from 8-bit images in memory, without crop and flip. "
+        "Against one image at a time: torchvision's `v2.AugMix` on tensors and on Pillow images, and a loop over "
+        "Pillow's operations as the authors' code has it. On a GPU: both views of a batch, in the time of a training "
+        "step of ResNet-50 on them."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "
@@ -79,9 +101,12 @@ def _compared(row: Mapping[str, Any]) -> str:
             sign, end = "", "×"
         case "difference":
             sign, end = "+", f" {row['unit']}"
+        case "gap":
+            sign, end = "", " apart"
         case _:
             sign, end = "", f" {row['unit']}"
-    middle, lowest, highest = (f"{row[name]:{sign}.2f}" for name in ("median", "lowest", "highest"))
+    digits = ".1e" if row["by"] == "gap" else ".2f"
+    middle, lowest, highest = (f"{row[name]:{sign}{digits}}" for name in ("median", "lowest", "highest"))
     return f"{middle}{end} ({lowest} to {highest}, n={row['repeats']})"
 
 

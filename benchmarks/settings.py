@@ -25,7 +25,8 @@ from weatherproof.evaluation import evaluate
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, fit_probe
-from weatherproof.studies.scales import DESK, located
+from weatherproof.studies.scales import DESK
+from weatherproof.studies.sets import located
 from weatherproof.training import Plan, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs import demo_tasks
 

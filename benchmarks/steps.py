@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -58,10 +59,16 @@ def run(device: str) -> list[Row]:
     return [row for case in CASES[kind] for row in _one(case, device, LIMIT[kind])]
 
 
-class _Alternating(nn.Module):
+class Bare(Protocol):
+    """A training step and nothing around it."""
+
+    def step(self) -> None: ...
+
+
+class Alternating(nn.Module):
     """A method that times the loop around it, and a bare step between."""
 
-    def __init__(self, method: nn.Module, bare: "_Bare", device: str) -> None:
+    def __init__(self, method: nn.Module, bare: "Bare", device: str) -> None:
         super().__init__()
         self.method = method
         self._timed = {"bare": bare}  # in a dict, so that its weights are no part of what is trained
@@ -80,7 +87,7 @@ class _Alternating(nn.Module):
         return self.method(images, labels, index, keys, gather)
 
 
-class _Bare:
+class _Hardening:
     """Forward passes of teacher and student, the loss, backward and Adam, on one batch that never changes.
 
     In the memory format and with the fused optimizer that the loop uses: with PyTorch's defaults the floor would be
@@ -120,8 +127,8 @@ def _one(case: Case, device: str, limit: float) -> list[Row]:
         encoder = load_encoder(case.encoder, size=case.size)
     plan = Plan(epochs=WARMUP + case.repeats + 1, batch_size=case.batch, lr=3e-4, device=device)
     method = Hardening(encoder.clone(), encoder, operators.parse(case.operator), StudentTeacher(TEMPERATURE))
-    bare = _Bare(encoder, pixels.float().div(255).to(device), plan.lr)
-    timed = _Alternating(method, bare, device)
+    bare = _Hardening(encoder, pixels.float().div(255).to(device), plan.lr)
+    timed = Alternating(method, bare, device)
     with tempfile.TemporaryDirectory() as folder:
         fit(timed, images, plan, RunFolder.open(Path(folder) / "run", {}), progress=False)
     return list(_rows(case, device, limit, timed.ours[WARMUP:], timed.floor[WARMUP:]))

@@ -29,6 +29,7 @@ TABLE = [
     Row("small(width=8, channels=3)", classes=None),
     Row("lenet"),
     Row("resnet18-cifar"),
+    Row("resnet50-cifar", size=16),
     Row("resnet20"),
     Row("resnet20(preact=True)"),
     Row("resnet56"),

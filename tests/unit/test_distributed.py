@@ -1,6 +1,6 @@
 """Two processes compute what one does with the whole batch.
 
-Also a program: ``python test_distributed.py FOLDER DEVICES [ctrl-c]`` trains once (new processes import the program).
+Also a program: ``python test_distributed.py FOLDER DEVICES all|ctrl-c`` trains (new processes import the program).
 """
 
 import json
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.methods import Hardening
+from weatherproof.methods import PIRL, Hardening, InstDis, MoCo, SimCLR
 from weatherproof.objectives import NTXent
 from weatherproof.operators import GaussianNoise
+from weatherproof.protocols import Gather
 from weatherproof.training import Plan, RunFolder, fit
-from weatherproof.views import HorizontalFlip
+from weatherproof.types import Images, Keys
+from weatherproof.views import HorizontalFlip, Twice
 
 PIXELS = torch.randint(0, 256, (44, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 IMAGES = MemoryImages(PIXELS, torch.arange(44) % 4)
@@ -52,6 +54,47 @@ class Slow(Net):
         return super().forward(images)
 
 
+class Normed(Net):
+    """Batch normalisation, whose parts are the same whoever normalises them."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.norm(self.conv(images)).tanh().mean(dim=(2, 3)))
+
+
+class Together(nn.Module):
+    """Several methods trained at once, each on networks of its own."""
+
+    def __init__(self, methods: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.methods = nn.ModuleDict(methods)
+
+    def forward(self, images: Images, labels: Tensor, index: Tensor, keys: Keys, gather: Gather) -> dict[str, Tensor]:
+        losses = {name: method(images, labels, index, keys, gather)["loss"] for name, method in self.methods.items()}
+        return {"loss": torch.stack([*losses.values()]).sum(), **losses}
+
+
+def _corners(images: Images, keys: Keys) -> tuple[Images, ...]:
+    return tuple(images[:, :, row : row + 4, column : column + 4] for row in (0, 2, 4) for column in (0, 2, 4))
+
+
+def _pretraining() -> Together:
+    views, bank = Twice(GaussianNoise(0.2, clip=False)), {"images": 44, "negatives": 20}
+    with random.framework_seed(2):
+        projectors = [nn.Linear(6, 5) for _ in range(4)]
+    return Together(
+        {
+            "simclr": SimCLR(Net(1), views, projectors[0], NTXent()),
+            "moco": MoCo(Normed(1), views, projectors[1], queue=32, momentum=0.9, groups=4),
+            "instdis": InstDis(Net(1), views, projectors[2], **bank),
+            "pirl": PIRL(Net(1), views, _corners, projectors[3], **bank),
+        }
+    )
+
+
 def _hardening(net: type[Net] = Net) -> Hardening:
     return Hardening(net(1), Net(0), GaussianNoise(0.2, clip=False), NTXent(), HorizontalFlip())
 
@@ -72,6 +115,9 @@ def main(folder: Path, devices: int, wanted: str) -> None:
     method, run = _hardening(), RunFolder.open(folder, {})
     rows = fit(method, IMAGES, _plan(devices, accumulate=2), run, progress=False)
     torch.save({"rows": rows, "weights": method.state_dict()}, folder / "result.pt")
+    method = _pretraining()
+    rows = fit(method, IMAGES, _plan(devices, drop_last=True), progress=False)
+    torch.save({"rows": rows, "weights": method.state_dict()}, folder / "pretraining.pt")
     broken = _hardening()
     with torch.no_grad():
         broken.student.linear.weight.fill_(torch.nan)  # type: ignore[attr-defined]
@@ -95,7 +141,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     process = _start(two)
     main(one, 1, "all")
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr.decode()
     return one, two
 
@@ -112,6 +158,25 @@ def test_two_processes_equal_one(both: tuple[Path, Path]) -> None:
         torch.testing.assert_close(two["weights"][key], value, atol=1e-6, rtol=1e-5, msg=key)
     start = _hardening().state_dict()
     assert any((value - start[key]).abs().max() > 1e-3 for key, value in one["weights"].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr", "moco", "instdis", "pirl"])
+def test_two_processes_learn_from_all_negatives(both: tuple[Path, Path], name: str) -> None:
+    """Losses, weights, queue and bank: but for running statistics, which are the first process's own."""
+    one, two = (torch.load(folder / "pretraining.pt", weights_only=True) for folder in both)
+    losses = [[row[name] for row in result["rows"]] for result in (one, two)]
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    start = _pretraining().state_dict()
+    mine = [
+        key for key in start if key.startswith(f"methods.{name}.") and "running" not in key and "tracked" not in key
+    ]
+    for key in mine:
+        torch.testing.assert_close(two["weights"][key], one["weights"][key], atol=1e-5, rtol=1e-4, msg=key)
+    moved = {key for key in mine if not torch.equal(one["weights"][key], start[key])}
+    assert any("conv" in key for key in moved)
+    assert name == "simclr" or any(word in key for key in moved for word in ("queue", "vectors"))
 
 
 @pytest.mark.slow

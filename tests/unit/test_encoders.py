@@ -332,4 +332,6 @@ def test_a_failed_save_leaves_the_old_files(run):
 
 
 def test_native_names():
-    assert set(ENCODERS) == {"small", "lenet", "resnet18-cifar", "resnet20", "resnet56", "resnetv2-50"}
+    assert set(ENCODERS) == {
+        "small", "lenet", "resnet18-cifar", "resnet50-cifar", "resnet20", "resnet56", "resnetv2-50",
+    }  # fmt: skip

@@ -140,13 +140,14 @@ def test_open_clip_rn101():
     assert encoder.body.attnpool.c_proj.out_features == 512
 
 
-def test_resnet18_cifar_is_torchvisions_with_another_stem(tmp_path):
+@pytest.mark.parametrize("depth", [18, 50])
+def test_cifar_stem_resnets_are_torchvisions_with_another_stem(depth):
     from torchvision import models
 
-    plain = models.resnet18(num_classes=10)
+    plain = models.get_model(f"resnet{depth}", num_classes=10)
     plain.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     plain.maxpool = nn.Identity()
-    encoder = load_encoder("resnet18-cifar", num_classes=10)
+    encoder = load_encoder(f"resnet{depth}-cifar", num_classes=10)
     assert encoder.state().keys() == plain.state_dict().keys()
     trained_a_little(encoder)
     plain.load_state_dict(encoder.state())

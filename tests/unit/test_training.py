@@ -16,7 +16,8 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit
-from weatherproof.training.plan import Course, make_optimizer
+from weatherproof.training.optimizers import make_optimizer
+from weatherproof.training.plan import Course
 
 IMAGES = MemoryImages(
     torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),

@@ -5,6 +5,7 @@ from weatherproof.encoders.folder import save_encoder
 from weatherproof.encoders.load import load_encoder
 from weatherproof.encoders.native import ENCODERS
 from weatherproof.encoders.preprocessing import Preprocessing
+from weatherproof.encoders.taps import stages, tapped
 from weatherproof.encoders.weights import read_weights
 
-__all__ = ["ENCODERS", "Encoder", "Preprocessing", "load_encoder", "read_weights", "save_encoder"]
+__all__ = ["ENCODERS", "Encoder", "Preprocessing", "load_encoder", "read_weights", "save_encoder", "stages", "tapped"]

@@ -18,12 +18,14 @@ class LeNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 5, padding=2)
+        self.pool1 = nn.MaxPool2d(2)
         self.conv2 = nn.Conv2d(32, 64, 5, padding=2)
+        self.pool2 = nn.MaxPool2d(2)
         self.fc1 = nn.Linear(64 * (_SIZE // 4) ** 2, _FEATURES)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        pooled = F.max_pool2d(F.relu(self.conv1(pixels)), 2)
-        pooled = F.max_pool2d(F.relu(self.conv2(pooled)), 2)
+        pooled = self.pool1(F.relu(self.conv1(pixels)))
+        pooled = self.pool2(F.relu(self.conv2(pooled)))
         return F.relu(self.fc1(pooled.flatten(1)))
 
 

@@ -10,6 +10,7 @@ from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.lenet import lenet
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.resnet18_cifar import resnet18_cifar
+from weatherproof.encoders.resnet50_cifar import resnet50_cifar
 from weatherproof.encoders.resnet_cifar import resnet20, resnet56
 from weatherproof.encoders.resnetv2 import resnetv2_50
 from weatherproof.encoders.small import small
@@ -20,6 +21,7 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
         "small": small,
         "lenet": lenet,
         "resnet18-cifar": resnet18_cifar,
+        "resnet50-cifar": resnet50_cifar,
         "resnet20": resnet20,
         "resnet56": resnet56,
         "resnetv2-50": resnetv2_50,

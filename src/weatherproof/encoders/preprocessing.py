@@ -11,6 +11,8 @@ from weatherproof.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference training
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # MoCo CIFAR notebook
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's convert("L")
 _INTERPOLATIONS = ("bilinear", "bicubic")  # those that torch can antialias
 

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.init import kaiming, linear_head
-from weatherproof.encoders.preprocessing import Preprocessing
+from weatherproof.encoders.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 
-_CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # MoCo CIFAR notebook
 _FEATURES = 512
 
 
@@ -55,5 +54,5 @@ def resnet18_cifar(num_classes: int = 0) -> Encoder:
     kaiming(body, head)
     return Encoder(
         "resnet18-cifar", body, head, names=Names(head="fc"), feature_dim=_FEATURES, num_classes=num_classes,
-        preprocessing=Preprocessing(_CIFAR_MEAN, _CIFAR_STD, size=None),
+        preprocessing=Preprocessing(CIFAR_MEAN, CIFAR_STD, size=None),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the methods share: looking at images in full precision, and frozen networks."""
+"""What the methods share: looking at images in full precision, frozen networks, limits of their settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from weatherproof import random
-from weatherproof.protocols import Operator
+from weatherproof.errors import InputError
+from weatherproof.protocols import Operator, Views
 from weatherproof.types import Images, Keys
 
-AUGMENT, OPERATOR = 1, 2  # how a training key is folded for each use; part of what makes a run repeatable
+# how a training key is folded for each use; part of what makes a run repeatable
+AUGMENT, OPERATOR, JIGSAW, NEGATIVES, ORDER, SHUFFLE = range(1, 7)
 
 
 @contextmanager
@@ -27,6 +29,13 @@ def look(op: Operator | None, images: Images, keys: Keys, use: int) -> Images:
         return images
     with pixel_precision(images):
         return op(images, random.fold(keys, use))
+
+
+def one_look(views: Views | Operator, images: Images, keys: Keys) -> Images:
+    """A single view, by a family's `one` where it has that; of several views the first."""
+    with pixel_precision(images):
+        seen = getattr(views, "one", views)(images, keys)
+    return seen[0] if isinstance(seen, tuple) else seen
 
 
 def trainable(encoder: nn.Module, head: nn.Module | None = None) -> None:
@@ -54,3 +63,18 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, (training, tracks) in zip(norms, before, strict=True):
             norm.training, norm.track_running_stats = training, tracks
+
+
+def check_rows(rows: int) -> None:
+    """Raise `InputError` for a batch of one."""
+    if rows < 2:
+        raise InputError(
+            f"contrastive learning tells images of a batch apart: a batch of at least 2, got {rows}; "
+            "raise batch_size, and leave drop_last on where an epoch's last batch is one image"
+        )
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise `InputError` unless 0 <= value <= 1."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must be from 0 to 1, got {value}")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import random
-from weatherproof.methods.parts import AUGMENT, pixel_precision, trainable
+from weatherproof.methods.parts import AUGMENT, check_rows, pixel_precision, trainable
 from weatherproof.protocols import Encoder, Gather, Objective, Views
 from weatherproof.types import Images, Keys, Labels
 
@@ -17,6 +17,9 @@ class SimCLR(nn.Module):
         views: makes the two views.
         projector: g, thrown away after training.
         objective: `NTXent`, as a rule.
+
+    Raises:
+        InputError: in training, a batch of one.
     """
 
     def __init__(self, encoder: Encoder, views: Views, projector: nn.Module, objective: Objective) -> None:
@@ -31,4 +34,6 @@ class SimCLR(nn.Module):
             first, second = self.views(images, random.fold(keys, AUGMENT))
         # one pass, so that batch normalisation sees both views together, as in the authors' code
         ours, theirs = self.projector(self.encoder(torch.cat([first, second]))).chunk(2)
-        return {"loss": self.objective(gather(ours), gather(theirs))}
+        ours, theirs = gather(ours), gather(theirs)
+        check_rows(len(ours))
+        return {"loss": self.objective(ours, theirs)}

@@ -5,6 +5,7 @@ the same images. `parse` reads its text.
 """
 
 from weatherproof.objectives.alignment import MSE, alignment, squared_error
+from weatherproof.objectives.consistency import jensen_shannon
 from weatherproof.objectives.contrastive import (
     NTXent,
     StudentBoth,
@@ -15,6 +16,8 @@ from weatherproof.objectives.contrastive import (
     student_student,
     student_teacher,
 )
+from weatherproof.objectives.input_gradient import InputGradient
+from weatherproof.objectives.instances import info_nce
 from weatherproof.protocols import Objective
 from weatherproof.spec import parse as _parse
 
@@ -25,15 +28,20 @@ TABLE = {
     "StudentBoth": StudentBoth,
     "NTXent": NTXent,
 }
+REGULARIZERS = {"InputGradient": InputGradient}  # what a method adds to its loss, made from more than embeddings
 
 __all__ = [
     "MSE",
+    "REGULARIZERS",
     "TABLE",
+    "InputGradient",
     "NTXent",
     "StudentBoth",
     "StudentStudent",
     "StudentTeacher",
     "alignment",
+    "info_nce",
+    "jensen_shannon",
     "nt_xent",
     "parse",
     "squared_error",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.objectives.embeddings import check_temperature, unit_pair
+from weatherproof.objectives.log_sums import log_sums
 from weatherproof.spec import component
 from weatherproof.types import Embeddings
 
@@ -42,21 +43,23 @@ def student_both(student: Embeddings, teacher: Embeddings, temperature: float = 
         return torch.cat([_others(s, temperature), st], dim=1).logsumexp(dim=1).mean() - st.diagonal().mean()
 
 
-def nt_xent(student: Embeddings, teacher: Embeddings, temperature: float = 0.1) -> Float[Tensor, ""]:
+def nt_xent(
+    student: Embeddings, teacher: Embeddings, temperature: float = 0.1, include_self: bool = False
+) -> Float[Tensor, ""]:
     """Cross-entropy of each of the 2N anchors against the 2N - 1 others, its partner as target, averaged.
 
     U_i = 1/2 log( sum_{j != i} exp k(S_i, S_j) + sum_j exp k(S_i, R_j) )
         + 1/2 log( sum_j exp k(R_i, S_j) + sum_{j != i} exp k(R_i, R_j) ),
     the halves as in the authors' code (Appendix C without them is out of balance). Symmetric in its arguments.
+
+    Args:
+        include_self: also j = i, the constant exp(1 / temperature) in each sum ("Robustness of Contrastive Learning
+            Models", eq. 1). SimCLR leaves it out.
     """
     check_temperature(temperature)
     with unit_pair(student, teacher) as (s, r):
-        st = s @ r.T / temperature  # serves both directions: row i for S_i, column i for R_i
-        if len(s) == 1:
-            return 0 * st.sum()  # nothing to push away from: each log-sum is its own positive
-        of_students = torch.logaddexp(_others(s, temperature).logsumexp(dim=1), st.logsumexp(dim=1))
-        of_teachers = torch.logaddexp(_others(r, temperature).logsumexp(dim=1), st.logsumexp(dim=0))
-        return (of_students.mean() + of_teachers.mean()) / 2 - st.diagonal().mean()
+        push = log_sums(torch.cat([s, r]) / temperature**0.5, include_self)
+        return push.mean() - (s * r).sum(dim=1).mean() / temperature
 
 
 def _others(x: Tensor, temperature: float) -> Tensor:
@@ -108,9 +111,10 @@ class NTXent:
     """`nt_xent`: all pairs among students and teachers; also the objective of SimCLR, between two views."""
 
     temperature: float = 0.1
+    include_self: bool = False
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
     def __call__(self, student: Embeddings, teacher: Embeddings) -> Float[Tensor, ""]:
-        return nt_xent(student, teacher, self.temperature)
+        return nt_xent(student, teacher, self.temperature, self.include_self)

@@ -5,11 +5,13 @@ from weatherproof.training.loop import fit
 from weatherproof.training.plan import Plan
 from weatherproof.training.recipes import harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.training.run import RunFolder
+from weatherproof.training.watch import Watch
 
 __all__ = [
     "Plan",
     "RunFolder",
     "TrainingError",
+    "Watch",
     "fit",
     "harden_encoder",
     "pretrain_encoder",

@@ -1,7 +1,6 @@
 """How long, how fast and on what to train."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,15 +10,11 @@ from torch import Tensor
 
 from weatherproof.errors import InputError, unknown
 from weatherproof.spec import component
+from weatherproof.training.schedules import learning_rate
 
-Optimizer = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["cosine", "constant", "as_run"]
+Optimizer = Literal["adam", "adamw", "sgd", "lars"]
+Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-_MOMENTUM = 0.9  # of SGD; the usual value, the paper uses Adam only
-_AS_RUN_IMAGES = (
-    126_689  # ImageNet-100: T_max is this // batch, though the schedule moves once an epoch (spec, section 5)
-)
 
 
 @component
@@ -30,9 +25,10 @@ class Plan:
         epochs: passes over the images; a fraction ends within one.
         batch_size: images per batch, over all processes together. The negatives of a contrastive batch.
         lr: peak learning rate.
-        weight_decay: as the optimizer defines it (coupled for adam and sgd, decoupled for adamw).
-        optimizer: "adam", "adamw" or "sgd" (momentum 0.9).
-        schedule: "cosine" to 0, step by step; "constant"; or "as_run", the paper's nearly constant cosine.
+        weight_decay: as the optimizer defines it (coupled for adam, sgd and lars, decoupled for adamw).
+        optimizer: "adam", "adamw", "sgd" or "lars" (You et al. 2017; biases and norms are left as SGD has them).
+        schedule: "cosine" to 0, step by step; "cosine_epoch", the same moved once an epoch; "step"; "constant"; or
+            "as_run", the nearly constant cosine of the contrastive inversion runs.
         warmup_epochs: linear rise of the learning rate at the start.
         accumulate: batches whose gradients make one step (memory for time; negatives stay within a batch).
         precision: "32-true", "bf16-mixed" or "16-mixed".
@@ -44,6 +40,11 @@ class Plan:
         seed: of order, augmentation, damage and dropout.
         drop_last: leave out an epoch's last, smaller batch. None: yes, unless it would be the only one.
         tensorboard: also write event files into the run folder.
+        momentum: of sgd and lars.
+        nesterov: Nesterov's momentum, of sgd and lars.
+        milestones: epochs from which on "step" multiplies the learning rate by `gamma` once more.
+        gamma: the factor of "step".
+        floor: what "cosine" and "cosine_epoch" end at, as a fraction of lr.
     """
 
     epochs: float
@@ -63,6 +64,11 @@ class Plan:
     seed: int = 0
     drop_last: bool | None = None
     tensorboard: bool = False
+    momentum: float = 0.9
+    nesterov: bool = False
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
@@ -77,6 +83,13 @@ class Plan:
         for name in ("weight_decay", "warmup_epochs", "workers", "checkpoint_seconds"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        for name in ("momentum", "gamma", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.nesterov and not self.momentum:
+            raise InputError("nesterov needs a momentum above 0")
+        if self.schedule == "step" and not self.milestones:
+            raise InputError("schedule 'step' needs milestones, the epochs at which the learning rate falls")
         if self.batch_size % self.devices:
             raise InputError(f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices")
 
@@ -132,25 +145,4 @@ class Course:
 
     def lr(self, step: int) -> float:
         """The learning rate of step 0, 1, 2, ...: linear warm-up, then the schedule."""
-        warmup = round(self.plan.warmup_epochs * self.steps_per_epoch)
-        if step < warmup:
-            return self.plan.lr * (step + 1) / warmup
-        if self.plan.schedule == "cosine":
-            return self.plan.lr * _cosine((step - warmup) / max(1, self.steps - warmup))
-        if self.plan.schedule == "as_run":
-            return self.plan.lr * _cosine(step // self.steps_per_epoch / max(1, _AS_RUN_IMAGES // self.plan.batch_size))
-        return self.plan.lr
-
-
-def _cosine(progress: float) -> float:
-    """From 1 at progress 0 to 0 at progress 1 (Loshchilov & Hutter 2017)."""
-    return (1 + math.cos(math.pi * progress)) / 2
-
-
-def make_optimizer(plan: Plan, parameters: Iterable[Tensor], device: torch.device) -> torch.optim.Optimizer:
-    """The plan's optimizer, in one kernel for all weights where the device has it."""
-    fused = device.type in ("cpu", "cuda")
-    if plan.optimizer == "sgd":
-        return torch.optim.SGD(parameters, plan.lr, _MOMENTUM, weight_decay=plan.weight_decay, fused=fused)
-    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+        return learning_rate(self.plan, step, self.steps, self.steps_per_epoch)

@@ -5,7 +5,7 @@ from torch import nn
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
-from weatherproof.methods import Hardening, SimCLR, Supervised, teacher_cache
+from weatherproof.methods import AugMixConsistency, Hardening, SimCLR, Supervised, teacher_cache
 from weatherproof.objectives import NTXent
 from weatherproof.protocols import Objective, Operator, Views
 from weatherproof.training.loop import fit
@@ -51,14 +51,21 @@ def train_classifier(
     plan: Plan,
     operator: Operator | None = None,
     augment: Operator | None = None,
+    views: Views | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
 ) -> tuple[Encoder, nn.Linear]:
-    """A copy of the encoder and a new linear layer, trained end to end on labels of damaged images (the rival)."""
+    """A copy of the encoder and a new linear layer, trained end to end on labels of damaged images (the rival).
+
+    With `views`, on clean images whose answer two views of them are to share (AugMix), instead of on damaged ones.
+    """
     trained = encoder.clone()
     with random.framework_seed(plan.seed, _HEAD):
         head = nn.Linear(trained.feature_dim, len(images.classes))
-    fit(Supervised(trained, head, operator, augment), images, plan, run, label="supervised", progress=progress)
+    method: nn.Module = Supervised(trained, head, operator, augment)
+    if views is not None:
+        method = AugMixConsistency(trained, head, views, augment)
+    fit(method, images, plan, run, label="supervised", progress=progress)
     return trained.eval(), head.eval()
 
 

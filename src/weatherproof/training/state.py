@@ -9,16 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.errors import InputError
+from weatherproof.methods.momentum import MomentumCopy
 from weatherproof.training.plan import Course
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+def _fixed(method: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that nothing moves: neither the optimizer, nor a momentum encoder."""
+    followers = [module for module in method.modules() if isinstance(module, MomentumCopy)]
+    moving = {id(p) for module in followers for p in module.parameters()}
+    return {n: p for n, p in method.named_parameters() if not p.requires_grad and id(p) not in moving}
+
+
 def trained(method: nn.Module) -> dict[str, Tensor]:
-    """What training moves: the weights that are not frozen, and all buffers (running statistics)."""
-    frozen = {name for name, p in method.named_parameters() if not p.requires_grad}
-    return {name: value for name, value in method.state_dict().items() if name not in frozen}
+    """What training moves: all weights that are not fixed, and all buffers (running statistics, queues, banks)."""
+    fixed = _fixed(method)
+    return {name: value for name, value in method.state_dict().items() if name not in fixed}
 
 
 def load_trained(method: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -34,12 +42,11 @@ def all_finite(weights: Mapping[str, Tensor]) -> bool:
 
 
 def fingerprint(method: nn.Module) -> int:
-    """A checksum of the frozen weights: another teacher makes it another training."""
+    """A checksum of the fixed weights: another teacher makes it another training."""
     checksum = 0
-    for parameter in method.parameters():
-        if not parameter.requires_grad:
-            raw = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
-            checksum = zlib.crc32(raw.numpy().data, checksum)
+    for parameter in _fixed(method).values():
+        raw = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
+        checksum = zlib.crc32(raw.numpy().data, checksum)
     return checksum
 
 

@@ -1,0 +1,37 @@
+"""What moves the weights."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from weatherproof.training.plan import Plan
+
+
+def make_optimizer(plan: "Plan", parameters: Iterable[Tensor], device: torch.device) -> torch.optim.Optimizer:
+    """The plan's optimizer, in one kernel for all weights where the device has it."""
+    fused = device.type in ("cpu", "cuda")
+    if plan.optimizer == "lars":
+        return _lars(plan, list(parameters))
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov, fused=fused
+        )
+    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, plan.lr, weight_decay=plan.weight_decay, fused=fused)
+
+
+def _lars(plan: "Plan", parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """LARS (You et al. 2017, trust coefficient 0.001). As SimCLR has it, biases and normalisation layers, which are
+    the parameters of one dimension, are neither decayed nor adapted: they take plain momentum steps of the full
+    learning rate."""
+    from timm.optim import Lars
+
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay, "always_adapt": True},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "always_adapt": False},
+    ]
+    used = [group for group in groups if group["params"]]
+    return Lars(used, lr=plan.lr, momentum=plan.momentum, nesterov=plan.nesterov)
