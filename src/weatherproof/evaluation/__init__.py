@@ -12,18 +12,24 @@ from weatherproof.evaluation.corruption_error import (
 )
 from weatherproof.evaluation.embeddings import evaluate_embeddings
 from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, severity_curve
+from weatherproof.evaluation.geometry import alignment, uniformity
+from weatherproof.evaluation.maps import PlaneMap, plane_map
 from weatherproof.evaluation.metrics import auc, hits, top_k
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
 from weatherproof.evaluation.shift import relabel
 from weatherproof.evaluation.suite import SuiteResult, evaluate_suite
+from weatherproof.evaluation.watch import Watch
 
 __all__ = [
     "ALEXNET",
     "EVAL_STREAM",
     "Case",
+    "PlaneMap",
     "Record",
     "SuiteResult",
+    "Watch",
     "agreement",
+    "alignment",
     "auc",
     "cases_of_parts",
     "cases_on_the_fly",
@@ -34,6 +40,7 @@ __all__ = [
     "history",
     "hits",
     "mean_corruption_error",
+    "plane_map",
     "protocol_hash",
     "relabel",
     "relative_mean_corruption_error",
@@ -42,5 +49,6 @@ __all__ = [
     "severity_curve",
     "standard_error",
     "top_k",
+    "uniformity",
     "unnormalised_mean_corruption_error",
 ]

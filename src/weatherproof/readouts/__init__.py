@@ -1,23 +1,34 @@
-"""What stands on a finished encoder: linear probe, nearest neighbours, the pretrained model's own head."""
+"""What stands on a finished encoder: linear probe, nearest neighbours, a new head to fine-tune with, its own head."""
 
 from weatherproof.readouts.classifier import Classifier, OwnHead, UnitLength
 from weatherproof.readouts.embedding import embed, evaluating
+from weatherproof.readouts.finetuning import finetune_encoder
+from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear
-from weatherproof.readouts.neighbours import knn
+from weatherproof.readouts.mlp import MLPHead
+from weatherproof.readouts.neighbours import knn, knn_accuracy, nearest
 from weatherproof.readouts.probe import fit_probe
 from weatherproof.readouts.store import Readout, load_readout, save_readout
 
 __all__ = [
     "L2_GRID",
+    "SCHEDULES",
     "Classifier",
+    "MLPHead",
     "OwnHead",
     "Readout",
     "UnitLength",
     "embed",
     "evaluating",
+    "evaluation_views",
+    "finetune_encoder",
     "fit_linear",
     "fit_probe",
     "knn",
+    "knn_accuracy",
+    "linear_evaluation",
     "load_readout",
+    "nearest",
     "save_readout",
+    "schedule_of",
 ]

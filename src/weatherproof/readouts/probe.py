@@ -1,8 +1,7 @@
 """The linear probe: how much a frozen encoder's embeddings say about the labels."""
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from weatherproof import random
 from weatherproof.data import ImageSet
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, unknown
 from weatherproof.protocols import Operator
 from weatherproof.readouts.embedding import embed
+from weatherproof.readouts.linear_evaluation import SCHEDULES, Embed, linear_evaluation
 from weatherproof.readouts.logistic import fit_linear
 
-Embed = Callable[[int], tuple[Tensor, Tensor]]  # realization -> (features, labels)
+Mode = Literal["cached", "paper", "moco", "pycontrast", "simclr"]
 
 
 def fit_probe(
@@ -25,7 +25,7 @@ def fit_probe(
     num_classes: int,
     operator: Operator | None = None,
     labels: Tensor | None = None,
-    mode: Literal["cached", "paper"] = "cached",
+    mode: Mode = "cached",
     seed: int = 0,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
@@ -44,6 +44,8 @@ def fit_probe(
     fresh draw each, batch `probe_batch_size` (128; 8 with few labels), mean cross-entropy, default initialisation,
     constant learning rate; ``schedule="cosine"`` anneals it to 0 once an epoch, as the paper's transfer probes do.
     The frozen encoder embeds each epoch's draw in batches of `batch_size`, which changes no number.
+    ``mode="moco"``, ``"pycontrast"`` or ``"simclr"``: SGD as those papers evaluate (`linear_evaluation.SCHEDULES`),
+    with a fresh draw each epoch, or on cached features where there is nothing to draw.
 
     Args:
         labels: positions of the images whose labels may be used (see `data.label_fraction`); None: all of them.
@@ -76,7 +78,9 @@ def fit_probe(
         return _cached(look, num_classes, 1 if fixed else realizations, l2, seed, device)
     if mode == "paper":
         return _paper(look, num_classes, fixed, epochs, lr, probe_batch_size, schedule, seed, device)
-    raise InputError(f"mode must be 'cached' or 'paper', got {mode!r}")
+    if mode in SCHEDULES:
+        return linear_evaluation(look, num_classes, SCHEDULES[mode], fixed=fixed, seed=seed, device=device)
+    raise unknown("mode", mode, get_args(Mode))
 
 
 def _cached(

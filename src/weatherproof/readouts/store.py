@@ -1,4 +1,4 @@
-"""A readout on disk, beside its encoder: readout.safetensors (weight, bias) and readout.json (classes, provenance)."""
+"""A readout on disk, beside its encoder: readout.safetensors (its weights) and readout.json (classes, provenance)."""
 
 import json
 import os
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from weatherproof.errors import InputError
+from weatherproof.readouts.mlp import MLPHead
 from weatherproof.training.files import replacing
 
 WEIGHTS, META = "readout.safetensors", "readout.json"
@@ -17,14 +18,14 @@ WEIGHTS, META = "readout.safetensors", "readout.json"
 
 @dataclass(frozen=True)
 class Readout:
-    """A linear layer on embeddings with the words for its outputs.
+    """A linear layer, or an `MLPHead`, on embeddings with the words for its outputs.
 
     Attributes:
         unit_length: the layer expects embeddings of unit length.
         kind: "probe", "end-to-end": what a record calls it.
     """
 
-    head: nn.Linear
+    head: nn.Module
     classes: tuple[str, ...]
     kind: str = "probe"
     unit_length: bool = False
@@ -64,9 +65,18 @@ def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-        head = nn.Linear(tensors["weight"].shape[1], tensors["weight"].shape[0])
+        head = _empty(tensors)
         head.load_state_dict(tensors)
         fraction = meta["label_fraction"]
         return Readout(head, tuple(meta["classes"]), str(meta["kind"]), bool(meta["unit_length"]), fraction)
     except Exception as error:
         raise InputError(f"the readout in {folder} cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _empty(tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A head of the shape of these weights."""
+    if "weight" in tensors:
+        classes, features = tensors["weight"].shape
+        return nn.Linear(features, classes)
+    (hidden, features), classes = tensors["first.weight"].shape, len(tensors["second.weight"])
+    return MLPHead(features, classes, hidden)

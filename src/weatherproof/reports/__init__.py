@@ -1,16 +1,23 @@
 """Numbers -> tables, plots and one self-contained HTML page. Reads a run folder's files and nothing else."""
 
 from weatherproof.reports.gallery import GalleryEntry, save_gallery
+from weatherproof.reports.looks import FamilyLooks, save_views
+from weatherproof.reports.neighbours import save_neighbours
 from weatherproof.reports.page import write_comparison, write_report
+from weatherproof.reports.plane import save_map
 from weatherproof.reports.strip import save_strip
 from weatherproof.reports.text_tables import console_table, markdown_table
 
 __all__ = [
+    "FamilyLooks",
     "GalleryEntry",
     "console_table",
     "markdown_table",
     "save_gallery",
+    "save_map",
+    "save_neighbours",
     "save_strip",
+    "save_views",
     "write_comparison",
     "write_report",
 ]

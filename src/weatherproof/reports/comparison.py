@@ -7,6 +7,8 @@ from weatherproof.reports.files import Run
 from weatherproof.reports.suite import is_cell, is_mean, is_total
 from weatherproof.reports.tables import CONDITION
 
+OWN = frozenset({"alignment"})  # of two views of the family that the run was trained with, whichever that is
+
 
 def distinctly_named(runs: Sequence[Run]) -> list[Run]:
     """Runs with names that no other run of the page has; their records carry them as "run"."""
@@ -40,10 +42,11 @@ def _alike(a: Run, b: Run) -> bool:
 def _protocols(run: Run) -> dict[tuple[str, ...], set[str]]:
     """The hashes under each condition. A corruption is known by its name and severity, so that another operator behind
     them (glass that swaps, frost from photographs) counts as another protocol. Means over a suite are left out: they
-    are alike where what they are made from is, and tables keep unlike ones apart by their own hashes."""
+    are alike where what they are made from is, and tables keep unlike ones apart by their own hashes. So is what every
+    run measures in a way of its own."""
     found: dict[tuple[str, ...], set[str]] = {}
     for record in run.records:
-        if is_total(record) or is_mean(record):
+        if is_total(record) or is_mean(record) or record["metric"] in OWN:
             continue
         names = [n for n in CONDITION if not (n == "operator" and is_cell(record))]
         key = ("suite" if is_cell(record) else "", *(str(record.get(n)) for n in ("metric", "data", *names)))

@@ -12,6 +12,8 @@ from weatherproof.reports.words import JsonRecord
 
 SERIES_KEYS = ("model", "readout", "trained_on", "run")
 LOG_POINTS = 160  # a training curve shows the means of at most this many stretches of steps
+MARKED = 25  # points of what was watched that get a marker each
+WATCHED = ("knn_accuracy", "alignment", "uniformity")  # as `evaluation.Watch` calls them
 NO_LOSS = frozenset({"step", "epoch", "images_per_second", "seconds", "time"})
 
 
@@ -115,24 +117,81 @@ def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
 
 
 def training_charts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Chart, ...]:
-    """The loss, and every other term that is not the loss again, over the steps of each training."""
+    """The loss, what was watched, and every other term that is not the loss again, over each training.
+
+    They stand over the steps; over the epochs where something was watched once in a while.
+    """
     made = []
     for name, lines in logs.items():
         terms = dict.fromkeys(key for line in lines for key in line if key not in NO_LOSS)
-        loss = _over_steps(lines, "loss")
-        for term in sorted(terms, key=lambda t: (t == "lr", t != "loss")):
-            points = _over_steps(lines, term)
+        across = "epoch" if any(_over(lines, "epoch", term) for term in WATCHED) else "step"
+        loss = _over(lines, across, "loss")
+        for term in sorted(terms, key=_place):
+            points = _over(lines, across, term)
             if len(points) < 2 or (term != "loss" and points == loss):
                 continue
-            shown = {"lr": "learning rate"}.get(term, term.replace("_", " "))
-            series = Series(name or "training", Style(1), points, marked=False)
-            made.append(Chart(f"{name}: {shown}" if name else shown, "step", (series,)))
+            series = Series(name or "training", Style(1), points, marked=term in WATCHED and len(points) <= MARKED)
+            shown = _watched_titles(term) or {"title": {"lr": "learning rate"}.get(term, term.replace("_", " "))}
+            made.append(
+                Chart(
+                    **shown | {"title": f"{name}: {shown['title']}" if name else shown["title"]},
+                    x_label=across,
+                    series=(series,),
+                    y_range=_from_zero(term, points),
+                    show_y=_show(term),
+                )
+            )
     return tuple(made)
 
 
-def _over_steps(lines: Sequence[Mapping[str, Any]], term: str) -> tuple[tuple[float, float, float], ...]:
-    """(step, value, 0) of a term, averaged over neighbouring lines where there are more than a chart can show."""
-    known = [(float(line["step"]), float(line[term])) for line in lines if _is_number(line, "step", term)]
+def watched_charts(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Charts:
+    """What was watched during two or more trainings, by run name and log, one line for each."""
+    made: list[Chart] = []
+    shown: dict[str, Style] = {}
+    for term in WATCHED:
+        curves = [(name, _over(lines, "epoch", term)) for name, lines in runs]
+        styles = {name: Style(1 + i % 6, i // 6) for i, (name, _) in enumerate(curves)}  # the grey is no run's
+        curves = [(name, points) for name, points in curves if len(points) > 1]
+        if len(curves) < 2:
+            continue
+        shown |= {name: styles[name] for name, _ in curves}
+        longest = max(len(points) for _, points in curves)
+        made.append(
+            Chart(
+                **_watched_titles(term),
+                x_label="epoch",
+                series=tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves),
+                y_range=_from_zero(term, [point for _, points in curves for point in points]),
+                show_y=_show(term),
+            )
+        )
+    return Charts(tuple((style, name) for name, style in shown.items()), tuple(made))
+
+
+def _place(term: str) -> tuple[int, int]:
+    """The loss first, then what was watched, the learning rate last."""
+    if term in WATCHED:
+        return 1, WATCHED.index(term)
+    return {"loss": 0, "lr": 3}.get(term, 2), 0
+
+
+def _watched_titles(term: str) -> dict[str, Any]:
+    if term not in WATCHED:
+        return {}
+    shown = words.metric_words(term)
+    return {"title": shown.words + (", %" if shown.percent else ""), "subtitle": shown.meaning}
+
+
+def _from_zero(term: str, points: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Fractions from 0 on, so that a small gain looks small."""
+    if not words.metric_words(term).percent:
+        return None
+    return min(0.0, *(y for _, y, _ in points)), min(1.0, 1.1 * max(y for _, y, _ in points)) or 1.0
+
+
+def _over(lines: Sequence[Mapping[str, Any]], across: str, term: str) -> tuple[tuple[float, float, float], ...]:
+    """(step or epoch, value, 0) of a term, averaged over neighbouring lines where a chart cannot show them all."""
+    known = [(float(line[across]), float(line[term])) for line in lines if _is_number(line, across, term)]
     width = math.ceil(len(known) / LOG_POINTS) or 1
     stretches = [known[i : i + width] for i in range(0, len(known), width)]
     return tuple((s[-1][0], sum(y for _, y in s) / len(s), 0.0) for s in stretches)

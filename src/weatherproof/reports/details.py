@@ -26,6 +26,8 @@ def done(run: Run) -> list[str]:
             f"A copy of {encoder} learned to give, for an image with {damage}, the embedding that the original gives "
             f"for the clean image. It saw the images of {images} without their labels."
         )
+    elif recipe.get("verb") == "pretrain":
+        said.append(_pretrained(recipe, encoder, images))
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
@@ -35,6 +37,16 @@ def done(run: Run) -> list[str]:
         said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
     said.append(measured_on(run.records))
     return said
+
+
+def _pretrained(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
+    method, views = words.method_words(str(recipe.get("method") or "the given method")), recipe.get("views")
+    own = views in (None, "auto")
+    looks = "the method's own views" if own else "views by URRL's rule" if views == "urrl" else f"the views {views}"
+    return (
+        f"{encoder} learned from the images of {images} without their labels, by {method} with {looks}: to know each "
+        "image again when it looks different."
+    )
 
 
 def _setting(name: str, value: Any) -> str:

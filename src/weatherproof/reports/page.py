@@ -16,6 +16,9 @@ from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.curves import Charts, Palette
 from weatherproof.reports.files import Run, read_run, write_atomically
 from weatherproof.reports.gallery import read_examples
+from weatherproof.reports.looks import read_views
+from weatherproof.reports.neighbours import read_neighbours
+from weatherproof.reports.plane import draw_class, draw_map, read_map
 from weatherproof.reports.scatter import draw_scatter
 from weatherproof.reports.strip import read_strip
 from weatherproof.reports.subjects import alike, split
@@ -59,8 +62,12 @@ def write_report(run_folder: Path | str) -> Path:
         palette=palette,
         strip=read_strip(run.path),
         examples=read_examples(run),
+        views=read_views(run.path),
+        neighbours=read_neighbours(run.path),
+        plane=read_map(run.path),
         training=curves.training_charts(run.logs),
         training_facts=details.training_facts(run.logs),
+        watched=Charts((), ()),
         checks=run.checks,
         runs=[run],
         next_steps=_next_steps(run),
@@ -99,8 +106,12 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         palette=palette,
         strip=None,
         examples=[],
+        views=None,
+        neighbours=None,
+        plane=None,
         training=[],
         training_facts=[],
+        watched=curves.watched_charts([(run.name, run.logs.get("", [])) for run in runs]),
         checks=[{**check, "claim": f"{run.name}: {check.get('claim')}"} for run in runs for check in run.checks],
         runs=runs,
         next_steps=[],
@@ -214,6 +225,8 @@ def _render(**context: Any) -> str:
     environment.globals.update(
         draw=draw,
         draw_scatter=draw_scatter,
+        draw_map=draw_map,
+        draw_class=draw_class,
         swatch=swatch,
         marker=marker,
         model_words=words.model_words,

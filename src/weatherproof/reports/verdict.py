@@ -199,18 +199,38 @@ def _bar(record: JsonRecord) -> Bar:
     )
 
 
+def _most_labels(records: Sequence[JsonRecord]) -> JsonRecord:
+    """The first of those with most labels."""
+    return max(records, key=lambda r: r["label_fraction"] if words.finite(r.get("label_fraction")) else 0.0)
+
+
+def _since_the_start(chosen: JsonRecord, records: Sequence[JsonRecord]) -> list[str]:
+    """What pretraining has brought, and what few labels do."""
+    metric, said = str(chosen["metric"]), []
+    start = [r for r in records if r.get("model") == "start" and _setting(r) == _setting(chosen)]
+    if start:
+        said.append(f"The encoder that it started as {_does(metric, float(start[0]['value']))}.")
+    alike = ("model", "readout", "data", *CONDITION)
+    fewer = [r for r in records if all(r.get(name) == chosen.get(name) for name in alike) and r is not chosen]
+    for record in sorted(fewer, key=condition_order, reverse=True):
+        labels = words.labels_words(record.get("label_fraction"))
+        said += [f"With {labels} it {_does(metric, float(record['value']))}."] if labels else []
+    return said
+
+
 def _single(records: Sequence[JsonRecord]) -> Verdict:
-    """No before and after to compare: how the hardened or else the first model does, under the middle condition."""
+    """No pair to compare: how the hardened, the pretrained or else the first model does, under the middle condition."""
     ordered = sorted(records, key=condition_order)
     models = list(dict.fromkeys(str(r.get("model")) for r in records))
-    model = "hardened" if "hardened" in models else models[0]
+    model = next((name for name in ("hardened", "pretrained") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
-    damaged = [r for r in own if not words.is_clean(r)] or own
-    chosen = damaged[len(damaged) // 2]
+    damaged = [r for r in own if not words.is_clean(r)]
+    chosen = damaged[len(damaged) // 2] if damaged else _most_labels(own)
     metric = str(chosen["metric"])
     clean = [r for r in own if words.is_clean(r) and _setting(r)[:2] == _setting(chosen)[:2] and r is not chosen]
     clean = [r for r in clean if r.get("readout") == chosen.get("readout")]
     said = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
+    said += _since_the_start(chosen, records) if model == "pretrained" else []
     name = words.model_words(model)
     subject = f"the {name} encoder" if model in words.MODEL_WORDS else name
     return Verdict(

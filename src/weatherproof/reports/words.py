@@ -10,7 +10,9 @@ JsonRecord = Mapping[str, Any]  # one entry of results.json, as in the architect
 
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 MODEL_ORDER = ("teacher", "hardened", "supervised", "restored")  # before, after, rivals; other names follow
-MODEL_WORDS = {"teacher": "original", "hardened": "hardened", "supervised": "supervised", "restored": "restored"}
+MODEL_WORDS = {"teacher": "original", "start": "before training", "pretrained": "pretrained"} | {
+    name: name for name in MODEL_ORDER[1:]
+}
 READOUT_WORDS = {
     "own-head": "own head",
     "probe": "linear probe",
@@ -18,6 +20,7 @@ READOUT_WORDS = {
     "knn": "nearest neighbours",
     "end-to-end": "trained end to end",
 }
+METHOD_WORDS = {"simclr": "SimCLR", "mocov2": "MoCo v2", "instdis": "InstDis", "pirl": "PIRL"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ METRICS = {  # in order of preference for the headline
     "ece": Metric("Expected calibration error", True, "confidence against accuracy, in bins", False),
     "mean_rms_calibration_error": Metric("Mean RMS calibration error", True, "mean over the sets", False),
     "mean_ece": Metric("Mean expected calibration error", True, "mean over the sets", False),
+    "knn_accuracy": Metric("k-NN accuracy", True, "vote of the nearest training images"),
+    # no better and no worse: an encoder that makes all images alike has the lowest alignment there is
+    "alignment": Metric("Alignment", False, "squared distance of two views; 0: they are alike", None),
+    "uniformity": Metric("Uniformity", False, "the lower, the more evenly spread", None),
 }
 
 
@@ -67,6 +74,10 @@ def model_words(name: str | None) -> str:
 
 def readout_words(name: str | None) -> str:
     return READOUT_WORDS.get(name or "", name or "")
+
+
+def method_words(name: str | None) -> str:
+    return METHOD_WORDS.get(name or "", name or "")
 
 
 def finite(value: Any) -> TypeGuard[float]:

@@ -1,0 +1,119 @@
+"""How an encoder does while it is still being trained: a few numbers on a few images, cheap enough for every epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof import random
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.evaluation.geometry import alignment, uniformity
+from weatherproof.readouts import embed, evaluating, knn_accuracy
+from weatherproof.types import Embeddings, Images, Keys
+
+_STREAM = 0x7761746368  # "watch": the looks it takes are not those of training
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Numbers of a method's encoder, for the log of its training: ``watch(method, epoch) -> {name: number}``.
+
+        knn_accuracy  `readouts.knn_accuracy` of the test images among the training images
+        alignment     `alignment` of two views of the test images
+        uniformity    `uniformity` of the test images as they are
+
+    All three are of the encoder's embeddings at unit length, not of the projection that the loss sees: the encoder is
+    what is kept. They are taken in evaluation mode; every part of the method is then back in the mode it had. The views
+    have the same keys every time, so that a curve moves by the encoder alone. What cannot be measured (no labels, no
+    views) is left out.
+
+    Args:
+        train: the bank of the nearest neighbours.
+        test: the images that are looked at.
+        every: epochs between two looks; a fraction looks more than once an epoch.
+        limit: at most so many images of each set, evenly spaced; None: all.
+        k, temperature: of the vote. k is at most the size of the bank.
+        views: two looks at every image; None: those of the method.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    every: float = 1.0
+    limit: int | None = 2000
+    k: int = 200
+    temperature: float | None = 0.1
+    views: Callable[[Images, Keys], Any] | None = None
+    seed: int = 0
+    batch_size: int = 256
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.every > 0:
+            raise InputError(f"a training is watched every so many epochs, more than 0; got {self.every}")
+        for name in ("limit", "k", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} of what is watched must be at least 1, got {value}")
+        for images in (self.train, self.test):
+            if len(images) == 0:
+                raise InputError(f"there is nothing to watch: {images.name!r} holds no images")
+
+    def __call__(self, method: nn.Module, epoch: float = 0) -> dict[str, float]:
+        """The numbers now. `epoch` is not used: it is there so that a function of one's own can be given instead."""
+        encoder, views = method.encoder, self.views or getattr(method, "views", None)
+        assert isinstance(encoder, nn.Module)
+        test = bounded(self.test, self.limit)
+        settings: dict[str, Any] = {
+            "device": _device(encoder), "batch_size": self.batch_size, "workers": self.workers,
+        }  # fmt: skip
+        found = {}
+        features, labels = embed(encoder, test, **settings)
+        train = bounded(self.train, self.limit)
+        if _classes(train.labels) > 1 and _classes(labels) > 1:  # of one class alone, every vote is right
+            bank, classes = embed(encoder, train, **settings)
+            found["knn_accuracy"] = knn_accuracy(bank, classes, features, labels, self.k, self.temperature)
+        if views is not None:
+            found["alignment"] = alignment(*self.pair(encoder, views, test, settings))
+        if len(features) > 1:
+            found["uniformity"] = uniformity(features)
+        return found
+
+    def pair(
+        self, encoder: nn.Module, views: Any, images: ImageSet, settings: dict[str, Any]
+    ) -> tuple[Embeddings, Embeddings]:
+        """Embeddings of two views of each image."""
+        sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+        with evaluating(encoder, views):
+            for batch in batches(images, **settings):
+                looks = two_looks(views, batch.images, random.fold(random.keys(self.seed, batch.index), _STREAM))
+                for side, look in zip(sides, looks, strict=True):
+                    side.append(encoder(look).float().cpu())
+        return torch.cat(sides[0]), torch.cat(sides[1])
+
+
+def two_looks(views: Callable[[Images, Keys], Any], images: Images, keys: Keys) -> tuple[Tensor, Tensor]:
+    """The first two views of a family, or two draws of something that gives one."""
+    looks = views(images, keys)
+    if isinstance(looks, Tensor):
+        return views(images, random.fold(keys, 0)), views(images, random.fold(keys, 1))
+    return looks[0], looks[1]
+
+
+def bounded(images: ImageSet, limit: int | None) -> ImageSet:
+    """At most so many of the images, evenly spaced."""
+    if limit is None or limit >= len(images):
+        return images
+    return images.subset(torch.linspace(0, len(images) - 1, limit, dtype=torch.float64).round().long())
+
+
+def _classes(labels: Tensor) -> int:
+    """How many classes the images are of, those without a label left out."""
+    return len(labels[labels >= 0].unique())
+
+
+def _device(encoder: nn.Module) -> torch.device:
+    """Where the encoder's parameters are."""
+    return next((tensor.device for tensor in encoder.parameters()), torch.device("cpu"))
