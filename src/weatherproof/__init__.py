@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
     from weatherproof.verbs.harden import harden
+    from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
     from weatherproof.verbs.reproduce import reproduce
     from weatherproof.verbs.train import train
@@ -56,6 +57,7 @@ __all__ = [
     "methods",
     "objectives",
     "operators",
+    "pretrain",
     "probe",
     "random",
     "readouts",
@@ -76,6 +78,7 @@ _FUNCTIONS = {
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
     "harden": "weatherproof.verbs.harden",
+    "pretrain": "weatherproof.verbs.pretrain",
     "probe": "weatherproof.verbs.probe",
     "reproduce": "weatherproof.verbs.reproduce",
     "train": "weatherproof.verbs.train",

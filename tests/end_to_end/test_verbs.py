@@ -1,6 +1,7 @@
 """Every verb from beginning to end: Python, the command line and a recipe say the same."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,18 @@ def test_another_recipe_is_refused(teacher: str, photos: Path, hardened: Path, h
     assert "'lr' is 0.0003 there and 0.01 here" in said
     said = refused("probe", hardened, photos, "--out", hardened)
     assert "'verb' is 'harden' there and 'probe' here" in said
+
+
+def test_train_with_augmix(
+    teacher: str, photos: Path, tmp_path: Path, weatherproof: Command, refused: Callable[..., str]
+) -> None:
+    words = ("train", "augmix", photos, "--encoder", teacher, *QUICK_OPTIONS, "--out", tmp_path)
+    assert "leave operator out" in refused(*words, "--operator", "RandomMask(0.5)")
+    assert weatherproof(*words)[0] == 0
+    first = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert first.keys() >= {"loss", "divergence", "accuracy"}
+    assert {r["trained_on"] for r in results(tmp_path)} == {repr(wp.views.AugMix())}
+    assert json.loads((tmp_path / "encoder.json").read_text())["provenance"]["trained_on"] == repr(wp.views.AugMix())
 
 
 def test_train(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:

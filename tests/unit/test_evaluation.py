@@ -24,6 +24,7 @@ from weatherproof.evaluation import (
     evaluate_embeddings,
     protocol_hash,
     relabel,
+    seen,
     severity_curve,
     standard_error,
     top_k,
@@ -242,10 +243,10 @@ def test_a_severity_curve_is_one_evaluation_a_level() -> None:
 
 
 def test_restored_classifiers_get_the_images_keys() -> None:
-    seen = []
+    drawn = []
 
     def restore(images: Tensor, keys: Tensor) -> Tensor:
-        seen.append(keys)
+        drawn.append(keys)
         return images
 
     (record,) = evaluate(
@@ -253,7 +254,7 @@ def test_restored_classifiers_get_the_images_keys() -> None:
         metrics=("top1",), batch_size=5,
     )  # fmt: skip
     assert record.realizations == 2  # the restoration draws, though the operator does not
-    assert len(torch.cat(seen).unique()) == 24
+    assert len(torch.cat(drawn).unique()) == 24
 
 
 def embedding_values(records: list[Record]) -> dict[str, float]:
@@ -349,3 +350,19 @@ def test_relabel_takes_images_in_files_too(folder: FileImages) -> None:
     (record,) = evaluate({"m": Brightness()}, shifted, metrics=("top1",))
     assert (record.value, record.images) == (0.0, 15)
     assert folder.classes == ("dark", "light") and len(folder.labels) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "contained"),
+    [
+        ("SimCLR(32)", {"brightness", "contrast", "saturate"}),
+        ("SimCLR(224)", {"brightness", "contrast", "saturate", "gaussian_blur"}),  # blurs large images only
+        ("AugMix('standard', 32)", set()),  # its authors left out what the benchmark has
+        ("URRL(Twice(HorizontalFlip()), AugMix(ops='all', size=32))", {"brightness", "contrast", "saturate"}),
+        ("AugMixMoCo(32)", {"brightness", "contrast", "saturate", "gaussian_blur"}),
+        ("Chain(Corruption('fog', 3), HorizontalFlip())", {"fog"}),
+        ("SimCLR(no, such='text')", set()),
+    ],
+)
+def test_views_that_contain_corruptions(text: str, contained: set[str]) -> None:
+    assert seen(text) == contained

@@ -11,10 +11,12 @@ import torch
 from weatherproof import objectives, operators, restoration, views
 from weatherproof.cli import main
 from weatherproof.errors import InputError
-from weatherproof.studies import STUDIES, Claim, Scale, Source, Study
-from weatherproof.studies.claims import above, falls, mean_above, not_worst, spread, worst
+from weatherproof.studies import Claim, Scale, Source, Study
+from weatherproof.studies.claims import above, below, falls, falls_less, mean_above, not_worst, spread, worst
+from weatherproof.studies.contrastive_inversion import STUDIES
 from weatherproof.studies.run import table
-from weatherproof.studies.scales import DESK, DESK_TRANSFER, PAPER, SMOKE, located, scale_of
+from weatherproof.studies.scales import DESK, DESK_TRANSFER, PAPER, SMOKE, scale_of
+from weatherproof.studies.sets import located
 from weatherproof.studies.workshop import MODELS, Workshop
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
@@ -34,6 +36,19 @@ def test_above() -> None:
     assert above("high", "low", ("a", "b", "c", "d"))(GRID) == (1, 2, "not at b +0.0%")  # equal is not above
     turned = {(column, row): value for (row, column), value in GRID.items()}
     assert above("high", "low", ("a", "b"), rows_are_models=True)(turned) == (1, 2, "not at b +0.0%")
+
+
+def test_below() -> None:
+    assert below("low", "high", ("a",))(GRID) == (1, 1, "")
+    assert below("low", "high", ("a", "b", "c"))(GRID) == (1, 2, "not at b +0.0%")
+    assert below("high", "low", ("a",))(GRID) == (0, 1, "not at a -20.0%")
+
+
+def test_falls_less() -> None:
+    grid = {("all", "x"): 0.7, ("few", "x"): 0.6, ("all", "y"): 0.9, ("few", "y"): 0.4}
+    assert falls_less("x", "y", "all", "few")(grid) == (1, 1, "10.0% against 50.0%")
+    assert falls_less("y", "x", "all", "few")(grid)[:2] == (0, 1)
+    assert falls_less("x", "y", "all", "none")(grid) == (0, 0, "")
 
 
 def test_mean_above() -> None:
@@ -128,7 +143,7 @@ def test_scales_by_name() -> None:
 
 def test_the_shifted_classes_are_not_learnt(tmp_path: Path) -> None:
     workshop = Workshop(SMOKE, tmp_path, data=None, seed=0, device=torch.device("cpu"))
-    train, test = workshop.train("shift"), workshop.test("shift")
+    train, test = workshop.sets.train("shift"), workshop.sets.test("shift")
     assert not {7, 9} & {*train.labels.tolist()}
     assert {*test.labels.tolist()} == {1, 4}  # sevens are called ones, nines fours
     assert len(train) == SMOKE.train_images
@@ -136,7 +151,7 @@ def test_the_shifted_classes_are_not_learnt(tmp_path: Path) -> None:
 
 def test_a_set_of_two_classes_is_tested_on_two(tmp_path: Path) -> None:
     workshop = Workshop(SMOKE, tmp_path, data=None, seed=0, device=torch.device("cpu"))
-    for images in (workshop.train("COVID X-ray"), workshop.test("COVID X-ray")):
+    for images in (workshop.sets.train("COVID X-ray"), workshop.sets.test("COVID X-ray")):
         assert {*images.labels.tolist()} == {0, 1}
 
 

@@ -25,6 +25,11 @@ def above(high: str, low: str, over: Sequence[str], *, rows_are_models: bool = F
     return test
 
 
+def below(low: str, high: str, over: Sequence[str], *, rows_are_models: bool = False) -> Test:
+    """Column `low` below column `high` in every row of `over` (or row below row): for errors."""
+    return above(high, low, over, rows_are_models=rows_are_models)
+
+
 def mean_above(high: str, low: str, over: Sequence[str]) -> Test:
     """The mean of column `high` above that of column `low`, over the rows that have both."""
 
@@ -82,5 +87,17 @@ def not_worst(low: str, high: Sequence[str], rows: Sequence[str]) -> Test:
         results = [above(column, low, rows)(values) for column in high]
         words = "; ".join(f"{column} {detail}" for column, (_, _, detail) in zip(high, results, strict=True) if detail)
         return sum(r[0] for r in results), sum(r[1] for r in results), words
+
+    return test
+
+
+def falls_less(steady: str, other: str, first: str, last: str) -> Test:
+    """From row `first` to row `last`, column `steady` loses less than column `other`."""
+
+    def test(values: Values) -> tuple[int, int, str]:
+        if any((row, column) not in values for row in (first, last) for column in (steady, other)):
+            return 0, 0, ""
+        losses = [values[first, column] - values[last, column] for column in (steady, other)]
+        return int(losses[0] < losses[1]), 1, f"{losses[0]:.1%} against {losses[1]:.1%}"
 
     return test

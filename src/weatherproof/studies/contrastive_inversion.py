@@ -5,12 +5,11 @@ and "noise-range" (0.1-0.3) are drawn per image, "fog" is a common corruption at
 relabelling of Figure 5, not a measurement.
 """
 
-import json
 from collections.abc import Mapping
-from importlib.resources import files
 
 from weatherproof.operators import COMMON_15, EXTRA_4
 from weatherproof.studies.claims import above, falls, mean_above, not_worst, spread, worst
+from weatherproof.studies.published import published
 from weatherproof.studies.study import Cell, Claim, Key, Study
 
 FIXED = (
@@ -25,9 +24,7 @@ BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data
 
 
 def _published(table: str) -> Mapping[Key, Mapping[str, float]]:
-    text = files("weatherproof.studies").joinpath("contrastive_inversion.json").read_text(encoding="utf-8")
-    entries = json.loads(text).get(table, ())
-    return {(e.pop("row"), e.pop("column")): e for e in entries}  # what is left: value, stderr
+    return published("contrastive_inversion", table)
 
 
 def _main_table(number: int, metric: str) -> Study:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from weatherproof.reports import write_report
-from weatherproof.studies.scales import scale_of
+from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
+from weatherproof.studies.scales import AnyScale, scale_of
 from weatherproof.studies.study import Key, Scale, Study
 from weatherproof.studies.workshop import Workshop
 from weatherproof.training import RunFolder
@@ -23,7 +24,8 @@ def run_study(
     Cells that are measured already (cells.json) are not measured again.
     """
     scale = scale_of(study.name, scale_name)
-    workshop = Workshop(scale, store, data=data, seed=seed, device=device)
+    make = Workshop if isinstance(scale, Scale) else PretrainingWorkshop
+    workshop: Any = make(scale, store, data=data, seed=seed, device=device)  # type: ignore[arg-type]
     done = _done(run)
     for (row, column), cell in study.cells.items():
         key = f"{row} | {column}"
@@ -48,7 +50,7 @@ def _done(run: RunFolder) -> dict[str, Any]:
 
 def table(
     study: Study,
-    scale: Scale,
+    scale: AnyScale,
     found: Mapping[Key, Mapping[str, Any]],
     checks: list[dict[str, Any]],
     recipe: Mapping[str, Any],
@@ -71,9 +73,8 @@ def table(
 
 
 def _protocol(
-    study: Study, scale: Scale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
+    study: Study, scale: AnyScale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
 ) -> list[str]:
-    named = {name for cell in study.cells.values() for name in (cell.trained_on, cell.tested_on)}
     images = sorted({(str(r["data"]), r["images"]) for r in found.values()})
     draws = max((r["realizations"] for r in found.values()), default=0)
     facts = {
@@ -82,17 +83,9 @@ def _protocol(
         "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
         "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
         "±": f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed",
-        "ours starts from": f"`{scale.encoder}`, {_settings(scale.plan)}",
-        "the rival starts from": f"`{scale.rival}`, {_settings(scale.rival_plan)}",
-        "augmentation": f"`{scale.augment}`",
-        "probe": _settings(scale.probe),
-        "damages": ", ".join(f"{name} = `{scale.damages[name]}`" for name in sorted(named & set(scale.damages))),
+        **scale.facts(study.cells.values()),
     }
     return [f"- {name}: {text}" for name, text in facts.items() if text]
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in settings.items())
 
 
 def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> str:

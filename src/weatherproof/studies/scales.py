@@ -6,7 +6,9 @@ blur of sigma 5 at 224 px would leave nothing of a 32 px image, so desk scale bl
 
 from dataclasses import replace
 
-from weatherproof.errors import InputError, unknown
+from weatherproof.errors import unknown
+from weatherproof.studies.pretraining_cells import PretrainingScale
+from weatherproof.studies.pretraining_scales import PRETRAINING
 from weatherproof.studies.study import Scale, Source
 
 _MASKS = {f"mask-{p:.2f}": f"RandomMask({p})" for p in (0.5, 0.75, 0.9, 0.96, 0.97, 0.98, 0.99)}
@@ -138,17 +140,15 @@ NAMES = ("smoke", "desk", "paper")
 TRANSFER = ("table-2", "table-5", "table-6")
 
 
-def scale_of(study: str, name: str) -> Scale:
+AnyScale = Scale | PretrainingScale
+
+
+def scale_of(study: str, name: str) -> AnyScale:
     """The scale of a study. Raises `InputError` for an unknown name."""
     if name not in NAMES:
         raise unknown("scale", name, NAMES)
+    if study in PRETRAINING:
+        return PRETRAINING[study][name]
     if name == "desk":
         return DESK_TRANSFER if study in TRANSFER else DESK_OWN_HEAD if study == "own-head" else DESK
     return SMOKE if name == "smoke" else PAPER
-
-
-def located(text: str, data: str | None) -> str:
-    """The text with ``$DATA`` replaced by the data folder."""
-    if "$DATA" in text and data is None:
-        raise InputError(f"{text!r} needs the data folder: give --data DIR or set WEATHERPROOF_DATA")
-    return text.replace("$DATA", data or "")

@@ -1,6 +1,6 @@
 """A study is data: a grid of cells, each a complete protocol for one number, with the paper's numbers and claims."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,7 +60,7 @@ class Study:
 
     name: str
     title: str
-    cells: Mapping[Key, Cell]
+    cells: Mapping[Key, Any]  # of one kind: what the scale's workshop measures
     claims: tuple[Claim, ...] = ()
     published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
@@ -111,3 +111,19 @@ class Scale:
     restoration: Mapping[str, str] = field(default_factory=dict)  # what stands in for a restoration at this scale
     realizations: int = 10
     note: str = ""
+
+    def facts(self, cells: Iterable[Cell]) -> dict[str, str]:
+        """The settings behind these cells, for the reader."""
+        named = {name for cell in cells for name in (cell.trained_on, cell.tested_on)} & set(self.damages)
+        return {
+            "ours starts from": f"`{self.encoder}`, {settings_text(self.plan)}",
+            "the rival starts from": f"`{self.rival}`, {settings_text(self.rival_plan)}",
+            "augmentation": f"`{self.augment}`",
+            "probe": settings_text(self.probe),
+            "damages": ", ".join(f"{name} = `{self.damages[name]}`" for name in sorted(named)),
+        }
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as a list of words."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -1,25 +1,23 @@
-"""Makes what a study's cells need, once: encoders are kept in a store that all studies of one scale share."""
+"""Makes what the cells of a hardening study need, once: encoders are kept in a store."""
 
-import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from weatherproof import objectives, operators, restoration, views
-from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.data import ImageSet, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
-from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite, relabel
+from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite
 from weatherproof.operators.suites import COMMON_19, suite
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
-from weatherproof.studies.scales import located
+from weatherproof.studies.sets import Sets, spread
+from weatherproof.studies.store import Store, digest
 from weatherproof.studies.study import Cell, Scale
-from weatherproof.training import Plan, RunFolder, harden_encoder, train_classifier
+from weatherproof.training import RunFolder, harden_encoder, train_classifier
 
 MODELS = {
     "supervised": "supervised",
@@ -42,9 +40,12 @@ class Workshop:
     """
 
     def __init__(self, scale: Scale, store: Path, *, data: str | None, seed: int, device: torch.device) -> None:
-        self.scale, self.store, self.folder, self.seed, self.device = scale, store, data, seed, device
-        self._made: dict[Any, Any] = {}
-        self._homes: dict[int, Path] = {}  # where in the store an encoder lies, by the object's id
+        self.scale, self.seed, self.device = scale, seed, device
+        self.store = Store(store, data=data, seed=seed, device=device)
+        self.sets = Sets(
+            scale.data, folder=data, size=scale.size, crop_fraction=scale.crop_fraction,
+            train_images=scale.train_images,
+        )  # fmt: skip
 
     def measure(self, cell: Cell) -> Record | None:
         """The cell's number; None where this scale has no such data or the encoder no head of its own."""
@@ -53,10 +54,8 @@ class Workshop:
         classifier = self._classifier(cell)
         if classifier is None:
             return None
-        test, restored = self.test(cell.data), cell.kind == "restored"
-        limit = self.scale.restored_images if restored else self.scale.test_images
-        if limit is not None and limit < len(test):
-            test = test.subset(_spread(len(test), limit))
+        restored = cell.kind == "restored"
+        test = spread(self.sets.test(cell.data), self.scale.restored_images if restored else self.scale.test_images)
         if cell.tested_on in COMMON_19:
             return self._corrupted(cell, classifier, test)
         (record,) = evaluate(
@@ -82,7 +81,7 @@ class Workshop:
                 if r.corruption in COMMON_19 and r.severity is None and r.metric == cell.metric
             }
 
-        return self._once(("suite", replace(cell, tested_on="")), meet)[cell.tested_on]
+        return self.store.once(("suite", replace(cell, tested_on="")), meet)[cell.tested_on]
 
     # what classifies
 
@@ -101,7 +100,7 @@ class Workshop:
                 return Classifier(UnitLength(self.hardened(cell)), self._clean_probe)
             case "own-head" | "teacher-own-head":
                 encoder = self.hardened(cell) if cell.kind == "own-head" else self.teacher
-                fits = encoder.num_classes == len(self.train(cell.data).classes)
+                fits = encoder.num_classes == len(self.sets.train(cell.data).classes)
                 return OwnHead(encoder) if fits else None
             case "restored":
                 assert cell.restoration is not None
@@ -110,25 +109,25 @@ class Workshop:
                     restoration.parse(text), Classifier(UnitLength(self.teacher), self._clean_probe)
                 )
 
-    def _probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
+    def _probe(self, encoder: Encoder, cell: Cell) -> nn.Module:
         """The cell's probe; it is kept beside its encoder, since other studies ask for the same one."""
         settings = repr((cell.trained_on, cell.labels, self.scale.data[cell.data], sorted(self.scale.probe.items())))
-        folder = self._homes[id(encoder)] / f"probe-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+        folder = self.store.home(encoder) / f"probe-{digest(settings)}"
 
-        def find() -> nn.Linear:
+        def find() -> nn.Module:
             kept = load_readout(folder)
             if kept is not None:
                 return kept.head.to(self.device)
             head = self._fit_probe(encoder, cell)
             folder.mkdir(exist_ok=True)
-            readout = Readout(head, self.train(cell.data).classes, label_fraction=cell.labels)
+            readout = Readout(head, self.sets.train(cell.data).classes, label_fraction=cell.labels)
             save_readout(readout, folder, provenance={"settings": settings})
             return head
 
-        return self._once(folder, find)
+        return self.store.once(folder, find)
 
     def _fit_probe(self, encoder: Encoder, cell: Cell) -> nn.Linear:
-        train = self.train(cell.data)
+        train = self.sets.train(cell.data)
         labels = None if cell.labels == 1 else label_fraction(train.labels, cell.labels, self.seed)
         damage: Operator = self._operator(cell.trained_on)
         settings = dict(self.scale.probe)
@@ -144,7 +143,7 @@ class Workshop:
 
     @cached_property
     def _clean_probe(self) -> nn.Linear:
-        train = self.train("main")
+        train = self.sets.train("main")
         return fit_probe(
             UnitLength(self.teacher), train, num_classes=len(train.classes), seed=self.seed, device=self.device
         )
@@ -161,31 +160,31 @@ class Workshop:
         recipe = {
             "kind": "hardened", "encoder": self.scale.encoder, "data": repr(self.scale.data[data]),
             "operator": self.scale.damages[cell.trained_on], "objective": cell.objective,
-            "plan": repr(self._plan(self.scale.plan)), **self._views,
+            "plan": repr(self.store.plan(self.scale.plan)), **self._views,
         }  # fmt: skip
 
         def make(run: RunFolder) -> Encoder:
             student = harden_encoder(
-                self.teacher, self.train(data), operator=self._operator(cell.trained_on),
-                objective=objectives.parse(cell.objective), plan=self._plan(self.scale.plan),
+                self.teacher, self.sets.train(data), operator=self._operator(cell.trained_on),
+                objective=objectives.parse(cell.objective), plan=self.store.plan(self.scale.plan),
                 augment=self._augment, run=run,
             )  # fmt: skip
             save_encoder(student, run.path, provenance=recipe)
             return student
 
-        return self._kept(recipe, make, lambda folder: load_encoder(folder))
+        return self.store.kept(recipe, make, lambda folder: load_encoder(folder))
 
     def rival(self, damage: str, data: str, labels: float = 1.0) -> tuple[Encoder, Readout]:
         """The supervised baseline, fine-tuned end to end; with fewer labels for as many steps."""
         data = "shift" if data == "shift" and self.scale.data["shift"].without else "main"
         recipe = {
             "kind": "supervised", "encoder": self.scale.rival, "data": repr(self.scale.data[data]),
-            "operator": self.scale.damages[damage], "plan": repr(self._plan(self.scale.rival_plan)), **self._views,
+            "operator": self.scale.damages[damage], "plan": repr(self.store.plan(self.scale.rival_plan)), **self._views,
             **({} if labels == 1 else {"labels": str(labels)}),
         }  # fmt: skip
 
         def make(run: RunFolder) -> tuple[Encoder, Readout]:
-            train, plan = self.train(data), self._plan(self.scale.rival_plan)
+            train, plan = self.sets.train(data), self.store.plan(self.scale.rival_plan)
             if labels < 1:
                 whole = max(1, len(train) // plan.batch_size)
                 train = train.subset(label_fraction(train.labels, labels, self.seed))
@@ -204,64 +203,10 @@ class Workshop:
             assert readout is not None
             return load_encoder(folder), readout
 
-        return self._kept(recipe, make, load)
-
-    def _kept(self, recipe: Mapping[str, str], make: Callable[[RunFolder], Any], load: Callable[[str], Any]) -> Any:
-        """From memory, from the store, or made now; the folder's name says what is in it."""
-        name = f"{recipe['kind']}-{hashlib.sha256(repr(sorted(recipe.items())).encode()).hexdigest()[:12]}"
-
-        def find() -> Any:
-            folder = self.store / name
-            if (folder / "encoder.json").is_file():
-                found = load(str(folder))
-            else:
-                run = RunFolder.open(folder, dict(recipe))
-                try:
-                    found = make(run)
-                finally:
-                    run.close()
-            self._homes[id(found[0] if isinstance(found, tuple) else found)] = folder
-            return found
-
-        return self._once(name, find)
+        return self.store.kept(recipe, make, load)
 
     def _start(self, text: str) -> Encoder:
-        return load_encoder(located(text, self.folder), size=self.scale.size, seed=self.seed)
-
-    # images
-
-    def train(self, name: str) -> ImageSet:
-        """The images for fitting; for transfer sets, of the same pixels as the main ones."""
-        return self._once(("train", name), lambda: self._train(name))
-
-    def _train(self, name: str) -> ImageSet:
-        source = self.scale.data[name]
-        images = self._load(source.text, "train", source.crop_fraction)
-        gone = [images.classes.index(c) for c in source.without]
-        if gone:
-            images = images.subset(torch.isin(images.labels, torch.tensor(gone), invert=True).nonzero().flatten())
-        most = source.train_images or (self.scale.train_images if name in ("main", "shift") else None)
-        if most is not None and most < len(images):
-            images = images.subset(_spread(len(images), most))
-        return images
-
-    def test(self, name: str) -> ImageSet:
-        """The images for measuring."""
-        return self._once(("test", name), lambda: self._test(name))
-
-    def _test(self, name: str) -> ImageSet:
-        source = self.scale.data[name]
-        images = self._load(source.test or source.text, "test", source.crop_fraction)
-        if source.relabel:
-            return relabel(images, source.relabel, classes=self.train(name).classes)
-        if source.without:
-            kept = [i for i, c in enumerate(images.classes) if c not in source.without]
-            images = images.subset(torch.isin(images.labels, torch.tensor(kept)).nonzero().flatten())
-        return images
-
-    def _load(self, text: str, split: str, crop_fraction: float | None) -> ImageSet:
-        fraction = self.scale.crop_fraction if crop_fraction is None else crop_fraction
-        return load_images(located(text, self.folder), split, size=self.scale.size, crop_fraction=fraction)
+        return self.store.start(text, self.scale.size)
 
     # settings
 
@@ -276,19 +221,6 @@ class Workshop:
     def _views(self) -> dict[str, str]:
         scale = self.scale
         return {"augment": str(scale.augment), "size": str(scale.size), "images": str(scale.train_images)}
-
-    def _plan(self, settings: Mapping[str, Any]) -> Plan:
-        return replace(Plan(**settings), seed=self.seed, device=self.device.type)
-
-    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-
-def _spread(n: int, kept: int) -> torch.Tensor:
-    """Positions of `kept` of n images, evenly spaced: sources are sorted by class, so every class keeps its share."""
-    return torch.linspace(0, n - 1, kept).round().long()
 
 
 def _readout(cell: Cell) -> str:

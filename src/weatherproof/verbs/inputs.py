@@ -1,5 +1,9 @@
 """What a verb asks of its input before it makes a run folder: after that, only training can fail."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -18,6 +22,14 @@ def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator |
     side = min(images.image_size) if images.image_size else 0
     flip = views.HorizontalFlip()
     return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
+
+
+@contextmanager
+def quietly(about: str) -> Iterator[None]:
+    """Inside, warnings that say this are not shown: the caller knows, and means it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".*{about}")
+        yield
 
 
 def require_labels(training: ImageSet, test: ImageSet) -> None:

@@ -63,7 +63,7 @@ class Measurement:
             return
         same = all(e.num_classes == len(self.images.classes) for e in encoders.values())
         if same and has_labels(self.images):
-            self._accuracy(heads, readout="own-head", fraction=None)
+            self.accuracy(heads, readout="own-head", fraction=None)
             self.gallery_models |= heads
         elif self.operator is not None:
             for condition in self.conditions[1:]:
@@ -79,10 +79,11 @@ class Measurement:
             name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
             for name, encoder in encoders.items()
         }
-        self._accuracy(models, readout=kind or readout.kind, fraction=readout.label_fraction)
+        self.accuracy(models, readout=kind or readout.kind, fraction=readout.label_fraction)
         self.gallery_models |= models
 
-    def _accuracy(self, models: Mapping[str, nn.Module], readout: str, fraction: float | None) -> None:
+    def accuracy(self, models: Mapping[str, nn.Module], readout: str, fraction: float | None) -> None:
+        """Top-1 of classifiers, and with more than five classes top-5; the images have labels of their classes."""
         metrics = ("top1", "top5") if len(self.images.classes) > 5 else ("top1",)
         for condition in self.conditions:
             self.records += evaluate(

@@ -1,16 +1,23 @@
 """Fit a linear readout on a frozen encoder, with many or few labels."""
 
 from pathlib import Path
-from typing import Literal
 
-from weatherproof import operators
+from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Readout, fit_probe, save_readout
+from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
+from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
-from weatherproof.verbs.inputs import device_of, require_counts, require_labels, require_one_size, require_works
+from weatherproof.verbs.inputs import (
+    augmentation,
+    device_of,
+    require_counts,
+    require_labels,
+    require_one_size,
+    require_works,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 
@@ -21,7 +28,8 @@ def probe(
     *,
     labels: float = 1.0,
     operator: str | Operator | None = None,
-    mode: Literal["cached", "paper"] = "cached",
+    mode: Mode = "cached",
+    augment: str | Operator | None = "none",
     size: int | None = None,
     batch_size: int = 256,
     device: str = "auto",
@@ -38,8 +46,11 @@ def probe(
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         labels: the fraction of labels that may be used, drawn stratified: 0.1, 0.01.
         operator: the damage on the images that it is fitted and measured on. Without: clean images.
-        mode: cached (features of several draws of the damage cached once, then L-BFGS) or paper (Adam, 10 epochs, a
-            fresh draw every epoch; batches of 8 where less than half of the labels are used).
+        mode: cached (features of several draws of the damage cached once, then L-BFGS); paper (Adam, 10 epochs, a
+            fresh draw every epoch; batches of 8 where less than half of the labels are used); or the linear evaluation
+            of moco (SGD 30, 100 epochs), pycontrast (60 epochs) or simclr (SGD 0.2, cosine).
+        augment: looks at the training images, before the damage; a fresh one every epoch. none: cached features.
+            "auto": the crop and flip of moco, pycontrast or simclr, else those of harden.
         size: side in pixels at which the images are read; by default the encoder's own.
         batch_size: images per forward pass.
         device: auto, cpu or cuda.
@@ -59,12 +70,14 @@ def probe(
     require_one_size(train, test)
     require_works(operator, train, where)
     positions = label_fraction(train.labels, labels, seed)
+    looks = _looks(mode, augment, train)
+    require_works(looks, train, where)
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
     head = fit_probe(
-        loaded, train, num_classes=len(train.classes), operator=operator, labels=positions, mode=mode, seed=seed,
-        device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
+        loaded, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
+        seed=seed, device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
     )  # fmt: skip
     readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
     measurement = Measurement(
@@ -77,3 +90,14 @@ def probe(
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")
     return measurement.finish(encoder=loaded, next_steps=(audit,))
+
+
+def _looks(mode: Mode, augment: str | Operator | None, images: ImageSet) -> Operator | None:
+    """The augmentation, where "auto" is the evaluation's own."""
+    if augment == "auto" and mode in SCHEDULES and images.image_size:
+        return evaluation_views(mode, min(images.image_size))
+    return augmentation(augment, images)
+
+
+def _chain(first: Operator | None, second: Operator | None) -> Operator | None:
+    return views.Chain(first, second) if first is not None and second is not None else first or second

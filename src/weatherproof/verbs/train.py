@@ -6,6 +6,7 @@ from typing import Literal
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.errors import InputError
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, save_readout
@@ -21,10 +22,11 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
+from weatherproof.views import AugMix
 
 
 def train(
-    method: Literal["supervised"],
+    method: Literal["supervised", "augmix"],
     images: str | Path | ImageSet,
     *,
     encoder: str | Path | Encoder = "resnet20",
@@ -53,10 +55,10 @@ def train(
     """Train an encoder and a linear classifier end to end on labelled, damaged images: the rival that needs labels.
 
     Args:
-        method: supervised (cross-entropy).
+        method: supervised (cross-entropy), or augmix (clean images, and two AugMix views whose answers are to agree).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
-        operator: the damage that it is trained and measured on. Without: clean images.
+        operator: the damage that it is trained and measured on; not with augmix. Without: clean images.
         labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
         augment: crops and flips before the damage; "auto" and "none" as for harden.
         size: side in pixels at which the images are read; by default the encoder's own.
@@ -80,6 +82,12 @@ def train(
     """
     recipe = recipe_of("train", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    if method == "augmix" and operator is not None:
+        raise InputError(
+            "augmix learns from clean images and AugMix views of them: leave operator out; to measure under damage, "
+            "give it to audit"
+        )
+    views = AugMix() if method == "augmix" else None
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
     side = size or start.preprocessing.size
@@ -98,11 +106,15 @@ def train(
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    trained, head = train_classifier(start, labelled, plan=plan, operator=operator, augment=augment, run=run)
+    trained, head = train_classifier(
+        start, labelled, plan=plan, operator=operator, augment=augment, views=views, run=run
+    )
     readout = Readout(head.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    trained_on = None if operator is None else repr(operator)
+    trained_on = None if operator is None and views is None else repr(operator or views)
     save_encoder(
-        trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, operator)}
+        trained,
+        run.path,
+        provenance={"started_from": text_of(encoder), "trained_on": history(encoder, operator or views)},
     )
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
     measurement = Measurement(

@@ -1,0 +1,91 @@
+"""What a cell of a pretraining study is, and how big it runs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from weatherproof.studies.study import Source, settings_text
+
+Metric = Literal["top1", "corruption_error", "calibration_error", "pooled_calibration_error"]
+
+
+@dataclass(frozen=True)
+class PretrainingCell:
+    """How one number of a table comes about. Families of views are named here and spelled out by the scale.
+
+    Attributes:
+        kind: what classifies.
+            "probe": a linear layer on the frozen pretrained encoder;
+            "supervised": the same network from scratch, trained end to end with the labels;
+            "fine-tuned": encoder and a two-layer classifier, both trained on the labels, the encoder from pretraining.
+        method: of `methods.build`.
+        views: the family of views, a name of `PretrainingScale.views`.
+        labels: the fraction of labels that the classifier may use; pretraining uses none.
+        metric: "top1" on all clean test images; "corruption_error", the mean over the 15 common corruptions at their
+            five severities; "calibration_error", the mean RMS calibration error of these 75 sets;
+            "pooled_calibration_error", that of all their images together.
+        layers: losses at several layers of the encoder, a name of `PretrainingScale.layers`; None: at the end alone.
+    """
+
+    kind: Literal["probe", "supervised", "fine-tuned"]
+    method: str = ""
+    views: str = ""
+    labels: float = 1.0
+    metric: Metric = "top1"
+    layers: str | None = None
+
+
+@dataclass(frozen=True)
+class PretrainingScale:
+    """How big: the same grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
+
+    Attributes:
+        views: each family's text.
+        methods: what `methods.build` is given beside encoder, views and images, by method; the projector as a word of
+            `methods.make_projector`.
+        plans: of the pretraining, by method.
+        supervised: of the supervised network, and with `same_steps` the steps that fewer labels are trained for.
+        suite_images: test images that meet the corruptions; the clean accuracy is of all test images.
+    """
+
+    name: str
+    encoder: str
+    data: Mapping[str, Source]
+    views: Mapping[str, str]
+    methods: Mapping[str, Mapping[str, Any]]
+    plans: Mapping[str, Mapping[str, Any]]
+    supervised_plan: Mapping[str, Any] = field(default_factory=dict)
+    finetuning_plan: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    probe_augment: str | None = None
+    augment: str | None = None  # of the supervised network and of fine-tuning
+    same_steps: bool = True  # with fewer labels as many steps, instead of as many epochs
+    size: int | None = None
+    train_size: int | None = None
+    channels: int | None = None
+    crop_fraction: float = 1.0
+    train_images: int | None = None
+    test_images: int | None = None
+    suite_images: int | None = None
+    note: str = ""
+
+    def facts(self, cells: Iterable[PretrainingCell]) -> dict[str, str]:
+        """The settings behind these cells, for the reader."""
+        cells = list(cells)
+        kinds = {cell.kind for cell in cells}
+        facts = {"encoder": f"`{self.encoder}`, from random weights"}
+        for method in sorted({cell.method for cell in cells if cell.method}):
+            facts[f"pretraining, {method}"] = settings_text({**self.plans[method], **self.methods.get(method, {})})
+        facts |= {
+            f"views, {name}": f"`{self.views[name]}`" for name in dict.fromkeys(c.views for c in cells if c.views)
+        }
+        for name in dict.fromkeys(cell.layers for cell in cells if cell.layers):
+            facts[f"layers, {name}"] = settings_text(self.layers[name])
+        facts["linear evaluation"] = settings_text({**self.probe, "augmentation": f"`{self.probe_augment}`"})
+        if kinds & {"supervised", "fine-tuned"}:
+            fewer = "as many steps" if self.same_steps else "as many epochs"
+            facts["supervised"] = f"{settings_text(self.supervised_plan)}; with fewer labels {fewer}"
+            facts["fine-tuning"] = f"{settings_text(self.finetuning_plan)}; with fewer labels {fewer}"
+            facts["augmentation with labels"] = f"`{self.augment}`"
+        return facts

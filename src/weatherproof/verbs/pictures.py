@@ -1,0 +1,121 @@
+"""What a pretrained encoder's page shows beside its numbers: views, nearest neighbours, a map by class."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weatherproof import random, views
+from weatherproof.data import ImageSet, batches
+from weatherproof.evaluation import plane_map
+from weatherproof.evaluation.maps import MapBy
+from weatherproof.evaluation.watch import bounded
+from weatherproof.protocols import Encoder
+from weatherproof.readouts import evaluating, nearest
+from weatherproof.reports import FamilyLooks, save_map, save_neighbours, save_views
+from weatherproof.types import Images
+
+_STREAM = 0x70696374  # "pict": the draws on the page are those of no training and of no measurement
+_DRAWS = 3  # of every family
+_QUERIES, _NEIGHBOURS = 8, 5  # test images on the page, and how many training images stand beside each
+
+Families = Mapping[str, tuple[Any, bool]]  # by name: the family, and whether the run used it
+
+
+def example_families(size: int, used: Any = None) -> Families:
+    """Every family of views at this side, the one that a run used first and marked."""
+    rep, rob = views.MoCoV2(size), views.AugMix("all", size)
+    known: dict[str, Any] = {
+        "SimCLR": views.SimCLR(size), "MoCo v1": views.MoCoV1(size), "MoCo v2": rep, "InstDis": views.InstDis(size),
+        "Jigsaw": views.Jigsaw(size), "AugMix": views.AugMix("standard", size), "AugMix, all operations": rob,
+        "AugMix with MoCo's operations": views.AugMixMoCo(size), "URRL": views.URRL(rep, rob),
+    }  # fmt: skip
+    if used is None:
+        return {name: (family, False) for name, family in known.items()}
+    name = next((name for name, family in known.items() if repr(family) == repr(used)), None)
+    first = name or next((n for n, family in known.items() if type(family) is type(used)), type(used).__name__)
+    others = {n: (family, False) for n, family in known.items() if n != first}
+    return {first: (used, True), **others}
+
+
+def save_pretraining_pictures(
+    folder: str | Path,
+    encoder: Encoder,
+    train: ImageSet,
+    test: ImageSet,
+    families: Families,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    map_by: MapBy = "pca",
+    limit: int = 2000,
+) -> None:
+    """Write `views.safetensors`, `neighbours.safetensors` and `map.safetensors` into a run folder, for its report.
+
+    Args:
+        encoder: used in evaluation mode, on `device`.
+        train: where neighbours are looked for.
+        test: the queries, the points of the map, and, of its first image, the views.
+        families: as from `example_families`.
+        map_by: "pca" or "tsne".
+        limit: at most so many images of each set, evenly spaced.
+    """
+    batch = next(batches(test, 1, device=device))
+    save_views(folder, _bytes(batch.images[0]), _looks(families, batch.images, random.keys(seed, batch.index)))
+    settings: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers}
+    train, bank = _embedded(encoder, bounded(train, limit), settings)
+    test, features = _embedded(encoder, bounded(test, limit), settings)
+    _save_neighbours(folder, train, bank, test, features)
+    if len(features) >= 3 and bool(features.isfinite().all()):
+        made = plane_map(features, map_by)
+        save_map(folder, made.points, test.labels, classes=test.classes, by=map_by, shares=made.shares, data=test.name)
+
+
+def _looks(families: Families, image: Images, keys: Tensor) -> list[FamilyLooks]:
+    """A few draws of every family of one image, [1, C, H, W], in one batch each."""
+    copies = image.expand(_DRAWS, *image.shape[1:])
+    own = torch.cat([random.fold(keys, _STREAM, draw) for draw in range(_DRAWS)])
+    made = []
+    for name, (family, used) in families.items():
+        looks = family(copies, own)
+        if isinstance(looks, Tensor):
+            looks = family(copies, random.fold(own, 0)), family(copies, random.fold(own, 1))
+        draws = [[_bytes(look[i]) for look in looks] for i in range(_DRAWS)]
+        made.append(FamilyLooks(name, repr(family), draws, used))
+    return made
+
+
+def _bytes(image: Float[Tensor, "channels height width"]) -> Tensor:
+    return image.detach().cpu().clamp(0, 1).mul(255).round().byte()
+
+
+def _embedded(
+    encoder: Encoder, images: ImageSet, settings: Mapping[str, Any]
+) -> tuple[ImageSet, Float[Tensor, "n features"]]:
+    """The images that can be read, and their embeddings on the CPU, row by row."""
+    if isinstance(encoder, torch.nn.Module):
+        encoder.to(settings["device"])
+    features, index = [], []
+    with evaluating(encoder):
+        for batch in batches(images, **settings):
+            features.append(encoder(batch.images).float().cpu())
+            index.append(batch.index)
+    places = {int(number): place for place, number in enumerate(images.index.tolist())}
+    kept = torch.tensor([places[number] for number in torch.cat(index).tolist()])
+    return images.subset(kept), torch.cat(features)
+
+
+def _save_neighbours(folder: str | Path, train: ImageSet, bank: Tensor, test: ImageSet, features: Tensor) -> None:
+    asked = torch.linspace(0, len(test) - 1, min(_QUERIES, len(test))).round().long()
+    similarity, index = nearest(bank, features[asked], _NEIGHBOURS)
+    near = train.read(index.flatten())
+    save_neighbours(
+        folder, test.read(asked), near.view(*index.shape, *near.shape[1:]), similarity,
+        query_labels=test.labels[asked], labels=train.labels[index], classes=train.classes, bank=train.name,
+        images=len(train),
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""The numbers of a pretrained encoder, beside those of the encoder that it started as."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from weatherproof.data import ImageSet, label_fraction
+from weatherproof.encoders import Encoder
+from weatherproof.evaluation import Watch, alignment, uniformity
+from weatherproof.evaluation.record import make_record, protocol_facts
+from weatherproof.protocols import Views
+from weatherproof.readouts import Classifier, Readout, embed, fit_linear, knn
+from weatherproof.types import Embeddings, Logits
+from weatherproof.verbs.inputs import has_labels
+from weatherproof.verbs.measure import Measurement
+
+_L2 = 1e-2  # as `fit_probe`
+_K, _BANK, _FEWEST = 200, 50_000, 5  # MoCo's notebook takes 200 neighbours of CIFAR-10's 50,000 images
+_TEMPERATURE = 0.1  # the same
+
+
+def neighbours_of(images: int) -> int:
+    """How many neighbours vote: 200 of 50,000 images, of fewer in proportion, though no less than 5."""
+    return max(_FEWEST, min(_K, images * _K // _BANK))
+
+
+class Neighbours(nn.Module):
+    """Embeddings to class scores: the weighted vote of the nearest of some labelled embeddings."""
+
+    def __init__(self, features: Embeddings, labels: Tensor, classes: int) -> None:
+        super().__init__()
+        self.features, self.labels, self.classes = features, labels, classes
+
+    def forward(self, embeddings: Embeddings) -> Logits:
+        k = neighbours_of(len(self.labels))
+        return knn(self.features, self.labels, embeddings, k, num_classes=self.classes, temperature=_TEMPERATURE)
+
+
+def require_measurable(train: ImageSet, test: ImageSet, fractions: Sequence[float], seed: int) -> bool:
+    """Whether accuracies mean something: all images have labels, every class has images to learn from, and the test
+    images are of two classes or more (of one, every classifier that knows no other is right). Says why not, where there
+    are labels.
+
+    Raises:
+        InputError: a fraction of the labels that cannot be drawn.
+    """
+    if not has_labels(train) or not has_labels(test) or len(train.classes) < 2:
+        return False
+    counts, met = train.labels.bincount(minlength=len(train.classes)).tolist(), len(test.labels.unique())
+    if 0 in counts or met < 2:
+        name = train.classes[counts.index(0)] if 0 in counts else ""
+        reason = f"{train.name!r} has no image of class {name!r}" if name else f"{test.name!r} is of {met} class"
+        warnings.warn(f"no accuracies are measured: {reason}", UserWarning, stacklevel=3)
+        return False
+    for fraction in fractions:
+        label_fraction(train.labels, fraction, seed)
+    return True
+
+
+def measure_accuracy(
+    measurement: Measurement, encoders: Mapping[str, Encoder], train: ImageSet, fractions: Sequence[float]
+) -> None:
+    """Accuracy of a linear probe with each fraction of the labels, and of the nearest neighbours' vote with all."""
+    s = measurement.settings
+    for name, encoder in encoders.items():
+        features, labels = embed(encoder, train, device=s["device"], batch_size=s["batch_size"], workers=s["workers"])
+        classes = len(train.classes)
+        features, labels = features.to(s["device"]), labels.to(s["device"])
+        for fraction in sorted(fractions, reverse=True):
+            kept = label_fraction(labels, fraction, s["seed"]).to(features.device)
+            head = fit_linear(features[kept], labels[kept], classes, l2=_L2, seed=s["seed"])
+            readout = Readout(head, train.classes, "probe", label_fraction=fraction)
+            measurement.readout(readout, {name: encoder})
+        vote = Classifier(encoder, Neighbours(features, labels, classes))
+        measurement.accuracy({name: vote}, readout="knn", fraction=1.0)
+
+
+def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], family: Views) -> None:
+    """Alignment of two views, and uniformity, of the test images' embeddings (Wang & Isola 2020), with the views that
+    the log's numbers are of."""
+    s, test = measurement.settings, measurement.images
+    reading = {name: s[name] for name in ("device", "batch_size", "workers")}
+    watch = Watch(test, test, views=family, seed=s["seed"])
+    drawn = protocol_facts(test, None, (s["seed"],), None, views=repr(family))
+    for name, encoder in encoders.items():
+        clean, _ = embed(encoder, test, **reading)
+        found = [("alignment", alignment(*watch.pair(encoder, family, test, reading)), drawn)]
+        if len(clean) > 1:
+            found.append(("uniformity", uniformity(clean), protocol_facts(test, None, (), None)))
+        measurement.records += [
+            make_record(metric, [value], len(clean), name, s["seed"], facts, trained_on=measurement.trained_on)
+            for metric, value, facts in found
+        ]
+
+
+def log_watch(train: ImageSet, test: ImageSet, family: Views, every: int, settings: Mapping[str, Any]) -> Watch:
+    """What is watched while the method trains."""
+    limit = 2000
+    k = neighbours_of(min(limit, len(train)))
+    return Watch(train, test, every=every, limit=limit, k=k, temperature=_TEMPERATURE, views=family, **settings)

@@ -1,0 +1,144 @@
+"""What `pretrain` fills in where the user says nothing: views, plan, and settings of the method."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof import methods, random, views
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.methods import Recipe
+from weatherproof.protocols import Operator, Views
+from weatherproof.training import Plan
+from weatherproof.training.watch import resting
+
+Preset = Literal["quick", "paper"]
+
+# Ours: for small data and few epochs, where the published settings, made for a hundred epochs and more on a large
+# batch, would hardly begin to move.
+_QUICK: Mapping[str, Any] = {"epochs": 100.0, "batch_size": 128, "lr": 2e-3, "warmup_epochs": 1.0}
+_GROUPS = 8  # of MoCo's batch normalisation
+
+
+def views_of(text: str | Views | Operator, recipe: Recipe, side: int) -> Views:
+    """ "auto" is the method's own family, "urrl" that or AugMix's thirteen operations, by URRL's rule. A single
+    augmentation is drawn twice."""
+    own = f"{recipe.views_text(side)}"
+    if text in ("auto", "urrl"):
+        return views.parse(own if text == "auto" else f"URRL({own}, AugMix('all', {side}))")
+    return views.parse(text)
+
+
+def require_views(family: Any, images: ImageSet, device: torch.device) -> Views:
+    """The family, tried on two of the images; one that gives a single look is drawn twice.
+
+    Raises:
+        InputError: it fails, or gives something else than two or more looks at each image.
+    """
+    batch = next(batches(images, 2, device=device))
+    shape, keys = list(batch.images.shape), random.keys(0, batch.index)
+    try:
+        looks = family(batch.images, keys)
+    except InputError:
+        raise
+    except Exception as error:  # a user's own code: whatever it makes of our images
+        raise InputError(f"the views {family!r} fail on images {shape}: {type(error).__name__}: {error}") from error
+    if isinstance(looks, Tensor):
+        return require_views(views.Twice(family), images, device)
+    if len(looks) != 2 or not all(_is_look(look, shape) for look in looks):
+        got = ", ".join(str(list(look.shape)) if isinstance(look, Tensor) else type(look).__name__ for look in looks)
+        raise InputError(f"a method compares two looks at each of {shape[0]} images, and {family!r} gives {got}")
+    if not all(bool(look.isfinite().all()) for look in looks):
+        raise InputError(f"the views {family!r} give pixels that are not finite numbers")
+    return family
+
+
+def _is_look(look: Any, shape: list[int]) -> bool:
+    return isinstance(look, Tensor) and look.ndim == 4 and list(look.shape[:2]) == shape[:2]
+
+
+def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any], **fixed: Any) -> Plan:
+    """The plan: what was given, then the preset's. The published learning rate goes with the batch, its milestones and
+    its warm-up with the epochs."""
+    said = {name: value for name, value in given.items() if value is not None}
+    if preset == "paper":
+        said = recipe.plan(said.get("epochs"), said.get("batch_size")) | said
+    else:
+        said = {**_QUICK, **said}
+        said["warmup_epochs"] = said["warmup_epochs"] if given.get("warmup_epochs") is not None else min(
+            said["warmup_epochs"], said["epochs"] / 10
+        )  # fmt: skip
+    if "milestones" in said:
+        said["milestones"] = tuple(said["milestones"])
+    return Plan(**said, **fixed)
+
+
+def batch_of(plan: Plan, images: ImageSet) -> int:
+    """Images in a whole batch: all that there are, where they are fewer than a batch.
+
+    Raises:
+        InputError: there is no second image to tell the first from.
+    """
+    batch = min(plan.batch_size, len(images) // plan.devices * plan.devices)
+    if batch < 2 * plan.devices:
+        each = "" if plan.devices == 1 else f" on each of {plan.devices} devices"
+        raise InputError(
+            f"contrastive learning tells images of a batch apart, so it needs two or more{each}: got batch_size "
+            f"{plan.batch_size} and {len(images)} images in {images.name!r}"
+        )
+    return batch
+
+
+def settings_of(method: str, recipe: Recipe, given: Mapping[str, Any], batch: int, devices: int) -> dict[str, Any]:
+    """Settings of the method that were given, and MoCo's groups where eight would not share the batch evenly.
+
+    Raises:
+        InputError: a setting that the method does not have, or that does not fit the batch.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in said:
+        if name not in recipe.settings:
+            has = ", ".join(own for own in recipe.settings if own in given)
+            raise InputError(f"{method} has no setting {name!r}: it has {has}")
+    if not said.get("temperature", 1) > 0:
+        raise InputError(f"temperature must be a positive number, got {said['temperature']}")
+    if said.get("queue", batch) % batch:
+        more = -(-said["queue"] // batch) * batch
+        raise InputError(f"the queue must be a multiple of the batch of {batch}, got {said['queue']}: try {more}")
+    if "groups" in recipe.settings and "groups" not in said:
+        said["groups"] = next(
+            (n for n in range(_GROUPS, 0, -1) if batch % n == 0 and batch >= 2 * n and n % devices == 0), devices
+        )
+    return said
+
+
+def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -> None:
+    """Try the method's loss on two of the images, as it is measured rather than trained.
+
+    Raises:
+        InputError: its parts do not fit each other or the images, such as an encoder too deep for a puzzle's patches.
+    """
+    batch = next(batches(images, 2, device=device))
+    learner.to(device)
+    with resting(learner):
+        try:
+            learner(batch.images, batch.labels, batch.index, random.keys(0, batch.index), lambda rows: rows)
+        except InputError:
+            raise
+        except RuntimeError as error:
+            shape = list(batch.images.shape[1:])
+            raise InputError(f"the method cannot learn from images {shape} with this encoder: {error}") from error
+
+
+def resolved(plan: Plan, given: Mapping[str, Any], recipe: Recipe, learner: nn.Module) -> dict[str, Any]:
+    """The settings that recipe.yaml holds in place of "nothing given"."""
+    names = ("epochs", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "warmup_epochs")
+    said = {name: getattr(plan, name) for name in names} | {"milestones": list(plan.milestones) or None}
+    said |= {name: recipe.settings.get(name) if value is None else value for name, value in given.items()}
+    if isinstance(learner, methods.MoCo):
+        said["queue"] = len(learner.queue)
+    if isinstance(learner, methods.InstDis | methods.PIRL):
+        said["negatives"] = learner.bank.negatives
+    return said
