@@ -118,8 +118,11 @@ class Corruption:
     def __call__(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
         keys = random.fold(keys, COMMON_19.index(self.name), self.severity)
         numbers = self.numbers(min(images.shape[-2:]))
-        out = torch.empty_like(images, memory_format=torch.contiguous_format)
         at_once = self._at_once(images)
+        if len(images) <= at_once:
+            corrupted = self._corrupted(images, keys, numbers)
+            return corrupted if images.dtype is torch.uint8 else as_pixels(corrupted)
+        out = torch.empty_like(images, memory_format=torch.contiguous_format)
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
             corrupted = self._corrupted(images[part], keys[part], numbers)
