@@ -193,6 +193,8 @@ def test_bytes_give_the_bytes_of_the_same_pixels(name):
         out = op(images, keys(3))
         assert out.dtype is torch.uint8 and out.is_contiguous()
         assert torch.equal(op(images / 255, keys(3)), out / 255)
+        scattered = op(images.to(memory_format=torch.channels_last), keys(3))
+        assert torch.equal(scattered, out) and scattered.is_contiguous()
 
 
 def test_chunks_do_not_show(monkeypatch):

@@ -53,10 +53,10 @@ _DRAWS_NOTHING = frozenset({
 class Corruption:
     """One of the 19 common corruptions at a severity from 1 to 5 (Hendrycks & Dietterich 2019).
 
-    The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold; of images
-    that are given as such, uint8 from 0 to 255, it is returned as such, which saves time. The
-    benchmark has numbers for 224 and for 32 pixels. For an image whose shorter side is another, "auto" takes the set
-    nearest in ratio and scales its lengths in pixels; numbers without scale stay.
+    The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold. Images given
+    as uint8, 0 to 255, come back as uint8, which is quickest. The benchmark has numbers for 224 and for 32 pixels. For
+    an image whose shorter side is another, "auto" takes the set nearest in ratio and scales its lengths in pixels;
+    numbers without scale stay.
 
     Args:
         name: such as "fog"; see `COMMON_15` and `EXTRA_4`.
@@ -120,8 +120,8 @@ class Corruption:
         numbers = self.numbers(min(images.shape[-2:]))
         at_once = self._at_once(images)
         if len(images) <= at_once:
-            corrupted = self._corrupted(images, keys, numbers)
-            return corrupted if images.dtype is torch.uint8 else as_pixels(corrupted)
+            corrupted = self._corrupted(images, keys, numbers).contiguous()
+            return corrupted if images.dtype is torch.uint8 else as_pixels(corrupted).to(images.dtype)
         out = torch.empty_like(images, memory_format=torch.contiguous_format)
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
