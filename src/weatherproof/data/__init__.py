@@ -6,10 +6,11 @@ from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.labels import label_fraction
 from weatherproof.data.loading import Batch, batches
-from weatherproof.data.sources import SOURCES, load_images
+from weatherproof.data.sources import BUILT_IN, SOURCES, load_images
 from weatherproof.data.statistics import pixel_std, save_pixel_std
 
 __all__ = [
+    "BUILT_IN",
     "CORRUPTED_SOURCES",
     "CORRUPTIONS",
     "SEVERITIES",

@@ -30,8 +30,13 @@ class Arrays:
 
 
 def known_split(split: str, what: str, *others: str) -> str:
-    """ "train" or "test" (also called val), or one of the others. Raises `InputError` for anything else."""
-    name = "test" if split in ("val", "validation") else split
+    """ "train" or "test", or one of the others; "val" is the validation split, or the test split where there is none.
+
+    Raises:
+        InputError: anything else.
+    """
+    held_out = "validation" if "validation" in others else "test"
+    name = held_out if split in ("val", "validation") else split
     if name not in ("train", "test", *others):
         raise InputError(f"{what} has no split {split!r}: expected {', '.join(('train', 'test', *others))}")
     return name

@@ -17,6 +17,7 @@ from weatherproof.data.decoding import Decoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, list_folder
 from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.errors import InputError, unknown
 
 Found = Arrays | Listing
@@ -35,10 +36,11 @@ def load_images(
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
     Args:
-        source: "digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see `folders`), or an
-            `ImageSet`, returned as it is.
-        split: "train" or "test" ("val" is accepted); "unlabeled" where the source has it; "all" for a whole folder
-            without split folders. None: "train", but of corrupted images all there are, which are a test set.
+        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see
+            `folders`), or an `ImageSet`, returned as it is.
+        split: "train" or "test" ("val" is accepted: the validation split where the source has one); "unlabeled" where
+            the source has it; "all" for a whole folder without split folders. None: "train", but of corrupted images
+            all there are, which are a test set.
         size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
             out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
@@ -71,8 +73,8 @@ def load_images(
 
 def _find(source: str | Path, split: str) -> tuple[str, Found]:
     text = str(source)
-    if text == "digits":
-        return text, arrays.digits(split)
+    if text in BUILT_IN:
+        return text, BUILT_IN[text](split)
     name, colon, rest = text.partition(":")
     if isinstance(source, str) and colon and name in SOURCES:
         if not rest:
@@ -83,9 +85,11 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
     if folder.exists():
         return folder.resolve().name, list_folder(folder, split)
     if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive
-        raise unknown("image source", name, ["digits", *SOURCES, *CORRUPTED_SOURCES])
+        raise unknown("image source", name, [*BUILT_IN, *SOURCES, *CORRUPTED_SOURCES])
     known = ", ".join([*SOURCES, *CORRUPTED_SOURCES])
-    raise InputError(f"no folder {text!r}: expected a folder of images, digits, or NAME:DIR with NAME one of {known}")
+    raise InputError(
+        f"no folder {text!r}: expected a folder of images, {', '.join(BUILT_IN)}, or NAME:DIR with NAME one of {known}"
+    )
 
 
 def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> MemoryImages:
@@ -178,9 +182,11 @@ def _split_folder(
     return list_folder(folder, split, classes)
 
 
+BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}
 SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "folder": list_folder,
     "mnist": arrays.mnist,
+    "synthetic-mnist": synthetic_mnist,
     "cifar10": partial(_cifar, fine=False),
     "cifar100": partial(_cifar, fine=True),
     "stl10": _stl10,
