@@ -6,34 +6,62 @@ joins the rows of all processes in rank order, with exact gradients, so that eve
 
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
+from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.hardening import Hardening, teacher_cache
 from weatherproof.methods.instdis import InstDis
+from weatherproof.methods.labelled import (
+    FCL,
+    LABELLED,
+    SECOND_TERM,
+    FeatureSettings,
+    build_labelled,
+    damage_of,
+    feature_settings,
+)
 from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors, rising
 from weatherproof.methods.moco import MoCo
 from weatherproof.methods.momentum import MomentumCopy
+from weatherproof.methods.partners import Partners, UtilityNoise, WholeNoise, check_k
 from weatherproof.methods.pirl import PIRL, JigsawHead
 from weatherproof.methods.recipes import RECIPES, SMALL_RECIPES, Recipe, recipe
 from weatherproof.methods.simclr import SimCLR
 from weatherproof.methods.supervised import Supervised
+from weatherproof.methods.utility import least_useful, most_useful, sensitivity, utility
 
 __all__ = [
+    "FCL",
+    "LABELLED",
     "PIRL",
     "RECIPES",
+    "SECOND_TERM",
     "SMALL_RECIPES",
     "AugMixConsistency",
+    "FeatureContrastive",
+    "FeatureSettings",
     "Hardening",
     "InstDis",
     "JigsawHead",
     "LayerwiseSimCLR",
     "MoCo",
     "MomentumCopy",
+    "Partners",
     "Recipe",
     "SimCLR",
     "Supervised",
+    "UtilityNoise",
+    "WholeNoise",
     "build",
+    "build_labelled",
+    "check_k",
+    "damage_of",
+    "feature_settings",
     "layer_projectors",
+    "least_useful",
     "make_projector",
+    "most_useful",
     "recipe",
     "rising",
+    "sensitivity",
     "teacher_cache",
+    "utility",
 ]

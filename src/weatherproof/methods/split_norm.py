@@ -30,7 +30,7 @@ def split_batch_norm(module: nn.Module, groups: int) -> Iterator[None]:
 def _in_groups(norm: Any, forward: Callable[[Tensor], Tensor], groups: int, rows: Tensor) -> Tensor:
     if not norm.training:
         return forward(rows)
-    plain = type(norm) in _PLAIN and norm.track_running_stats and norm.momentum is not None and norm.affine
+    plain = type(norm) in _PLAIN and norm.momentum is not None and norm.affine
     if plain and rows.device.type == "cpu" and rows.dtype == norm.weight.dtype:
         out = _InPlaces.apply(rows, norm.weight, norm.bias, norm, groups)
         assert isinstance(out, Tensor)
@@ -55,12 +55,14 @@ class _InPlaces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, norm: Any, groups: int) -> Tensor:
         out, statistics = torch.empty_like(rows), rows.new_empty(groups, 2, rows.shape[1])
+        mean, variance = (norm.running_mean, norm.running_var) if norm.track_running_stats else (None, None)
         for number, (part, place) in enumerate(zip(rows.chunk(groups), out.chunk(groups), strict=True)):
             torch.native_batch_norm(
-                part, weight, bias, norm.running_mean, norm.running_var, True,
-                _momentum(norm.momentum, groups, number + 1), norm.eps, out=(place, *statistics[number]),
+                part, weight, bias, mean, variance, True, _momentum(norm.momentum, groups, number + 1), norm.eps,
+                out=(place, *statistics[number]),
             )  # fmt: skip
-        norm.num_batches_tracked.add_(groups)
+        if norm.track_running_stats:
+            norm.num_batches_tracked.add_(groups)
         ctx.save_for_backward(rows, weight, statistics)
         ctx.eps = norm.eps
         return out

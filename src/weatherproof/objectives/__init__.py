@@ -16,6 +16,12 @@ from weatherproof.objectives.contrastive import (
     student_student,
     student_teacher,
 )
+from weatherproof.objectives.feature_contrast import (
+    FeatureContrast,
+    FeatureContrastMargin,
+    feature_contrast,
+    feature_contrast_margin,
+)
 from weatherproof.objectives.input_gradient import InputGradient
 from weatherproof.objectives.instances import info_nce
 from weatherproof.protocols import Objective
@@ -28,18 +34,27 @@ TABLE = {
     "StudentBoth": StudentBoth,
     "NTXent": NTXent,
 }
+FEATURE_OBJECTIVES = {  # objective(anchor, low, high=None, keep=None) -> scalar
+    "FeatureContrast": FeatureContrast,
+    "FeatureContrastMargin": FeatureContrastMargin,
+}
 REGULARIZERS = {"InputGradient": InputGradient}  # what a method adds to its loss, made from more than embeddings
 
 __all__ = [
+    "FEATURE_OBJECTIVES",
     "MSE",
     "REGULARIZERS",
     "TABLE",
+    "FeatureContrast",
+    "FeatureContrastMargin",
     "InputGradient",
     "NTXent",
     "StudentBoth",
     "StudentStudent",
     "StudentTeacher",
     "alignment",
+    "feature_contrast",
+    "feature_contrast_margin",
     "info_nce",
     "jensen_shannon",
     "nt_xent",

@@ -4,14 +4,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from weatherproof.objectives.embeddings import full_precision, unit_pair
+from weatherproof.objectives.embeddings import full_precision, unit_rows
 from weatherproof.spec import component
 from weatherproof.types import Embeddings
 
 
 def alignment(student: Embeddings, teacher: Embeddings) -> Float[Tensor, ""]:
     """-1/N sum_i <S_i, R_i> of unit embeddings (Contrastive Inversion, eq. 1: least squares without its constants)."""
-    with unit_pair(student, teacher) as (s, r):
+    with unit_rows(student, teacher) as (s, r):
         return -(s * r).sum(dim=1).mean()
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.objectives.embeddings import check_temperature, unit_pair
+from weatherproof.objectives.embeddings import check_temperature, unit_rows
 from weatherproof.objectives.log_sums import log_sums
 from weatherproof.spec import component
 from weatherproof.types import Embeddings
@@ -20,7 +20,7 @@ from weatherproof.types import Embeddings
 def student_teacher(student: Embeddings, teacher: Embeddings, temperature: float = 0.1) -> Float[Tensor, ""]:
     """U_i = log sum_j exp k(S_i, R_j) (eq. 2-4): cross-entropy of the N x N logits with the diagonal as target."""
     check_temperature(temperature)
-    with unit_pair(student, teacher) as (s, r):
+    with unit_rows(student, teacher) as (s, r):
         return F.cross_entropy(s @ r.T / temperature, torch.arange(len(s), device=s.device))
 
 
@@ -31,14 +31,14 @@ def student_student(student: Embeddings, teacher: Embeddings, temperature: float
         raise InputError(
             f"StudentStudent needs other images to push away from: a batch of at least 2, got {len(student)}"
         )
-    with unit_pair(student, teacher) as (s, r):
+    with unit_rows(student, teacher) as (s, r):
         return _others(s, temperature).logsumexp(dim=1).mean() - (s * r).sum(dim=1).mean() / temperature
 
 
 def student_both(student: Embeddings, teacher: Embeddings, temperature: float = 0.1) -> Float[Tensor, ""]:
     """U_i = log( sum_{j != i} exp k(S_i, S_j) + sum_j exp k(S_i, R_j) )."""
     check_temperature(temperature)
-    with unit_pair(student, teacher) as (s, r):
+    with unit_rows(student, teacher) as (s, r):
         st = s @ r.T / temperature
         return torch.cat([_others(s, temperature), st], dim=1).logsumexp(dim=1).mean() - st.diagonal().mean()
 
@@ -57,7 +57,7 @@ def nt_xent(
             Models", eq. 1). SimCLR leaves it out.
     """
     check_temperature(temperature)
-    with unit_pair(student, teacher) as (s, r):
+    with unit_rows(student, teacher) as (s, r):
         push = log_sums(torch.cat([s, r]) / temperature**0.5, include_self)
         return push.mean() - (s * r).sum(dim=1).mean() / temperature
 

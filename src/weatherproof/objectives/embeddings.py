@@ -1,7 +1,8 @@
-"""What every objective does first: full precision, one row per image on both sides, unit length."""
+"""What every objective does first: full precision, one row per image on every side, unit length."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -9,27 +10,26 @@ from torch import Tensor
 
 
 @contextmanager
-def full_precision(student: Tensor, teacher: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pair in float32 or wider, with autocast off: exponentials of cosines / 0.1 do not fit in 8 bits of mantissa.
+def full_precision(*embeddings: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Them in float32 or wider, with autocast off: exponentials of cosines / 0.1 do not fit in 8 bits of mantissa.
 
     Raises:
-        ValueError: the two are not [batch, features] of one shape (broadcasting would hide it), or are empty.
+        ValueError: they are not [batch, features] of one shape (broadcasting would hide it), or are empty.
     """
-    if student.ndim != 2 or student.shape != teacher.shape or len(student) == 0:
-        raise ValueError(
-            "expected student and teacher embeddings of one shape [batch, features] with batch >= 1, got "
-            f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        )
-    wide = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    with torch.autocast(student.device.type, enabled=False):
-        yield student.to(wide), teacher.to(wide)
+    shapes = [tuple(rows.shape) for rows in embeddings]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] == 0:
+        got = " and ".join(map(str, shapes))
+        raise ValueError(f"expected embeddings of one shape [batch, features] with batch >= 1, got {got}")
+    wide = reduce(torch.promote_types, (rows.dtype for rows in embeddings), torch.float32)
+    with torch.autocast(embeddings[0].device.type, enabled=False):
+        yield tuple(rows.to(wide) for rows in embeddings)
 
 
 @contextmanager
-def unit_pair(student: Tensor, teacher: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def unit_rows(*embeddings: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """`full_precision`, and every row divided by its length."""
-    with full_precision(student, teacher) as (s, r):
-        yield F.normalize(s, dim=1), F.normalize(r, dim=1)
+    with full_precision(*embeddings) as wide:
+        yield tuple(F.normalize(rows, dim=1) for rows in wide)
 
 
 def check_temperature(temperature: float) -> None:

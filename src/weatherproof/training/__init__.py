@@ -3,7 +3,13 @@
 from weatherproof.training.errors import TrainingError
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Plan
-from weatherproof.training.recipes import harden_encoder, pretrain_encoder, train_classifier
+from weatherproof.training.recipes import (
+    check_own_head,
+    harden_encoder,
+    pretrain_encoder,
+    settings_for,
+    train_classifier,
+)
 from weatherproof.training.run import RunFolder
 from weatherproof.training.watch import Watch
 
@@ -12,8 +18,10 @@ __all__ = [
     "RunFolder",
     "TrainingError",
     "Watch",
+    "check_own_head",
     "fit",
     "harden_encoder",
     "pretrain_encoder",
+    "settings_for",
     "train_classifier",
 ]

@@ -169,13 +169,15 @@ class Training:
         self.frozen = state.fingerprint(method) if run is not None else 0
         method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
         method.train()
-        weights = [p for p in method.parameters() if p.requires_grad]
-        self.module, self.optimizer = fabric.setup(_Step(method), make_optimizer(self.plan, weights, fabric.device))
+        self.weights = [p for p in method.parameters() if p.requires_grad]
+        optimizer = make_optimizer(self.plan, self.weights, fabric.device)
+        self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
         self.gather = gather_by(fabric)
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run)
         self.rows = self.run.rewind(self.step) if self.run else []
         self.board = self._board()
+        self.tell = getattr(method, "at_step", None)  # of methods whose loss changes in the course of the training
         self.losses: list[Tensor] = []  # of the steps since somebody last looked
         self.seen, self.since = 0, time.monotonic()
         self.saved_at = time.monotonic()
@@ -217,6 +219,8 @@ class Training:
         """Forward and backward of the step's batches, one move of the weights. Nothing waits for a GPU."""
         plan, parts = self.plan, self.course.batches_of(self.step)
         means: dict[str, Tensor] = {}
+        if self.tell is not None:
+            self.tell(self.step)
         for part in range(parts):
             try:
                 epoch, batch = next(stream)
@@ -236,7 +240,8 @@ class Training:
                     means[name] = means.get(name, 0) + value.detach() / parts
                 if self.fabric.device.type == "cpu" and plan.devices == 1 and not terms["loss"].isfinite():
                     raise self._not_a_number(self.step + 1, float(terms["loss"].detach()))
-                self.fabric.backward(terms["loss"] / parts)
+                # to the weights alone: a method may have asked for a gradient by the pixels, which is not wanted again
+                self.fabric.backward(terms["loss"] / parts, inputs=self.weights)
             self.seen += len(batch.index) * plan.devices
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.lr(self.step)

@@ -1,15 +1,26 @@
 """The three trainings that all else is made of: harden an encoder, train a classifier, learn from views."""
 
+from typing import Literal
+
 from torch import nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
-from weatherproof.methods import AugMixConsistency, Hardening, SimCLR, Supervised, teacher_cache
+from weatherproof.errors import InputError, unknown
+from weatherproof.methods import (
+    FeatureSettings,
+    Hardening,
+    SimCLR,
+    build_labelled,
+    feature_settings,
+    teacher_cache,
+)
+from weatherproof.methods.recipes import SMALL
 from weatherproof.objectives import NTXent
 from weatherproof.protocols import Objective, Operator, Views
 from weatherproof.training.loop import fit
-from weatherproof.training.plan import Plan
+from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import make_fabric
 from weatherproof.training.run import RunFolder
 
@@ -49,24 +60,67 @@ def train_classifier(
     images: ImageSet,
     *,
     plan: Plan,
+    method: str = "supervised",
+    settings: FeatureSettings | None = None,
+    head: Literal["new", "own"] = "new",
     operator: Operator | None = None,
     augment: Operator | None = None,
-    views: Views | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
-) -> tuple[Encoder, nn.Linear]:
-    """A copy of the encoder and a new linear layer, trained end to end on labels of damaged images (the rival).
+) -> tuple[Encoder, nn.Module]:
+    """A copy of the encoder and a linear layer, trained end to end on labels.
 
-    With `views`, on clean images whose answer two views of them are to share (AugMix), instead of on damaged ones.
+    Args:
+        method: one of `methods.LABELLED`.
+        settings: of feature contrastive learning and its rivals; None: the published ones for such images.
+        head: "new", a linear layer with random weights, or "own", the encoder's own classifier, which goes on from
+            where it is.
+        operator: damage.
+
+    Raises:
+        InputError: no such method, or an own classifier that is not there or is for other classes.
     """
     trained = encoder.clone()
-    with random.framework_seed(plan.seed, _HEAD):
-        head = nn.Linear(trained.feature_dim, len(images.classes))
-    method: nn.Module = Supervised(trained, head, operator, augment)
-    if views is not None:
-        method = AugMixConsistency(trained, head, views, augment)
-    fit(method, images, plan, run, label="supervised", progress=progress)
-    return trained.eval(), head.eval()
+    top = _head(trained, images, head, plan.seed)
+    if settings is None:
+        settings = settings_for(method, images, plan.epochs)
+    per_epoch = Course(plan, len(images)).steps_per_epoch
+    learner = build_labelled(
+        method, trained, top, settings, start=round(settings.start_epoch * per_epoch),
+        ramp=round(settings.ramp_epochs * per_epoch), operator=operator, augment=augment,
+    )  # fmt: skip
+    fit(learner, images, plan, run, label=method, progress=progress)
+    return trained.eval(), top.eval()
+
+
+def settings_for(method: str, images: ImageSet, epochs: float) -> FeatureSettings:
+    """`methods.feature_settings` for these images and so many epochs."""
+    side = min(images.image_size) if images.image_size else SMALL + 1
+    return feature_settings(
+        method, size=side, channels=images.channels, classes=len(images.classes), epochs=epochs
+    )  # fmt: skip
+
+
+def check_own_head(encoder: Encoder, classes: int) -> None:
+    """Raise `InputError` unless the encoder has a linear classifier for so many classes."""
+    if not isinstance(encoder.head, nn.Linear) or encoder.num_classes != classes:
+        has = "none" if encoder.head is None else f"{type(encoder.head).__name__} for {encoder.num_classes}"
+        raise InputError(
+            f"head own goes on with the linear classifier for {classes} classes that the encoder brings; "
+            f"{encoder.name} has {has}"
+        )
+
+
+def _head(encoder: Encoder, images: ImageSet, head: str, seed: int) -> nn.Module:
+    classes = len(images.classes)
+    if head == "own":
+        check_own_head(encoder, classes)
+        assert encoder.head is not None
+        return encoder.head
+    if head != "new":
+        raise unknown("head", head, ("new", "own"))
+    with random.framework_seed(seed, _HEAD):
+        return nn.Linear(encoder.feature_dim, classes)
 
 
 def pretrain_encoder(
