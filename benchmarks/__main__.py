@@ -12,7 +12,7 @@ import torch
 from benchmarks import page
 from benchmarks.measure import machine
 
-ROOMS = ("steps", "operators", "views", "pretraining", "corruptions", "augmix", "memory", "startup")
+ROOMS = ("steps", "operators", "views", "pretraining", "corruptions", "augmix", "feature_contrast", "memory", "startup")
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 
