@@ -15,24 +15,32 @@ from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, s
 from weatherproof.evaluation.geometry import alignment, uniformity
 from weatherproof.evaluation.maps import PlaneMap, plane_map
 from weatherproof.evaluation.metrics import auc, hits, top_k
+from weatherproof.evaluation.ranks import rank_correlation
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
 from weatherproof.evaluation.shift import relabel
 from weatherproof.evaluation.suite import SuiteResult, evaluate_suite
+from weatherproof.evaluation.utility import ClassUtility, class_utility, utility_and_sensitivity
+from weatherproof.evaluation.utility_curve import UtilityCurve, utility_curve
+from weatherproof.evaluation.utility_examples import UtilityExamples, utility_examples
 from weatherproof.evaluation.watch import Watch
 
 __all__ = [
     "ALEXNET",
     "EVAL_STREAM",
     "Case",
+    "ClassUtility",
     "PlaneMap",
     "Record",
     "SuiteResult",
+    "UtilityCurve",
+    "UtilityExamples",
     "Watch",
     "agreement",
     "alignment",
     "auc",
     "cases_of_parts",
     "cases_on_the_fly",
+    "class_utility",
     "evaluate",
     "evaluate_embeddings",
     "evaluate_suite",
@@ -42,6 +50,7 @@ __all__ = [
     "mean_corruption_error",
     "plane_map",
     "protocol_hash",
+    "rank_correlation",
     "relabel",
     "relative_mean_corruption_error",
     "rms_calibration_error",
@@ -51,4 +60,7 @@ __all__ = [
     "top_k",
     "uniformity",
     "unnormalised_mean_corruption_error",
+    "utility_and_sensitivity",
+    "utility_curve",
+    "utility_examples",
 ]

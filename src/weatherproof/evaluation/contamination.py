@@ -11,6 +11,8 @@ from weatherproof.errors import InputError
 _KINDS = {
     "GaussianNoise": "gaussian_noise",
     "PatchGaussian": "gaussian_noise",
+    "UtilityNoise": "gaussian_noise",
+    "WholeNoise": "gaussian_noise",
     "GaussianBlur": "gaussian_blur",
     "UniformNoise": "uniform_noise",
     "NonUniformNoise": "nonuniform_noise",
@@ -75,10 +77,10 @@ def history(model: object, operator: object | None) -> str | None:
 
     Args:
         model: what training starts from: a run folder, or anything else, of which nothing is known.
-        operator: None for clean images.
+        operator: or its text; None for clean images.
     """
     before = trained_on(model) if isinstance(model, str | Path) else None
-    now = None if operator is None else repr(operator)
+    now = operator if operator is None or isinstance(operator, str) else repr(operator)
     return ", ".join(dict.fromkeys(filter(None, (before, now)))) or None
 
 

@@ -7,6 +7,9 @@ from weatherproof.reports.page import write_comparison, write_report
 from weatherproof.reports.plane import save_map
 from weatherproof.reports.strip import save_strip
 from weatherproof.reports.text_tables import console_table, markdown_table
+from weatherproof.reports.utility_curve import save_utility_curve
+from weatherproof.reports.utility_images import save_utility_images
+from weatherproof.reports.utility_maps import save_utility_maps
 
 __all__ = [
     "FamilyLooks",
@@ -17,6 +20,9 @@ __all__ = [
     "save_map",
     "save_neighbours",
     "save_strip",
+    "save_utility_curve",
+    "save_utility_images",
+    "save_utility_maps",
     "save_views",
     "write_comparison",
     "write_report",

@@ -25,6 +25,8 @@ from weatherproof.reports.subjects import alike, split
 from weatherproof.reports.suite_part import SuitePart, suite_parts
 from weatherproof.reports.suite_verdict import headline, suite_verdict
 from weatherproof.reports.tables import Table, make_tables
+from weatherproof.reports.utility_curve import draw_utility_curve
+from weatherproof.reports.utility_part import read_utility
 from weatherproof.reports.verdict import Verdict
 
 HASHES = 6  # protocols named in a sentence; where there are more, the table of all numbers has them
@@ -65,6 +67,7 @@ def write_report(run_folder: Path | str) -> Path:
         views=read_views(run.path),
         neighbours=read_neighbours(run.path),
         plane=read_map(run.path),
+        utility=read_utility(run.path),
         training=curves.training_charts(run.logs),
         training_facts=details.training_facts(run.logs),
         watched=Charts((), ()),
@@ -109,6 +112,7 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         views=None,
         neighbours=None,
         plane=None,
+        utility=None,
         training=[],
         training_facts=[],
         watched=curves.watched_charts([(run.name, run.logs.get("", [])) for run in runs]),
@@ -227,6 +231,7 @@ def _render(**context: Any) -> str:
         draw_scatter=draw_scatter,
         draw_map=draw_map,
         draw_class=draw_class,
+        draw_utility_curve=draw_utility_curve,
         swatch=swatch,
         marker=marker,
         model_words=words.model_words,

@@ -54,6 +54,10 @@ METRICS = {  # in order of preference for the headline
     # no better and no worse: an encoder that makes all images alike has the lowest alignment there is
     "alignment": Metric("Alignment", False, "squared distance of two views; 0: they are alike", None),
     "uniformity": Metric("Uniformity", False, "the lower, the more evenly spread", None),
+    "corner_utility": Metric("Utility in the corners", True, "share of all utility in the four corner boxes", None),
+    "rank_correlation": Metric("Rank correlation", False, "of utility and sensitivity, over an image's elements", None),
+    "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),
+    "images_of_a_class": Metric("Images of a class", False, "mean over the classes", None),
 }
 
 

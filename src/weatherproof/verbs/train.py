@@ -1,17 +1,21 @@
-"""Train a classifier from labels: the supervised rival."""
+"""Train a classifier from labels: feature contrastive learning, and its rivals."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
+from weatherproof.methods import FCL, LABELLED, SECOND_TERM, FeatureSettings, check_k, damage_of
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Readout, save_readout
-from weatherproof.training import Plan, RunFolder, train_classifier
-from weatherproof.training.plan import Precision, Schedule
+from weatherproof.readouts import OwnHead, Readout, save_readout
+from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
+from weatherproof.training.plan import Optimizer, Precision, Schedule
 from weatherproof.verbs.inputs import (
     augmentation,
     device_of,
@@ -22,15 +26,30 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
+from weatherproof.verbs.utility_pictures import save_utility_pictures
 from weatherproof.views import AugMix
+
+_TERM = ("sigma", "weight", "start_epoch", "ramp_epochs")
+_USES = {  # which settings a method has
+    "xe-gaussian": _TERM,
+    "cl-gaussian": (*_TERM, "temperature"),
+    **dict.fromkeys(FCL, ("k", *_TERM, "temperature")),
+}
 
 
 def train(
-    method: Literal["supervised", "augmix"],
+    method: str,
     images: str | Path | ImageSet,
     *,
     encoder: str | Path | Encoder = "resnet20",
+    head: Literal["new", "own"] = "new",
     operator: str | Operator | None = None,
+    k: int | None = None,
+    sigma: float | None = None,
+    temperature: float | None = None,
+    weight: float | None = None,
+    start_epoch: float | None = None,
+    ramp_epochs: float | None = None,
     labels: float = 1.0,
     augment: str | Operator | None = "auto",
     size: int | None = None,
@@ -38,6 +57,7 @@ def train(
     batch_size: int = 64,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
+    optimizer: Optimizer = "adam",
     schedule: Schedule = "cosine",
     warmup_epochs: float = 0.0,
     accumulate: int = 1,
@@ -52,20 +72,31 @@ def train(
     out: str | Path = Path("runs/train"),
     seed: int = 0,
 ) -> Outcome:
-    """Train an encoder and a linear classifier end to end on labelled, damaged images: the rival that needs labels.
+    """Train an encoder and a linear classifier end to end on labels: feature contrastive learning (fcl), which makes
+    the embedding ignore noise on pixels that the answer does not need and heed those that it does; or a rival.
 
     Args:
-        method: supervised (cross-entropy), or augmix (clean images, and two AugMix views whose answers are to agree).
+        method: supervised (cross-entropy), fcl, xe-gaussian, cl-gaussian, patch-gaussian, patch-gaussian-fcl, or augmix
+            (two AugMix views whose answers are to agree).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
+        head: new, a linear layer with random weights, or own, the pretrained network's classifier, which goes on.
         operator: the damage that it is trained and measured on; not with augmix. Without: clean images.
+        k: elements (pixels times channels) of most, and of least, utility that fcl perturbs; this and the next five by
+            default as published for images of this size.
+        sigma: standard deviation of the noise on them, or on the whole image, in pixel units (0 to 1).
+        temperature: of the contrast.
+        weight: lambda, which multiplies the second term's sum over a batch: it counts for more in larger batches.
+        start_epoch: until then cross-entropy alone; by default the published share of the epochs.
+        ramp_epochs: over which the second term then rises to its weight.
         labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
         augment: crops and flips before the damage; "auto" and "none" as for harden.
         size: side in pixels at which the images are read; by default the encoder's own.
         epochs: passes over the labelled images.
         batch_size: images per step.
-        lr: peak learning rate of Adam.
-        weight_decay: of Adam.
+        lr: peak learning rate.
+        weight_decay: of the optimizer.
+        optimizer: adam, adamw, sgd (momentum 0.9) or lars.
         schedule: cosine, constant or as_run.
         warmup_epochs: linear rise of the learning rate at the start.
         accumulate: batches whose gradients make one step.
@@ -82,12 +113,13 @@ def train(
     """
     recipe = recipe_of("train", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    if method not in LABELLED:
+        raise unknown("training with labels", method, LABELLED)
     if method == "augmix" and operator is not None:
         raise InputError(
             "augmix learns from clean images and AugMix views of them: leave operator out; to measure under damage, "
             "give it to audit"
         )
-    views = AugMix() if method == "augmix" else None
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
     side = size or start.preprocessing.size
@@ -97,24 +129,32 @@ def train(
     augment = augmentation(augment, training)
     require_works(augment, training, where)
     require_works(operator, training, where)
+    if head == "own":
+        check_own_head(start, len(training.classes))
+    settings = _settings(
+        method, training, epochs,
+        {
+            "k": k, "sigma": sigma, "temperature": temperature, "weight": weight, "start_epoch": start_epoch,
+            "ramp_epochs": ramp_epochs,
+        },
+    )  # fmt: skip
     labelled = training.subset(label_fraction(training.labels, labels, seed))
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
-        warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
-        workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
+        optimizer=optimizer, warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device,
+        devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
     )  # fmt: skip
-    run = RunFolder.open(out, recipe)
+    run = RunFolder.open(out, recipe | _resolved(method, settings))
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    trained, head = train_classifier(
-        start, labelled, plan=plan, operator=operator, augment=augment, views=views, run=run
-    )
-    readout = Readout(head.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    trained_on = None if operator is None and views is None else repr(operator or views)
+    trained, top = train_classifier(
+        start, labelled, plan=plan, method=method, settings=settings, head=head, operator=operator, augment=augment,
+        run=run,
+    )  # fmt: skip
+    readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
+    trained_on = _met(method, settings, operator)
     save_encoder(
-        trained,
-        run.path,
-        provenance={"started_from": text_of(encoder), "trained_on": history(encoder, operator or views)},
+        trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)}
     )
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
     measurement = Measurement(
@@ -122,4 +162,47 @@ def train(
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
+    if operator is None:
+        before = {"start": OwnHead(start)} if head == "own" else {}
+        save_utility_pictures(
+            run.path, before | {method: (trained, readout.head)}, measurement.images, k=_shown(method, settings, test),
+            sigma=settings.sigma, seed=seed, device=where, batch_size=batch_size, workers=workers,
+        )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
+
+
+def _settings(method: str, images: ImageSet, epochs: float, given: Mapping[str, Any]) -> FeatureSettings:
+    """The published settings for such images, but for those that are given."""
+    told = {name: value for name, value in given.items() if value is not None}
+    uses = _USES.get(method, ())
+    strangers = [name for name in told if name not in uses]
+    if strangers:
+        takes = f"it takes {', '.join(uses)}" if uses else "it takes none of these settings"
+        raise InputError(f"{method} has no {strangers[0]}: {takes}")
+    settings = replace(settings_for(method, images, epochs), **told)
+    if method in SECOND_TERM:  # what they cannot be made of is said before there is a run folder
+        settings.partner(method), settings.objective(method)
+    if method in FCL and images.image_size is not None:
+        check_k(settings.k, (images.channels, *images.image_size))
+    return settings
+
+
+def _resolved(method: str, settings: FeatureSettings) -> dict[str, Any]:
+    """What a recipe says where nothing was given."""
+    return {name: value for name, value in asdict(settings).items() if name in _USES.get(method, ())}
+
+
+def _shown(method: str, settings: FeatureSettings, images: ImageSet) -> int:
+    """How many elements the page marks on either side: those of the training, or as many as it could have had."""
+    assert images.image_size is not None  # `require_one_size`
+    elements = images.channels * math.prod(images.image_size)
+    return settings.k if method in FCL else min(settings.k, elements // 2)
+
+
+def _met(method: str, settings: FeatureSettings, operator: Operator | None) -> str | None:
+    """The text of all that the images meet in training; None: nothing."""
+    met: list[object] = [AugMix()] if method == "augmix" else []
+    damage = damage_of(settings, operator)
+    met += [damage] if damage is not None else []
+    met += [settings.partner(method)] if method in SECOND_TERM else []
+    return ", ".join(map(repr, met)) or None

@@ -1,0 +1,178 @@
+"""What a classifier needs of images, and what its embedding reacts to, over a data set (feature contrastive learning).
+
+Every number is of the modules in evaluation mode, so that an image's do not depend on its batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from weatherproof import methods
+from weatherproof.data import ImageSet, batches
+from weatherproof.errors import InputError
+from weatherproof.evaluation.watch import bounded
+from weatherproof.readouts import Classifier, evaluating
+
+AnyClassifier = nn.Module | tuple[nn.Module, nn.Module]  # images -> logits, or the encoder and the head on it
+_WORK = 4e7  # elements x embedding dimensions of all images whose sensitivity is taken: a minute of one CPU core
+_FASTER = 100  # a GPU than that
+_TOGETHER = 8  # images whose sensitivity is taken at once
+
+
+@dataclass(frozen=True)
+class ClassUtility:
+    """Mean image and mean utility of each class, as in Figure 4.
+
+    Attributes:
+        classes: their names.
+        counts: how many images each mean is of.
+        images: pixels in [0, 1].
+        utility: |d loss / d x|, summed over channels: per unit of pixel value.
+        left_out: how many classes with images are not here.
+        data: what the images are called.
+    """
+
+    classes: tuple[str, ...]
+    counts: Int64[Tensor, "classes"]
+    images: Float[Tensor, "classes channels height width"]
+    utility: Float[Tensor, "classes height width"]
+    left_out: int = 0
+    data: str = ""
+
+    def merged(self, groups: Sequence[int], names: Sequence[str]) -> "ClassUtility":
+        """The means over groups of classes, every image counting once: Figure 4 has the classes modulo 10.
+
+        Args:
+            groups: for each class, its place in `names`; every name has at least one class.
+        """
+        if len(groups) != len(self.classes) or set(groups) != set(range(len(names))):
+            raise InputError(
+                f"expected a group for each of {len(self.classes)} classes and a class for each of {len(names)} "
+                f"groups; got {list(groups)}"
+            )
+        share = torch.zeros(len(names), len(groups), dtype=torch.float64)
+        share[torch.tensor(groups), torch.arange(len(groups))] = self.counts.double()
+        share /= share.sum(dim=1, keepdim=True)
+        images, utility = (
+            torch.tensordot(share, part.double(), dims=1).float() for part in (self.images, self.utility)
+        )
+        counts = torch.zeros(len(names), dtype=torch.int64).index_add_(0, torch.tensor(groups), self.counts)
+        return ClassUtility(tuple(names), counts, images, utility, self.left_out, self.data)
+
+
+def class_utility(
+    classifier: AnyClassifier,
+    images: ImageSet,
+    *,
+    most: int = 20,
+    limit: int | None = 2000,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+) -> ClassUtility:
+    """Mean image and mean utility by class.
+
+    Args:
+        classifier: moved to `device`, used in evaluation mode.
+        images: labelled; images without a label are left out.
+        most: classes; where there are more, those with most images.
+        limit: at most so many images, evenly spaced.
+
+    Raises:
+        InputError: no image has a label, or the images differ in size.
+    """
+    model, _ = taken_apart(classifier, device)
+    images = bounded(labelled(images), limit)
+    counts = torch.bincount(images.labels, minlength=len(images.classes))
+    found = int((counts > 0).sum())
+    frequent = counts.argsort(descending=True, stable=True)[: min(most, found)]
+    shown = frequent.sort().values
+    places = torch.full((len(counts),), -1)
+    places[shown] = torch.arange(len(shown))
+    images = images.subset((places[images.labels] >= 0).nonzero()[:, 0])
+    if images.image_size is None:
+        raise InputError(f"a mean image needs images of one size: read {images.name!r} with a size")
+    height, width = images.image_size
+    means = torch.zeros(len(shown), images.channels, height, width, dtype=torch.float64)
+    utility = torch.zeros(len(shown), height, width, dtype=torch.float64)
+    seen = torch.zeros(len(shown), dtype=torch.int64)
+    for batch in batches(images, batch_size, device=device, workers=workers):
+        with evaluating(model):
+            found_here = methods.utility(model, batch.images, batch.labels)
+        own = places[batch.labels.cpu()]
+        means.index_add_(0, own, batch.images.double().cpu())
+        utility.index_add_(0, own, found_here.sum(dim=1).double().cpu())
+        seen.index_add_(0, own, torch.ones_like(own))
+    kept = seen > 0  # files that could not be read may have been all of a class
+    each = seen[kept, None, None].double()
+    return ClassUtility(
+        classes=tuple(images.classes[c] for c in shown[kept].tolist()),
+        counts=seen[kept],
+        images=(means[kept] / each[:, None]).float(),
+        utility=(utility[kept] / each).float(),
+        left_out=found - len(shown),
+        data=images.name,
+    )
+
+
+def utility_and_sensitivity(
+    classifier: AnyClassifier,
+    images: ImageSet,
+    *,
+    limit: int = 32,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+) -> tuple[Float[Tensor, "n elements"], Float[Tensor, "n elements"]]:
+    """Contextual utility and contextual sensitivity of every element of a few images, on the CPU.
+
+    Sensitivity is of the encoder's embedding, exact: as many backward passes as it has dimensions.
+
+    Args:
+        classifier: (encoder, head), or a module with these two names; moved to `device`, used in evaluation mode.
+        images: labelled; images without a label are left out.
+        limit: at most so many images, evenly spaced.
+
+    Raises:
+        InputError: no image has a label, or the classifier's encoder is not known.
+    """
+    model, encoder = taken_apart(classifier, device)
+    if encoder is None:
+        raise InputError(
+            f"sensitivity is that of an embedding, and {type(model).__name__} does not say which part is the encoder: "
+            "give (encoder, head)"
+        )
+    utility, sensitivity = [], []
+    for batch in batches(bounded(labelled(images), limit), _TOGETHER, device=device, workers=workers):
+        with evaluating(model, encoder):
+            utility.append(methods.utility(model, batch.images, batch.labels).flatten(1).cpu())
+            sensitivity.append(methods.sensitivity(encoder, batch.images).flatten(1).cpu())
+    return torch.cat(utility), torch.cat(sensitivity)
+
+
+def affordable(encoder: nn.Module, images: ImageSet, device: str | torch.device = "cpu", most: int = 16) -> int:
+    """Of how many images the sensitivity is taken in about a minute; 0 where one image takes longer, or its
+    size or the encoder's `feature_dim` is not known."""
+    features = getattr(encoder, "feature_dim", None)
+    if images.image_size is None or not isinstance(features, int):
+        return 0
+    height, width = images.image_size
+    speed = _FASTER if torch.device(device).type == "cuda" else 1
+    return min(most, int(speed * _WORK / (features * images.channels * height * width)))
+
+
+def taken_apart(classifier: AnyClassifier, device: str | torch.device = "cpu") -> tuple[nn.Module, nn.Module | None]:
+    """The module from images to logits, and its encoder where that is known; both on the device."""
+    model = classifier if isinstance(classifier, nn.Module) else Classifier(*classifier)
+    model.to(device)
+    encoder = getattr(model, "encoder", None)
+    return model, encoder if isinstance(encoder, nn.Module) else None
+
+
+def labelled(images: ImageSet) -> ImageSet:
+    kept = (images.labels >= 0).nonzero()[:, 0]
+    if len(kept) == 0:
+        raise InputError(f"utility is that of a loss, and no image of {images.name!r} has a label")
+    return images if len(kept) == len(images) else images.subset(kept)
