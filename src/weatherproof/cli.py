@@ -25,7 +25,7 @@ VERBS = {
     "demo": "harden an encoder on the embedded digits and show what it gains (under two minutes)",
     "harden": "teach a copy of an encoder to see through a known damage, without labels",
     "pretrain": "learn an encoder from unlabelled images (simclr, mocov2, instdis, pirl; --views urrl for robust ones)",
-    "train": "train a classifier from labels (the supervised rival)",
+    "train": "train a classifier from labels (fcl: robust to noise where it may be; or a rival)",
     "probe": "fit a linear readout on a frozen encoder, with many or few labels",
     "audit": "measure an encoder or classifier under damage",
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weatherproof.errors import InputError
+
 
 @contextmanager
 def full_precision(*embeddings: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -33,6 +35,6 @@ def unit_rows(*embeddings: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise `ValueError` unless the temperature is a positive finite number."""
+    """Raise `InputError` unless the temperature is a positive finite number."""
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a positive number, got {temperature!r}")
+        raise InputError(f"temperature must be a positive number, got {temperature!r}")

@@ -1,6 +1,6 @@
 """The three trainings that all else is made of: harden an encoder, train a classifier, learn from views."""
 
-from typing import Literal
+import copy
 
 from torch import nn
 
@@ -62,7 +62,7 @@ def train_classifier(
     plan: Plan,
     method: str = "supervised",
     settings: FeatureSettings | None = None,
-    head: Literal["new", "own"] = "new",
+    head: str | nn.Linear = "new",
     operator: Operator | None = None,
     augment: Operator | None = None,
     run: RunFolder | None = None,
@@ -73,8 +73,8 @@ def train_classifier(
     Args:
         method: one of `methods.LABELLED`.
         settings: of feature contrastive learning and its rivals; None: the published ones for such images.
-        head: "new", a linear layer with random weights, or "own", the encoder's own classifier, which goes on from
-            where it is.
+        head: "new", a linear layer with random weights; "own", the encoder's own classifier, which goes on from where
+            it is; or a layer of which a copy goes on.
         operator: damage.
 
     Raises:
@@ -111,8 +111,10 @@ def check_own_head(encoder: Encoder, classes: int) -> None:
         )
 
 
-def _head(encoder: Encoder, images: ImageSet, head: str, seed: int) -> nn.Module:
+def _head(encoder: Encoder, images: ImageSet, head: str | nn.Linear, seed: int) -> nn.Module:
     classes = len(images.classes)
+    if isinstance(head, nn.Linear):
+        return copy.deepcopy(head)
     if head == "own":
         check_own_head(encoder, classes)
         assert encoder.head is not None

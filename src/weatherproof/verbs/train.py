@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
@@ -13,7 +15,7 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import FCL, LABELLED, SECOND_TERM, FeatureSettings, check_k, damage_of
 from weatherproof.protocols import Operator
-from weatherproof.readouts import OwnHead, Readout, save_readout
+from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer, Precision, Schedule
 from weatherproof.verbs.inputs import (
@@ -80,7 +82,8 @@ def train(
             (two AugMix views whose answers are to agree).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
-        head: new, a linear layer with random weights, or own, the pretrained network's classifier, which goes on.
+        head: new, a linear layer with random weights, or own, the classifier that the pretrained network or the run
+            folder brings, which goes on.
         operator: the damage that it is trained and measured on; not with augmix. Without: clean images.
         k: elements (pixels times channels) of most, and of least, utility that fcl perturbs; this and the next five by
             default as published for images of this size.
@@ -129,8 +132,7 @@ def train(
     augment = augmentation(augment, training)
     require_works(augment, training, where)
     require_works(operator, training, where)
-    if head == "own":
-        check_own_head(start, len(training.classes))
+    goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
         method, training, epochs,
         {
@@ -148,8 +150,8 @@ def train(
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     trained, top = train_classifier(
-        start, labelled, plan=plan, method=method, settings=settings, head=head, operator=operator, augment=augment,
-        run=run,
+        start, labelled, plan=plan, method=method, settings=settings, head=goes_on or "new", operator=operator,
+        augment=augment, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
     trained_on = _met(method, settings, operator)
@@ -163,12 +165,23 @@ def train(
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:
-        before = {"start": OwnHead(start)} if head == "own" else {}
+        before = {"start": (start, goes_on)} if goes_on is not None else {}
         save_utility_pictures(
             run.path, before | {method: (trained, readout.head)}, measurement.images, k=_shown(method, settings, test),
             sigma=settings.sigma, seed=seed, device=where, batch_size=batch_size, workers=workers,
         )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
+
+
+def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet) -> nn.Linear:
+    """The classifier that goes on: of a run folder its readout, else the pretrained network's."""
+    kept = load_readout(encoder) if isinstance(encoder, str | Path) and Path(encoder).is_dir() else None
+    fits = kept is not None and kept.classes == images.classes and not kept.unit_length
+    if kept is None or not fits or not isinstance(kept.head, nn.Linear):
+        check_own_head(start, len(images.classes))
+        assert isinstance(start.head, nn.Linear)
+        return start.head
+    return kept.head
 
 
 def _settings(method: str, images: ImageSet, epochs: float, given: Mapping[str, Any]) -> FeatureSettings:
