@@ -64,7 +64,7 @@ def _desk_plan(method: str, epochs: float) -> Mapping[str, Any]:
 
 
 _LABELS_PLAN = {
-    "epochs": 100, "batch_size": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "precision": "bf16-mixed",
+    "epochs": 100, "batch_size": 128, "lr": 0.03, "optimizer": "sgd", "weight_decay": 5e-4, "precision": "bf16-mixed",
 }  # fmt: skip
 # What an image costs in a step was measured on one core of a busy machine; that two cores are 1.4 times as fast is an
 # estimate.
@@ -98,8 +98,10 @@ DESK_4 = replace(
 )
 DESK_LABELS = replace(
     DESK,
-    note=f"{_DESK_NOTE}Budget: SimCLR 100 epochs, 2,000,000 images of 0.6 ms on one core; with labels 3 x 100 and "
-    "3 x 30 epochs' steps, 7,800,000 images of 0.23 ms: about 36 minutes on two.",
+    note=f"{_DESK_NOTE}The supervised network's rate was chosen in 3 trials of 5 epochs on training images that are "
+    "not among the 20,000: 0.1, as published, ends at chance on this network; 0.03 was ahead of 0.01. Budget: SimCLR "
+    "100 epochs, 2,000,000 images of 0.6 ms on one core; with labels 3 x 100 and 3 x 30 epochs' steps, 7,800,000 "
+    "images of 0.23 ms: about 36 minutes on two.",
     plans={"simclr": _desk_plan("simclr", 100)},
     supervised_plan=_LABELS_PLAN,
     finetuning_plan={**_LABELS_PLAN, "epochs": 30, "lr": 0.01},
