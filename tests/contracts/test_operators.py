@@ -23,7 +23,15 @@ from weatherproof.operators import (
     Sometimes,
     UniformNoise,
 )
-from weatherproof.views import ColorJitter, HorizontalFlip, RandomBlur, RandomGrayscale, RandomResizedCrop, Warp
+from weatherproof.views import (
+    ColorJitter,
+    HorizontalFlip,
+    PaddedCrop,
+    RandomBlur,
+    RandomGrayscale,
+    RandomResizedCrop,
+    Warp,
+)
 
 FOLDER = tempfile.TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
@@ -49,6 +57,7 @@ TABLE = {
     "one of": OneOf(RandomMask((0.5, 0.95)), GaussianNoise(0.2), GaussianBlur(1.0)),
     "crop": RandomResizedCrop(16, (0.2, 1.0)),
     "bicubic crop": RandomResizedCrop(16, interpolation="bicubic"),
+    "padded crop": PaddedCrop(),
     "flip": HorizontalFlip(),
     "jitter": ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
     "grey": RandomGrayscale(0.5),

@@ -67,7 +67,7 @@ def test_utility_leaves_the_model_alone() -> None:
     model[1].weight.grad = torch.ones_like(model[1].weight)
     model.eval()
     with torch.inference_mode():
-        found = methods.utility(model, images, labels)
+        found = methods.utility(model, images.clone(), labels.clone())
     assert found.shape == images.shape and not found.requires_grad and bool((found >= 0).all())
     assert not model.training and bool((model[1].weight.grad == 1).all())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -15,7 +15,7 @@ from weatherproof.errors import InputError
 from weatherproof.methods.layers import NO_PENALTY
 from weatherproof.objectives import InputGradient
 from weatherproof.readouts import load_readout
-from weatherproof.studies import PretrainingCell, contrastive_inversion
+from weatherproof.studies import PretrainingCell, contrastive_inversion, fcl, fcl_looks
 from weatherproof.studies.pretraining import CALIBRATION, ERROR, METRICS, POOLED, STUDIES, TOP1
 from weatherproof.studies.pretraining_scales import SMOKE
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
@@ -30,8 +30,10 @@ PUBLISHED = json.loads(files("weatherproof.studies").joinpath("pretraining.json"
 
 def test_names_are_unique() -> None:
     assert set(STUDIES) == {"urrl-table-1", "urrl-table-4", "label-efficiency-table-1", "layer-wise"}
-    assert studies.STUDIES.keys() == STUDIES.keys() | contrastive_inversion.STUDIES.keys()
-    assert not STUDIES.keys() & contrastive_inversion.STUDIES.keys()
+    parts = [STUDIES, contrastive_inversion.STUDIES, fcl.STUDIES, fcl_looks.STUDIES]
+    assert len(studies.STUDIES) == sum(map(len, parts)) and all(
+        part.items() <= studies.STUDIES.items() for part in parts
+    )
     assert all(study.name == name and study.cells and study.claims for name, study in STUDIES.items())
 
 

@@ -33,7 +33,7 @@ def utility(model: Callable[[Images], Logits], images: Images, labels: Labels) -
         pixels = images.detach().clone().float().requires_grad_()
         logits = model(pixels)
         _check_labels(logits, labels)
-        return utility_of(logits, pixels, labels)
+        return utility_of(logits, pixels, labels.clone())
 
 
 def utility_of(logits: Logits, pixels: Images, labels: Labels, *, keep_graph: bool = False) -> Images:

@@ -21,7 +21,7 @@ from weatherproof.protocols import Views
 from weatherproof.readouts import Classifier, Readout, finetune_encoder, fit_probe, load_readout, save_readout
 from weatherproof.studies.pretraining_cells import PretrainingCell, PretrainingScale
 from weatherproof.studies.sets import Sets, spread
-from weatherproof.studies.store import Store, digest
+from weatherproof.studies.store import Store, digest, load_classifier
 from weatherproof.training import Plan, RunFolder, fit, train_classifier
 
 SUITE = "common-15"
@@ -155,7 +155,7 @@ class PretrainingWorkshop:
             )
             return self._saved_both(encoder, head, labels, run, recipe)
 
-        return self.store.kept(recipe, make, _load_both)
+        return self.store.kept(recipe, make, load_classifier)
 
     def finetuned(self, cell: PretrainingCell) -> tuple[Encoder, nn.Module]:
         """The pretrained encoder and a new two-layer classifier, trained together."""
@@ -173,7 +173,7 @@ class PretrainingWorkshop:
             )  # fmt: skip
             return self._saved_both(encoder, head, cell.labels, run, recipe)
 
-        return self.store.kept(recipe, make, _load_both)
+        return self.store.kept(recipe, make, load_classifier)
 
     def _start(self) -> Encoder:
         with warnings.catch_warnings():
@@ -244,9 +244,3 @@ def layer_wise(
         betas=None if everywhere else tuple(penalty.weight / 2 * weight for weight in end),
         penalty=penalty,
     )  # fmt: skip
-
-
-def _load_both(folder: str) -> tuple[Encoder, nn.Module]:
-    readout = load_readout(folder)
-    assert readout is not None
-    return load_encoder(folder), readout.head

@@ -2,18 +2,25 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from weatherproof.reports import write_report
+from weatherproof.studies.fcl_cells import FclScale
+from weatherproof.studies.fcl_maps import CORRELATION, COUNT, IDENTITY
+from weatherproof.studies.fcl_pictures import save_pictures
+from weatherproof.studies.fcl_workshop import FclWorkshop
+from weatherproof.studies.paired import PairedClaim
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
 from weatherproof.studies.scales import AnyScale, scale_of
 from weatherproof.studies.study import Key, Scale, Study
 from weatherproof.studies.workshop import Workshop
 from weatherproof.training import RunFolder
+
+_NO_SHARES = (CORRELATION, COUNT, IDENTITY)  # metrics that are not told in hundredths
 
 
 def run_study(
@@ -24,8 +31,7 @@ def run_study(
     Cells that are measured already (cells.json) are not measured again.
     """
     scale = scale_of(study.name, scale_name)
-    make = Workshop if isinstance(scale, Scale) else PretrainingWorkshop
-    workshop: Any = make(scale, store, data=data, seed=seed, device=device)  # type: ignore[arg-type]
+    workshop: Any = _workshop(scale)(scale, store, data=data, seed=seed, device=device)
     done = _done(run)
     for (row, column), cell in study.cells.items():
         key = f"{row} | {column}"
@@ -33,14 +39,26 @@ def run_study(
             record = workshop.measure(cell)
             done[key] = None if record is None else record.to_dict()
             run.write_json("cells.json", done)
-            said = "not at this scale" if record is None else f"{record.value:.4f}"
+            said = "not at this scale" if record is None else f"{record.value:.4g}"
             print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
     found: dict[Key, dict[str, Any]] = {k: v for k in study.cells if (v := done[f"{k[0]} | {k[1]}"]) is not None}
-    checks = [claim.check({key: record["value"] for key, record in found.items()}) for claim in study.claims]
+    checks = _checks(study, found)
     run.write_text("table.md", table(study, scale, found, checks, run.recipe))
     run.write_json("checks.json", checks)
-    run.write_json("results.json", {"records": list(found.values())})
+    if isinstance(workshop, FclWorkshop):
+        save_pictures(workshop, study.name, run.path)
+    run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished
     write_report(run.path)
+
+
+def _workshop(scale: AnyScale) -> Any:
+    return {Scale: Workshop, FclScale: FclWorkshop}.get(type(scale), PretrainingWorkshop)
+
+
+def _checks(study: Study, found: Mapping[Key, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    values = {key: record["value"] for key, record in found.items()}
+    samples = {key: record["samples"] for key, record in found.items() if "samples" in record}
+    return [claim.check(samples if isinstance(claim, PairedClaim) else values) for claim in study.claims]
 
 
 def _done(run: RunFolder) -> dict[str, Any]:
@@ -68,29 +86,50 @@ def table(
         if any(c != "-" for c in cells):
             lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += ["", "| claim of the paper | here |", "|---|---|"]
-    lines += [f"| {c['claim']} | {'holds' if c['passed'] else 'does not hold'} ({c['detail']}) |" for c in checks]
+    lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
     return "\n".join([*lines, "", "## How it was measured", "", *_protocol(study, scale, found, recipe)]) + "\n"
+
+
+def _verdict(check: Mapping[str, Any]) -> str:
+    return str(check.get("verdict") or ("holds" if check["passed"] else "does not hold"))
 
 
 def _protocol(
     study: Study, scale: AnyScale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
 ) -> list[str]:
-    images = sorted({(str(r["data"]), r["images"]) for r in found.values()})
-    draws = max((r["realizations"] for r in found.values()), default=0)
+    images = sorted({(str(r["data"]), r["images"]) for r in found.values() if r.get("metric") != COUNT})
     facts = {
         "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}`",
         "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
         "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
         "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
-        "±": f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed",
+        "±": _spread(list(found.values())),
         **scale.facts(study.cells.values()),
     }
     return [f"- {name}: {text}" for name, text in facts.items() if text]
 
 
+def _spread(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the standard errors are over."""
+    trainings = max((len(r.get("samples", ())) for r in records), default=0)
+    if trainings:
+        return f"standard error over {trainings} training seeds; the damage is the same in all"
+    draws = max((r["realizations"] for r in records), default=0)
+    return f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed"
+
+
 def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> str:
     if record is None:
         return "-"
-    error = f" ± {100 * record['stderr']:.2f}" if record["stderr"] is not None else ""
-    theirs = f" ({100 * published['value']:.2f})" if published else ""
-    return f"{100 * record['value']:.2f}{error}{theirs}"
+    value, error = record["value"], record["stderr"]
+    if value is None:
+        return "n/a"
+    scale, form = (1, _digits(value)) if record.get("metric") in _NO_SHARES else (100, ".2f")
+    told = f" ± {scale * error:{form}}" if error is not None else ""
+    theirs = f" ({scale * published['value']:{form}})" if published else ""
+    return f"{scale * value:{form}}{told}{theirs}"
+
+
+def _digits(value: float) -> str:
+    """The format of a number that is no share."""
+    return ",.0f" if abs(value) >= 10 else ".3f" if abs(value) >= 1e-3 or not value else ".1e"

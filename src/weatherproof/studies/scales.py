@@ -7,6 +7,7 @@ blur of sigma 5 at 224 px would leave nothing of a 32 px image, so desk scale bl
 from dataclasses import replace
 
 from weatherproof.errors import unknown
+from weatherproof.studies.fcl_cells import FclScale
 from weatherproof.studies.pretraining_cells import PretrainingScale
 from weatherproof.studies.pretraining_scales import PRETRAINING
 from weatherproof.studies.study import Scale, Source
@@ -140,7 +141,7 @@ NAMES = ("smoke", "desk", "paper")
 TRANSFER = ("table-2", "table-5", "table-6")
 
 
-AnyScale = Scale | PretrainingScale
+AnyScale = Scale | PretrainingScale | FclScale
 
 
 def scale_of(study: str, name: str) -> AnyScale:
@@ -149,6 +150,10 @@ def scale_of(study: str, name: str) -> AnyScale:
         raise unknown("scale", name, NAMES)
     if study in PRETRAINING:
         return PRETRAINING[study][name]
+    if study.startswith("fcl-"):
+        from weatherproof.studies.fcl_scales import FCL  # which is made of the scales above, too
+
+        return FCL[study][name]
     if name == "desk":
         return DESK_TRANSFER if study in TRANSFER else DESK_OWN_HEAD if study == "own-head" else DESK
     return SMOKE if name == "smoke" else PAPER

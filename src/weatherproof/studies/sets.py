@@ -53,6 +53,10 @@ class Sets:
             self._read[name, "test"] = self._test(name)
         return self._read[name, "test"]
 
+    def whole(self, name: str, split: str) -> ImageSet:
+        """All images of a split, as the source has them; read anew."""
+        return self._load(self.sources[name], self.sources[name].text, split)
+
     def _train(self, name: str) -> ImageSet:
         source = self.sources[name]
         images = self._load(source, source.text, "train")

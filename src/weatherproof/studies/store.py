@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.readouts import load_readout
 from weatherproof.studies.sets import located
 from weatherproof.training import Plan, RunFolder
 
@@ -69,6 +71,13 @@ class Store:
     def plan(self, settings: Mapping[str, Any]) -> Plan:
         """The training plan of a scale's settings."""
         return replace(Plan(**settings), seed=self.seed, device=self.device.type)
+
+
+def load_classifier(folder: str) -> tuple[Encoder, nn.Module]:
+    """An encoder and the head on it, from the folder of a training that saved both."""
+    readout = load_readout(folder)
+    assert readout is not None
+    return load_encoder(folder), readout.head
 
 
 def digest(settings: str) -> str:

@@ -61,7 +61,7 @@ class Study:
     name: str
     title: str
     cells: Mapping[Key, Any]  # of one kind: what the scale's workshop measures
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Any, ...] = ()  # Claim, or PairedClaim over training seeds
     published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
 

@@ -26,8 +26,8 @@ def reproduce(
     """Rerun a table or figure of the papers and put the numbers beside the published ones, the claims as checks.
 
     Args:
-        study: table-1, figure-4, urrl-table-1, ... (table-3 shows which unseen class counts as which known one in
-            figure-5).
+        study: table-1, figure-4, urrl-table-1, fcl-table-1, ... (table-3 shows which unseen class counts as which known
+            one in figure-5).
         list_: show all studies and run none.
         scale: smoke (seconds, shows that it runs), desk (two CPU cores, at most an hour) or paper (as published, for
             GPUs).

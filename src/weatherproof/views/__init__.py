@@ -12,12 +12,14 @@ from weatherproof.views.colour import ColorJitter, RandomGrayscale
 from weatherproof.views.families import InstDis, MoCoV1, MoCoV2, SimCLR
 from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop
 from weatherproof.views.jigsaw import Jigsaw
+from weatherproof.views.padded_crop import PaddedCrop
 from weatherproof.views.pairs import Twice
 from weatherproof.views.urrl import URRL
 from weatherproof.views.warp import Warp
 
 TABLE = {
     "RandomResizedCrop": RandomResizedCrop,
+    "PaddedCrop": PaddedCrop,
     "HorizontalFlip": HorizontalFlip,
     "Warp": Warp,
     "ColorJitter": ColorJitter,
@@ -47,6 +49,7 @@ __all__ = [
     "MoCoV1",
     "MoCoV2",
     "OneOf",
+    "PaddedCrop",
     "RandomBlur",
     "RandomGrayscale",
     "RandomResizedCrop",

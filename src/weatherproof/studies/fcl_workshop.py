@@ -1,0 +1,125 @@
+"""Measures the cells of a study of feature contrastive learning, once for every training seed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from weatherproof.data import ImageSet
+from weatherproof.evaluation import Case, Record, evaluate_suite
+from weatherproof.studies import fcl_cases, fcl_maps
+from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell, OverSeeds, over_seeds
+from weatherproof.studies.fcl_trainings import PROBE, FclTrainings
+from weatherproof.studies.sets import spread
+from weatherproof.studies.store import Store, digest
+from weatherproof.training.files import replacing
+
+NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
+
+
+class FclWorkshop:
+    """The numbers of one scale.
+
+    Args:
+        scale: the settings.
+        store: the folder where trained classifiers and what was measured of them are kept, so that a killed study
+            repeats neither.
+        data: the folder that ``$DATA`` stands for.
+        seed: of the first training; the others follow it.
+    """
+
+    def __init__(self, scale: FclScale, store: Path, *, data: str | None, seed: int, device: torch.device) -> None:
+        self.scale, self.folder, self.device = scale, store, device
+        self.trainings = FclTrainings(scale, store, data=data, seed=seed, device=device)
+        self.others = {
+            name: FclWorkshop(other, store, data=data, seed=seed, device=device) for name, other in scale.others.items()
+        }
+
+    @property
+    def test(self) -> ImageSet:
+        return self.trainings.sets.test("main")
+
+    def classifier(self, method: str, start: str = "") -> nn.Module:
+        """The trained classifier of the first seed."""
+        return self.trainings.classifier(method, start, self.trainings.stores[0])
+
+    def measure(self, cell: FclCell | MapCell | CountCell) -> OverSeeds | Record | None:
+        """The cell's number; None where this scale has no such data."""
+        if cell.data != "main":
+            other = self.others.get(cell.data)
+            return None if other is None else other.measure(replace(cell, data="main"))
+        match cell:
+            case CountCell():
+                return fcl_maps.count(self.trainings.sets.whole("main", cell.split), cell)
+            case FclCell():
+                found = [self._accuracy(cell, store) for store in self.trainings.stores]
+            case MapCell():
+                found = [self._map(cell, store) for store in self.trainings.stores]
+        return over_seeds(found, self.trainings.seeds)
+
+    def _accuracy(self, cell: FclCell, store: Store) -> Record:
+        kind = fcl_cases.suite_of(cell.tested_on)
+        most = self.scale.test_images if kind == "noisy" else self.scale.suite_images
+        return fcl_cases.record_of(self._answers(cell, kind, most, store), cell.tested_on)
+
+    def _answers(self, cell: FclCell, kind: str, most: int | None, store: Store) -> list[Record]:
+        """The records of the cell's classifier on a whole suite, from the store or made now."""
+        test = spread(fcl_cases.rare(self.test) if cell.rare else self.test, most)
+
+        def answer() -> list[Record]:
+            cases = [Case()] if cell.rare else fcl_cases.cases_of(kind, test, self._pixel_std)
+            classifier = self.trainings.classifier(cell.method, cell.start, store)
+            found = evaluate_suite(
+                classifier, test, cases, suite=kind, model=model_name(cell), seed=NOISE_SEED, device=self.device,
+                readout="probe" if cell.method == PROBE else "end-to-end", trained_on=self._patch(cell),
+                data=f"{test.name} (classes 10-14)" if cell.rare else None,
+            )  # fmt: skip
+            return [record for record in found.records if record.metric in fcl_cases.METRICS]
+
+        return self._kept(cell, (kind, cell.rare, most), store, answer)
+
+    def _map(self, cell: MapCell, store: Store) -> Record:
+        def measure() -> list[Record]:
+            classifier, name = self.trainings.classifier(cell.method, cell.start, store), model_name(cell)
+            return [fcl_maps.measured(cell, classifier, self.test, self.scale, model=name, device=self.device)]
+
+        numbers = (self.scale.map_images, self.scale.sensitivity_images, self.scale.corner)
+        return self._kept(cell, (cell.measure, cell.of, cell.classes, numbers), store, measure)[0]
+
+    def _kept(
+        self, cell: FclCell | MapCell, key: tuple[Any, ...], store: Store, make: Callable[[], list[Record]]
+    ) -> list[Record]:
+        """Records beside the classifier that they are of."""
+        file = self.trainings.home(cell.method, cell.start, store) / f"measured-{digest(repr(key))}.json"
+
+        def find() -> list[Record]:
+            if file.is_file():
+                kept = json.loads(file.read_text(encoding="utf-8"))
+                return [Record(**{**record, "seeds": tuple(record["seeds"])}) for record in kept]
+            made = make()
+            text = json.dumps([record.to_dict() for record in made]).encode()
+            with replacing(file, len(text)) as stream:
+                stream.write(text)
+            return made
+
+        return store.once(file, find)
+
+    def noises(self, images: ImageSet) -> list[Case]:
+        """UN and NUN for these images."""
+        return fcl_cases.cases_of("noisy", images, self._pixel_std)[1:]
+
+    def _pixel_std(self) -> Path:
+        what = repr((self.scale.data, self.scale.train_images, self.scale.size))
+        return fcl_cases.pixel_std(self.trainings.train, self.folder, what)
+
+    def _patch(self, cell: FclCell) -> str | None:
+        return self.trainings.settings(cell.method, 1.0).patch
+
+
+def model_name(cell: FclCell | MapCell) -> str:
+    """What records call the classifier: "fcl", "hardened, fcl"."""
+    return ", ".join(filter(None, (cell.start, cell.method)))
