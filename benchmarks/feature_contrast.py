@@ -44,7 +44,7 @@ class Case:
 
 
 CASES = {
-    "cpu": (Case("lenet", 1, 28, 256, 25), Case("resnet20", 3, 32, 256, 15)),
+    "cpu": (Case("lenet", 1, 28, 256, 11), Case("resnet20", 3, 32, 256, 7)),
     "cuda": (Case("lenet", 1, 28, 256, 100), Case("resnet20", 3, 32, 256, 100), Case("resnet20", 3, 32, 1024, 50)),
 }
 
