@@ -11,6 +11,9 @@ TITLES = {
     "pretraining": "Pretraining",
     "corruptions": "Common corruptions",
     "augmix": "AugMix",
+    "feature_contrast": "Feature contrastive learning",
+    "attacks": "Attacks",
+    "finetuning": "Fine-tuning and regularization",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
 }
@@ -49,6 +52,24 @@ EXPLAINED = {
         "Against one image at a time: torchvision's `v2.AugMix` on tensors and on Pillow images, and a loop over "
         "Pillow's operations as the authors' code has it. On a GPU: both views of a batch, in the time of a training "
         "step of ResNet-50 on them."
+    ),
+    "feature_contrast": (
+        "One step of the training loop as `train fcl` runs it, against its bare passes (3 forward, 4 backward to the "
+        "inputs, 3 to the weights), against plain cross-entropy, and against algorithm 1 written down line by line, "
+        "each on a fixed batch. Memory is that of whole processes."
+    ),
+    "finetuning": (
+        "One step of the training loop with a regularizer, against bare PyTorch on a fixed batch: the plain step, and for "
+        "similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization in its "
+        "three ways against the plain step, and the quickest against double backward. Adversarial training with PGD-7 "
+        "needs 9 forward passes, 8 backward to the inputs and one to the weights."
+    ),
+    "attacks": (
+        "Against forward and backward passes to the pixels alone, as many as the attack has steps, on the same model "
+        "and batch. PGD keeps the best of its iterates, for which it looks at the model once more. *Until fooled* is "
+        "what robust accuracy needs: a fooled image leaves the batch. torchattacks and foolbox, where installed, run "
+        "the same attack from the same start. The log-barrier attack has 900 iterations, of which 150 are timed; "
+        "beside a gradient each looks at the model until an image stands on the wrong side."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "
