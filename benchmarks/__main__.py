@@ -12,7 +12,19 @@ import torch
 from benchmarks import page
 from benchmarks.measure import machine
 
-ROOMS = ("steps", "operators", "views", "pretraining", "corruptions", "augmix", "feature_contrast", "memory", "startup")
+ROOMS = (
+    "steps",
+    "operators",
+    "views",
+    "pretraining",
+    "corruptions",
+    "augmix",
+    "feature_contrast",
+    "attacks",
+    "finetuning",
+    "memory",
+    "startup",
+)
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 

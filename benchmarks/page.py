@@ -59,17 +59,10 @@ EXPLAINED = {
         "each on a fixed batch. Memory is that of whole processes."
     ),
     "finetuning": (
-        "One step of the training loop with a regularizer, against bare PyTorch on a fixed batch: the plain step, and for "
-        "similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization in its "
-        "three ways against the plain step, and the quickest against double backward. Adversarial training with PGD-7 "
-        "needs 9 forward passes, 8 backward to the inputs and one to the weights."
-    ),
-    "attacks": (
-        "Against forward and backward passes to the pixels alone, as many as the attack has steps, on the same model "
-        "and batch. PGD keeps the best of its iterates, for which it looks at the model once more. *Until fooled* is "
-        "what robust accuracy needs: a fooled image leaves the batch. torchattacks and foolbox, where installed, run "
-        "the same attack from the same start. The log-barrier attack has 900 iterations, of which 150 are timed; "
-        "beside a gradient each looks at the model until an image stands on the wrong side."
+        "One step of the training loop with a regularizer, against bare PyTorch on a fixed batch: the plain step, and "
+        "for similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization "
+        "in its three ways against the plain step, and the quickest against double backward. Adversarial training with "
+        "PGD-7 needs 9 forward passes, 8 backward to the inputs and one to the weights."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from weatherproof.types import Embeddings, Images, Keys, Labels
+from weatherproof.types import Embeddings, Images, Keys, Labels, Logits
 
 Gather = Callable[[Tensor], Tensor]  # the rows of every process, in rank order, with exact gradients
 
@@ -39,6 +39,16 @@ class Objective(Protocol):
     """What training minimises: rows of `student` and `teacher` belong to the same images."""
 
     def __call__(self, student: Embeddings, teacher: Embeddings) -> Float[Tensor, ""]: ...
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """What makes a model fail: images near the given ones, in [0, 1]. Draws depend on the image's key alone.
+
+    The model maps images to logits; it is looked at in evaluation mode and left as it was.
+    """
+
+    def __call__(self, model: Callable[[Images], Logits], images: Images, labels: Labels, keys: Keys) -> Images: ...
 
 
 class Method(Protocol):

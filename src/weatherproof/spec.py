@@ -124,6 +124,9 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
 
 
 def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:
+    match node:
+        case ast.BinOp(ast.Constant(int(top)), ast.Div(), ast.Constant(int(bottom))) if bottom:
+            return top / bottom  # 8/255, as the field writes a change of pixels
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):

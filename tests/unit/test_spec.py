@@ -53,6 +53,17 @@ def test_positional_and_keyword_form(text: str, expected: object) -> None:
     assert operators.parse(text) == expected
 
 
+@pytest.mark.parametrize(("text", "value"), [("RandomMask(1/2)", 0.5), ("RandomMask(fraction=8/255)", 8 / 255)])
+def test_a_fraction_of_whole_numbers(text: str, value: float) -> None:
+    assert operators.parse(text) == RandomMask(value)
+
+
+@pytest.mark.parametrize("text", ["RandomMask(1/0)", "RandomMask(1/'a')", "RandomMask(1/2/3)", "RandomMask(1*2)"])
+def test_no_other_arithmetic(text: str) -> None:
+    with pytest.raises(InputError, match="cannot read the operator"):
+        operators.parse(text)
+
+
 def test_a_bare_name_has_all_defaults() -> None:
     assert objectives.parse("StudentTeacher") == objectives.parse("StudentTeacher()") == objectives.StudentTeacher()
     assert repr(objectives.StudentTeacher()) == "StudentTeacher()"
