@@ -1,5 +1,5 @@
 """Named numbers, each with how it was measured: accuracy, AUC, agreement, embedding similarity and recall, corruption
-errors, calibration errors."""
+errors, calibration errors, accuracy under attack."""
 
 from weatherproof.evaluation.calibration import expected_calibration_error, rms_calibration_error
 from weatherproof.evaluation.cases import Case, cases_of_parts, cases_on_the_fly
@@ -15,8 +15,12 @@ from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, s
 from weatherproof.evaluation.geometry import alignment, uniformity
 from weatherproof.evaluation.maps import PlaneMap, plane_map
 from weatherproof.evaluation.metrics import auc, hits, top_k
+from weatherproof.evaluation.perturbation import minimal_perturbation, perturbation_curve
 from weatherproof.evaluation.ranks import rank_correlation
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
+from weatherproof.evaluation.robust import Attacks, robust_accuracy, run_attacks
+from weatherproof.evaluation.samples import save_samples
+from weatherproof.evaluation.sanity import sanity_certificate
 from weatherproof.evaluation.shift import relabel
 from weatherproof.evaluation.suite import SuiteResult, evaluate_suite
 from weatherproof.evaluation.utility import ClassUtility, class_utility, utility_and_sensitivity
@@ -27,6 +31,7 @@ from weatherproof.evaluation.watch import Watch
 __all__ = [
     "ALEXNET",
     "EVAL_STREAM",
+    "Attacks",
     "Case",
     "ClassUtility",
     "PlaneMap",
@@ -48,12 +53,18 @@ __all__ = [
     "history",
     "hits",
     "mean_corruption_error",
+    "minimal_perturbation",
+    "perturbation_curve",
     "plane_map",
     "protocol_hash",
     "rank_correlation",
     "relabel",
     "relative_mean_corruption_error",
     "rms_calibration_error",
+    "robust_accuracy",
+    "run_attacks",
+    "sanity_certificate",
+    "save_samples",
     "seen",
     "severity_curve",
     "standard_error",

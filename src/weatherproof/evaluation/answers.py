@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from weatherproof.errors import InputError
+from weatherproof.evaluation.block_files import read_block, write_block
 from weatherproof.evaluation.metrics import hits
-from weatherproof.training.files import replacing
 from weatherproof.types import Labels, Logits
 
 _PARTS = ("place", "hits", "confidence")
@@ -68,38 +67,21 @@ class BlockFile:
 
     def __init__(self, path: Path, plan: str) -> None:
         self.path, self.plan = path, plan
-        self.answers: dict[str, Answers] = _read(path, plan) if path.is_file() else {}
+        self.answers: dict[str, Answers] = _read(path, plan)
 
     def save(self) -> None:
         """Replace the file, whole or not at all."""
-        from safetensors.torch import save
-
-        tensors: dict[str, Tensor] = {}
+        blocks = {}
         for label, found in self.answers.items():
             both = found.top1.to(torch.uint8) + 2 * found.top5.to(torch.uint8)
             values = (found.place.to(torch.int32), both, found.confidence)
-            tensors |= {f"{label} {part}": value for part, value in zip(_PARTS, values, strict=True)}
-        data = save(tensors, metadata={"plan": self.plan})
-        with replacing(self.path, len(data)) as file:
-            file.write(data)
+            blocks[label] = dict(zip(_PARTS, values, strict=True))
+        write_block(self.path, self.plan, blocks)
 
 
 def _read(path: Path, plan: str) -> dict[str, Answers]:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            found = (file.metadata() or {}).get("plan")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise InputError(f"{path} cannot be read, delete it to measure its images again: {error}") from error
-    if found != plan:
-        raise InputError(
-            f"{path} holds answers of another model, or to other images or conditions: delete it, or choose another "
-            f"folder"
-        )
     answers = {}
-    for label in dict.fromkeys(name.rpartition(" ")[0] for name in tensors):
-        place, both, confidence = (tensors[f"{label} {part}"] for part in _PARTS)
+    for label, parts in read_block(path, plan).items():
+        place, both, confidence = (parts[part] for part in _PARTS)
         answers[label] = Answers(place.long(), (both & 1).bool(), (both & 2).bool(), confidence)
     return answers

@@ -48,8 +48,8 @@ def evaluate(
     Args:
         classifiers: by name, images -> logits; modules are moved to `device` and used in evaluation mode. One with
             `takes_keys` (such as `Restored`) is called with the images' keys too.
-        metrics: "top1", "top5" (any "topK"), "agreement" (same answer as for the clean image, needs no labels), "auc"
-            (class 0 against the rest).
+        metrics: "top1", "top5" (any "topK"), "mean_per_class" (top-1, every class counting the same), "agreement" (same
+            answer as for the clean image, needs no labels), "auc" (class 0 against the rest).
         data: what the records call the images; None: their own name.
         readout, label_fraction, trained_on: for the records; one value, or one for each name.
         corruption, severity: for the records.

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.answers import Answers, joined
+from weatherproof.evaluation.block_files import weights_digest
 from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.record import Record, protocol_hash
 from weatherproof.evaluation.suite_meter import SuiteMeter
@@ -145,14 +145,9 @@ def _answered(work: Work) -> dict[str, Answers]:
 
 def _plan(classifier: Callable[..., Logits], images: ImageSet, cases: Sequence[Case], seed: int, blocks: int) -> str:
     """Equal where the answers would be: the same weights, images, conditions and blocks."""
-    weights = hashlib.sha256()
-    if isinstance(classifier, nn.Module):
-        for value in classifier.state_dict().values():
-            if isinstance(value, torch.Tensor):
-                weights.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     index, labels = (hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in (images.index, images.labels))
     conditions = [[c.label, c.text or repr(c.operator), c.parameters, c.count(images)] for c in cases]
     return protocol_hash(
-        weights=weights.hexdigest(), data=images.name, size=images.image_size, channels=images.channels,
+        weights=weights_digest(classifier), data=images.name, size=images.image_size, channels=images.channels,
         classes=images.classes, index=index, labels=labels, conditions=conditions, seed=seed, blocks=blocks,
     )  # fmt: skip

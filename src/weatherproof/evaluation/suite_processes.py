@@ -6,16 +6,31 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.suite_work import Work
 
 _PATIENCE = 60.0  # seconds in which a process that is told to stop ends its condition and saves; then it is killed
+
+
+@runtime_checkable
+class Work(Protocol):
+    """Work that lies in blocks, each of which any process can do."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def left(self) -> list[int]:
+        """The numbers of the blocks of which something is to be done."""
+
+    def part(self, numbers: list[int], device: torch.device) -> "Work":
+        """The work on these blocks alone, with no more of the images than they need."""
+
+    def run(self, report: Callable[[int], None], wanted: Callable[[], bool] = ...) -> None: ...
 
 
 def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) -> None:
@@ -62,19 +77,15 @@ def _share(work: Work, k: int, processes: int) -> bytes | None:
 
     As bytes and not through shared memory, of which a container often has 64 MB.
     """
-    labels = {case.label for case in work.cases}
-    left = [n for n in work.numbers if n % processes == k and not labels <= work.file(n).answers.keys()]
+    left = [number for number in work.left if number % processes == k]
     if not left:
         return None
-    needed = [case.rows(work.places(case, number)) for number in left for case in work.cases]
-    rows = torch.cat(needed).unique()
     device = work.device
     if str(device) == "cuda":  # without a number: any of them
         device = torch.device("cuda", k % torch.cuda.device_count())
     threads = max(1, torch.get_num_threads() // processes)
-    own = replace(work, images=work.images.subset(rows), rows=rows, numbers=left, device=device)
     try:
-        return pickle.dumps((own, threads))
+        return pickle.dumps((work.part(left, device), threads))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(f"this model or these images cannot be sent to another process: {error}; use 1") from None
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -78,6 +78,17 @@ class Work:
     def places(self, case: Case, number: int) -> Int64[Tensor, "b"]:
         """The images of a case that belong to a block, spread evenly, so that every block has all classes."""
         return torch.arange(number, self.total if case.positions is None else len(case.positions), self.blocks)
+
+    @property
+    def left(self) -> list[int]:
+        """The blocks in which a condition is not answered yet."""
+        labels = {case.label for case in self.cases}
+        return [number for number in self.numbers if not labels <= self.file(number).answers.keys()]
+
+    def part(self, numbers: list[int], device: torch.device) -> "Work":
+        """The work on these blocks, with the images that they need."""
+        rows = torch.cat([case.rows(self.places(case, n)) for n in numbers for case in self.cases]).unique()
+        return replace(self, images=self.images.subset(rows), rows=rows, numbers=numbers, device=device)
 
     def run(self, report: Callable[[int], None], wanted: Callable[[], bool] = lambda: True) -> None:
         """Answer what is not answered yet, all conditions of one block before the next block.

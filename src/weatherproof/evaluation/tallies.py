@@ -50,11 +50,33 @@ class Auc:
         return sum(map(len, self.labels))
 
 
-Tally = Share | Auc
+class PerClass:
+    """Mean over the classes of the share of right first guesses, each class counting the same (the metric of several
+    transfer sets). A class without an image does not count."""
+
+    def __init__(self) -> None:
+        self.counts: Tensor | int = 0  # [2, classes], images and those that are right; stays on the device
+
+    def add(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> None:
+        known, classes = labels >= 0, logits.shape[1]
+        right, labels = hits(logits[known], labels[known], 1), labels[known]
+        parts = (labels, labels[right])
+        self.counts = self.counts + torch.stack([part.bincount(minlength=classes) for part in parts])
+
+    def value(self) -> float:
+        total, right = torch.as_tensor(self.counts).double().cpu()
+        return float((right[total > 0] / total[total > 0]).mean())
+
+    @property
+    def images(self) -> int:
+        return int(torch.as_tensor(self.counts)[0].sum())
+
+
+Tally = Share | Auc | PerClass
 
 
 def tally(metric: str) -> Tally:
-    """An empty tally for "top1", "top5", any other "topK", "agreement" or "auc".
+    """An empty tally for "top1", "top5", any other "topK", "mean_per_class", "agreement" or "auc".
 
     Agreement is the share of images for which the model answers the same as for the clean image; it needs no labels.
 
@@ -65,9 +87,11 @@ def tally(metric: str) -> Tally:
         return Share(_agrees)
     if metric == "auc":
         return Auc()
+    if metric == "mean_per_class":
+        return PerClass()
     if found := re.fullmatch(r"top([1-9]\d*)", metric):
         return Share(_among(int(found[1])))
-    raise unknown("metric", metric, ("top1", "top5", "agreement", "auc"))
+    raise unknown("metric", metric, ("top1", "top5", "mean_per_class", "agreement", "auc"))
 
 
 def needs_labels(metric: str) -> bool:

@@ -1,5 +1,7 @@
 """Numbers -> tables, plots and one self-contained HTML page. Reads a run folder's files and nothing else."""
 
+from weatherproof.reports.attack_images import AttackExamples, save_attack_images
+from weatherproof.reports.certificates import save_certificates
 from weatherproof.reports.gallery import GalleryEntry, save_gallery
 from weatherproof.reports.looks import FamilyLooks, save_views
 from weatherproof.reports.neighbours import save_neighbours
@@ -12,10 +14,13 @@ from weatherproof.reports.utility_images import save_utility_images
 from weatherproof.reports.utility_maps import save_utility_maps
 
 __all__ = [
+    "AttackExamples",
     "FamilyLooks",
     "GalleryEntry",
     "console_table",
     "markdown_table",
+    "save_attack_images",
+    "save_certificates",
     "save_gallery",
     "save_map",
     "save_neighbours",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weatherproof.reports import words
+from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.files import Run
 from weatherproof.reports.suite import is_cell, is_mean, is_total
 from weatherproof.reports.words import JsonRecord
@@ -28,10 +29,14 @@ def done(run: Run) -> list[str]:
         )
     elif recipe.get("verb") == "pretrain":
         said.append(_pretrained(recipe, encoder, images))
+    elif recipe.get("verb") == "finetune":
+        said.append(_finetuned(recipe, encoder, images))
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
-        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}.")
+        attacks = words.listed([attack_words(str(text)) for text in recipe.get("attack") or []])
+        under = f", under attack by {attacks}" if attacks else ""
+        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}.")
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
     if keys:
         said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
@@ -46,6 +51,17 @@ def _pretrained(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
     return (
         f"{encoder} learned from the images of {images} without their labels, by {method} with {looks}: to know each "
         "image again when it looks different."
+    )
+
+
+def _finetuned(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
+    kept = words.listed([str(text) for text in recipe.get("regularizer") or []])
+    part = recipe.get("labels")
+    few = f" with {words.percent(part)} of the labels" if words.finite(part) and part < 1 else ""
+    return (
+        f"All weights of {encoder} and a new classifier learned from {images}{few}, "
+        f"{f'regularized by {kept}' if kept else 'without a regularizer'}. Beside it: the encoder as it was, frozen, "
+        "with a linear probe on the same labels."
     )
 
 

@@ -11,6 +11,8 @@ import yaml
 
 from weatherproof.errors import InputError
 from weatherproof.reports import curves, details, words
+from weatherproof.reports.attack_part import AttackPart, attack_part, split_attacks
+from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.charts import draw, marker, swatch
 from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.curves import Charts, Palette
@@ -20,6 +22,7 @@ from weatherproof.reports.looks import read_views
 from weatherproof.reports.neighbours import read_neighbours
 from weatherproof.reports.plane import draw_class, draw_map, read_map
 from weatherproof.reports.scatter import draw_scatter
+from weatherproof.reports.search import read_search
 from weatherproof.reports.strip import read_strip
 from weatherproof.reports.subjects import alike, split
 from weatherproof.reports.suite_part import SuitePart, suite_parts
@@ -44,6 +47,7 @@ class Part:
     severity: Charts
     labels: Charts
     suites: tuple[SuitePart, ...] = ()
+    attacks: AttackPart | None = None
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -54,13 +58,18 @@ def write_report(run_folder: Path | str) -> Path:
     """
     run = read_run(run_folder)
     palette = Palette(run.records)
+    planned = _planned([run], "")
+    part = _part("", "", run.records, palette, notes=run.notes, planned=planned, runs=[run])
+    verdict = headline(run.records, planned)
+    if part.attacks is not None:
+        verdict = replace(verdict, beside=(*verdict.beside, *part.attacks.sentences))
     page = _render(
         title=f"{run.recipe.get('verb', 'run')} · {run.name}",
         name=run.name,
         kind=str(run.recipe.get("verb", "run")),
-        verdict=headline(run.records, _planned([run], "")),
+        verdict=verdict,
         done=details.done(run),
-        parts=[_part("", "", run.records, palette, notes=run.notes, planned=_planned([run], ""))],
+        parts=[part],
         palette=palette,
         strip=read_strip(run.path),
         examples=read_examples(run),
@@ -68,6 +77,7 @@ def write_report(run_folder: Path | str) -> Path:
         neighbours=read_neighbours(run.path),
         plane=read_map(run.path),
         utility=read_utility(run.path),
+        search=read_search(run.path),
         training=curves.training_charts(run.logs),
         training_facts=details.training_facts(run.logs),
         watched=Charts((), ()),
@@ -98,7 +108,8 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         heading = "" if len(groups) == 1 else f"Group {i}: {', '.join(run.name for run in group)}"
         note = "" if len(groups) == 1 else _how_measured(group)
         own = [record for run in group for record in run.records]
-        parts.append(_part(heading, note, own, palette, ("model", "readout", "run"), _notes(group), _planned(group)))
+        columns = ("model", "readout", "run")
+        parts.append(_part(heading, note, own, palette, columns, _notes(group), _planned(group), group))
     page = _render(
         title=f"comparison of {len(runs)} runs",
         name=", ".join(run.name for run in runs),
@@ -113,6 +124,7 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         neighbours=None,
         plane=None,
         utility=None,
+        search=None,
         training=[],
         training_facts=[],
         watched=curves.watched_charts([(run.name, run.logs.get("", [])) for run in runs]),
@@ -171,8 +183,9 @@ def _part(
     columns: tuple[str, ...] = ("model", "readout"),
     notes: Sequence[str] = (),
     planned: Mapping[str, str] | None = None,
+    runs: Sequence[Run] = (),
 ) -> Part:
-    subjects, rest = split(records, planned)
+    subjects, rest = split(split_attacks(records)[1], planned)
     tables = make_tables(rest, columns=columns)
     main = [t for t in tables if t.metric not in SECONDARY] or tables
     return Part(
@@ -183,6 +196,7 @@ def _part(
         severity=_without_secondary(curves.severity_charts(rest, palette)),
         labels=_without_secondary(curves.label_charts(rest, palette)),
         suites=suite_parts(subjects, notes),
+        attacks=attack_part(runs, notes),
     )
 
 
@@ -235,6 +249,7 @@ def _render(**context: Any) -> str:
         swatch=swatch,
         marker=marker,
         model_words=words.model_words,
+        attack_words=attack_words,
         metric_words=words.metric_words,
         record_columns=details.record_columns,
         record_rows=details.record_rows,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from weatherproof.errors import InputError
 from weatherproof.reports import words
+from weatherproof.reports.attack_words import attack_order
 from weatherproof.reports.words import JsonRecord
 
 CONDITION = ("operator", "corruption", "severity", "attack")  # what "condition" stands for
@@ -160,6 +161,7 @@ def condition_order(record: JsonRecord) -> tuple[Any, ...]:
         not words.is_clean(record),
         place is None,
         place or (),
+        attack_order(record.get("attack"), record.get("severity")),
         words.condition_words(record),
         -1.0 if words.missing(fraction) else fraction,
     )

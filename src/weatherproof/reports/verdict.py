@@ -105,6 +105,8 @@ def _choose(pairs: Sequence[Pair]) -> Pair:
 
 
 def _where(record: JsonRecord) -> str:
+    if record.get("attack"):
+        return f"Under {words.condition_words(record)}"
     return "On clean images" if words.is_clean(record) else f"With {words.condition_words(record)}"
 
 
@@ -218,11 +220,23 @@ def _since_the_start(chosen: JsonRecord, records: Sequence[JsonRecord]) -> list[
     return said
 
 
+def _beside_the_frozen(chosen: JsonRecord, clean: Sequence[JsonRecord], records: Sequence[JsonRecord]) -> list[str]:
+    """What the encoder does that was not fine-tuned, with a probe on the same labels."""
+    metric = str(chosen["metric"])
+    frozen = [r for r in records if r.get("model") == "frozen"]
+    here, there = ([r for r in frozen if _same_damage(r, o)] for o in (chosen, clean[0] if clean else chosen))
+    if not here:
+        return []
+    also = f", and {words.quantity(metric, there[0]['value'])} of clean ones" if clean and there else ""
+    return [f"The frozen encoder with a probe {_does(metric, float(here[0]['value']))}{also}."]
+
+
 def _single(records: Sequence[JsonRecord]) -> Verdict:
-    """No pair to compare: how the hardened, the pretrained or else the first model does, under the middle condition."""
+    """No pair to compare: how the hardened, pretrained, fine-tuned or else the first model does, under the middle
+    condition."""
     ordered = sorted(records, key=condition_order)
     models = list(dict.fromkeys(str(r.get("model")) for r in records))
-    model = next((name for name in ("hardened", "pretrained") if name in models), models[0])
+    model = next((name for name in ("hardened", "pretrained", "fine-tuned") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)]
     chosen = damaged[len(damaged) // 2] if damaged else _most_labels(own)
@@ -231,6 +245,7 @@ def _single(records: Sequence[JsonRecord]) -> Verdict:
     clean = [r for r in clean if r.get("readout") == chosen.get("readout")]
     said = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
     said += _since_the_start(chosen, records) if model == "pretrained" else []
+    said += _beside_the_frozen(chosen, clean, records) if model == "fine-tuned" else []
     name = words.model_words(model)
     subject = f"the {name} encoder" if model in words.MODEL_WORDS else name
     return Verdict(

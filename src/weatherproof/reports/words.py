@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from weatherproof.reports.attack_words import attack_words, family_words
+
 JsonRecord = Mapping[str, Any]  # one entry of results.json, as in the architecture: metric, value, stderr, ...
 
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 MODEL_ORDER = ("teacher", "hardened", "supervised", "restored")  # before, after, rivals; other names follow
-MODEL_WORDS = {"teacher": "original", "start": "before training", "pretrained": "pretrained"} | {
-    name: name for name in MODEL_ORDER[1:]
+MODEL_WORDS = {"teacher": "original", "start": "before training"} | {
+    name: name for name in (*MODEL_ORDER[1:], "pretrained", "frozen", "fine-tuned")
 }
 READOUT_WORDS = {
     "own-head": "own head",
@@ -35,6 +37,7 @@ class Metric:
 
 METRICS = {  # in order of preference for the headline
     "top1": Metric("Top-1 accuracy", True, "the first guess is right"),
+    "mean_per_class": Metric("Mean accuracy per class", True, "the first guess is right; every class counts the same"),
     "auc": Metric("AUC", False, "area under the ROC curve; 0.5 is chance"),
     "recall@1": Metric("Recall at 1", True, "the damaged image finds its own clean image first"),
     "cosine": Metric("Cosine similarity", False, "between the embedding of the damaged image and the clean one"),
@@ -57,6 +60,8 @@ METRICS = {  # in order of preference for the headline
     "corner_utility": Metric("Utility in the corners", True, "share of all utility in the four corner boxes", None),
     "rank_correlation": Metric("Rank correlation", False, "of utility and sensitivity, over an image's elements", None),
     "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),
+    "median_perturbation": Metric("Median perturbation", False, "half of the images are misclassified by less"),
+    "attack_failures": Metric("Failures of the attack", True, "images that it could not get misclassified", None),
     "images_of_a_class": Metric("Images of a class", False, "mean over the classes", None),
 }
 
@@ -101,7 +106,7 @@ def number(metric: str, value: Any, stderr: Any = None) -> str:
     """
     if missing(value):
         return "n/a"
-    scale, digits = (100, 1) if metric_words(metric).percent else (1, 3)
+    scale, digits = (100, 1) if metric_words(metric).percent else (1, 4 if metric == "median_perturbation" else 3)
     text = f"{value * scale:.{digits}f}"
     return text if missing(stderr) else f"{text} ± {stderr * scale:.{digits}f}"
 
@@ -232,7 +237,9 @@ def condition_words(record: JsonRecord) -> str:
             corruption_words(str(record["corruption"])) + (f", severity {severity:g}" if finite(severity) else "")
         )
     if record.get("attack"):
-        parts.append(f"attack {record['attack']}")
+        text, size = str(record["attack"]), record.get("severity")
+        whole = record.get("metric") == "median_perturbation"  # over all sizes
+        parts.append(f"attack by {family_words(text) if whole else attack_words(text, size if finite(size) else None)}")
     return " and ".join(parts) or "clean images"
 
 

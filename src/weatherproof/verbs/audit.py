@@ -11,10 +11,21 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.contamination import trained_on
 from weatherproof.evaluation.suite_sets import suite_of, total_metrics
-from weatherproof.protocols import Operator
+from weatherproof.evaluation.watch import bounded
+from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
+from weatherproof.verbs.audit_attack import (
+    IMAGES,
+    AttackOutcome,
+    checked_attacks,
+    finished_attacks,
+    measure_attacks,
+    metrics_of,
+    read_attacks,
+    require_attacks_work,
+)
 from weatherproof.verbs.audit_limits import Limit, checked, read_limits, require_known
 from weatherproof.verbs.audit_suite import (
     Damage,
@@ -31,6 +42,7 @@ from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
 _OF_SUITES = ("suite", "parameters", "glass", "frost", "jpeg_quality")  # left out of the recipe of any other audit
+_OF_ATTACKS = ("attack", "curve")
 _FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
 
 
@@ -44,6 +56,8 @@ def audit(
     glass: Literal["copy", "swap"] = "copy",
     frost: str | Path | None = None,
     jpeg_quality: int | None = None,
+    attack: Attack | str | list[str] | None = None,
+    curve: bool = False,
     teacher: str | Path | Encoder | None = None,
     split: str = "test",
     size: int | None = None,
@@ -61,11 +75,12 @@ def audit(
     seed: int = 0,
 ) -> Outcome:
     """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels; or
-    under a whole suite of common corruptions.
+    under a whole suite of common corruptions; or under attack.
 
     A model with a classifier (a probe's or train's run folder, or a pretrained network with a head of its own whose
     classes are those of the images) is measured by top-1 and top-5 accuracy; an encoder by what needs no labels, the
-    cosine to the teacher's clean embedding and recall@k in an index of them. A suite needs labels and a classifier.
+    cosine to the teacher's clean embedding and recall@k in an index of them. A suite and an attack need labels and a
+    classifier.
 
     Args:
         model: a run folder, or NAME@WEIGHTS as for harden.
@@ -79,6 +94,9 @@ def audit(
         glass: how glass blur displaces pixels: copy, as in the published data, or swap.
         frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
         jpeg_quality: pass corrupted images through JPEG; the published ImageNet-C has 85.
+        attack: such as PGD(L2(0.5)), PGD(Linf(8/255), steps=50) or LogBarrier("l2"): accuracy under it, with a
+            certificate that says how far to trust the number. A killed audit goes on where it was.
+        curve: of attacks: the error at every size of the paper's grid for their norm too, and its median.
         teacher: the encoder whose clean embeddings are the target; by default the model's own.
         split: train, test, or all.
         size: side in pixels at which the images are read; by default the encoder's own.
@@ -87,21 +105,23 @@ def audit(
         batch_size: images per forward pass. Memory depends on this, not on the number of images.
         device: auto, cpu or cuda.
         workers: processes that decode images when they do not fit into memory.
-        processes: share a suite out over so many processes, on their own GPUs where there are several.
-        realizations: draws of the operator's damage that each number is the mean of.
-        test_images: measure on at most so many images.
-        minutes: of a suite: start nothing new after that time; the numbers then rest on fewer images and say on how
-            many. The same command goes on from there.
+        processes: share a suite or attacks out over so many processes, on their own GPUs where there are several.
+        realizations: draws of the operator's damage, or of a random attack, that each number is the mean of.
+        test_images: measure on at most so many images; by default all, but 1,000 under attack.
+        minutes: of a suite or attacks: start nothing new after that time; the numbers then rest on fewer images and
+            say on how many. The same command goes on from there.
         fail_under: METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower. Of a
             suite: its totals, such as mca=0.6.
         fail_over: METRIC=VALUE (such as mce=0.8): exit status 1 if it is higher.
         out: the run folder.
         seed: of every random draw.
     """
-    recipe = recipe_of("audit", locals())
+    attacks = read_attacks(attack)
+    attack = [repr(one) for one in attacks] or None
+    recipe = recipe_of("audit", {name: value for name, value in locals().items() if name != "attacks"})
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, processes=processes)
     limits = read_limits(fail_under, fail_over)
-    _require_one_kind(suite, operator, teacher, minutes)
+    _require_one_kind(suite, operator, teacher, minutes, attack, curve)
     damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     encoder = load_encoder(model, size=size, seed=seed)
@@ -123,6 +143,19 @@ def audit(
     parts = getattr(chosen, "parts", None)
     if parts is not None and operator is not None:
         raise InputError(f"the images of {chosen.name!r} are damaged already: leave out --operator")
+    if attacks:
+        if damage != Damage():
+            raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
+        recipe = {name: value for name, value in recipe.items() if name not in (*_OF_SUITES, "operator", "teacher")}
+        return _by_attack(
+            recipe, encoder, readout, folder, chosen, attacks, curve=curve, name=name_of(model), limits=limits, out=out,
+            limit=test_images, realizations=realizations,
+            settings={
+                "seed": seed, "device": where, "batch_size": batch_size, "workers": workers, "minutes": minutes,
+                "processes": processes,
+            },
+        )  # fmt: skip
+    recipe = {name: value for name, value in recipe.items() if name not in _OF_ATTACKS}
     if suite is None and parts is None:
         if damage != Damage() or minutes is not None or processes > 1:
             raise InputError("parameters, glass, frost, jpeg-quality, minutes and processes belong to --suite")
@@ -181,7 +214,33 @@ def _by_suite(
     return checked(outcome, limits, "corruption", outcome.suite)
 
 
-def _require_one_kind(suite: str | None, operator: object, teacher: object, minutes: float | None) -> None:
+def _by_attack(
+    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, folder: Path | None, images: ImageSet,
+    attacks: Sequence[Attack], *, curve: bool, name: str, limits: Sequence[Limit], out: str | Path, limit: int | None,
+    realizations: int, settings: Mapping[str, Any],
+) -> AttackOutcome:  # fmt: skip
+    classifier, about = classifier_of(encoder, readout, images, name, what="an attack")
+    require_known(limits, metrics_of(attacks, curve), "this audit under attack")
+    chosen = bounded(images, IMAGES if limit is None else limit)
+    require_attacks_work(attacks, curve, name, classifier, chosen, settings["device"])
+    run = RunFolder.open(out, recipe, ignore=_FREE)
+    outcome = finished_attacks(run)
+    if outcome is None:
+        about = {**about, "trained_on": None if folder is None else trained_on(folder)}
+        outcome = measure_attacks(
+            run, classifier, chosen, attacks, model=name, encoder=encoder, about=about, curve=curve, whole=len(images),
+            realizations=realizations, settings=settings,
+        )  # fmt: skip
+    return checked_attacks(outcome, limits)
+
+
+def _require_one_kind(
+    suite: str | None, operator: object, teacher: object, minutes: float | None, attack: object, curve: bool
+) -> None:
+    if attack is not None and any(other is not None for other in (suite, operator, teacher)):
+        raise InputError("--attack stands alone: leave out --operator, --suite and --teacher")
+    if attack is None and curve:
+        raise InputError("--curve belongs to --attack")
     if suite is not None and suite not in operators.SUITES:
         raise unknown("suite", suite, operators.SUITES)
     if suite is not None and operator is not None:

@@ -66,20 +66,23 @@ class Damage:
 
 
 def classifier_of(
-    encoder: Encoder, readout: Readout | None, images: ImageSet, name: str
+    encoder: Encoder, readout: Readout | None, images: ImageSet, name: str, what: str = "a suite"
 ) -> tuple[nn.Module, dict[str, Any]]:
     """What answers the images, and the records' words for it: the run's readout, else the network's own head.
+
+    Args:
+        what: needs it, for messages.
 
     Raises:
         InputError: images without labels, or nothing that knows their classes.
     """
     if not has_labels(images):
-        raise InputError(f"a suite is measured by accuracy, and {images.name!r} has images without a label")
+        raise InputError(f"{what} is measured by accuracy, and {images.name!r} has images without a label")
     if readout is not None:
         body = UnitLength(encoder) if readout.unit_length else encoder
         return Classifier(body, readout.head), {"readout": readout.kind, "label_fraction": readout.label_fraction}
     if encoder.num_classes is None:
-        raise InputError(f"a suite needs a classifier, and {name} is an encoder alone: run probe on such images first")
+        raise InputError(f"{what} needs a classifier, and {name} is an encoder alone: run probe on such images first")
     if encoder.num_classes != len(images.classes):
         raise InputError(
             f"{name} has a classifier of {encoder.num_classes} classes, and {images.name!r} has "
