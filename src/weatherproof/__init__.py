@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.compare import compare
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
+    from weatherproof.verbs.finetune import finetune
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
@@ -51,6 +52,7 @@ __all__ = [
     "demo",
     "encoders",
     "evaluation",
+    "finetune",
     "harden",
     "load_encoder",
     "load_images",
@@ -77,6 +79,7 @@ _FUNCTIONS = {
     "compare": "weatherproof.verbs.compare",
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
+    "finetune": "weatherproof.verbs.finetune",
     "harden": "weatherproof.verbs.harden",
     "pretrain": "weatherproof.verbs.pretrain",
     "probe": "weatherproof.verbs.probe",

@@ -26,6 +26,7 @@ VERBS = {
     "harden": "teach a copy of an encoder to see through a known damage, without labels",
     "pretrain": "learn an encoder from unlabelled images (simclr, mocov2, instdis, pirl; --views urrl for robust ones)",
     "train": "train a classifier from labels (fcl: robust to noise where it may be; or a rival)",
+    "finetune": "fine-tune a whole encoder on labels, and keep it robust",
     "probe": "fit a linear readout on a frozen encoder, with many or few labels",
     "audit": "measure an encoder or classifier under damage",
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
@@ -253,5 +254,6 @@ def _said(message: str, kinds: Mapping[str, Any]) -> str:
 
 def _words(kind: Any) -> str:
     """An annotation in words: "int or None", "'cached' or 'paper'"."""
-    choices = typing.get_args(kind) or (kind,)
+    parts = typing.get_args(kind) or (kind,)
+    choices = [c for part in parts for c in (typing.get_args(part) if typing.get_origin(part) is Literal else (part,))]
     return " or ".join("None" if c is type(None) else getattr(c, "__name__", None) or repr(c) for c in choices)

@@ -109,6 +109,7 @@ def test_the_command_line_has_the_defaults_of_python(verb: str) -> None:
         "harden": "e i",
         "train": "supervised i",
         "pretrain": "simclr i",
+        "finetune": "e i",
         "probe": "e i",
         "audit": "e i",
         "corrupt": "i",

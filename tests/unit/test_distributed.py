@@ -19,9 +19,19 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.methods import PIRL, FeatureContrastive, Hardening, InstDis, MoCo, SimCLR, UtilityNoise, WholeNoise
+from weatherproof.methods import (
+    PIRL,
+    FeatureContrastive,
+    FineTuning,
+    Hardening,
+    InstDis,
+    MoCo,
+    SimCLR,
+    UtilityNoise,
+    WholeNoise,
+)
 from weatherproof.methods.partners import Partner
-from weatherproof.objectives import FeatureContrast, NTXent
+from weatherproof.objectives import L2SP, FeatureContrast, InputGradient, NTXent, SimilarityMatrix
 from weatherproof.operators import GaussianNoise
 from weatherproof.protocols import Gather
 from weatherproof.training import Plan, RunFolder, fit
@@ -29,6 +39,7 @@ from weatherproof.types import Images, Keys
 from weatherproof.views import HorizontalFlip, Twice
 
 PIXELS = torch.randint(0, 256, (44, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+TIKHONOV = InputGradient(0.1, "gradients", step=0.5)  # a large step: a difference would magnify rounding
 IMAGES = MemoryImages(PIXELS, torch.arange(44) % 4)
 
 
@@ -85,7 +96,7 @@ def _corners(images: Images, keys: Keys) -> tuple[Images, ...]:
 def _pretraining() -> Together:
     views, bank = Twice(GaussianNoise(0.2, clip=False)), {"images": 44, "negatives": 20}
     with random.framework_seed(2):
-        projectors = [nn.Linear(6, 5) for _ in range(4)]
+        projectors = [nn.Linear(6, 5) for _ in range(5)]
     return Together(
         {
             "simclr": SimCLR(Net(1), views, projectors[0], NTXent()),
@@ -94,8 +105,17 @@ def _pretraining() -> Together:
             "pirl": PIRL(Net(1), views, _corners, projectors[3], **bank),
             "fcl": _with_labels(UtilityNoise(20), FeatureContrast(0.5)),
             "xe_gaussian": _with_labels(WholeNoise(0.3), None),
+            "simclr_tikhonov": SimCLR(Net(1), views, projectors[4], NTXent(), TIKHONOV),
+            "similarity": _finetuning(similarity=SimilarityMatrix()),
+            "all_three": _finetuning(similarity=SimilarityMatrix(), sp=L2SP(0.1, 0.1), tikhonov=TIKHONOV),
+            "tikhonov": _finetuning(tikhonov=TIKHONOV),
         }
     )
+
+
+def _finetuning(**regularizers: Any) -> FineTuning:
+    net = Net(1)
+    return FineTuning(net, net.head, Net(0), **regularizers)
 
 
 def _with_labels(partner: Partner, objective: FeatureContrast | None) -> FeatureContrastive:
@@ -169,7 +189,7 @@ def test_two_processes_equal_one(both: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr", "moco", "instdis", "pirl", "fcl", "xe_gaussian"])
+@pytest.mark.parametrize("name", [*_pretraining().methods])
 def test_two_processes_learn_from_all_negatives(both: tuple[Path, Path], name: str) -> None:
     """Losses, weights, queue and bank: but for running statistics, which are the first process's own."""
     one, two = (torch.load(folder / "pretraining.pt", weights_only=True) for folder in both)

@@ -2,22 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from weatherproof import objectives, random, spec
 from weatherproof.data import load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
+from weatherproof.methods import Supervised
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.objectives.input_gradient import contrastive_exact, supervised_exact
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
 
 EXACT, FINITE = InputGradient(1.0), InputGradient(1.0, "finite")
+GRADIENTS = InputGradient(1.0, "gradients")
 LABELS = torch.tensor([0, 2, 1, 1, 0, 2])
 
 
@@ -118,11 +122,84 @@ def test_double_backward_is_the_derivative_of_the_penalty(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["supervised", "contrastive"])
-def test_finite_differences_have_nearly_the_same_derivative(kind: str) -> None:
+@pytest.mark.parametrize("way", [FINITE, GRADIENTS], ids=["finite", "gradients"])
+def test_finite_differences_have_nearly_the_same_derivative(kind: str, way: InputGradient) -> None:
     net, images = _smooth(), _pixels()
     function = (_cross_entropy if kind == "supervised" else _nt_xent)(net)
-    exact, finite = (_gradients(getattr(way, kind)(function, images)[1], net) for way in (EXACT, FINITE))
+    exact, finite = (_gradients(getattr(chosen, kind)(function, images)[1], net) for chosen in (EXACT, way))
     assert (exact - finite).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("kind", ["supervised", "contrastive"])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_gradients_have_the_exact_value_and_save_a_pass_only_in_work(kind: str, per_sample: bool) -> None:
+    """With the weights given, the loss's own derivative is taken on the way: the same numbers in the end."""
+    net, images = _smooth(), _pixels()
+    function = (_cross_entropy if kind == "supervised" else _nt_xent)(net)
+    exact, way = (InputGradient(1.0, method, per_sample=per_sample) for method in ("exact", "gradients"))
+    assert getattr(way, kind)(function, images)[1].item() == pytest.approx(
+        getattr(exact, kind)(function, images)[1].item(), rel=1e-12
+    )
+    found = []
+    for weights in (None, list(net.parameters())):
+        loss, penalty = getattr(way, kind)(function, images, weights=weights)
+        found.append((loss.detach(), penalty.detach(), _gradients(loss.mean() + 3 * penalty, net)))
+    torch.testing.assert_close(found[0], found[1])
+    assert torch.equal(found[0][0], function(images).detach())
+
+
+def test_gradients_are_the_formula() -> None:
+    """2 / rho (grad_w L(X + rho g) - grad_w L(X)), every image moved by rho times its own gradient."""
+    net, images = _smooth(), _pixels().requires_grad_()
+    losses = _cross_entropy(net)
+    (slope,) = torch.autograd.grad(losses(images).sum(), images)
+    rho = 0.02 / slope.flatten(1).norm(dim=1).square().mean().sqrt()
+    ends = [_gradients(losses(x).mean(), net) for x in (images.detach() + rho * slope, images.detach())]
+    mine = _gradients(InputGradient(1.0, "gradients", 0.02).supervised(losses, images)[1], net)
+    torch.testing.assert_close(mine, 2 / rho * (ends[0] - ends[1]))
+
+
+def test_gradients_agree_with_double_backward_where_a_batch_is_normalised() -> None:
+    """Batch normalisation in training mode lets every image move every loss: the difference of one image's loss does
+    not see the others, however small the step; the difference of gradients does."""
+    with random.framework_seed(7):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(36, 3)).double()
+    losses, images = _cross_entropy(net), _pixels()
+    ways = [InputGradient(1.0, method, step=1e-5) for method in ("exact", "finite", "gradients")]
+    found = {way.method: _gradients(way.supervised(losses, images)[1], net) for way in ways}
+    errors = {name: float((g - found["exact"]).norm() / found["exact"].norm()) for name, g in found.items()}
+    assert errors["gradients"] < 1e-4 and errors["finite"] > 0.01
+
+
+class Passes(TorchDispatchMode):
+    """How many convolutions ran forward, and backward to their inputs and to their weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forward, self.inputs, self.weights = 0, 0, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten.convolution.default:
+            self.forward += 1
+        elif function is torch.ops.aten.convolution_backward.default:
+            to_input, to_weight, _ = args[-1]
+            self.inputs, self.weights = self.inputs + to_input, self.weights + to_weight
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("tikhonov", "forward", "inputs", "weights"),
+    [(None, 19, 18, 19), (GRADIENTS, 38, 19 + 18, 38), (FINITE, 38, 19 + 18 + 18, 38)],
+)
+def test_passes_of_a_step(tikhonov: InputGradient | None, forward: int, inputs: int, weights: int) -> None:
+    """Of a ResNet-20 with its 19 convolutions; a plain step needs no gradient by the pixels."""
+    encoder = load_encoder("resnet20", num_classes=0).train()
+    learner = Supervised(encoder, nn.Linear(encoder.feature_dim, 3), tikhonov=tikhonov)
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    images = torch.rand(6, 3, 16, 16)
+    with Passes() as passes:
+        learner(images, LABELS, LABELS, LABELS, lambda rows: rows)["loss"].backward(inputs=trained)
+    assert (passes.forward, passes.inputs, passes.weights) == (forward, inputs, weights)
 
 
 def test_finite_differences_are_the_formula() -> None:
@@ -172,7 +249,7 @@ def _real(name: str, folder: Path) -> tuple[Encoder, Tensor, Tensor]:
     return encoder, torch.stack([item[0] for item in some]).float() / 255, torch.tensor([int(item[1]) for item in some])
 
 
-@pytest.mark.parametrize("way", [EXACT, FINITE], ids=["exact", "finite"])
+@pytest.mark.parametrize("way", [EXACT, FINITE, GRADIENTS], ids=["exact", "finite", "gradients"])
 def test_no_gradient_no_penalty(way: InputGradient) -> None:
     images, weight = _pixels(), torch.ones((), dtype=torch.float64, requires_grad=True)
     _, penalty = way.supervised(lambda x: 0 * x.flatten(1).sum(dim=1) * weight + weight, images)
@@ -193,14 +270,19 @@ def test_dropout_is_the_same_in_both_passes() -> None:
         _, finite = FINITE.supervised(_cross_entropy(net), images)
         assert torch.equal(torch.get_rng_state(), after)
     assert finite.item() == pytest.approx(exact.item(), rel=0.02)
+    with random.framework_seed(3):
+        _, stepped = GRADIENTS.supervised(_cross_entropy(net), images)
+    mine, theirs = _gradients(stepped, net), _gradients(exact, net)
+    assert (mine - theirs).norm() < 0.05 * theirs.norm()
 
 
 def test_bfloat16_does_not_swallow_the_difference() -> None:
     net, images = _smooth().float(), _pixels().float()
-    plain = FINITE.supervised(_cross_entropy(net), images)[1]
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed = FINITE.supervised(_cross_entropy(net), images)[1]
-    assert torch.equal(mixed, plain)
+    for way in (FINITE, GRADIENTS):
+        plain = way.supervised(_cross_entropy(net), images)[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = way.supervised(_cross_entropy(net), images)[1]
+        assert torch.equal(mixed, plain)
 
 
 def test_attention_has_a_second_derivative() -> None:
@@ -218,7 +300,7 @@ def test_attention_has_a_second_derivative() -> None:
 def test_the_callers_images_stay_as_they_are() -> None:
     images = _pixels()
     before = images.clone()
-    for way in (EXACT, FINITE):
+    for way in (EXACT, FINITE, GRADIENTS):
         with torch.no_grad():
             way.supervised(_cross_entropy(_smooth()), images)
             way.contrastive(_nt_xent(_smooth()), images)

@@ -4,10 +4,11 @@ from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, CorruptedImages
 from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
-from weatherproof.data.labels import label_fraction
+from weatherproof.data.labels import label_fraction, validation_split
 from weatherproof.data.loading import Batch, batches
 from weatherproof.data.sources import BUILT_IN, SOURCES, load_images
 from weatherproof.data.statistics import pixel_std, save_pixel_std
+from weatherproof.data.transfer import TRANSFER, Transfer, metric_of
 
 __all__ = [
     "BUILT_IN",
@@ -15,14 +16,18 @@ __all__ = [
     "CORRUPTIONS",
     "SEVERITIES",
     "SOURCES",
+    "TRANSFER",
     "Batch",
     "CorruptedImages",
     "FileImages",
     "ImageSet",
     "MemoryImages",
+    "Transfer",
     "batches",
     "label_fraction",
     "load_images",
+    "metric_of",
     "pixel_std",
     "save_pixel_std",
+    "validation_split",
 ]

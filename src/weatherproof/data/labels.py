@@ -11,6 +11,7 @@ from weatherproof.errors import InputError
 from weatherproof.types import Labels
 
 STREAM = 0x6C61626C  # "labl": the draw of labelled images is independent of every other use of the seed
+VALIDATION = 0x76616C64  # "vald"
 
 
 def label_fraction(labels: Labels, fraction: float, seed: int) -> Int64[Tensor, "m"]:
@@ -42,3 +43,30 @@ def label_fraction(labels: Labels, fraction: float, seed: int) -> Int64[Tensor, 
         members = (labels == label).nonzero().flatten()
         kept.append(members[random.permutations(keys[label : label + 1], size)[0][:wanted]])
     return torch.cat(kept).sort().values
+
+
+def validation_split(
+    labels: Labels, fraction: float = 0.1, seed: int = 0
+) -> tuple[Int64[Tensor, "m"], Int64[Tensor, "v"]]:
+    """Positions of the images to train on and of those held out to choose settings by, each in rising order.
+
+    Stratified: of every class that share of its images, rounded, at least one; images without a label train.
+
+    Raises:
+        InputError: fraction outside (0, 1), or a class that has no two images.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"a validation split is a share of the images, above 0 and below 1; got {fraction}")
+    labels = labels.cpu()
+    sizes = labels[labels >= 0].bincount()
+    fewest = int(sizes.min()) if len(sizes) else 0
+    if fewest < 2:
+        where = f"class {int(sizes.argmin())} has {fewest}" if len(sizes) else "no image has a label"
+        raise InputError(f"too few images for a validation split: every class needs at least two, and {where}")
+    keys = random.fold(random.keys(seed, torch.arange(len(sizes))), VALIDATION)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label, size in enumerate(sizes.tolist()):
+        wanted = min(size - 1, max(1, round(size * fraction)))
+        members = (labels == label).nonzero().flatten()
+        held[members[random.permutations(keys[label : label + 1], size)[0][:wanted]]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()

@@ -18,6 +18,7 @@ from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, list_folder
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
+from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
 
 Found = Arrays | Listing
@@ -194,4 +195,5 @@ SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "imagenet100": partial(_imagenet, classes=IMAGENET_100),
     "imagenet100b": partial(_imagenet, classes=IMAGENET_100B),
     "covid-xray": _covid_xray,
+    **TRANSFER_SOURCES,
 }

@@ -4,17 +4,22 @@ A method is an `nn.Module` called as ``method(images, labels, index, keys, gathe
 joins the rows of all processes in rank order, with exact gradients, so that every process sees the whole batch.
 """
 
+from weatherproof.methods.adversarial import AdversarialTraining
+from weatherproof.methods.answers import check_outputs, trained_weights
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
 from weatherproof.methods.feature_contrast import FeatureContrastive
+from weatherproof.methods.finetuning import FineTuning
 from weatherproof.methods.hardening import Hardening, teacher_cache
 from weatherproof.methods.instdis import InstDis
 from weatherproof.methods.labelled import (
     FCL,
     LABELLED,
+    PENALISED,
     SECOND_TERM,
     FeatureSettings,
     build_labelled,
+    check_parts,
     damage_of,
     feature_settings,
 )
@@ -31,13 +36,16 @@ from weatherproof.methods.utility import least_useful, most_useful, sensitivity,
 __all__ = [
     "FCL",
     "LABELLED",
+    "PENALISED",
     "PIRL",
     "RECIPES",
     "SECOND_TERM",
     "SMALL_RECIPES",
+    "AdversarialTraining",
     "AugMixConsistency",
     "FeatureContrastive",
     "FeatureSettings",
+    "FineTuning",
     "Hardening",
     "InstDis",
     "JigsawHead",
@@ -53,6 +61,8 @@ __all__ = [
     "build",
     "build_labelled",
     "check_k",
+    "check_outputs",
+    "check_parts",
     "damage_of",
     "feature_settings",
     "layer_projectors",
@@ -63,5 +73,6 @@ __all__ = [
     "rising",
     "sensitivity",
     "teacher_cache",
+    "trained_weights",
     "utility",
 ]

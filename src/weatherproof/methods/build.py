@@ -12,7 +12,7 @@ from weatherproof.methods.moco import MoCo
 from weatherproof.methods.pirl import PIRL
 from weatherproof.methods.recipes import Recipe, recipe
 from weatherproof.methods.simclr import SimCLR
-from weatherproof.objectives import NTXent
+from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Encoder, Views
 from weatherproof.views import TABLE as VIEWS
 
@@ -31,6 +31,7 @@ def build(
     batch_size: int | None = None,
     projector: nn.Module | None = None,
     jigsaw: Views | None = None,
+    tikhonov: InputGradient | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> nn.Module:
@@ -47,13 +48,17 @@ def build(
         batch_size: images in a whole batch, for the queue.
         projector: instead of the paper's.
         jigsaw: of PIRL, instead of `Jigsaw` at 255 / 224 of the side.
+        tikhonov: a penalty on the gradients by the pixels of the views, of "simclr" alone.
         seed: of all new layers, the queue and the bank.
         settings: of the method itself: temperature, queue, negatives, momentum, groups, beta; of SimCLR temperature and
             include_self.
 
     Raises:
-        InputError: no such method or setting, or one out of range; PIRL without a jigsaw and a size.
+        InputError: no such method or setting, or one out of range; PIRL without a jigsaw and a size; a penalty that the
+            method does not have.
     """
+    if tikhonov is not None and name != "simclr":
+        raise InputError(f"{name} has no Tikhonov penalty (tikhonov): of the pretraining methods only simclr has one")
     size = _side(views) if size is None else size
     published = recipe(name, size)
     count = images if isinstance(images, int) else len(images)
@@ -64,7 +69,7 @@ def build(
     try:
         match name:
             case "simclr":
-                return SimCLR(encoder, views, projector, NTXent(**chosen))
+                return SimCLR(encoder, views, projector, NTXent(**chosen), tikhonov)
             case "mocov2":
                 return MoCo(encoder, views, projector, seed=seed, **chosen)
             case "instdis":

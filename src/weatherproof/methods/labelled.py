@@ -6,14 +6,15 @@ from torch import nn
 
 from weatherproof import operators
 from weatherproof.errors import InputError, unknown
+from weatherproof.methods.adversarial import AdversarialTraining
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.feature_contrast import FeatureContrastive, check_weight
 from weatherproof.methods.partners import Partner, UtilityNoise, WholeNoise
 from weatherproof.methods.recipes import SMALL
 from weatherproof.methods.supervised import Supervised
-from weatherproof.objectives import FeatureContrast
+from weatherproof.objectives import FeatureContrast, InputGradient
 from weatherproof.operators import Chain
-from weatherproof.protocols import Encoder, Operator
+from weatherproof.protocols import Attack, Encoder, Operator
 from weatherproof.views import AugMix
 
 LABELLED = {
@@ -24,9 +25,11 @@ LABELLED = {
     "cl-gaussian": "cross-entropy, and contrast with a copy with Gaussian noise as the positive",
     "patch-gaussian": "cross-entropy on images with a patch of Gaussian noise",
     "patch-gaussian-fcl": "fcl on images with a patch of Gaussian noise",
+    "adversarial": "cross-entropy on images that an attack has moved to where the network errs most",
 }
 FCL = ("fcl", "patch-gaussian-fcl")
 SECOND_TERM = (*FCL, "xe-gaussian", "cl-gaussian")
+PENALISED = ("supervised", "patch-gaussian")  # what takes a Tikhonov penalty
 _PATCHED = ("patch-gaussian", "patch-gaussian-fcl")
 _MNIST = 32  # px; up to here grey images take the settings of MNIST
 
@@ -136,30 +139,47 @@ def build_labelled(
     ramp: int = 0,
     operator: Operator | None = None,
     augment: Operator | None = None,
+    tikhonov: InputGradient | None = None,
+    attack: Attack | None = None,
 ) -> nn.Module:
     """A training with labels by name.
 
     Args:
-        settings: those of `feature_settings`; "supervised" and "augmix" need none.
+        settings: those of `feature_settings`; "supervised", "augmix" and "adversarial" need none.
         start, ramp: the settings' epochs, in steps of the training.
-        operator: damage, before the patch where there is one; not with "augmix".
+        operator: damage, before the patch where there is one; not with "augmix" and "adversarial".
         augment: crop and flip, before all damage.
+        tikhonov: of `PENALISED` alone.
+        attack: of "adversarial", which needs it.
 
     Raises:
-        InputError: no such training.
+        InputError: no such training, or parts that it does not have.
     """
     if name not in LABELLED:
         raise unknown("training with labels", name, LABELLED)
+    check_parts(name, tikhonov, attack)
     if name == "augmix":
         return AugMixConsistency(encoder, head, AugMix(), augment)
+    if attack is not None:
+        return AdversarialTraining(encoder, head, attack, augment)
     settings = settings or FeatureSettings()
     damage = damage_of(settings, operator)
     if name not in SECOND_TERM:
-        return Supervised(encoder, head, damage, augment)
+        return Supervised(encoder, head, damage, augment, tikhonov)
     return FeatureContrastive(
         encoder, head, settings.partner(name), settings.objective(name), settings.weight, start=start, ramp=ramp,
         operator=damage, augment=augment,
     )  # fmt: skip
+
+
+def check_parts(name: str, tikhonov: object | None, attack: object | None) -> None:
+    """Raise `InputError` for a Tikhonov penalty or an attack that the training does not have, or an attack it lacks."""
+    if tikhonov is not None and name not in PENALISED:
+        raise InputError(f"{name} has no Tikhonov penalty (tikhonov): these have one: {', '.join(PENALISED)}")
+    if attack is not None and name != "adversarial":
+        raise InputError(f"{name} has no attack: only adversarial training learns from attacked images")
+    if attack is None and name == "adversarial":
+        raise InputError("adversarial training needs an attack, such as PGD(L2(0.5), steps=7, step_size=0.1)")
 
 
 def damage_of(settings: FeatureSettings, operator: Operator | None) -> Operator | None:

@@ -13,7 +13,7 @@ from weatherproof.protocols import Operator, Views
 from weatherproof.types import Images, Keys
 
 # how a training key is folded for each use; part of what makes a run repeatable
-AUGMENT, OPERATOR, JIGSAW, NEGATIVES, ORDER, SHUFFLE, NOISE = range(1, 8)
+AUGMENT, OPERATOR, JIGSAW, NEGATIVES, ORDER, SHUFFLE, NOISE, ATTACK = range(1, 9)
 
 
 @contextmanager

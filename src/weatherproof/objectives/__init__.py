@@ -24,6 +24,8 @@ from weatherproof.objectives.feature_contrast import (
 )
 from weatherproof.objectives.input_gradient import InputGradient
 from weatherproof.objectives.instances import info_nce
+from weatherproof.objectives.l2sp import L2SP
+from weatherproof.objectives.similarity import SimilarityMatrix, similarity_distance
 from weatherproof.protocols import Objective
 from weatherproof.spec import parse as _parse
 
@@ -38,10 +40,16 @@ FEATURE_OBJECTIVES = {  # objective(anchor, low, high=None, keep=None) -> scalar
     "FeatureContrast": FeatureContrast,
     "FeatureContrastMargin": FeatureContrastMargin,
 }
-REGULARIZERS = {"InputGradient": InputGradient}  # what a method adds to its loss, made from more than embeddings
+REGULARIZERS = {  # what a method adds to its loss
+    "SimilarityMatrix": SimilarityMatrix,
+    "L2SP": L2SP,
+    "InputGradient": InputGradient,
+}
+Regularizer = SimilarityMatrix | L2SP | InputGradient
 
 __all__ = [
     "FEATURE_OBJECTIVES",
+    "L2SP",
     "MSE",
     "REGULARIZERS",
     "TABLE",
@@ -49,6 +57,8 @@ __all__ = [
     "FeatureContrastMargin",
     "InputGradient",
     "NTXent",
+    "Regularizer",
+    "SimilarityMatrix",
     "StudentBoth",
     "StudentStudent",
     "StudentTeacher",
@@ -59,6 +69,8 @@ __all__ = [
     "jensen_shannon",
     "nt_xent",
     "parse",
+    "parse_regularizer",
+    "similarity_distance",
     "squared_error",
     "student_both",
     "student_student",
@@ -69,3 +81,8 @@ __all__ = [
 def parse(text: str | Objective) -> Objective:
     """An objective from its text; an objective is returned as it is. Raises `InputError`."""
     return _parse(text, TABLE, "objective") if isinstance(text, str) else text
+
+
+def parse_regularizer(text: str | Regularizer) -> Regularizer:
+    """A regularizer from its text; a regularizer is returned as it is. Raises `InputError`."""
+    return _parse(text, REGULARIZERS, "regularizer") if isinstance(text, str) else text

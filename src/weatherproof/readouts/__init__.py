@@ -2,7 +2,7 @@
 
 from weatherproof.readouts.classifier import Classifier, OwnHead, UnitLength
 from weatherproof.readouts.embedding import embed, evaluating
-from weatherproof.readouts.finetuning import finetune_encoder
+from weatherproof.readouts.finetuning import HEADS, finetune_encoder, new_head, regularizers_of
 from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
@@ -11,6 +11,7 @@ from weatherproof.readouts.probe import fit_probe
 from weatherproof.readouts.store import Readout, load_readout, save_readout
 
 __all__ = [
+    "HEADS",
     "L2_GRID",
     "SCHEDULES",
     "Classifier",
@@ -29,6 +30,8 @@ __all__ = [
     "linear_evaluation",
     "load_readout",
     "nearest",
+    "new_head",
+    "regularizers_of",
     "save_readout",
     "schedule_of",
 ]

@@ -17,8 +17,8 @@ from weatherproof.methods import (
     teacher_cache,
 )
 from weatherproof.methods.recipes import SMALL
-from weatherproof.objectives import NTXent
-from weatherproof.protocols import Objective, Operator, Views
+from weatherproof.objectives import InputGradient, NTXent
+from weatherproof.protocols import Attack, Objective, Operator, Views
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import make_fabric
@@ -65,6 +65,8 @@ def train_classifier(
     head: str | nn.Linear = "new",
     operator: Operator | None = None,
     augment: Operator | None = None,
+    tikhonov: InputGradient | None = None,
+    attack: Attack | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
 ) -> tuple[Encoder, nn.Module]:
@@ -76,9 +78,12 @@ def train_classifier(
         head: "new", a linear layer with random weights; "own", the encoder's own classifier, which goes on from where
             it is; or a layer of which a copy goes on.
         operator: damage.
+        tikhonov: a penalty on the gradients by the pixels, of `methods.PENALISED`.
+        attack: what "adversarial" is trained on.
 
     Raises:
-        InputError: no such method, or an own classifier that is not there or is for other classes.
+        InputError: no such method, an own classifier that is not there or is for other classes, or a penalty or attack
+            that the method does not have.
     """
     trained = encoder.clone()
     top = _head(trained, images, head, plan.seed)
@@ -87,7 +92,8 @@ def train_classifier(
     per_epoch = Course(plan, len(images)).steps_per_epoch
     learner = build_labelled(
         method, trained, top, settings, start=round(settings.start_epoch * per_epoch),
-        ramp=round(settings.ramp_epochs * per_epoch), operator=operator, augment=augment,
+        ramp=round(settings.ramp_epochs * per_epoch), operator=operator, augment=augment, tikhonov=tikhonov,
+        attack=attack,
     )  # fmt: skip
     fit(learner, images, plan, run, label=method, progress=progress)
     return trained.eval(), top.eval()

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from weatherproof import random, views
 from weatherproof.data import ImageSet, batches
+from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
+from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
 
 
@@ -79,6 +81,41 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
         raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {got}")
     if not bool(damaged.isfinite().all()):
         raise InputError(f"{operator!r} gives pixels that are not finite numbers")
+
+
+def penalty_of(tikhonov: float | str | InputGradient | None) -> InputGradient | None:
+    """The Tikhonov penalty: a number is its weight, by the quickest way; else its text, such as
+    InputGradient(0.1, "exact"). Raises `InputError` for another regularizer or a weight out of range."""
+    if tikhonov is None or isinstance(tikhonov, InputGradient):
+        return tikhonov
+    try:
+        weight = float(tikhonov)
+    except ValueError:
+        found = parse_regularizer(str(tikhonov))
+    else:
+        return InputGradient(weight, "gradients")
+    if not isinstance(found, InputGradient):
+        raise InputError(f"tikhonov is a number or an InputGradient(...), got {found!r}")
+    return found
+
+
+def require_twice_differentiable(
+    encoder: Encoder, penalty: InputGradient | None, images: ImageSet, device: torch.device
+) -> None:
+    """Try an exact penalty on two of the images. Raises `InputError` where the encoder has no second derivative."""
+    batch = next(batches(images, 2, device=device), None)
+    if penalty is None or penalty.method != "exact" or batch is None:
+        return
+    trial = encoder.clone().to(device).eval().requires_grad_(True)
+    try:
+        _, squared = penalty.supervised(lambda pixels: trial(pixels).square().sum(dim=1), batch.images)
+        squared.backward()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{encoder.name} has a layer without a second derivative, which {penalty!r} needs: give "
+            f'InputGradient({penalty.weight:g}, "gradients"), which does without ({reason})'
+        ) from None
 
 
 def device_of(device: str) -> torch.device:

@@ -29,16 +29,19 @@ class Measurement:
         images: the test images; at most `limit` of them are used, evenly spaced.
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
+        also: metrics of classifiers beside top-1 and top-5.
     """
 
     def __init__(
         self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
         realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
+        also: Sequence[str] = (),
     ) -> None:  # fmt: skip
         return_freed_memory()
         if limit is not None and limit < len(images):
             images = images.subset(torch.linspace(0, len(images) - 1, limit).round().long())
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
+        self.also = tuple(also)
         self.settings: dict[str, Any] = {
             "realizations": realizations, "seed": seed, "device": device, "workers": workers, "batch_size": batch_size,
         }  # fmt: skip
@@ -83,8 +86,9 @@ class Measurement:
         self.gallery_models |= models
 
     def accuracy(self, models: Mapping[str, nn.Module], readout: str, fraction: float | None) -> None:
-        """Top-1 of classifiers, and with more than five classes top-5; the images have labels of their classes."""
-        metrics = ("top1", "top5") if len(self.images.classes) > 5 else ("top1",)
+        """Top-1 of classifiers, with more than five classes top-5, and what else was asked for; the images have labels
+        of their classes."""
+        metrics = (*(("top1", "top5") if len(self.images.classes) > 5 else ("top1",)), *self.also)
         for condition in self.conditions:
             self.records += evaluate(
                 models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,

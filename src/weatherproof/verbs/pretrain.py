@@ -7,10 +7,18 @@ from weatherproof import methods
 from weatherproof.data import ImageSet, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
+from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import RunFolder, fit
 from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.verbs.inputs import device_of, quietly, require_counts, require_one_size
+from weatherproof.verbs.inputs import (
+    device_of,
+    penalty_of,
+    quietly,
+    require_counts,
+    require_one_size,
+    require_twice_differentiable,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.pictures import example_families, save_pretraining_pictures
@@ -55,6 +63,7 @@ def pretrain(
     queue: int | None = None,
     negatives: int | None = None,
     momentum: float | None = None,
+    tikhonov: float | str | InputGradient | None = None,
     precision: Precision = "32-true",
     device: str = "auto",
     devices: int = 1,
@@ -92,6 +101,8 @@ def pretrain(
         queue: keys that mocov2 keeps, a multiple of the batch; the paper's, or fewer where there are fewer images.
         negatives: of an image for instdis and pirl, at most as many as there are images; as the queue.
         momentum: of mocov2's key encoder, or of the memory bank of instdis and pirl; the paper's.
+        tikhonov: of simclr, lambda of a penalty on the gradients by the pixels of the views, or its text, such as
+            InputGradient(0.1, "exact", per_sample=True).
         precision: 32-true, bf16-mixed or 16-mixed.
         device: auto, cpu or cuda.
         devices: processes, each with its share of every batch.
@@ -131,10 +142,12 @@ def pretrain(
     own = {"temperature": temperature, "queue": queue, "negatives": negatives, "momentum": momentum}
     settings = settings_of(method, published, own, batch, devices)
     family = require_views(views_of(views, published, side), train, where)
-    pretrained = start.clone()
+    pretrained, penalty = start.clone(), penalty_of(tikhonov)
+    require_twice_differentiable(start, penalty, train, where)
     learner = methods.build(
-        method, pretrained, views=family, images=train.index, size=side, batch_size=batch, seed=seed, **settings
-    )
+        method, pretrained, views=family, images=train.index, size=side, batch_size=batch, seed=seed, tikhonov=penalty,
+        **settings,
+    )  # fmt: skip
     require_learns(learner, train, where)
     run = RunFolder.open(out, recipe | resolved(plan, own, published, learner))
     if run.finished:

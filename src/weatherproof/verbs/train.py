@@ -8,22 +8,25 @@ from typing import Any, Literal
 
 from torch import nn
 
-from weatherproof import operators
+from weatherproof import attacks, operators
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
-from weatherproof.methods import FCL, LABELLED, SECOND_TERM, FeatureSettings, check_k, damage_of
-from weatherproof.protocols import Operator
+from weatherproof.methods import FCL, LABELLED, SECOND_TERM, FeatureSettings, check_k, check_parts, damage_of
+from weatherproof.objectives import InputGradient
+from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer, Precision, Schedule
 from weatherproof.verbs.inputs import (
     augmentation,
     device_of,
+    penalty_of,
     require_counts,
     require_labels,
     require_one_size,
+    require_twice_differentiable,
     require_works,
 )
 from weatherproof.verbs.measure import Measurement
@@ -32,6 +35,8 @@ from weatherproof.verbs.utility_pictures import save_utility_pictures
 from weatherproof.views import AugMix
 
 _TERM = ("sigma", "weight", "start_epoch", "ramp_epochs")
+_OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
+_ATTACK = "PGD(L2(0.5), steps=7, step_size=0.1)"  # URRL's rival; "Adversarial Examples Are Not Bugs"
 _USES = {  # which settings a method has
     "xe-gaussian": _TERM,
     "cl-gaussian": (*_TERM, "temperature"),
@@ -52,6 +57,8 @@ def train(
     weight: float | None = None,
     start_epoch: float | None = None,
     ramp_epochs: float | None = None,
+    tikhonov: float | str | InputGradient | None = None,
+    attack: str | Attack | None = None,
     labels: float = 1.0,
     augment: str | Operator | None = "auto",
     size: int | None = None,
@@ -78,13 +85,13 @@ def train(
     the embedding ignore noise on pixels that the answer does not need and heed those that it does; or a rival.
 
     Args:
-        method: supervised (cross-entropy), fcl, xe-gaussian, cl-gaussian, patch-gaussian, patch-gaussian-fcl, or augmix
-            (two AugMix views whose answers are to agree).
+        method: supervised (cross-entropy), fcl, xe-gaussian, cl-gaussian, patch-gaussian, patch-gaussian-fcl, augmix
+            (two AugMix views whose answers are to agree), or adversarial (attacked images).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
         head: new, a linear layer with random weights, or own, the classifier that the pretrained network or the run
             folder brings, which goes on.
-        operator: the damage that it is trained and measured on; not with augmix. Without: clean images.
+        operator: the damage that it is trained and measured on; not with augmix and adversarial. Without: clean images.
         k: elements (pixels times channels) of most, and of least, utility that fcl perturbs; this and the next five by
             default as published for images of this size.
         sigma: standard deviation of the noise on them, or on the whole image, in pixel units (0 to 1).
@@ -92,6 +99,9 @@ def train(
         weight: lambda, which multiplies the second term's sum over a batch: it counts for more in larger batches.
         start_epoch: until then cross-entropy alone; by default the published share of the epochs.
         ramp_epochs: over which the second term then rises to its weight.
+        tikhonov: lambda of a penalty on the gradients by the pixels, or its text, such as InputGradient(0.1, "exact");
+            of supervised and patch-gaussian.
+        attack: what adversarial is trained on; by default PGD(L2(0.5), steps=7, step_size=0.1).
         labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
         augment: crops and flips before the damage; "auto" and "none" as for harden.
         size: side in pixels at which the images are read; by default the encoder's own.
@@ -118,11 +128,13 @@ def train(
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     if method not in LABELLED:
         raise unknown("training with labels", method, LABELLED)
-    if method == "augmix" and operator is not None:
+    if method in _OWN_DAMAGE and operator is not None:
         raise InputError(
-            "augmix learns from clean images and AugMix views of them: leave operator out; to measure under damage, "
-            "give it to audit"
+            f"{method} learns from clean images and {_OWN_DAMAGE[method]} of them: leave operator out; to measure under"
+            " damage, give it to audit"
         )
+    penalty, attack = penalty_of(tikhonov), _attack(method, attack)
+    check_parts(method, penalty, attack)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
     side = size or start.preprocessing.size
@@ -132,6 +144,7 @@ def train(
     augment = augmentation(augment, training)
     require_works(augment, training, where)
     require_works(operator, training, where)
+    require_twice_differentiable(start, penalty, training, where)
     goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
         method, training, epochs,
@@ -146,15 +159,16 @@ def train(
         optimizer=optimizer, warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device,
         devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
     )  # fmt: skip
-    run = RunFolder.open(out, recipe | _resolved(method, settings))
+    made = {} if attack is None else {"attack": repr(attack)}
+    run = RunFolder.open(out, recipe | _resolved(method, settings) | made)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     trained, top = train_classifier(
         start, labelled, plan=plan, method=method, settings=settings, head=goes_on or "new", operator=operator,
-        augment=augment, run=run,
+        augment=augment, tikhonov=penalty, attack=attack, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    trained_on = _met(method, settings, operator)
+    trained_on = _met(method, settings, operator, attack)
     save_encoder(
         trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)}
     )
@@ -212,9 +226,15 @@ def _shown(method: str, settings: FeatureSettings, images: ImageSet) -> int:
     return settings.k if method in FCL else min(settings.k, elements // 2)
 
 
-def _met(method: str, settings: FeatureSettings, operator: Operator | None) -> str | None:
+def _attack(method: str, given: str | Attack | None) -> Attack | None:
+    if given is None:
+        return attacks.parse(_ATTACK) if method == "adversarial" else None
+    return attacks.parse(given) if isinstance(given, str) else given
+
+
+def _met(method: str, settings: FeatureSettings, operator: Operator | None, attack: Attack | None) -> str | None:
     """The text of all that the images meet in training; None: nothing."""
-    met: list[object] = [AugMix()] if method == "augmix" else []
+    met: list[object] = [AugMix()] if method == "augmix" else [] if attack is None else [attack]
     damage = damage_of(settings, operator)
     met += [damage] if damage is not None else []
     met += [settings.partner(method)] if method in SECOND_TERM else []

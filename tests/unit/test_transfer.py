@@ -1,0 +1,182 @@
+"""The transfer sets: torchvision's layouts written out in small, the paper's splits, and their metric."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
+from torchvision import datasets
+
+from weatherproof.data import SOURCES, TRANSFER, load_images, metric_of, validation_split
+from weatherproof.errors import InputError
+from weatherproof.evaluation.tallies import tally
+
+
+def _image(file: Path, shade: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), shade, np.uint8)).save(file)
+
+
+def _dtd(root: Path) -> None:
+    for part, images in {"train1": (0, 1), "val1": (2,), "test1": (3,)}.items():
+        lines = [f"{name}/{name}_{i}.png" for name in ("banded", "dotted") for i in images]
+        (root / "dtd/dtd/labels").mkdir(parents=True, exist_ok=True)
+        (root / "dtd/dtd/labels" / f"{part}.txt").write_text("\n".join(lines) + "\n")
+        for shade, line in enumerate(lines):
+            _image(root / "dtd/dtd/images" / line, shade)
+
+
+def _pets(root: Path) -> None:
+    for part, images in {"trainval": (0, 1), "test": (2,)}.items():
+        names = [(f"{name}_{i}", label) for label, name in enumerate(("bengal", "pug"), 1) for i in images]
+        folder = root / "oxford-iiit-pet"
+        (folder / "annotations").mkdir(parents=True, exist_ok=True)
+        (folder / "annotations" / f"{part}.txt").write_text("".join(f"{n} {k} 1 1\n" for n, k in names))
+        for name, _ in names:
+            _image(folder / "images" / f"{name}.jpg", 9)
+
+
+def _food(root: Path) -> None:
+    folder = root / "food-101"
+    for part, images in {"train": (0, 1), "test": (2,)}.items():
+        listed = {name: [f"{name}/{i}" for i in images] for name in ("pie", "soup")}
+        (folder / "meta").mkdir(parents=True, exist_ok=True)
+        (folder / "meta" / f"{part}.json").write_text(json.dumps(listed))
+        for file in sum(listed.values(), []):  # noqa: RUF017 - four of them
+            _image(folder / "images" / f"{file}.jpg", 9)
+
+
+def _aircraft(root: Path) -> None:
+    folder = root / "fgvc-aircraft-2013b/data"
+    folder.mkdir(parents=True)
+    (folder / "variants.txt").write_text("707-320\nA 380\n")
+    for part, images in {"trainval": (0, 1), "test": (2,)}.items():
+        lines = [f"{label}{i} {name}" for label, name in enumerate(("707-320", "A 380")) for i in images]
+        (folder / f"images_variant_{part}.txt").write_text("\n".join(lines) + "\n")
+        for line in lines:
+            _image(folder / "images" / f"{line.partition(' ')[0]}.jpg", 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "kind", "train", "test"),
+    [
+        ("dtd", _dtd, datasets.DTD, 6, 2),
+        ("pets", _pets, datasets.OxfordIIITPet, 4, 2),
+        ("food101", _food, datasets.Food101, 4, 2),
+        ("aircraft", _aircraft, datasets.FGVCAircraft, 4, 2),
+    ],
+)
+def test_published_files_are_read_as_torchvision_reads_them(
+    tmp_path: Path, name: str, write: object, kind: type, train: int, test: int
+) -> None:
+    write(tmp_path)  # type: ignore[operator]
+    inside = next(tmp_path.iterdir())
+    for folder in (tmp_path, inside):
+        sets = [load_images(f"{name}:{folder}", split) for split in ("train", "test")]
+        assert [len(images) for images in sets] == [train, test]
+        theirs = kind(tmp_path, split="test")
+        assert sets[1].classes == tuple(theirs.classes)
+        assert sets[1].labels.tolist() == [label for _, label in theirs]
+        pixels = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image, _ in theirs]
+        assert torch.equal(sets[1].read(torch.arange(test)), torch.stack(pixels))
+
+
+def test_caltech_trains_on_the_first_images_of_each_class(tmp_path: Path) -> None:
+    root = tmp_path / "caltech101/101_ObjectCategories"
+    for name, count in {"BACKGROUND_Google": 3, "ant": 33, "bass": 31}.items():
+        for i in range(count):
+            _image(root / name / f"image_{i + 1:04}.jpg", min(255, 7 * i))
+    for folder in (tmp_path, tmp_path / "caltech101", root):
+        train, test = (load_images(f"caltech101:{folder}", split) for split in ("train", "test"))
+        assert train.classes == ("ant", "bass")
+        assert train.labels.bincount().tolist() == [30, 30] and test.labels.bincount().tolist() == [3, 1]
+        assert not set(train.index.tolist()) & set(test.index.tolist())
+        assert test.read(torch.tensor([0])).float().mean() == pytest.approx(210, abs=2)  # the 31st ant
+
+
+def test_sun_is_read_by_its_lists(tmp_path: Path) -> None:
+    root = tmp_path / "SUN397"
+    (root / "a").mkdir(parents=True)
+    (root / "ClassName.txt").write_text("/a/abbey\n/c/cabin/indoor\n")
+    (root / "Training_01.txt").write_text("/a/abbey/sun_1.jpg\n/c/cabin/indoor/sun_2.jpg\n")
+    (root / "Testing_01.txt").write_text("/c/cabin/indoor/sun_3.jpg\n")
+    for line in ("a/abbey/sun_1.jpg", "c/cabin/indoor/sun_2.jpg", "c/cabin/indoor/sun_3.jpg"):
+        _image(root / line, 9)
+    train, test = (load_images(f"sun397:{tmp_path}", split) for split in ("train", "test"))
+    assert train.classes == ("abbey", "cabin/indoor")
+    assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFER if not name.startswith("cifar")])
+def test_class_folders_do_for_every_set(tmp_path: Path, name: str) -> None:
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            _image(tmp_path / split / label / "1.png", 9)
+    assert load_images(f"{name}:{tmp_path}", "test").classes == ("a", "b")
+    assert metric_of(f"{name}:{tmp_path}") == TRANSFER[name].metric and name in SOURCES
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFER if not name.startswith("cifar")])
+def test_an_empty_folder_is_refused_and_stays_empty(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with pytest.raises(InputError, match=f"nothing to read in .* for {name}: put train/ and test/"):
+        load_images(f"{name}:{folder}", "train")
+    assert not any(folder.iterdir())
+
+
+def test_metrics() -> None:
+    assert metric_of("cifar10:there") == metric_of("photos") == metric_of("pets") == "top1"
+    assert [name for name, made in TRANSFER.items() if made.metric == "mean_per_class"] == [
+        "aircraft", "caltech101", "caltech256", "flowers", "pets",
+    ]  # fmt: skip
+    assert len(TRANSFER) == 12
+
+
+def test_mean_per_class_is_balanced_accuracy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 4, generator=generator)
+    labels = (torch.rand(200, generator=generator) ** 3 * 4).long()  # few of the last classes
+    logits[labels == 0, 0] += 2
+    made = tally("mean_per_class")
+    for rows in torch.arange(200).split(37):
+        made.add(logits[rows], labels[rows], None)
+    made.add(logits[:3], torch.full((3,), -1), None)  # without a label: not counted
+    expected = balanced_accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy())
+    assert made.value() == pytest.approx(expected) and made.images == 200
+    assert abs(expected - float((logits.argmax(dim=1) == labels).double().mean())) > 0.05
+
+
+def test_a_validation_split_is_stratified_and_repeatable() -> None:
+    labels = torch.cat([torch.full((n,), c) for c, n in enumerate((100, 50, 4))])
+    labels = torch.cat([labels, torch.tensor([-1, -1])])[
+        torch.randperm(156, generator=torch.Generator().manual_seed(0))
+    ]
+    training, held = validation_split(labels, 0.1, seed=3)
+    assert sorted([*training.tolist(), *held.tolist()]) == list(range(156))
+    assert labels[held].bincount().tolist() == [10, 5, 1]
+    assert torch.equal(held, validation_split(labels, 0.1, seed=3)[1])
+    assert not torch.equal(held, validation_split(labels, 0.1, seed=4)[1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "fraction", "message"),
+    [
+        ([0, 0, 1], 0.1, "too few images for a validation split: every class needs at least two, and class 1 has 1"),
+        ([-1, -1], 0.1, "and no image has a label"),
+        ([0, 0], 1.0, "above 0 and below 1; got 1.0"),
+    ],
+)
+def test_too_few_to_split(labels: list[int], fraction: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validation_split(torch.tensor(labels), fraction)
+
+
+@pytest.mark.data
+def test_the_shared_sets(data_dir: Path) -> None:
+    train, test = (load_images(f"dtd:{data_dir}/dtd10", split, 32) for split in ("train", "test"))
+    assert len(train.classes) == len(test.classes) == 10 and len(train) > len(test) > 0
+    assert len(load_images(f"cifar10:{data_dir}/cifar10", "test")) == 10_000
