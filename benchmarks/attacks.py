@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Row, in_turn
 from weatherproof.attacks import L2, PGD, Linf, LogBarrier
-from weatherproof.data import load_images
+from weatherproof.data import batches, load_images
 from weatherproof.encoders import load_encoder
 from weatherproof.readouts import OwnHead
 
@@ -53,17 +54,14 @@ def run(device: str) -> list[Row]:
         rows.append(Row(f"{name}, {what}", against, "s", *times, limit=limit, images=case.batch))
 
     for ball in (L2(0.5), Linf(8 / 255)):
-        measure(f"PGD-{STEPS} {ball!r}", lambda ball=ball: PGD(ball, STEPS)(model, images, labels, keys), LIMIT)  # type: ignore[misc]
+        measure(f"PGD-{STEPS} {ball!r}", partial(PGD(ball, STEPS), model, images, labels, keys), LIMIT)
     for eps, limit, said in ((0.5, 1.0, ""), (0.1, 1.0, ""), (1e-6, LIMIT, ", none fooled")):
         attack = PGD(L2(eps), STEPS, stop_when_fooled=True)
         known = model(images).argmax(dim=1).detach() if said else labels
-        measure(
-            f"PGD-{STEPS} {attack.ball!r} until fooled{said}",
-            lambda attack=attack, known=known: attack(model, images, known, keys),  # type: ignore[misc]
-            limit,
-        )
+        name = f"PGD-{STEPS} {attack.ball!r} until fooled{said}"
+        measure(name, partial(attack, model, images, known, keys), limit)
     for name, peer in _peers(model, 0.5):
-        measure(f"{name}'s PGD-{STEPS} L2(0.5)", lambda peer=peer: peer(images, labels), None)  # type: ignore[misc]
+        measure(f"{name}'s PGD-{STEPS} L2(0.5)", partial(peer, images, labels), None)
     return [*rows, *_log_barrier(case, model, images, labels, what, device)]
 
 
@@ -89,9 +87,8 @@ def _subject(case: Case, device: str) -> tuple[nn.Module, Tensor, Tensor, str]:
     model = OwnHead(encoder).eval().to(device)
     if folder:
         images = load_images(f"cifar10:{Path(folder) / 'cifar10'}", "test")
-        some = images.subset(torch.linspace(0, len(images) - 1, case.batch).long())
-        pixels, labels = some.pixels.float().div(255).to(device), some.labels.to(device)
-        return model, pixels, labels, f"ResNet-20, batch {case.batch}, CIFAR-10"
+        some = next(batches(images.subset(torch.linspace(0, len(images) - 1, case.batch).long()), case.batch))
+        return model, some.images.to(device), some.labels.to(device), f"ResNet-20, batch {case.batch}, CIFAR-10"
     pixels = torch.rand(case.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     labels = model(pixels).argmax(dim=1).detach()
     return model, pixels, labels, f"untrained ResNet-20, batch {case.batch}, noise"
@@ -112,7 +109,7 @@ def _peers(model: nn.Module, eps: float) -> Iterator[tuple[str, Callable[[Tensor
             else:
                 wrapped = package.PyTorchModel(model, bounds=(0, 1), device=next(model.parameters()).device)
                 attack = package.attacks.L2PGD(abs_stepsize=size, steps=STEPS, random_start=False)
-                yield name, lambda x, y, w=wrapped, a=attack: a(w, x, y, epsilons=[eps])
+                yield name, partial(attack, wrapped, epsilons=[eps])
 
 
 def _log_barrier(case: Case, model: nn.Module, images: Tensor, labels: Tensor, what: str, device: str) -> Iterator[Row]:
@@ -122,10 +119,7 @@ def _log_barrier(case: Case, model: nn.Module, images: Tensor, labels: Tensor, w
     for norm in ("l2", "l0", "linf"):
         attack = LogBarrier(norm, outer=5)
         passes = attack.outer * attack.inner
-        times = in_turn(
-            lambda attack=attack: attack.minimal(model, some, own, keys),  # type: ignore[misc]
-            lambda passes=passes: bare.passes(passes),  # type: ignore[misc]
-            2, device, warmup=0,
-        )  # fmt: skip
+        ours, floor = partial(attack.minimal, model, some, own, keys), partial(bare.passes, passes)
+        times = in_turn(ours, floor, 2, device, warmup=0)
         name = f"{attack!r}, {passes} iterations, {what.replace(f'batch {case.batch}', f'batch {case.few}')}"
         yield Row(name, f"{passes} bare input-gradient passes", "s", *times, images=case.few)

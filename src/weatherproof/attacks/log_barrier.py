@@ -5,7 +5,7 @@ import torch
 from weatherproof import errors, random
 from weatherproof.attacks.ascent import Ascent, Fooled
 from weatherproof.attacks.balls import L2, Sizes
-from weatherproof.attacks.checks import check_images
+from weatherproof.attacks.checks import check_finite, check_images
 from weatherproof.attacks.guard import Model, climb, guarded, look, own
 from weatherproof.attacks.losses import CrossEntropy, Losses
 from weatherproof.attacks.proximal import prox_l0, prox_l2, prox_linf
@@ -174,6 +174,7 @@ def barrier(logits: Logits, labels: Labels) -> Losses:
 def _wrong(model: Model, images: Images, labels: Labels, check: bool = False) -> Fooled:
     with torch.no_grad():
         logits, _ = look(model, images, labels, barrier, check=check)
+    check_finite(logits.isnan().any())
     return logits.argmax(dim=1) != labels
 
 
