@@ -154,7 +154,7 @@ def test_time_that_is_up_and_the_rest_of_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_audit_goes_on(how: signal.Signals, model: Path, photos: Path, tmp_path: Path) -> None:
-    attack = ("--attack", "LogBarrier(inner=15)", "--attack", "PGD(L2(0.5), steps=50)", "--curve")
+    attack = ("--attack", "LogBarrier(outer=6)", "--attack", "PGD(L2(0.5), steps=30)", "--curve")
     audit = ("audit", model, photos, *attack, "--workers", 0, "--device", "cpu", "--out")
     process = start(*audit, tmp_path / "cut")
     give_up = time.monotonic() + SECONDS
@@ -168,7 +168,7 @@ def test_a_stopped_audit_goes_on(how: signal.Signals, model: Path, photos: Path,
         assert process.returncode == 130 and "the same command goes on" in err.splitlines()[-1]
     for name in ("cut", "whole"):
         wp.audit(
-            model, photos, attack=["LogBarrier(inner=15)", "PGD(L2(0.5), steps=50)"], curve=True, workers=0,
+            model, photos, attack=["LogBarrier(outer=6)", "PGD(L2(0.5), steps=30)"], curve=True, workers=0,
             device="cpu", out=tmp_path / name,
         )  # fmt: skip
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
