@@ -58,6 +58,13 @@ EXPLAINED = {
         "inputs, 3 to the weights), against plain cross-entropy, and against algorithm 1 written down line by line, "
         "each on a fixed batch. Memory is that of whole processes."
     ),
+    "attacks": (
+        "A whole attack against as many bare input-gradient passes on the same batch: forward pass, cross-entropy and "
+        "backward pass to the pixels, without gradients of the weights. Keeping the best iterate takes one forward "
+        "pass more. Until fooled: images leave the batch as soon as one iterate is misclassified. torchattacks and "
+        "foolbox, where they are installed, run the same attack and keep the last iterate. The log-barrier attack is "
+        "timed for a sixth of its iterations, its start included."
+    ),
     "finetuning": (
         "One step of the training loop with a regularizer, against bare PyTorch on a fixed batch: the plain step, and "
         "for similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization "

@@ -125,8 +125,12 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
 
 def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:
     match node:
-        case ast.BinOp(ast.Constant(int(top)), ast.Div(), ast.Constant(int(bottom))) if bottom:
-            return top / bottom  # 8/255, as the field writes a change of pixels
+        case ast.BinOp(
+            ast.Constant(int() | float()) | ast.UnaryOp(ast.USub(), ast.Constant(int() | float())) as top,
+            ast.Div(),
+            ast.Constant(int(bottom)),
+        ) if bottom:
+            return ast.literal_eval(top) / bottom  # 8/255, as the field writes a change of pixels
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):

@@ -176,4 +176,6 @@ def test_bad_input_is_one_line(attack: Attack) -> None:
     refused("attack the logits before the softmax", model=lambda images: MODEL(images).softmax(dim=1))
     refused("gives no gradient", model=lambda images: MODEL(images.detach()).detach())
     refused("gives no gradient", model=lambda images: MODEL((images * 255).detach() / 255))
+    refused("gives no gradient", model=lambda images: MODEL(torch.from_numpy(images.numpy())))
     refused("expected logits", model=lambda images: images)
+    refused("got a tuple", model=lambda images: (MODEL(images),))

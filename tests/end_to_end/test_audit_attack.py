@@ -70,6 +70,26 @@ def test_one_step_is_fgsm_by_hand(audited: AttackOutcome, model: Path, photos: P
     assert found["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 12))
 
 
+def test_calibration_and_its_diagrams_by_hand(audited: AttackOutcome, model: Path, photos: Path) -> None:
+    encoder, readout = wp.load_encoder(model), wp.readouts.load_readout(model)
+    assert readout is not None
+    images = wp.load_images(photos, "test", size=encoder.preprocessing.size)
+    pixels = torch.stack([images[i][0] for i in range(len(images))]).float() / 255
+    with torch.no_grad():
+        sure = wp.readouts.Classifier(encoder, readout.head).eval()(pixels).softmax(dim=1).max(dim=1)
+    right = (sure.indices == images.labels).double()
+    gap = abs(float(sure.values.double().mean() - right.mean()))  # twelve images are one bin
+    rms = {r["attack"]: r for r in audited.records if r["metric"] == "rms_calibration_error"}
+    assert list(rms) == [None, audited.records[2]["attack"], "PGD(L2(0.5), steps=4)"]
+    assert rms[None]["value"] == pytest.approx(gap, abs=1e-6)
+    drawn = json.loads((audited.folder / "reliability.json").read_text())
+    assert [entry["name"] for entry in drawn] == ["", *list(rms)[1:]]
+    assert [entry["error"] for entry in drawn] == [record["value"] for record in rms.values()]
+    assert all(0 <= number <= 1 for bins in drawn[0]["bins"] for number in bins) and drawn[0]["images"] == 12
+    page = audited.report.read_text()
+    assert "How sure it is, and how often right" in page and "Under attack by PGD (L2, ε 0.5, steps=4)" in page
+
+
 def test_its_numbers(audited: AttackOutcome, model: Path, photos: Path) -> None:
     records = results(audited.folder)
     assert records == list(audited.records) and list(records[0]) == list(Record.__dataclass_fields__)
@@ -84,7 +104,9 @@ def test_its_numbers(audited: AttackOutcome, model: Path, photos: Path) -> None:
         assert (f"PGD(L2({level!r}), steps=4)", level) in errors
     top1 = next(r["value"] for r in records if r["metric"] == "top1" and r["attack"] == "PGD(L2(0.5), steps=4)")
     assert errors["PGD(L2(0.5), steps=4)", 0.5] == pytest.approx(1 - top1)
-    assert {r["metric"] for r in records} == {"top1", "error", "median_perturbation", "attack_failures"}
+    assert {r["metric"] for r in records} == {
+        "top1", "rms_calibration_error", "error", "median_perturbation", "attack_failures",
+    }  # fmt: skip
     assert {r["readout"] for r in records} == {"end-to-end"} and {r["model"] for r in records} == {"model"}
 
 
@@ -92,7 +114,7 @@ def test_its_files_page_and_certificates(audited: AttackOutcome) -> None:
     names = {f.name for f in audited.folder.iterdir() if not f.name.startswith(".")}
     assert names == {
         "recipe.yaml", "results.json", "report.html", "attacks.json", "attacks", "certificate.json", "samples.csv",
-        "attack_images.safetensors",
+        "attack_images.safetensors", "reliability.json",
     }  # fmt: skip
     recipe = yaml.safe_load((audited.folder / "recipe.yaml").read_text())
     assert recipe["curve"] is True and recipe["attack"][1] == "PGD(L2(0.5), steps=4)" and "suite" not in recipe
@@ -188,7 +210,8 @@ def test_processes_give_the_numbers_of_one(model: Path, tmp_path: Path) -> None:
 def test_an_attack_of_ones_own(model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     run = wp.audit(model, photos, attack=f"{tmp_path}/mine.py:blunt", workers=0, out=tmp_path / "run")
-    assert [r["metric"] for r in run.records] == ["top1", "top1"] and run.records[1]["severity"] is None
+    assert [r["metric"] for r in run.records] == ["top1", "rms_calibration_error"] * 2
+    assert run.records[2]["severity"] is None
     assert isinstance(run, AttackOutcome)
     told = {check["claim"]: check for check in run.certificates[0]["checks"]}
     assert told["accuracy falls as eps grows"]["detail"].startswith("not checked")
@@ -208,7 +231,7 @@ def test_refused(model: Path, teacher: str, photos: Path, tmp_path: Path, here: 
     assert "--curve belongs to --attack" in refused(*audit, "--curve")
     assert "belong to --suite" in refused(*audit, *attack, "--jpeg-quality", 80)
     said = refused(*audit, *attack, "--fail-under", "median_perturbation=1")
-    assert "this audit under attack measures top1 only" in said
+    assert "this audit under attack measures top1" in said
     assert "an attack needs a classifier" in refused("audit", teacher, photos, *attack)
     save_images(tmp_path / "loose" / "test", 4)
     assert "without a label" in refused("audit", model, tmp_path / "loose", *attack)

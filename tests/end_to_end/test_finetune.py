@@ -11,10 +11,10 @@ from html_page import Strict
 
 import weatherproof as wp
 from weatherproof.errors import InputError
+from weatherproof.evaluation import finetune_search
 from weatherproof.evaluation.contamination import trained_on
+from weatherproof.evaluation.finetune_search import Setting, grid, short
 from weatherproof.objectives import InputGradient
-from weatherproof.verbs import finetune_search
-from weatherproof.verbs.finetune_search import Setting, grid, short
 from weatherproof.verbs.inputs import penalty_of, require_twice_differentiable
 
 from .conftest import Command, class_folders, results, save_images
@@ -57,7 +57,7 @@ def test_a_run_has_both_encoders_and_the_search(searched: Path) -> None:
     page = (searched / "report.html").read_text()
     Strict(page)
     assert "The frozen encoder with a probe is right on" in page
-    assert "How its settings were chosen" in page and "SimilarityMatrix(weight=100.0)" in page
+    assert "How its settings were chosen" in page and "SimilarityMatrix(100)" in page
     readout = wp.readouts.load_readout(searched)
     assert isinstance(readout and readout.head, wp.readouts.MLPHead)
     assert trained_on(searched) is None

@@ -24,7 +24,7 @@ def size(difference: Vector, norm: str) -> float:
     return max(flat)
 
 
-def steepest(gradient: Vector, norm: str, sparsity: float = 0.99) -> Vector:
+def steepest(gradient: Vector, x: Vector, norm: str, sparsity: float = 0.99) -> Vector:
     flat = gradient.ravel()
     step = np.zeros_like(flat)
     match norm:
@@ -34,7 +34,8 @@ def steepest(gradient: Vector, norm: str, sparsity: float = 0.99) -> Vector:
             step = np.sign(flat)
         case "L1":
             count = max(1, round((1 - sparsity) * len(flat)))
-            for place in sorted(range(len(flat)), key=lambda i: -abs(flat[i]))[:count]:
+            free = [i for i, p in enumerate(x.ravel()) if (p < 1 if flat[i] > 0 else p > 0)]
+            for place in sorted(free, key=lambda i: -abs(flat[i]))[:count]:
                 step[place] = np.sign(flat[place]) / count
     return step.reshape(gradient.shape)
 
@@ -96,7 +97,7 @@ def pgd(
         visited.append((loss, x))
         if keep == "first" and answer != label:
             return x
-        x = project(x + step_size * steepest(gradient, norm), clean, norm, eps)
+        x = project(x + step_size * steepest(gradient, x, norm), clean, norm, eps)
     return max(visited, key=lambda pair: pair[0])[1] if keep == "best" else visited[-1][1]
 
 

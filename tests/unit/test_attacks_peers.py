@@ -16,7 +16,7 @@ from weatherproof.errors import InputError
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES, KEYS = torch.rand(60, 3, 16, 16, generator=GENERATOR), torch.arange(60)
 STEPS = 10
-EACH = [("L2", 0.15), ("L2", 0.4), ("Linf", 1 / 255), ("Linf", 4 / 255)]
+EACH = [("L2", 0.15), ("L2", 0.4), ("Linf", 1 / 255), ("Linf", 4 / 255)]  # foolbox has no exact L1
 
 
 def network(classes: int = 6) -> nn.Module:

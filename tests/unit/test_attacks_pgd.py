@@ -140,6 +140,13 @@ def test_a_loss_of_the_users_own(tmp_path: Path) -> None:
     assert model(attacked).softmax(dim=1)[:, 3].mean() > model(IMAGES).softmax(dim=1)[:, 3].mean() + 0.1
 
 
+@pytest.mark.parametrize("settings", [{}, {"best": False}, {"stop_when_fooled": True}])
+def test_a_loss_of_the_whole_batch_is_refused(settings: dict[str, bool]) -> None:
+    attack = PGD(L2(0.5), loss=lambda logits, labels: logits.logsumexp(dim=1).mean(), **settings)
+    with pytest.raises(InputError, match=r"one number per image, \[\d+\], got \[\]"):
+        attack(model, IMAGES, LABELS, KEYS)
+
+
 def test_nan_on_the_way_is_said() -> None:
     def breaks(images: Tensor) -> Tensor:
         return model(images) * torch.where((images - IMAGES[: len(images)]).abs().sum() > 0, torch.nan, 1.0)

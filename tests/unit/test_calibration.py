@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.calibration import calibration_curve
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation import expected_calibration_error, rms_calibration_error
+from weatherproof.evaluation.calibration import reliability
 
 
 def answers(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +103,9 @@ def test_a_calibrated_classifier_comes_near_zero_and_order_does_not_matter() -> 
     assert again == pytest.approx(rms_calibration_error(confidence, correct), rel=1e-9)
 
 
-@pytest.mark.parametrize("measure", [rms_calibration_error, expected_calibration_error])
+@pytest.mark.parametrize(
+    "measure", [rms_calibration_error, expected_calibration_error, lambda c, r, n=10: reliability(c, r, bins=n)]
+)
 def test_bad_input(measure) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match="got 0 confidences"):
         measure(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
@@ -110,3 +114,28 @@ def test_bad_input(measure) -> None:  # type: ignore[no-untyped-def]
             measure(torch.tensor([0.5, wrong]), torch.tensor([True, False]))
     with pytest.raises(InputError, match="at least 1"):
         measure(torch.tensor([0.5]), torch.tensor([True]), 0)
+
+
+def test_a_reliability_diagram_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    confidence = torch.from_numpy(rng.uniform(0.15, 1, size=500))
+    correct = torch.from_numpy(rng.uniform(size=500)) < confidence**2
+    found = reliability(confidence, correct)
+    accuracy, mean = calibration_curve(correct.numpy(), confidence.numpy(), n_bins=10)
+    assert [b.accuracy for b in found] == pytest.approx(accuracy)
+    assert [b.confidence for b in found] == pytest.approx(mean)
+    assert sum(b.answers for b in found) == 500 and all(b.images == b.answers for b in found)
+
+
+def test_the_answers_to_one_image_count_as_one_in_the_standard_error() -> None:
+    confidence, correct = torch.tensor([0.95] * 6), torch.tensor([True] * 6)
+    (alone,) = reliability(confidence, correct)
+    (shared,) = reliability(confidence, correct, torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert alone.stderr == pytest.approx(math.sqrt(7 / 8 * 1 / 8 / 8))  # one hit and one miss added
+    assert shared.stderr == pytest.approx(math.sqrt(3 / 4 * 1 / 4 / 4))
+    assert (shared.accuracy, shared.answers, shared.images) == (1.0, 6, 2)
+
+
+def test_confidence_one_is_in_the_last_bin_of_the_diagram() -> None:
+    (found,) = reliability(torch.tensor([1.0, 0.92]), torch.tensor([True, False]))
+    assert (found.accuracy, found.confidence) == (0.5, pytest.approx(0.96))

@@ -53,7 +53,7 @@ def test_positional_and_keyword_form(text: str, expected: object) -> None:
     assert operators.parse(text) == expected
 
 
-@pytest.mark.parametrize(("text", "value"), [("RandomMask(1/2)", 0.5), ("RandomMask(fraction=8/255)", 8 / 255)])
+@pytest.mark.parametrize(("text", "value"), [("RandomMask(1/2)", 0.5), ("RandomMask(fraction=8.5/255)", 8.5 / 255)])
 def test_a_fraction_of_whole_numbers(text: str, value: float) -> None:
     assert operators.parse(text) == RandomMask(value)
 

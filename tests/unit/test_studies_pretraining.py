@@ -15,7 +15,7 @@ from weatherproof.errors import InputError
 from weatherproof.methods.layers import NO_PENALTY
 from weatherproof.objectives import InputGradient
 from weatherproof.readouts import load_readout
-from weatherproof.studies import PretrainingCell, contrastive_inversion, fcl, fcl_looks
+from weatherproof.studies import PretrainingCell, attacks, contrastive_inversion, fcl, fcl_looks
 from weatherproof.studies.pretraining import CALIBRATION, ERROR, METRICS, POOLED, STUDIES, TOP1
 from weatherproof.studies.pretraining_scales import SMOKE
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
@@ -29,11 +29,12 @@ PUBLISHED = json.loads(files("weatherproof.studies").joinpath("pretraining.json"
 
 
 def test_names_are_unique() -> None:
-    assert set(STUDIES) == {"urrl-table-1", "urrl-table-4", "label-efficiency-table-1", "layer-wise"}
-    parts = [STUDIES, contrastive_inversion.STUDIES, fcl.STUDIES, fcl_looks.STUDIES]
-    assert len(studies.STUDIES) == sum(map(len, parts)) and all(
-        part.items() <= studies.STUDIES.items() for part in parts
-    )
+    assert set(STUDIES) == {
+        "urrl-table-1", "urrl-table-4", "label-efficiency-table-1", "layer-wise", "tikhonov-table-2"
+    }  # fmt: skip
+    parts = [STUDIES, contrastive_inversion.STUDIES, fcl.STUDIES, fcl_looks.STUDIES, attacks.STUDIES]
+    assert len({name for part in parts for name in part}) == sum(map(len, parts))
+    assert all(part.items() <= studies.STUDIES.items() for part in parts)
     assert all(study.name == name and study.cells and study.claims for name, study in STUDIES.items())
 
 
@@ -50,6 +51,11 @@ def test_published_numbers_spot_checks() -> None:
     assert one[TOP1, "URRL"]["value"] == 0.6847 and one[ERROR, "AugMix (MoCo)"]["value"] == 0.9018
     assert four["PIRL", ERROR]["value"] == 1.0315 and four["InstDis w/ URRL", CALIBRATION]["value"] == 0.183
     assert few["1%", "Supervised Model"]["value"] == 0.3092 and few["100%", "Fine-Tuned"]["value"] == 0.7705
+    tikhonov = STUDIES["tikhonov-table-2"].published
+    assert tikhonov["lambda 1", "Contrastive Model"]["value"] == 0.6776 and len(tikhonov) == 8
+    assert all(
+        tikhonov["lambda 0", column] == few["100%", column] for column in ("Supervised Model", "Contrastive Model")
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name in PUBLISHED])
@@ -67,7 +73,7 @@ def test_every_cell_can_be_made_at_every_scale(name: str, scale: str) -> None:
     settings = scale_of(name, scale)
     assert settings.name == scale and settings.note
     for cell in STUDIES[name].cells.values():
-        assert 0 < cell.labels <= 1 and cell.metric in METRICS.values()
+        assert 0 < cell.labels <= 1 and cell.metric in {*METRICS.values(), "clean_calibration_error"}
         if cell.kind == "supervised":
             Plan(**settings.supervised_plan)
             continue
@@ -131,12 +137,15 @@ def test_smoke(name: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFix
     folder, study = tmp_path / "run", STUDIES[name]
     run = reproduce(name, store=store, out=folder, device="cpu")
     assert len(run.records) == len(study.cells)
-    wanted = {"top1": "top1", "corruption_error": "unnormalised_mce", "calibration_error": "mean_rms_calibration_error",
-              "pooled_calibration_error": "rms_calibration_error"}  # fmt: skip
+    clean = ("top1", "clean_calibration_error")
+    wanted = {
+        "top1": "top1", "clean_calibration_error": "rms_calibration_error", "corruption_error": "unnormalised_mce",
+        "calibration_error": "mean_rms_calibration_error", "pooled_calibration_error": "rms_calibration_error",
+    }  # fmt: skip
     for cell, record in zip(study.cells.values(), run.records, strict=True):
         assert record["metric"] == wanted[cell.metric] and 0 <= record["value"] <= 1
-        assert record["corruption"] == (None if cell.metric == "top1" else "common-15")
-        assert record["images"] == (SMOKE.test_images if cell.metric == "top1" else SMOKE.suite_images)
+        assert record["corruption"] == (None if cell.metric in clean else "common-15")
+        assert record["images"] == (SMOKE.test_images if cell.metric in clean else SMOKE.suite_images)
         assert record["label_fraction"] == cell.labels
     assert run.checks == json.loads((folder / "checks.json").read_text()) and len(run.checks) == len(study.claims)
     assert (folder / "table.md").read_text().startswith(f"# {study.title}") and (folder / "report.html").is_file()

@@ -17,7 +17,7 @@ Fooled = Bool[Tensor, "batch"]
 
 @dataclass(frozen=True)
 class Ascent:
-    """x_{k+1} = project(x_k + step_size * steepest(grad_x loss)). Its methods are called inside `guarded`.
+    """x_{k+1} = project(x_k + step_size * steepest(grad_x loss, x_k)). Its methods are called inside `guarded`.
 
     Args:
         steps: gradients; 0 looks at the start alone.
@@ -78,7 +78,7 @@ class Ascent:
             with torch.no_grad():
                 return *look(model, x, labels, self.loss, check=step == 0), x
         logits, losses, gradient = climb(model, x, labels, self.loss, check=step == 0)
-        raised = self.ball.steepest(gradient).mul_(self.step_size).add_(x)
+        raised = self.ball.steepest(gradient, x).mul_(self.step_size).add_(x)
         return logits, losses, self.ball.project(raised, clean)
 
 

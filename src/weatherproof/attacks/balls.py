@@ -19,6 +19,7 @@ from weatherproof.types import Images, Keys
 Sizes = Float[Tensor, "batch"]
 
 _TINY = 1e-10  # added to a gradient's length (Madry et al., `robustness` library): no gradient, no step
+_EDGE = 1e-6  # so near to 0 or 1 a pixel is at the edge: rounding
 
 
 @runtime_checkable
@@ -34,8 +35,8 @@ class Ball(Protocol):
         """A random image of the ball around each image."""
         ...
 
-    def steepest(self, gradient: Images) -> Images:
-        """The step of size 1 in this norm along which a loss of this gradient rises most."""
+    def steepest(self, gradient: Images, images: Images) -> Images:
+        """The step of size 1 in this norm along which a loss of this gradient at these images rises most."""
         ...
 
     def project(self, perturbed: Images, clean: Images) -> Images:
@@ -65,7 +66,7 @@ class L2:
         noise = random.normals(keys, tuple(images.shape[1:]), images.device)
         return (images + self.eps * noise / _per_image(self.size(noise))).clamp_(0, 1)
 
-    def steepest(self, gradient: Images) -> Images:
+    def steepest(self, gradient: Images, images: Images) -> Images:
         return gradient / _per_image(self.size(gradient) + _TINY)
 
     def project(self, perturbed: Images, clean: Images) -> Images:
@@ -99,7 +100,7 @@ class Linf:
         noise = random.uniforms(keys, tuple(images.shape[1:]), images.device)
         return images.add(noise.mul_(2).sub_(1), alpha=self.eps).clamp_(0, 1)
 
-    def steepest(self, gradient: Images) -> Images:
+    def steepest(self, gradient: Images, images: Images) -> Images:
         return gradient.sign()
 
     def project(self, perturbed: Images, clean: Images) -> Images:
@@ -119,7 +120,8 @@ class L1:
     Args:
         eps: in pixel units.
         sparsity: the share of elements that a step leaves alone (Tramèr & Boneh 2019, sparse l1 descent). The steepest
-            step proper moves a single element; the field moves the largest 1 %, all by the same amount.
+            step proper moves a single element; the field moves the largest 1 %, all by the same amount. Elements at
+            0 or 1 that would leave [0, 1] are not among them.
 
     Raises:
         InputError: eps is no number of at least 0, or sparsity none of [0, 1).
@@ -139,16 +141,19 @@ class L1:
         noise = signed.sign() * -torch.log1p(-signed.abs()).clamp_(max=12)  # of 65,536 numbers the first is -1
         return (images + self.eps * noise / _per_image(self.size(noise))).clamp_(0, 1)
 
-    def steepest(self, gradient: Images) -> Images:
-        rows = gradient.flatten(1)
+    def steepest(self, gradient: Images, images: Images) -> Images:
+        held = torch.where(gradient > 0, images > 1 - _EDGE, images < _EDGE)
+        rows = gradient.masked_fill(held, 0).flatten(1)
         count = max(1, round((1 - self.sparsity) * rows.shape[1]))
         where = rows.abs().topk(count, dim=1, sorted=False).indices
         signs = rows.gather(1, where).sign_().div_(count)
         return torch.zeros_like(rows).scatter_(1, where, signs).view_as(gradient)
 
     def project(self, perturbed: Images, clean: Images) -> Images:
-        difference = onto_l1_ball((perturbed - clean).flatten(1), self.eps)
-        return difference.view_as(clean).add_(clean).clamp_(0, 1)
+        difference = onto_l1_ball((perturbed - clean).flatten(1), self.eps).view_as(clean)
+        moved = clean + difference
+        past = (moved.double() - clean.double()).abs() > difference.abs()  # rounded up: it adds up over the elements
+        return torch.where(past, moved.nextafter(clean), moved).clamp_(0, 1)
 
     def size(self, difference: Images) -> Sizes:
         return difference.abs().sum(dim=(1, 2, 3))

@@ -12,7 +12,16 @@ _SUM = 1e-3  # how far from 1 half-precision probabilities may sum
 
 
 def check_images(images: Images, labels: Labels, keys: Keys) -> None:
-    """Raises `InputError` for pixels outside [0, 1], and for labels or keys that are not one for each image."""
+    """Raises `InputError` for what is no batch of images, for pixels outside [0, 1], and for labels or keys that are
+    not one for each image."""
+    if images.ndim != 4 or not images.is_floating_point():
+        raise InputError(
+            f"attacks need floating-point images [batch, channels, height, width] with pixels in [0, 1], got "
+            f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
+        )
+    if labels.ndim != 1 or labels.is_floating_point():
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise InputError(f"labels must be whole numbers [batch], got {kind} {list(labels.shape)}")
     if not len(images) == len(labels) == len(keys):
         raise InputError(
             f"expected a label and a key for each image, got {len(images)} images, {len(labels)} labels and "
@@ -37,8 +46,11 @@ def check_reach(ball: Ball, images: Images) -> None:
         )
 
 
-def check_outputs(logits: Tensor, labels: Labels) -> None:
+def check_outputs(logits: object, labels: Labels) -> None:
     """Raises `InputError` for outputs that no attack can work with; see `are_probabilities`."""
+    if not isinstance(logits, Tensor):
+        raise InputError(f"expected logits [{len(labels)}, classes] from the model, got a {type(logits).__name__}")
+    logits = logits.detach()
     if logits.ndim != 2 or len(logits) != len(labels):
         raise InputError(f"expected logits [{len(labels)}, classes] from the model, got {list(logits.shape)}")
     if len(logits) == 0:

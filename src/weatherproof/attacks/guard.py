@@ -14,6 +14,11 @@ from weatherproof.types import Images, Labels, Logits
 
 Model = Callable[[Images], Logits]
 
+_FLAT = (
+    "a gradient attack needs a model that can be differentiated by its pixels: this one gives no gradient (does it "
+    "round, detach or leave PyTorch?)"
+)
+
 
 @contextmanager
 def guarded(model: Model) -> Iterator[None]:
@@ -67,19 +72,21 @@ def climb(
     No gradient of a weight is computed, so parameters and their `.grad` are untouched. Call it inside `guarded`.
 
     Args:
-        check: raise what `check_outputs` raises.
+        check: raise what `check_outputs` raises, and where the loss is not one number per image.
 
     Raises:
         InputError: the outputs cannot be differentiated by the pixels.
     """
     pixels = images.detach().requires_grad_()
-    logits, losses = look(model, pixels, labels, loss, check=check)
+    try:
+        logits, losses = look(model, pixels, labels, loss, check=check)
+    except RuntimeError as error:
+        if "requires grad" in str(error):  # what tensor.numpy() says
+            raise InputError(_FLAT) from error
+        raise
     gradient = torch.autograd.grad(losses.sum(), pixels, allow_unused=True)[0] if losses.requires_grad else None
     if gradient is None:
-        raise InputError(
-            "a gradient attack needs a model that can be differentiated by its pixels: this one gives no gradient "
-            "(does it round, detach or leave PyTorch?)"
-        )
+        raise InputError(_FLAT)
     return logits.detach(), losses.detach(), gradient
 
 
@@ -87,6 +94,9 @@ def look(model: Model, images: Images, labels: Labels, loss: Loss, *, check: boo
     """Logits and losses in float32, without a gradient of their own where `torch.no_grad` says so."""
     logits = model(images)
     if check:
-        check_outputs(logits.detach(), labels)
+        check_outputs(logits, labels)
     logits = logits.float()
-    return logits, loss(logits, labels)
+    losses = loss(logits, labels)
+    if check and losses.shape != labels.shape:
+        raise InputError(f"a loss must give one number per image, [{len(labels)}], got {list(losses.shape)}: {loss!r}")
+    return logits, losses

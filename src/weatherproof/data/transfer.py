@@ -96,7 +96,7 @@ def _by_torchvision(name: str, folder: Path, split: str) -> Listing:
         classes = tuple(getattr(parts[0], "classes", map(str, range(TRANSFER[name].classes))))
         labels = torch.tensor([label for _, label in files])
         return Listing([path for path, _ in files], labels, torch.arange(len(files)), classes, split)
-    raise _nothing(name, folder, f" or the files that torchvision.datasets.{kind} reads")
+    raise _nothing(name, folder, f", or the files that torchvision.datasets.{kind} reads")
 
 
 def _files(part: Any) -> list[tuple[str, int]]:
@@ -110,7 +110,7 @@ def _first_of_each(name: str, folder: Path, split: str) -> Listing:
     inner, most, none = _FIRST[name]
     root = next((f for f in (folder / name / inner, folder / inner, folder) if f.name == inner and f.is_dir()), None)
     if root is None:
-        raise _nothing(name, folder, f" or {inner}/")
+        raise _nothing(name, folder, f", or {inner}/")
     whole = list_folder(root, "all")
     names = tuple(c for c in whole.classes if c not in none)
     whole = list_folder(root, "all", names)
@@ -125,7 +125,7 @@ def _sun(folder: Path, split: str) -> Listing:
     root = folder / "SUN397" if (folder / "SUN397").is_dir() else folder
     files = [root / "ClassName.txt", root / _SUN[split]]
     if missing := [file.name for file in files if not file.is_file()]:
-        raise _nothing("sun397", folder, f" or SUN397/ with {' and '.join(missing)} of the published partitions")
+        raise _nothing("sun397", folder, f", or SUN397/ with {' and '.join(missing)} of the published partitions")
     classes, wanted = (file.read_text(encoding="utf-8").split() for file in files)
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number[line.rpartition("/")[0]] for line in wanted])

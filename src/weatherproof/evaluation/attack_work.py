@@ -6,7 +6,7 @@ written anew as soon as a trial is done. So a kill costs one trial of one block,
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -34,11 +34,13 @@ class Attacked:
         place: which image of the set each row is about.
         answer: the first guess.
         size: of the perturbation, in the attack's norm; 0 of clean images, infinite where the attack gave no image.
+        confidence: the softmax probability of the first guess.
     """
 
     place: Int64[Tensor, "n"]
     answer: Int64[Tensor, "n"]
     size: Float32[Tensor, "n"]
+    confidence: Float32[Tensor, "n"]
 
     def __len__(self) -> int:
         return len(self.place)
@@ -49,9 +51,9 @@ def joined(parts: Iterable[Attacked]) -> Attacked | None:
     parts = list(parts)
     if not parts:
         return None
-    place, answer, size = (torch.cat([getattr(part, name) for part in parts]) for name in ("place", "answer", "size"))
-    order = place.argsort()
-    return Attacked(place[order], answer[order], size[order])
+    whole = Attacked(*(torch.cat([getattr(part, own.name) for part in parts]) for own in fields(Attacked)))
+    order = whole.place.argsort()
+    return Attacked(*(getattr(whole, own.name)[order] for own in fields(Attacked)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,9 @@ class AttackWork:
     def found(self, number: int) -> dict[str, Attacked]:
         """By the trials' labels, what is known of a block."""
         blocks = read_block(self.path(number), self.plan)
-        return {k: Attacked(b["place"].long(), b["answer"].long(), b["size"]) for k, b in blocks.items()}
+        return {
+            k: Attacked(b["place"].long(), b["answer"].long(), b["size"], b["confidence"]) for k, b in blocks.items()
+        }
 
     def places(self, number: int) -> Int64[Tensor, "b"]:
         """The images of a block, spread evenly, so that every block has all classes."""
@@ -150,20 +154,22 @@ class AttackWork:
 
     def _do(self, trial: Trial, read: Sequence[Batch], places: Int64[Tensor, "b"]) -> Attacked:
         classifier = self.classifiers[trial.model]
-        answers, lengths = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
+        answers, lengths, sure = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)], [torch.zeros(0)]
         for batch in read:
             images, size = batch.images, torch.zeros(len(batch.labels), device=batch.images.device)
             if trial.attack is not None:
                 keys = random.fold(random.keys(self.seed, batch.index), EVAL_STREAM, trial.run)
                 images = trial.attack(classifier, batch.images, batch.labels, keys)
                 size = reached(trial, images, batch.images)
-            answers.append(guess(trial.model, classifier, images, self.highest).cpu())
+            logits = judged(trial.model, classifier, images, self.highest).float()
+            answers.append(logits.argmax(dim=1).cpu())
+            sure.append(logits.softmax(dim=1).max(dim=1).values.clamp(max=1).cpu())
             lengths.append(size.float().cpu())
-        return Attacked(places, torch.cat(answers), torch.cat(lengths))
+        return Attacked(places, torch.cat(answers), torch.cat(lengths), torch.cat(sure))
 
 
 def _kept(own: Attacked) -> dict[str, Tensor]:
-    return {"place": own.place.to(torch.int32), "answer": own.answer.to(torch.int32), "size": own.size}
+    return vars(own) | {"place": own.place.to(torch.int32), "answer": own.answer.to(torch.int32)}
 
 
 def reached(trial: Trial, attacked: Tensor, clean: Images) -> Float32[Tensor, "batch"]:
@@ -180,7 +186,12 @@ def reached(trial: Trial, attacked: Tensor, clean: Images) -> Float32[Tensor, "b
 
 
 def guess(name: str, classifier: Callable[..., Logits], images: Images, highest: int) -> Int64[Tensor, "batch"]:
-    """The first guesses, in evaluation mode.
+    """The first guesses, in evaluation mode. Raises what `judged` raises."""
+    return judged(name, classifier, images, highest).argmax(dim=1)
+
+
+def judged(name: str, classifier: Callable[..., Logits], images: Images, highest: int) -> Logits:
+    """The logits, in evaluation mode.
 
     Args:
         highest: of the labels.
@@ -197,4 +208,4 @@ def guess(name: str, classifier: Callable[..., Logits], images: Images, highest:
         )
     if bool(logits.isnan().any()):
         raise InputError(f"{name!r} gives NaN logits for images in [0, 1]: it cannot be measured")
-    return logits.argmax(dim=1)
+    return logits

@@ -1,13 +1,16 @@
 """How well a classifier's confidence matches its accuracy."""
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
 from weatherproof.errors import InputError
 
 BIN_SIZE = 100  # images a bin, in the code of Hendrycks et al. 2019 (outlier exposure) that published numbers come from
 ECE_BINS = 15  # Guo et al. 2017
+RELIABILITY_BINS = 10  # of a diagram
 
 
 def rms_calibration_error(
@@ -66,6 +69,52 @@ def expected_calibration_error(
     place = (confidence * bins).long().clamp_(max=bins - 1)
     gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, confidence - correct)
     return float(gaps.abs().sum() / len(confidence))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images of about the same confidence: its mean, the share that is answered rightly with its standard error,
+    and how many answers and images there are."""
+
+    confidence: float
+    accuracy: float
+    stderr: float
+    answers: int
+    images: int
+
+
+def reliability(
+    confidence: Shaped[Tensor, "n"],
+    correct: Shaped[Tensor, "n"],
+    place: Int64[Tensor, "n"] | None = None,
+    bins: int = RELIABILITY_BINS,
+) -> tuple[Bin, ...]:
+    """A reliability diagram: accuracy against confidence in bins of equal width, those that are not empty.
+
+    The standard error is that of a share of the bin's images, one hit and one miss added, so that it is never 0: the
+    answers to one image under several conditions count as one.
+
+    Args:
+        confidence: the probability of the class that was answered, in [0, 1].
+        correct: whether the answer was right: booleans, or 0 and 1.
+        place: which image each answer is about; None: every one about another.
+
+    Raises:
+        InputError: no images, not as many answers as confidences, or a confidence outside [0, 1].
+    """
+    if bins < 1:
+        raise InputError(f"expected at least 1 bin, got bins={bins}")
+    confidence, correct = _checked(confidence, correct)
+    place = torch.arange(len(confidence)) if place is None else place
+    number = (confidence * bins).long().clamp_(max=bins - 1)
+    found = []
+    for own in number.unique():
+        here = number == own
+        share, images = correct[here].mean().item(), len(place[here].unique())
+        fair = (share * images + 1) / (images + 2)
+        error = (fair * (1 - fair) / (images + 2)) ** 0.5
+        found.append(Bin(confidence[here].mean().item(), share, error, int(here.sum()), images))
+    return tuple(found)
 
 
 def _checked(

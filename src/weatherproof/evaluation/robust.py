@@ -1,17 +1,18 @@
 """Classifiers under attack, in one pass over the images; resumable, in a given time, shared out.
 
     for each block of images: read it once
-        for each trial (a model, an attack, a draw): attack it, answer it, keep 12 bytes an image
+        for each trial (a model, an attack, a draw): attack it, answer it, keep 16 bytes an image
 
 So memory is bounded by the block and by what is kept of all answers in the end.
 """
 
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from torch import Tensor
 
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
+from weatherproof.evaluation.answers import Answers
 from weatherproof.evaluation.attack_trials import Trial, epsilon, fixed, trials_of
 from weatherproof.evaluation.attack_work import BLOCK, Attacked, AttackWork, joined
 from weatherproof.evaluation.block_files import weights_digest
+from weatherproof.evaluation.jackknife import jackknife_error
 from weatherproof.evaluation.record import Record, make_record, protocol_facts, protocol_hash
 from weatherproof.evaluation.suite_meter import SuiteMeter
 from weatherproof.evaluation.suite_processes import run_in_processes
+from weatherproof.evaluation.suite_records import CALIBRATION
 from weatherproof.evaluation.suite_totals import binomial_error
 from weatherproof.protocols import Attack
 from weatherproof.training.files import disk_errors
@@ -62,6 +66,10 @@ class Attacks:
     def right(self, trial: Trial) -> Bool[Tensor, "n"]:
         """Whether each image is still recognised."""
         return self.found[trial.label].answer == self.labels(trial)
+
+    def confidence(self, trial: Trial) -> Float[Tensor, "n"]:
+        """The softmax probability of each answer."""
+        return self.found[trial.label].confidence
 
     def distances(self, trial: Trial) -> Float[Tensor, "n"]:
         """How large a perturbation misclassifies each image: infinite where none did, 0 where the clean image is
@@ -176,22 +184,42 @@ def accuracy_records(
     data: str | None = None,
     **about: Any,
 ) -> list[Record]:
-    """Accuracy "top1", or "error" = 1 - top1, of what was reached, attack after attack; None: the clean images."""
+    """Accuracy "top1", "error" = 1 - top1, and calibration ("rms_calibration_error", "ece"), of what was reached,
+    attack after attack; None: the clean images. Standard errors as `robust_accuracy` says; that of calibration over
+    images is by the jackknife."""
     records = []
     for attack in attacks:
         for model in models:
             runs = result.runs(model, attack)
             if not runs:
                 continue
-            shares = [result.right(trial).double().mean().item() for trial in runs]
             facts = facts_of(result, runs[0], data)
             count = min(len(result.found[trial.label]) for trial in runs)
             for metric in metrics:
-                values = shares if metric == "top1" else [1 - share for share in shares]
+                values = [_value(metric, result, trial) for trial in runs]
                 made = make_record(metric, values, count, model, result.seed, facts, attack=facts["attack"], **about)
-                alone = binomial_error(values[0], count) if len(values) == 1 else made.stderr
-                records.append(replace(made, stderr=alone))
+                if len(values) == 1:
+                    made = replace(made, stderr=_over_images(metric, result, runs[0], values[0]))
+                records.append(made)
     return records
+
+
+def _value(metric: str, result: Attacks, trial: Trial) -> float:
+    """NaN where it takes a confidence that is no number."""
+    right = result.right(trial)
+    if metric in CALIBRATION:
+        confidence = result.found[trial.label].confidence
+        return math.nan if bool(confidence.isnan().any()) else CALIBRATION[metric](confidence, right)
+    share = right.double().mean().item()
+    return share if metric == "top1" else 1 - share
+
+
+def _over_images(metric: str, result: Attacks, trial: Trial, value: float) -> float | None:
+    """The standard error of `_value`."""
+    found, right = result.found[trial.label], result.right(trial)
+    if metric not in CALIBRATION:
+        return binomial_error(value, len(found))
+    return jackknife_error(CALIBRATION[metric], [Answers(found.place, right, right, found.confidence)])
 
 
 def facts_of(result: Attacks, trial: Trial, data: str | None, severity: float | None = None) -> dict[str, Any]:
@@ -226,12 +254,12 @@ def _progress(work: AttackWork) -> tuple[int, int]:
 
 
 def _plan(classifiers: Classifiers, images: ImageSet, seed: int, blocks: int) -> str:
-    """Equal where the answers would be: the same weights, images and blocks."""
+    """Equal where the answers would be: the same weights, images and blocks, and where the same is kept of them."""
     index, labels = (hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in (images.index, images.labels))
     return protocol_hash(
         weights={name: weights_digest(classifier) for name, classifier in classifiers.items()}, data=images.name,
         size=images.image_size, channels=images.channels, classes=images.classes, index=index, labels=labels,
-        seed=seed, blocks=blocks,
+        seed=seed, blocks=blocks, kept=[own.name for own in fields(Attacked)],
     )  # fmt: skip
 
 

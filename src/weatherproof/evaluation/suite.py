@@ -9,7 +9,7 @@ Memory is bounded by the block and by what is kept of all answers in the end: 7 
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ class SuiteResult:
         missing: labels of the conditions that were not reached: "fog/3".
         fewest: how many images the condition with the fewest rests on, of those that were reached.
         complete: nothing is left to do.
+        answers: by the conditions' labels.
     """
 
     records: tuple[Record, ...]
@@ -48,6 +49,7 @@ class SuiteResult:
     missing: tuple[str, ...]
     fewest: int
     complete: bool
+    answers: Mapping[str, Answers]
 
 
 def evaluate_suite(
@@ -120,7 +122,7 @@ def evaluate_suite(
     summary = Summary(images, cases, answers, suite or suite_of(cases), model, seed, data, trained_on, about)
     missing = tuple(case.label for case in cases if case.label not in answers)
     fewest = min((len(found) for found in answers.values()), default=0)
-    return SuiteResult(tuple(summary.records()), most, missing, fewest, complete)
+    return SuiteResult(tuple(summary.records()), most, missing, fewest, complete, answers)
 
 
 def _check(images: ImageSet, minutes: float | None, processes: int, block: int, batch_size: int) -> None:

@@ -19,6 +19,7 @@ from weatherproof.evaluation.corruption_error import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
+from weatherproof.evaluation.jackknife import jackknife_error
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.evaluation.suite_sets import is_imagenet, sets_of
 from weatherproof.evaluation.suite_totals import Weights, accuracy, binomial_error, clustered_error
@@ -83,8 +84,8 @@ class Summary:
             shares["top5"] = found.top5.double().mean().item()
         for metric, share in shares.items():
             yield self._record(metric, share, images, facts, binomial_error(share, images))
-        for metric in CALIBRATION:
-            yield self._record(metric, _calibration(metric, [found]), images, facts)
+        for metric, measure in CALIBRATION.items():
+            yield self._record(metric, _calibration(metric, [found]), images, facts, jackknife_error(measure, [found]))
 
     @cached_property
     def _facts(self) -> dict[str, dict[str, Any]]:
@@ -125,10 +126,11 @@ class Summary:
         elif name == "common-15":
             records += self._normalised(name, cases)
         every = [self.answers[case.label] for case in cases]
-        for metric in CALIBRATION:
-            records.append(self._record(metric, _calibration(metric, every), images, facts))
-            single = [_calibration(metric, [found]) for found in every]
-            records.append(self._record(f"mean_{metric}", sum(single) / len(single), images, facts))
+        for metric, measure in CALIBRATION.items():
+            spread = jackknife_error(measure, every, pooled=True)
+            records.append(self._record(metric, _calibration(metric, every), images, facts, spread))
+            single, spread = [_calibration(metric, [found]) for found in every], jackknife_error(measure, every)
+            records.append(self._record(f"mean_{metric}", sum(single) / len(single), images, facts, spread))
         return records
 
     def _mean_accuracy(self, name: str, members: Sequence[str]) -> list[Record]:

@@ -7,6 +7,7 @@ from weatherproof.reports.looks import FamilyLooks, save_views
 from weatherproof.reports.neighbours import save_neighbours
 from weatherproof.reports.page import write_comparison, write_report
 from weatherproof.reports.plane import save_map
+from weatherproof.reports.reliability import Answered, save_reliability
 from weatherproof.reports.strip import save_strip
 from weatherproof.reports.text_tables import console_table, markdown_table
 from weatherproof.reports.utility_curve import save_utility_curve
@@ -14,6 +15,7 @@ from weatherproof.reports.utility_images import save_utility_images
 from weatherproof.reports.utility_maps import save_utility_maps
 
 __all__ = [
+    "Answered",
     "AttackExamples",
     "FamilyLooks",
     "GalleryEntry",
@@ -24,6 +26,7 @@ __all__ = [
     "save_gallery",
     "save_map",
     "save_neighbours",
+    "save_reliability",
     "save_strip",
     "save_utility_curve",
     "save_utility_images",

@@ -7,7 +7,6 @@ them stands, as JSON, a list with for each attack its text, the model, the norm 
 classes and the side of the images.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from torch import Tensor
 from weatherproof.errors import InputError
 from weatherproof.reports import words
 from weatherproof.reports.attack_words import size_words
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import SMALL, data_address, is_picture, read_tensors, smaller
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.pictures import SMALL, data_address, is_picture, smaller
 
 FILE = "attack_images.safetensors"
 SHOWN = 160  # pixels of the longer side in the file
@@ -91,8 +90,6 @@ def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -
     Raises:
         InputError: there are no attacks, or one without images.
     """
-    from safetensors.torch import save
-
     if not examples or not all(len(own.clean) for own in examples):
         raise InputError("pictures of attacks need at least one attack with one image")
     tensors: dict[str, Tensor] = {}
@@ -107,7 +104,7 @@ def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -
             "attack": own.attack, "model": own.model, "norm": own.norm, "factor": factor, "classes": list(own.classes),
             "side": max(own.clean.shape[2:]),
         })  # fmt: skip
-    return write_atomically(Path(folder) / FILE, save(tensors, {"about": json.dumps(about, ensure_ascii=False)}))
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def magnification(largest: float) -> float:
@@ -128,16 +125,11 @@ def read_attack_images(folder: Path) -> tuple[AttackImages, ...]:
     Raises:
         InputError: the file is not what `save_attack_images` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return ()
-    tensors, metadata = read
-    try:
-        return tuple(_of_attack(tensors, k, entry) for k, entry in enumerate(json.loads(metadata["about"])))
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{str(folder / FILE)!r} is not a file of attacked images: remove it, or make the run again"
-        ) from None
+    return read_part(folder / FILE, "a file of attacked images", _attack_images) or ()
+
+
+def _attack_images(tensors: Mapping[str, Tensor], about: Any) -> tuple[AttackImages, ...]:
+    return tuple(_of_attack(tensors, k, entry) for k, entry in enumerate(about))
 
 
 def _of_attack(tensors: Mapping[str, Tensor], k: int, about: Mapping[str, Any]) -> AttackImages:

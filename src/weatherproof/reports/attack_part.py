@@ -8,6 +8,7 @@ from markupsafe import Markup
 from weatherproof.reports import words
 from weatherproof.reports.attack_curves import attack_curves
 from weatherproof.reports.attack_images import AttackImages, read_attack_images
+from weatherproof.reports.attack_panels import panel_curves, read_panels
 from weatherproof.reports.attack_words import attack_words, family_words, named, size_words
 from weatherproof.reports.certificates import Certificate, read_certificates
 from weatherproof.reports.curves import Charts
@@ -15,6 +16,8 @@ from weatherproof.reports.files import Run
 from weatherproof.reports.tables import Heading, Table, make_tables
 from weatherproof.reports.words import JsonRecord
 
+_CLEAN = ("top1", "rms_calibration_error")  # what stands beside the same under attack
+_FURTHER = ("rms_calibration_error", "median_perturbation", "attack_failures")
 _OWN = ("model", "readout", "data", "label_fraction", "run")  # what tells one model's numbers from another's
 
 
@@ -24,7 +27,7 @@ class AttackPart:
 
     Attributes:
         tables: accuracy, with the protocol of every row.
-        further: medians and failures.
+        further: calibration, medians and failures.
         certificates: in the order of the attacks.
         images: of one run alone.
     """
@@ -51,7 +54,7 @@ def split_attacks(records: Sequence[JsonRecord]) -> tuple[list[JsonRecord], list
     if not attacked:
         return [], list(records)
     keys = {_identity(r) for r in attacked}
-    clean = [r for r in records if words.is_clean(r) and r["metric"] == "top1" and _identity(r) in keys]
+    clean = [r for r in records if words.is_clean(r) and r["metric"] in _CLEAN and _identity(r) in keys]
     taken = {id(r) for r in (*attacked, *clean)}
     rest = [r for r in records if id(r) not in {id(r) for r in attacked}]
     if all(words.is_clean(r) for r in rest):
@@ -69,18 +72,24 @@ def attack_part(runs: Sequence[Run], notes: Sequence[str] = ()) -> AttackPart | 
     )  # fmt: skip
     columns = ("model", "readout", "run") if len(runs) > 1 else ("model", "readout")
     main = [r for r in records if r["metric"] == "top1"]
-    further = [r for r in records if r["metric"] in ("median_perturbation", "attack_failures")]
+    further = [r for r in records if r["metric"] in _FURTHER]
     return AttackPart(
         tables=tuple(_with_protocols(t, main, certificates) for t in make_tables(main, columns=columns))
         if main
         else (),
-        curves=attack_curves([r for r in records if r["metric"] == "error"]),
+        curves=_curves(runs, [r for r in records if r["metric"] == "error"]),
         further=tuple(map(_in_pixels, make_tables(further, columns=columns))) if further else (),
         certificates=certificates,
         images=read_attack_images(runs[0].path) if len(runs) == 1 else (),
         sentences=(*_medians(further), *_doubts(certificates)) if len(runs) == 1 else (),
         notes=tuple(notes),
     )
+
+
+def _curves(runs: Sequence[Run], records: Sequence[JsonRecord]) -> Charts:
+    """One run may say which models share a chart."""
+    panels = read_panels(runs[0].path) if len(runs) == 1 else ()
+    return panel_curves(records, panels) if panels else attack_curves(records)
 
 
 def _identity(record: JsonRecord) -> tuple[Hashable, ...]:
@@ -113,6 +122,9 @@ def _in_pixels(table: Table) -> Table:
 
 
 def _medians(records: Sequence[JsonRecord]) -> list[str]:
+    """A sentence each where one model was attacked; of several the table tells more."""
+    if len({_identity(record) for record in records}) > 1:
+        return []
     said = []
     for record in records:
         if record["metric"] != "median_perturbation":
@@ -130,6 +142,13 @@ def _medians(records: Sequence[JsonRecord]) -> list[str]:
 
 def _doubts(certificates: Sequence[Certificate]) -> list[str]:
     lost = [c for c in certificates if c.failed]
+    if lost and len({c.model for c in certificates}) > 1:
+        told = words.listed(list(dict.fromkeys(f"{attack_words(c.attack)} on {c.name}" for c in lost)))
+        have = "has" if len(lost) == 1 else "have"
+        return [
+            f"{len(lost)} of {len(certificates)} certificates {have} doubts: {told}. Accuracy under these attacks may "
+            "be too high, and error too low."
+        ]
     return [
         f"The certificate of {attack_words(c.attack)} has doubts: {c.summary} "
         f"({words.listed([p.claim for p in c.failed])}). The number under this attack may be too high."

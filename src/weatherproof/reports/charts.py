@@ -125,7 +125,8 @@ def _draw_series(
     parts = [Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, _dashes(series.style))]
     for x, y, error in points if series.marked else []:
         if error > 0:
-            top, bottom = to_y(y + error), to_y(y - error)
+            low, high = chart.y_range or (-math.inf, math.inf)
+            top, bottom = to_y(min(y + error, high)), to_y(max(y - error, low))
             parts.append(stroke("error", to_x(x), top, to_x(x), bottom))
             parts += [stroke("error", to_x(x) - 3.5, end, to_x(x) + 3.5, end) for end in (top, bottom)]
         told = f"{series.name}: {chart.show_y(y)}" + (f" ± {chart.show_y(error)}" if error > 0 else "")

@@ -29,6 +29,8 @@ def done(run: Run) -> list[str]:
         )
     elif recipe.get("verb") == "pretrain":
         said.append(_pretrained(recipe, encoder, images))
+    elif recipe.get("verb") == "train":
+        said.append(_trained(recipe, encoder, images))
     elif recipe.get("verb") == "finetune":
         said.append(_finetuned(recipe, encoder, images))
     else:
@@ -49,17 +51,34 @@ def _pretrained(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
     own = views in (None, "auto")
     looks = "the method's own views" if own else "views by URRL's rule" if views == "urrl" else f"the views {views}"
     return (
-        f"{encoder} learned from the images of {images} without their labels, by {method} with {looks}: to know each "
-        "image again when it looks different."
+        f"{encoder} learned from the images of {images} without their labels, by {method} with {looks}{_calm(recipe)}: "
+        "to know each image again when it looks different."
     )
+
+
+def _trained(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
+    method = words.method_words(str(recipe.get("method") or "the given method"))
+    against = f" against {attack_words(str(recipe['attack']))}" if recipe.get("attack") else ""
+    damage = f", on images with {words.operator_words(str(recipe['operator']))}" if recipe.get("operator") else ""
+    return (
+        f"{encoder} and a classifier learned from {images}{_few(recipe)} by {method}{against}{_calm(recipe)}{damage}."
+    )
+
+
+def _calm(recipe: Mapping[str, Any]) -> str:
+    penalty = recipe.get("tikhonov")
+    return "" if penalty is None else f" and an input-gradient penalty ({penalty})"
+
+
+def _few(recipe: Mapping[str, Any]) -> str:
+    part = recipe.get("labels")
+    return f" with {words.percent(part)} of the labels" if words.finite(part) and part < 1 else ""
 
 
 def _finetuned(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
     kept = words.listed([str(text) for text in recipe.get("regularizer") or []])
-    part = recipe.get("labels")
-    few = f" with {words.percent(part)} of the labels" if words.finite(part) and part < 1 else ""
     return (
-        f"All weights of {encoder} and a new classifier learned from {images}{few}, "
+        f"All weights of {encoder} and a new classifier learned from {images}{_few(recipe)}, "
         f"{f'regularized by {kept}' if kept else 'without a regularizer'}. Beside it: the encoder as it was, frozen, "
         "with a linear probe on the same labels."
     )

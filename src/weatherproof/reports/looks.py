@@ -5,18 +5,18 @@ width, in the order in which they were drawn. Beside them stands, as JSON, each 
 used it, and how many looks belong together (2: a pair of views; 9: the pieces of a jigsaw).
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import SMALL, AnyPicture, Picture, data_address, is_picture, read_tensors, smaller
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.pictures import SMALL, AnyPicture, Picture, data_address, is_picture, smaller
 
 FILE = "views.safetensors"
 SHOWN = 96  # pixels of a look's longer side in the file
@@ -59,8 +59,6 @@ def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLook
     Raises:
         InputError: no families, a family without looks, or looks of one family that differ in shape.
     """
-    from safetensors.torch import save
-
     tensors, about = {"image": smaller(image, SHOWN)}, []
     for i, family in enumerate(families):
         looks = [look for draw in family.draws for look in draw]
@@ -70,7 +68,7 @@ def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLook
         about.append({"name": family.name, "text": family.text, "used": family.used, "draw": len(family.draws[0])})
     if not about:
         raise InputError("a page of views needs at least one family, got none")
-    return write_atomically(Path(folder) / FILE, save(tensors, {"families": json.dumps(about, ensure_ascii=False)}))
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def read_views(folder: Path) -> Looks | None:
@@ -79,18 +77,14 @@ def read_views(folder: Path) -> Looks | None:
     Raises:
         InputError: the file is not what `save_views` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return None
-    tensors, about = read
-    try:
-        families = json.loads(about["families"])
-        rows = tuple(_row(family, tensors[str(i)]) for i, family in enumerate(families))
-        if not rows or not is_picture(tensors["image"]):
-            raise ValueError("no picture")
-        return Looks(data_address(tensors["image"]), _small(tensors["image"]), rows)
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{str(folder / FILE)!r} is not a file of views: remove it, or make the run again") from None
+    return read_part(folder / FILE, "a file of views", _looks)
+
+
+def _looks(tensors: Mapping[str, Tensor], about: Any) -> Looks:
+    rows = tuple(_row(family, tensors[str(i)]) for i, family in enumerate(about))
+    if not rows or not is_picture(tensors["image"]):
+        raise ValueError("no picture")
+    return Looks(data_address(tensors["image"]), _small(tensors["image"]), rows)
 
 
 def _row(family: Mapping[str, object], looks: Tensor) -> FamilyRow:

@@ -5,8 +5,7 @@ height x width), "similarity" (float32, q x k) and, where the images have labels
 (int64, q x k; -1 for none); beside them, as JSON, the classes and what the images are called.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from weatherproof.errors import InputError
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import SMALL, data_address, is_picture, read_tensors, smaller
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.pictures import SMALL, data_address, is_picture, smaller
 
 FILE = "neighbours.safetensors"
 SHOWN = 96  # pixels of the longer side in the file
@@ -79,18 +77,16 @@ def save_neighbours(
         bank: what the images are called that the neighbours were looked for in.
         images: how many those are.
     """
-    from safetensors.torch import save
-
     near = torch.stack([torch.stack([smaller(image, SHOWN) for image in row]) for row in neighbours])
     tensors = {
         "queries": torch.stack([smaller(image, SHOWN) for image in queries]),
         "neighbours": near,
-        "similarity": similarity.detach().cpu().float().contiguous(),
-        "query_labels": query_labels.cpu().contiguous(),
-        "labels": labels.cpu().contiguous(),
+        "similarity": similarity.float(),
+        "query_labels": query_labels,
+        "labels": labels,
     }
-    about = {"about": json.dumps({"classes": list(classes), "bank": bank, "images": images}, ensure_ascii=False)}
-    return write_atomically(Path(folder) / FILE, save(tensors, about))
+    about = {"classes": list(classes), "bank": bank, "images": images}
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def read_neighbours(folder: Path) -> Neighbourhood | None:
@@ -99,28 +95,22 @@ def read_neighbours(folder: Path) -> Neighbourhood | None:
     Raises:
         InputError: the file is not what `save_neighbours` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return None
-    tensors, metadata = read
-    try:
-        about = json.loads(metadata["about"])
-        queries, near = tensors["queries"], tensors["neighbours"]
-        if not all(map(is_picture, [*queries, *near.flatten(0, 1)])) or near.shape[:2] != tensors["similarity"].shape:
-            raise ValueError("no pictures")
-        return Neighbourhood(
-            queries=tuple(_query(tensors, about["classes"], i) for i in range(len(queries))),
-            bank=str(about["bank"]),
-            images=int(about["images"]),
-            pixelated=max(queries.shape[-2:]) <= SMALL,
-        )
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise InputError(
-            f"{str(folder / FILE)!r} is not a file of neighbours: remove it, or make the run again"
-        ) from None
+    return read_part(folder / FILE, "a file of neighbours", _neighbourhood)
 
 
-def _query(tensors: dict[str, Tensor], classes: Sequence[Any], i: int) -> Query:
+def _neighbourhood(tensors: Mapping[str, Tensor], about: Any) -> Neighbourhood:
+    queries, near = tensors["queries"], tensors["neighbours"]
+    if not all(map(is_picture, [*queries, *near.flatten(0, 1)])) or near.shape[:2] != tensors["similarity"].shape:
+        raise ValueError("no pictures")
+    return Neighbourhood(
+        queries=tuple(_query(tensors, about["classes"], i) for i in range(len(queries))),
+        bank=str(about["bank"]),
+        images=int(about["images"]),
+        pixelated=max(queries.shape[-2:]) <= SMALL,
+    )
+
+
+def _query(tensors: Mapping[str, Tensor], classes: Sequence[Any], i: int) -> Query:
     truth = int(tensors["query_labels"][i])
     parts = (tensors[name][i] for name in ("neighbours", "labels", "similarity"))
     near = tuple(

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from weatherproof.reports.charts import draw, marker, swatch
 from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.curves import Charts, Palette
 from weatherproof.reports.files import Run, read_run, write_atomically
+from weatherproof.reports.front import draw_front, read_front
 from weatherproof.reports.gallery import read_examples
 from weatherproof.reports.looks import read_views
 from weatherproof.reports.neighbours import read_neighbours
 from weatherproof.reports.plane import draw_class, draw_map, read_map
+from weatherproof.reports.reliability import reliability_charts
 from weatherproof.reports.scatter import draw_scatter
 from weatherproof.reports.search import read_search
 from weatherproof.reports.strip import read_strip
@@ -48,6 +50,7 @@ class Part:
     labels: Charts
     suites: tuple[SuitePart, ...] = ()
     attacks: AttackPart | None = None
+    reliability: Charts = field(default_factory=lambda: Charts((), ()))
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -57,25 +60,28 @@ def write_report(run_folder: Path | str) -> Path:
         InputError: the folder is not a finished run, or a file in it cannot be read; one line says which.
     """
     run = read_run(run_folder)
-    palette = Palette(run.records)
+    palette, front = Palette(run.records), read_front(run.path)
     planned = _planned([run], "")
     part = _part("", "", run.records, palette, notes=run.notes, planned=planned, runs=[run])
     verdict = headline(run.records, planned)
     if part.attacks is not None:
         verdict = replace(verdict, beside=(*verdict.beside, *part.attacks.sentences))
+    if front is not None:
+        verdict = Verdict(front.sentence, (), "", ())
     page = _render(
         title=f"{run.recipe.get('verb', 'run')} · {run.name}",
         name=run.name,
         kind=str(run.recipe.get("verb", "run")),
         verdict=verdict,
         done=details.done(run),
-        parts=[part],
+        parts=[] if front else [part],  # its own table says the same of all combinations
         palette=palette,
         strip=read_strip(run.path),
         examples=read_examples(run),
         views=read_views(run.path),
         neighbours=read_neighbours(run.path),
         plane=read_map(run.path),
+        front=front,
         utility=read_utility(run.path),
         search=read_search(run.path),
         training=curves.training_charts(run.logs),
@@ -123,6 +129,7 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         views=None,
         neighbours=None,
         plane=None,
+        front=None,
         utility=None,
         search=None,
         training=[],
@@ -197,6 +204,7 @@ def _part(
         labels=_without_secondary(curves.label_charts(rest, palette)),
         suites=suite_parts(subjects, notes),
         attacks=attack_part(runs, notes),
+        reliability=reliability_charts(runs),
     )
 
 
@@ -244,6 +252,7 @@ def _render(**context: Any) -> str:
         draw=draw,
         draw_scatter=draw_scatter,
         draw_map=draw_map,
+        draw_front=draw_front,
         draw_class=draw_class,
         draw_utility_curve=draw_utility_curve,
         swatch=swatch,

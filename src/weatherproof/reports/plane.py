@@ -6,21 +6,19 @@ classes, how the map was made ("pca" or "tsne"), the share of the variance along
 A class has a colour and a shape of its own, and a small map in which it stands out alone: nothing rests on colour.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from markupsafe import Markup
 from torch import Tensor
 
-from weatherproof.errors import InputError
 from weatherproof.reports import words
 from weatherproof.reports.charts import MARKERS, Style, straight, stroke, words_at
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import read_tensors
+from weatherproof.reports.parts import read_part, save_part
 
 FILE = "map.safetensors"
 WIDTH = 470  # user units, as the other wide charts
@@ -77,12 +75,9 @@ def save_map(
         shares: of the variance along each axis; none where that means nothing.
         data: what the images are called.
     """
-    from safetensors.torch import save
-
-    tensors = {"points": points.detach().cpu().float().contiguous(), "labels": labels.cpu().contiguous()}
+    tensors = {"points": points.float(), "labels": labels}
     about = {"classes": list(classes), "by": by, "shares": list(shares), "data": data}
-    written = save(tensors, {"about": json.dumps(about, ensure_ascii=False)})
-    return write_atomically(Path(folder) / FILE, written)
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def read_map(folder: Path) -> Plane | None:
@@ -91,21 +86,17 @@ def read_map(folder: Path) -> Plane | None:
     Raises:
         InputError: the file is not what `save_map` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return None
-    tensors, metadata = read
-    try:
-        about = json.loads(metadata["about"])
-        points, labels = tensors["points"], tensors["labels"]
-        if points.shape != (len(labels), 2) or len(labels) == 0 or not bool(points.isfinite().all()):
-            raise ValueError("no map")
-        return make_plane(
-            points, labels, [str(name) for name in about["classes"]], str(about["by"]),
-            [float(share) for share in about["shares"]], str(about["data"]),
-        )  # fmt: skip
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise InputError(f"{str(folder / FILE)!r} is not a map: remove it, or make the run again") from None
+    return read_part(folder / FILE, "a map", _plane)
+
+
+def _plane(tensors: Mapping[str, Tensor], about: Any) -> Plane:
+    points, labels = tensors["points"], tensors["labels"]
+    if points.shape != (len(labels), 2) or len(labels) == 0 or not bool(points.isfinite().all()):
+        raise ValueError("no map")
+    return make_plane(
+        points, labels, [str(name) for name in about["classes"]], str(about["by"]),
+        [float(share) for share in about["shares"]], str(about["data"]),
+    )  # fmt: skip
 
 
 def make_plane(

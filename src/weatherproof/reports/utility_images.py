@@ -7,7 +7,6 @@ elements); and n numbers each of "labels", "answers" (int64), "confidence" (floa
 stand, as JSON, the classes, k, sigma, what the images are called, and their channels, height and width.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from torch import Tensor
 from weatherproof.errors import InputError
 from weatherproof.evaluation.utility_examples import UtilityExamples
 from weatherproof.reports import words
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import SMALL, data_address, is_picture, read_tensors, smaller
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.pictures import SMALL, data_address, is_picture, smaller
 from weatherproof.reports.shades import scientific, shaded, smaller_map
 
 FILE = "utility_images.safetensors"
@@ -69,8 +68,6 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
     Raises:
         InputError: there are no images.
     """
-    from safetensors.torch import save
-
     if len(examples.images) == 0:
         raise InputError("a page of utility needs at least one image, got none")
     pictures = {"images": examples.images, "high": examples.high, "low": examples.low}
@@ -89,8 +86,7 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
         "classes": list(examples.classes), "k": examples.k, "sigma": examples.sigma, "data": examples.data,
         "shape": list(examples.images.shape[1:]),
     }  # fmt: skip
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    return write_atomically(Path(folder) / FILE, save(tensors, {"about": json.dumps(about, ensure_ascii=False)}))
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels _ _"]:
@@ -110,28 +106,22 @@ def read_utility_images(folder: Path) -> UtilityImages | None:
     Raises:
         InputError: the file is not what `save_utility_images` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return None
-    tensors, metadata = read
-    try:
-        about = json.loads(metadata["about"])
-        channels, height, width = (int(side) for side in about["shape"])
-        if not _belong(tensors):
-            raise ValueError("no images")
-        return UtilityImages(
-            images=tuple(_image(tensors, about["classes"], i) for i in range(len(tensors["images"]))),
-            k=int(about["k"]),
-            elements=channels * height * width,
-            sigma=float(about["sigma"]),
-            data=str(about["data"]),
-            colour=channels > 1,
-            pixelated=max(height, width) <= SMALL,
-        )
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{str(folder / FILE)!r} is not a file of images and their utility: remove it, or make the run again"
-        ) from None
+    return read_part(folder / FILE, "a file of images and their utility", _utility_images)
+
+
+def _utility_images(tensors: Mapping[str, Tensor], about: Any) -> UtilityImages:
+    channels, height, width = (int(side) for side in about["shape"])
+    if not _belong(tensors):
+        raise ValueError("no images")
+    return UtilityImages(
+        images=tuple(_image(tensors, about["classes"], i) for i in range(len(tensors["images"]))),
+        k=int(about["k"]),
+        elements=channels * height * width,
+        sigma=float(about["sigma"]),
+        data=str(about["data"]),
+        colour=channels > 1,
+        pixelated=max(height, width) <= SMALL,
+    )
 
 
 def _belong(tensors: Mapping[str, Tensor]) -> bool:

@@ -5,17 +5,18 @@ height x width: |d loss / d pixel|, summed over channels) and "counts" (int64, c
 classes, how many are left out, what the images are called, and their number of channels.
 """
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.utility import ClassUtility
-from weatherproof.reports.files import write_atomically
-from weatherproof.reports.pictures import SMALL, data_address, is_picture, read_tensors, smaller
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.pictures import SMALL, data_address, is_picture, smaller
 from weatherproof.reports.shades import scientific, shaded, smaller_map
 
 FILE = "utility_maps.safetensors"
@@ -50,20 +51,18 @@ def save_utility_maps(folder: Path | str, maps: ClassUtility) -> Path:
     Raises:
         InputError: there are no classes.
     """
-    from safetensors.torch import save
-
     if len(maps.classes) == 0:
         raise InputError("utility maps need at least one class with images, got none")
     pixels = maps.images.clamp(0, 1).mul(255).round().byte()
     tensors = {
         "images": torch.stack([smaller(image, SHOWN) for image in pixels]),
         "utility": smaller_map(maps.utility, SHOWN),
-        "counts": maps.counts.cpu().contiguous(),
+        "counts": maps.counts,
     }
     about = {
         "classes": list(maps.classes), "left_out": maps.left_out, "data": maps.data, "channels": pixels.shape[1],
     }  # fmt: skip
-    return write_atomically(Path(folder) / FILE, save(tensors, {"about": json.dumps(about, ensure_ascii=False)}))
+    return save_part(Path(folder) / FILE, tensors, about)
 
 
 def read_utility_maps(folder: Path) -> UtilityMaps | None:
@@ -72,30 +71,24 @@ def read_utility_maps(folder: Path) -> UtilityMaps | None:
     Raises:
         InputError: the file is not what `save_utility_maps` writes.
     """
-    read = read_tensors(folder / FILE)
-    if read is None:
-        return None
-    tensors, metadata = read
-    try:
-        about = json.loads(metadata["about"])
-        images, utility, counts = (tensors[name] for name in ("images", "utility", "counts"))
-        names = [str(name) for name in about["classes"]]
-        if not names or not all(map(is_picture, images)) or not _belong(images, utility, counts, len(names)):
-            raise ValueError("no maps")
-        return UtilityMaps(
-            pairs=tuple(
-                _pair(name, count, image, own)
-                for name, count, image, own in zip(names, counts.tolist(), images, utility, strict=True)
-            ),
-            data=str(about["data"]),
-            left_out=int(about["left_out"]),
-            colour=int(about["channels"]) > 1,
-            pixelated=max(images.shape[-2:]) <= SMALL,
-        )
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{str(folder / FILE)!r} is not a file of utility maps: remove it, or make the run again"
-        ) from None
+    return read_part(folder / FILE, "a file of utility maps", _utility_maps)
+
+
+def _utility_maps(tensors: Mapping[str, Tensor], about: Any) -> UtilityMaps:
+    images, utility, counts = (tensors[name] for name in ("images", "utility", "counts"))
+    names = [str(name) for name in about["classes"]]
+    if not names or not all(map(is_picture, images)) or not _belong(images, utility, counts, len(names)):
+        raise ValueError("no maps")
+    return UtilityMaps(
+        pairs=tuple(
+            _pair(name, count, image, own)
+            for name, count, image, own in zip(names, counts.tolist(), images, utility, strict=True)
+        ),
+        data=str(about["data"]),
+        left_out=int(about["left_out"]),
+        colour=int(about["channels"]) > 1,
+        pixelated=max(images.shape[-2:]) <= SMALL,
+    )
 
 
 def _pair(name: str, count: int, image: Tensor, utility: Tensor) -> UtilityPair:

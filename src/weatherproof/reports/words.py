@@ -22,7 +22,11 @@ READOUT_WORDS = {
     "knn": "nearest neighbours",
     "end-to-end": "trained end to end",
 }
-METHOD_WORDS = {"simclr": "SimCLR", "mocov2": "MoCo v2", "instdis": "InstDis", "pirl": "PIRL"}
+METHOD_WORDS = {"simclr": "SimCLR", "mocov2": "MoCo v2", "instdis": "InstDis", "pirl": "PIRL"} | {
+    "supervised": "supervised training", "adversarial": "adversarial training", "augmix": "AugMix",
+    "fcl": "feature contrastive learning", "xe-gaussian": "XE+Gaussian", "cl-gaussian": "CL+Gaussian",
+    "patch-gaussian": "Patch Gaussian", "patch-gaussian-fcl": "Patch Gaussian+FCL",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """The tables of two papers on pretraining: "Transferable Unsupervised Robust Representation Learning" (URRL, ICLR 2021
-submission), Tables 1 and 4, and "Robustness of Contrastive Learning Models" (2020), Table 1 and its equations 4 and 5.
+submission), Tables 1 and 4, and "Robustness of Contrastive Learning Models" (2020), Tables 1 and 2 and its equations 4
+and 5.
 
 Methods are named as `methods.build` does, families of views as the tables do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from weatherproof.studies.claims import above, below, falls_less
+from weatherproof.studies.claims import Test, above, below, falls, falls_less
 from weatherproof.studies.pretraining_cells import Metric, PretrainingCell
 from weatherproof.studies.published import published
-from weatherproof.studies.study import Claim, Study
+from weatherproof.studies.study import Claim, Key, Study
 
 TOP1, ERROR, CALIBRATION = "top-1", "corruption error", "calibration error"
 POOLED = "calibration error, pooled"  # not in the paper, which does not say how it puts its sets together
@@ -19,6 +20,8 @@ METRICS: Mapping[str, Metric] = {
     CALIBRATION: "calibration_error",
     POOLED: "pooled_calibration_error",
 }
+SUPERVISED, CONTRASTIVE, TUNED = "Supervised Model", "Contrastive Model", "Fine-Tuned"
+LAMBDAS = (0.1, 1.0, 10.0)
 MOCO, AUGMIX, ALL_OPS, AUGMIX_MOCO, URRL = "MoCo v2", "AugMix", "AugMix (AllOp)", "AugMix (MoCo)", "URRL"
 ROBUSTNESS_NOTE = (
     "Linear evaluation on clean images. Corruption error: the mean top-1 error over the 15 common corruptions at five "
@@ -74,7 +77,7 @@ def _urrl_table_4() -> Study:
 
 def _label_efficiency() -> Study:
     fractions = {"100%": 1.0, "10%": 0.1, "1%": 0.01}
-    supervised, contrastive, tuned = "Supervised Model", "Contrastive Model", "Fine-Tuned"
+    supervised, contrastive, tuned = SUPERVISED, CONTRASTIVE, TUNED
     cells = {}
     for row, labels in fractions.items():
         cells[row, supervised] = PretrainingCell("supervised", labels=labels)
@@ -117,6 +120,67 @@ def _layer_wise() -> Study:
     return Study("layer-wise", title, cells, claims, note=note)
 
 
+def regularized(kind: str, weight: float, metric: Metric = "top1") -> PretrainingCell:
+    """The supervised or the contrastive model of `tikhonov-table-2`, with a lambda."""
+    if kind == SUPERVISED:
+        return PretrainingCell("supervised", metric=metric, tikhonov=weight)
+    return PretrainingCell("probe", "simclr", "SimCLR", metric=metric, tikhonov=weight)
+
+
+def _all_below(column: str, high: str, rows: Sequence[str]) -> Test:
+    """Row `high` of a column above each of the others."""
+
+    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
+        there = [row for row in rows if (row, column) in values and (high, column) in values]
+        gains = {row: values[row, column] - values[high, column] for row in there}
+        told = ", ".join(f"{row} {gain:+.1%}" for row, gain in gains.items())
+        return sum(gain < 0 for gain in gains.values()), len(gains), told
+
+    return test
+
+
+def _tikhonov() -> Study:
+    metrics: dict[str, Metric] = {
+        "": "top1", ", calibration error": "clean_calibration_error", ", corruption error": "corruption_error",
+        ", calibration error when corrupted": "calibration_error",
+    }  # fmt: skip
+    names = {weight: f"lambda {weight:g}" for weight in (0.0, *LAMBDAS)}
+    cells = {
+        (name + words, column): regularized(column, weight, metric)
+        for words, metric in metrics.items()
+        for weight, name in names.items()
+        for column in (SUPERVISED, CONTRASTIVE)
+    }
+    plain, rows = names[0.0], [names[weight] for weight in LAMBDAS]
+    claims = (
+        *(
+            Claim(f"regularization costs the {column} clean accuracy", _all_below(column, plain, rows))
+            for column in (SUPERVISED, CONTRASTIVE)
+        ),
+        *(
+            Claim(
+                f"at {row} it costs the contrastive model more than the supervised one",
+                falls_less(SUPERVISED, CONTRASTIVE, plain, row),
+            )
+            for row in rows
+        ),
+        *(
+            Claim(f"the {column}'s accuracy never rises with lambda", falls(column, [plain, *rows]))
+            for column in (CONTRASTIVE, SUPERVISED)
+        ),
+    )
+    title = "Robustness of Contrastive Learning Models, Table 2: input-gradient (Tikhonov) regularization"
+    note = (
+        "Supervised: + lambda / 2 mean |grad l_i|^2 (eq. 2). Contrastive: eq. 3, of encoder and projector, then a "
+        "linear readout without penalty. R of eq. 3 is taken as printed: a sum over the views of a batch, of a loss "
+        "that is a mean over them, so 1 / 4N of eq. 2's with N images in a batch. What a lambda does then depends on "
+        "the batch, which the paper does not state, and one lambda does not weigh the same in both columns. Lambda 0 "
+        f"is published in Table 1. {ROBUSTNESS_NOTE}"
+    )
+    return Study("tikhonov-table-2", title, cells, claims, published("pretraining", "tikhonov-table-2"), note)
+
+
 STUDIES = {
-    study.name: study for study in (_urrl_table_1(), _urrl_table_4(), _label_efficiency(), _layer_wise())
+    study.name: study
+    for study in (_urrl_table_1(), _urrl_table_4(), _label_efficiency(), _layer_wise(), _tikhonov())
 }  # fmt: skip

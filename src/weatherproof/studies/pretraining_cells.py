@@ -1,12 +1,14 @@
 """What a cell of a pretraining study is, and how big it runs."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from weatherproof.objectives import InputGradient
 from weatherproof.studies.study import Source, settings_text
 
-Metric = Literal["top1", "corruption_error", "calibration_error", "pooled_calibration_error"]
+Metric = Literal["top1", "clean_calibration_error", "corruption_error", "calibration_error", "pooled_calibration_error"]
+NO_PENALTY = InputGradient(0.0)
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,13 @@ class PretrainingCell:
         method: of `methods.build`.
         views: the family of views, a name of `PretrainingScale.views`.
         labels: the fraction of labels that the classifier may use; pretraining uses none.
-        metric: "top1" on all clean test images; "corruption_error", the mean over the 15 common corruptions at their
-            five severities; "calibration_error", the mean RMS calibration error of these 75 sets;
-            "pooled_calibration_error", that of all their images together.
+        metric: "top1" and "clean_calibration_error", the RMS calibration error, on all clean test images;
+            "corruption_error", the mean over the 15 common corruptions at their five severities; "calibration_error",
+            the mean RMS calibration error of these 75 sets; "pooled_calibration_error", that of all their images
+            together.
         layers: losses at several layers of the encoder, a name of `PretrainingScale.layers`; None: at the end alone.
+        tikhonov: lambda of the penalty on the gradients by the pixels, in training end to end or in pretraining with
+            "simclr"; the readout has none.
     """
 
     kind: Literal["probe", "supervised", "fine-tuned"]
@@ -33,6 +38,7 @@ class PretrainingCell:
     labels: float = 1.0
     metric: Metric = "top1"
     layers: str | None = None
+    tikhonov: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class PretrainingScale:
             `methods.make_projector`.
         plans: of the pretraining, by method.
         supervised: of the supervised network, and with `same_steps` the steps that fewer labels are trained for.
+        penalty: how the penalty of cells with `tikhonov` is computed; its weight is the cell's.
         suite_images: test images that meet the corruptions; the clean accuracy is of all test images.
     """
 
@@ -57,6 +64,7 @@ class PretrainingScale:
     supervised_plan: Mapping[str, Any] = field(default_factory=dict)
     finetuning_plan: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    penalty: InputGradient = field(default=NO_PENALTY, repr=False)  # the repr names encoders that have none
     probe: Mapping[str, Any] = field(default_factory=dict)
     probe_augment: str | None = None
     augment: str | None = None  # of the supervised network and of fine-tuning
@@ -69,6 +77,10 @@ class PretrainingScale:
     test_images: int | None = None
     suite_images: int | None = None
     note: str = ""
+
+    def penalty_of(self, cell: PretrainingCell) -> InputGradient | None:
+        """What the cell's training pays for its gradients by the pixels; None where it pays nothing."""
+        return replace(self.penalty, weight=cell.tikhonov) if cell.tikhonov else None
 
     def facts(self, cells: Iterable[PretrainingCell]) -> dict[str, str]:
         """The settings behind these cells, for the reader."""
@@ -83,9 +95,19 @@ class PretrainingScale:
         for name in dict.fromkeys(cell.layers for cell in cells if cell.layers):
             facts[f"layers, {name}"] = settings_text(self.layers[name])
         facts["linear evaluation"] = settings_text({**self.probe, "augmentation": f"`{self.probe_augment}`"})
-        if kinds & {"supervised", "fine-tuned"}:
-            fewer = "as many steps" if self.same_steps else "as many epochs"
-            facts["supervised"] = f"{settings_text(self.supervised_plan)}; with fewer labels {fewer}"
-            facts["fine-tuning"] = f"{settings_text(self.finetuning_plan)}; with fewer labels {fewer}"
-            facts["augmentation with labels"] = f"`{self.augment}`"
+        fewer = f"; with fewer labels as many {'steps' if self.same_steps else 'epochs'}"
+        fewer = fewer if any(cell.labels < 1 for cell in cells) else ""
+        for kind, plan in (("supervised", self.supervised_plan), ("fine-tuned", self.finetuning_plan)):
+            if kind in kinds:
+                facts[kind.replace("tuned", "tuning")] = f"{settings_text(plan)}{fewer}"
+                facts["augmentation with labels"] = f"`{self.augment}`"
+        if any(cell.tikhonov for cell in cells):
+            facts["Tikhonov regularization"] = self._penalty_words()
         return facts
+
+    def _penalty_words(self) -> str:
+        how = {"exact": "by double backward", "finite": "by the difference of two losses"}
+        told = how.get(self.penalty.method, "its derivative by the difference of two gradients")
+        step = "" if self.penalty.method == "exact" else f", a step of {self.penalty.step}"
+        form = "per sample: 4N times that of eq. 3" if self.penalty.per_sample else "as printed in eq. 3"
+        return f"lambda / 2 R, {told}{step}; of the contrastive loss {form}, in pretraining alone"

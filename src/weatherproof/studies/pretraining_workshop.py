@@ -26,7 +26,10 @@ from weatherproof.training import Plan, RunFolder, fit, train_classifier
 
 SUITE = "common-15"
 _LAYERS = 0x6C617972  # "layr": the seed of the projectors
-_RECORDS = {  # which of a suite's records is the cell's number; the first that is there
+_CLEAN = ("top1", "clean_calibration_error")
+_RECORDS = {  # which of the records is the cell's number; the first that is there
+    "top1": ("top1",),
+    "clean_calibration_error": ("rms_calibration_error",),
     "corruption_error": ("mce", "unnormalised_mce"),  # in units of AlexNet's errors where the images are ImageNet's
     "calibration_error": ("mean_rms_calibration_error",),
     "pooled_calibration_error": ("rms_calibration_error",),
@@ -55,9 +58,9 @@ class PretrainingWorkshop:
     def measure(self, cell: PretrainingCell) -> Record:
         """The cell's number."""
         what = replace(cell, metric="top1")  # all metrics of one classifier come from the same two passes
-        clean = cell.metric == "top1"
+        clean = cell.metric in _CLEAN
         records = self.store.once((what, clean), lambda: (self._clean if clean else self._corrupted)(what))
-        wanted = ("top1",) if clean else _RECORDS[cell.metric]
+        wanted = _RECORDS[cell.metric]
         return next(r for r in records if r.metric in wanted and r.corruption == (None if clean else SUITE))
 
     def _clean(self, cell: PretrainingCell) -> tuple[Record, ...]:
@@ -69,30 +72,48 @@ class PretrainingWorkshop:
         return self._met(cell, test, cases_on_the_fly(test, suite(SUITE)), SUITE)
 
     def _met(self, cell: PretrainingCell, test: ImageSet, cases: list[Case], name: str) -> tuple[Record, ...]:
-        classifier = self._classifier(cell)
         return evaluate_suite(
-            classifier, test, cases, suite=name, model=_name(cell), seed=self.seed, device=self.device,
-            readout={"probe": "probe", "supervised": "end-to-end", "fine-tuned": "mlp"}[cell.kind],
-            label_fraction=cell.labels, trained_on=self.scale.views[cell.views] if cell.views else None,
+            self.classifier(cell), test, cases, suite=name, model=model_name(cell), seed=self.seed, device=self.device,
+            **self.about(cell),
         ).records  # fmt: skip
+
+    def about(self, cell: PretrainingCell) -> dict[str, Any]:
+        """What its records say beside the number."""
+        return {
+            "readout": {"probe": "probe", "supervised": "end-to-end", "fine-tuned": "mlp"}[cell.kind],
+            "label_fraction": cell.labels,
+            "trained_on": self.scale.views[cell.views] if cell.views else None,
+        }
 
     # what classifies
 
-    def _classifier(self, cell: PretrainingCell) -> nn.Module:
+    def classifier(self, cell: PretrainingCell) -> Classifier:
+        """The cell's encoder and readout, trained."""
         match cell.kind:
             case "supervised":
-                encoder, head = self.supervised(cell.labels)
+                encoder, head = self.supervised(cell)
             case "fine-tuned":
                 encoder, head = self.finetuned(cell)
             case "probe":
                 encoder = self.pretrained(cell)
-                head = self.store.once((cell.method, cell.views, cell.layers, cell.labels), lambda: self._probe(cell))
+                head = self.store.once(replace(cell, metric="top1"), lambda: self._probe(cell))
         return Classifier(encoder, head).to(self.device)
+
+    def home(self, cell: PretrainingCell) -> Path:
+        """The folder of the cell's readout; of a network that was trained end to end its own."""
+        match cell.kind:
+            case "supervised":
+                return self.store.home(self.supervised(cell)[0])
+            case "fine-tuned":
+                return self.store.home(self.finetuned(cell)[0])
+        return self.store.home(self.pretrained(cell)) / f"probe-{digest(self._probe_recipe(cell))}"
+
+    def _probe_recipe(self, cell: PretrainingCell) -> str:
+        return repr((cell.labels, sorted(self.scale.probe.items()), self.scale.probe_augment))
 
     def _probe(self, cell: PretrainingCell) -> nn.Module:
         encoder, train = self.pretrained(cell), self.sets.train("main")
-        recipe = repr((cell.labels, sorted(self.scale.probe.items()), self.scale.probe_augment))
-        folder = self.store.home(encoder) / f"probe-{digest(recipe)}"
+        recipe, folder = self._probe_recipe(cell), self.home(cell)
         kept = load_readout(folder)
         if kept is not None:
             return kept.head
@@ -114,7 +135,7 @@ class PretrainingWorkshop:
     def pretrained(self, cell: PretrainingCell) -> Encoder:
         """The encoder after learning from the cell's views, without labels."""
         scale, plan = self.scale, self.store.plan(self.scale.plans[cell.method])
-        settings = dict(scale.methods.get(cell.method, {}))
+        settings = self._settings(cell)
         layers = {} if cell.layers is None else dict(scale.layers[cell.layers])
         recipe = {
             "kind": "pretrained", "method": cell.method, "views": scale.views[cell.views],
@@ -133,7 +154,7 @@ class PretrainingWorkshop:
 
     def _method(self, cell: PretrainingCell, train: ImageSet, plan: Plan) -> nn.Module:
         encoder, looks = self._start(), views.parse(self.scale.views[cell.views])
-        settings = dict(self.scale.methods.get(cell.method, {}))
+        settings = self._settings(cell)
         with random.framework_seed(self.seed, _LAYERS):
             if "projector" in settings:
                 settings["projector"] = methods.make_projector(settings["projector"], encoder.feature_dim)
@@ -143,16 +164,19 @@ class PretrainingWorkshop:
                 )
             return layer_wise(encoder, looks, **{**settings, **self.scale.layers[cell.layers]})
 
-    def supervised(self, labels: float) -> tuple[Encoder, nn.Module]:
+    def supervised(self, cell: PretrainingCell) -> tuple[Encoder, nn.Module]:
         """The same network from random weights, trained end to end."""
+        labels, penalty = cell.labels, self.scale.penalty_of(cell)
         plan = self._plan_of(self.scale.supervised_plan, labels)
         recipe = {"kind": "supervised", "labels": str(labels), **self._start_of(plan), **self._augment}
+        recipe |= {"tikhonov": repr(penalty)} if penalty is not None else {}
 
         def make(run: RunFolder) -> tuple[Encoder, nn.Module]:
             train, kept = self.sets.train("main"), self._labelled(labels)
             encoder, head = train_classifier(
-                self._start(), train if kept is None else train.subset(kept), plan=plan, augment=self._look, run=run
-            )
+                self._start(), train if kept is None else train.subset(kept), plan=plan, augment=self._look,
+                tikhonov=penalty, run=run,
+            )  # fmt: skip
             return self._saved_both(encoder, head, labels, run, recipe)
 
         return self.store.kept(recipe, make, load_classifier)
@@ -195,6 +219,11 @@ class PretrainingWorkshop:
 
     # settings
 
+    def _settings(self, cell: PretrainingCell) -> dict[str, Any]:
+        """What the pretraining method is given."""
+        penalty = self.scale.penalty_of(cell)
+        return {**self.scale.methods.get(cell.method, {}), **({} if penalty is None else {"tikhonov": penalty})}
+
     def _plan_of(self, settings: Any, labels: float) -> Plan:
         """With fewer labels for as many steps as with all, or for as many epochs."""
         plan = self.store.plan(settings)
@@ -221,10 +250,11 @@ class PretrainingWorkshop:
         return {"augment": str(self.scale.augment)}
 
 
-def _name(cell: PretrainingCell) -> str:
-    """What records call the classifier: "mocov2, URRL"."""
+def model_name(cell: PretrainingCell) -> str:
+    """What records call the classifier: "mocov2, URRL", "supervised, Tikhonov 0.1"."""
     tuned = "" if cell.kind == "probe" else cell.kind
-    return ", ".join(filter(None, (cell.method, cell.views, cell.layers, tuned)))
+    penalty = f"Tikhonov {cell.tikhonov:g}" if cell.tikhonov else ""
+    return ", ".join(filter(None, (cell.method, cell.views, cell.layers, tuned, penalty)))
 
 
 def layer_wise(

@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-from weatherproof.reports import write_report
+from weatherproof.reports import save_certificates, write_report
+from weatherproof.reports.attack_panels import save_panels
+from weatherproof.reports.front import save_front
+from weatherproof.studies import front
+from weatherproof.studies.attack_cells import AttackScale, certificate_lines
+from weatherproof.studies.attack_workshop import AttackWorkshop
+from weatherproof.studies.attacks import panels
 from weatherproof.studies.fcl_cells import FclScale
 from weatherproof.studies.fcl_maps import CORRELATION, COUNT, IDENTITY
 from weatherproof.studies.fcl_pictures import save_pictures
@@ -17,10 +23,12 @@ from weatherproof.studies.paired import PairedClaim
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
 from weatherproof.studies.scales import AnyScale, scale_of
 from weatherproof.studies.study import Key, Scale, Study
+from weatherproof.studies.transfer_cells import TransferScale
+from weatherproof.studies.transfer_workshop import TransferWorkshop
 from weatherproof.studies.workshop import Workshop
 from weatherproof.training import RunFolder
 
-_NO_SHARES = (CORRELATION, COUNT, IDENTITY)  # metrics that are not told in hundredths
+_NO_SHARES = (CORRELATION, COUNT, IDENTITY, "median_perturbation")  # metrics that are not told in hundredths
 
 
 def run_study(
@@ -47,12 +55,19 @@ def run_study(
     run.write_json("checks.json", checks)
     if isinstance(workshop, FclWorkshop):
         save_pictures(workshop, study.name, run.path)
+    elif isinstance(workshop, AttackWorkshop | TransferWorkshop):
+        save_certificates(run.path, workshop.certificates(study.cells.values()))
+    if isinstance(workshop, AttackWorkshop):
+        save_panels(run.path, panels(workshop.scale.attacks))
+    if study.name == front.NAME:
+        save_front(run.path, front.combinations(found))
     run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished
     write_report(run.path)
 
 
 def _workshop(scale: AnyScale) -> Any:
-    return {Scale: Workshop, FclScale: FclWorkshop}.get(type(scale), PretrainingWorkshop)
+    made = {Scale: Workshop, FclScale: FclWorkshop, AttackScale: AttackWorkshop, TransferScale: TransferWorkshop}
+    return made.get(type(scale), PretrainingWorkshop)
 
 
 def _checks(study: Study, found: Mapping[Key, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -87,11 +102,13 @@ def table(
             lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += ["", "| claim of the paper | here |", "|---|---|"]
     lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
+    lines += certificate_lines(found.values())
     return "\n".join([*lines, "", "## How it was measured", "", *_protocol(study, scale, found, recipe)]) + "\n"
 
 
 def _verdict(check: Mapping[str, Any]) -> str:
-    return str(check.get("verdict") or ("holds" if check["passed"] else "does not hold"))
+    nothing = "not measured" if check["detail"].startswith("0 of 0") else "does not hold"
+    return str(check.get("verdict") or ("holds" if check["passed"] else nothing))
 
 
 def _protocol(
@@ -123,11 +140,12 @@ def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | Non
         return "-"
     value, error = record["value"], record["stderr"]
     if value is None:
-        return "n/a"
+        return "∞" if record.get("metric") == "median_perturbation" else "n/a"
     scale, form = (1, _digits(value)) if record.get("metric") in _NO_SHARES else (100, ".2f")
     told = f" ± {scale * error:{form}}" if error is not None else ""
     theirs = f" ({scale * published['value']:{form}})" if published else ""
-    return f"{scale * value:{form}}{told}{theirs}"
+    doubted = " †" if record.get("certificate") else ""
+    return f"{scale * value:{form}}{told}{theirs}{doubted}"
 
 
 def _digits(value: float) -> str:

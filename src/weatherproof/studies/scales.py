@@ -7,10 +7,14 @@ blur of sigma 5 at 224 px would leave nothing of a 32 px image, so desk scale bl
 from dataclasses import replace
 
 from weatherproof.errors import unknown
+from weatherproof.studies.attack_cells import AttackScale
+from weatherproof.studies.attack_scales import ATTACKED
 from weatherproof.studies.fcl_cells import FclScale
 from weatherproof.studies.pretraining_cells import PretrainingScale
 from weatherproof.studies.pretraining_scales import PRETRAINING
 from weatherproof.studies.study import Scale, Source
+from weatherproof.studies.transfer_cells import TransferScale
+from weatherproof.studies.transfer_scales import TRANSFERS
 
 _MASKS = {f"mask-{p:.2f}": f"RandomMask({p})" for p in (0.5, 0.75, 0.9, 0.96, 0.97, 0.98, 0.99)}
 _NOISES = {f"noise-{s}": f"GaussianNoise({s}, clip=False)" for s in (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5)}
@@ -141,7 +145,7 @@ NAMES = ("smoke", "desk", "paper")
 TRANSFER = ("table-2", "table-5", "table-6")
 
 
-AnyScale = Scale | PretrainingScale | FclScale
+AnyScale = Scale | PretrainingScale | FclScale | AttackScale | TransferScale
 
 
 def scale_of(study: str, name: str) -> AnyScale:
@@ -150,6 +154,10 @@ def scale_of(study: str, name: str) -> AnyScale:
         raise unknown("scale", name, NAMES)
     if study in PRETRAINING:
         return PRETRAINING[study][name]
+    if study in TRANSFERS:
+        return TRANSFERS[study][name]
+    if study in ATTACKED:
+        return ATTACKED[study][name]
     if study.startswith("fcl-"):
         from weatherproof.studies.fcl_scales import FCL  # which is made of the scales above, too
 

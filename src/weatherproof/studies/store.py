@@ -43,7 +43,7 @@ class Store:
             make: trains and saves an encoder into the run folder. Gives it, or a tuple with the encoder first.
             load: reads back what `make` gave.
         """
-        name = f"{recipe['kind']}-{digest(repr(sorted(recipe.items())))}"
+        name = self.name(recipe)
 
         def find() -> Any:
             folder = self.folder / name
@@ -59,6 +59,10 @@ class Store:
             return found
 
         return self.once(name, find)
+
+    def name(self, recipe: Mapping[str, str]) -> str:
+        """What the folder of a recipe is called."""
+        return f"{recipe['kind']}-{digest(repr(sorted(recipe.items())))}"
 
     def home(self, encoder: Encoder) -> Path:
         """The folder of an encoder that `kept` gave."""

@@ -20,7 +20,7 @@ from weatherproof.evaluation.perturbation import curve_records, levels_of, sweep
 from weatherproof.evaluation.robust import accuracy_records
 from weatherproof.evaluation.sanity import SUBSET
 from weatherproof.protocols import Attack
-from weatherproof.reports import save_certificates, write_report
+from weatherproof.reports import Answered, save_certificates, save_reliability, write_report
 from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.certificates import FILE, Certificate, read_certificates
 from weatherproof.training import RunFolder
@@ -97,7 +97,7 @@ def require_attacks_work(
 def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:
     """What limits can be about."""
     free = [attack for attack in found if seeks_smallest(attack)]
-    metrics = ["top1"] if len(free) < len(found) else []
+    metrics = ["top1", "rms_calibration_error"] if len(free) < len(found) else []
     metrics += ["median_perturbation"] if curve or free else []
     return metrics + (["attack_failures"] if free else [])
 
@@ -133,6 +133,7 @@ def measure_attacks(
     records = _records(result, model, found, curve, about)
     save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
     save_samples(result, run.path / SAMPLES)
+    save_reliability(run.path, _answered(result, model, found))
     notes = _notes(result, whole)
     run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
     run.write_json("results.json", {"records": records, "notes": notes})
@@ -177,12 +178,26 @@ def _certificates(
 def _records(
     result: Attacks, model: str, found: Sequence[Attack], curve: bool, about: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    records = accuracy_records(result, [model], [None, *(a for a in found if not seeks_smallest(a))], **about)
+    fixed = [None, *(attack for attack in found if not seeks_smallest(attack))]
+    records = accuracy_records(result, [model], fixed, metrics=("top1", "rms_calibration_error"), **about)
     for attack in found:
         if curve or seeks_smallest(attack):
             records += curve_records(result, [model], attack, levels_of(attack), **about)
     unique = {(r.metric, r.attack, r.severity, r.model): r for r in records}  # one sweep serves attacks of all eps
     return [record.to_dict() for record in unique.values()]
+
+
+def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> list[Answered]:
+    """Of clean images and of those under each attack of a size, in its first draw, for the reliability diagrams."""
+    answered = []
+    for attack in (None, *(a for a in found if not seeks_smallest(a))):
+        for trial in result.runs(model, attack)[:1]:
+            told = ("clean", "") if attack is None else ("attack", repr(attack))
+            place = result.found[trial.label].place
+            answered.append(
+                Answered(model, *told, result.images.name, result.confidence(trial), result.right(trial), place)
+            )
+    return answered
 
 
 def _notes(result: Attacks, whole: int) -> list[str]:

@@ -18,10 +18,10 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
 from weatherproof.evaluation.cases import Case, limited
 from weatherproof.evaluation.contamination import seen
-from weatherproof.evaluation.suite_sets import suite_of
+from weatherproof.evaluation.suite_sets import sets_of, suite_of
 from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
-from weatherproof.reports import save_strip, write_report
+from weatherproof.reports import Answered, save_reliability, save_strip, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.verbs.inputs import has_labels, require_works
@@ -158,6 +158,7 @@ def measure_suite(
         classifier, images, cases, folder=run.path, suite=suite, model=model, trained_on=trained_on, **about, **settings
     )
     save_pictures(run, cases, images, settings)
+    save_reliability(run.path, _answered(result, cases, suite, model, images.name))
     notes = _notes(result, cases, images)
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
@@ -201,6 +202,19 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, setti
             parts[case.corruption, case.severity] = picture[0]
     if clean is not None and parts:
         save_strip(run.path, clean, parts)
+
+
+def _answered(result: SuiteResult, cases: Sequence[Case], suite: str, model: str, data: str) -> list[Answered]:
+    """Of clean images and of each set of corruptions that was reached whole, for the reliability diagrams."""
+    found = []
+    sets: dict[str, Sequence[str | None]] = {"": [None], **sets_of(suite, cases)}
+    for name, members in sets.items():
+        labels = [case.label for case in cases if case.corruption in members]
+        if labels and all(label in result.answers for label in labels):
+            own = [result.answers[label] for label in labels]
+            parts = (torch.cat([getattr(a, part) for a in own]) for part in ("confidence", "top1", "place"))
+            found.append(Answered(model, "corruption" if name else "clean", name, data, *parts))
+    return found
 
 
 def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list[str]:

@@ -7,14 +7,14 @@ from typing import Any, Literal
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, load_images, metric_of
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
-from weatherproof.errors import unknown
+from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
+from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
 from weatherproof.objectives import Regularizer, parse_regularizer
 from weatherproof.protocols import Operator
 from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.verbs.finetune_search import Search, Setting, split_of, weighted
 from weatherproof.verbs.inputs import (
     augmentation,
     device_of,
@@ -121,6 +121,7 @@ def finetune(
     )  # fmt: skip
     positions = label_fraction(training.labels, labels, seed)
     searching = "auto" in (lr, weight)
+    _check_search(searching, search_epochs)
     if searching:
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
@@ -155,6 +156,13 @@ def finetune(
             f"weatherproof compare {run.path} OTHER_RUN",
         ),
     )
+
+
+def _check_search(searching: bool, epochs: float | None) -> None:
+    if epochs is not None and not searching:
+        raise InputError("search-epochs belongs to the search: give --lr auto or --weight auto, or leave it out")
+    if epochs is not None and not 0 < epochs < float("inf"):
+        raise InputError(f"search_epochs must be a positive number, got {epochs:g}")
 
 
 def _decay(given: float | None, regularizers: tuple[Regularizer, ...]) -> float:

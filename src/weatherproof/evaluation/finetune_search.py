@@ -10,7 +10,7 @@ from torch import Tensor
 from weatherproof.data import ImageSet, validation_split
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
-from weatherproof.evaluation import evaluate
+from weatherproof.evaluation.evaluate import evaluate
 from weatherproof.objectives import L2SP, InputGradient, Regularizer, SimilarityMatrix
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, finetune_encoder

@@ -1,0 +1,83 @@
+"""Reliability diagrams: the file, the drawing, and the page of one run and of several."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from html_page import Strict
+
+from weatherproof.errors import InputError
+from weatherproof.reports import Answered, save_reliability, write_comparison, write_report
+from weatherproof.reports.charts import draw
+from weatherproof.reports.files import read_run
+from weatherproof.reports.reliability import FILE, reliability_charts
+
+SURE = torch.tensor([0.95, 0.95, 0.95, 0.55])
+RIGHT = torch.tensor([True, True, False, True])
+
+
+def answered(kind: str = "clean", name: str = "", confidence: torch.Tensor = SURE) -> Answered:
+    return Answered("model", kind, name, "cifar10/test", confidence, RIGHT, torch.arange(4))
+
+
+def folder(path: Path, *found: Answered) -> Path:
+    path.mkdir()
+    record = {
+        "metric": "top1", "value": 0.75, "stderr": 0.1, "realizations": 1, "seeds": [0], "images": 4, "model": "model",
+        "readout": "probe", "data": "cifar10/test", "label_fraction": 1.0, "operator": None, "corruption": None,
+        "severity": None, "attack": None, "trained_on": None, "protocol": "aa11",
+    }  # fmt: skip
+    (path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "audit", "model": "runs/probe", "images": "digits"}))
+    (path / "results.json").write_text(json.dumps({"records": [record]}))
+    save_reliability(path, found)
+    return path
+
+
+def test_one_diagram_for_each_condition_with_the_diagonal(tmp_path: Path) -> None:
+    run = folder(
+        tmp_path / "a",
+        answered(),
+        answered("corruption", "noise"),
+        answered("attack", "PGD(Linf(0.03137254901960784))"),
+    )
+    shown = reliability_charts([read_run(run)])
+    assert [c.title for c in shown.charts] == [
+        "Clean images", "Corrupted images: noise", "Under attack by PGD (L∞, ε 8/255)",
+    ]  # fmt: skip
+    diagonal, own = shown.charts[0].series
+    assert [point[:2] for point in diagonal.points] == [(0, 0), (1, 1)] and not diagonal.marked
+    low, high = sorted(own.points)
+    assert low[:2] == pytest.approx((0.55, 1)) and high[:2] == pytest.approx((0.95, 2 / 3))
+    gap = abs(float(SURE.mean()) - 0.75)  # four images are one bin of the RMS calibration error
+    assert f"RMS calibration error {100 * gap:.1f} %, 4 images" in shown.charts[0].subtitle
+    assert draw(shown.charts[0]).count('class="dot"') == 2
+
+
+def test_what_has_no_answers_or_no_numbers_is_left_out(tmp_path: Path) -> None:
+    assert save_reliability(tmp_path, [answered(confidence=SURE * torch.nan)]) is None
+    assert not (tmp_path / FILE).exists()
+    empty = Answered("model", "clean", "", "x", SURE[:0], RIGHT[:0], torch.arange(0))
+    assert save_reliability(tmp_path, [empty, answered()]) is not None
+    assert len(json.loads((tmp_path / FILE).read_text())) == 1
+
+
+def test_the_pages_of_one_run_and_of_two(tmp_path: Path) -> None:
+    runs = [folder(tmp_path / name, answered(), answered("attack", "PGD(L2(0.5))")) for name in ("a", "b")]
+    page = write_report(runs[0]).read_text()
+    Strict(page)
+    assert page.count("Under attack by PGD (L2, ε 0.5)") and "often right" in page
+    both = write_comparison(runs, tmp_path / "out").read_text()
+    Strict(both)
+    assert "a: RMS calibration error" in both and "b: RMS calibration error" in both
+    plain = folder(tmp_path / "c")
+    assert "often right" not in write_report(plain).read_text()
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '[{"model": "m"}]'])
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    run = folder(tmp_path / "a")
+    (run / FILE).write_text(text)
+    with pytest.raises(InputError, match=FILE):
+        write_report(run)

@@ -1,0 +1,33 @@
+"""What a page says of a search for settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from weatherproof.reports.search import FILE, read_search
+
+
+def trial(stage: str, lr: float, value: float | None, *regularizers: str) -> dict[str, Any]:
+    setting = {"lr": lr, "regularizers": list(regularizers)}
+    return {"stage": stage, "setting": setting, "value": value, "stderr": None if value is None else 0.01}
+
+
+def test_what_decided_each_choice_is_marked(tmp_path: Path) -> None:
+    kept = "L2SP(beta=0.001)"
+    trials = [
+        trial("learning rate", 0.01, None, "SimilarityMatrix()", kept),
+        trial("learning rate", 0.001, 0.9, "SimilarityMatrix()", kept),
+        trial("SimilarityMatrix", 0.001, 0.89, "SimilarityMatrix(weight=10.0)", kept),
+        trial("SimilarityMatrix", 0.001, 0.9, "SimilarityMatrix()", kept),
+        trial("L2SP", 0.001, 0.9, "SimilarityMatrix(weight=10.0)", "L2SP()"),
+        trial("L2SP", 0.001, 0.8, "SimilarityMatrix(weight=10.0)", kept),
+    ]
+    chosen = {"lr": 0.001, "regularizers": ["SimilarityMatrix(weight=10.0)", "L2SP()"]}
+    said = {"metric": "top1", "epochs": 2, "images": 90, "held_out": 10, "trials": trials, "chosen": chosen}
+    (tmp_path / FILE).write_text(json.dumps(said))
+    found = read_search(tmp_path)
+    assert found is not None
+    assert [t.chosen for t in found.trials] == [False, True, True, False, True, False]
+    assert found.sentence.endswith("Taken: learning rate 0.001, SimilarityMatrix(10) and L2SP(0.1, 0.01).")
+    assert found.trials[0].text == "the loss became no number"
+    assert found.trials[0].regularizers == "SimilarityMatrix(1), L2SP(0.1, 0.001)"
