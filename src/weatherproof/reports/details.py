@@ -33,6 +33,8 @@ def done(run: Run) -> list[str]:
         said.append(_trained(recipe, encoder, images))
     elif recipe.get("verb") == "finetune":
         said.append(_finetuned(recipe, encoder, images))
+    elif recipe.get("verb") == "reproduce":
+        said.append(f"weatherproof reproduce {recipe.get('study')} --scale {recipe.get('scale')}")
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""

@@ -26,6 +26,7 @@ from weatherproof.reports.reliability import reliability_charts
 from weatherproof.reports.scatter import draw_scatter
 from weatherproof.reports.search import read_search
 from weatherproof.reports.strip import read_strip
+from weatherproof.reports.study import claims_words, read_study
 from weatherproof.reports.subjects import alike, split
 from weatherproof.reports.suite_part import SuitePart, suite_parts
 from weatherproof.reports.suite_verdict import headline, suite_verdict
@@ -60,21 +61,26 @@ def write_report(run_folder: Path | str) -> Path:
         InputError: the folder is not a finished run, or a file in it cannot be read; one line says which.
     """
     run = read_run(run_folder)
-    palette, front = Palette(run.records), read_front(run.path)
+    palette, front, study = Palette(run.records), read_front(run.path), read_study(run.path)
     planned = _planned([run], "")
     part = _part("", "", run.records, palette, notes=run.notes, planned=planned, runs=[run])
     verdict = headline(run.records, planned)
     if part.attacks is not None:
         verdict = replace(verdict, beside=(*verdict.beside, *part.attacks.sentences))
+    if study is not None:
+        doubts = part.attacks.sentences if part.attacks is not None else ()
+        verdict = Verdict(study.title, tuple(filter(None, (claims_words(study, run.checks), *doubts))), "", ())
+        part = replace(part, tables=(), more_tables=(), suites=())  # the study's own table has them
     if front is not None:
-        verdict = Verdict(front.sentence, (), "", ())
+        verdict = replace(verdict, sentence=front.sentence)
     page = _render(
         title=f"{run.recipe.get('verb', 'run')} · {run.name}",
         name=run.name,
         kind=str(run.recipe.get("verb", "run")),
         verdict=verdict,
         done=details.done(run),
-        parts=[] if front else [part],  # its own table says the same of all combinations
+        parts=[] if front else [part],
+        study=None if front else study,  # its own table says the same
         palette=palette,
         strip=read_strip(run.path),
         examples=read_examples(run),
@@ -123,6 +129,7 @@ def write_comparison(run_folders: Iterable[Path | str], out: Path | str) -> Path
         verdict=_comparison_verdict(runs, groups),
         done=[],
         parts=parts,
+        study=None,
         palette=palette,
         strip=None,
         examples=[],

@@ -11,6 +11,7 @@ import torch
 from weatherproof.reports import save_certificates, write_report
 from weatherproof.reports.attack_panels import save_panels
 from weatherproof.reports.front import save_front
+from weatherproof.reports.study import Number, StudyTable, save_study
 from weatherproof.studies import front
 from weatherproof.studies.attack_cells import AttackScale, certificate_lines
 from weatherproof.studies.attack_workshop import AttackWorkshop
@@ -53,6 +54,7 @@ def run_study(
     checks = _checks(study, found)
     run.write_text("table.md", table(study, scale, found, checks, run.recipe))
     run.write_json("checks.json", checks)
+    save_study(run.path, shown_of(study, scale, found, run.recipe))
     if isinstance(workshop, FclWorkshop):
         save_pictures(workshop, study.name, run.path)
     elif isinstance(workshop, AttackWorkshop | TransferWorkshop):
@@ -89,21 +91,45 @@ def table(
     recipe: Mapping[str, Any],
 ) -> str:
     """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol."""
-    columns = list(dict.fromkeys(column for _, column in study.cells))
-    rows = list(dict.fromkeys(row for row, _ in study.cells))
-    columns = [c for c in columns if any((r, c) in found for r in rows)]
+    shown = shown_of(study, scale, found, recipe)
     lines = [f"# {study.title}", "", f"Scale: {scale.name}. {scale.note}", ""]
     lines += [f"{study.note}", ""] if study.note else []
     lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
-    lines += ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for row in rows:
-        cells = [_cell(found.get((row, c)), study.published.get((row, c))) for c in columns]
-        if any(c != "-" for c in cells):
-            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines += ["| | " + " | ".join(shown.columns) + " |", "|---" * (len(shown.columns) + 1) + "|"]
+    lines += [f"| {row} | {' | '.join(map(_text, numbers))} |" for row, numbers in shown.rows]
     lines += ["", "| claim of the paper | here |", "|---|---|"]
     lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
     lines += certificate_lines(found.values())
-    return "\n".join([*lines, "", "## How it was measured", "", *_protocol(study, scale, found, recipe)]) + "\n"
+    facts = [f"- {name}: {text}" for name, text in shown.facts]
+    return "\n".join([*lines, "", "## How it was measured", "", *facts]) + "\n"
+
+
+def shown_of(
+    study: Study, scale: AnyScale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
+) -> StudyTable:
+    """The grid in words, without rows and columns of which nothing was measured."""
+    columns, rows = (list(dict.fromkeys(key[side] for key in study.cells)) for side in (1, 0))
+    columns = [c for c in columns if any((r, c) in found for r in rows)]
+    return StudyTable(
+        title=study.title,
+        scale=scale.name,
+        notes=tuple(filter(None, (scale.note, study.note))),
+        columns=tuple(columns),
+        rows=tuple(
+            (r, tuple(_number(found.get((r, c)), study.published.get((r, c))) for c in columns))
+            for r in rows
+            if any((r, c) in found for c in columns)
+        ),
+        facts=tuple(_protocol(study, scale, found, recipe)),
+    )
+
+
+def _text(number: Number | None) -> str:
+    if number is None:
+        return "-"
+    error = f" ± {number.error}" if number.error else ""
+    theirs = f" ({number.published})" if number.published else ""
+    return f"{number.text}{error}{theirs}{' †' if number.doubted else ''}"
 
 
 def _verdict(check: Mapping[str, Any]) -> str:
@@ -113,7 +139,7 @@ def _verdict(check: Mapping[str, Any]) -> str:
 
 def _protocol(
     study: Study, scale: AnyScale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
-) -> list[str]:
+) -> list[tuple[str, str]]:
     images = sorted({(str(r["data"]), r["images"]) for r in found.values() if r.get("metric") != COUNT})
     facts = {
         "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}`",
@@ -123,7 +149,7 @@ def _protocol(
         "±": _spread(list(found.values())),
         **scale.facts(study.cells.values()),
     }
-    return [f"- {name}: {text}" for name, text in facts.items() if text]
+    return [(name, text) for name, text in facts.items() if text]
 
 
 def _spread(records: Sequence[Mapping[str, Any]]) -> str:
@@ -135,17 +161,19 @@ def _spread(records: Sequence[Mapping[str, Any]]) -> str:
     return f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed"
 
 
-def _cell(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> str:
+def _number(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> Number | None:
     if record is None:
-        return "-"
+        return None
     value, error = record["value"], record["stderr"]
     if value is None:
-        return "∞" if record.get("metric") == "median_perturbation" else "n/a"
+        return Number("∞" if record.get("metric") == "median_perturbation" else "n/a")
     scale, form = (1, _digits(value)) if record.get("metric") in _NO_SHARES else (100, ".2f")
-    told = f" ± {scale * error:{form}}" if error is not None else ""
-    theirs = f" ({scale * published['value']:{form}})" if published else ""
-    doubted = " †" if record.get("certificate") else ""
-    return f"{scale * value:{form}}{told}{theirs}{doubted}"
+    return Number(
+        text=f"{scale * value:{form}}",
+        error=f"{scale * error:{form}}" if error is not None else "",
+        published=f"{scale * published['value']:{form}}" if published else "",
+        doubted=bool(record.get("certificate")),
+    )
 
 
 def _digits(value: float) -> str:

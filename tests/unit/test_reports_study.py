@@ -1,0 +1,65 @@
+"""The part of the page that shows a study."""
+
+from pathlib import Path
+
+import pytest
+
+from weatherproof.errors import InputError
+from weatherproof.evaluation import Record
+from weatherproof.reports import write_report
+from weatherproof.reports.study import Number, StudyTable, claims_words, read_study, save_study
+from weatherproof.training import RunFolder
+
+TABLE = StudyTable(
+    title="A paper, Table 1: its <best> one",
+    scale="smoke",
+    notes=("Only a few images.",),
+    columns=("ours", "theirs"),
+    rows=(
+        ("clean", (Number("91.25", "0.50", "93.10"), None)),
+        ("eps 0.5", (Number("12.00", "", "", doubted=True), Number("3.00", "1.00"))),
+    ),
+    facts=(("command", "weatherproof reproduce x"),),
+)
+CHECKS = [
+    {"claim": "ours is better", "passed": True, "detail": "1 of 1"},
+    {"claim": "and sure", "passed": False, "detail": "0 of 1 over 2 seeds", "verdict": "not decided"},
+]
+
+
+def test_what_is_saved_is_read(tmp_path: Path) -> None:
+    save_study(tmp_path, TABLE)
+    assert read_study(tmp_path) == TABLE and TABLE.published and TABLE.doubted
+    assert read_study(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"title": "t", "scale": "s", "rows": [["r", [null]]]}'])
+def test_another_file_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(InputError, match="no table of a study"):
+        read_study(tmp_path)
+
+
+def test_a_row_of_another_length_is_refused(tmp_path: Path) -> None:
+    file = save_study(tmp_path, TABLE)
+    file.write_text(file.read_text().replace('"theirs"', '"theirs", "more"'))
+    with pytest.raises(InputError, match="no table of a study"):
+        read_study(tmp_path)
+
+
+def test_claims_are_counted() -> None:
+    assert claims_words(TABLE, CHECKS) == "1 of 2 claims hold at smoke scale." and claims_words(TABLE, []) == ""
+
+
+def test_the_page_shows_it(tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", {"verb": "reproduce", "study": "x", "scale": "smoke", "seed": 0})
+    save_study(run.path, TABLE)
+    run.write_json("checks.json", CHECKS)
+    record = Record(metric="top1", value=0.9125, images=10, model="ours", data="digits", protocol="p")
+    run.write_json("results.json", {"records": [record.to_dict()]})
+    run.close()
+    page = write_report(run.path).read_text(encoding="utf-8")
+    assert "<h1>A paper, Table 1: its &lt;best&gt; one</h1>" in page and "1 of 2 claims hold at smoke scale." in page
+    assert "± 0.50" in page and "93.10" in page and "12.00 †" in page
+    assert "✓ passed" in page and "✗ not decided" in page
+    assert "weatherproof reproduce x --scale smoke" in page and "given encoder" not in page
