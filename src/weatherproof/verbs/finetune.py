@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weatherproof import operators
-from weatherproof.data import ImageSet, label_fraction, load_images, metric_of
+from weatherproof.data import ImageSet, label_fraction, metric_of
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
@@ -15,15 +15,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.verbs.inputs import (
-    augmentation,
-    device_of,
-    require_counts,
-    require_labels,
-    require_one_size,
-    require_twice_differentiable,
-    require_works,
-)
+from weatherproof.verbs.inputs import device_of, require_counts, require_twice_differentiable, training_sets
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
@@ -106,13 +98,9 @@ def finetune(
     decay = _decay(weight_decay, chosen)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
-    side = size or start.preprocessing.size
-    training, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_labels(training, test)
-    require_one_size(training, test)
-    augment = augmentation(augment, training)
-    require_works(augment, training, where)
-    require_works(operator, training, where)
+    training, test, augment = training_sets(
+        images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
+    )
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=0.01 if lr == "auto" else lr, weight_decay=decay, schedule=schedule,
         milestones=(epochs / 3, epochs * 2 / 3) if schedule == "step" else (), optimizer=optimizer,

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from weatherproof import objectives, operators
-from weatherproof.data import ImageSet, load_images
+from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Precision, Schedule
-from weatherproof.verbs.inputs import augmentation, device_of, require_counts, require_one_size, require_works
+from weatherproof.verbs.inputs import device_of, require_counts, training_sets
 from weatherproof.verbs.measure import Measurement, clean_probe
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
@@ -76,12 +76,9 @@ def harden(
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
     teacher = load_encoder(encoder, size=size, seed=seed)
-    side = size or teacher.preprocessing.size
-    train, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_one_size(train, test)
-    augment = augmentation(augment, train)
-    require_works(augment, train, where)
-    require_works(operator, train, where)
+    train, test, augment = training_sets(
+        images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
+    )
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
         warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,

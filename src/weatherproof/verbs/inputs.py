@@ -3,12 +3,13 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from weatherproof import random, views
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, batches, load_images
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.objectives import InputGradient, parse_regularizer
@@ -24,6 +25,28 @@ def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator |
     side = min(images.image_size) if images.image_size else 0
     flip = views.HorizontalFlip()
     return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
+
+
+def training_sets(
+    images: str | Path | ImageSet, side: int | None, *, augment: str | Operator | None, operator: Operator | None,
+    device: torch.device, labelled: bool,
+) -> tuple[ImageSet, ImageSet, Operator | None]:  # fmt: skip
+    """The training and the test images, and the augmentation, looked at before any time is spent on them.
+
+    Args:
+        labelled: they need labels.
+
+    Raises:
+        InputError: images, an augmentation or a damage that cannot be used.
+    """
+    training, test = (load_images(images, split, size=side) for split in ("train", "test"))
+    if labelled:
+        require_labels(training, test)
+    require_one_size(training, test)
+    chosen = augmentation(augment, training)
+    require_works(chosen, training, device)
+    require_works(operator, training, device)
+    return training, test, chosen
 
 
 @contextmanager

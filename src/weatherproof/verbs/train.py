@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from weatherproof import attacks, operators
-from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.data import ImageSet, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
@@ -19,16 +19,7 @@ from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.verbs.inputs import (
-    augmentation,
-    device_of,
-    penalty_of,
-    require_counts,
-    require_labels,
-    require_one_size,
-    require_twice_differentiable,
-    require_works,
-)
+from weatherproof.verbs.inputs import device_of, penalty_of, require_counts, require_twice_differentiable, training_sets
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -137,13 +128,9 @@ def train(
     check_parts(method, penalty, attack)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     start = load_encoder(encoder, size=size, seed=seed)
-    side = size or start.preprocessing.size
-    training, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_labels(training, test)
-    require_one_size(training, test)
-    augment = augmentation(augment, training)
-    require_works(augment, training, where)
-    require_works(operator, training, where)
+    training, test, augment = training_sets(
+        images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
+    )
     require_twice_differentiable(start, penalty, training, where)
     goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
