@@ -53,8 +53,8 @@ def run(device: str) -> list[Row]:
         against = f"{STEPS} bare input-gradient passes"
         rows.append(Row(f"{name}, {what}", against, "s", *times, limit=limit, images=case.batch))
 
-    for ball in (L2(0.5), Linf(8 / 255)):
-        measure(f"PGD-{STEPS} {ball!r}", partial(PGD(ball, STEPS), model, images, labels, keys), LIMIT)
+    for ball, text in ((L2(0.5), "L2(0.5)"), (Linf(8 / 255), "Linf(8/255)")):
+        measure(f"PGD-{STEPS} {text}", partial(PGD(ball, STEPS), model, images, labels, keys), LIMIT)
     for eps, limit, said in ((0.5, 1.0, ""), (0.1, 1.0, ""), (1e-6, LIMIT, ", none fooled")):
         attack = PGD(L2(eps), STEPS, stop_when_fooled=True)
         known = model(images).argmax(dim=1).detach() if said else labels

@@ -192,3 +192,12 @@ def test_subrun_has_its_own_log_and_checkpoint(tmp_path: Path) -> None:
     assert run.load_checkpoint() is None
     assert run.subrun("teacher").rows() == [{"step": 1}]
     RunFolder.open(tmp_path, RECIPE)
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    empty, begun = (RunFolder.open(tmp_path / name, {"verb": "train"}) for name in ("empty", "begun"))
+    begun.log({"step": 1})
+    for run in (empty, begun):
+        run.discard()
+    assert not empty.path.exists() and begun.rows() == [{"step": 1}]
+    RunFolder.open(empty.path, {"verb": "harden"}).close()  # nobody holds it

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.errors import InputError
 from weatherproof.readouts import load_readout
 from weatherproof.studies.sets import located
 from weatherproof.training import Plan, RunFolder
@@ -53,6 +54,9 @@ class Store:
                 run = RunFolder.open(folder, dict(recipe))
                 try:
                     found = make(run)
+                except InputError:
+                    run.discard()
+                    raise
                 finally:
                     run.close()
             self._homes[id(found[0] if isinstance(found, tuple) else found)] = folder

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -76,6 +77,12 @@ class RunFolder:
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock = None
+
+    def discard(self) -> None:
+        """Let it go, and where nothing stands beside the recipe remove it: what never began need not be found."""
+        if {item.name for item in self.path.iterdir()} <= {"recipe.yaml", ".lock"}:
+            shutil.rmtree(self.path)
+        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "recipe": self.recipe, "_lock": None}  # a lock stays with its process

@@ -54,8 +54,12 @@ def reproduce(
     run = RunFolder.open(out or f"runs/{study}-{scale}", recipe)
     if run.finished:
         return finished(run, "this study is finished already: nothing was done")
-    run_study(
-        STUDIES[study], scale, run, store=Path(store or f"runs/store-{scale}"),
-        data=data or os.environ.get("WEATHERPROOF_DATA"), seed=seed, device=where,
-    )  # fmt: skip
+    try:
+        run_study(
+            STUDIES[study], scale, run, store=Path(store or f"runs/store-{scale}"),
+            data=data or os.environ.get("WEATHERPROOF_DATA"), seed=seed, device=where,
+        )  # fmt: skip
+    except InputError:
+        run.discard()
+        raise
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
