@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,9 +53,10 @@ def run_study(
             print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
     found: dict[Key, dict[str, Any]] = {k: v for k in study.cells if (v := done[f"{k[0]} | {k[1]}"]) is not None}
     checks = _checks(study, found)
-    run.write_text("table.md", table(study, scale, found, checks, run.recipe))
+    more = workshop.facts(study.cells.values()) if isinstance(workshop, TransferWorkshop) else {}
+    run.write_text("table.md", table(study, scale, found, checks, run.recipe, more))
     run.write_json("checks.json", checks)
-    save_study(run.path, shown_of(study, scale, found, run.recipe))
+    save_study(run.path, shown_of(study, scale, found, run.recipe, more))
     if isinstance(workshop, FclWorkshop):
         save_pictures(workshop, study.name, run.path)
     elif isinstance(workshop, AttackWorkshop | TransferWorkshop):
@@ -89,9 +91,14 @@ def table(
     found: Mapping[Key, Mapping[str, Any]],
     checks: list[dict[str, Any]],
     recipe: Mapping[str, Any],
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol."""
-    shown = shown_of(study, scale, found, recipe)
+    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol.
+
+    Args:
+        more: facts of the protocol that the scale does not know.
+    """
+    shown = shown_of(study, scale, found, recipe, more)
     lines = [f"# {study.title}", "", f"Scale: {scale.name}. {scale.note}", ""]
     lines += [f"{study.note}", ""] if study.note else []
     lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
@@ -105,9 +112,13 @@ def table(
 
 
 def shown_of(
-    study: Study, scale: AnyScale, found: Mapping[Key, Mapping[str, Any]], recipe: Mapping[str, Any]
+    study: Study,
+    scale: AnyScale,
+    found: Mapping[Key, Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> StudyTable:
-    """The grid in words, without rows and columns of which nothing was measured."""
+    """The grid in words, without rows and columns of which nothing was measured. Arguments as for `table`."""
     columns, rows = (list(dict.fromkeys(key[side] for key in study.cells)) for side in (1, 0))
     columns = [c for c in columns if any((r, c) in found for r in rows)]
     return StudyTable(
@@ -120,7 +131,7 @@ def shown_of(
             for r in rows
             if any((r, c) in found for c in columns)
         ),
-        facts=tuple(_protocol(study, scale, found, recipe)),
+        facts=(*_protocol(study, scale, found, recipe), *more.items()),
     )
 
 

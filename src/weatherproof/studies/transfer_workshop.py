@@ -25,6 +25,7 @@ from weatherproof.evaluation import (
 from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
 from weatherproof.reports.files import write_atomically
+from weatherproof.reports.search import regularizer_words
 from weatherproof.studies.attack_cells import CertifiedRecord
 from weatherproof.studies.sets import located, spread
 from weatherproof.studies.store import digest
@@ -68,6 +69,19 @@ class TransferWorkshop:
         numbers = ("corrupted", self.scale.suite_images, self.scale.severities, self.scale.corrupted.get(cell.data))
         records = self._kept(cell, numbers, lambda: self._corrupted(cell))
         return next(record for record in records if record.metric == _METRICS[cell.metric])
+
+    def facts(self, cells: Iterable[TransferCell]) -> dict[str, str]:
+        """What the validation splits chose, by model."""
+        chosen: dict[str, dict[str, str]] = {}
+        for cell in cells if self.scale.search else ():
+            if self._has(cell) and not cell.adversarial and cell.alpha > 0:
+                setting = self.trainings.setting(cell)
+                words = [f"lr {setting.lr:g}", *(regularizer_words(repr(r)) for r in setting.regularizers)]
+                chosen.setdefault(model_name(replace(cell, alpha=1.0)), {})[cell.data] = ", ".join(words)
+        return {
+            f"chosen, {model}": "; ".join(f"{data}: {words}" for data, words in own.items())
+            for model, own in chosen.items()
+        }
 
     def _has(self, cell: TransferCell) -> bool:
         return cell.data in self.scale.data and cell.data not in self.scale.known.get(cell.start, ())
