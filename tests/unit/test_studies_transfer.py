@@ -17,7 +17,7 @@ from weatherproof import attacks, views
 from weatherproof.data import load_images
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import InputError
-from weatherproof.evaluation.finetune_search import LRS
+from weatherproof.evaluation.finetune_search import LRS, Setting
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
 from weatherproof.reports.front import Combination, draw_front, make_front, read_front, save_front
@@ -107,6 +107,20 @@ def test_the_smaller_eps_are_attacked_as_the_paper_attacks() -> None:
         attack = attacks.parse(text)
         assert what.startswith(f"eps {attack.ball.eps:g}") and attack.step == attack.ball.eps / 8
         assert attack.steps == (100 if "100 steps" in what else 20) and not attack.random_start and attack.best
+
+
+def test_what_was_chosen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = TransferWorkshop(
+        replace(SMOKE, search=True), tmp_path, data=None, seed=0, device=torch.device("cpu")
+    )  # fmt: skip
+    chosen = Setting(0.001, (SimilarityMatrix(10.0),))
+    monkeypatch.setattr(workshop.trainings, "setting", lambda cell: chosen)
+    kept = ("SimilarityMatrix(1.0)",)
+    cells = [
+        TransferCell(URRL, kept), TransferCell(URRL, kept, alpha=0.4), TransferCell(URRL, alpha=0.0),
+        TransferCell(URRL, kept, data=EVERY), TransferCell(URRL, kept, as_written=True), MODELS["Adv. Training"],
+    ]  # fmt: skip
+    assert workshop.facts(cells) == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
 
 
 def test_mean_of_data_sets() -> None:

@@ -74,7 +74,8 @@ class TransferWorkshop:
         """What the validation splits chose, by model."""
         chosen: dict[str, dict[str, str]] = {}
         for cell in cells if self.scale.search else ():
-            if self._has(cell) and not cell.adversarial and cell.alpha > 0:
+            written = cell.as_written and cell.regularizers  # nothing but the rate, which is that of none
+            if self._has(cell) and not (cell.adversarial or written) and cell.alpha > 0:
                 setting = self.trainings.setting(cell)
                 words = [f"lr {setting.lr:g}", *(regularizer_words(repr(r)) for r in setting.regularizers)]
                 chosen.setdefault(model_name(replace(cell, alpha=1.0)), {})[cell.data] = ", ".join(words)
