@@ -70,7 +70,8 @@ def write_report(run_folder: Path | str) -> Path:
     if study is not None:
         doubts = part.attacks.sentences if part.attacks is not None else ()
         verdict = Verdict(study.title, tuple(filter(None, (claims_words(study, run.checks), *doubts))), "", ())
-        part = replace(part, tables=(), more_tables=(), suites=())  # the study's own table has them
+        own = None if part.attacks is None else replace(part.attacks, tables=(), further=())
+        part = replace(part, tables=(), more_tables=(), suites=(), attacks=own)  # the study's own table has them
     if front is not None:
         verdict = replace(verdict, sentence=front.sentence)
     page = _render(
