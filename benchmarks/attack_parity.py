@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import machine
+from benchmarks.measure import machine, signature
 from weatherproof import attacks, load_encoder, load_images, random
 from weatherproof.attacks import PGD, Ball, LogBarrier
 from weatherproof.data import batches
@@ -198,8 +198,6 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def render(found: Mapping[str, Any]) -> str:
     """Markdown, from the JSON alone."""
-    where = found["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in (where["versions"] | found["libraries"]).items())
     lines = [
         "# Parity of the attacks",
         "",
@@ -226,12 +224,7 @@ def render(found: Mapping[str, Any]) -> str:
         cells = [row["attack"], row["images"], f"{row['median']:.4f}", row["failed"]]
         cells += [row["longer_than_ours"], row["shorter_than_ours"]] if other else ["", ""]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += [
-        "",
-        f"`{found['command']}`, {where['date']}, {found['seconds']:,} s, {where['device']}: {where['processor']}, "
-        f"{where['cores']} cores, {where['threads']} threads; {where['system']}, {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", signature(found, found["libraries"])]) + "\n"
 
 
 if __name__ == "__main__":

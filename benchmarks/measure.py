@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -108,3 +108,13 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def signature(found: Mapping[str, Any], libraries: Mapping[str, str] | None = None) -> str:
+    """The last line of a page: command, date, time, machine and versions of what was found."""
+    where = found["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in {**where["versions"], **(libraries or {})}.items())
+    return (
+        f"`{found['command']}`, {where['date']}, {found['seconds']:,} s, {where['device']}: {where['processor']}, "
+        f"{where['cores']} cores, {where['threads']} threads; {where['system']}, {versions}."
+    )

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.measure import machine
+from benchmarks.measure import machine, signature
 from tests.oracles import corruptions_numpy as oracle
 from weatherproof import load_encoder, load_images, random
 from weatherproof.data import ImageSet
@@ -170,7 +170,7 @@ def _photographs() -> tuple[Bytes, ...]:
 
 def render(found: dict[str, Any]) -> str:
     """Markdown, from the JSON alone."""
-    rows, where = found["rows"], found["machine"]
+    rows = found["rows"]
     pairs = [(row, network, gap) for row in rows for network, gap in row["networks"].items()]
     outside = [f"{r['corruption']} {r['severity']} ({n})" for r, n, gap in pairs if not gap["within"]]
     drawn = sum(r["corruption"] not in oracle.DETERMINISTIC for r, _, _ in pairs)
@@ -204,13 +204,7 @@ def render(found: dict[str, Any]) -> str:
         drawn_nothing = "largest_difference" in row
         cells += [str(row["largest_difference"]), f"{row['share_differing']:.2%}"] if drawn_nothing else ["", ""]
         lines.append(f"| {' | '.join(cells)} |")
-    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-    lines += [
-        "",
-        f"`{found['command']}`, {where['date']}, {found['seconds']:,} s, {where['device']}: {where['processor']}, "
-        f"{where['cores']} cores, {where['threads']} threads; {where['system']}, {versions}.",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", signature(found)]) + "\n"
 
 
 if __name__ == "__main__":

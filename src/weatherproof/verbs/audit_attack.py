@@ -26,7 +26,7 @@ from weatherproof.reports.certificates import FILE, Certificate, read_certificat
 from weatherproof.training import RunFolder
 from weatherproof.verbs.attack_pictures import save_attack_pictures
 from weatherproof.verbs.audit_limits import Limit, checked
-from weatherproof.verbs.outcome import Outcome, finished
+from weatherproof.verbs.outcome import Outcome, complete_state, finished
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
 STATE, SAMPLES = "attacks.json", "samples.csv"
@@ -144,10 +144,8 @@ def measure_attacks(
 
 def finished_attacks(run: RunFolder) -> AttackOutcome | None:
     """The outcome of a run that was measured to its end; None where something is left to do."""
-    if not run.finished or not (run.path / STATE).is_file():
-        return None
-    state = json.loads((run.path / STATE).read_text(encoding="utf-8"))
-    if not state["complete"]:
+    state = complete_state(run, STATE)
+    if state is None:
         return None
     known = finished(run)
     certificates = json.loads((run.path / FILE).read_text(encoding="utf-8"))

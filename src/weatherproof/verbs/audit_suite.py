@@ -1,7 +1,6 @@
 """An audit by a whole suite of corruptions, made on the fly or lying in a folder."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from weatherproof.reports import Answered, save_reliability, save_strip, write_r
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.verbs.inputs import has_labels, require_works
-from weatherproof.verbs.outcome import Outcome, finished
+from weatherproof.verbs.outcome import Outcome, complete_state, finished
 
 STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -174,10 +173,8 @@ def measure_suite(
 
 def finished_suite(run: RunFolder) -> SuiteOutcome | None:
     """The outcome of a run whose suite was measured to its end; None where something is left to do."""
-    if not run.finished or not (run.path / STATE).is_file():
-        return None
-    state = json.loads((run.path / STATE).read_text(encoding="utf-8"))
-    if not state["complete"]:
+    state = complete_state(run, STATE)
+    if state is None:
         return None
     known = finished(run)
     notes = [*state["notes"], "this run is finished already: nothing was done"]

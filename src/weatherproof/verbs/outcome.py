@@ -84,6 +84,14 @@ class Listing:
             print(f"{name:<{width}}  {text}")
 
 
+def complete_state(run: RunFolder, file: str) -> dict[str, Any] | None:
+    """What a run that was measured to its end says of itself in this file; None where something is left to do."""
+    if not run.finished or not (run.path / file).is_file():
+        return None
+    state: dict[str, Any] = json.loads((run.path / file).read_text(encoding="utf-8"))
+    return state if state["complete"] else None
+
+
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     """The outcome of a run folder that holds its results already."""
     from weatherproof.reports import write_report
