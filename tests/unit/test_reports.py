@@ -21,8 +21,9 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports import words as w
-from weatherproof.reports.charts import Chart, Series, Style, draw, nice_ticks
+from weatherproof.reports.charts import Chart, Series, Style, draw
 from weatherproof.reports.curves import Palette, label_charts, severity_charts, training_charts
+from weatherproof.reports.frame import nice_ticks
 from weatherproof.reports.tables import make_tables
 from weatherproof.reports.verdict import make_verdict
 

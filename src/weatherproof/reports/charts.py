@@ -5,13 +5,14 @@ and a dash pattern tell series apart without colour. Every text is escaped.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from weatherproof.reports.frame import Frame, Place, Show, fitted, nice_ticks, stroke
 
 NARROW, WIDE, HEIGHT = 360, 470, 236  # user units; three or two to a row, so that text keeps its size
-LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 40
 DIGIT = 7  # width of a tick's digit, about
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4")
 MARKERS = 4  # no divisor in common with the number of dashes: twenty variants differ
@@ -47,21 +48,8 @@ class Chart:
     y_range: tuple[float, float] | None = None
     log_x: bool = False
     x_ticks: tuple[float, ...] | None = None
-    show_x: Callable[[float], str] = lambda x: f"{x:g}"
-    show_y: Callable[[float], str] = lambda y: f"{y:g}"
-
-
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers (1, 2, 2.5 or 5 times a power of ten) inside [low, high].
-
-    >>> nice_ticks(0, 1), nice_ticks(0.5, 0.9, 3)
-    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.6, 0.8])
-    """
-    raw = (high - low) / max(count, 1) or 1.0
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    show_x: Show = lambda x: f"{x:g}"
+    show_y: Show = lambda y: f"{y:g}"
 
 
 def draw(chart: Chart, wide: bool = False) -> Markup:
@@ -69,57 +57,32 @@ def draw(chart: Chart, wide: bool = False) -> Markup:
     points = [p for s in chart.series for p in s.points]
     if not points:
         return Markup("")
-    width = WIDE if wide else NARROW
-    to_x, x_ticks = _x_axis(chart, [p[0] for p in points], width)
+    frame = Frame(WIDE if wide else NARROW, HEIGHT, right=12, top=12)
+    to_x, x_ticks = _x_axis(chart, [p[0] for p in points], frame)
     low, high = chart.y_range or fitted([p[1] for p in points])
-    to_y = straight(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
-            width, HEIGHT, f"{chart.title}: {', '.join(s.name for s in chart.series)}"
-        )
-    ]
-    for tick in nice_ticks(low, high, 4):
-        parts.append(stroke("grid", LEFT, to_y(tick), width - RIGHT, to_y(tick)))
-        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, chart.show_y(tick), "end"))
-    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, width - RIGHT, HEIGHT - BOTTOM))
+    to_y = frame.up(low, high)
+    parts = [frame.rows(nice_ticks(low, high, 4), to_y, chart.show_y)]
     free = math.inf  # from the right, where the severe levels crowd: a number that has no room is left out
     for tick in sorted(x_ticks, key=to_x, reverse=True):
-        parts.append(stroke("axis", to_x(tick), HEIGHT - BOTTOM, to_x(tick), HEIGHT - BOTTOM + 4))
+        parts.append(stroke("axis", to_x(tick), frame.floor, to_x(tick), frame.floor + 4))
         half = len(chart.show_x(tick)) * DIGIT / 2
         if to_x(tick) + half < free:
-            parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, chart.show_x(tick), "middle"))
+            parts.append(frame.number(to_x(tick), chart.show_x(tick)))
             free = to_x(tick) - half - DIGIT / 2
-    parts.append(words_at((LEFT + width - RIGHT) / 2, HEIGHT - 5, chart.x_label, "middle", "label"))
+    parts.append(frame.names(chart.x_label))
     parts += [_draw_series(series, to_x, to_y, chart) for series in chart.series]
-    return Markup("").join([*parts, Markup("</svg>")])
+    return frame.drawing(f"{chart.title}: {', '.join(s.name for s in chart.series)}", parts)
 
 
-def _x_axis(chart: Chart, xs: list[float], width: int) -> tuple[Callable[[float], float], Sequence[float]]:
+def _x_axis(chart: Chart, xs: list[float], frame: Frame) -> tuple[Place, Sequence[float]]:
     move = math.log10 if chart.log_x else float
     low, high = move(min(xs)), move(max(xs))
-    inner = 10.0 if chart.series[0].marked else 0.0  # room for the markers at both ends
-    scale = straight(low, high, LEFT + inner, width - RIGHT - inner)
+    scale = frame.across(low, high, inner=10 if chart.series[0].marked else 0)
     ticks = chart.x_ticks or nice_ticks(low, high, 5)
     return (lambda x: scale(move(x))), ticks
 
 
-def straight(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    """The straight line that takes low to start and high to end; everything to the middle where they are equal."""
-    if high == low:
-        return lambda _: (start + end) / 2
-    return lambda v: start + (v - low) / (high - low) * (end - start)
-
-
-def fitted(values: Sequence[float]) -> tuple[float, float]:
-    """The range of the values, with a little room at both ends."""
-    low, high = min(values), max(values)
-    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    return low - margin, high + margin
-
-
-def _draw_series(
-    series: Series, to_x: Callable[[float], float], to_y: Callable[[float], float], chart: Chart
-) -> Markup:
+def _draw_series(series: Series, to_x: Place, to_y: Place, chart: Chart) -> Markup:
     points = sorted(series.points)
     path = " ".join(f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(y):.1f}" for i, (x, y, _) in enumerate(points))
     parts = [Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, _dashes(series.style))]
@@ -158,13 +121,3 @@ def swatch(style: Style) -> Markup:
 
 def _dashes(style: Style) -> str:
     return DASHES[style.variant % len(DASHES)]
-
-
-def stroke(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    """A straight line of a kind that the page has a style for."""
-    return Markup(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-
-
-def words_at(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
-    """Text, escaped; `anchor` is SVG's: start, middle or end."""
-    return Markup(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +13,15 @@ from markupsafe import Markup
 
 from weatherproof.errors import InputError
 from weatherproof.reports.certificates import read_certificates
-from weatherproof.reports.charts import Style, fitted, marker, nice_ticks, straight, stroke, words_at
+from weatherproof.reports.charts import Style, marker
 from weatherproof.reports.files import write_atomically
+from weatherproof.reports.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
 
 FILE = "front.json"
-WIDTH, HEIGHT = 470, 360  # user units, as the other wide charts
-LEFT, RIGHT, TOP, BOTTOM = 40, 18, 30, 40
+FRAME = Frame(470, 360, right=18)  # as wide as the other wide charts
 NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
 PANELS = ((0, 2), (0, 1))  # across, up: adversarial and corrupted accuracy over clean accuracy
 
-Place = Callable[[float], float]
 State = Literal["front", "level", "dominated"]
 _STATES = {"front": "not dominated", "level": "dominated within the errors", "dominated": "dominated"}
 
@@ -161,25 +160,19 @@ def draw_front(front: Front) -> tuple[Markup, ...]:
 def _panel(front: Front, across: int, up: int) -> Markup:
     left, right = fitted(_ends(front, across))
     low, high = fitted(_ends(front, up))
-    to_x = straight(left, right, LEFT + 8, WIDTH - RIGHT - 8)
-    to_y = straight(low, high, HEIGHT - BOTTOM, TOP)
-    told = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
-    parts = [Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(WIDTH, HEIGHT, told)]
-    for tick in nice_ticks(low, high, 4):
-        parts.append(stroke("grid", LEFT, to_y(tick), WIDTH - RIGHT, to_y(tick)))
-        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, f"{100 * tick:g}", "end"))
-    for tick in nice_ticks(left, right, 6):
-        parts.append(stroke("grid", to_x(tick), TOP, to_x(tick), HEIGHT - BOTTOM))
-        parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, f"{100 * tick:g}", "middle"))
-    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM))
-    parts.append(words_at(8, 14, f"{NUMBERS[up]} accuracy, %", "start", "label"))
-    parts.append(words_at((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, f"{NUMBERS[across]} accuracy, %", "middle", "label"))
+    to_x, to_y = FRAME.across(left, right), FRAME.up(low, high)
+    parts = [
+        FRAME.rows(nice_ticks(low, high, 4), to_y, percent),
+        FRAME.columns(nice_ticks(left, right, 6), to_x, percent),
+        FRAME.names(f"{NUMBERS[across]} accuracy, %", f"{NUMBERS[up]} accuracy, %"),
+    ]
     numbered = list(enumerate(front.shown, 1))
     for place, shown in reversed(numbered):  # the front last: nothing hides it
         if shown.state == "front":
             parts.append(_errors(shown, across, up, to_x, to_y))
         parts.append(_mark(front, place, shown, to_x(shown.values[across]), to_y(shown.values[up])))
-    return Markup("").join([*parts, Markup("</svg>")])
+    told = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
+    return FRAME.drawing(told, parts)
 
 
 def _ends(front: Front, number: int) -> list[float]:

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from torch import Tensor
 
 from weatherproof.reports import words
-from weatherproof.reports.charts import MARKERS, Style, straight, stroke, words_at
+from weatherproof.reports.charts import MARKERS, Style
+from weatherproof.reports.frame import straight, stroke, words_at
 from weatherproof.reports.parts import read_part, save_part
 
 FILE = "map.safetensors"

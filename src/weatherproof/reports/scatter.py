@@ -7,12 +7,12 @@ from markupsafe import Markup
 
 from weatherproof.operators.severities import GROUPS
 from weatherproof.reports import words
-from weatherproof.reports.charts import Style, fitted, marker, nice_ticks, straight, stroke, words_at
+from weatherproof.reports.charts import Style, marker
+from weatherproof.reports.frame import Frame, fitted, nice_ticks, percent
 from weatherproof.reports.subjects import Subject
 from weatherproof.reports.suite import OTHER, group_of
 
-WIDTH, HEIGHT = 470, 330  # user units; the width of the wider line charts, so that text has their size
-LEFT, RIGHT, TOP, BOTTOM = 40, 14, 30, 40
+FRAME = Frame(470, 330)  # as wide as the wider line charts, so that text has their size
 GROUP_STYLES = {group: Style(i) for i, group in enumerate((*GROUPS, OTHER), 1)}  # four colours, four shapes
 ACROSS, UP = "top1", "rms_calibration_error"
 
@@ -68,25 +68,15 @@ def draw_scatter(shown: Scatter) -> Markup:
     left, right = fitted([dot.x for dot in shown.dots])
     left, right = max(0.0, left), min(1.0, right)
     top = min(1.0, fitted([0.0, *(dot.y for dot in shown.dots)])[1])
-    to_x = straight(left, right, LEFT + 8, WIDTH - RIGHT - 8)
-    to_y = straight(0.0, top, HEIGHT - BOTTOM, TOP)
+    to_x, to_y = FRAME.across(left, right), FRAME.up(0.0, top)
     across, up = (words.metric_words(metric).words for metric in (ACROSS, UP))
     parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
-            WIDTH, HEIGHT, f"{up} over {across.lower()}: {len(shown.dots)} conditions"
-        )
+        FRAME.rows(nice_ticks(0.0, top, 4), to_y, percent),
+        FRAME.columns(nice_ticks(left, right, 6), to_x, percent),
+        FRAME.names(f"{across}, %", f"{up}, %"),
     ]
-    for tick in nice_ticks(0.0, top, 4):
-        parts.append(stroke("grid", LEFT, to_y(tick), WIDTH - RIGHT, to_y(tick)))
-        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, f"{100 * tick:g}", "end"))
-    for tick in nice_ticks(left, right, 6):
-        parts.append(stroke("grid", to_x(tick), TOP, to_x(tick), HEIGHT - BOTTOM))
-        parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, f"{100 * tick:g}", "middle"))
-    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM))
-    parts.append(words_at(8, 14, f"{up}, %", "start", "label"))
-    parts.append(words_at((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, f"{across}, %", "middle", "label"))
     for dot in sorted(shown.dots, key=lambda dot: dot.clean):  # the rings last: nothing hides them
         kind = "ring" if dot.clean else "faint"
         drawn = marker(dot.style, to_x(dot.x), to_y(dot.y), dot.told)
         parts.append(Markup('<g class="s{} {}">{}</g>').format(dot.style.colour, kind, drawn))
-    return Markup("").join([*parts, Markup("</svg>")])
+    return FRAME.drawing(f"{up} over {across.lower()}: {len(shown.dots)} conditions", parts)

@@ -17,12 +17,12 @@ from markupsafe import Markup
 from weatherproof.errors import InputError
 from weatherproof.evaluation.utility_curve import UtilityCurve
 from weatherproof.reports import words
-from weatherproof.reports.charts import Style, marker, straight, stroke, words_at
+from weatherproof.reports.charts import Style, marker
 from weatherproof.reports.files import write_atomically
+from weatherproof.reports.frame import Frame, Place, percent, stroke
 
 FILE = "utility_curve.json"
-WIDTH, HEIGHT = 470, 334  # user units, as the other wide charts
-LEFT, RIGHT, TOP, BOTTOM = 40, 14, 30, 44
+FRAME = Frame(470, 334)  # as wide as the other wide charts
 COLOURS = 7  # of the page
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -122,36 +122,29 @@ def _point(found: Any) -> Point:
 
 def draw_utility_curve(shown: UtilityCurves) -> Markup:
     """The plot as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
-    to_x, to_y = straight(0, 1, LEFT + 6, WIDTH - RIGHT), straight(0, 1, HEIGHT - BOTTOM, TOP)
-    told = ", ".join(f"{s.name} (rank correlation {s.correlation})" for s in shown.series)
+    to_x, to_y = FRAME.across(0, 1, inner=6), FRAME.up(0, 1)
     parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
-            WIDTH, HEIGHT, f"sensitivity against utility: {told}"
-        )
+        FRAME.rows(TICKS, to_y, percent),
+        *(FRAME.number(to_x(tick), percent(tick)) for tick in TICKS),
+        stroke("axis ideal", to_x(0), to_y(0), to_x(1), to_y(1)),
+        FRAME.names("utility, rank in the image, %", "sensitivity, rank in the image, %"),
     ]
-    for tick in TICKS:
-        parts.append(stroke("grid", LEFT, to_y(tick), WIDTH - RIGHT, to_y(tick)))
-        parts.append(words_at(LEFT - 7, to_y(tick) + 3.5, f"{100 * tick:g}", "end"))
-        parts.append(words_at(to_x(tick), HEIGHT - BOTTOM + 17, f"{100 * tick:g}", "middle"))
-    parts.append(stroke("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM))
-    parts.append(stroke("axis ideal", to_x(0), to_y(0), to_x(1), to_y(1)))
-    parts.append(words_at(8, 14, "sensitivity, rank in the image, %", "start", "label"))
-    parts.append(words_at((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, "utility, rank in the image, %", "middle", "label"))
     for series in shown.series:
         parts.append(_band(series, to_x, to_y))
     for series in shown.series:  # the lines above all bands
         parts.append(_line(series, to_x, to_y))
-    return Markup("").join([*parts, Markup("</svg>")])
+    told = ", ".join(f"{s.name} (rank correlation {s.correlation})" for s in shown.series)
+    return FRAME.drawing(f"sensitivity against utility: {told}", parts)
 
 
-def _band(series: CurveSeries, to_x: Any, to_y: Any) -> Markup:
+def _band(series: CurveSeries, to_x: Place, to_y: Place) -> Markup:
     """From the lower to the upper quartile."""
     edge = [(x, low) for x, low, _, _ in series.points] + [(x, high) for x, _, _, high in reversed(series.points)]
     path = " ".join(f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(y):.1f}" for i, (x, y) in enumerate(edge))
     return Markup('<g class="s{}"><path class="band" d="{}"/></g>').format(series.style.colour, path and path + "Z")
 
 
-def _line(series: CurveSeries, to_x: Any, to_y: Any) -> Markup:
+def _line(series: CurveSeries, to_x: Place, to_y: Place) -> Markup:
     """The median."""
     path = " ".join(
         f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(middle):.1f}" for i, (x, _, middle, _) in enumerate(series.points)
