@@ -7,6 +7,7 @@ import pytest
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.reports import write_report
+from weatherproof.reports.details import measured_on
 from weatherproof.reports.study import Number, StudyTable, claims_words, read_study, save_study
 from weatherproof.training import RunFolder
 
@@ -63,3 +64,10 @@ def test_the_page_shows_it(tmp_path: Path) -> None:
     assert "± 0.50" in page and "93.10" in page and "12.00 †" in page
     assert "✓ passed" in page and "✗ not decided" in page
     assert "weatherproof reproduce x --scale smoke" in page and "given encoder" not in page
+
+
+def test_averages_over_corruptions_are_counted_where_no_corruption_stands_alone() -> None:
+    clean = Record(metric="top1", value=0.5, images=10_000, model="ours", data="digits", protocol="p")
+    mean = Record(metric="unnormalised_mce", value=0.4, images=2_000, model="ours", data="digits", protocol="p")
+    shown = measured_on([clean.to_dict(), mean.to_dict()])
+    assert shown == "Measured on 2,000 to 10,000 images of digits."

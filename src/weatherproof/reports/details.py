@@ -100,7 +100,7 @@ def _epochs(number: str) -> str:
 def measured_on(records: Sequence[JsonRecord]) -> str:
     """On how many images of what, and how often everything was drawn."""
     names = {str(r["corruption"]) for r in records if is_cell(r)}
-    single = [r for r in records if not is_total(r) and not is_mean(r, names)] or records
+    single = [r for r in records if not is_total(r) and not is_mean(r, names)] if names else records
     counts: dict[str, set[int]] = {}
     for record in single:
         found = counts.setdefault(str(record.get("data")), set())

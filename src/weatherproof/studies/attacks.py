@@ -115,18 +115,19 @@ def under(attack: str, low: str, highs: Sequence[str]) -> Test:
     def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
         held, of, lost = 0, 0, []
         for high in highs:
-            for size in GRIDS["l2"][1:]:
-                key = row(attack, size)
-                if (key, low) not in values or (key, high) not in values:
-                    continue
-                ours, theirs = values[key, low], values[key, high]
-                if min(ours, theirs) >= SATURATED:
-                    continue
-                held, of = held + (ours < theirs), of + 1
-                lost += [] if ours < theirs else [f"{size:g} against {high} ({ours:.1%}, {theirs:.1%})"]
-        return held, of, "not at " + ", ".join(lost) if lost else ""
+            sizes = [size for size in GRIDS["l2"][1:] if _decides(values, row(attack, size), low, high)]
+            missed = [size for size in sizes if values[row(attack, size), low] >= values[row(attack, size), high]]
+            held, of = held + len(sizes) - len(missed), of + len(sizes)
+            lost += [f"at {', '.join(f'{size:g}' for size in missed)} against {high}"] if missed else []
+        return held, of, "not " + "; ".join(lost) if lost else ""
 
     return test
+
+
+def _decides(values: Mapping[Key, float], key: str, *columns: str) -> bool:
+    """Whether a row has these columns, and not all of them are saturated."""
+    there = [values[key, name] for name in columns if (key, name) in values]
+    return len(there) == len(columns) and min(there) < SATURATED
 
 
 def largest(attack: str, high: str, lows: Sequence[str]) -> Test:
