@@ -81,7 +81,7 @@ def write_report(run_folder: Path | str) -> Path:
         verdict=verdict,
         done=details.done(run),
         parts=[] if front else [part],
-        study=None if front else study,  # its own table says the same
+        study=study,
         palette=palette,
         strip=read_strip(run.path),
         examples=read_examples(run),

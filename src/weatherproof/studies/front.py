@@ -139,8 +139,8 @@ def _study() -> Study:
         f"Tikhonov: `{TIKHONOV}`), and alpha: the encoder is start + alpha (fine-tuned - start), with batch norm's "
         "statistics taken anew and a linear classifier fitted anew on clean training images; without alpha it is the "
         "fine-tuned one with its own classifier, 'frozen' is the start with a fitted one. Corrupted: mean accuracy "
-        "over the common corruptions; calibration error: mean over their sets. The checks are expectations of ours, "
-        "not of a paper. "
+        f"over the common corruptions; adversarial: at {ROBUST}; calibration error: mean over their sets. The checks "
+        "are expectations of ours, not of a paper. "
         f"{ATTACK_NOTE}"
     )
     title = "The front: clean, corrupted and adversarial accuracy and calibration, together (CIFAR-10)"
