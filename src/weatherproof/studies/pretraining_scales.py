@@ -7,7 +7,7 @@ from typing import Any
 from weatherproof.methods import recipe
 from weatherproof.objectives import InputGradient
 from weatherproof.studies.pretraining_cells import PretrainingScale
-from weatherproof.studies.study import Source
+from weatherproof.studies.study import FAST, Source
 
 METHODS = ("mocov2", "instdis", "pirl", "simclr")
 
@@ -60,11 +60,11 @@ SMOKE = PretrainingScale(
 def _desk_plan(method: str, epochs: float) -> Mapping[str, Any]:
     """The published settings for CIFAR-10, shorter; the rate falls along a cosine, step by step, for all methods."""
     plan = recipe(method, 32).plan(epochs, batch_size=256)
-    return {**plan, "schedule": "cosine", "milestones": (), "precision": "bf16-mixed"}
+    return {**plan, "schedule": "cosine", "milestones": (), "precision": FAST}
 
 
 _LABELS_PLAN = {
-    "epochs": 100, "batch_size": 128, "lr": 0.03, "optimizer": "sgd", "weight_decay": 5e-4, "precision": "bf16-mixed",
+    "epochs": 100, "batch_size": 128, "lr": 0.03, "optimizer": "sgd", "weight_decay": 5e-4, "precision": FAST,
 }  # fmt: skip
 # What an image costs in a step was measured on one core of a busy machine; that two cores are 1.4 times as fast is an
 # estimate.

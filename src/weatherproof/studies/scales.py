@@ -12,7 +12,7 @@ from weatherproof.studies.attack_scales import ATTACKED
 from weatherproof.studies.fcl_cells import FclScale
 from weatherproof.studies.pretraining_cells import PretrainingScale
 from weatherproof.studies.pretraining_scales import PRETRAINING
-from weatherproof.studies.study import Scale, Source
+from weatherproof.studies.study import FAST, Scale, Source
 from weatherproof.studies.transfer_cells import TransferScale
 from weatherproof.studies.transfer_scales import TRANSFERS
 
@@ -72,8 +72,8 @@ DESK = Scale(
     test_images=2000,
     restored_images=100,
     # Both chosen on held-out training images, among six each: docs/results/settings.md.
-    plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": "bf16-mixed"},
-    rival_plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": "bf16-mixed"},
+    plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": FAST},
+    rival_plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     probe={"realizations": 2},
     # Few enough weights that it cannot fit anything: 5 a value; the published one has 3 at 224 px, but 85 at 32.
     restoration={"DeepDecoder()": "DeepDecoder(steps=400, channels=64)"},
@@ -93,8 +93,8 @@ DESK_TRANSFER = replace(
         "COVID X-ray": Source("folder:$DATA/covid-xray/binary"),
         "DTD (10 classes)": Source("folder:$DATA/dtd10"),
     },
-    plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
-    rival_plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": "bf16-mixed"},
+    plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": FAST},
+    rival_plan={"epochs": 3, "batch_size": 64, "lr": 3e-4, "precision": FAST},
     test_images=1000,
 )
 

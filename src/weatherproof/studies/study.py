@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from weatherproof.training.precision import fast_precision
+
+FAST = fast_precision()  # of desk scale; the tables say which it was
+
 Key = tuple[str, str]  # (row, column)
 
 
