@@ -150,6 +150,7 @@ def test_images_without_labels(tmp_path: Path) -> None:
     Strict(run.report.read_text())
 
 
+@pytest.mark.filterwarnings("ignore:this processor does not compute in bfloat16")
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16(photos: Path, tmp_path: Path, method: str) -> None:
     run = wp.pretrain(method, photos, precision="bf16-mixed", lr=0.1, temperature=0.01, out=tmp_path, **QUICK)

@@ -19,7 +19,7 @@ from weatherproof.evaluation import EVAL_STREAM, ClassUtility, rank_correlation
 from weatherproof.operators import COMMON_19, UniformNoise
 from weatherproof.readouts import Classifier
 from weatherproof.studies import CountCell, FclCell, FclScale, MapCell, PairedClaim, fcl, fcl_cases, fcl_looks, fcl_maps
-from weatherproof.studies.fcl_cells import OverSeeds
+from weatherproof.studies.fcl_cells import OverSeeds, Training
 from weatherproof.studies.fcl_scales import SMOKE, SMOKE_2, SMOKE_ENCODERS
 from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
 from weatherproof.studies.paired import Comparison, beats, gains_more, together
@@ -106,7 +106,7 @@ def test_gains_more_and_together() -> None:
 
 def test_names() -> None:
     assert set(STUDIES) == {
-        "fcl-table-1", "fcl-table-2", "fcl-table-3", "fcl-figures", "fcl-appendix-a", "fcl-on-encoders"
+        "fcl-table-1", "fcl-table-2", "fcl-table-3", "fcl-figures", "fcl-appendix-a", "fcl-weight", "fcl-on-encoders"
     }  # fmt: skip
     assert STUDIES.items() <= studies.STUDIES.items()
     assert all(s.name == name and s.cells and s.claims and not s.published for name, s in STUDIES.items())
@@ -256,7 +256,7 @@ def test_the_noisy_copy_is_one_for_all(store: Path) -> None:
     found = made.measure(FclCell("supervised", "uniform_noise"))
     assert isinstance(found, OverSeeds)
     for own, training in zip(found.samples, made.trainings.stores, strict=True):
-        classifier = made.trainings.classifier("supervised", "", training).eval()
+        classifier = made.trainings.classifier(Training("supervised"), training).eval()
         batch = next(batches(fcl_maps.spread(made.test, SMOKE.test_images), 1000))
         right = 0
         for image, label, index in zip(batch.images, batch.labels, batch.index, strict=True):
@@ -287,6 +287,16 @@ def test_other_data_are_other_trainings(store: Path) -> None:
     made = FclWorkshop(SMOKE_2, store, data=None, seed=0, device=CPU)
     assert len(made.others["CIFAR-100"].trainings.train) == 96 and len(made.trainings.train) == 64
     assert made.measure(FclCell("fcl", data="STL-10")) is None
+
+
+def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Path) -> None:
+    made = FclWorkshop(SMOKE, store, data=None, seed=0, device=CPU)
+    whole, tenth = Training("fcl"), FclCell("fcl", weight_times=0.1).training
+    assert made.trainings.settings(tenth, 1.0).weight == pytest.approx(made.trainings.settings(whole, 1.0).weight / 10)
+    first = made.trainings.stores[0]
+    assert made.trainings.home(tenth, first) != made.trainings.home(whole, first)
+    assert made.trainings.home(FclCell("fcl", "uniform_noise").training, first) == made.trainings.home(whole, first)
+    assert tenth.name == "fcl, lambda x 0.1" and Training("fcl", "hardened").name == "hardened, fcl"
 
 
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course
+from weatherproof.training.precision import fast_precision
+from weatherproof.training.processes import make_fabric
 
 IMAGES = MemoryImages(
     torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
@@ -217,7 +220,7 @@ def test_a_loss_that_is_no_number_stops_without_a_run() -> None:
         ({"lr": math.nan}, "lr must be a positive number"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
         ({"batch_size": 9, "devices": 2}, "batch_size 9 cannot be shared evenly by 2 devices"),
-        ({"device": "cpu", "precision": "16-mixed"}, "needs a GPU: use 'bf16-mixed'"),
+        ({"device": "cpu", "precision": "16-mixed"}, "needs a GPU: use '32-true' or 'bf16-mixed'"),
         ({"device": "tpu"}, "device must be 'auto'"),
         ({"device": "cuda:99"}, "needs more GPUs than"),
     ],
@@ -262,6 +265,19 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path: Path) -> None:
     assert set(saved["weights"]) == {"linear.weight", "linear.bias"}
 
 
+ON_ANY_PROCESSOR = pytest.mark.filterwarnings("ignore:this processor does not compute in bfloat16")
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, computes: bool) -> None:
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: computes)
+    assert fast_precision() == ("bf16-mixed" if computes else "32-true")
+    with nullcontext() if computes else pytest.warns(UserWarning, match="several times slower than '32-true'"):
+        make_fabric(Plan(1.0, 8, 0.01, precision="bf16-mixed", device="cpu"))
+    make_fabric(Plan(1.0, 8, 0.01, device="cpu"))
+
+
+@ON_ANY_PROCESSOR
 def test_mixed_precision_learns() -> None:
     method = Classify()
     rows = _fit(method, precision="bf16-mixed", epochs=20.0, lr=0.05)
@@ -269,6 +285,7 @@ def test_mixed_precision_learns() -> None:
     assert method.conv.weight.dtype == torch.float32
 
 
+@ON_ANY_PROCESSOR
 def test_progress_is_silent_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
     fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, precision="bf16-mixed", device="cpu"), progress=True)
     assert capfd.readouterr() == ("", "")

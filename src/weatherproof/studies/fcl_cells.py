@@ -18,16 +18,36 @@ Damage = Literal[
 
 
 @dataclass(frozen=True)
+class Training:
+    """Which classifier a number is of.
+
+    Attributes:
+        method: of `methods.LABELLED`; "probe": a linear layer on the frozen encoder that the training starts from.
+        start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
+        weight_times: the scale's lambda is multiplied by it.
+    """
+
+    method: str
+    start: str = ""
+    weight_times: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1"."""
+        times = "" if self.weight_times == 1 else f"lambda x {self.weight_times:g}"
+        return ", ".join(filter(None, (self.start, self.method, times)))
+
+
+@dataclass(frozen=True)
 class FclCell:
     """An accuracy.
 
     Attributes:
-        method: of `methods.LABELLED`; "probe": a linear layer on the frozen encoder that the training starts from.
+        method, start, weight_times: of its `Training`.
         tested_on: "clean", the two noises of the paper, or a suite or group of common corruptions: the mean over its
             corruptions of the mean over their severities.
         data: the data set of training and measurement: "main", or a name of `FclScale.others`.
         rare: on the classes 10 to 14 alone.
-        start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
     """
 
     method: str
@@ -35,6 +55,11 @@ class FclCell:
     data: str = "main"
     rare: bool = False
     start: str = ""
+    weight_times: float = 1.0
+
+    @property
+    def training(self) -> Training:
+        return Training(self.method, self.start, self.weight_times)
 
 
 @dataclass(frozen=True)
@@ -46,7 +71,7 @@ class MapCell:
             "rank_correlation" of every image's utility and the sensitivity of `of`, their mean; "identity", how far the
             utility is from |d f_y / d x| / f_y, relative to its size.
         of: "embedding", "probabilities" or "right" (the probability of the right class).
-        method, start: as in `FclCell`.
+        method, start: of its `Training`.
     """
 
     method: str
@@ -55,6 +80,10 @@ class MapCell:
     of: Literal["embedding", "probabilities", "right"] = "embedding"
     start: str = ""
     data: str = "main"
+
+    @property
+    def training(self) -> Training:
+        return Training(self.method, self.start)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from weatherproof.evaluation import (
     utility_examples,
 )
 from weatherproof.readouts import evaluating
+from weatherproof.studies.fcl_cells import Training
 from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
 from weatherproof.types import Images
 
@@ -37,7 +38,7 @@ def _figures(workshop: FclWorkshop, folder: Path) -> None:
     names = [name for name in DIGITS if name in maps.classes]
     places = [names.index(str(int(name) % 10)) for name in maps.classes]
     reports.save_utility_maps(folder, maps.merged(places, names))
-    settings = workshop.trainings.settings("fcl", 1.0)
+    settings = workshop.trainings.settings(Training("fcl"), 1.0)
     examples = utility_examples(
         trained, test, k=settings.k, sigma=settings.sigma, count=_EXAMPLES, seed=NOISE_SEED, device=device
     )

@@ -15,7 +15,7 @@ from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder, save_encoder
 from weatherproof.methods import FeatureSettings
 from weatherproof.readouts import Classifier, Readout, fit_probe, save_readout
-from weatherproof.studies.fcl_cells import HARDENED_ON, PRETRAINED_BY, FclScale, settings_words
+from weatherproof.studies.fcl_cells import HARDENED_ON, PRETRAINED_BY, FclScale, Training, settings_words
 from weatherproof.studies.pretraining_cells import PretrainingCell
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
 from weatherproof.studies.sets import Sets
@@ -51,18 +51,19 @@ class FclTrainings:
     def train(self) -> ImageSet:
         return self.sets.train("main")
 
-    def classifier(self, method: str, start: str, store: Store) -> nn.Module:
-        """The trained classifier of a method, of the store's seed."""
-        return Classifier(*self._trained(method, start, store)).to(self.device)
+    def classifier(self, training: Training, store: Store) -> nn.Module:
+        """The trained classifier, of the store's seed."""
+        return Classifier(*self._trained(training, store)).to(self.device)
 
-    def home(self, method: str, start: str, store: Store) -> Path:
+    def home(self, training: Training, store: Store) -> Path:
         """The folder where it lies."""
-        return store.home(self._trained(method, start, store)[0])
+        return store.home(self._trained(training, store)[0])
 
-    def _trained(self, method: str, start: str, store: Store) -> tuple[Encoder, nn.Module]:
+    def _trained(self, training: Training, store: Store) -> tuple[Encoder, nn.Module]:
+        method, start = training.method, training.start
         scale, plan = self.scale, store.plan(self.scale.plan(start))
         head: Literal["own", "new"] = "own" if start in scale.own_heads else "new"
-        settings = self.settings(method, plan.epochs)
+        settings = self.settings(training, plan.epochs)
         recipe = {
             "kind": f"labelled-{method}", "start": self._text(start), "data": repr(scale.data),
             "images": str(scale.train_images), "size": str(scale.size), "seed": str(store.seed),
@@ -91,10 +92,12 @@ class FclTrainings:
 
         return store.kept(recipe, make, load_classifier)
 
-    def settings(self, method: str, epochs: float) -> FeatureSettings:
+    def settings(self, training: Training, epochs: float) -> FeatureSettings:
         """The published settings with this scale's changes; those of "supervised" for a probe, which has none."""
+        method = training.method
         published = settings_for("supervised" if method == PROBE else method, self.train, epochs)
-        return replace(published, **self.scale.changed(method))
+        own = replace(published, **self.scale.changed(method))
+        return replace(own, weight=own.weight * training.weight_times)
 
     def _saved(
         self, encoder: Encoder, head: nn.Module, method: str, run: RunFolder, recipe: Mapping[str, str]

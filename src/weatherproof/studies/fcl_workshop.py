@@ -12,7 +12,7 @@ from torch import nn
 from weatherproof.data import ImageSet
 from weatherproof.evaluation import Case, Record, evaluate_suite
 from weatherproof.studies import fcl_cases, fcl_maps
-from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell, OverSeeds, over_seeds
+from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell, OverSeeds, Training, over_seeds
 from weatherproof.studies.fcl_trainings import PROBE, FclTrainings
 from weatherproof.studies.sets import spread
 from weatherproof.studies.store import Store, digest
@@ -45,7 +45,7 @@ class FclWorkshop:
 
     def classifier(self, method: str, start: str = "") -> nn.Module:
         """The trained classifier of the first seed."""
-        return self.trainings.classifier(method, start, self.trainings.stores[0])
+        return self.trainings.classifier(Training(method, start), self.trainings.stores[0])
 
     def measure(self, cell: FclCell | MapCell | CountCell) -> OverSeeds | Record | None:
         """The cell's number; None where this scale has no such data."""
@@ -72,9 +72,9 @@ class FclWorkshop:
 
         def answer() -> list[Record]:
             cases = [Case()] if cell.rare else fcl_cases.cases_of(kind, test, self._pixel_std)
-            classifier = self.trainings.classifier(cell.method, cell.start, store)
+            classifier = self.trainings.classifier(cell.training, store)
             found = evaluate_suite(
-                classifier, test, cases, suite=kind, model=model_name(cell), seed=NOISE_SEED, device=self.device,
+                classifier, test, cases, suite=kind, model=cell.training.name, seed=NOISE_SEED, device=self.device,
                 readout="probe" if cell.method == PROBE else "end-to-end", trained_on=self._patch(cell),
                 data=f"{test.name} (classes 10-14)" if cell.rare else None,
             )  # fmt: skip
@@ -84,7 +84,7 @@ class FclWorkshop:
 
     def _map(self, cell: MapCell, store: Store) -> Record:
         def measure() -> list[Record]:
-            classifier, name = self.trainings.classifier(cell.method, cell.start, store), model_name(cell)
+            classifier, name = self.trainings.classifier(cell.training, store), cell.training.name
             return [fcl_maps.measured(cell, classifier, self.test, self.scale, model=name, device=self.device)]
 
         numbers = (self.scale.map_images, self.scale.sensitivity_images, self.scale.corner)
@@ -94,7 +94,7 @@ class FclWorkshop:
         self, cell: FclCell | MapCell, key: tuple[Any, ...], store: Store, make: Callable[[], list[Record]]
     ) -> list[Record]:
         """Records beside the classifier that they are of."""
-        file = self.trainings.home(cell.method, cell.start, store) / f"measured-{digest(repr(key))}.json"
+        file = self.trainings.home(cell.training, store) / f"measured-{digest(repr(key))}.json"
 
         def find() -> list[Record]:
             if file.is_file():
@@ -117,9 +117,4 @@ class FclWorkshop:
         return fcl_cases.pixel_std(self.trainings.train, self.folder, what)
 
     def _patch(self, cell: FclCell) -> str | None:
-        return self.trainings.settings(cell.method, 1.0).patch
-
-
-def model_name(cell: FclCell | MapCell) -> str:
-    """What records call the classifier: "fcl", "hardened, fcl"."""
-    return ", ".join(filter(None, (cell.start, cell.method)))
+        return self.trainings.settings(cell.training, 1.0).patch

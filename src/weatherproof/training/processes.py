@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from weatherproof.errors import InputError
 from weatherproof.protocols import Gather
 from weatherproof.training.errors import TrainingError
 from weatherproof.training.plan import Plan
+from weatherproof.training.precision import SLOW_BFLOAT16, computes_bfloat16
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,7 +39,9 @@ def make_fabric(plan: Plan) -> "Fabric":
     if accelerator == "cuda" and (gpus < plan.devices or (number and int(number) >= gpus)):
         raise InputError(f"device {plan.device!r} with {plan.devices} process(es) needs more GPUs than the {gpus} here")
     if plan.precision == "16-mixed" and accelerator == "cpu":
-        raise InputError("precision '16-mixed' needs a GPU: use 'bf16-mixed' on the CPU")
+        raise InputError("precision '16-mixed' needs a GPU: use '32-true' or 'bf16-mixed' on the CPU")
+    if plan.precision == "bf16-mixed" and accelerator == "cpu" and not computes_bfloat16():
+        warnings.warn(SLOW_BFLOAT16, stacklevel=2)
     # Buffers are not broadcast: in training nothing reads running statistics, and the first process's are kept.
     strategy = DDPStrategy(start_method="spawn", broadcast_buffers=False) if plan.devices > 1 else "auto"
     return Fabric(
