@@ -152,15 +152,19 @@ def test_the_classes_with_most_images_are_shown_in_their_order() -> None:
         class_utility(classifier(), some_images([-1, -1]))
 
 
-def test_classes_modulo_something_are_means_over_their_images() -> None:
+def test_groups_of_classes_are_means_over_their_images() -> None:
     images = some_images([0, 0, 1, 2, 2, 2, 3], classes=("0", "1", "10", "11"))
     pair = classifier(classes=4)
-    merged = class_utility(pair, images).merged([0, 1, 0, 1], ["0", "1"])
-    assert merged.classes == ("0", "1") and merged.counts.tolist() == [5, 2]
+    found = class_utility(pair, images)
+    grouped = found.grouped({"0 and 10": ("0", "10"), "1 and 11": ("1", "11"), "10": ("10",)})
+    assert grouped.classes == ("0 and 10", "1 and 11", "10") and grouped.counts.tolist() == [5, 2, 3]
     utility = one_by_one(pair, images)
-    torch.testing.assert_close(merged.utility[0], utility[images.labels % 2 == 0].sum(dim=1).mean(dim=0))
-    with pytest.raises(InputError, match="a group for each of 4 classes"):
-        class_utility(pair, images).merged([0, 0, 0, 0], ["0", "1"])
+    torch.testing.assert_close(grouped.utility[0], utility[images.labels % 2 == 0].sum(dim=1).mean(dim=0))
+    torch.testing.assert_close(grouped.utility[2], found.utility[2])
+    torch.testing.assert_close(grouped.images[2], found.images[2])
+    for wrong in ({}, {"0": ()}, {"0": ("0", "7")}):
+        with pytest.raises(InputError, match="groups of one or more of the classes"):
+            found.grouped(wrong)
 
 
 def test_utility_and_sensitivity_are_the_jacobians() -> None:

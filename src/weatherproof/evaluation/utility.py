@@ -3,7 +3,7 @@
 Every number is of the modules in evaluation mode, so that an image's do not depend on its batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,25 +42,24 @@ class ClassUtility:
     left_out: int = 0
     data: str = ""
 
-    def merged(self, groups: Sequence[int], names: Sequence[str]) -> "ClassUtility":
+    def grouped(self, groups: Mapping[str, Sequence[str]]) -> "ClassUtility":
         """The means over groups of classes, every image counting once: Figure 4 has the classes modulo 10.
 
         Args:
-            groups: for each class, its place in `names`; every name has at least one class.
+            groups: by name, the classes of each; a class may be in several.
+
+        Raises:
+            InputError: an empty group, or a class that is not here.
         """
-        if len(groups) != len(self.classes) or set(groups) != set(range(len(names))):
-            raise InputError(
-                f"expected a group for each of {len(self.classes)} classes and a class for each of {len(names)} "
-                f"groups; got {list(groups)}"
-            )
-        share = torch.zeros(len(names), len(groups), dtype=torch.float64)
-        share[torch.tensor(groups), torch.arange(len(groups))] = self.counts.double()
-        share /= share.sum(dim=1, keepdim=True)
+        member = torch.tensor([[name in group for name in self.classes] for group in groups.values()])
+        if not groups or [*map(len, groups.values())] != member.sum(dim=1).tolist() or not member.any(dim=1).all():
+            raise InputError(f"expected groups of one or more of the classes {self.classes}, got {dict(groups)}")
+        counts = member * self.counts
+        share = counts.double() / counts.sum(dim=1, keepdim=True)
         images, utility = (
             torch.tensordot(share, part.double(), dims=1).float() for part in (self.images, self.utility)
         )
-        counts = torch.zeros(len(names), dtype=torch.int64).index_add_(0, torch.tensor(groups), self.counts)
-        return ClassUtility(tuple(names), counts, images, utility, self.left_out, self.data)
+        return ClassUtility(tuple(groups), counts.sum(dim=1), images, utility, self.left_out, self.data)
 
 
 def class_utility(

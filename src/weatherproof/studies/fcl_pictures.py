@@ -1,7 +1,7 @@
 """What the page of a study of feature contrastive learning shows beside its numbers: the paper's Figures 1, 3 and 4,
 and sensitivity against utility. Of the first training seed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +21,6 @@ from weatherproof.studies.fcl_cells import Training
 from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
 from weatherproof.types import Images
 
-DIGITS = tuple(map(str, range(10)))
 _CURVE_IMAGES = 64  # the plot's lines change little beyond
 _EXAMPLES = 8
 
@@ -35,15 +34,24 @@ def save_pictures(workshop: FclWorkshop, study: str, folder: Path) -> None:
 def _figures(workshop: FclWorkshop, folder: Path) -> None:
     trained, test, device = workshop.classifier("fcl"), workshop.test, workshop.device
     maps = class_utility(trained, test, limit=workshop.scale.map_images, device=device)
-    names = [name for name in DIGITS if name in maps.classes]
-    places = [names.index(str(int(name) % 10)) for name in maps.classes]
-    reports.save_utility_maps(folder, maps.merged(places, names))
+    reports.save_utility_maps(folder, maps.grouped(_panels(maps.classes)))
     settings = workshop.trainings.settings(Training("fcl"), 1.0)
     examples = utility_examples(
         trained, test, k=settings.k, sigma=settings.sigma, count=_EXAMPLES, seed=NOISE_SEED, device=device
     )
     reports.save_utility_images(folder, examples)
     reports.save_gallery(folder, _noisy(workshop, {name: workshop.classifier(name) for name in ("supervised", "fcl")}))
+
+
+def _panels(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The panels of Figure 4, whose classes are modulo 10, and then the contexts that it merges, 0-4 and 10-14, apart.
+
+    >>> _panels(["0", "5", "10"])
+    {'0 and 10': ('0', '10'), '5': ('5',), '0': ('0',), '10': ('10',)}
+    """
+    modulo = [tuple(name for name in (str(digit), str(digit + 10)) if name in classes) for digit in range(10)]
+    apart = [(name,) for start in (0, 10) for name in map(str, range(start, start + 5)) if name in classes]
+    return {" and ".join(names): names for names in (*modulo, *apart) if names}
 
 
 def _noisy(workshop: FclWorkshop, classifiers: Mapping[str, nn.Module]) -> list[reports.GalleryEntry]:
