@@ -123,7 +123,7 @@ def test_every_cell_can_be_made_at_every_scale(name: str, scale: str) -> None:
         if own is None or isinstance(cell, CountCell):
             made += own is not None
             continue
-        assert cell.method in (*methods.LABELLED, "probe")
+        assert cell.method in (*methods.LABELLED, "frozen")
         Plan(**own.plan(cell.start))
         assert own.augment is None or views.parse(own.augment)
         replace(methods.FeatureSettings(), **own.changed(cell.method))
@@ -359,7 +359,7 @@ def test_table_says_what_is_not_decided() -> None:
 
 def test_the_encoders_of_other_studies_are_shared(store: Path) -> None:
     made = FclWorkshop(SMOKE_ENCODERS, store, data=None, seed=0, device=CPU)
-    probe = made.classifier("probe", "pretrained")
+    probe = made.classifier("frozen", "pretrained")
     assert isinstance(probe, Classifier)
     begun = made.trainings.begin("pretrained", made.trainings.stores[0])
     for name, value in begun.state().items():

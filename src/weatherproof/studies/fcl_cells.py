@@ -22,7 +22,8 @@ class Training:
     """Which classifier a number is of.
 
     Attributes:
-        method: of `methods.LABELLED`; "probe": a linear layer on the frozen encoder that the training starts from.
+        method: of `methods.LABELLED`; "frozen": the encoder that the training starts from as it is, under its own
+            classifier where `FclScale.own_heads` says so, else under a linear probe.
         start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
         weight_times: the scale's lambda is multiplied by it.
     """
@@ -152,7 +153,6 @@ class FclScale:
     own_heads: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     augment: str | None = None
-    probe: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
     train_images: int | None = None
     test_images: int | None = None

@@ -22,10 +22,10 @@ from weatherproof.studies.sets import Sets
 from weatherproof.studies.store import Store, load_classifier
 from weatherproof.studies.study import Cell
 from weatherproof.studies.workshop import Workshop
-from weatherproof.training import RunFolder, train_classifier
+from weatherproof.training import RunFolder, check_own_head, train_classifier
 from weatherproof.training.recipes import settings_for
 
-PROBE = "probe"  # beside `methods.LABELLED`: a linear layer on the frozen encoder
+FROZEN = "frozen"  # beside `methods.LABELLED`: the encoder as it is, under its own classifier or a probe
 
 
 class FclTrainings:
@@ -65,44 +65,51 @@ class FclTrainings:
         head: Literal["own", "new"] = "own" if start in scale.own_heads else "new"
         settings = self.settings(training, plan.epochs)
         recipe = {
-            "kind": f"labelled-{method}", "start": self._text(start), "data": repr(scale.data),
+            "kind": f"labelled-{method}", "start": self._text(start), "data": repr(scale.data), "head": head,
             "images": str(scale.train_images), "size": str(scale.size), "seed": str(store.seed),
         }  # fmt: skip
-        if method == PROBE:
-            recipe |= {"probe": repr(sorted(scale.probe.items()))}
-        else:
-            recipe |= {
-                "plan": repr(plan), "head": head, "augment": str(scale.augment), "settings": settings_words(settings),
-            }  # fmt: skip
+        if method != FROZEN:
+            recipe |= {"plan": repr(plan), "augment": str(scale.augment), "settings": settings_words(settings)}
 
         def make(run: RunFolder) -> tuple[Encoder, nn.Module]:
             begun = self.begin(start, store)
-            if method == PROBE:
+            if method == FROZEN:
                 encoder = begun.clone().eval()
-                top: nn.Module = fit_probe(
-                    encoder, self.train, num_classes=len(self.train.classes), seed=store.seed, device=self.device,
-                    **scale.probe,
-                )  # fmt: skip
+                top = self._frozen_head(encoder, head, store)
             else:
                 augment = None if scale.augment is None else views.parse(scale.augment)
                 encoder, top = train_classifier(
                     begun, self.train, plan=plan, method=method, settings=settings, head=head, augment=augment, run=run
                 )
-            return self._saved(encoder, top, method, run, recipe)
+            return self._saved(encoder, top, self.readout(training), run, recipe)
 
         return store.kept(recipe, make, load_classifier)
 
+    def _frozen_head(self, encoder: Encoder, head: str, store: Store) -> nn.Module:
+        """What the trainings from the same start begin with where that is a classifier, else a probe."""
+        if head == "new":
+            classes = len(self.train.classes)
+            return fit_probe(encoder, self.train, num_classes=classes, seed=store.seed, device=self.device)
+        check_own_head(encoder, len(self.train.classes))
+        assert encoder.head is not None
+        return encoder.head
+
+    def readout(self, training: Training) -> str:
+        """What records call the classifier on the encoder."""
+        if training.method != FROZEN:
+            return "end-to-end"
+        return "own-head" if training.start in self.scale.own_heads else "probe"
+
     def settings(self, training: Training, epochs: float) -> FeatureSettings:
-        """The published settings with this scale's changes; those of "supervised" for a probe, which has none."""
+        """The published settings with this scale's changes; those of "supervised" for a frozen encoder: it has none."""
         method = training.method
-        published = settings_for("supervised" if method == PROBE else method, self.train, epochs)
+        published = settings_for("supervised" if method == FROZEN else method, self.train, epochs)
         own = replace(published, **self.scale.changed(method))
         return replace(own, weight=own.weight * training.weight_times)
 
     def _saved(
-        self, encoder: Encoder, head: nn.Module, method: str, run: RunFolder, recipe: Mapping[str, str]
+        self, encoder: Encoder, head: nn.Module, kind: str, run: RunFolder, recipe: Mapping[str, str]
     ) -> tuple[Encoder, nn.Module]:
-        kind = "probe" if method == PROBE else "end-to-end"
         save_readout(Readout(head.cpu(), self.train.classes, kind), run.path, provenance=recipe)
         save_encoder(encoder, run.path, provenance=recipe)
         return encoder, head

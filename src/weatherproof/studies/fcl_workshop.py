@@ -13,7 +13,7 @@ from weatherproof.data import ImageSet
 from weatherproof.evaluation import Case, Record, evaluate_suite
 from weatherproof.studies import fcl_cases, fcl_maps
 from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell, OverSeeds, Training, over_seeds
-from weatherproof.studies.fcl_trainings import PROBE, FclTrainings
+from weatherproof.studies.fcl_trainings import FclTrainings
 from weatherproof.studies.sets import spread
 from weatherproof.studies.store import Store, digest
 from weatherproof.training.files import replacing
@@ -75,7 +75,7 @@ class FclWorkshop:
             classifier = self.trainings.classifier(cell.training, store)
             found = evaluate_suite(
                 classifier, test, cases, suite=kind, model=cell.training.name, seed=NOISE_SEED, device=self.device,
-                readout="probe" if cell.method == PROBE else "end-to-end", trained_on=self._patch(cell),
+                readout=self.trainings.readout(cell.training), trained_on=self._patch(cell),
                 data=f"{test.name} (classes 10-14)" if cell.rare else None,
             )  # fmt: skip
             return [record for record in found.records if record.metric in fcl_cases.METRICS]
