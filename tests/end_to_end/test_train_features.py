@@ -73,6 +73,7 @@ def test_the_classifier_of_a_run_goes_on(runs: dict[str, Path], photos: Path, tm
         (("fcl", "--sigma", 0), "sigma must be a positive number"),
         (("fcl", "--temperature", 0), "temperature must be a positive number"),
         (("fcl", "--start-epoch=-1"), "start_epoch counts epochs, 0 or more"),
+        (("fcl", "--start-epoch=30"), "start_epoch 30 is not before the end of"),
         (("supervised", "--sigma", 0.5), "supervised has no sigma"),
         (("xe-gaussian", "--k", 5), "xe-gaussian has no k: it takes sigma, weight"),
         (("fcl", "--head", "own"), "brings; small has none"),

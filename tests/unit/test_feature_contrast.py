@@ -302,16 +302,41 @@ def test_bad_settings_and_calls() -> None:
 def test_published_settings() -> None:
     """Appendix B."""
     cifar = methods.feature_settings("fcl", size=32, channels=3, classes=10)
-    assert (cifar.k, cifar.sigma, cifar.temperature, cifar.weight, cifar.start_epoch) == (256, 0.5, 2.0, 1e-4, 300.0)
+    assert (cifar.k, cifar.sigma, cifar.temperature, cifar.weight) == (256, 0.5, 2.0, 1e-4)
+    assert cifar.start_epoch * 50_000 / 1024 == pytest.approx(14_000)
     hundred = methods.feature_settings("patch-gaussian-fcl", size=32, channels=3, classes=100)
     assert (hundred.temperature, hundred.patch) == (0.1, "PatchGaussian(25, 0.05)")
+    assert hundred.start_epoch * 50_000 / 1024 == pytest.approx(10_000)
     imagenet = methods.feature_settings("patch-gaussian-fcl", size=224, channels=3, classes=1000)
     assert (imagenet.k, imagenet.temperature, imagenet.weight) == (2048, 1.0, 4e-4)
     assert imagenet.patch == "PatchGaussian((1, 250), 1.0)"
+    assert imagenet.start_epoch * 1_281_167 / 1024 == pytest.approx(78_000)
+    for size in (32, 224):
+        assert methods.feature_settings("xe-gaussian", size=size, channels=3, classes=10).start_epoch == 0
     mnist = methods.feature_settings("fcl", size=28, channels=1, classes=15, epochs=10)
     assert (mnist.weight, mnist.temperature, mnist.start_epoch, mnist.ramp_epochs) == (1e-3, 0.1, 1.0, 1.0)
     with pytest.raises(InputError, match="fcl"):
         methods.feature_settings("fcll", size=32, channels=3, classes=10)
+
+
+def test_an_image_counts_for_as_much_in_any_batch() -> None:
+    for size, channels in ((32, 3), (224, 3)):
+        kind = {"size": size, "channels": channels, "classes": 10}
+        published = methods.feature_settings("fcl", **kind).weight
+        for batch in (64, 1024):
+            assert methods.feature_settings("fcl", batch_size=batch, **kind).weight * batch == published * 1024
+    assert methods.feature_settings("fcl", size=28, channels=1, classes=15, batch_size=64).weight == 1e-3
+
+
+def test_a_second_term_that_never_begins_and_a_patch_that_is_missing() -> None:
+    late = methods.FeatureSettings(k=50, start_epoch=2.0)
+    for name in ("fcl", "xe-gaussian"):
+        with pytest.raises(InputError, match=f"start_epoch 2 is not before the end of 2 epochs: {name}"):
+            train_classifier(_encoder(), _images(), plan=Plan(2, 16, 0.01), method=name, settings=late, progress=False)
+    methods.check_start("supervised", late, 1.0)
+    for name in ("patch-gaussian", "patch-gaussian-fcl"):
+        with pytest.raises(InputError, match=f"{name} needs"):
+            build_labelled(name, _encoder(), _classifier()[1])
 
 
 # in training

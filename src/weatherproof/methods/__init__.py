@@ -9,20 +9,20 @@ from weatherproof.methods.answers import check_outputs, trained_weights
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
 from weatherproof.methods.feature_contrast import FeatureContrastive
-from weatherproof.methods.finetuning import FineTuning
-from weatherproof.methods.hardening import Hardening, teacher_cache
-from weatherproof.methods.instdis import InstDis
-from weatherproof.methods.labelled import (
+from weatherproof.methods.feature_settings import (
     FCL,
     LABELLED,
     PENALISED,
     SECOND_TERM,
+    USES,
     FeatureSettings,
-    build_labelled,
-    check_parts,
-    damage_of,
+    check_start,
     feature_settings,
 )
+from weatherproof.methods.finetuning import FineTuning
+from weatherproof.methods.hardening import Hardening, teacher_cache
+from weatherproof.methods.instdis import InstDis
+from weatherproof.methods.labelled import build_labelled, check_parts, damage_of, met_in_training
 from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors, rising
 from weatherproof.methods.moco import MoCo
 from weatherproof.methods.momentum import MomentumCopy
@@ -41,6 +41,7 @@ __all__ = [
     "RECIPES",
     "SECOND_TERM",
     "SMALL_RECIPES",
+    "USES",
     "AdversarialTraining",
     "AugMixConsistency",
     "FeatureContrastive",
@@ -63,11 +64,13 @@ __all__ = [
     "check_k",
     "check_outputs",
     "check_parts",
+    "check_start",
     "damage_of",
     "feature_settings",
     "layer_projectors",
     "least_useful",
     "make_projector",
+    "met_in_training",
     "most_useful",
     "recipe",
     "rising",

@@ -26,11 +26,13 @@ SYNTHETIC_ROWS: dict[str, tuple[Damage, bool]] = {
 NOISES: dict[str, Damage] = {"UN": "uniform_noise", "NUN": "nonuniform_noise"}
 NOISE_NOTE = (
     "UN: 15 % of the pixels, chosen uniformly, replaced by random grey levels; NUN: the same, mostly where training "
-    "images vary little. Every method and every training meets the same noisy copy of the test set."
+    "images vary little, with odds of 1 / (standard deviation + 1/255). Every method and every training meets the same "
+    "noisy copy of the test set."
 )
 CLAIM_NOTE = (
-    "± is the standard error over the training seeds. A claim holds if each of its comparisons does in a paired t-test "
-    "over the seeds, one-sided, p < 0.05; 'not decided' means that these seeds show neither it nor its opposite. The "
+    "± is the standard error over the training seeds, on these test images: another draw of images would add to it. A "
+    "claim holds if each of its comparisons does in a paired t-test over the seeds, one-sided, p < 0.05; it does not "
+    "hold if one is reversed at 0.05 divided by their number; 'not decided' means that these seeds show neither. The "
     "paper's own numbers are lost."
 )
 
@@ -91,7 +93,8 @@ def _common_corruptions() -> Study:
     )
     note = (
         "The 19 common corruptions, made on the fly: mean over five severities each, the groups with their extra "
-        f"corruption. Frost is synthetic here. {CLAIM_NOTE}"
+        "corruption. Frost is synthetic here. The clean row is of more test images where a scale limits those of the "
+        f"others. {CLAIM_NOTE}"
     )
     return Study("fcl-table-3", "FCL, Table 3: the 19 common corruptions", cells, claims, note=note)
 

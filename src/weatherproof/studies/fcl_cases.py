@@ -46,9 +46,9 @@ def record_of(records: Sequence[Record], damage: Damage) -> Record:
     return next(r for r in records if (r.corruption, r.metric) == wanted and r.severity is None)
 
 
-def rare(images: ImageSet) -> ImageSet:
-    """The images of the classes 10 to 14."""
-    return images.subset(torch.isin(images.labels, torch.tensor(RARE)).nonzero().flatten())
+def of_classes(images: ImageSet, classes: tuple[int, ...]) -> ImageSet:
+    """The images of these classes."""
+    return images.subset(torch.isin(images.labels, torch.tensor(classes)).nonzero().flatten())
 
 
 def pixel_std(images: ImageSet, folder: Path, what: str) -> Path:

@@ -1,6 +1,7 @@
 """Numbers of the utility and the sensitivity of single elements (feature contrastive learning, Figures 2 and 4 and
 Appendix A)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.evaluation import ClassUtility, Record, class_utility, rank_correlation
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.readouts import evaluating
+from weatherproof.studies.fcl_cases import of_classes
 from weatherproof.studies.fcl_cells import CountCell, FclScale, MapCell
 from weatherproof.studies.sets import spread
 from weatherproof.types import Embeddings, Images, Labels
@@ -64,7 +66,10 @@ def mean_correlation(classifier: nn.Module, images: ImageSet, cell: MapCell, dev
 
 
 def identity_error(classifier: nn.Module, images: ImageSet, device: torch.device) -> float:
-    """||u - |d f_y / d x| / f_y|| / ||u|| over all elements of all images together, f the softmax probabilities."""
+    """||u - |d f_y / d x| / f_y|| / ||u|| over all elements of all images together, f the softmax probabilities.
+
+    NaN where the utility is 0 everywhere: the network has died.
+    """
     gap, size = 0.0, 0.0
     for batch in batches(images, _TOGETHER, device=device):
         right = _output(classifier, "right", batch.labels)
@@ -74,12 +79,7 @@ def identity_error(classifier: nn.Module, images: ImageSet, device: torch.device
             other = methods.sensitivity(right, batch.images).double() / probability
         gap += float((useful - other).square().sum())
         size += float(useful.square().sum())
-    return (gap / size) ** 0.5
-
-
-def of_classes(images: ImageSet, classes: tuple[int, ...]) -> ImageSet:
-    """The images of these classes."""
-    return images.subset(torch.isin(images.labels, torch.tensor(classes)).nonzero().flatten())
+    return (gap / size) ** 0.5 if size else math.nan
 
 
 def class_words(classes: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from weatherproof import views
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder, save_encoder
-from weatherproof.methods import FeatureSettings
+from weatherproof.methods import FeatureSettings, met_in_training
 from weatherproof.readouts import Classifier, Readout, fit_probe, save_readout
 from weatherproof.studies.fcl_cells import HARDENED_ON, PRETRAINED_BY, FclScale, Training, settings_words
 from weatherproof.studies.pretraining_cells import PretrainingCell
@@ -99,6 +99,13 @@ class FclTrainings:
         if training.method != FROZEN:
             return "end-to-end"
         return "own-head" if training.start in self.scale.own_heads else "probe"
+
+    def met(self, training: Training) -> str | None:
+        """The text of the damage that its images met in training, and those of a hardened start before it."""
+        hardening = self.scale.hardening if training.start == "hardened" else None
+        before = None if hardening is None else hardening.damages[HARDENED_ON]
+        own = None if training.method == FROZEN else met_in_training(training.method, self.settings(training, 1.0))
+        return ", ".join(filter(None, (before, own))) or None
 
     def settings(self, training: Training, epochs: float) -> FeatureSettings:
         """The published settings with this scale's changes; those of "supervised" for a frozen encoder: it has none."""

@@ -1,7 +1,7 @@
 """Measures the cells of a study of feature contrastive learning, once for every training seed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from weatherproof import methods
 from weatherproof.data import ImageSet
 from weatherproof.evaluation import Case, Record, evaluate_suite
 from weatherproof.studies import fcl_cases, fcl_maps
@@ -16,6 +17,8 @@ from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell
 from weatherproof.studies.fcl_trainings import FclTrainings
 from weatherproof.studies.sets import spread
 from weatherproof.studies.store import Store, digest
+from weatherproof.studies.study import settings_text
+from weatherproof.training import Plan
 from weatherproof.training.files import replacing
 
 NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
@@ -59,7 +62,22 @@ class FclWorkshop:
                 found = [self._accuracy(cell, store) for store in self.trainings.stores]
             case MapCell():
                 found = [self._map(cell, store) for store in self.trainings.stores]
-        return over_seeds(found, self.trainings.seeds)
+        met = self.trainings.met(cell.training)
+        return over_seeds([replace(record, trained_on=met) for record in found], self.trainings.seeds)
+
+    def facts(self, cells: Iterable[FclCell | MapCell | CountCell]) -> dict[str, str]:
+        """What the classifiers behind these cells were trained with, for the reader."""
+        facts: dict[str, str] = {}
+        trained = [cell for cell in cells if not isinstance(cell, CountCell)]
+        for training in dict.fromkeys(cell.training for cell in trained if cell.data == "main"):
+            settings = self.trainings.settings(training, Plan(**self.scale.plan(training.start)).epochs)
+            damage = methods.damage_of(settings, None)
+            said = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
+            facts |= {f"settings of {training.name}": settings_text(said)} if said else {}
+        for name, other in self.others.items():
+            own = [replace(cell, data="main") for cell in trained if cell.data == name]
+            facts |= {f"{name}, {what}": text for what, text in other.facts(own).items()}
+        return facts
 
     def _accuracy(self, cell: FclCell, store: Store) -> Record:
         kind = fcl_cases.suite_of(cell.tested_on)
@@ -68,14 +86,14 @@ class FclWorkshop:
 
     def _answers(self, cell: FclCell, kind: str, most: int | None, store: Store) -> list[Record]:
         """The records of the cell's classifier on a whole suite, from the store or made now."""
-        test = spread(fcl_cases.rare(self.test) if cell.rare else self.test, most)
+        test = spread(fcl_cases.of_classes(self.test, fcl_cases.RARE) if cell.rare else self.test, most)
 
         def answer() -> list[Record]:
             cases = [Case()] if cell.rare else fcl_cases.cases_of(kind, test, self._pixel_std)
             classifier = self.trainings.classifier(cell.training, store)
             found = evaluate_suite(
                 classifier, test, cases, suite=kind, model=cell.training.name, seed=NOISE_SEED, device=self.device,
-                readout=self.trainings.readout(cell.training), trained_on=self._patch(cell),
+                readout=self.trainings.readout(cell.training),
                 data=f"{test.name} (classes 10-14)" if cell.rare else None,
             )  # fmt: skip
             return [record for record in found.records if record.metric in fcl_cases.METRICS]
@@ -115,6 +133,3 @@ class FclWorkshop:
     def _pixel_std(self) -> Path:
         what = repr((self.scale.data, self.scale.train_images, self.scale.size))
         return fcl_cases.pixel_std(self.trainings.train, self.folder, what)
-
-    def _patch(self, cell: FclCell) -> str | None:
-        return self.trainings.settings(cell.training, 1.0).patch

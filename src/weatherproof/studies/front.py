@@ -144,7 +144,7 @@ def _study() -> Study:
         f"{ATTACK_NOTE}"
     )
     title = "The front: clean, corrupted and adversarial accuracy and calibration, together (CIFAR-10)"
-    return Study(NAME, title, cells, claims, note=note)
+    return Study(NAME, title, cells, claims, note=note, ours=True)
 
 
 STUDIES = {NAME: _study()}

@@ -49,14 +49,14 @@ class Comparison:
     def holds(self) -> bool:
         return self.p < LEVEL
 
-    @property
-    def reversed(self) -> bool:
-        """The opposite is as well shown as `holds` asks for."""
-        return self.p > 1 - LEVEL
+    def state(self, of: int = 1) -> str:
+        """ "holds"; "the reverse", where the opposite is shown at `LEVEL` / `of`; or "not decided".
 
-    @property
-    def state(self) -> str:
-        return "holds" if self.holds else "the reverse" if self.reversed else "not decided"
+        Args:
+            of: how many comparisons a claim has. All must hold, which needs no correction of `LEVEL`; but one that is
+                reversed refutes the claim, so that with their number one more easily is by chance (Bonferroni).
+        """
+        return "holds" if self.holds else "the reverse" if self.p > 1 - LEVEL / of else "not decided"
 
     def words(self, points: bool) -> str:
         """The difference and its p: "FCL over XE at BAL+UN +3.10 points (p 0.002)"."""
@@ -69,8 +69,8 @@ class Comparison:
 class PairedClaim:
     """A sentence of the paper that holds if every one of its comparisons does.
 
-    Since all must hold, their number needs no correction. What is not decided counts as not held, and is called so.
-    With two seeds or three the test sees large and steady gains alone.
+    What is not decided counts as not held, and is called so. With two seeds or three the test sees large and steady
+    gains alone.
 
     Attributes:
         compare: the comparisons whose cells were measured.
@@ -84,7 +84,7 @@ class PairedClaim:
     def check(self, samples: Samples) -> dict[str, Any]:
         """The claim as an entry of checks.json, with a "verdict" that tells what is wrong from what is not decided."""
         found = self.compare(samples)
-        states = [comparison.state for comparison in found]
+        states = [comparison.state(of=len(found)) for comparison in found]
         held = states.count("holds")
         verdict = (
             "not measured" if not found else "holds" if held == len(found)
@@ -92,7 +92,7 @@ class PairedClaim:
         )  # fmt: skip
         parts = [f"{held} of {len(found)}" + (f" over {len(found[0].high)} seeds" if found else "")]
         for state in ("holds", "the reverse", "not decided"):
-            said = "; ".join(comparison.words(self.points) for comparison in found if comparison.state == state)
+            said = "; ".join(c.words(self.points) for c, own in zip(found, states, strict=True) if own == state)
             parts += [f"{state}: {said}"] if said else []
         return {"claim": self.text, "passed": verdict == "holds", "detail": ". ".join(parts), "verdict": verdict}
 
@@ -105,7 +105,7 @@ def beats(high: str, lows: Sequence[str], rows: Sequence[str], margin: float = 0
             Comparison(f"{high} over {low} at {row}", tuple(samples[row, high]), tuple(samples[row, low]), margin)
             for row in rows
             for low in lows
-            if low != high and (row, high) in samples and (row, low) in samples
+            if low != high and _measured(samples, (row, high), (row, low))
         ]
 
     return compare
@@ -126,7 +126,7 @@ def gains_more(high: str, low: str, rows: Sequence[tuple[str, str]]) -> Compare:
     def compare(samples: Samples) -> list[Comparison]:
         found = []
         for more, less in rows:
-            if all((row, column) in samples for row in (more, less) for column in (high, low)):
+            if _measured(samples, *((row, column) for row in (more, less) for column in (high, low))):
                 first, second = (
                     tuple(a - b for a, b in zip(samples[row, high], samples[row, low], strict=True))
                     for row in (more, less)
@@ -135,6 +135,11 @@ def gains_more(high: str, low: str, rows: Sequence[tuple[str, str]]) -> Compare:
         return found
 
     return compare
+
+
+def _measured(samples: Samples, *keys: Key) -> bool:
+    """Whether there is a number for every seed: of a network that has died some measures are NaN, in JSON null."""
+    return all(v is not None and math.isfinite(v) for key in keys for v in samples.get(key, (math.nan,)))
 
 
 def _probability(p: float) -> str:

@@ -53,7 +53,7 @@ def run_study(
             print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
     found: dict[Key, dict[str, Any]] = {k: v for k in study.cells if (v := done[f"{k[0]} | {k[1]}"]) is not None}
     checks = _checks(study, found)
-    more = workshop.facts(study.cells.values()) if isinstance(workshop, TransferWorkshop) else {}
+    more = workshop.facts(study.cells.values()) if isinstance(workshop, FclWorkshop | TransferWorkshop) else {}
     run.write_text("table.md", table(study, scale, found, checks, run.recipe, more))
     run.write_json("checks.json", checks)
     save_study(run.path, shown_of(study, scale, found, run.recipe, more))
@@ -104,7 +104,7 @@ def table(
     lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
     lines += ["| | " + " | ".join(shown.columns) + " |", "|---" * (len(shown.columns) + 1) + "|"]
     lines += [f"| {row} | {' | '.join(map(_text, numbers))} |" for row, numbers in shown.rows]
-    lines += ["", "| claim of the paper | here |", "|---|---|"]
+    lines += ["", f"| {'claim of ours' if study.ours else 'claim of the paper'} | here |", "|---|---|"]
     lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
     lines += certificate_lines(found.values())
     facts = [f"- {name}: {text}" for name, text in shown.facts]

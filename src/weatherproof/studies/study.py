@@ -68,6 +68,7 @@ class Study:
     claims: tuple[Any, ...] = ()  # Claim, or PairedClaim over training seeds
     published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
+    ours: bool = False  # the claims are not a paper's
 
 
 @dataclass(frozen=True)

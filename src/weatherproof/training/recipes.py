@@ -13,6 +13,7 @@ from weatherproof.methods import (
     Hardening,
     SimCLR,
     build_labelled,
+    check_start,
     feature_settings,
     teacher_cache,
 )
@@ -88,7 +89,8 @@ def train_classifier(
     trained = encoder.clone()
     top = _head(trained, images, head, plan.seed)
     if settings is None:
-        settings = settings_for(method, images, plan.epochs)
+        settings = settings_for(method, images, plan.epochs, plan.batch_size)
+    check_start(method, settings, plan.epochs)
     per_epoch = Course(plan, len(images)).steps_per_epoch
     learner = build_labelled(
         method, trained, top, settings, start=round(settings.start_epoch * per_epoch),
@@ -99,12 +101,12 @@ def train_classifier(
     return trained.eval(), top.eval()
 
 
-def settings_for(method: str, images: ImageSet, epochs: float) -> FeatureSettings:
-    """`methods.feature_settings` for these images and so many epochs."""
+def settings_for(method: str, images: ImageSet, epochs: float, batch_size: int | None = None) -> FeatureSettings:
+    """`methods.feature_settings` for these images."""
     side = min(images.image_size) if images.image_size else SMALL + 1
     return feature_settings(
-        method, size=side, channels=images.channels, classes=len(images.classes), epochs=epochs
-    )  # fmt: skip
+        method, size=side, channels=images.channels, classes=len(images.classes), epochs=epochs, batch_size=batch_size
+    )
 
 
 def check_own_head(encoder: Encoder, classes: int) -> None:

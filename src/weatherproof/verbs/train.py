@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,17 @@ from weatherproof.data import ImageSet, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
-from weatherproof.methods import FCL, LABELLED, SECOND_TERM, FeatureSettings, check_k, check_parts, damage_of
+from weatherproof.methods import (
+    FCL,
+    LABELLED,
+    SECOND_TERM,
+    USES,
+    FeatureSettings,
+    check_k,
+    check_parts,
+    check_start,
+    met_in_training,
+)
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout, save_readout
@@ -23,16 +33,9 @@ from weatherproof.verbs.inputs import device_of, penalty_of, require_counts, req
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.utility_pictures import save_utility_pictures
-from weatherproof.views import AugMix
 
-_TERM = ("sigma", "weight", "start_epoch", "ramp_epochs")
 _OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
 _ATTACK = "PGD(L2(0.5), steps=7, step_size=0.1)"  # URRL's rival; "Adversarial Examples Are Not Bugs"
-_USES = {  # which settings a method has
-    "xe-gaussian": _TERM,
-    "cl-gaussian": (*_TERM, "temperature"),
-    **dict.fromkeys(FCL, ("k", *_TERM, "temperature")),
-}
 
 
 def train(
@@ -87,7 +90,8 @@ def train(
             default as published for images of this size.
         sigma: standard deviation of the noise on them, or on the whole image, in pixel units (0 to 1).
         temperature: of the contrast.
-        weight: lambda, which multiplies the second term's sum over a batch: it counts for more in larger batches.
+        weight: lambda, which multiplies the second term's sum over a batch: it counts for more in larger batches. By
+            default an image counts for as much as in the paper's batches of 1,024 (not stated for small grey images).
         start_epoch: until then cross-entropy alone; by default the published share of the epochs.
         ramp_epochs: over which the second term then rises to its weight.
         tikhonov: lambda of a penalty on the gradients by the pixels, or its text, such as InputGradient(0.1, "exact");
@@ -134,7 +138,7 @@ def train(
     require_twice_differentiable(start, penalty, training, where)
     goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
-        method, training, epochs,
+        method, training, epochs, batch_size,
         {
             "k": k, "sigma": sigma, "temperature": temperature, "weight": weight, "start_epoch": start_epoch,
             "ramp_epochs": ramp_epochs,
@@ -147,7 +151,7 @@ def train(
         devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
     )  # fmt: skip
     made = {} if attack is None else {"attack": repr(attack)}
-    run = RunFolder.open(out, recipe | _resolved(method, settings) | made)
+    run = RunFolder.open(out, recipe | settings.used(method) | made)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     trained, top = train_classifier(
@@ -155,7 +159,7 @@ def train(
         augment=augment, tikhonov=penalty, attack=attack, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    trained_on = _met(method, settings, operator, attack)
+    trained_on = met_in_training(method, settings, operator, attack)
     save_encoder(
         trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)}
     )
@@ -185,25 +189,23 @@ def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet) -
     return kept.head
 
 
-def _settings(method: str, images: ImageSet, epochs: float, given: Mapping[str, Any]) -> FeatureSettings:
+def _settings(
+    method: str, images: ImageSet, epochs: float, batch_size: int, given: Mapping[str, Any]
+) -> FeatureSettings:
     """The published settings for such images, but for those that are given."""
     told = {name: value for name, value in given.items() if value is not None}
-    uses = _USES.get(method, ())
+    uses = USES.get(method, ())
     strangers = [name for name in told if name not in uses]
     if strangers:
         takes = f"it takes {', '.join(uses)}" if uses else "it takes none of these settings"
         raise InputError(f"{method} has no {strangers[0]}: {takes}")
-    settings = replace(settings_for(method, images, epochs), **told)
+    settings = replace(settings_for(method, images, epochs, batch_size), **told)
+    check_start(method, settings, epochs)
     if method in SECOND_TERM:  # what they cannot be made of is said before there is a run folder
         settings.partner(method), settings.objective(method)
     if method in FCL and images.image_size is not None:
         check_k(settings.k, (images.channels, *images.image_size))
     return settings
-
-
-def _resolved(method: str, settings: FeatureSettings) -> dict[str, Any]:
-    """What a recipe says where nothing was given."""
-    return {name: value for name, value in asdict(settings).items() if name in _USES.get(method, ())}
 
 
 def _shown(method: str, settings: FeatureSettings, images: ImageSet) -> int:
@@ -217,12 +219,3 @@ def _attack(method: str, given: str | Attack | None) -> Attack | None:
     if given is None:
         return attacks.parse(_ATTACK) if method == "adversarial" else None
     return attacks.parse(given) if isinstance(given, str) else given
-
-
-def _met(method: str, settings: FeatureSettings, operator: Operator | None, attack: Attack | None) -> str | None:
-    """The text of all that the images meet in training; None: nothing."""
-    met: list[object] = [AugMix()] if method == "augmix" else [] if attack is None else [attack]
-    damage = damage_of(settings, operator)
-    met += [damage] if damage is not None else []
-    met += [settings.partner(method)] if method in SECOND_TERM else []
-    return ", ".join(map(repr, met)) or None
