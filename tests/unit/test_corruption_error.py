@@ -46,10 +46,11 @@ def test_alexnet_is_one_and_a_perfect_classifier_zero() -> None:
 def test_errors_are_divided_one_corruption_at_a_time() -> None:
     errors = {"fog": 0.5, "brightness": 0.3}
     fog, brightness = 0.819324, 0.564592
-    assert mean_corruption_error(errors) == pytest.approx((0.5 / fog + 0.3 / brightness) / 2)
+    assert mean_corruption_error(errors, allow_missing=True) == pytest.approx((0.5 / fog + 0.3 / brightness) / 2)
     relative = (0.3 / (fog - 0.435) + 0.1 / (brightness - 0.435)) / 2
-    assert relative_mean_corruption_error(errors, 0.2) == pytest.approx(relative)
-    assert relative_mean_corruption_error(errors, 0.4) < relative  # and below zero where damage helps
+    assert relative_mean_corruption_error(errors, 0.2, allow_missing=True) == pytest.approx(relative)
+    # and below zero where damage helps
+    assert relative_mean_corruption_error(errors, 0.4, allow_missing=True) < relative
     own = {"fog": 0.25, "brightness": 0.6}
     assert mean_corruption_error(errors, baseline=own) == pytest.approx((2 + 0.5) / 2)
 
@@ -58,9 +59,24 @@ def test_the_severities_are_averaged_before_dividing() -> None:
     """sum_s E / sum_s E_alex, which is not the mean of the ratios."""
     errors = (0.1, 0.2, 0.3, 0.5, 0.9)
     ratio = sum(errors) / sum(ALEXNET_BY_SEVERITY["snow"])
-    assert mean_corruption_error({"snow": sum(errors) / 5}) == pytest.approx(ratio)
+    assert mean_corruption_error({"snow": sum(errors) / 5}, allow_missing=True) == pytest.approx(ratio)
     ratios = [e / a for e, a in zip(errors, ALEXNET_BY_SEVERITY["snow"], strict=True)]
     assert abs(sum(ratios) / 5 - ratio) > 0.01
+
+
+@pytest.mark.parametrize(
+    "measure", [mean_corruption_error, lambda errors, **more: relative_mean_corruption_error(errors, 0.1, **more)]
+)
+def test_fourteen_of_the_fifteen_are_no_mean_corruption_error(measure) -> None:
+    fourteen = {name: 0.5 for name in COMMON_15 if name != "glass_blur"}
+    with pytest.raises(InputError, match="over 15 corruptions, missing: glass_blur; .* the 14 that are there"):
+        measure(fourteen)
+    assert 0 < measure(fourteen, allow_missing=True) < 2
+    with pytest.raises(InputError, match="over 19 corruptions, missing: glass_blur, spatter;"):
+        measure({name: 0.5 for name in COMMON_19 if name not in ("glass_blur", "spatter")})
+    assert measure(dict.fromkeys(COMMON_19, 0.5)) > 0
+    with pytest.raises(InputError, match="over 2 corruptions, missing: haze;"):
+        mean_corruption_error({"fog": 0.5}, baseline={"fog": 0.5, "haze": 0.5})
 
 
 def test_bad_errors() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from weatherproof.errors import InputError, unknown
+from weatherproof.operators.severities import EXTRA_4
 
 # Top-1 errors of AlexNet on ImageNet-C, severities 1 to 5: the normalisers that every published mCE is made with.
 ALEXNET_BY_SEVERITY: Mapping[str, tuple[float, ...]] = {
@@ -34,7 +35,10 @@ ALEXNET_CLEAN = 0.435  # on the clean validation images, as the benchmark's pape
 
 
 def mean_corruption_error(
-    error_by_corruption: Mapping[str, float], baseline: str | Mapping[str, float] = "alexnet"
+    error_by_corruption: Mapping[str, float],
+    baseline: str | Mapping[str, float] = "alexnet",
+    *,
+    allow_missing: bool = False,
 ) -> float:
     """mCE: the mean over corruptions of CE_c = sum_s E_{s,c} / sum_s E^{alex}_{s,c}. 1.0 is as bad as AlexNet.
 
@@ -44,12 +48,16 @@ def mean_corruption_error(
     Args:
         error_by_corruption: each corruption's mean top-1 error over its severities, in [0, 1].
         baseline: "alexnet", or errors of the same kind to divide by.
+        allow_missing: take the mean over those that are there, for who means it: a number that no published one can
+            be compared with.
 
     Raises:
-        InputError: no errors, an error outside [0, 1], or a corruption that the baseline does not have.
+        InputError: no errors, an error outside [0, 1], a corruption that the baseline does not have, or one that is
+            missing: of AlexNet's the 15 of the benchmark or all 19, of a baseline of one's own any.
     """
-    weights = corruption_error_weights(error_by_corruption, baseline)
-    return sum(weights[name] * error for name, error in _checked(error_by_corruption).items())
+    errors = _checked(error_by_corruption)
+    weights = corruption_error_weights(errors, baseline, allow_missing=allow_missing)
+    return sum(weights[name] * error for name, error in errors.items())
 
 
 def relative_mean_corruption_error(
@@ -57,6 +65,8 @@ def relative_mean_corruption_error(
     clean_error: float,
     baseline: str | Mapping[str, float] = "alexnet",
     baseline_clean: float = ALEXNET_CLEAN,
+    *,
+    allow_missing: bool = False,
 ) -> float:
     """Relative mCE: the mean of sum_s (E_{s,c} - E_clean) / sum_s (E^{alex}_{s,c} - E^{alex}_clean), what the
     corruptions add to the error. 1.0 is AlexNet's loss.
@@ -66,13 +76,15 @@ def relative_mean_corruption_error(
         clean_error: the top-1 error on the clean images.
         baseline: "alexnet", or errors of the same kind.
         baseline_clean: the baseline's error on the clean images.
+        allow_missing: as for `mean_corruption_error`.
 
     Raises:
         InputError: as for `mean_corruption_error`; a corruption that costs the baseline nothing.
     """
     _checked({"clean": clean_error})
-    weights = corruption_error_weights(error_by_corruption, baseline, baseline_clean)
-    return sum(weights[name] * (error - clean_error) for name, error in _checked(error_by_corruption).items())
+    errors = _checked(error_by_corruption)
+    weights = corruption_error_weights(errors, baseline, baseline_clean, allow_missing=allow_missing)
+    return sum(weights[name] * (error - clean_error) for name, error in errors.items())
 
 
 def unnormalised_mean_corruption_error(error_by_corruption: Mapping[str, float]) -> float:
@@ -86,12 +98,17 @@ def unnormalised_mean_corruption_error(error_by_corruption: Mapping[str, float])
 
 
 def corruption_error_weights(
-    names: Mapping[str, float], baseline: str | Mapping[str, float] = "alexnet", baseline_clean: float = 0.0
+    names: Mapping[str, float],
+    baseline: str | Mapping[str, float] = "alexnet",
+    baseline_clean: float = 0.0,
+    *,
+    allow_missing: bool = False,
 ) -> dict[str, float]:
     """What each corruption's error is multiplied by in the (relative) mCE: 1 / (number x (baseline - baseline_clean)).
 
     Raises:
-        InputError: an unknown baseline, a corruption that it does not have, or one that costs it nothing.
+        InputError: an unknown baseline, a corruption that it does not have, one that is missing, or one that costs it
+            nothing.
     """
     if isinstance(baseline, str) and baseline != "alexnet":
         raise unknown("baseline", baseline, ("alexnet",))
@@ -103,7 +120,22 @@ def corruption_error_weights(
             raise InputError(
                 f"the baseline's error under {name} must be above {baseline_clean:g} to divide by, got {errors[name]:g}"
             )
+    if not allow_missing:
+        _require_complete(names, errors)
     return {name: 1 / (len(names) * (errors[name] - baseline_clean)) for name in names}
+
+
+def _require_complete(names: Mapping[str, float], baseline: Mapping[str, float]) -> None:
+    """All of the baseline's; the four extra ones only where one of them is there."""
+    extras = names.keys() & {*EXTRA_4}
+    whole = [name for name in baseline if extras or name not in EXTRA_4]
+    missing = [name for name in whole if name not in names]
+    if missing:
+        raise InputError(
+            f"a mean corruption error is over {len(whole)} corruptions, missing: {', '.join(missing)}; measure the "
+            f"whole suite, or give allow_missing=True for the mean over the {len(names)} that are there, which no "
+            "published number can be compared with"
+        )
 
 
 def _checked(errors: Mapping[str, float]) -> Mapping[str, float]:
