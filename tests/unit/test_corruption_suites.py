@@ -34,8 +34,13 @@ def called(monkeypatch):
         return function
 
     for name in COMMON_19:
-        monkeypatch.setitem(suites._FUNCTIONS, name, stand_in(name))
+        replace_function(monkeypatch, name, stand_in(name))
     return calls
+
+
+def replace_function(monkeypatch, name, function):
+    stream, _ = suites._FUNCTIONS[name]
+    monkeypatch.setitem(suites._FUNCTIONS, name, (stream, function))
 
 
 def test_names_are_the_benchmarks_in_its_order():
@@ -165,6 +170,23 @@ def test_functions_see_what_they_are_defined_for_and_keys_of_their_own(called):
     assert len(used.unique()) == 5 * 2 * 19
 
 
+PUBLISHED_STREAMS = {  # what all published numbers were drawn with
+    "gaussian_noise": 0, "shot_noise": 1, "impulse_noise": 2, "defocus_blur": 3, "glass_blur": 4, "motion_blur": 5,
+    "zoom_blur": 6, "snow": 7, "frost": 8, "fog": 9, "brightness": 10, "contrast": 11, "elastic_transform": 12,
+    "pixelate": 13, "jpeg_compression": 14, "speckle_noise": 15, "gaussian_blur": 16, "spatter": 17, "saturate": 18,
+}  # fmt: skip
+
+
+def test_a_corruption_keeps_its_draws_when_others_come_before_it(called, monkeypatch):
+    newcomers = {"haze": (19, lambda images, *_: images)}
+    monkeypatch.setattr(suites, "_FUNCTIONS", newcomers | dict(reversed(suites._FUNCTIONS.items())))
+    for name, stream in PUBLISHED_STREAMS.items():
+        Corruption(name, 4)(LEVELS.view(1, 1, 16, 16), keys(1))
+        assert torch.equal(called[-1][2], random.fold(keys(1), stream, 4)), name
+    streams = [stream for stream, _ in suites._FUNCTIONS.values()]
+    assert len(set(streams)) == len(streams)
+
+
 def test_levels_are_rounded_and_come_back():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(as_bytes(levels / 255), levels)
@@ -176,7 +198,7 @@ def test_the_result_is_cut_to_8_bits(monkeypatch):
     images = LEVELS.view(1, 1, 16, 16)
 
     def shifted_by(levels):
-        monkeypatch.setitem(suites._FUNCTIONS, "fog", lambda images, *_: images + levels / 255)
+        replace_function(monkeypatch, "fog", lambda images, *_: images + levels / 255)
         return (Corruption("fog", 1)(images, keys(1)) * 255).flatten()
 
     up, down = (torch.arange(256) + 1).clamp(max=255).float(), (torch.arange(256) - 1).clamp(min=0).float()
@@ -211,7 +233,7 @@ def test_images_under_gradient_are_taken():
     assert not Corruption("shot_noise", 3)(images, keys(2)).requires_grad
 
 
-def test_jpeg_at_the_end_is_pillows(called):
+def test_jpeg_at_the_end_is_pillows(monkeypatch):
     """The stand-in changes nothing, so that only what JPEG makes of the image is left."""
     from io import BytesIO
 
@@ -219,7 +241,7 @@ def test_jpeg_at_the_end_is_pillows(called):
 
     from weatherproof.operators import digital
 
-    suites._FUNCTIONS["fog"] = lambda images, *_: images
+    replace_function(monkeypatch, "fog", lambda images, *_: images)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(pixels).save(file, "jpeg", quality=85)

@@ -23,26 +23,27 @@ _ON_BYTES = frozenset({  # these go from 8-bit images to 8-bit images, the other
 })  # fmt: skip
 _CHUNK = 3 << 18  # values that a CPU works on at a time: 3 MB, so that several such tensors stay in its caches
 
-_FUNCTIONS: dict[str, Callable[..., Images | Bytes]] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
-    "defocus_blur": blur.defocus_blur,
-    "glass_blur": blur.glass_blur,
-    "motion_blur": blur.motion_blur,
-    "zoom_blur": blur.zoom_blur,
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": weather.brightness,
-    "contrast": digital.contrast,
-    "elastic_transform": digital.elastic_transform,
-    "pixelate": digital.pixelate,
-    "jpeg_compression": digital.jpeg_compression,
-    "speckle_noise": noise.speckle_noise,
-    "gaussian_blur": blur.gaussian_blur,
-    "spatter": weather.spatter,
-    "saturate": digital.saturate,
+# Beside the number that its draws are keyed by, which stays when others come or go: another one would draw anew.
+_FUNCTIONS: dict[str, tuple[int, Callable[..., Images | Bytes]]] = {
+    "gaussian_noise": (0, noise.gaussian_noise),
+    "shot_noise": (1, noise.shot_noise),
+    "impulse_noise": (2, noise.impulse_noise),
+    "defocus_blur": (3, blur.defocus_blur),
+    "glass_blur": (4, blur.glass_blur),
+    "motion_blur": (5, blur.motion_blur),
+    "zoom_blur": (6, blur.zoom_blur),
+    "snow": (7, weather.snow),
+    "frost": (8, weather.frost),
+    "fog": (9, weather.fog),
+    "brightness": (10, weather.brightness),
+    "contrast": (11, digital.contrast),
+    "elastic_transform": (12, digital.elastic_transform),
+    "pixelate": (13, digital.pixelate),
+    "jpeg_compression": (14, digital.jpeg_compression),
+    "speckle_noise": (15, noise.speckle_noise),
+    "gaussian_blur": (16, blur.gaussian_blur),
+    "spatter": (17, weather.spatter),
+    "saturate": (18, digital.saturate),
 }
 _DRAWS_NOTHING = frozenset({
     "brightness", "contrast", "saturate", "pixelate", "jpeg_compression", "defocus_blur", "gaussian_blur", "zoom_blur",
@@ -116,7 +117,8 @@ class Corruption:
 
     @torch.no_grad()  # cut to levels, the result has no gradient
     def __call__(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
-        keys = random.fold(keys, COMMON_19.index(self.name), self.severity)
+        stream, _ = _FUNCTIONS[self.name]
+        keys = random.fold(keys, stream, self.severity)
         numbers = self.numbers(min(images.shape[-2:]))
         at_once = self._at_once(images)
         if len(images) <= at_once:
@@ -141,7 +143,8 @@ class Corruption:
         on_bytes, are_bytes = self.name in _ON_BYTES, images.dtype is torch.uint8
         if on_bytes != are_bytes:
             images = as_bytes(images) if on_bytes else as_pixels(images)
-        corrupted = _FUNCTIONS[self.name](images, keys, *numbers, **chosen.get(self.name, {}))
+        _, function = _FUNCTIONS[self.name]
+        corrupted = function(images, keys, *numbers, **chosen.get(self.name, {}))
         if not on_bytes:
             corrupted = cut_to_bytes(corrupted)
         if self.jpeg_quality is not None:
