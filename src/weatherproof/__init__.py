@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weatherproof import (
+        attacks,
         data,
         encoders,
         evaluation,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = [
+    "attacks",
     "audit",
     "compare",
     "corrupt",
