@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from weatherproof.data import FileImages, ImageSet, MemoryImages, batches, label_fraction, load_images
+from weatherproof.data import (
+    FileImages,
+    ImageSet,
+    MemoryImages,
+    at_most,
+    batches,
+    evenly_spaced,
+    label_fraction,
+    load_images,
+)
 from weatherproof.errors import InputError
 
 
@@ -111,6 +121,29 @@ def test_the_same_images_for_any_batch_size_and_any_workers(folder: Path, source
                 at = [expected.index.tolist().index(i) for i in batch.index.tolist()]
                 assert torch.equal(batch.images, expected.read(torch.tensor(at)).float() / 255)
     assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
+
+
+@given(st.integers(1, 2_000_000), st.integers(1, 500))
+@settings(deadline=None, max_examples=50)
+def test_evenly_spaced_places_are_those_of_exact_arithmetic(images: int, count: int) -> None:
+    places = evenly_spaced(images, count).tolist()
+    steps = max(1, min(count, images) - 1)
+    exact = [Fraction(i * (images - 1), steps) for i in range(min(count, images))]
+    off = [abs(place - wanted) for place, wanted in zip(places, exact, strict=True)]
+    assert max(off) <= Fraction(1, 2)
+    assert len(set(places)) == len(places) and places[0] == 0 and (len(places) == 1 or places[-1] == images - 1)
+
+
+def test_places_beyond_the_precision_of_float32_are_right() -> None:
+    """In float32 1,424 of these places are others."""
+    places = evenly_spaced(1_281_167, 50_000)
+    assert places.tolist() == [round(Fraction(i * 1_281_166, 49_999)) for i in range(50_000)]
+
+
+def test_at_most_takes_the_same_images_for_every_purpose() -> None:
+    images = memory(7)
+    assert at_most(images, None) is images and at_most(images, 7) is images and at_most(images, 8) is images
+    assert at_most(images, 3).index.tolist() == [0, 30, 60]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

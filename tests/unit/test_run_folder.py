@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import torch
 import yaml
 
+from weatherproof import files
 from weatherproof.errors import InputError
+from weatherproof.files import replacing, write_atomically
 from weatherproof.operators import RandomMask
 from weatherproof.training import RunFolder
-from weatherproof.training.files import replacing
 
 RECIPE = {"verb": "harden", "encoder": "small", "operator": RandomMask((0.5, 0.9)), "epochs": 4, "lr": 1e-5, "out": "x"}
 
@@ -174,6 +176,48 @@ def test_replacing_keeps_the_old_file_where_writing_fails(tmp_path: Path) -> Non
         raise KeyboardInterrupt
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut would leave: the contents are synced first, then the name, then the folder that has the name."""
+    events = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        there = Path(f"/proc/self/fd/{handle}").readlink()
+        events.append(("sync", there.name, there.stat().st_size if there.is_file() else None))
+        sync(handle)
+
+    def replaced(self: Path, target: Path) -> Path:
+        events.append(("replace", self.name, target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    file = write_atomically(tmp_path / "new" / "kept.json", "déjà\n")
+    assert file.read_text(encoding="utf-8") == "déjà\n" and file.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    assert events == [("sync", ".kept.json.tmp", 7), ("replace", ".kept.json.tmp", "kept.json"), ("sync", "new", None)]
+    write_atomically(file, b"bytes")
+    assert file.read_bytes() == b"bytes" and list(file.parent.iterdir()) == [file]
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def test_writers_of_whole_files_are_one() -> None:
+    """Any other would have to say why it does without the care of `files.replacing`."""
+    package = Path(files.__file__).parent
+    moves = re.compile(r"\.replace\([^,()]*\)|os\.(replace|rename)\(|mkstemp")
+    writers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if moves.search(path.read_text(encoding="utf-8"))
+    }
+    others = {"verbs/copies.py", "verbs/demo.py"}  # thousands of pictures; parts of a temporary folder
+    assert writers == {"files.py"} | others
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

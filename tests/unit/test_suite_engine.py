@@ -117,7 +117,7 @@ def test_blocks_and_batches_change_nothing() -> None:
     expected = run()
     for settings in ({"block": 50}, {"block": 1}, {"batch_size": 1}, {"block": 17, "batch_size": 64}):
         for found, wanted in zip(run(**settings).records, expected.records, strict=True):
-            told = {"value": pytest.approx(wanted.value, abs=1e-6), "stderr": pytest.approx(wanted.stderr)}
+            told = {"value": pytest.approx(wanted.value, abs=1e-6), "stderr": pytest.approx(wanted.stderr, rel=1e-5)}
             assert found.to_dict() == wanted.to_dict() | told  # float32 sums depend on the batch in the last digit
 
 

@@ -3,7 +3,7 @@
 from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, CorruptedImages
 from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
-from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced
 from weatherproof.data.labels import label_fraction, validation_split
 from weatherproof.data.loading import Batch, batches
 from weatherproof.data.sources import BUILT_IN, SOURCES, load_images
@@ -23,7 +23,9 @@ __all__ = [
     "ImageSet",
     "MemoryImages",
     "Transfer",
+    "at_most",
     "batches",
+    "evenly_spaced",
     "label_fraction",
     "load_images",
     "metric_of",

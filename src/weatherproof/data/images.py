@@ -57,6 +57,24 @@ class ImageSet(Protocol):
         """The pixels at these positions."""
 
 
+def evenly_spaced(images: int, count: int) -> Int64[Tensor, "m"]:
+    """Positions 0 ... images - 1 of `count` images, evenly spaced, the first and the last among them; all where there
+    are no more. Sources are sorted by class, so every class keeps its share.
+
+        position of image i = round(i (images - 1) / (count - 1))
+
+    In float64: float32 has no number for every position above 2^24, and rounds a few below it another way.
+    """
+    return torch.linspace(0, images - 1, min(count, images), dtype=torch.float64).round().long()
+
+
+def at_most(images: ImageSet, limit: int | None) -> ImageSet:
+    """At most so many of the images, `evenly_spaced`. None: all."""
+    if limit is None or limit >= len(images):
+        return images
+    return images.subset(evenly_spaced(len(images), limit))
+
+
 class MemoryImages:
     """Images in memory.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from weatherproof.data.images import ImageSet
 from weatherproof.data.loading import batches
 from weatherproof.errors import InputError
+from weatherproof.files import replacing
 
 _BATCH = 256  # 256 squares of at most 255 add up to less than 2^24: their float32 sums are exact
 
@@ -45,12 +46,5 @@ def save_pixel_std(images: ImageSet, path: str | Path, *, workers: int = 0) -> N
     """
     path = Path(path)
     std = pixel_std(images, workers=workers).numpy()
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, std, allow_pickle=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, std.nbytes) as file:
+        np.save(file, std, allow_pickle=False)

@@ -14,6 +14,7 @@ from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
+from weatherproof.files import replacing
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -55,17 +56,12 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "preprocessing": asdict(encoder.preprocessing),
         "provenance": dict(provenance),
     }
-    text = json.dumps(settings, indent=2) + "\n"
     # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
-    parts = {name: folder / f"{name}.tmp" for name in (WEIGHTS, SETTINGS)}
-    try:
-        parts[WEIGHTS].write_bytes(save(plain, metadata={"format": "pt"}))
-        parts[SETTINGS].write_text(text, encoding="utf-8")
-        for name, part in parts.items():
-            part.replace(folder / name)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)  # of a disk that was full
+    weights, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
+    with replacing(folder / SETTINGS, len(text)) as about, replacing(folder / WEIGHTS, len(weights)) as file:
+        about.write(text.encode())
+        about.flush()  # a disk that is full refuses both
+        file.write(weights)
 
 
 def read(folder: Path) -> Saved:

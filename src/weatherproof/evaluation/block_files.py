@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.errors import InputError
-from weatherproof.training.files import replacing
+from weatherproof.files import write_atomically
 
 Parts = dict[str, Tensor]  # by the part's name, which has no blank
 
@@ -46,9 +46,7 @@ def write_block(path: Path, plan: str, blocks: Mapping[str, Mapping[str, Tensor]
     from safetensors.torch import save
 
     tensors = {f"{label} {part}": tensor for label, parts in blocks.items() for part, tensor in parts.items()}
-    data = save(tensors, metadata={"plan": plan})
-    with replacing(path, len(data)) as file:
-        file.write(data)
+    write_atomically(path, save(tensors, metadata={"plan": plan}))
 
 
 def weights_digest(classifier: object) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, evenly_spaced
 from weatherproof.errors import InputError
 from weatherproof.operators.suites import Condition
 from weatherproof.protocols import Operator
@@ -98,7 +97,7 @@ def limited(cases: Sequence[Case], images: ImageSet, limit: int | None) -> tuple
         return list(cases), images
 
     def spread(count: int) -> Tensor:
-        return torch.linspace(0, count - 1, min(limit, count)).round().long()
+        return evenly_spaced(count, limit)
 
     if all(case.positions is None for case in cases):
         return list(cases), images.subset(spread(len(images)))

@@ -33,8 +33,8 @@ from weatherproof.evaluation.suite_meter import SuiteMeter
 from weatherproof.evaluation.suite_processes import run_in_processes
 from weatherproof.evaluation.suite_records import CALIBRATION
 from weatherproof.evaluation.suite_totals import binomial_error
+from weatherproof.files import disk_errors
 from weatherproof.protocols import Attack
-from weatherproof.training.files import disk_errors
 from weatherproof.types import Labels, Logits
 
 Classifiers = Mapping[str, Callable[..., Logits]]

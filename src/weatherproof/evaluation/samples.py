@@ -9,7 +9,7 @@ from pathlib import Path
 from weatherproof.errors import InputError
 from weatherproof.evaluation.attack_trials import Trial, norm_of
 from weatherproof.evaluation.robust import Attacks
-from weatherproof.training.files import replacing
+from weatherproof.files import write_atomically
 
 COLUMNS = (
     *("index", "label", "model", "attack", "draw", "clean_answer", "answer", "right"),
@@ -31,8 +31,7 @@ def save_samples(result: Attacks, path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"the table of an attack's images is .csv or .parquet, got {path.name!r}")
     data = _csv(_rows(result)) if path.suffix == ".csv" else _parquet(_rows(result))
-    with replacing(path, len(data)) as file:
-        file.write(data)
+    write_atomically(path, data)
 
 
 def _csv(rows: Iterable[Row]) -> bytes:

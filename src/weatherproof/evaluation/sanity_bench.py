@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.attacks.guard import climb, guarded
 from weatherproof.attacks.losses import CrossEntropy, Loss, Margin
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation.attack_trials import ball_of, sizes
 from weatherproof.evaluation.attack_work import guess
 from weatherproof.evaluation.evaluate import EVAL_STREAM
-from weatherproof.evaluation.watch import bounded
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys, Labels, Logits
@@ -120,7 +119,7 @@ def bench_of(
     """
     if isinstance(model, nn.Module):
         model.to(device)
-    batch = next(batches(bounded(images, limit), limit, device=device), None)
+    batch = next(batches(at_most(images, limit), limit, device=device), None)
     if batch is None or not bool((batch.labels >= 0).all()):
         raise InputError(f"a certificate needs images with labels, and {images.name!r} has none to give")
     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)

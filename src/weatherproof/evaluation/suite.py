@@ -27,7 +27,7 @@ from weatherproof.evaluation.suite_processes import run_in_processes
 from weatherproof.evaluation.suite_records import Summary
 from weatherproof.evaluation.suite_sets import suite_of
 from weatherproof.evaluation.suite_work import BLOCK, Work
-from weatherproof.training.files import disk_errors
+from weatherproof.files import disk_errors
 from weatherproof.types import Logits
 
 

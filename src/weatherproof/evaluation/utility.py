@@ -11,9 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from weatherproof import methods
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
-from weatherproof.evaluation.watch import bounded
 from weatherproof.readouts import Classifier, evaluating
 
 AnyClassifier = nn.Module | tuple[nn.Module, nn.Module]  # images -> logits, or the encoder and the head on it
@@ -84,7 +83,7 @@ def class_utility(
         InputError: no image has a label, or the images differ in size.
     """
     model, _ = taken_apart(classifier, device)
-    images = bounded(labelled(images), limit)
+    images = at_most(labelled(images), limit)
     counts = torch.bincount(images.labels, minlength=len(images.classes))
     found = int((counts > 0).sum())
     frequent = counts.argsort(descending=True, stable=True)[: min(most, found)]
@@ -144,7 +143,7 @@ def utility_and_sensitivity(
             "give (encoder, head)"
         )
     utility, sensitivity = [], []
-    for batch in batches(bounded(labelled(images), limit), _TOGETHER, device=device, workers=workers):
+    for batch in batches(at_most(labelled(images), limit), _TOGETHER, device=device, workers=workers):
         with evaluating(model, encoder):
             utility.append(methods.utility(model, batch.images, batch.labels).flatten(1).cpu())
             sensitivity.append(methods.sensitivity(encoder, batch.images).flatten(1).cpu())

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof import methods, random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation.utility import AnyClassifier, labelled, taken_apart
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Labels
@@ -69,7 +69,7 @@ def utility_examples(
     model, _ = taken_apart(classifier, device)
     images = labelled(images)
     by_class = images.labels.argsort(stable=True)
-    chosen = by_class[torch.linspace(0, len(images) - 1, min(count, len(images)), dtype=torch.float64).round().long()]
+    chosen = by_class[evenly_spaced(len(images), count)]
     batch = next(batches(images, len(chosen), order=chosen, device=device))  # without files that cannot be read
     with evaluating(model):
         probabilities = model(batch.images).float().softmax(dim=1).cpu()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation.geometry import alignment, uniformity
 from weatherproof.readouts import embed, evaluating, knn_accuracy
@@ -65,13 +65,13 @@ class Watch:
         """The numbers now. `epoch` is not used: it is there so that a function of one's own can be given instead."""
         encoder, views = method.encoder, self.views or getattr(method, "views", None)
         assert isinstance(encoder, nn.Module)
-        test = bounded(self.test, self.limit)
+        test = at_most(self.test, self.limit)
         settings: dict[str, Any] = {
             "device": _device(encoder), "batch_size": self.batch_size, "workers": self.workers,
         }  # fmt: skip
         found = {}
         features, labels = embed(encoder, test, **settings)
-        train = bounded(self.train, self.limit)
+        train = at_most(self.train, self.limit)
         if _classes(train.labels) > 1 and _classes(labels) > 1:  # of one class alone, every vote is right
             bank, classes = embed(encoder, train, **settings)
             found["knn_accuracy"] = knn_accuracy(bank, classes, features, labels, self.k, self.temperature)
@@ -100,13 +100,6 @@ def two_looks(views: Callable[[Images, Keys], Any], images: Images, keys: Keys) 
     if isinstance(looks, Tensor):
         return views(images, random.fold(keys, 0)), views(images, random.fold(keys, 1))
     return looks[0], looks[1]
-
-
-def bounded(images: ImageSet, limit: int | None) -> ImageSet:
-    """At most so many of the images, evenly spaced."""
-    if limit is None or limit >= len(images):
-        return images
-    return images.subset(torch.linspace(0, len(images) - 1, limit, dtype=torch.float64).round().long())
 
 
 def _classes(labels: Tensor) -> int:

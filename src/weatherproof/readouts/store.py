@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.readouts.mlp import MLPHead
-from weatherproof.training.files import replacing
 
 WEIGHTS, META = "readout.safetensors", "readout.json"
 
@@ -47,8 +47,7 @@ def save_readout(readout: Readout, folder: str | os.PathLike[str], *, provenance
         "provenance": dict(provenance),
     }
     for name, data in ((WEIGHTS, save(tensors)), (META, json.dumps(meta, indent=2, ensure_ascii=False).encode())):
-        with replacing(folder / name, len(data)) as file:
-            file.write(data)
+        write_atomically(folder / name, data)
 
 
 def load_readout(folder: str | os.PathLike[str]) -> Readout | None:

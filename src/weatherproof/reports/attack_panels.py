@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports.attack_curves import attack_curves
 from weatherproof.reports.attack_words import named
 from weatherproof.reports.curves import Charts
-from weatherproof.reports.files import write_atomically
 from weatherproof.reports.words import JsonRecord
 
 FILE = "panels.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports import words
-from weatherproof.reports.files import write_atomically
 
 FILE = "certificate.json"
 

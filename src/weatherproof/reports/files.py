@@ -1,8 +1,6 @@
 """A run folder as a report reads it: plain files in, one file out. Nothing here needs the model."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,21 +67,6 @@ def read_run(folder: Path | str) -> Run:
         checks=_optional_list(path / "checks.json"),
         notes=[sentence(note) for note in notes if note.strip()],
     )
-
-
-def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write a whole file or leave what was there: a temporary file beside it, then a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        Path(name).chmod(0o644)  # mkstemp makes it private; a report is to be read by others
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:

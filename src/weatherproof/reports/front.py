@@ -12,9 +12,9 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports.certificates import read_certificates
 from weatherproof.reports.charts import Style, marker
-from weatherproof.reports.files import write_atomically
 from weatherproof.reports.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
 
 FILE = "front.json"

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports import words
-from weatherproof.reports.files import Run, write_atomically
+from weatherproof.reports.files import Run
 
 SMALL = 128  # pixels; images up to here are shown as blocks, not smoothed
 SHOWN = 24  # examples on a page; the folder keeps all

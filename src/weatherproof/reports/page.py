@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports import curves, details, words
 from weatherproof.reports.attack_part import AttackPart, attack_part, split_attacks
 from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.charts import draw, marker, swatch
 from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.curves import Charts, Palette
-from weatherproof.reports.files import Run, read_run, write_atomically
+from weatherproof.reports.files import Run, read_run
 from weatherproof.reports.front import draw_front, read_front
 from weatherproof.reports.gallery import read_examples
 from weatherproof.reports.looks import read_views

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.files import write_atomically
+from weatherproof.files import write_atomically
 from weatherproof.reports.pictures import read_tensors
 
 T = TypeVar("T")

@@ -13,11 +13,12 @@ from typing import Any
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.calibration import reliability, rms_calibration_error
+from weatherproof.files import write_atomically
 from weatherproof.reports import words
 from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.charts import Chart, Series, Style
 from weatherproof.reports.curves import Charts
-from weatherproof.reports.files import Run, write_atomically
+from weatherproof.reports.files import Run
 
 FILE = "reliability.json"
 _IDEAL = Series("as often right as sure", Style(0, 1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0)), marked=False)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
 from weatherproof.reports import words
-from weatherproof.reports.files import write_atomically
 from weatherproof.reports.pictures import SMALL, AnyPicture, Picture, data_address, is_picture, read_tensors, smaller
 from weatherproof.reports.suite import SEVERITIES, in_order
 

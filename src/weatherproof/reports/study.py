@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.errors import InputError
-from weatherproof.reports.files import write_atomically
+from weatherproof.files import write_atomically
 
 FILE = "study.json"
 

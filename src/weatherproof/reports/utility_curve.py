@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.utility_curve import UtilityCurve
+from weatherproof.files import write_atomically
 from weatherproof.reports import words
 from weatherproof.reports.charts import Style, marker
-from weatherproof.reports.files import write_atomically
 from weatherproof.reports.frame import Frame, Place, percent, stroke
 
 FILE = "utility_curve.json"

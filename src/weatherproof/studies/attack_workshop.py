@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, at_most
 from weatherproof.evaluation import Record, run_attacks, sanity_certificate
 from weatherproof.evaluation.attack_trials import seeks_smallest
 from weatherproof.evaluation.perturbation import curve_records, levels_of, sweep
 from weatherproof.evaluation.robust import accuracy_records
-from weatherproof.reports.files import write_atomically
+from weatherproof.files import write_atomically
 from weatherproof.studies.attack_cells import AttackCell, AttackScale, CertifiedRecord
 from weatherproof.studies.pretraining_cells import PretrainingCell
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop, model_name
-from weatherproof.studies.sets import spread
 from weatherproof.studies.store import digest
 
 _SAME_SIZE = 1e-9
@@ -89,7 +88,7 @@ class AttackWorkshop:
         ]
 
     def _images(self, name: str) -> ImageSet:
-        return spread(self.models.sets.test("main"), self.scale.images[name])
+        return at_most(self.models.sets.test("main"), self.scale.images[name])
 
     def _home(self, model: PretrainingCell, name: str) -> Path:
         """Where the answers of a model under an attack are kept."""

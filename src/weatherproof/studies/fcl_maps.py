@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import methods
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.evaluation import ClassUtility, Record, class_utility, rank_correlation
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.readouts import evaluating
 from weatherproof.studies.fcl_cases import of_classes
 from weatherproof.studies.fcl_cells import CountCell, FclScale, MapCell
-from weatherproof.studies.sets import spread
 from weatherproof.types import Embeddings, Images, Labels
 
 CORNER, CORRELATION, IDENTITY, COUNT = "corner_utility", "rank_correlation", "identity_error", "images_of_a_class"
@@ -27,10 +26,10 @@ def measured(
 ) -> Record:
     """The cell's number for one classifier."""
     if cell.measure == "corner_utility":
-        images = spread(of_classes(test, cell.classes), scale.map_images)
+        images = at_most(of_classes(test, cell.classes), scale.map_images)
         found = class_utility(classifier, images, limit=None, device=device)
         return _record(CORNER, corner_share(found, scale.corner), images, cell.classes, model, corner=scale.corner)
-    images = spread(test, scale.sensitivity_images)
+    images = at_most(test, scale.sensitivity_images)
     if cell.measure == "rank_correlation":
         return _record(CORRELATION, mean_correlation(classifier, images, cell, device), images, (), model, of=cell.of)
     return _record(IDENTITY, identity_error(classifier, images, device), images, (), model)

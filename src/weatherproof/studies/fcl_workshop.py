@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from weatherproof import methods
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, at_most
 from weatherproof.evaluation import Case, Record, evaluate_suite
+from weatherproof.files import write_atomically
 from weatherproof.studies import fcl_cases, fcl_maps
 from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell, OverSeeds, Training, over_seeds
 from weatherproof.studies.fcl_trainings import FclTrainings
-from weatherproof.studies.sets import spread
 from weatherproof.studies.store import Store, digest
 from weatherproof.studies.study import settings_text
 from weatherproof.training import Plan
-from weatherproof.training.files import replacing
 
 NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
 
@@ -86,7 +85,7 @@ class FclWorkshop:
 
     def _answers(self, cell: FclCell, kind: str, most: int | None, store: Store) -> list[Record]:
         """The records of the cell's classifier on a whole suite, from the store or made now."""
-        test = spread(fcl_cases.of_classes(self.test, fcl_cases.RARE) if cell.rare else self.test, most)
+        test = at_most(fcl_cases.of_classes(self.test, fcl_cases.RARE) if cell.rare else self.test, most)
 
         def answer() -> list[Record]:
             cases = [Case()] if cell.rare else fcl_cases.cases_of(kind, test, self._pixel_std)
@@ -119,9 +118,7 @@ class FclWorkshop:
                 kept = json.loads(file.read_text(encoding="utf-8"))
                 return [Record(**{**record, "seeds": tuple(record["seeds"])}) for record in kept]
             made = make()
-            text = json.dumps([record.to_dict() for record in made]).encode()
-            with replacing(file, len(text)) as stream:
-                stream.write(text)
+            write_atomically(file, json.dumps([record.to_dict() for record in made]))
             return made
 
         return store.once(file, find)

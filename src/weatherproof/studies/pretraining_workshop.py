@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import methods, random, views
-from weatherproof.data import ImageSet, label_fraction
+from weatherproof.data import ImageSet, at_most, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.encoders.taps import stages
 from weatherproof.evaluation import Case, Record, cases_on_the_fly, evaluate_suite
@@ -20,7 +20,7 @@ from weatherproof.operators.suites import suite
 from weatherproof.protocols import Views
 from weatherproof.readouts import Classifier, Readout, finetune_encoder, fit_probe, load_readout, save_readout
 from weatherproof.studies.pretraining_cells import PretrainingCell, PretrainingScale
-from weatherproof.studies.sets import Sets, spread
+from weatherproof.studies.sets import Sets
 from weatherproof.studies.store import Store, digest, load_classifier
 from weatherproof.training import Plan, RunFolder, fit, train_classifier
 
@@ -64,11 +64,11 @@ class PretrainingWorkshop:
         return next(r for r in records if r.metric in wanted and r.corruption == (None if clean else SUITE))
 
     def _clean(self, cell: PretrainingCell) -> tuple[Record, ...]:
-        test = spread(self.sets.test("main"), self.scale.test_images)
+        test = at_most(self.sets.test("main"), self.scale.test_images)
         return self._met(cell, test, [Case()], "clean")
 
     def _corrupted(self, cell: PretrainingCell) -> tuple[Record, ...]:
-        test = spread(self.sets.test("main"), self.scale.suite_images)
+        test = at_most(self.sets.test("main"), self.scale.suite_images)
         return self._met(cell, test, cases_on_the_fly(test, suite(SUITE)), SUITE)
 
     def _met(self, cell: PretrainingCell, test: ImageSet, cases: list[Case], name: str) -> tuple[Record, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from weatherproof.data import ImageSet, load_images
+from weatherproof.data import ImageSet, at_most, load_images
 from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
 from weatherproof.studies.study import Source
@@ -63,7 +63,7 @@ class Sets:
         gone = [images.classes.index(c) for c in source.without]
         if gone:
             images = images.subset(torch.isin(images.labels, torch.tensor(gone), invert=True).nonzero().flatten())
-        return spread(images, source.train_images or (self.train_images if name in OWN else None))
+        return at_most(images, source.train_images or (self.train_images if name in OWN else None))
 
     def _test(self, name: str) -> ImageSet:
         source = self.sources[name]
@@ -80,13 +80,6 @@ class Sets:
         if split == "train" and self.train_size is not None:
             size, fraction = self.train_size, 1.0
         return load_images(located(text, self.folder), split, size=size, crop_fraction=fraction, channels=self.channels)
-
-
-def spread(images: ImageSet, most: int | None) -> ImageSet:
-    """At most so many, evenly spaced: sources are sorted by class, so every class keeps its share. None: all."""
-    if most is None or most >= len(images):
-        return images
-    return images.subset(torch.linspace(0, len(images) - 1, most).round().long())
 
 
 def located(text: str, data: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from weatherproof import attacks
-from weatherproof.data import CorruptedImages, ImageSet, load_images
+from weatherproof.data import CorruptedImages, ImageSet, at_most, load_images
 from weatherproof.evaluation import (
     Case,
     Record,
@@ -22,12 +22,12 @@ from weatherproof.evaluation import (
     robust_accuracy,
     sanity_certificate,
 )
+from weatherproof.files import write_atomically
 from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
-from weatherproof.reports.files import write_atomically
 from weatherproof.reports.search import regularizer_words
 from weatherproof.studies.attack_cells import CertifiedRecord
-from weatherproof.studies.sets import located, spread
+from weatherproof.studies.sets import located
 from weatherproof.studies.store import digest
 from weatherproof.studies.transfer_cells import EVERY, TransferCell, TransferScale
 from weatherproof.studies.transfer_trainings import TransferTrainings
@@ -150,7 +150,7 @@ class TransferWorkshop:
         return {**found, "certificate": {**found["certificate"], "model": f"{model_name(cell)}, {cell.data}"}}
 
     def _test(self, cell: TransferCell, most: int | None) -> ImageSet:
-        return spread(self.trainings.sets.test(cell.data), most)
+        return at_most(self.trainings.sets.test(cell.data), most)
 
     # what was measured before
 

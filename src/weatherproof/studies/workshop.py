@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from weatherproof import objectives, operators, restoration, views
-from weatherproof.data import ImageSet, label_fraction
+from weatherproof.data import ImageSet, at_most, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite
 from weatherproof.operators.suites import COMMON_19, suite
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
-from weatherproof.studies.sets import Sets, spread
+from weatherproof.studies.sets import Sets
 from weatherproof.studies.store import Store, digest
 from weatherproof.studies.study import Cell, Scale
 from weatherproof.training import RunFolder, harden_encoder, train_classifier
@@ -55,7 +55,7 @@ class Workshop:
         if classifier is None:
             return None
         restored = cell.kind == "restored"
-        test = spread(self.sets.test(cell.data), self.scale.restored_images if restored else self.scale.test_images)
+        test = at_most(self.sets.test(cell.data), self.scale.restored_images if restored else self.scale.test_images)
         if cell.tested_on in COMMON_19:
             return self._corrupted(cell, classifier, test)
         (record,) = evaluate(

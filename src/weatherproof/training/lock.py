@@ -5,7 +5,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
 from weatherproof.errors import InputError
-from weatherproof.training.files import disk_errors
+from weatherproof.files import disk_errors
 
 
 class Lock:

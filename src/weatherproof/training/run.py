@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from weatherproof.errors import InputError
-from weatherproof.training.files import disk_errors, replacing
+from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.training.lock import Lock, hold
 
 IGNORED = ("out", "json", "config", "device", "workers", "progress")  # settings that do not change what comes out
@@ -131,9 +131,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file, whole or not at all."""
-        data = text.encode()
-        with replacing(self.path / name, len(data)) as file:
-            file.write(data)
+        write_atomically(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all. What JSON has no number for (NaN, infinity) becomes null."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from weatherproof import random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.attack_trials import norm_of, sizes
 from weatherproof.protocols import Attack
@@ -35,7 +35,7 @@ def save_attack_pictures(
     name, model = list(classifiers.items())[-1]
     model.to(device)
     by_class = images.labels.argsort(stable=True)
-    places = torch.linspace(0, len(images) - 1, min(_COUNT, len(images)), dtype=torch.float64).round().long()
+    places = evenly_spaced(len(images), _COUNT)
     batch = next(batches(images, len(places), order=by_class[places], device=device))
     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)
     examples = []

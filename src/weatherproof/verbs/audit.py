@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weatherproof import operators
-from weatherproof.data import ImageSet, load_images
+from weatherproof.data import ImageSet, at_most, load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.contamination import trained_on
 from weatherproof.evaluation.suite_sets import suite_of, total_metrics
-from weatherproof.evaluation.watch import bounded
 from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout
 from weatherproof.training import RunFolder
@@ -221,7 +220,7 @@ def _by_attack(
 ) -> AttackOutcome:  # fmt: skip
     classifier, about = classifier_of(encoder, readout, images, name, what="an attack")
     require_known(limits, metrics_of(attacks, curve), "this audit under attack")
-    chosen = bounded(images, IMAGES if limit is None else limit)
+    chosen = at_most(images, IMAGES if limit is None else limit)
     require_attacks_work(attacks, curve, name, classifier, chosen, settings["device"])
     run = RunFolder.open(out, recipe, ignore=_FREE)
     outcome = finished_attacks(run)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from weatherproof.data import SEVERITIES, ImageSet
 from weatherproof.errors import InputError
-from weatherproof.training.files import disk_errors, replacing
+from weatherproof.files import disk_errors, replacing
 
 Pixels = UInt8[Tensor, "batch channels height width"]
 

@@ -16,9 +16,9 @@ from weatherproof.data.corrupted_sources import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.suite_meter import SuiteMeter
+from weatherproof.files import disk_errors
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.training import RunFolder
-from weatherproof.training.files import disk_errors
 from weatherproof.training.run import IGNORED
 from weatherproof.verbs.copies import ArrayCopy, Copy, FolderCopy
 from weatherproof.verbs.copy_names import file_names

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from weatherproof import operators, random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
 from weatherproof.protocols import Operator
@@ -38,8 +38,7 @@ class Measurement:
         also: Sequence[str] = (),
     ) -> None:  # fmt: skip
         return_freed_memory()
-        if limit is not None and limit < len(images):
-            images = images.subset(torch.linspace(0, len(images) - 1, limit).round().long())
+        images = at_most(images, limit)
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
         self.also = tuple(also)
         self.settings: dict[str, Any] = {
@@ -116,7 +115,7 @@ def examples(
     models: Mapping[str, nn.Module], images: ImageSet, operator: Operator, *, seed: int, device: torch.device
 ) -> list[GalleryEntry]:
     """A few images, damaged, with the first three guesses of each model."""
-    places = torch.linspace(0, len(images) - 1, min(_EXAMPLES, len(images))).round().long()
+    places = evenly_spaced(len(images), _EXAMPLES)
     batch = next(batches(images, len(places), order=places, device=device))  # without files that cannot be read
     damaged = operator(batch.images, random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0))
     guesses: dict[str, torch.Tensor] = {}

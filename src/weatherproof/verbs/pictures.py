@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof import random, views
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.evaluation import plane_map
 from weatherproof.evaluation.maps import MapBy
-from weatherproof.evaluation.watch import bounded
 from weatherproof.protocols import Encoder
 from weatherproof.readouts import evaluating, nearest
 from weatherproof.reports import FamilyLooks, save_map, save_neighbours, save_views
@@ -68,8 +67,8 @@ def save_pretraining_pictures(
     batch = next(batches(test, 1, device=device))
     save_views(folder, _bytes(batch.images[0]), _looks(families, batch.images, random.keys(seed, batch.index)))
     settings: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers}
-    train, bank = _embedded(encoder, bounded(train, limit), settings)
-    test, features = _embedded(encoder, bounded(test, limit), settings)
+    train, bank = _embedded(encoder, at_most(train, limit), settings)
+    test, features = _embedded(encoder, at_most(test, limit), settings)
     _save_neighbours(folder, train, bank, test, features)
     if len(features) >= 3 and bool(features.isfinite().all()):
         made = plane_map(features, map_by)
@@ -111,7 +110,7 @@ def _embedded(
 
 
 def _save_neighbours(folder: str | Path, train: ImageSet, bank: Tensor, test: ImageSet, features: Tensor) -> None:
-    asked = torch.linspace(0, len(test) - 1, min(_QUERIES, len(test))).round().long()
+    asked = evenly_spaced(len(test), _QUERIES)
     similarity, index = nearest(bank, features[asked], _NEIGHBOURS)
     near = train.read(index.flatten())
     save_neighbours(

@@ -40,6 +40,16 @@ def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write a whole file, in a folder that is made where it is missing, as `replacing` does. Returns the path."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, len(data)) as file:
+        file.write(data)
+    return path
+
+
 @contextmanager
 def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
     """Inside, what the disk refuses becomes an `InputError` that says what to do."""
