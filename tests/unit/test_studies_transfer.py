@@ -14,7 +14,7 @@ from html_page import Strict
 from torch import nn
 
 from weatherproof import attacks, views
-from weatherproof.data import load_images
+from weatherproof.data import at_most, load_images
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.finetune_search import LRS, Setting
@@ -25,7 +25,6 @@ from weatherproof.studies import Claim, TransferCell, front, transfer
 from weatherproof.studies.attack_cells import CertifiedRecord
 from weatherproof.studies.run import table
 from weatherproof.studies.scales import scale_of
-from weatherproof.studies.sets import spread
 from weatherproof.studies.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
 from weatherproof.studies.transfer_cells import EVERY, MOCO, SUPERVISED, URRL
 from weatherproof.studies.transfer_scales import SMOKE
@@ -153,7 +152,7 @@ def test_a_joint_certificate_says_whose_points_fail() -> None:
 def test_between_two_encoders() -> None:
     from weatherproof.studies.transfer_trainings import between
 
-    images = spread(load_images("digits", "train", size=16, channels=3), 64)
+    images = at_most(load_images("digits", "train", size=16, channels=3), 64)
     start, end = (load_encoder("small(width=4, channels=3)", num_classes=0, seed=seed) for seed in (1, 2))
     before = {name: weight.clone() for name, weight in end.state_dict().items()}
     made = between(start, end, 0.25, images, CPU)
