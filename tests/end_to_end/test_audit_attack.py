@@ -173,12 +173,23 @@ def test_time_that_is_up_and_the_rest_of_it(
     assert status == 0 and json.loads(out)["records"] == list(audited.records)
 
 
+STOPPED = {"attack": ["LogBarrier(outer=6)", "PGD(L2(0.5), steps=10)"], "curve": True, "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wp.audit(model, photos, **STOPPED, out=tmp_path_factory.mktemp("undisturbed") / "run").folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_audit_goes_on(how: signal.Signals, model: Path, photos: Path, tmp_path: Path) -> None:
-    attack = ("--attack", "LogBarrier(outer=6)", "--attack", "PGD(L2(0.5), steps=30)", "--curve")
-    audit = ("audit", model, photos, *attack, "--workers", 0, "--device", "cpu", "--out")
-    process = start(*audit, tmp_path / "cut")
+def test_a_stopped_audit_goes_on(
+    how: signal.Signals, undisturbed: Path, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    words = [word for text in STOPPED["attack"] for word in ("--attack", text)]
+    process = start(
+        "audit", model, photos, *words, "--curve", "--workers", 0, "--device", "cpu", "--out", tmp_path / "cut"
+    )  # fmt: skip
     give_up = time.monotonic() + SECONDS
     while not [*tmp_path.rglob("block-*")] and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -188,12 +199,8 @@ def test_a_stopped_audit_goes_on(how: signal.Signals, model: Path, photos: Path,
     assert said == "" and "Traceback" not in err
     if how == signal.SIGINT:
         assert process.returncode == 130 and "the same command goes on" in err.splitlines()[-1]
-    for name in ("cut", "whole"):
-        wp.audit(
-            model, photos, attack=["LogBarrier(outer=6)", "PGD(L2(0.5), steps=30)"], curve=True, workers=0,
-            device="cpu", out=tmp_path / name,
-        )  # fmt: skip
-    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    wp.audit(model, photos, **STOPPED, out=tmp_path / "cut")
+    assert results(tmp_path / "cut") == results(undisturbed)
 
 
 @pytest.mark.slow

@@ -271,7 +271,7 @@ def test_the_noisy_copy_is_one_for_all(store: Path) -> None:
     assert isinstance(found, OverSeeds)
     for own, training in zip(found.samples, made.trainings.stores, strict=True):
         classifier = made.trainings.classifier(Training("supervised"), training).eval()
-        batch = next(batches(fcl_maps.spread(made.test, SMOKE.test_images), 1000))
+        batch = next(batches(fcl_maps.at_most(made.test, SMOKE.test_images), 1000))
         right = 0
         for image, label, index in zip(batch.images, batch.labels, batch.index, strict=True):
             keys = random.fold(random.keys(NOISE_SEED, index[None]), EVAL_STREAM, 0)
