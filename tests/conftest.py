@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from weatherproof import progress
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
@@ -58,6 +60,28 @@ def _no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
         patch.setattr(socket, "getaddrinfo", guarded_resolve)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_lines_of_progress() -> Iterator[None]:
+    """What a test expects on standard error must not depend on how slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "_SHORT", float("inf"))
+        yield
+
+
+@pytest.fixture
+def every_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of progress for each phase, at the latest when it ends."""
+
+    class Teller(progress._Teller):
+        def close(self, meter: progress.Meter) -> None:
+            self.look()
+            super().close(meter)
+
+    monkeypatch.setattr(progress, "_teller", Teller())
+    monkeypatch.setattr(progress, "_SHORT", 0.0)
+    monkeypatch.setattr(progress, "_LINE", 0.0)
 
 
 @pytest.fixture(scope="session")

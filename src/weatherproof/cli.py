@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weatherproof.errors import InputError, unknown
+from weatherproof.progress import phase
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
 VERBS = {
@@ -101,7 +102,8 @@ def _run(verb: str, argv: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         positional, options, as_json = _parse(verb, function, argv)
-        outcome = function(*positional, **options)
+        with phase(verb):
+            outcome = function(*positional, **options)
     if as_json:
         print(json.dumps(outcome.to_dict(), indent=2))
     else:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import time
 from contextlib import nullcontext
 from itertools import pairwise
@@ -291,14 +292,21 @@ def test_progress_is_silent_where_nobody_looks(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_prints_a_line_now_and_then(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("weatherproof.training.progress._LINE_SECONDS", 0.0)
+@pytest.mark.usefixtures("every_phase")
+def test_a_training_says_how_far_it_is_and_what_has_come_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, device="cpu"), label="hardening", progress=True)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.splitlines()[-1].startswith("hardening: step 5/5, epoch 1.0, loss ")
+    told = err.splitlines()[-1]
+    assert re.fullmatch(
+        r"hardening: 5 of 5 steps, [\d.,]+ a second, epoch 1\.0, loss \d.*, \d+ images/s, about 0:00 left", told
+    )
+
+
+@pytest.mark.usefixtures("every_phase")
+def test_a_training_without_progress_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, device="cpu"), progress=False)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_tensorboard_gets_the_log(tmp_path: Path) -> None:

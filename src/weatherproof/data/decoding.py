@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from weatherproof.errors import InputError
+from weatherproof.progress import phase
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
 
@@ -130,10 +131,15 @@ def header_size(path: str) -> tuple[int, int] | None:
         return None
 
 
-def decode_all(read: Callable[[int], Pixels], count: int, budget: int) -> tuple[Pixels, dict[int, str]] | None:
+def decode_all(
+    read: Callable[[int], Pixels], count: int, budget: int, name: str = "images"
+) -> tuple[Pixels, dict[int, str]] | None:
     """Read images 0 .. count - 1 into one array [n, C, H, W], on all cores, and the reasons of the bad ones.
 
     The rows of bad images are left out. None: the images differ in size, or need more than `budget` bytes.
+
+    Args:
+        name: what they are called, for whoever waits.
     """
     bad: dict[int, str] = {}
     first = None
@@ -159,9 +165,10 @@ def decode_all(read: Callable[[int], Pixels], count: int, budget: int) -> tuple[
             if image.shape != pixels.shape[1:]:
                 return False
             pixels[position] = image
+        meter.advance(min(CHUNK, count - start))
         return True
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with phase(f"reading {name}", count) as meter, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         if not all(pool.map(fill, range(len(bad), count, CHUNK))):
             pool.shutdown(cancel_futures=True)
             return None

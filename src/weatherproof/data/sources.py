@@ -20,6 +20,7 @@ from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
+from weatherproof.progress import phase
 
 Found = Arrays | Listing
 
@@ -60,10 +61,12 @@ def load_images(
     Decoder(size, crop_fraction, channels or 3)  # a wrong setting shows before any long reading
     name, colon, rest = str(source).partition(":")
     if isinstance(source, str) and colon and name in CORRUPTED_SOURCES:
-        return load_corrupted(
-            name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
-        )
-    name, found = _find(source, split or "train")
+        with phase(f"looking for images in {source}"):
+            return load_corrupted(
+                name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
+            )
+    with phase(f"looking for images in {source}"):
+        name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
         decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1])
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
@@ -97,7 +100,7 @@ def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> Mem
     whole = MemoryImages(found.pixels, found.labels, found.classes, name=name, index=found.index, decoder=decoder)
     if whole.decoder is None:
         return whole
-    resized = decode_all(lambda i: decoder.array(found.pixels[i].numpy()), len(whole), budget)
+    resized = decode_all(lambda i: decoder.array(found.pixels[i].numpy()), len(whole), budget, name)
     if resized is None:
         return whole
     pixels = torch.from_numpy(resized[0])
@@ -106,7 +109,7 @@ def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> Mem
 
 def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_bad: float) -> MemoryImages | FileImages:
     bad_files = BadFiles(name, len(found.paths), max_bad)
-    read = decode_all(lambda i: decoder.file(found.paths[i]), len(found.paths), budget)
+    read = decode_all(lambda i: decoder.file(found.paths[i]), len(found.paths), budget, name)
     if read is None:
         return FileImages(
             found.paths,
@@ -132,6 +135,7 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
     )
 
 
+@phase("comparing the sizes of the images")
 def _common_size(paths: list[str]) -> tuple[int, int] | None:
     """(height, width) of all images, from their headers; None where they differ."""
     common = None

@@ -11,6 +11,7 @@ from weatherproof.data.images import ImageSet
 from weatherproof.data.loading import batches
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
+from weatherproof.progress import phase
 
 _BATCH = 256  # 256 squares of at most 255 add up to less than 2^24: their float32 sums are exact
 
@@ -27,11 +28,13 @@ def pixel_std(images: ImageSet, *, device: str | torch.device = "cpu", workers: 
         raise InputError(f"the images of {images.name!r} differ in size: give a size to resize them to")
     total = torch.zeros(images.channels, *images.image_size, dtype=torch.int64, device=device)
     squares, count = torch.zeros_like(total), 0
-    for batch in batches(images, _BATCH, device=device, workers=workers):
-        level = batch.images.mul_(255).round_()
-        total += level.sum(dim=0).long()
-        squares += level.square_().sum(dim=0).long()
-        count += len(level)
+    with phase(f"statistics of the pixels of {images.name}", len(images)) as meter:
+        for batch in batches(images, _BATCH, device=device, workers=workers):
+            level = batch.images.mul_(255).round_()
+            total += level.sum(dim=0).long()
+            squares += level.square_().sum(dim=0).long()
+            count += len(level)
+            meter.advance(len(level))
     if count < 2:
         raise InputError(f"a standard deviation needs two images or more, {images.name!r} has {count}")
     scatter = (count * squares - total.square()).double()

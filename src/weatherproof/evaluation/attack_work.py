@@ -20,6 +20,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.attack_trials import Trial, sizes
 from weatherproof.evaluation.block_files import read_block, write_block
 from weatherproof.evaluation.evaluate import EVAL_STREAM
+from weatherproof.progress import phase
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Logits
 
@@ -119,7 +120,7 @@ class AttackWork:
         """Do what is not done yet, all trials of one block before the next block.
 
         Args:
-            report: called with the number of images after each trial of a block.
+            report: called with the number of images after each batch under each trial.
             wanted: asked before each trial; False ends the work, as the deadline does.
 
         Raises:
@@ -138,9 +139,9 @@ class AttackWork:
                     return
                 started += 1
                 read = self._read(number) if read is None else read
-                found[trial.label] = done = self._do(trial, *read)
+                with phase(trial.label):
+                    found[trial.label] = self._do(trial, *read, report)
                 write_block(self.path(number), self.plan, {label: _kept(own) for label, own in found.items()})
-                report(len(done))
 
     def _read(self, number: int) -> tuple[list[Batch], Int64[Tensor, "b"]]:
         """The batches of a block, and the places of the images that could be read."""
@@ -152,7 +153,9 @@ class AttackWork:
         index = torch.cat([batch.index for batch in read]) if read else torch.zeros(0, dtype=torch.int64)
         return read, places[torch.isin(self.images.index[here], index)]
 
-    def _do(self, trial: Trial, read: Sequence[Batch], places: Int64[Tensor, "b"]) -> Attacked:
+    def _do(
+        self, trial: Trial, read: Sequence[Batch], places: Int64[Tensor, "b"], report: Callable[[int], None]
+    ) -> Attacked:
         classifier = self.classifiers[trial.model]
         answers, lengths, sure = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)], [torch.zeros(0)]
         for batch in read:
@@ -165,6 +168,7 @@ class AttackWork:
             answers.append(logits.argmax(dim=1).cpu())
             sure.append(logits.softmax(dim=1).max(dim=1).values.clamp(max=1).cpu())
             lengths.append(size.float().cpu())
+            report(len(images))
         return Attacked(places, torch.cat(answers), torch.cat(lengths), torch.cat(sure))
 
 

@@ -11,8 +11,9 @@ from torch.nn.functional import normalize
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError, unknown
-from weatherproof.evaluation.evaluate import EVAL_STREAM, Text
+from weatherproof.evaluation.evaluate import EVAL_STREAM, Text, measuring
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import embed, evaluating
 from weatherproof.types import Embeddings, Images
@@ -63,7 +64,8 @@ def evaluate_embeddings(
         if isinstance(encoder, nn.Module):
             encoder.to(device)
     done = 0
-    with evaluating(*encoders.values()):
+    total = len(images) * runs * len(encoders)
+    with evaluating(*encoders.values()), phase(measuring(encoders, operator), total, "embeddings") as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             own = index[done : done + len(batch.index)]
             done += len(batch.index)
@@ -82,6 +84,7 @@ def evaluate_embeddings(
                     for metric, k in ranks.items():
                         values = similarity if k is None else ahead < k
                         totals[name, metric][run] += values.double().sum().cpu()
+                    meter.advance(len(batch.index))
 
     target = getattr(teacher, "name", None)
     facts = protocol_facts(images, operator, () if fixed else (seed,), data, teacher=target)

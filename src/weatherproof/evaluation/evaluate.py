@@ -11,6 +11,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.evaluation.tallies import needs_labels, tally
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys, Logits
@@ -65,13 +66,16 @@ def evaluate(
     for classifier in classifiers.values():
         if isinstance(classifier, nn.Module):
             classifier.to(device)
-    with evaluating(*classifiers.values()):
+    total = len(images) * (runs + ("agreement" in metrics)) * len(classifiers)
+    with evaluating(*classifiers.values()), phase(measuring(classifiers, operator), total, "answers") as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             seen = random.keys(seed, batch.index)
             clean = {}
             if "agreement" in metrics:
                 keys = random.fold(seen, EVAL_STREAM)
-                clean = {name: answer(c, batch.images, keys).argmax(dim=1) for name, c in classifiers.items()}
+                for name, classifier in classifiers.items():
+                    clean[name] = answer(classifier, batch.images, keys).argmax(dim=1)
+                    meter.advance(len(batch.index))
             for run in range(runs):
                 keys = random.fold(seen, EVAL_STREAM, run)
                 damaged = batch.images if operator is None else operator(batch.images, keys)
@@ -84,6 +88,7 @@ def evaluate(
                         )
                     for metric in metrics:
                         tallies[name, metric][run].add(logits, batch.labels, clean.get(name))
+                    meter.advance(len(batch.index))
 
     fixed = _draws_nothing(operator, classifiers)
     facts = protocol_facts(images, operator, () if fixed else (seed,), data, corruption=corruption, severity=severity)
@@ -120,6 +125,11 @@ def severity_curve(
         for level, operator in operators
         for record in evaluate(classifiers, images, operator=operator, severity=level, **settings)
     ]
+
+
+def measuring(models: Mapping[str, Any], operator: Operator | None) -> str:
+    """What is being measured, for whoever waits."""
+    return f"measuring {', '.join(models)} {'on clean images' if operator is None else f'under {operator!r}'}"
 
 
 def answer(classifier: Callable[..., Logits], images: Images, keys: Keys) -> Logits:

@@ -12,6 +12,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.evaluate import evaluate
 from weatherproof.objectives import L2SP, InputGradient, Regularizer, SimilarityMatrix
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, finetune_encoder
 from weatherproof.training import Plan, RunFolder, TrainingError
@@ -74,7 +75,11 @@ class Search:
 
     def _of(self, stage: str, settings: Sequence[Setting], errors: float) -> Setting:
         """The first one that is at most so many standard errors below the best."""
-        values = [self._value(stage, setting) for setting in settings]
+        values = []
+        with phase(f"search of the {stage}", len(settings), "trials") as meter:
+            for setting in settings:
+                values.append(self._value(stage, setting))
+                meter.advance()
         best = max(values)
         if best < 0:
             raise TrainingError(f"the search of the {stage} found nothing: in every trial the loss became no number")

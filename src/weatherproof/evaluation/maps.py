@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from weatherproof.errors import InputError, unknown
+from weatherproof.progress import phase
 from weatherproof.types import Embeddings
 
 MapBy = Literal["pca", "tsne"]
@@ -24,6 +25,7 @@ class PlaneMap:
     shares: tuple[float, ...] = ()
 
 
+@phase("laying out a map")
 def plane_map(embeddings: Embeddings, by: MapBy = "pca") -> PlaneMap:
     """The map of embeddings at unit length, the same every time.
 

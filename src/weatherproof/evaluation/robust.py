@@ -29,11 +29,11 @@ from weatherproof.evaluation.attack_work import BLOCK, Attacked, AttackWork, joi
 from weatherproof.evaluation.block_files import weights_digest
 from weatherproof.evaluation.jackknife import jackknife_error
 from weatherproof.evaluation.record import Record, make_record, protocol_facts, protocol_hash
-from weatherproof.evaluation.suite_meter import SuiteMeter
 from weatherproof.evaluation.suite_processes import run_in_processes
 from weatherproof.evaluation.suite_records import CALIBRATION
 from weatherproof.evaluation.suite_totals import binomial_error
 from weatherproof.files import disk_errors
+from weatherproof.progress import phase
 from weatherproof.protocols import Attack
 from weatherproof.types import Labels, Logits
 
@@ -137,11 +137,12 @@ def run_attacks(
             plan=_plan(classifiers, images, seed, blocks), seed=seed, device=torch.device(device),
             batch_size=batch_size, workers=workers, deadline=None if minutes is None else time.time() + 60 * minutes,
         )  # fmt: skip
-        with SuiteMeter("attacks", *_progress(work)) as meter:
+        done, total = _progress(work)
+        with phase("attacks", total, done=done) as meter:
             if processes == 1 or len(work.numbers) < 2:
-                work.run(meter.update)
+                work.run(meter.advance)
             else:
-                run_in_processes(work, processes, meter.update)
+                run_in_processes(work, processes, meter.advance)
         return _merged(replace(work, numbers=range(blocks)))
 
 

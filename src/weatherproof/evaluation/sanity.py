@@ -7,7 +7,7 @@ that it is not; each of these has found one that was.
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -17,12 +17,14 @@ from weatherproof.data import ImageSet
 from weatherproof.evaluation.attack_trials import at_epsilon, ball_of, epsilon, fixed, longer, norm_of, seeks_smallest
 from weatherproof.evaluation.perturbation import GRIDS, median
 from weatherproof.evaluation.sanity_bench import Bench, bench_of
+from weatherproof.progress import phase
 from weatherproof.protocols import Attack
 from weatherproof.types import Images, Logits
 
 SUBSET = 32  # images, 180 gradients each where the attack takes 20: 6,000, and PGD on 1,000 images takes 20,000
 AGAIN = 8  # of them are attacked twice more, to see that nothing else is drawn
 TOLERANCE = 0.02  # of the images, and at least one: what an attack that stops at its best iterate may lose by chance
+_CHECKS = 9
 _HONEST = (0.5, 2.0)  # a gradient tells the truth within a factor of 2
 
 Check = dict[str, Any]  # {"claim": str, "passed": bool, "detail": str}
@@ -51,14 +53,18 @@ def sanity_certificate(
     Raises:
         InputError: no images, or what the attack refuses.
     """
-    bench = bench_of(name, classifier, images, limit=limit, seed=seed, device=device)
-    if ball_of(attack) is not None:
-        found = list(_in_a_ball(bench, attack))
-    elif seeks_smallest(attack):
-        found = list(_smallest(bench, attack))
-    else:
-        found = list(_unknown())
-    found += [_not_zero(bench, attack), _not_masked(bench, attack), _logits(bench), _disclosed(bench, attack, seed)]
+    found = []
+    with phase(f"certificate of {attack!r}", _CHECKS, "checks") as meter:
+        bench = bench_of(name, classifier, images, limit=limit, seed=seed, device=device)
+        if ball_of(attack) is not None:
+            own = _in_a_ball(bench, attack)
+        elif seeks_smallest(attack):
+            own = _smallest(bench, attack)
+        else:
+            own = _unknown()
+        for check in chain(own, _of_any(bench, attack, seed)):
+            found.append(check)
+            meter.advance()
     return found
 
 
@@ -134,6 +140,13 @@ def _smallest(bench: Bench, attack: Attack) -> Iterator[Check]:
 def _unknown() -> Iterator[Check]:
     for claim in (ZERO, FALLS, HUGE, HELP, ENOUGH):
         yield _check(claim, False, "not checked: this attack has neither a ball with an eps nor a norm")
+
+
+def _of_any(bench: Bench, attack: Attack, seed: int) -> Iterator[Check]:
+    yield _not_zero(bench, attack)
+    yield _not_masked(bench, attack)
+    yield _logits(bench)
+    yield _disclosed(bench, attack, seed)
 
 
 def _not_zero(bench: Bench, attack: Attack) -> Check:

@@ -22,12 +22,12 @@ from weatherproof.evaluation.answers import Answers, joined
 from weatherproof.evaluation.block_files import weights_digest
 from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.record import Record, protocol_hash
-from weatherproof.evaluation.suite_meter import SuiteMeter
 from weatherproof.evaluation.suite_processes import run_in_processes
 from weatherproof.evaluation.suite_records import Summary
 from weatherproof.evaluation.suite_sets import suite_of
 from weatherproof.evaluation.suite_work import BLOCK, Work
 from weatherproof.files import disk_errors
+from weatherproof.progress import phase
 from weatherproof.types import Logits
 
 
@@ -111,18 +111,21 @@ def evaluate_suite(
         )  # fmt: skip
         answers = _answered(work)
         done = sum(map(len, answers.values()))
-        with SuiteMeter(suite or suite_of(cases), done, sum(case.count(images) for case in cases)) as meter:
+        total = sum(case.count(images) for case in cases)
+        with phase(f"{suite or suite_of(cases)} on {model}", total, done=done) as meter:
             if processes == 1 or blocks == 1:
-                work.run(meter.update)
+                work.run(meter.advance)
             else:
-                run_in_processes(work, processes, meter.update)
+                run_in_processes(work, processes, meter.advance)
         answers = _answered(work)
         complete = all({case.label for case in cases} <= work.file(number).answers.keys() for number in range(blocks))
     about = {"readout": readout, "label_fraction": label_fraction}
     summary = Summary(images, cases, answers, suite or suite_of(cases), model, seed, data, trained_on, about)
     missing = tuple(case.label for case in cases if case.label not in answers)
     fewest = min((len(found) for found in answers.values()), default=0)
-    return SuiteResult(tuple(summary.records()), most, missing, fewest, complete, answers)
+    with phase("standard errors"):
+        records = tuple(summary.records())
+    return SuiteResult(records, most, missing, fewest, complete, answers)
 
 
 def _check(images: ImageSet, minutes: float | None, processes: int, block: int, batch_size: int) -> None:

@@ -17,6 +17,7 @@ from weatherproof.evaluation.cases import Case
 from weatherproof.evaluation.evaluate import EVAL_STREAM, answer
 from weatherproof.operators.eight_bit import as_bytes, as_pixels
 from weatherproof.operators.suites import Corruption
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys, Labels, Logits
@@ -94,7 +95,7 @@ class Work:
         """Answer what is not answered yet, all conditions of one block before the next block.
 
         Args:
-            report: called with the number of images after each condition of a block.
+            report: called with the number of images after each batch under each condition.
             wanted: asked before each condition; False ends the work, as the deadline does.
 
         Raises:
@@ -115,9 +116,9 @@ class Work:
                         if late or not wanted():
                             return
                         started += 1
-                        file.answers[case.label] = found = self._answer(case, read(case))
+                        with phase(case.label):
+                            file.answers[case.label] = self._answer(case, read(case), report)
                         dirty = True
-                        report(len(found))
                         if time.monotonic() - saved >= SAVE_SECONDS:
                             file.save()
                             saved, dirty = time.monotonic(), False
@@ -125,10 +126,11 @@ class Work:
                     if dirty:
                         file.save()
 
-    def _answer(self, case: Case, block: Block) -> Answers:
+    def _answer(self, case: Case, block: Block, report: Callable[[int], None]) -> Answers:
         logits = []
         for damaged, keys in block.looks(case.operator, self.batch_size):
             logits.append(answer(self.classifier, damaged, keys))
+            report(len(damaged))
         if not logits:
             none = torch.zeros(0, dtype=torch.int64)
             return Answers(none, none.bool(), none.bool(), none.float())

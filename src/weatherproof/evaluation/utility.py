@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weatherproof import methods
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
+from weatherproof.progress import phase
 from weatherproof.readouts import Classifier, evaluating
 
 AnyClassifier = nn.Module | tuple[nn.Module, nn.Module]  # images -> logits, or the encoder and the head on it
@@ -97,13 +98,15 @@ def class_utility(
     means = torch.zeros(len(shown), images.channels, height, width, dtype=torch.float64)
     utility = torch.zeros(len(shown), height, width, dtype=torch.float64)
     seen = torch.zeros(len(shown), dtype=torch.int64)
-    for batch in batches(images, batch_size, device=device, workers=workers):
-        with evaluating(model):
-            found_here = methods.utility(model, batch.images, batch.labels)
-        own = places[batch.labels.cpu()]
-        means.index_add_(0, own, batch.images.double().cpu())
-        utility.index_add_(0, own, found_here.sum(dim=1).double().cpu())
-        seen.index_add_(0, own, torch.ones_like(own))
+    with phase("utility by class", len(images)) as meter:
+        for batch in batches(images, batch_size, device=device, workers=workers):
+            with evaluating(model):
+                found_here = methods.utility(model, batch.images, batch.labels)
+            own = places[batch.labels.cpu()]
+            means.index_add_(0, own, batch.images.double().cpu())
+            utility.index_add_(0, own, found_here.sum(dim=1).double().cpu())
+            seen.index_add_(0, own, torch.ones_like(own))
+            meter.advance(len(own))
     kept = seen > 0  # files that could not be read may have been all of a class
     each = seen[kept, None, None].double()
     return ClassUtility(
@@ -143,10 +146,13 @@ def utility_and_sensitivity(
             "give (encoder, head)"
         )
     utility, sensitivity = [], []
-    for batch in batches(at_most(labelled(images), limit), _TOGETHER, device=device, workers=workers):
-        with evaluating(model, encoder):
-            utility.append(methods.utility(model, batch.images, batch.labels).flatten(1).cpu())
-            sensitivity.append(methods.sensitivity(encoder, batch.images).flatten(1).cpu())
+    chosen = at_most(labelled(images), limit)
+    with phase("utility and sensitivity", len(chosen)) as meter:
+        for batch in batches(chosen, _TOGETHER, device=device, workers=workers):
+            with evaluating(model, encoder):
+                utility.append(methods.utility(model, batch.images, batch.labels).flatten(1).cpu())
+                sensitivity.append(methods.sensitivity(encoder, batch.images).flatten(1).cpu())
+            meter.advance(len(batch.index))
     return torch.cat(utility), torch.cat(sensitivity)
 
 

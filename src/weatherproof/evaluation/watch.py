@@ -11,6 +11,7 @@ from weatherproof import random
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation.geometry import alignment, uniformity
+from weatherproof.progress import phase
 from weatherproof.readouts import embed, evaluating, knn_accuracy
 from weatherproof.types import Embeddings, Images, Keys
 
@@ -86,11 +87,12 @@ class Watch:
     ) -> tuple[Embeddings, Embeddings]:
         """Embeddings of two views of each image."""
         sides: tuple[list[Tensor], list[Tensor]] = ([], [])
-        with evaluating(encoder, views):
+        with evaluating(encoder, views), phase(f"two views of {images.name}", len(images)) as meter:
             for batch in batches(images, **settings):
                 looks = two_looks(views, batch.images, random.fold(random.keys(self.seed, batch.index), _STREAM))
                 for side, look in zip(sides, looks, strict=True):
                     side.append(encoder(look).float().cpu())
+                meter.advance(len(batch.index))
         return torch.cat(sides[0]), torch.cat(sides[1])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
+from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
 from weatherproof.types import Embeddings, Images, Keys, Labels
 
@@ -109,11 +110,13 @@ def teacher_cache(
     was_training = teacher.training
     teacher.to(device).eval()
     cache: Tensor | None = None
-    for batch in batches(images, batch_size, device=device, workers=workers):
-        rows = teacher(batch.images).float().cpu()
-        if cache is None:
-            cache = torch.full((int(images.index.max()) + 1, rows.shape[1]), torch.nan)
-        cache[batch.index] = rows
+    with phase("the teacher's embeddings", len(images)) as meter:
+        for batch in batches(images, batch_size, device=device, workers=workers):
+            rows = teacher(batch.images).float().cpu()
+            if cache is None:
+                cache = torch.full((int(images.index.max()) + 1, rows.shape[1]), torch.nan)
+            cache[batch.index] = rows
+            meter.advance(len(rows))
     teacher.train(was_training)
     if cache is None:
         raise InputError("there are no images to embed")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.types import Embeddings, Images
 
@@ -61,7 +62,7 @@ def embed(
     features: Tensor | None = None
     labels = []
     done = 0
-    with evaluating(encoder):
+    with evaluating(encoder), phase(f"embedding {images.name}", len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             looks = batch.images
             if operator is not None:
@@ -73,6 +74,7 @@ def embed(
             features[done : done + len(out)] = out
             labels.append(batch.labels.cpu())
             done += len(out)
+            meter.advance(len(out))
     if features is None:
         raise InputError(f"no image of {images.name!r} could be read")
     return features[:done], torch.cat(labels)

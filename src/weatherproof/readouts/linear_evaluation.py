@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from weatherproof import random
 from weatherproof.errors import unknown
 from weatherproof.operators import Chain
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course, Plan
@@ -65,14 +66,16 @@ def linear_evaluation(
     batch = min(plan.batch_size, len(targets))
     steps = -(-len(targets) // batch)  # each epoch's
     course = Course(plan, steps * plan.batch_size)  # the same steps, as if the last one were whole
-    for step in range(course.steps):
-        epoch, part = divmod(step, steps)
-        if part == 0:
-            if epoch > 0 and not fixed:
-                features = look(epoch)[0].to(device)
-            order = random.order(seed, epoch, len(targets)).to(features.device).split(batch)
-        optimizer.param_groups[0]["lr"] = course.lr(step)
-        optimizer.zero_grad()
-        cross_entropy(head(features[order[part]]), targets[order[part]]).backward()
-        optimizer.step()
+    with phase("linear evaluation", course.steps, "steps") as meter:
+        for step in range(course.steps):
+            epoch, part = divmod(step, steps)
+            if part == 0:
+                if epoch > 0 and not fixed:
+                    features = look(epoch)[0].to(device)
+                order = random.order(seed, epoch, len(targets)).to(features.device).split(batch)
+            optimizer.param_groups[0]["lr"] = course.lr(step)
+            optimizer.zero_grad()
+            cross_entropy(head(features[order[part]]), targets[order[part]]).backward()
+            optimizer.step()
+            meter.advance()
     return head

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from weatherproof import random
 from weatherproof.errors import InputError
+from weatherproof.progress import Meter, phase
 
 L2_GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first, so that each fit starts from the smoother one before it
 _VALIDATION = 0.2  # share of each class held out to choose l2
@@ -48,16 +49,17 @@ def fit_linear(
         raise InputError("a linear readout needs labelled images, got none")
     if int(labels.max()) >= num_classes:
         raise InputError(f"labels must be below num_classes={num_classes}, got {int(labels.max())}")
-    if l2 == "auto":
-        l2 = _choose_l2(features, labels, num_classes, seed, max_steps)
-    if isinstance(l2, str) or l2 < 0:
-        raise InputError(f"l2 must be a number of at least 0 or 'auto', got {l2!r}")
-    *_, head = _path(features, labels, num_classes, (l2,), max_steps)
+    with phase("fitting a linear layer", unit="evaluations of the loss") as meter:
+        if l2 == "auto":
+            l2 = _choose_l2(features, labels, num_classes, seed, max_steps, meter)
+        if isinstance(l2, str) or l2 < 0:
+            raise InputError(f"l2 must be a number of at least 0 or 'auto', got {l2!r}")
+        *_, head = _path(features, labels, num_classes, (l2,), max_steps, meter)
     return head
 
 
 def _path(
-    features: Tensor, labels: Tensor, num_classes: int, l2s: tuple[float, ...], max_steps: int
+    features: Tensor, labels: Tensor, num_classes: int, l2s: tuple[float, ...], max_steps: int, meter: Meter
 ) -> Iterator[nn.Linear]:
     """The minimisers for each l2 in turn, each started from the one before."""
     looks, n, width = features.shape
@@ -85,6 +87,7 @@ def _path(
                 part = cross_entropy(linear(x, *folded()), y, reduction="sum") / len(rows)
                 part.backward()
                 total = total + part
+            meter.advance()
             return total.detach()
 
         with torch.enable_grad():
@@ -95,13 +98,13 @@ def _path(
         yield head
 
 
-def _choose_l2(features: Tensor, labels: Tensor, num_classes: int, seed: int, max_steps: int) -> float:
+def _choose_l2(features: Tensor, labels: Tensor, num_classes: int, seed: int, max_steps: int, meter: Meter) -> float:
     held = _held_out(labels, seed)
     if not held.any():
         raise InputError("l2='auto' holds out labelled images, which needs two of some class: give l2 a number")
     best, best_score = L2_GRID[0], (-1.0, 0.0)
     targets = labels[held].repeat(len(features))
-    heads = _path(features[:, ~held], labels[~held], num_classes, L2_GRID, max_steps)
+    heads = _path(features[:, ~held], labels[~held], num_classes, L2_GRID, max_steps, meter)
     for l2, head in zip(L2_GRID, heads, strict=True):
         with torch.no_grad():
             logits = head(features[:, held].flatten(0, 1))

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError, unknown
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts.embedding import embed
 from weatherproof.readouts.linear_evaluation import SCHEDULES, Embed, linear_evaluation
@@ -86,11 +87,13 @@ def fit_probe(
 def _cached(
     look: Embed, num_classes: int, realizations: int, l2: float | str, seed: int, device: str | torch.device
 ) -> nn.Linear:
-    first, targets = look(0)
-    features = first.new_empty(realizations, *first.shape)  # filled in place: never two copies of the cache
-    features[0] = first
-    for realization in range(1, realizations):
-        features[realization] = look(realization)[0]
+    with phase("features for a probe", realizations, "draws") as meter:
+        first, targets = look(0)
+        features = first.new_empty(realizations, *first.shape)  # filled in place: never two copies of the cache
+        features[0] = first
+        for realization in range(1, realizations):
+            meter.advance()
+            features[realization] = look(realization)[0]
     return fit_linear(features.to(device), targets.to(device), num_classes, l2=l2, seed=seed)
 
 
@@ -104,13 +107,15 @@ def _paper(
     with random.framework_seed(seed):
         head = nn.Linear(features.shape[1], num_classes).to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=lr)
-    for epoch in range(epochs):
-        if epoch > 0 and not fixed:
-            features = look(epoch)[0].to(device)
-        if schedule == "cosine":
-            optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-        for rows in random.order(seed, epoch, len(targets)).to(device).split(batch):
-            optimizer.zero_grad()
-            cross_entropy(head(features[rows]), targets[rows]).backward()
-            optimizer.step()
+    with phase("fitting a probe", epochs, "epochs") as meter:
+        for epoch in range(epochs):
+            if epoch > 0 and not fixed:
+                features = look(epoch)[0].to(device)
+            if schedule == "cosine":
+                optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
+            for rows in random.order(seed, epoch, len(targets)).to(device).split(batch):
+                optimizer.zero_grad()
+                cross_entropy(head(features[rows]), targets[rows]).backward()
+                optimizer.step()
+            meter.advance()
     return head

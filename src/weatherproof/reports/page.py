@@ -11,6 +11,7 @@ import yaml
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.progress import phase
 from weatherproof.reports import curves, details, words
 from weatherproof.reports.attack_part import AttackPart, attack_part, split_attacks
 from weatherproof.reports.attack_words import attack_words
@@ -55,6 +56,7 @@ class Part:
     reliability: Charts = field(default_factory=lambda: Charts((), ()))
 
 
+@phase("drawing the page")
 def write_report(run_folder: Path | str) -> Path:
     """Make `report.html` of a finished run from the files in its folder, and return where it is.
 

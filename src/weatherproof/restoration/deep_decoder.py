@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from weatherproof import random
 from weatherproof.errors import InputError
+from weatherproof.progress import Meter, phase
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
@@ -79,9 +80,10 @@ class DeepDecoder:
         together = max(1, _TOGETHER // (height * width))
         with torch.inference_mode(False), torch.enable_grad():  # restores inside an evaluation, which records nothing
             parts = zip(images.split(together), keys.split(together), mask.split(together), strict=True)
-            return torch.cat([self._fit(i.detach().clone(), k, m.clone()) for i, k, m in parts])
+            with phase("restoring", batch * self.steps, "image steps") as meter:
+                return torch.cat([self._fit(i.detach().clone(), k, m.clone(), meter) for i, k, m in parts])
 
-    def _fit(self, images: Images, keys: Keys, mask: Tensor) -> Images:
+    def _fit(self, images: Images, keys: Keys, mask: Tensor, meter: Meter) -> Images:
         size = (images.shape[2], images.shape[3])
         stages = usable_stages(size, self.stages)
         seed_shape = (self.channels, *(-(-side // 2**stages) for side in size))
@@ -106,6 +108,7 @@ class DeepDecoder:
                 for kept, now in zip(best, weights, strict=True):
                     kept.copy_(torch.where(_per_image(better, now), now, kept))
             optimizer.step()
+            meter.advance(len(images))
         with torch.no_grad():
             return decode(best, z, stages)[..., : size[0], : size[1]].contiguous()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from weatherproof.progress import phase
 from weatherproof.reports import save_certificates, write_report
 from weatherproof.reports.attack_panels import save_panels
 from weatherproof.reports.front import save_front
@@ -43,14 +44,17 @@ def run_study(
     scale = scale_of(study.name, scale_name)
     workshop: Any = _workshop(scale)(scale, store, data=data, seed=seed, device=device)
     done = _done(run)
-    for (row, column), cell in study.cells.items():
-        key = f"{row} | {column}"
-        if key not in done:
-            record = workshop.measure(cell)
-            done[key] = None if record is None else record.to_dict()
-            run.write_json("cells.json", done)
-            said = "not at this scale" if record is None else f"{record.value:.4g}"
-            print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
+    with phase(study.name, len(study.cells), "cells", done=len(done)) as meter:
+        for (row, column), cell in study.cells.items():
+            key = f"{row} | {column}"
+            if key not in done:
+                meter.note = f"{row}, {column}"
+                record = workshop.measure(cell)
+                done[key] = None if record is None else record.to_dict()
+                run.write_json("cells.json", done)
+                said = "not at this scale" if record is None else f"{record.value:.4g}"
+                print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
+                meter.advance()
     found: dict[Key, dict[str, Any]] = {k: v for k in study.cells if (v := done[f"{k[0]} | {k[1]}"]) is not None}
     checks = _checks(study, found)
     more = workshop.facts(study.cells.values()) if isinstance(workshop, FclWorkshop | TransferWorkshop) else {}

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
-from weatherproof.training.progress import Meter
 from weatherproof.training.run import RunFolder
 from weatherproof.training.watch import Watch, due, resting
 
@@ -49,7 +49,8 @@ def fit(
         watch: ``watch(method, epoch) -> {name: number}``, called every `watch.every` epochs and at the end in
             evaluation mode, by the first process alone. Its numbers join the log's line of that step, its time does
             not count as training. Among several processes it must be picklable.
-        label: what the progress bar calls the training.
+        label: what the training is called while it goes on.
+        progress: tell of it, as `progress.phase` does.
 
     Raises:
         InputError: images, plan or disk cannot be used.
@@ -97,7 +98,13 @@ def _train(
 ) -> list[dict[str, Any]]:
     keep_freed_memory()
     training = Training(fabric, method, images, course, run, watch)
-    with Meter(label, training.step, course.steps, progress and fabric.is_global_zero) as meter, interrupt() as asked:
+    shown = progress and fabric.is_global_zero
+    if shown and fabric.world_size > 1:
+        speak()
+    with (
+        phase(label, course.steps, "steps", done=training.step, shown=shown) as meter,
+        interrupt() as asked,
+    ):
         training.go(meter, asked)
     return training.rows
 
@@ -127,6 +134,10 @@ def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
         interrupted = True
     if fabric.is_global_zero:
         torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method)}, file)
+
+
+def _said(row: dict[str, Any]) -> str:
+    return f"epoch {row['epoch']:.1f}, loss {row['loss']:.4g}, {row['images_per_second']:.0f} images/s"
 
 
 class _Arguments:
@@ -190,7 +201,9 @@ class Training:
                 row, looks = None, due(self.watch, self.course, self.step)
                 if looks or self.step % self.plan.log_every == 0 or self.step in (1, self.course.steps):
                     row = self._log(terms, looks)
-                meter.update(self.step, row)
+                meter.advance()
+                if row is not None:
+                    meter.note = _said(row)
                 self._save_or_stop(asked, at_log=row is not None)
         self._look()
         if self.saved_step < self.step:

@@ -10,6 +10,7 @@ from weatherproof import random
 from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.attack_trials import norm_of, sizes
+from weatherproof.progress import phase
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
 from weatherproof.reports import AttackExamples, save_attack_images
@@ -17,6 +18,7 @@ from weatherproof.reports import AttackExamples, save_attack_images
 _COUNT, _MOST = 6, 3  # images, and attacks that are shown
 
 
+@phase("pictures for the page")
 def save_attack_pictures(
     folder: str | Path,
     classifiers: Mapping[str, nn.Module],

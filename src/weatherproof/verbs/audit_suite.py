@@ -19,6 +19,7 @@ from weatherproof.evaluation.cases import Case, limited
 from weatherproof.evaluation.contamination import seen
 from weatherproof.evaluation.suite_sets import sets_of, suite_of
 from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
+from weatherproof.progress import phase
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
 from weatherproof.reports import Answered, save_reliability, save_strip, write_report
 from weatherproof.training import RunFolder
@@ -181,6 +182,7 @@ def finished_suite(run: RunFolder) -> SuiteOutcome | None:
     return SuiteOutcome(run.path, known.records, suite=state["suite"], notes=notes)
 
 
+@phase("pictures for the page")
 def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, settings: Mapping[str, Any]) -> None:
     """The picture in the middle of the set under every corruption and severity, for the page."""
     parts: dict[tuple[str, int], torch.Tensor] = {}

@@ -15,9 +15,9 @@ from weatherproof.data import ImageSet, batches, load_images
 from weatherproof.data.corrupted_sources import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
-from weatherproof.evaluation.suite_meter import SuiteMeter
 from weatherproof.files import disk_errors
 from weatherproof.operators.eight_bit import as_bytes
+from weatherproof.progress import phase
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
 from weatherproof.verbs.copies import ArrayCopy, Copy, FolderCopy
@@ -182,10 +182,11 @@ def _write(
         noted["bad"] |= dict(images.bad)
         run.write_json(PROGRESS, noted)
 
-    with SuiteMeter("corrupt", before, levels * len(made) * len(images)) as meter:
+    with phase(f"a copy of {images.name}", levels * len(made) * len(images), done=before) as meter:
         for name, by_level in made.items():
             if name in noted["finished"]:
                 continue
+            meter.note = name
             start = reached = copy.begin(name, noted["images"] if noted["corruption"] == name else 0)
             saved, rest = time.monotonic(), torch.arange(start, len(images))
             try:
@@ -195,8 +196,8 @@ def _write(
                     clean = as_bytes(batch.images)
                     for severity, operator in by_level.items():
                         copy.write(severity, positions, operator(clean, keys).cpu())
+                        meter.advance(len(positions))
                     reached = int(positions[-1]) + 1
-                    meter.update(len(positions) * levels)
                     if time.monotonic() - saved >= NOTE_SECONDS:
                         copy.settle()
                         note(corruption=name, images=reached)

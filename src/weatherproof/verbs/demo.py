@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.training import RunFolder
 from weatherproof.verbs.demo_tasks import DAMAGES, MASKS, MIXED, Damage, gallery
@@ -62,9 +63,6 @@ def _recipe(damage: Damage, seeds: int) -> dict[str, Any]:
 
 def _work(seeds: int, folder: Path, parts: Path) -> None:
     """All tasks, on as many processes as there are cores; each finished task leaves its file and is not run again."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from weatherproof.verbs import demo_tasks
 
     tasks = [(name, seed) for seed in range(seeds) for name in ("ours", "rival")]
@@ -72,22 +70,20 @@ def _work(seeds: int, folder: Path, parts: Path) -> None:
     if not tasks:
         return
     context = multiprocessing.get_context("spawn")
-    bar = Progress(
-        BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), TextColumn("{task.description}"),
-        console=Console(stderr=True),
-    )  # fmt: skip
-    with context.Manager() as manager, bar:
-        told: Queue[str] = manager.Queue()
-        line = bar.add_task("starting", total=sum(demo_tasks.COUNTS[name] for name, _ in tasks))
+    total = sum(demo_tasks.COUNTS[name] for name, _ in tasks)
+    with phase("demo", total, "parts") as meter, context.Manager() as manager:
+        told: Queue[tuple[int, str]] = manager.Queue()
         pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, torch.set_num_threads, (1,))
         try:
             waiting = {pool.submit(_task, name, seed, folder, parts, told) for name, seed in tasks}
             while waiting:
-                done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in done:
+                ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in ended:
                     future.result()
                 while not told.empty():
-                    bar.update(line, advance=1, description=told.get())
+                    done, doing = told.get()
+                    meter.advance(done)
+                    meter.note = doing or meter.note
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -97,10 +93,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _task(name: str, seed: int, folder: Path, parts: Path, told: "Queue[str]") -> None:
+def _task(name: str, seed: int, folder: Path, parts: Path, told: "Queue[tuple[int, str]]") -> None:
     from weatherproof.verbs import demo_tasks
 
-    records = getattr(demo_tasks, name)(seed, folder, told.put)
+    def tell(done: int, doing: str) -> None:
+        told.put((done, f"seed {seed}: {doing}" if doing else ""))
+
+    records = getattr(demo_tasks, name)(seed, folder, tell)
     part = parts / f".{name}-{seed}.tmp"
     part.write_text(json.dumps([record.to_dict() for record in records]), encoding="utf-8")
     part.replace(parts / f"{name}-{seed}.json")

@@ -83,10 +83,10 @@ MIXED = Damage(
 )
 DAMAGES = (MASKS, MIXED)
 
-# How often a task calls `tell`.
+# The parts of a task.
 COUNTS = {"ours": 1 + 2 * len(DAMAGES), "rival": sum(len(damage.fractions) for damage in DAMAGES)}
 
-Tell = Callable[[str], None]
+Tell = Callable[[int, str], None]  # how many parts have been done since the last call, and what is begun
 
 
 def teacher_plan(seed: int) -> Plan:
@@ -101,6 +101,7 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
     """Teacher without labels, one hardened student a damage, their probes; the first seed's encoders are kept."""
     train, test = load_images("digits", "train"), load_images("digits", "test")
     keep = seed == 0
+    tell(0, "a teacher learns from unlabelled digits")
     teacher = pretrain_encoder(
         fresh(seed), train, views=views.Twice(LOOK), plan=teacher_plan(seed),
         run=_part(folder / "teacher") if keep else None, progress=False,
@@ -109,14 +110,14 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
     if keep:
         readout = Readout(clean, train.classes, "clean-probe", unit_length=True)
         _keep(teacher, readout, folder / "teacher", views=repr(LOOK))
-    tell(f"seed {seed}: a teacher learnt from unlabelled digits")
     records: list[Record] = []
     for damage in DAMAGES:
+        tell(1, f"an encoder is hardened against {damage.name}")
         student = harden_encoder(
             teacher, train, operator=damage.trained_on, objective=StudentTeacher(0.5), plan=student_plan(seed),
             run=_part(damage.folder(folder)) if keep else None, progress=False,
         )  # fmt: skip
-        tell(f"seed {seed}: an encoder hardened against {damage.name}")
+        tell(1, f"probes against {damage.name}")
         carried = {
             "teacher": Classifier(UnitLength(teacher), clean),
             "hardened": Classifier(UnitLength(student), clean),
@@ -133,7 +134,7 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
             if keep:
                 readout = Readout(probe, train.classes, label_fraction=fraction)
                 _keep(student, readout, damage.folder(folder), trained_on=repr(damage.trained_on))
-        tell(f"seed {seed}: probes against {damage.name}")
+    tell(1, "")
     return records
 
 
@@ -143,6 +144,7 @@ def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
     records: list[Record] = []
     for damage in DAMAGES:
         for fraction in damage.fractions:
+            tell(0, f"the supervised rival against {damage.name}, {fraction:.0%} of the labels")
             few, labelled = LABELLED[fraction], filled(train, label_fraction(train.labels, fraction, seed))
             encoder, head = train_classifier(
                 fresh(seed), labelled, plan=replace(student_plan(seed), lr=few.rival_lr), operator=damage.trained_on,
@@ -152,7 +154,7 @@ def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
             if seed == 0:
                 readout = Readout(head, train.classes, "end-to-end", label_fraction=fraction)
                 _keep(encoder, readout, damage.folder(folder) / "supervised", trained_on=repr(damage.trained_on))
-            tell(f"seed {seed}: the supervised rival against {damage.name}, {fraction:.0%} of the labels")
+            tell(1, "")
     return records
 
 

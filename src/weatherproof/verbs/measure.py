@@ -10,6 +10,7 @@ from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
@@ -52,10 +53,12 @@ class Measurement:
 
     def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
         """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
-        for condition in self.conditions:
-            self.records += evaluate_embeddings(
-                encoders, teacher, self.images, operator=condition, trained_on=self.trained_on, **self.settings
-            )
+        with phase("embeddings", len(self.conditions), "conditions") as meter:
+            for condition in self.conditions:
+                self.records += evaluate_embeddings(
+                    encoders, teacher, self.images, operator=condition, trained_on=self.trained_on, **self.settings
+                )
+                meter.advance()
 
     def own_head(self, encoders: Mapping[str, Encoder]) -> None:
         """The pretrained model's own classifier: its accuracy where the classes are the images', else its agreement
@@ -68,11 +71,13 @@ class Measurement:
             self.accuracy(heads, readout="own-head", fraction=None)
             self.gallery_models |= heads
         elif self.operator is not None:
-            for condition in self.conditions[1:]:
-                self.records += evaluate(
-                    heads, self.images, operator=condition, metrics=("agreement",), readout="own-head",
-                    trained_on=self.trained_on, **self.settings,
-                )  # fmt: skip
+            with phase("own-head", len(self.conditions) - 1, "conditions") as meter:
+                for condition in self.conditions[1:]:
+                    self.records += evaluate(
+                        heads, self.images, operator=condition, metrics=("agreement",), readout="own-head",
+                        trained_on=self.trained_on, **self.settings,
+                    )  # fmt: skip
+                    meter.advance()
 
     def readout(self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None) -> None:
         """One linear layer on each of these encoders; the images have labels of its classes."""
@@ -88,11 +93,13 @@ class Measurement:
         """Top-1 of classifiers, with more than five classes top-5, and what else was asked for; the images have labels
         of their classes."""
         metrics = (*(("top1", "top5") if len(self.images.classes) > 5 else ("top1",)), *self.also)
-        for condition in self.conditions:
-            self.records += evaluate(
-                models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,
-                trained_on=self.trained_on, **self.settings,
-            )  # fmt: skip
+        with phase(readout, len(self.conditions), "conditions") as meter:
+            for condition in self.conditions:
+                self.records += evaluate(
+                    models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,
+                    trained_on=self.trained_on, **self.settings,
+                )  # fmt: skip
+                meter.advance()
 
     def finish(self, *, encoder: Any = None, next_steps: Sequence[str] = ()) -> Outcome:
         """Write gallery, results and page; the results last but one, since they mark the run as finished."""
@@ -111,6 +118,7 @@ class Measurement:
         return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps)
 
 
+@phase("pictures for the gallery")
 def examples(
     models: Mapping[str, nn.Module], images: ImageSet, operator: Operator, *, seed: int, device: torch.device
 ) -> list[GalleryEntry]:

@@ -12,6 +12,7 @@ from weatherproof import random, views
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.evaluation import plane_map
 from weatherproof.evaluation.maps import MapBy
+from weatherproof.progress import phase
 from weatherproof.protocols import Encoder
 from weatherproof.readouts import evaluating, nearest
 from weatherproof.reports import FamilyLooks, save_map, save_neighbours, save_views
@@ -40,6 +41,7 @@ def example_families(size: int, used: Any = None) -> Families:
     return {first: (used, True), **others}
 
 
+@phase("pictures for the page")
 def save_pretraining_pictures(
     folder: str | Path,
     encoder: Encoder,
@@ -100,10 +102,11 @@ def _embedded(
     if isinstance(encoder, torch.nn.Module):
         encoder.to(settings["device"])
     features, index = [], []
-    with evaluating(encoder):
+    with evaluating(encoder), phase(f"embedding {images.name}", len(images)) as meter:
         for batch in batches(images, **settings):
             features.append(encoder(batch.images).float().cpu())
             index.append(batch.index)
+            meter.advance(len(batch.index))
     places = {int(number): place for place, number in enumerate(images.index.tolist())}
     kept = torch.tensor([places[number] for number in torch.cat(index).tolist()])
     return images.subset(kept), torch.cat(features)

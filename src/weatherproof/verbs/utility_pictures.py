@@ -16,9 +16,11 @@ from weatherproof.evaluation.utility import (
 )
 from weatherproof.evaluation.utility_curve import utility_curve
 from weatherproof.evaluation.utility_examples import utility_examples
+from weatherproof.progress import phase
 from weatherproof.reports import save_utility_curve, save_utility_images, save_utility_maps
 
 
+@phase("pictures for the page")
 def save_utility_pictures(
     folder: str | Path,
     classifiers: Mapping[str, AnyClassifier],
