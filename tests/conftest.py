@@ -9,6 +9,7 @@ dataclass fields, so the linter forbids it.
 import ipaddress
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,9 +73,13 @@ def _no_lines_of_progress() -> Iterator[None]:
 
 @pytest.fixture
 def every_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of progress for each phase, at the latest when it ends."""
+    """A line of progress for each phase, when it ends."""
 
     class Teller(progress._Teller):
+        def __init__(self) -> None:
+            super().__init__()
+            self.thread = threading.current_thread()  # alive, so that none is started
+
         def close(self, meter: progress.Meter) -> None:
             self.look()
             super().close(meter)

@@ -139,7 +139,7 @@ class AttackWork:
                     return
                 started += 1
                 read = self._read(number) if read is None else read
-                with phase(trial.label):
+                with phase(f"{trial.attack or 'clean images'} on {trial.model}"):
                     found[trial.label] = self._do(trial, *read, report)
                 write_block(self.path(number), self.plan, {label: _kept(own) for label, own in found.items()})
 

@@ -1,0 +1,112 @@
+"""That no verb is silent for long: every phase that can take its time tells of itself, on standard error."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weatherproof as wp
+from weatherproof.cli import main
+from weatherproof.verbs import demo_tasks
+
+Told = Callable[[], list[str]]
+OPERATOR = "RandomMask(0.5)"
+
+
+@pytest.fixture
+def told(every_phase: None, capfd: pytest.CaptureFixture[str]) -> Told:
+    """The lines on standard error, once the work is done; nothing is on standard output."""
+
+    def read() -> list[str]:
+        out, err = capfd.readouterr()
+        assert out == ""
+        return err.splitlines()
+
+    return read
+
+
+def assert_told(lines: list[str], *phases: str) -> None:
+    for phase in phases:
+        assert any(phase in line for line in lines), (phase, lines)
+
+
+def test_harden_tells_of_every_phase(teacher: str, photos: Path, tmp_path: Path, told: Told) -> None:
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 8, "realizations": 1, "augment": "none", "device": "cpu"}
+    wp.harden(teacher, photos, operator=OPERATOR, out=tmp_path, **settings)
+    assert_told(
+        told(),
+        f"looking for images in {photos}", "reading photos/train: 24 of 24 images", "reading photos/test",
+        "the teacher's embeddings: 24 of 24 images", "hardening: 3 of 3 steps, ", ", loss ",
+        "embeddings: 0 of 7 conditions; embedding photos/test: 12 of 12 images",
+        "embeddings: 0 of 7 conditions; measuring teacher, hardened on clean images: 24 of 24 embeddings",
+        "embeddings: 2 of 7 conditions; measuring teacher, hardened under RandomMask(0.5): 24 of 24 embeddings",
+        "features for a probe: 0 of 1 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
+        "clean-probe: 2 of 7 conditions; measuring teacher, hardened under RandomMask(0.5): 24 of 24 answers",
+        "pictures for the gallery", "drawing the page",
+    )  # fmt: skip
+
+
+def test_probe_and_audit_tell_of_every_phase(teacher: str, photos: Path, tmp_path: Path, told: Told) -> None:
+    settings: dict[str, Any] = {"device": "cpu", "realizations": 2}
+    run = wp.probe(teacher, photos, operator=OPERATOR, out=tmp_path / "probe", **settings).folder
+    assert_told(
+        told(),
+        "features for a probe: 3 of 4 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
+        "probe: 2 of 7 conditions; measuring small under RandomMask(0.5): 24 of 24 answers", "drawing the page",
+    )  # fmt: skip
+    wp.probe(teacher, photos, mode="paper", out=tmp_path / "paper", **settings)
+    assert_told(told(), "fitting a probe: 10 of 10 epochs")
+    wp.probe(teacher, photos, mode="simclr", out=tmp_path / "simclr", **settings)
+    assert_told(told(), "linear evaluation: 100 of 100 steps")
+
+    wp.audit(run, photos, operator=OPERATOR, out=tmp_path / "operator", **settings)
+    assert_told(
+        told(),
+        "probe: 2 of 7 conditions; measuring probe under RandomMask(0.5): 24 of 24 answers",
+        "embeddings: 2 of 7 conditions; measuring probe under RandomMask(0.5): 24 of 24 embeddings",
+    )
+    wp.audit(run, photos, suite="noisy", out=tmp_path / "suite", **settings)
+    assert_told(
+        told(),
+        "statistics of the pixels of photos/train: 24 of 24 images", "noisy on probe: 24 of 36 images",
+        "; uniform_noise: ", "standard errors", "pictures for the page", "drawing the page",
+    )  # fmt: skip
+    wp.audit(run, photos, attack=["PGD(L2(0.5), steps=2)"], out=tmp_path / "attack", batch_size=4, **settings)
+    assert_told(
+        told(),
+        "attacks: 12 of 24 images", "; clean images on probe: ", "; PGD(L2(0.5), steps=2) on probe: ",
+        "certificate of PGD(L2(0.5), steps=2): 9 of 9 checks", "pictures for the page", "drawing the page",
+    )  # fmt: skip
+
+
+def test_corrupt_tells_what_it_writes(photos: Path, tmp_path: Path, told: Told) -> None:
+    wp.corrupt(photos, corruptions=["fog"], severities=[1, 2], layout="imagenet-c", out=tmp_path)
+    assert_told(told(), "comparing the sizes of the images", "a copy of photos/test: 24 of 24 images", ", fog, about ")
+
+
+def test_on_the_command_line_the_verb_is_told_of_too_and_json_stays_json(
+    teacher: str, photos: Path, tmp_path: Path, every_phase: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", teacher, str(photos), "--out", str(tmp_path), "--device", "cpu", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["records"]
+    assert err.splitlines()[-1] == "audit: for 0:00"
+
+
+@pytest.mark.parametrize("name", ["ours", "rival"])
+def test_the_demo_says_what_it_begins_and_counts_all_parts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = demo_tasks.fresh(0)
+    for training in ("pretrain_encoder", "harden_encoder"):
+        monkeypatch.setattr(demo_tasks, training, lambda *_, **__: encoder)
+    monkeypatch.setattr(demo_tasks, "train_classifier", lambda *_, **__: (encoder, None))
+    monkeypatch.setattr(demo_tasks, "fit_probe", lambda *_, **__: None)
+    monkeypatch.setattr(demo_tasks, "_measure", lambda *_, **__: [])
+    monkeypatch.setattr(demo_tasks, "Classifier", lambda *_: None)
+    calls: list[tuple[int, str]] = []
+    getattr(demo_tasks, name)(1, tmp_path, lambda done, doing: calls.append((done, doing)))
+    assert calls[0][0] == 0 and calls[0][1]  # before the first training
+    assert sum(done for done, _ in calls) == demo_tasks.COUNTS[name]
