@@ -33,12 +33,12 @@ def assert_told(lines: list[str], *phases: str) -> None:
 
 
 def test_harden_tells_of_every_phase(teacher: str, photos: Path, tmp_path: Path, told: Told) -> None:
-    settings: dict[str, Any] = {"epochs": 1, "batch_size": 8, "realizations": 1, "augment": "none", "device": "cpu"}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "realizations": 1, "augment": "none", "device": "cpu"}
     wp.harden(teacher, photos, operator=OPERATOR, out=tmp_path, **settings)
     assert_told(
         told(),
         f"looking for images in {photos}", "reading photos/train: 24 of 24 images", "reading photos/test",
-        "the teacher's embeddings: 24 of 24 images", "hardening: 3 of 3 steps, ", ", loss ",
+        "the teacher's embeddings: 24 of 24 images", "hardening: 6 of 6 steps, ", ", loss ",
         "embeddings: 0 of 7 conditions; embedding photos/test: 12 of 12 images",
         "embeddings: 0 of 7 conditions; measuring teacher, hardened on clean images: 24 of 24 embeddings",
         "embeddings: 2 of 7 conditions; measuring teacher, hardened under RandomMask(0.5): 24 of 24 embeddings",
