@@ -23,7 +23,7 @@ install: $(PLAIN) ## .venv with the package, ready for `.venv/bin/weatherproof`
 
 dev: $(DEV) ## the same with the tools for tests, checks and benchmarks
 
-demo: $(PLAIN) ## harden an encoder on handwritten digits: a table and a page (two to five minutes)
+demo: $(PLAIN) ## harden an encoder on handwritten digits: a table and a page (two to five minutes on two cores)
 	$(BIN)/weatherproof demo
 
 test: $(DEV) ## all tests; those on real images need WEATHERPROOF_DATA

@@ -23,7 +23,7 @@ from weatherproof.progress import phase
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
 VERBS = {
-    "demo": "harden an encoder on the embedded digits and show what it gains (under two minutes)",
+    "demo": "harden an encoder on the embedded digits and show what it gains (two to five minutes on two cores)",
     "harden": "teach a copy of an encoder to see through a known damage, without labels",
     "pretrain": "learn an encoder from unlabelled images (simclr, mocov2, instdis, pirl; --views urrl for robust ones)",
     "train": "train a classifier from labels (fcl: robust to noise where it may be; or a rival)",

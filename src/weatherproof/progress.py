@@ -25,6 +25,7 @@ _SHORT = 10.0  # seconds: shorter work gets no line
 _LINE = 19.0  # between two lines; a phase that begins right after one waits for _SHORT at most beyond it: under 30
 _LOOK = 1.0  # between two looks at the phases, and before there is a bar
 _FRAME = 0.25  # between two pictures of the bar
+_FEW = 5  # units: fewer, and less than a twentieth of all, say too little of how long the rest will take
 _LABEL = 120  # characters
 
 
@@ -234,7 +235,7 @@ def _left(phases: Sequence[Meter], now: float) -> list[str]:
         return []
     meter, reached = counted[0], _reached(counted)
     total, moved = meter.total or 0, reached - meter.start
-    if moved <= 0 or reached > total:
+    if moved <= 0 or reached > total or moved < min(_FEW, total / 20):
         return []
     return [f"about {_span((now - meter.since) / moved * (total - reached))} left"]
 

@@ -92,7 +92,7 @@ def test_on_the_command_line_the_verb_is_told_of_too_and_json_stays_json(
     assert main(["audit", teacher, str(photos), "--out", str(tmp_path), "--device", "cpu", "--json"]) == 0
     out, err = capfd.readouterr()
     assert json.loads(out)["records"]
-    assert err.splitlines()[-1] == "audit: for 0:00"
+    assert err.splitlines()[-1].startswith("audit: for 0:")
 
 
 @pytest.mark.parametrize("name", ["ours", "rival"])

@@ -284,6 +284,16 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean audit?" in err
 
 
+def test_how_long_the_demo_takes_is_said_once_and_for_all() -> None:
+    root, words = Path(__file__).parents[2], "two to five minutes on two cores"
+    told = [
+        cli.VERBS["demo"],
+        function_of("demo").__doc__,
+        *((root / name).read_text(encoding="utf-8") for name in ("Makefile", "docs/verbs/demo.md")),
+    ]
+    assert [words in " ".join(text.split()) for text in told] == [True] * 4
+
+
 def test_list_of_studies(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "reproduce", "--list")
     assert status == 0 and "table-1 " in out and "figure-6 " in out

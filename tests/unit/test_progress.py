@@ -139,6 +139,14 @@ def test_a_phase_within_another_is_told_with_it_and_counts_for_what_is_left(tell
     )
 
 
+@pytest.mark.parametrize(("total", "done", "told"), [(7, 1, True), (93, 4, False), (93, 5, True), (10**6, 5, True)])
+def test_what_is_left_is_not_guessed_from_too_little(teller: Watched, total: int, done: int, told: bool) -> None:
+    with phase("demo", total, "parts") as meter:
+        meter.advance(done)
+        teller.passes(10.001)
+    assert ("left" in teller.lines[-1][1]) is told
+
+
 def test_the_phase_around_is_told_of_where_nothing_is_inside(teller: Watched) -> None:
     with phase("audit"):
         with phase("embedding", 5) as meter:

@@ -21,8 +21,8 @@ from weatherproof.verbs.outcome import Outcome, finished
 
 
 def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
-    """Harden an encoder on the embedded handwritten digits and put the gain beside the supervised rival, in under two
-    minutes on two cores and without any network.
+    """Harden an encoder on the embedded handwritten digits and put the gain beside the supervised rival, without any
+    network, in two to five minutes on two cores.
 
     A teacher learns from unlabelled digits (two warped views, SimCLR). Copies of it are hardened against missing
     pixels, and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand

@@ -83,10 +83,14 @@ MIXED = Damage(
 )
 DAMAGES = (MASKS, MIXED)
 
-# The parts of a task.
-COUNTS = {"ours": 1 + 2 * len(DAMAGES), "rival": sum(len(damage.fractions) for damage in DAMAGES)}
+# What each piece of a task counts, in proportion to the time that it takes.
+TEACHER, TRAINING, PROBES = 8, 3, 1
+COUNTS = {
+    "ours": TEACHER + (TRAINING + PROBES) * len(DAMAGES),
+    "rival": TRAINING * sum(len(damage.fractions) for damage in DAMAGES),
+}
 
-Tell = Callable[[int, str], None]  # how many parts have been done since the last call, and what is begun
+Tell = Callable[[int, str], None]  # what the piece that is done counts, and what is begun
 
 
 def teacher_plan(seed: int) -> Plan:
@@ -111,13 +115,14 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
         readout = Readout(clean, train.classes, "clean-probe", unit_length=True)
         _keep(teacher, readout, folder / "teacher", views=repr(LOOK))
     records: list[Record] = []
+    done = TEACHER
     for damage in DAMAGES:
-        tell(1, f"an encoder is hardened against {damage.name}")
+        tell(done, f"an encoder is hardened against {damage.name}")
         student = harden_encoder(
             teacher, train, operator=damage.trained_on, objective=StudentTeacher(0.5), plan=student_plan(seed),
             run=_part(damage.folder(folder)) if keep else None, progress=False,
         )  # fmt: skip
-        tell(1, f"probes against {damage.name}")
+        tell(TRAINING, f"probes against {damage.name}")
         carried = {
             "teacher": Classifier(UnitLength(teacher), clean),
             "hardened": Classifier(UnitLength(student), clean),
@@ -134,7 +139,8 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
             if keep:
                 readout = Readout(probe, train.classes, label_fraction=fraction)
                 _keep(student, readout, damage.folder(folder), trained_on=repr(damage.trained_on))
-    tell(1, "")
+        done = PROBES
+    tell(done, "")
     return records
 
 
@@ -154,7 +160,7 @@ def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
             if seed == 0:
                 readout = Readout(head, train.classes, "end-to-end", label_fraction=fraction)
                 _keep(encoder, readout, damage.folder(folder) / "supervised", trained_on=repr(damage.trained_on))
-            tell(1, "")
+            tell(TRAINING, "")
     return records
 
 
