@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from weatherproof.files import write_atomically
 from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.training import RunFolder
@@ -100,9 +101,7 @@ def _task(name: str, seed: int, folder: Path, parts: Path, told: "Queue[tuple[in
         told.put((done, f"seed {seed}: {doing}" if doing else ""))
 
     records = getattr(demo_tasks, name)(seed, folder, tell)
-    part = parts / f".{name}-{seed}.tmp"
-    part.write_text(json.dumps([record.to_dict() for record in records]), encoding="utf-8")
-    part.replace(parts / f"{name}-{seed}.json")
+    write_atomically(parts / f"{name}-{seed}.json", json.dumps([record.to_dict() for record in records]))
 
 
 def over_seeds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
