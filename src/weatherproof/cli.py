@@ -6,6 +6,7 @@ bad input, with one clear line on standard error.
 """
 
 import inspect
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weatherproof.errors import InputError, unknown
+from weatherproof.names import original, printable, visible
 from weatherproof.progress import phase
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
@@ -40,6 +42,8 @@ _ABOUT = ("verb", "versions", "hardware")  # what a recipe says that is no argum
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error; a terminal may know fewer letters
     try:
         return _flushed(list(sys.argv[1:] if argv is None else argv))
     except InputError as error:
@@ -82,7 +86,7 @@ def _is_user_error(error: Exception) -> bool:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"weatherproof: {' '.join(message.split())}", file=sys.stderr)
+    print(f"weatherproof: {visible(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 
@@ -113,7 +117,7 @@ def _run(verb: str, argv: list[str]) -> int:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; what libraries tell their developers is not for the user
-        print(f"weatherproof: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"weatherproof: {visible(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[list[Any], dict[str, Any], bool]:
@@ -141,13 +145,14 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
     except ArgumentError as error:
         raise InputError(f"{_said(str(error), kinds)} (see: weatherproof {verb} --help)") from None
+    given = {name: _changed(parsed[name], original) for name in parameters}
     positional: list[Any] = []
     for name, parameter in parameters.items():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            positional += parsed[name]
+            positional += given[name]
         elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            positional.append(parsed[name])
-    options = {n: parsed[n] for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+            positional.append(given[name])
+    options = {n: given[n] for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     return positional, options, parsed["json"]
 
 
@@ -208,24 +213,32 @@ def _each(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _with_recipe(verb: str, known: Mapping[str, inspect.Parameter], argv: list[str]) -> list[str]:
-    """The arguments with what the file of `--config` says in front of them, so that what is typed here wins."""
+    """The arguments with what the file of `--config` says in front of them, so that what is typed here wins. All texts
+    are `printable`, since the parser's YAML takes no others."""
     place = next((i for i, word in enumerate(argv) if word.partition("=")[0] == "--config"), None)
     if place is None:
-        return argv
+        return [*map(printable, argv)]
     _, equals, file = argv[place].partition("=")
     rest = argv[:place] + argv[place + 1 :]
     if not equals:
         if place == len(rest):
             raise InputError("--config needs a file: a run's recipe.yaml, or a YAML file with arguments")
         file = rest.pop(place)
-    recipe = _read_recipe(Path(file), verb)
+    recipe = {name: _changed(value, printable) for name, value in _read_recipe(Path(file), verb).items()}
     strangers = [name for name in recipe if name not in known]
     if strangers:
         raise unknown(f"argument in {file}", strangers[0], known)
     repeated = {n: v for n, v in recipe.items() if isinstance(v, list) and known[n].kind is known[n].KEYWORD_ONLY}
     single = {n: v for n, v in recipe.items() if n not in repeated}
     words = [f"--{n.replace('_', '-')}={item}" for n, items in repeated.items() for item in items]
-    return ["--config", json.dumps(single), *words, *rest]
+    return ["--config", json.dumps(single), *words, *map(printable, rest)]
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """The texts in an argument, changed."""
+    if isinstance(value, list):
+        return [_changed(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def _read_recipe(file: Path, verb: str) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from weatherproof.names import visible
+
 
 class InputError(ValueError):
     """The user's input cannot be used. The message says what was expected, what came and what to do.
 
-    The command line prints it as one line and exits with status 2.
+    The command line prints it as one line and exits with status 2. Names in it that are no text are escaped.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from weatherproof.errors import InputError
+from weatherproof.names import utf8
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -42,7 +43,7 @@ def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
     """Write a whole file, in a folder that is made where it is missing, as `replacing` does. Returns the path."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = utf8(content) if isinstance(content, str) else content
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, len(data)) as file:

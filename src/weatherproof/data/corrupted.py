@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weatherproof.data.files import BadFiles
 from weatherproof.errors import InputError, unknown
+from weatherproof.names import printable
 
 # In the order of the benchmark: its 15, then its four for validation. `operators` has the same, and a test says so.
 CORRUPTIONS = (
@@ -155,7 +156,7 @@ class CorruptedImages:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
         pixels, _, bad = self.decode(positions)
         for path, reason in bad.items():
-            raise InputError(f"cannot read {path}: {reason}")
+            raise InputError(f"cannot read {printable(path)}: {reason}")
         return pixels
 
     def decode(

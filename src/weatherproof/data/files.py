@@ -11,6 +11,7 @@ from torch import Tensor
 
 from weatherproof.data.decoding import BadImage, Decoder
 from weatherproof.errors import InputError
+from weatherproof.names import printable
 
 
 class BadFiles:
@@ -43,7 +44,7 @@ class BadFiles:
 
     def _first(self) -> str:
         path = min(self.reasons)
-        return f"first {path}: {self.reasons[path]}"
+        return f"first {printable(path)}: {self.reasons[path]}"
 
 
 class FileImages:
@@ -112,7 +113,7 @@ class FileImages:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
         pixels, _, bad = self.decode(positions)
         for path, reason in bad.items():
-            raise InputError(f"cannot read {path}: {reason}")
+            raise InputError(f"cannot read {printable(path)}: {reason}")
         return pixels
 
     def decode(
@@ -133,7 +134,7 @@ class FileImages:
             kept.append(position)
             if images[-1].shape != images[0].shape:
                 sizes = " and ".join(
-                    f"{i.shape[2]}x{i.shape[1]} ({self.paths[k]})"
+                    f"{i.shape[2]}x{i.shape[1]} ({printable(self.paths[k])})"
                     for i, k in ((images[0], kept[0]), (images[-1], kept[-1]))
                 )
                 raise InputError(

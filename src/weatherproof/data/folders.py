@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.names import printable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 HELD_OUT = 0.2  # of a folder without split folders: the share of scikit-learn's digits that is held out, too
@@ -33,7 +34,8 @@ SPLIT_FOLDERS = {  # which folders may hold a split, the best first
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """The files of one split: int64 labels (-1 for none) and index, and the split's name as the folder has it."""
+    """The files of one split: int64 labels (-1 for none) and index, and the split's name as the folder has it. Paths
+    keep the bytes of their names, classes are `printable`."""
 
     paths: list[str]
     labels: Tensor
@@ -97,23 +99,26 @@ def _select(listing: Listing, chosen: Tensor, root: Path) -> Listing:
 def _list(folder: Path, siblings: list[Path], split: str, only: Sequence[str] | None) -> Listing:
     """The files of `folder`, with the classes that any of its siblings has, and itself if it has labels."""
     found = {entry.name for part in siblings for entry in _entries(part) if entry.is_dir()}
-    names = sorted(found if only is None else found & set(only))
+    names = sorted(found if only is None else (name for name in found if printable(name) in only))
     classes = tuple(name for name in names if any(_has_image(part / name) for part in siblings))
     if only is not None:
-        missing = [name for name in only if name not in classes]
+        by_text = {printable(name): name for name in classes}
+        missing = [name for name in only if name not in by_text]
         if missing:
             raise InputError(
                 f"{folder} lacks {len(missing)} of {len(only)} classes: no images in a folder {missing[0]}/ ..."
             )
-        classes = tuple(only)
+        classes = tuple(by_text[name] for name in only)
     elif len(classes) < len(names):
         empty = [name for name in names if name not in classes]
-        warn(f"no images in {len(empty)} folders of {folder}, no classes then: {', '.join(empty[:3])}", stacklevel=2)
+        some = ", ".join(map(printable, empty[:3]))
+        warn(f"no images in {len(empty)} folders of {folder}, no classes then: {some}", stacklevel=2)
+    shown = tuple(map(printable, classes))
     if split == "unlabeled":
         members = list(_images(folder))
         if not members:
             raise _no_images(folder)
-        return Listing(members, torch.full((len(members),), -1), torch.arange(len(members)), classes, split)
+        return Listing(members, torch.full((len(members),), -1), torch.arange(len(members)), shown, split)
     loose = [entry.path for entry in _entries(folder) if not entry.is_dir() and _is_image(entry.name)]
     paths: list[str] = []
     labels: list[int] = []
@@ -127,7 +132,7 @@ def _list(folder: Path, siblings: list[Path], split: str, only: Sequence[str] | 
         warn(f"{len(loose)} images lie beside the class folders of {folder} and are left out", stacklevel=2)
     if not paths:
         raise _no_images(folder)
-    return Listing(paths, torch.tensor(labels), torch.arange(len(paths)), classes, split)
+    return Listing(paths, torch.tensor(labels), torch.arange(len(paths)), shown, split)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

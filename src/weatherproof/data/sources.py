@@ -20,6 +20,7 @@ from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
+from weatherproof.names import printable
 from weatherproof.progress import phase
 
 Found = Arrays | Listing
@@ -84,10 +85,11 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
         if not rest:
             raise InputError(f"{text!r} names no folder: write {name}:DIR")
         folder = Path(rest).expanduser()
-        return (folder.resolve().name if name == "folder" else name), SOURCES[name](check_folder(folder), split)
+        shown = printable(folder.resolve().name) if name == "folder" else name
+        return shown, SOURCES[name](check_folder(folder), split)
     folder = Path(text).expanduser()
     if folder.exists():
-        return folder.resolve().name, list_folder(folder, split)
+        return printable(folder.resolve().name), list_folder(folder, split)
     if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive
         raise unknown("image source", name, [*BUILT_IN, *SOURCES, *CORRUPTED_SOURCES])
     known = ", ".join([*SOURCES, *CORRUPTED_SOURCES])
@@ -174,7 +176,7 @@ def _imagenet(folder: Path, split: str, *, classes: tuple[str, ...] | None = Non
 def _covid_xray(folder: Path, split: str) -> Listing:
     folder = folder / "binary" if (folder / "binary").is_dir() else folder
     found = list_folder(folder, split)
-    return replace(found, split=f"{folder.resolve().name}/{found.split}")  # its two tasks are two data sets
+    return replace(found, split=f"{printable(folder.resolve().name)}/{found.split}")  # its two tasks are two data sets
 
 
 def _split_folder(

@@ -16,6 +16,7 @@ import torch
 
 from weatherproof.data.folders import SPLIT_FOLDERS, Listing, list_folder
 from weatherproof.errors import InputError
+from weatherproof.names import printable
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,11 @@ def _sun(folder: Path, split: str) -> Listing:
     files = [root / "ClassName.txt", root / _SUN[split]]
     if missing := [file.name for file in files if not file.is_file()]:
         raise _nothing("sun397", folder, f", or SUN397/ with {' and '.join(missing)} of the published partitions")
-    classes, wanted = (file.read_text(encoding="utf-8").split() for file in files)
+    classes, wanted = (file.read_text("utf-8", "surrogateescape").split() for file in files)
     number = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([number[line.rpartition("/")[0]] for line in wanted])
     paths = [str(root / line.lstrip("/")) for line in wanted]
-    return Listing(paths, labels, torch.arange(len(paths)), tuple(name[3:] for name in classes), split)
+    return Listing(paths, labels, torch.arange(len(paths)), tuple(printable(name[3:]) for name in classes), split)
 
 
 def _nothing(name: str, folder: Path, otherwise: str = "") -> InputError:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
+from weatherproof.names import utf8_path
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under these keys training scripts keep the tensors
 _PREFIXES = ("module.", "_orig_mod.")  # put in front by DistributedDataParallel and torch.compile
@@ -41,7 +42,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        with utf8_path(path) as file:
+            return load_file(file)
     except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file (truncated?): {one_line(error)}") from None
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.names import utf8_path
 
 Parts = dict[str, Tensor]  # by the part's name, which has no blank
 
@@ -24,7 +25,7 @@ def read_block(path: Path, plan: str) -> dict[str, Parts]:
     if not path.is_file():
         return {}
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as there, safe_open(there, "pt") as file:
             found = (file.metadata() or {}).get("plan")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:  # whatever a damaged file makes of the reader

@@ -10,6 +10,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.attack_trials import Trial, norm_of
 from weatherproof.evaluation.robust import Attacks
 from weatherproof.files import write_atomically
+from weatherproof.names import utf8
 
 COLUMNS = (
     *("index", "label", "model", "attack", "draw", "clean_answer", "answer", "right"),
@@ -39,7 +40,7 @@ def _csv(rows: Iterable[Row]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return utf8(text.getvalue())
 
 
 def _parquet(rows: Iterable[Row]) -> bytes:

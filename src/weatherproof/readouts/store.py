@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.names import utf8_path
 from weatherproof.readouts.mlp import MLPHead
 
 WEIGHTS, META = "readout.safetensors", "readout.json"
@@ -63,7 +64,8 @@ def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
         return None
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        with utf8_path(folder / WEIGHTS) as file:
+            tensors = load_file(file)
         head = _empty(tensors)
         head.load_state_dict(tensors)
         fraction = meta["label_fraction"]

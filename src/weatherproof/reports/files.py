@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from weatherproof.errors import InputError
+from weatherproof.names import printable
 from weatherproof.reports.words import sentence
 
 
@@ -59,7 +60,7 @@ def read_run(folder: Path | str) -> Run:
     logs = {"": path / "log.jsonl"} | {file.parent.name: file for file in sorted(path.glob("*/log.jsonl"))}
     return Run(
         path=path,
-        name=path.resolve().name,
+        name=printable(path.resolve().name),
         recipe=_flat(recipe),
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},

@@ -1,6 +1,5 @@
 """One self-contained HTML page, for a run or for several side by side."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -11,6 +10,7 @@ import yaml
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.names import shell_word
 from weatherproof.progress import phase
 from weatherproof.reports import curves, details, words
 from weatherproof.reports.attack_part import AttackPart, attack_part, split_attacks
@@ -237,7 +237,7 @@ def _next_steps(run: Run) -> list[tuple[str, str]]:
 
 
 def _command(*parts: str) -> str:
-    return " ".join(["weatherproof", *(shlex.quote(part) for part in parts)])
+    return " ".join(["weatherproof", *map(shell_word, parts)])
 
 
 def _loading(run: Run) -> str:

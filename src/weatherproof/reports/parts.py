@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.names import utf8
 from weatherproof.reports.pictures import read_tensors
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ def save_part(file: Path, tensors: Mapping[str, Tensor], about: Any) -> Path:
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return write_atomically(file, save(own, {"about": json.dumps(about, ensure_ascii=False)}))
+    return write_atomically(file, save(own, {"about": utf8(json.dumps(about, ensure_ascii=False)).decode()}))
 
 
 def read_part(file: Path, what: str, make: Callable[[dict[str, Tensor], Any], T]) -> T | None:

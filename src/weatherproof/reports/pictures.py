@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.names import utf8_path
 
 SMALL = 64  # pixels; images up to here are shown as blocks, not smoothed
 QUALITY = 92  # of JPEG: 96 images of 96 pixels are 0.9 MB on the page, as PNG 2.6 MB
@@ -62,7 +63,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     if not file.is_file():
         return None
     try:
-        with safe_open(file, framework="pt") as opened:
+        with utf8_path(file) as there, safe_open(there, framework="pt") as opened:
             names = opened.keys()  # it is no mapping
             return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:

@@ -59,7 +59,8 @@ class AttackOutcome(Outcome):
             said = f"{attack_words(own.attack)}: {number}{own.summary}, on {own.images} images"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
             for point in own.failed:
-                console.print(f"  [red]fails[/]  {point.claim} ({point.detail})", highlight=False, soft_wrap=True)
+                console.print("  [red]fails[/]", end="  ")
+                console.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)
         for note in self.notes:
             console.print(f"note     {note}", highlight=False, markup=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from weatherproof.errors import InputError
+from weatherproof.names import printable
 from weatherproof.reports import write_comparison
 from weatherproof.verbs.outcome import Outcome
 
@@ -21,5 +22,5 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     records = []
     for run in runs:
         for record in json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))["records"]:
-            records.append({**record, "model": f"{Path(run).name}: {record['model']}"})
+            records.append({**record, "model": f"{printable(Path(run).name)}: {record['model']}"})
     return Outcome(page.parent, records, page=page)

@@ -22,6 +22,7 @@ from torch import Tensor
 from weatherproof.data import SEVERITIES, ImageSet
 from weatherproof.errors import InputError
 from weatherproof.files import disk_errors, replacing
+from weatherproof.verbs.copy_names import hidden_name
 
 Pixels = UInt8[Tensor, "batch channels height width"]
 
@@ -172,7 +173,7 @@ class FolderCopy:
         data = io.BytesIO()
         picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
         picture.save(data, "JPEG", quality=self._quality)
-        temporary = path.with_name(f".{path.name}.tmp")  # hidden, so that no reader takes it for an image
+        temporary = path.with_name(hidden_name(path.name))
         with disk_errors(path):
             temporary.write_bytes(data.getbuffer())
             temporary.replace(path)

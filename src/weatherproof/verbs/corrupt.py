@@ -16,6 +16,7 @@ from weatherproof.data.corrupted_sources import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.files import disk_errors
+from weatherproof.names import printable, visible
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.progress import phase
 from weatherproof.training import RunFolder
@@ -52,11 +53,11 @@ class CorruptedCopy:
         names, levels = told["corruptions"], ", ".join(map(str, told["severities"]))
         many = f"{len(names)} corruptions" if len(names) > 1 else names[0]
         print(f"{told['images']:,} images of {told['name']} under {many} at severity {levels}: {told['parameters']}")
-        print(f"manifest {self.folder / MANIFEST}")
+        print(f"manifest {printable(self.folder / MANIFEST)}")
         for note in told["notes"]:
             print(f"note     {note}")
         for line in self.next_steps:
-            print(f"next     {line}")
+            print(f"next     {visible(line)}")
 
 
 def corrupt(

@@ -1,12 +1,12 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weatherproof.names import printable, shell_word, visible
 from weatherproof.spec import UserFunction
 from weatherproof.training import RunFolder
 from weatherproof.training.run import finite
@@ -58,12 +58,14 @@ class Outcome:
         console.print(console_table(self.records))
         for check in self.checks:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
-            console.print(f"{mark}  {check['claim']} ({check['detail']})", highlight=False)
-        console.print(f"report   {self.report}", highlight=False, soft_wrap=True)
+            console.print(mark, end="  ")
+            console.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False)
+        files = {"report": self.report}
         if (self.folder / "encoder.safetensors").is_file():
-            console.print(f"encoder  {self.folder / 'encoder.safetensors'}", highlight=False, soft_wrap=True)
-        for line in self.next_steps:
-            console.print(f"next     {line}", highlight=False, markup=False, soft_wrap=True)
+            files["encoder"] = self.folder / "encoder.safetensors"
+        lines = [(name, printable(file)) for name, file in files.items()]
+        for name, line in [*lines, *(("next", visible(step)) for step in self.next_steps)]:
+            console.print(f"{name:<9}{line}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass
@@ -122,10 +124,10 @@ def text_of(value: Any) -> str:
 def name_of(model: Any) -> str:
     """What records call a model that the user gave: its folder's name, or its text without the weights."""
     text = text_of(model)
-    return Path(text).resolve().name if Path(text).is_dir() else text.partition("@")[0]
+    return printable(Path(text).resolve().name if Path(text).is_dir() else text.partition("@")[0])
 
 
 def command(verb: str, *arguments: Any, **options: Any) -> str:
     """A command line to copy, quoted for a shell."""
     words = [*map(text_of, arguments), *(w for k, v in options.items() for w in (f"--{k}", text_of(v)))]
-    return shlex.join(["weatherproof", verb, *words])
+    return " ".join(["weatherproof", verb, *map(shell_word, words)])
