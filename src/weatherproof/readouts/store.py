@@ -47,7 +47,7 @@ def save_readout(readout: Readout, folder: str | os.PathLike[str], *, provenance
         "label_fraction": readout.label_fraction,
         "provenance": dict(provenance),
     }
-    for name, data in ((WEIGHTS, save(tensors)), (META, json.dumps(meta, indent=2, ensure_ascii=False).encode())):
+    for name, data in ((WEIGHTS, save(tensors)), (META, json.dumps(meta, indent=2, ensure_ascii=False))):
         write_atomically(folder / name, data)
 
 
