@@ -19,8 +19,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from weatherproof.errors import InputError, unknown
-from weatherproof.names import original, printable, visible
+from weatherproof import texts
+from weatherproof.errors import SHOWN, InputError, one_line, shown, unknown
+from weatherproof.names import original, printable
 from weatherproof.progress import phase
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
@@ -36,6 +37,7 @@ VERBS = {
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }
+_MODE = "bounded"  # how jsonargparse reads a word that is not a text: `texts.parse_argument`
 _PLAIN = (str, int, float, bool, Path, type(None))
 _ABOUT = ("verb", "versions", "hardware")  # what a recipe says that is no argument
 
@@ -86,7 +88,7 @@ def _is_user_error(error: Exception) -> bool:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"weatherproof: {visible(' '.join(message.split()))}", file=sys.stderr)
+    print(f"weatherproof: {one_line(message)}", file=sys.stderr)
     return status
 
 
@@ -117,23 +119,24 @@ def _run(verb: str, argv: list[str]) -> int:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):  # ours; what libraries tell their developers is not for the user
-        print(f"weatherproof: {visible(' '.join(str(message).split()))}", file=sys.stderr)
+        print(f"weatherproof: {one_line(message)}", file=sys.stderr)
 
 
 def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[list[Any], dict[str, Any], bool]:
     """The arguments of the verb's function, read with a parser made from its signature."""
     from docstring_parser import parse as parse_docstring
-    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_loader
 
     class Help(DefaultHelpFormatter):
         def _get_help_string(self, action: Any) -> str:
             return str(action.help or "")  # `_add` says type and default in words
 
+    set_loader(_MODE, texts.parse_argument, exceptions=(texts.Malformed,))
     described = parse_docstring(function.__doc__ or "")
     helps = {p.arg_name: p.description or "" for p in described.params}
     parser = ArgumentParser(
         prog=f"weatherproof {verb}", description=described.description, exit_on_error=False, allow_abbrev=False,
-        formatter_class=Help,
+        formatter_class=Help, parser_mode=_MODE,
     )  # fmt: skip
     parser.add_argument("--config", action="config", help="a recipe.yaml, or a YAML file with any of these arguments")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
@@ -141,9 +144,10 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
     kinds = {name: _plain(hints[name]) for name in parameters}
     for name, parameter in parameters.items():
         _add(parser, name, parameter, kinds[name], helps.get(name, "") + _type_and_default(hints[name], parameter))
+    _check_words(argv)
     try:
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
-    except ArgumentError as error:
+    except (ArgumentError, OverflowError) as error:
         raise InputError(f"{_said(str(error), kinds)} (see: weatherproof {verb} --help)") from None
     given = {name: _changed(parsed[name], original) for name in parameters}
     positional: list[Any] = []
@@ -154,6 +158,17 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
             positional.append(given[name])
     options = {n: given[n] for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     return positional, options, parsed["json"]
+
+
+def _check_words(argv: Sequence[str]) -> None:
+    for word in argv:
+        option, _, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        try:
+            texts.bounded(value)
+            if texts.is_number_too_long(value):
+                raise texts.Malformed(f"a number of {len(value)} digits")
+        except texts.Malformed as error:
+            raise InputError(f"{option or 'an argument'} cannot be {shown(value)}: {error}") from None
 
 
 def _add(parser: Any, name: str, parameter: inspect.Parameter, kind: Any, text: str) -> None:
@@ -242,17 +257,15 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _read_recipe(file: Path, verb: str) -> dict[str, Any]:
-    import yaml
-
     try:
-        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        recipe = texts.read_yaml(file)
+    except (OSError, texts.Malformed) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"--config {file} cannot be read: {reason}") from None
     if not isinstance(recipe, dict) or not all(isinstance(name, str) for name in recipe):
         raise InputError(f"--config {file} holds no arguments: expected lines such as 'epochs: 25'")
     if recipe.get("verb", verb) != verb:
-        raise InputError(f"--config {file} is a recipe of {recipe['verb']!r}, not of {verb!r}")
+        raise InputError(f"--config {file} is a recipe of {shown(recipe['verb'])}, not of {verb!r}")
     return {name: value for name, value in recipe.items() if name not in _ABOUT}
 
 
@@ -260,11 +273,11 @@ def _said(message: str, kinds: Mapping[str, Any]) -> str:
     """The parser's complaint in one line; about a value of the wrong type, its own runs over ten."""
     in_list = re.match(r"(?s)argument --([\w-]+): invalid (\w+) value: (.*)", message.strip())
     if in_list:
-        return f"{in_list[1].replace('-', '_')} cannot be {in_list[3]}: expected {in_list[2]}"
+        return f"{in_list[1].replace('-', '_')} cannot be {in_list[3][:SHOWN]}: expected {in_list[2]}"
     found = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
     if found is None or found[1] not in kinds:
         return message.strip()
-    return f"{found[1]} cannot be {found[2].strip()!r}: expected {_words(kinds[found[1]])}"
+    return f"{found[1]} cannot be {shown(found[2].strip())}: expected {_words(kinds[found[1]])}"
 
 
 def _words(kind: Any) -> str:

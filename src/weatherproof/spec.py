@@ -7,23 +7,107 @@ and literals only, nothing is ever evaluated) from an explicit table of names.
 import ast
 import importlib.util
 import inspect
+import math
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, dataclass_transform
 
-from weatherproof.errors import InputError, unknown
+from weatherproof import texts
+from weatherproof.errors import InputError, shown, unknown
 
 T = TypeVar("T")
+
+_MODULE = 1 << 22  # bytes of a file with the user's own code
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
 
 
 @dataclass_transform(frozen_default=True)
 def component(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose repr is its text: required fields by position, others by keyword where not default."""
+    """A frozen dataclass whose repr is its text: required fields by position, others by keyword where not default.
+
+    What it is made with is checked against the annotations, before its own `__post_init__` looks at ranges: that one
+    may compare numbers as numbers. A number that has passed its ranges and is not finite is refused at the end. Raises
+    `InputError`, also for a whole number beyond 64 bits.
+    """
+    own: Callable[[Any], None] | None = getattr(cls, "__post_init__", None)
+
+    def __post_init__(self: Any) -> None:
+        check_fields(self)
+        if own is not None:
+            own(self)
+        check_finite(self)
+
+    cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     made = dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in vars(cls):
         made.__repr__ = describe  # type: ignore[method-assign]
     return made
+
+
+def check_fields(obj: Any) -> None:
+    """Raise `InputError` where a field holds something else than its annotation says."""
+    for name, hint in _hints(type(obj)).items():
+        value = getattr(obj, name)
+        if not fits(value, hint):
+            raise InputError(f"{name} of {type(obj).__name__} must be {in_words(hint)}, got {shown(value)}")
+
+
+def check_finite(obj: Any) -> None:
+    """Raise `InputError` where a field holds infinity or NaN."""
+    for name in _hints(type(obj)):
+        value = getattr(obj, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise InputError(f"{name} of {type(obj).__name__} must be finite, got {shown(value)}")
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is what an annotation says. A whole number is welcome where a number is, True and False are no
+    numbers, and whole numbers have 64 bits. Of protocols and other callables only that they can be called: what they
+    must have beside is their user's to say."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if inner[1:] == (...,):
+            return all(fits(own, inner[0]) for own in value)
+        return len(value) == len(inner) and all(map(fits, value, inner))
+    if hint is NoneType:
+        return value is None
+    if hint is bool or hint is str:
+        return isinstance(value, hint)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= texts.LARGEST
+    if hint is float:
+        return isinstance(value, float) or fits(value, int)
+    return callable(value) or not isinstance(value, str | int | float | list | tuple | dict | NoneType)
+
+
+def in_words(hint: Any) -> str:
+    """An annotation in words: "a number or a pair of numbers (low, high)"."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        return " or ".join(map(in_words, inner))
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if origin is tuple:
+        many = "several" if inner[1:] == (...,) else "a pair of" if len(inner) == 2 else str(len(inner))
+        return f"{many} {in_words(inner[0]).removeprefix('a ')}s in brackets"
+    return _WORDS.get(hint) or f"a callable, {getattr(hint, '__name__', None) or 'a function'}"
 
 
 def describe(obj: Any) -> str:
@@ -54,8 +138,12 @@ class UserFunction:
 
     def _load(self) -> Callable[..., Any]:
         file, _, name = self.path.rpartition(":")
-        if not Path(file).is_file():
-            raise InputError(f"no file {file!r} for {self.path!r}: expected path/to/file.py:name")
+        if "\0" in file or not Path(file).is_file():  # of a pipe, a device or a folder it says no, too
+            raise InputError(f"no file {shown(file)} for {shown(self.path)}: expected path/to/file.py:name")
+        try:
+            texts.read_text(file, _MODULE)
+        except (OSError, texts.Malformed) as error:
+            raise InputError(f"{file} cannot be imported: {getattr(error, 'strerror', None) or error}") from None
         module_spec = importlib.util.spec_from_file_location(Path(file).stem, file)
         assert module_spec is not None and module_spec.loader is not None
         module = importlib.util.module_from_spec(module_spec)
@@ -73,7 +161,7 @@ class UserFunction:
             return self.__dict__["_function"](*args, **kwargs)
         except InputError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{self.path} fails: {type(error).__name__}: {error}") from error
 
     def __reduce__(self) -> tuple[Callable[[str], "UserFunction"], tuple[str]]:
@@ -92,17 +180,31 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     Raises:
         InputError: malformed text, unknown name (with the nearest ones), or arguments that do not fit.
     """
-    stripped = text.strip()
+    try:
+        stripped = texts.bounded(text).strip()
+    except texts.Malformed as reason:
+        raise InputError(f"cannot read the {what} {shown(text)}: {reason}; write it like Name(0.5, key=1)") from None
     if _names_a_file(stripped):
         return UserFunction(stripped)
     try:
         tree = ast.parse(stripped, mode="eval").body
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
-        raise InputError(f"cannot read the {what} {text!r}: {error.msg}{at}; write it like Name(0.5, key=1)") from None
-    except (ValueError, RecursionError, MemoryError):  # a null character; brackets too deep for the parser
-        raise InputError(f"cannot read the {what} {text[:40]!r}: expected a call like Name(0.5, key=1)") from None
+        raise InputError(
+            f"cannot read the {what} {shown(text)}: {error.msg}{at}; write it like Name(0.5, key=1)"
+        ) from None
+    except (ValueError, RecursionError, MemoryError):  # what else Python's own parser gives up on
+        raise InputError(f"cannot read the {what} {shown(text)}: expected a call like Name(0.5, key=1)") from None
+    if _depth(tree) > texts.DEEPEST:  # ------1 has no brackets
+        raise InputError(f"cannot read the {what} {shown(text)}: nested more than {texts.DEEPEST} deep")
     return _build(tree, table, what, text)
+
+
+def _depth(tree: ast.AST) -> int:
+    level, deep = [tree], 0
+    while level := [inner for node in level for inner in ast.iter_child_nodes(node)]:
+        deep += not all(isinstance(node, ast.expr_context | ast.operator | ast.unaryop) for node in level)
+    return deep
 
 
 def _names_a_file(text: str) -> bool:
@@ -120,7 +222,11 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
             positional = [_build_argument(a, table, what, text) for a in args]
             named = {str(k.arg): _build_argument(k.value, table, what, text) for k in keywords}
             return _call(name, positional, named, table, what, text)
-    raise InputError(f"cannot read the {what} {text!r}: expected a call like Name(0.5), got {ast.unparse(node)!r}")
+    try:
+        got = ast.unparse(node)
+    except ValueError:  # a number of thousands of digits
+        got = type(node).__name__
+    raise InputError(f"cannot read the {what} {shown(text)}: expected a call like Name(0.5), got {shown(got)}")
 
 
 def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:
@@ -130,7 +236,12 @@ def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], wha
             ast.Div(),
             ast.Constant(int(bottom)),
         ) if bottom:
-            return ast.literal_eval(top) / bottom  # 8/255, as the field writes a change of pixels
+            try:
+                return ast.literal_eval(top) / bottom  # 8/255, as the field writes a change of pixels
+            except OverflowError:
+                raise InputError(f"cannot read the {what} {shown(text)}: a number beyond 64 bits") from None
+        case ast.Tuple(elts=items):
+            return tuple(_build_argument(item, table, what, text) for item in items)
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -151,6 +262,6 @@ def _call(
         raise
     except TypeError as error:
         takes = ", ".join(str(p).partition(":")[0].partition("=")[0] for p in signature.parameters.values())
-        raise InputError(f"cannot make the {what} {text!r}: {error}; it is {name}({takes})") from None
-    except ValueError as error:
-        raise InputError(f"cannot make the {what} {text!r}: {error}") from None
+        raise InputError(f"cannot make the {what} {shown(text)}: {error}; it is {name}({takes})") from None
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"cannot make the {what} {shown(text)}: {error}") from None

@@ -1,6 +1,5 @@
 """The texts that name corrupted images: `cifar10-c:DIR`; `cifar10-c:DIR@fog`, `cifar10-c:DIR@fog/3` for a part."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from weatherproof.data.decoding import Decoder
 from weatherproof.data.files import BadFiles
 from weatherproof.data.folders import check_folder
 from weatherproof.errors import InputError
+from weatherproof.texts import path_of, read_json
 
 RECIPE, MANIFEST = "recipe.yaml", "manifest.json"  # what `corrupt` writes first and last
 _SPLITS = (None, "test", "val", "validation", "all")
@@ -41,10 +41,10 @@ def load_corrupted(
         raise InputError(f"{source + ':'!r} names no folder: write {source}:DIR")
     if split not in _SPLITS:
         raise InputError(f"{source} has no split {split!r}: corrupted images are for testing, split is 'test'")
-    folder, chosen = Path(text).expanduser(), None
+    folder, chosen = path_of(text), None
     if not folder.exists() and "@" in text:
         head, _, part = text.rpartition("@")
-        folder, chosen = Path(head).expanduser(), chosen_part(part)
+        folder, chosen = path_of(head), chosen_part(part)
 
     def wanted(part: Part) -> bool:
         return chosen is None or (part[0] == chosen[0] and chosen[1] in (None, part[1]))
@@ -91,7 +91,7 @@ def _copy(source: str, folder: Path, decoder_for: DecoderFor, wanted: Wanted) ->
 def _manifest(folder: Path) -> dict[str, Any]:
     file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_json(file)
         return {key: manifest[key] for key in ("name", "layout", "channels", "classes")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"

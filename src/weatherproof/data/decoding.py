@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
+from weatherproof.texts import LARGEST_SIDE
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
 
@@ -58,8 +59,11 @@ class Decoder:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise InputError(f"size is a number of pixels, at least 1, or None for images as they are; got {self.size}")
+        if self.size is not None and not 1 <= self.size <= LARGEST_SIDE:
+            raise InputError(
+                f"size is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, or None for images as they are; "
+                f"got {shown(self.size)}"
+            )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction lies in (0, 1]; got {self.crop_fraction}")
         if self.channels not in (1, 3):

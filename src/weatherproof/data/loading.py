@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader
 from weatherproof.data.corrupted import CorruptedImages
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
 
 Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]
+
+MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,11 @@ def batches(
     Raises:
         InputError: a setting out of range, images of different sizes, or too many bad files (see `load_images`).
     """
-    if batch_size < 1 or start < 0 or workers < 0:
-        raise InputError(f"expected batch_size >= 1, start >= 0, workers >= 0; got {batch_size}, {start}, {workers}")
+    if not 1 <= batch_size <= MOST_ROWS or start < 0 or workers < 0:
+        raise InputError(
+            f"expected batch_size >= 1 (up to {MOST_ROWS:,}), start >= 0, workers >= 0; got {shown(batch_size)}, "
+            f"{start}, {workers}"
+        )
     order = torch.arange(len(images)) if order is None else order.cpu()
     chunks = list(order.split(batch_size)) if len(order) else []
     if drop_last and chunks and len(chunks[-1]) < batch_size:

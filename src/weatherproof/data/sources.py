@@ -22,6 +22,7 @@ from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import printable
 from weatherproof.progress import phase
+from weatherproof.texts import path_of
 
 Found = Arrays | Listing
 
@@ -84,10 +85,10 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
     if isinstance(source, str) and colon and name in SOURCES:
         if not rest:
             raise InputError(f"{text!r} names no folder: write {name}:DIR")
-        folder = Path(rest).expanduser()
+        folder = path_of(rest)
         shown = printable(folder.resolve().name) if name == "folder" else name
         return shown, SOURCES[name](check_folder(folder), split)
-    folder = Path(text).expanduser()
+    folder = path_of(text)
     if folder.exists():
         return printable(folder.resolve().name), list_folder(folder, split)
     if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive

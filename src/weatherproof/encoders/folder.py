@@ -15,6 +15,7 @@ from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
+from weatherproof.texts import Malformed, read_json
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -75,7 +76,7 @@ def read(folder: Path) -> Saved:
         raise InputError(f"{folder} is no finished run: {' and '.join(missing)} missing")
     path = folder / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         if settings["format"] != FORMAT:
             raise InputError(f"{path} has format {settings['format']}, expected {FORMAT}: update weatherproof")
         classes = settings["num_classes"]
@@ -88,7 +89,7 @@ def read(folder: Path) -> Saved:
         )
     except InputError:
         raise
-    except json.JSONDecodeError as error:
+    except Malformed as error:
         raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} does not describe an encoder: {type(error).__name__} {one_line(error)}") from None

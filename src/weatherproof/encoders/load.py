@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from weatherproof import spec
+from weatherproof import spec, texts
 from weatherproof.encoders import folder
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.from_open_clip import build_open_clip
@@ -15,9 +15,10 @@ from weatherproof.encoders.from_timm import build_timm
 from weatherproof.encoders.from_torchvision import build_torchvision
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.weights import read_weights
-from weatherproof.errors import InputError, unknown
+from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
 
+_MOST_CLASSES = 10_000_000
 Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
 LIBRARIES: dict[str, Build] = {"timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip}
 
@@ -42,7 +43,7 @@ def load_encoder(
     if isinstance(name_or_run, Encoder):
         return name_or_run
     _check(size, num_classes)
-    text = str(name_or_run)
+    text = _text(name_or_run)
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
         return _load_run(Path(text), size, num_classes)
@@ -53,11 +54,22 @@ def load_encoder(
     return _with_weights(name, read_weights(weights), num_classes, size, seed)
 
 
+def _text(given: object) -> str:
+    try:
+        return texts.bounded(str(given))
+    except texts.Malformed as error:
+        raise InputError(f"no encoder or run folder can be called {shown(str(given))}: {error}") from None
+
+
 def _check(size: int | None, num_classes: int | None) -> None:
-    if size is not None and size < 1:
-        raise InputError(f"expected an input size of at least 1 pixel, got {size}")
-    if num_classes is not None and num_classes < 0:
-        raise InputError(f"expected a number of classes of at least 0, got {num_classes}")
+    if size is not None and not 1 <= size <= texts.LARGEST_SIDE:
+        raise InputError(
+            f"expected an input size of at least 1 pixel and at most {texts.LARGEST_SIDE:,}, got {shown(size)}"
+        )
+    if num_classes is not None and not 0 <= num_classes <= _MOST_CLASSES:
+        raise InputError(
+            f"expected a number of classes of at least 0 and at most {_MOST_CLASSES:,}, got {shown(num_classes)}"
+        )
 
 
 def _is_name(name: str) -> bool:
@@ -80,7 +92,7 @@ def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> E
     try:
         options = spec.parse(f"options({inside}", {"options": _options}, "options") if bracket else {}
     except InputError:
-        raise InputError(f"cannot read the encoder {name!r}: write options like small(width=32)") from None
+        raise InputError(f"cannot read the encoder {shown(name)}: write options like small(width=32)") from None
     return _build_with(bare, options, num_classes, size, seed)
 
 

@@ -4,7 +4,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
+
+import torch
 
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.lenet import lenet
@@ -14,7 +16,8 @@ from weatherproof.encoders.resnet50_cifar import resnet50_cifar
 from weatherproof.encoders.resnet_cifar import resnet20, resnet56
 from weatherproof.encoders.resnetv2 import resnetv2_50
 from weatherproof.encoders.small import small
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
+from weatherproof.spec import fits, in_words
 
 ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
     {
@@ -27,6 +30,19 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
         "resnetv2-50": resnetv2_50,
     }
 )
+
+_MOST_WEIGHTS = 1 << 30  # 4 GB: of the native encoders the largest has 24 million
+
+
+def _require_room(name: str, make: Callable[..., Encoder], options: Mapping[str, Any]) -> None:
+    """Raise `InputError` where the weights would fill the memory; counted without taking any."""
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in make(0, **options).parameters())
+    if count > _MOST_WEIGHTS:
+        raise InputError(
+            f"{name} with {shown(dict(options))} would have {count:,} weights, {count * 4 / 2**30:,.0f} GB: the most "
+            f"is {_MOST_WEIGHTS:,}, give smaller options"
+        )
 
 
 def build_native(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
@@ -41,10 +57,16 @@ def build_native(name: str, options: Mapping[str, Any], num_classes: int | None,
     if strange:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise InputError(f"{name} has no option {', '.join(strange)}: {has}")
+    hints = get_type_hints(make)
+    for option, value in options.items():
+        if not fits(value, hints[option]):
+            raise InputError(f"{option} of {name} must be {in_words(hints[option])}, got {shown(value)}")
     try:
+        if options:
+            _require_room(name, make, options)
         encoder = make(num_classes or 0, **options)
     except (TypeError, RuntimeError) as error:
-        raise InputError(f"{name} cannot be built with {dict(options)}: {one_line(error)}") from None
+        raise InputError(f"{name} cannot be built with {shown(dict(options))}: {one_line(error)}") from None
     fixed = encoder.preprocessing.size
     if size is not None and size != fixed:
         if fixed is not None:

@@ -1,11 +1,11 @@
 """Contamination: what of a benchmark a model has been trained on, read from the text of its operators."""
 
 import ast
-import json
 from pathlib import Path
 
 from weatherproof import views
 from weatherproof.errors import InputError
+from weatherproof.texts import read_json
 
 # Operators that make one of the benchmark's corruptions, or nearly, under another name.
 _KINDS = {
@@ -89,7 +89,7 @@ def _provenance(file: Path) -> dict[str, object]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("provenance")
+        found = read_json(file).get("provenance")
     except (ValueError, AttributeError):  # loading the encoder has said already what is wrong with it
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,6 +1,5 @@
 """Learning rate and regularizer weights chosen on a validation split, by short trainings."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from weatherproof.objectives import L2SP, InputGradient, Regularizer, Similarity
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, finetune_encoder
+from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder, TrainingError
 from weatherproof.training.plan import Course
 
@@ -122,7 +122,7 @@ class Search:
 
     def _trials(self) -> list[dict[str, Any]]:
         file = self.run.path / FILE
-        return json.loads(file.read_text(encoding="utf-8"))["trials"] if file.is_file() else []
+        return read_json(file)["trials"] if file.is_file() else []
 
     def _write(self, trials: Sequence[Mapping[str, Any]], chosen: Setting | None = None) -> None:
         training, held = self._split()

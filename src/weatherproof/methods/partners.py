@@ -12,7 +12,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.errors import InputError
 from weatherproof.methods.utility import least_useful, most_useful
-from weatherproof.operators import GaussianNoise
+from weatherproof.operators import GaussianNoise, levels
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
@@ -52,7 +52,10 @@ class UtilityNoise:
 
     Args:
         k: elements on either side.
-        sigma: standard deviation in pixel units.
+        sigma: standard deviation in pixel units, above 0 and at most 1.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     needs_utility: ClassVar[bool] = True
@@ -63,8 +66,9 @@ class UtilityNoise:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise InputError(f"k counts elements of an image: 1 or more, got {self.k}")
-        if not 0 < self.sigma < float("inf"):
+        if not 0 < self.sigma:
             raise InputError(f"sigma must be a positive number in pixel units, got {self.sigma}")
+        levels.check_noise(self.sigma, f"UtilityNoise({self.k}, {{}})")
 
     def __call__(self, images: Images, keys: Keys, utility: Images | None) -> Partners:
         assert utility is not None

@@ -2,7 +2,7 @@
 
 With unit embeddings S_i = S(A(x_i)), R_i = R(x_i) and k(a, b) = <a, b> / temperature, every loss is
 ``mean_i(U_i) - mean_i k(S_i, R_i)``; they differ in what U_i pushes away. Terms between teachers only are constants.
-Each takes [batch, features] un-normalised embeddings and raises `ValueError` where they cannot be a batch.
+Each takes [batch, features] un-normalised embeddings and raises `InputError` where they cannot be a batch.
 """
 
 import torch

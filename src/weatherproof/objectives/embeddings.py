@@ -16,12 +16,12 @@ def full_precision(*embeddings: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Them in float32 or wider, with autocast off: exponentials of cosines / 0.1 do not fit in 8 bits of mantissa.
 
     Raises:
-        ValueError: they are not [batch, features] of one shape (broadcasting would hide it), or are empty.
+        InputError: they are not [batch, features] of one shape (broadcasting would hide it), or are empty.
     """
     shapes = [tuple(rows.shape) for rows in embeddings]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] == 0:
         got = " and ".join(map(str, shapes))
-        raise ValueError(f"expected embeddings of one shape [batch, features] with batch >= 1, got {got}")
+        raise InputError(f"expected embeddings of one shape [batch, features] with batch >= 1, got {got}")
     wide = reduce(torch.promote_types, (rows.dtype for rows in embeddings), torch.float32)
     with torch.autocast(embeddings[0].device.type, enabled=False):
         yield tuple(rows.to(wide) for rows in embeddings)

@@ -20,21 +20,24 @@ class GaussianBlur:
     """Convolves each image with an isotropic Gaussian kernel; borders are reflected (without repeating the edge).
 
     Args:
-        sigma: standard deviation in pixels, or (low, high) from which each image draws its own uniformly.
+        sigma: standard deviation in pixels of the image, from 0 (no blur) to 1,000, or (low, high) from which each
+            image draws its own uniformly. A kernel that reaches from border to border leaves a grey haze: useful levels
+            are up to a tenth of the side.
         kernel_size: odd length n of the kernel. By default 4 sigma + 1 of the largest sigma, rounded up to odd, as in
             Contrastive Inversion, section 4.1: (n, sigma) = (21, 5) and (37, 9).
 
     Raises:
-        InputError: the image is not larger than half the kernel, so that its border cannot be reflected.
+        InputError: a setting out of its range; the image is not larger than half the kernel, so that its border cannot
+            be reflected.
     """
 
     sigma: levels.Level
     kernel_size: int | None = None
 
     def __post_init__(self) -> None:
-        levels.check(self.sigma, "sigma", 0)
+        levels.check(self.sigma, "sigma", 0, levels.WIDEST)
         if self.kernel_size is not None and (self.kernel_size < 1 or self.kernel_size % 2 == 0):
-            raise ValueError(f"kernel_size must be odd and positive, got {self.kernel_size}")
+            raise InputError(f"kernel_size must be odd and positive, got {self.kernel_size}")
 
     @property
     def deterministic(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import field
 import torch
 
 from weatherproof import random
+from weatherproof.errors import InputError, shown
 from weatherproof.protocols import Operator
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
@@ -12,12 +13,15 @@ from weatherproof.types import Images, Keys
 
 def _check(op: object) -> None:
     if not callable(op):
-        raise ValueError(f"expected an operator, got {op!r}")
+        raise InputError(f"expected an operator, got {shown(op)}")
 
 
 @component
 class Chain:
-    """Applies operators one after the other: ``Chain(GaussianBlur(1.0), GaussianNoise(0.1))``."""
+    """Applies operators one after the other: ``Chain(GaussianBlur(1.0), GaussianNoise(0.1))``.
+
+    Raises `InputError` for what cannot be called.
+    """
 
     ops: tuple[Operator, ...] = field(metadata={"star": True})
 
@@ -38,7 +42,7 @@ class Chain:
 
 @component
 class Sometimes:
-    """Applies an operator to each image with probability p, independently."""
+    """Applies an operator to each image with probability p in [0, 1], independently. Raises `InputError` otherwise."""
 
     op: Operator
     p: float = 0.5
@@ -46,7 +50,7 @@ class Sometimes:
     def __post_init__(self) -> None:
         _check(self.op)
         if not 0 <= self.p <= 1:
-            raise ValueError(f"p must be in [0, 1], got {self.p}")
+            raise InputError(f"p must be in [0, 1], got {self.p}")
 
     def __call__(self, images: Images, keys: Keys) -> Images:
         chosen = (random.uniform(random.fold(keys, 0)) < self.p).nonzero().flatten()
@@ -55,13 +59,16 @@ class Sometimes:
 
 @component
 class OneOf:
-    """Applies one of several operators to each image, drawn uniformly and independently."""
+    """Applies one of several operators to each image, drawn uniformly and independently.
+
+    Raises `InputError` without an operator, and for what cannot be called.
+    """
 
     ops: tuple[Operator, ...] = field(metadata={"star": True})
 
     def __init__(self, *ops: Operator) -> None:
         if not ops:
-            raise ValueError("OneOf needs at least one operator")
+            raise InputError("OneOf needs at least one operator")
         for op in ops:
             _check(op)
         object.__setattr__(self, "ops", ops)

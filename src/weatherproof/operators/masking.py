@@ -15,7 +15,11 @@ class RandomMask:
     One mask for all channels (Contrastive Inversion, section 4; H = W = 224, p = 0.75 removes 37,632 of 50,176).
 
     Args:
-        fraction: p in [0, 1], or (low, high) from which each image draws its own p uniformly.
+        fraction: p in [0, 1], or (low, high) from which each image draws its own p uniformly. 0.99 is the most that
+            has been published; 1 leaves a black image.
+
+    Raises:
+        InputError: fraction out of its range.
     """
 
     fraction: levels.Level

@@ -25,15 +25,19 @@ class GaussianNoise:
     """Adds independent N(0, sigma^2) noise to every value (Contrastive Inversion, section 4).
 
     Args:
-        sigma: standard deviation in pixel units, or (low, high) from which each image draws its own uniformly.
+        sigma: standard deviation in pixel units, from 0 to 1, or (low, high) from which each image draws its own
+            uniformly; denoising's 25 is 25/255.
         clip: clamp the result to [0, 1]. The paper and its code do not clamp: its studies use ``clip=False``.
+
+    Raises:
+        InputError: sigma out of its range.
     """
 
     sigma: levels.Level
     clip: bool = True
 
     def __post_init__(self) -> None:
-        levels.check(self.sigma, "sigma", 0)
+        levels.check_noise(self.sigma, "GaussianNoise({})")
 
     def __call__(self, images: Images, keys: Keys) -> Images:
         sigma = levels.draw(self.sigma, random.fold(keys, 0)).to(images)

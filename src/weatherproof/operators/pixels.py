@@ -1,5 +1,6 @@
 """Noise on some of the pixels: Patch Gaussian, and the noisy test sets of feature contrastive learning (FCL)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,16 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from weatherproof import random
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.operators import levels
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_LARGEST_PATCH = 10_000  # pixels
 _STD_FLOOR = 1 / 255  # one 8-bit level: caps how much likelier a constant pixel is chosen than an ordinary one
 
 
@@ -27,10 +33,13 @@ class PatchGaussian:
 
     Args:
         size: W in pixels, or (low, high) from which each image draws its own W uniformly: CIFAR-10 25, ImageNet
-            (1, 250).
-        sigma: the largest standard deviation in pixel units; each image draws s uniformly on [0, sigma], as the
-            authors' code does.
+            (1, 250). From 1 to 10,000; one of twice the side covers the whole image wherever it lies.
+        sigma: the largest standard deviation in pixel units, from 0 to 1; each image draws s uniformly on [0, sigma],
+            as the authors' code does.
         fixed_sigma: s = sigma for every image.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     size: int | tuple[int, int]
@@ -39,9 +48,12 @@ class PatchGaussian:
 
     def __post_init__(self) -> None:
         low, high = self.size if isinstance(self.size, tuple) else (self.size, self.size)
-        if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high):
-            raise InputError(f"size must be a whole number of pixels, or an ordered pair of them, got {self.size!r}")
-        levels.check(self.sigma, "sigma", 0)
+        if not 1 <= low <= high <= _LARGEST_PATCH:
+            raise InputError(
+                f"size must be a whole number of pixels from 1 to {_LARGEST_PATCH:,}, or an ordered pair of them, got "
+                f"{self.size!r}"
+            )
+        levels.check_noise(self.sigma, f"PatchGaussian({self.size!r}, {{}})")
 
     def __call__(self, images: Images, keys: Keys) -> Images:
         low, high = self.size if isinstance(self.size, tuple) else (self.size, self.size)
@@ -69,7 +81,10 @@ class UniformNoise:
     A grey level is uniform on [0, 1], one for all channels of a pixel.
 
     Args:
-        fraction: share of the pixels; 15% in the paper.
+        fraction: share of the pixels in [0, 1]; 15% in the paper. 1 leaves nothing of the image.
+
+    Raises:
+        InputError: fraction out of its range.
     """
 
     fraction: float = 0.15
@@ -91,12 +106,12 @@ class NonUniformNoise:
     in for what it leaves open where that is 0, and caps the ratio between a constant pixel and an ordinary one.
 
     Args:
-        fraction: share of the pixels; 15% in the paper.
+        fraction: share of the pixels in [0, 1]; 15% in the paper.
         std: a .npy file with the standard deviation of every pixel over the training images, H x W floats for pixels
             in [0, 1], as `weatherproof.data.save_pixel_std` writes it. Read once, when the operator is made.
 
     Raises:
-        InputError: the file cannot be used, or its size is not the images'.
+        InputError: fraction out of its range; the file cannot be used, or its size is not the images'.
     """
 
     fraction: float = 0.15
@@ -127,17 +142,36 @@ def _read(path: str) -> Float64[Tensor, "height width"]:
             "weatherproof.data.save_pixel_std(images, FILE) makes it"
         )
     try:
-        std = np.load(Path(path), allow_pickle=False)
+        std = _load(Path(path))
     except FileNotFoundError:
-        raise InputError(f"no file {path!r}: weatherproof.data.save_pixel_std(images, FILE) makes one") from None
-    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"no file {shown(path)}: weatherproof.data.save_pixel_std(images, FILE) makes one") from None
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise InputError(f"cannot read {path} as a .npy file of numbers: {error}") from None
-    if not isinstance(std, np.ndarray) or std.ndim != 2 or std.dtype.kind != "f":
-        got = f"{std.dtype} {_text(std.shape)}" if isinstance(std, np.ndarray) else "several arrays"
-        raise InputError(f"expected floats, height x width, in {path}; got {got}")
+    if std.ndim != 2 or std.dtype.kind != "f":
+        raise InputError(f"expected floats, height x width, in {path}; got {std.dtype} {_text(std.shape)}")
     if not (np.isfinite(std).all() and (std >= 0).all()):
         raise InputError(f"a standard deviation in {path} is negative or not a number: make the file again")
     return torch.from_numpy(std.astype(np.float64))
+
+
+def _load(path: Path) -> np.ndarray:
+    """The array of a regular file that really holds what its header promises, which is looked at before any memory is
+    taken. Raises `ValueError` for others, and the `OSError` of a file that is not there."""
+    if "\0" in str(path):
+        raise ValueError("its name has a null character")
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        if file.peek(2)[:2] == b"PK":
+            raise ValueError("it holds several arrays")
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"a .npy file of version {version}")
+        shape, _, dtype = _HEADERS[version](file)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
+            raise ValueError(f"its header promises {dtype} {_text(shape)}, and the file has {size:,} bytes")
+    return np.load(path, allow_pickle=False)
 
 
 def _replace(images: Images, keys: Keys, fraction: float, slowness: Float64[Tensor, "height width"]) -> Images:

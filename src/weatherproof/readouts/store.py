@@ -13,6 +13,7 @@ from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8_path
 from weatherproof.readouts.mlp import MLPHead
+from weatherproof.texts import read_json
 
 WEIGHTS, META = "readout.safetensors", "readout.json"
 
@@ -63,7 +64,7 @@ def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
     if not (folder / META).is_file():
         return None
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = read_json(folder / META)
         with utf8_path(folder / WEIGHTS) as file:
             tensors = load_file(file)
         head = _empty(tensors)

@@ -15,6 +15,7 @@ from weatherproof.reports.attack_curves import attack_curves
 from weatherproof.reports.attack_words import named
 from weatherproof.reports.curves import Charts
 from weatherproof.reports.words import JsonRecord
+from weatherproof.texts import read_json
 
 FILE = "panels.json"
 
@@ -46,7 +47,7 @@ def read_panels(folder: Path) -> tuple[Panel, ...]:
     try:
         return tuple(
             Panel(str(e["title"]), str(e["attack"]), {str(k): str(v) for k, v in e["models"].items()})
-            for e in json.loads(file.read_text(encoding="utf-8"))
+            for e in read_json(file)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{str(file)!r} is no list of panels: remove it, or make the run again") from None

@@ -13,6 +13,7 @@ from typing import Any
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.reports import words
+from weatherproof.texts import read_json
 
 FILE = "certificate.json"
 
@@ -68,7 +69,7 @@ def read_certificates(folder: Path, run: str = "") -> tuple[Certificate, ...]:
     if not file.is_file():
         return ()
     try:
-        return tuple(_certificate(entry, run) for entry in json.loads(file.read_text(encoding="utf-8")))
+        return tuple(_certificate(entry, run) for entry in read_json(file))
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{str(file)!r} is no list of certificates: remove it, or make the run again") from None
 

@@ -1,16 +1,18 @@
 """A run folder as a report reads it: plain files in, one file out. Nothing here needs the model."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from weatherproof import texts
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 from weatherproof.reports.words import sentence
+from weatherproof.spec import fits
+
+_TEXTS = ("model", "readout", "data", "operator", "corruption", "attack", "trained_on", "protocol")
+_NUMBERS = ("value", "stderr", "realizations", "images", "label_fraction", "severity")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,9 @@ def read_run(folder: Path | str) -> Run:
     recipe = _yaml(path / "recipe.yaml")
     if not isinstance(recipe, dict):
         raise InputError(f"{str(path / 'recipe.yaml')!r} holds no settings: expected lines such as 'verb: harden'")
-    results = _json(path / "results.json")
-    records = results.get("records") if isinstance(results, dict) else None
-    if not isinstance(records, list) or not records or not all(isinstance(r, dict) and "metric" in r for r in records):
+    records, notes = read_results(path)
+    if not records:
         raise InputError(f"{str(path / 'results.json')!r} holds no records: there is nothing to report yet")
-    notes = results.get("notes") or []
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise InputError(f"{str(path / 'results.json')!r}: 'notes' is not a list of sentences: make the run again")
     logs = {"": path / "log.jsonl"} | {file.parent.name: file for file in sorted(path.glob("*/log.jsonl"))}
     return Run(
         path=path,
@@ -65,9 +63,49 @@ def read_run(folder: Path | str) -> Run:
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},
         gallery=_optional_list(path / "gallery.json"),
-        checks=_optional_list(path / "checks.json"),
+        checks=read_checks(path),
         notes=[sentence(note) for note in notes if note.strip()],
     )
+
+
+def read_results(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records and the notes of a run folder.
+
+    Raises:
+        InputError: results.json is something else than a run writes.
+    """
+    file = folder / "results.json"
+    results = _json(file)
+    records = results.get("records") if isinstance(results, dict) else None
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        raise InputError(f"{str(file)!r} holds no records as a run writes them: make the run again in a new folder")
+    notes = results.get("notes") or []
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise InputError(f"{str(file)!r}: 'notes' is not a list of sentences: make the run again")
+    return records, notes
+
+
+def _is_record(entry: object) -> bool:
+    """Whether it says what was measured, with texts and numbers where a record has them."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("metric"), str):
+        return False
+    words = all(entry.get(name) is None or isinstance(entry[name], str) for name in _TEXTS)
+    return words and all(fits(entry.get(name), float | None) for name in _NUMBERS)
+
+
+def read_checks(folder: Path) -> list[dict[str, Any]]:
+    """The checks of a run folder; none where it has none.
+
+    Raises:
+        InputError: checks.json is something else than a run writes.
+    """
+    checks = _optional_list(folder / "checks.json")
+    for check in checks:
+        if not (isinstance(check.get("claim"), str) and isinstance(check.get("detail"), str) and "passed" in check):
+            raise InputError(
+                f"{str(folder / 'checks.json')!r} is not a list of checks: remove it, or make the run again"
+            )
+    return checks
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -80,17 +118,16 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return texts.read_json(path)
+    except (OSError, texts.Malformed) as error:
         raise InputError(f"{str(path)!r} is not JSON ({error}): make the run again in a new folder") from None
 
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{str(path)!r} is not YAML ({reason}): make the run again in a new folder") from None
+        return texts.read_yaml(path)
+    except (OSError, texts.Malformed) as error:
+        raise InputError(f"{str(path)!r} is not YAML ({error}): make the run again in a new folder") from None
 
 
 def _optional_list(path: Path) -> list[dict[str, Any]]:
@@ -107,8 +144,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = texts.parse_json(text)
+        except texts.Malformed:
             continue
         if isinstance(line, dict):
             lines.append(line)

@@ -16,6 +16,7 @@ from weatherproof.files import write_atomically
 from weatherproof.reports.certificates import read_certificates
 from weatherproof.reports.charts import Style, marker
 from weatherproof.reports.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
+from weatherproof.texts import read_json
 
 FILE = "front.json"
 FRAME = Frame(470, 360, right=18)  # as wide as the other wide charts
@@ -127,7 +128,7 @@ def read_front(folder: Path) -> Front | None:
     if not file.is_file():
         return None
     try:
-        found = [_combination(entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+        found = [_combination(entry) for entry in read_json(file)]
         front = make_front(found)
         doubts = [f"{p.claim}: {p.detail}" for own in read_certificates(folder) for p in own.failed]
         return front and replace(front, doubts=tuple(doubts))

@@ -11,6 +11,7 @@ from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8
 from weatherproof.reports.pictures import read_tensors
+from weatherproof.texts import parse_json
 
 T = TypeVar("T")
 
@@ -40,6 +41,6 @@ def read_part(file: Path, what: str, make: Callable[[dict[str, Tensor], Any], T]
         return None
     tensors, metadata = read
     try:
-        return make(tensors, json.loads(metadata["about"]))
+        return make(tensors, parse_json(metadata["about"]))
     except _NOT_OURS:
         raise InputError(f"{str(file)!r} is not {what}: remove it, or make the run again") from None

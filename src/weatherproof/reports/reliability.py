@@ -19,6 +19,7 @@ from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.charts import Chart, Series, Style
 from weatherproof.reports.curves import Charts
 from weatherproof.reports.files import Run
+from weatherproof.texts import read_json
 
 FILE = "reliability.json"
 _IDEAL = Series("as often right as sure", Style(0, 1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0)), marked=False)
@@ -109,7 +110,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         return [
             {key: str(e[key]) for key in ("model", "kind", "name", "data")}
             | {"error": float(e["error"]), "images": int(e["images"])}

@@ -1,6 +1,5 @@
 """How a run chose its settings on a validation split: search.json of the run folder, as the page shows it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from weatherproof.errors import InputError
 from weatherproof.objectives import parse_regularizer
 from weatherproof.reports import words
+from weatherproof.texts import read_json
 
 FILE = "search.json"
 _WEIGHTS = ("weight", "alpha", "beta")
@@ -40,7 +40,7 @@ def read_search(folder: Path) -> Found | None:
     if not file.is_file():
         return None
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
         trials = tuple(_trial(trial, said, _choices(said, trial["stage"])) for trial in said["trials"])
         return Found(_sentence(said), trials)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.texts import read_json
 
 FILE = "study.json"
 
@@ -75,7 +76,7 @@ def read_study(folder: Path) -> StudyTable | None:
     if not file.is_file():
         return None
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = read_json(file)
         rows = tuple((str(name), tuple(map(_number, numbers))) for name, numbers in kept["rows"])
         if any(len(numbers) != len(kept["columns"]) for _, numbers in rows):
             raise ValueError

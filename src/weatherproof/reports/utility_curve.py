@@ -20,6 +20,7 @@ from weatherproof.files import write_atomically
 from weatherproof.reports import words
 from weatherproof.reports.charts import Style, marker
 from weatherproof.reports.frame import Frame, Place, percent, stroke
+from weatherproof.texts import read_json
 
 FILE = "utility_curve.json"
 FRAME = Frame(470, 334)  # as wide as the other wide charts
@@ -89,7 +90,7 @@ def read_utility_curve(folder: Path) -> UtilityCurves | None:
     if not file.is_file():
         return None
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed = read_json(file)
         first = 0 if len(listed) > 1 else 1  # grey is what others are compared with
         series = tuple(_series(entry, i) for i, entry in enumerate(listed, first))
         if not series:

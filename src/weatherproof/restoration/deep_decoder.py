@@ -45,6 +45,9 @@ class DeepDecoder:
         jitter: standard deviation of the input noise, before its first decay.
         mismatched_mask: as the paper's script did, tell the optimiser one fixed mask of half the pixels, whatever the
             image really lost. It explains the published 20-23 % (specification, section 8); never better.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     steps: int = 5000
@@ -55,9 +58,13 @@ class DeepDecoder:
     mismatched_mask: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least, most in (("steps", 1, 10_000_000), ("channels", 1, 8192), ("stages", 0, 16)):
+            if not least <= getattr(self, name) <= most:
+                raise InputError(f"{name} must be at least {least} and at most {most:,}, got {getattr(self, name)}")
+        if not (0 < self.lr and 0 <= self.jitter):
+            raise InputError(
+                f"DeepDecoder needs an lr above 0 and a jitter of at least 0, got {self.lr} and {self.jitter}"
+            )
 
     def __call__(self, images: Images, keys: Keys, mask: Bool[Tensor, "..."] | None = None) -> Images:
         """The restored images.

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from weatherproof.errors import InputError
+from weatherproof.operators import levels
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
 # High-pass filter of the Daubechies wavelet with two vanishing moments, db2 (Daubechies 1992, table 6.1).
 _HIGH_PASS = (-0.48296291314453416, 0.8365163037378079, -0.2241438680420134, -0.12940952255126037)
+_LARGEST = 1000  # pixels
 _QUARTILE = 0.6744897501960817  # 75 % quantile of N(0, 1): median |x| / this estimates sigma (Donoho, Johnstone 1994)
 
 
@@ -27,7 +30,10 @@ class NonLocalMeans:
         patch_size: side of the compared patches, pixels.
         patch_distance: how far to search for similar patches, pixels.
         h: cut-off in grey levels; higher is smoother.
-        sigma: noise standard deviation in pixel units; None estimates it for each image.
+        sigma: noise standard deviation in pixel units, from 0 to 1; None estimates it for each image.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     patch_size: int = 7
@@ -36,6 +42,15 @@ class NonLocalMeans:
     sigma: float | None = None
 
     deterministic = True
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.patch_size <= _LARGEST and 1 <= self.patch_distance <= _LARGEST and self.h > 0):
+            raise InputError(
+                f"NonLocalMeans needs a patch_size and a patch_distance from 1 to {_LARGEST:,} pixels and an h above "
+                f"0, got {self!r}"
+            )
+        if self.sigma is not None:
+            levels.check_noise(self.sigma, "NonLocalMeans(sigma={})")
 
     def __call__(self, images: Images, keys: Keys | None = None) -> Images:
         """The denoised images, on the device they came from. Nothing is drawn: `keys` are not used."""

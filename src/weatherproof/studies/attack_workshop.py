@@ -17,6 +17,7 @@ from weatherproof.studies.attack_cells import AttackCell, AttackScale, Certified
 from weatherproof.studies.pretraining_cells import PretrainingCell
 from weatherproof.studies.pretraining_workshop import PretrainingWorkshop, model_name
 from weatherproof.studies.store import digest
+from weatherproof.texts import read_json
 
 _SAME_SIZE = 1e-9
 
@@ -55,7 +56,7 @@ class AttackWorkshop:
 
         def find() -> dict[str, Any]:
             if file.is_file():
-                kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+                kept: dict[str, Any] = read_json(file)
                 return kept
             made = self._tried(model, name)
             write_atomically(file, json.dumps(made, indent=1, ensure_ascii=False) + "\n")

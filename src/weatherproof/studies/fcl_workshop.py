@@ -18,6 +18,7 @@ from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell
 from weatherproof.studies.fcl_trainings import FclTrainings
 from weatherproof.studies.store import Store, digest
 from weatherproof.studies.study import settings_text
+from weatherproof.texts import read_json
 from weatherproof.training import Plan
 
 NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
@@ -115,7 +116,7 @@ class FclWorkshop:
 
         def find() -> list[Record]:
             if file.is_file():
-                kept = json.loads(file.read_text(encoding="utf-8"))
+                kept = read_json(file)
                 return [Record(**{**record, "seeds": tuple(record["seeds"])}) for record in kept]
             made = make()
             write_atomically(file, json.dumps([record.to_dict() for record in made]))

@@ -1,6 +1,5 @@
 """Runs a study: cell by cell, resumable, then the table beside the published one and the claims."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from weatherproof.studies.study import Key, Scale, Study
 from weatherproof.studies.transfer_cells import TransferScale
 from weatherproof.studies.transfer_workshop import TransferWorkshop
 from weatherproof.studies.workshop import Workshop
+from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 
 _NO_SHARES = (CORRELATION, COUNT, IDENTITY, "median_perturbation")  # metrics that are not told in hundredths
@@ -86,7 +86,7 @@ def _checks(study: Study, found: Mapping[Key, Mapping[str, Any]]) -> list[dict[s
 
 def _done(run: RunFolder) -> dict[str, Any]:
     file = run.path / "cells.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}
 
 
 def table(

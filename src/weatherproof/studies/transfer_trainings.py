@@ -1,6 +1,5 @@
 """Trains what the cells of a study of fine-tuning need, once: encoders and chosen settings are kept in a store."""
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from weatherproof.studies.transfer_cells import (
     TransferCell,
     TransferScale,
 )
+from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder, harden_encoder, train_classifier
 from weatherproof.training.plan import Course
 
@@ -243,7 +243,7 @@ def _read(file: Path) -> Setting | None:
     """What a search chose; None where it has not finished."""
     if not file.is_file():
         return None
-    chosen: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))["chosen"]
+    chosen: dict[str, Any] | None = read_json(file)["chosen"]
     return None if chosen is None else Setting(chosen["lr"], _parsed(chosen["regularizers"]))
 
 

@@ -31,6 +31,7 @@ from weatherproof.studies.sets import located
 from weatherproof.studies.store import digest
 from weatherproof.studies.transfer_cells import EVERY, TransferCell, TransferScale
 from weatherproof.studies.transfer_trainings import TransferTrainings
+from weatherproof.texts import read_json
 
 _METRICS = {  # what a suite's records call a cell's number
     "corrupted": "mca",
@@ -168,7 +169,7 @@ class TransferWorkshop:
         def find() -> dict[str, Any]:
             if not file.is_file():
                 write_atomically(file, json.dumps(make(), ensure_ascii=False) + "\n")
-            kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            kept: dict[str, Any] = read_json(file)
             return kept
 
         found: dict[str, Any] = self.trainings.store.once(file, find)

@@ -8,13 +8,19 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from weatherproof.errors import InputError, unknown
+from weatherproof.data.loading import MOST_ROWS
+from weatherproof.errors import InputError, shown, unknown
 from weatherproof.spec import component
 from weatherproof.training.schedules import learning_rate
 
 Optimizer = Literal["adam", "adamw", "sgd", "lars"]
 Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+_MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, and further on none that a tensor can hold
+    "epochs": 1_000_000, "batch_size": MOST_ROWS, "lr": 1_000_000, "weight_decay": 1_000_000,
+    "warmup_epochs": 1_000_000, "accumulate": 1_000_000, "devices": 1024, "workers": 4096,
+}  # fmt: skip
 
 
 @component
@@ -71,6 +77,9 @@ class Plan:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            if not getattr(self, name) <= most:
+                raise InputError(f"{name} must be at most {most:,}, got {shown(getattr(self, name))}")
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(kinds):
                 raise unknown(name, str(getattr(self, name)), get_args(kinds))

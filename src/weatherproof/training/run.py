@@ -4,8 +4,10 @@ import json
 import math
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,63 @@ from typing import Any
 import torch
 import yaml
 
-from weatherproof.errors import InputError
+from weatherproof import texts
+from weatherproof.errors import InputError, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
+from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
 IGNORED = ("out", "json", "config", "device", "workers", "progress")  # settings that do not change what comes out
 _RECORDED = ("versions", "hardware")  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+_BEGUN = frozenset({"recipe.yaml", ".lock"})  # files that are there before anything is done
+_BOARD = "tensorboard"
+
+_opened: ContextVar[list["RunFolder"] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def refusals_leave_nothing() -> Iterator[None]:
+    """The work of a verb, which this decorates: where it ends in an error, each run folder that was opened inside is
+    discarded, so that one which had not got anywhere is as it was before. Ctrl-C is no refusal."""
+    runs: list[RunFolder] = []
+    token = _opened.set(runs)
+    try:
+        yield
+    except Exception:
+        for run in reversed(runs):
+            run.discard()
+        raise
+    finally:
+        _opened.reset(token)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What there was before a run folder was opened.
+
+    Attributes:
+        missing: the folder and those above it that had to be made, innermost first.
+        names: what stood in it.
+    """
+
+    missing: tuple[Path, ...]
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> "_Before":
+        above = [path for path in (folder, *folder.parents) if not path.exists()]
+        return cls(tuple(above), frozenset(item.name for item in folder.iterdir()) if not above else frozenset())
+
+    def restore(self, folder: Path, since: Sequence[Path]) -> None:
+        """Remove these files of the folder, and the folders that are empty then and were not there."""
+        for path in since:
+            with suppress(OSError):
+                path.unlink()
+        below = [Path(home) for home, _, _ in os.walk(folder, topdown=False) if Path(home) != folder]
+        for path in (*(p for p in below if p.relative_to(folder).parts[0] not in self.names), *self.missing):
+            with suppress(OSError):  # where somebody else has put something in the meantime
+                path.rmdir()
 
 
 class RunFolder:
@@ -28,10 +80,14 @@ class RunFolder:
     Attributes:
         path: the folder.
         recipe: the settings as they stand in recipe.yaml.
+        provisional: names of files and folders in it that are of no use before something else tells of them.
     """
 
-    def __init__(self, path: Path, recipe: Mapping[str, Any], lock: Lock | None = None) -> None:
-        self.path, self.recipe, self._lock = path, recipe, lock
+    def __init__(
+        self, path: Path, recipe: Mapping[str, Any], lock: Lock | None = None, before: _Before | None = None
+    ) -> None:
+        self.path, self.recipe, self._lock, self._before = path, recipe, lock, before
+        self.provisional: set[str] = set()
 
     @classmethod
     def open(cls, path: str | Path, recipe: Mapping[str, Any], *, ignore: Sequence[str] = IGNORED) -> "RunFolder":
@@ -43,24 +99,36 @@ class RunFolder:
             ignore: settings that may differ when a run is taken up again.
 
         Raises:
-            InputError: the folder cannot be written, holds something else or another run, or is in use.
+            InputError: the folder cannot be written, holds something else or another run, or is in use. It is then as
+                it was before.
         """
-        folder, wanted = Path(path), _plain(recipe)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file: expected a folder for the run, choose another --out")
+        folder, wanted = _folder(path), _plain(recipe)
+        with disk_errors(folder):
+            before = _Before.of(folder)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = hold(folder)
-        file = folder / "recipe.yaml"
-        if file.exists():
-            found = _read_recipe(file)
-            _compare(folder, found, wanted, {*ignore, *_RECORDED})
-            return cls(folder, found, lock)
-        if any(not item.name.startswith(".") for item in folder.iterdir()):
-            raise InputError(f"{folder} holds other files and no run: choose another --out, or an empty folder")
-        run = cls(folder, {**wanted, "versions": _versions(), "hardware": _hardware()}, lock)
-        run.write_text("recipe.yaml", yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True))
+        run = cls(folder, wanted, before=before)
+        try:
+            run._lock = hold(folder)
+            run._begin(wanted, {*ignore, *_RECORDED})
+        except Exception:
+            run.discard()
+            raise
+        runs = _opened.get()
+        if runs is not None:
+            runs.append(run)
         return run
+
+    def _begin(self, wanted: Mapping[str, Any], ignore: set[str]) -> None:
+        file = self.path / "recipe.yaml"
+        if file.exists():
+            self.recipe = _read_recipe(file)
+            _compare(self.path, self.recipe, wanted, ignore)
+            return
+        if any(not item.name.startswith(".") for item in self.path.iterdir()):
+            raise InputError(f"{self.path} holds other files and no run: choose another --out, or an empty folder")
+        self.recipe = {**wanted, "versions": _versions(), "hardware": _hardware()}
+        self.write_text("recipe.yaml", yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
 
     @property
     def finished(self) -> bool:
@@ -79,13 +147,32 @@ class RunFolder:
         self._lock = None
 
     def discard(self) -> None:
-        """Let it go, and where nothing stands beside the recipe remove it: what never began need not be found."""
-        if {item.name for item in self.path.iterdir()} <= {"recipe.yaml", ".lock"}:
-            shutil.rmtree(self.path)
+        """Let it go, and where nothing is worth keeping (a checkpoint, a result) leave the folder as `open` found it:
+        what never began need not be found. What others have put there stays, and so does an earlier call's work."""
+        if self._before is not None and self.path.is_dir():
+            since = self._since()
+            if all(map(self._is_nothing, since)):
+                mine = self._lock is not None  # else `.lock` is that of the process which holds the folder
+                self._before.restore(self.path, [file for file in since if mine or file.name != ".lock"])
         self.close()
 
+    def _since(self) -> list[Path]:
+        """The files that were not there when the folder was opened."""
+        assert self._before is not None
+        found = (Path(home) / name for home, _, names in os.walk(self.path) for name in names)
+        return [file for file in found if file.relative_to(self.path).parts[0] not in self._before.names]
+
+    def _is_nothing(self, file: Path) -> bool:
+        """Whether the work would be the same without this file."""
+        top = file.relative_to(self.path).parts[0]
+        if top in self.provisional or file.parent.name == _BOARD:
+            return True
+        if file.name == "log.jsonl" and file.stat().st_size == 0:
+            return True
+        return file.name in _BEGUN or (file.name.startswith(".") and file.name.endswith(".tmp"))
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "recipe": self.recipe, "_lock": None}  # a lock stays with its process
+        return {**self.__dict__, "_lock": None}  # a lock stays with its process
 
     # the log
 
@@ -138,12 +225,22 @@ class RunFolder:
         self.write_text(name, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def _folder(path: object) -> Path:
+    """Where a run may go. Raises `InputError` for what is no path, or a file."""
+    if not isinstance(path, str | Path) or "\0" in str(path) or not str(path):
+        raise InputError(f"--out is the folder of the run, got {shown(path)}")
+    folder = Path(path)
+    with disk_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: expected a folder for the run, choose another --out")
+    return folder
+
+
 def _read_recipe(file: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} cannot be read ({reason}): choose another --out or delete it") from None
+        found = texts.read_yaml(file)
+    except (texts.Malformed, OSError) as error:
+        raise InputError(f"{file} cannot be read ({error}): choose another --out or delete it") from None
     if not isinstance(found, dict):
         raise InputError(f"{file} holds no settings: choose another --out or delete it")
     return found
@@ -154,7 +251,7 @@ def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], 
         there, here = found.get(name), wanted.get(name)
         if name not in ignore and there != here:
             raise InputError(
-                f"{folder} holds another run: setting {name!r} is {there!r} there and {here!r} here; "
+                f"{folder} holds another run: setting {shown(name)} is {shown(there)} there and {shown(here)} here; "
                 "choose another --out or delete it"
             )
 
@@ -186,10 +283,10 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
         return
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = texts.parse_json(line)
+        except texts.Malformed:
             continue
-        if isinstance(row, dict) and "step" in row:
+        if isinstance(row, dict) and fits(row.get("step"), int):
             yield row
 
 

@@ -14,7 +14,7 @@ from weatherproof.evaluation.suite_sets import suite_of, total_metrics
 from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED
+from weatherproof.training.run import IGNORED, refusals_leave_nothing
 from weatherproof.verbs.audit_attack import (
     IMAGES,
     AttackOutcome,
@@ -45,6 +45,7 @@ _OF_ATTACKS = ("attack", "curve")
 _FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
 
 
+@refusals_leave_nothing()
 def audit(
     model: str | Path | Encoder,
     images: str | Path | ImageSet,

@@ -1,6 +1,5 @@
 """An audit under attack: accuracy, curves, a certificate beside every number, and pictures."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from weatherproof.protocols import Attack
 from weatherproof.reports import Answered, save_certificates, save_reliability, write_report
 from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.certificates import FILE, Certificate, read_certificates
+from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 from weatherproof.verbs.attack_pictures import save_attack_pictures
 from weatherproof.verbs.audit_limits import Limit, checked
@@ -149,7 +149,7 @@ def finished_attacks(run: RunFolder) -> AttackOutcome | None:
     if state is None:
         return None
     known = finished(run)
-    certificates = json.loads((run.path / FILE).read_text(encoding="utf-8"))
+    certificates = read_json(run.path / FILE)
     notes = [*state["notes"], "this run is finished already: nothing was done"]
     return AttackOutcome(run.path, known.records, certificates=certificates, notes=notes)
 
@@ -160,7 +160,7 @@ def _certificates(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One for each attack; those that an earlier call has made are taken up."""
     file = run.path / FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    known = read_json(file) if file.is_file() else []
     made = {entry["attack"]: entry for entry in known}
     for attack in found:
         if repr(attack) in made:

@@ -134,6 +134,7 @@ def noisy_cases(run: RunFolder, images: ImageSet, training: ImageSet, workers: i
     """Uniform and non-uniform noise, whose places depend on the training images' pixels; that file is in the run folder
     and its numbers, not its place, are part of the protocol."""
     path = run.path / PIXEL_STD
+    run.provisional.add(PIXEL_STD)
     if not path.is_file():
         save_pixel_std(training, path, workers=workers)
     noise = operators.NonUniformNoise(std=str(path))
@@ -179,7 +180,7 @@ def finished_suite(run: RunFolder) -> SuiteOutcome | None:
         return None
     known = finished(run)
     notes = [*state["notes"], "this run is finished already: nothing was done"]
-    return SuiteOutcome(run.path, known.records, suite=state["suite"], notes=notes)
+    return SuiteOutcome(run.path, known.records, suite=str(state.get("suite")), notes=notes)
 
 
 @phase("pictures for the page")

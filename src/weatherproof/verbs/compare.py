@@ -1,12 +1,12 @@
 """Put several runs on one page."""
 
-import json
 from pathlib import Path
 
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 from weatherproof.reports import write_comparison
-from weatherproof.verbs.outcome import Outcome
+from weatherproof.reports.files import read_results
+from weatherproof.verbs.outcome import Outcome, check_arguments
 
 
 def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Outcome:
@@ -18,9 +18,10 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     """
     if len(runs) < 2:
         raise InputError(f"compare needs two or more run folders, got {len(runs)}")
+    check_arguments({"runs": runs, "out": out})
     page = write_comparison(runs, out)
     records = []
     for run in runs:
-        for record in json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))["records"]:
-            records.append({**record, "model": f"{printable(Path(run).name)}: {record['model']}"})
+        for record in read_results(Path(run))[0]:
+            records.append({**record, "model": f"{printable(Path(run).name)}: {record.get('model')}"})
     return Outcome(page.parent, records, page=page)

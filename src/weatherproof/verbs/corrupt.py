@@ -1,7 +1,6 @@
 """Write a corrupted copy of a data set."""
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from weatherproof.files import disk_errors
 from weatherproof.names import printable, visible
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.progress import phase
+from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED
+from weatherproof.training.run import IGNORED, refusals_leave_nothing
 from weatherproof.verbs.copies import ArrayCopy, Copy, FolderCopy
 from weatherproof.verbs.copy_names import file_names
 from weatherproof.verbs.corrupt_inputs import layout_of, levels_of, names_of, require_clean
@@ -60,6 +60,7 @@ class CorruptedCopy:
             print(f"next     {visible(line)}")
 
 
+@refusals_leave_nothing()
 def corrupt(
     images: str | Path | ImageSet,
     *,
@@ -138,6 +139,7 @@ def corrupt(
         return CorruptedCopy(run.path, _json(run.path / MANIFEST), ("this copy is finished already: nothing was done",))
     quality = jpeg_quality or JPEG_QUALITY
     copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
+    run.provisional |= {*names, *(f"{name}.npy.part" for name in names)}  # a copy without notes is made anew
     try:
         done = _write(run, copy, clean, made, seed=seed, device=where, workers=workers, batch_size=batch_size)
         written = (copy.labels() if isinstance(copy, ArrayCopy) else {}) | done["files"]
@@ -224,6 +226,6 @@ def _notes(names: Sequence[str], frost: str | Path | None) -> list[str]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}): delete it, or choose another --out") from None

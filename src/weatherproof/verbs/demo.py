@@ -15,12 +15,15 @@ import torch
 from weatherproof.files import write_atomically
 from weatherproof.progress import phase
 from weatherproof.reports import write_report
+from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.demo_tasks import DAMAGES, MASKS, MIXED, Damage, gallery
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.outcome import Outcome, finished
 
 
+@refusals_leave_nothing()
 def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
     """Harden an encoder on the embedded handwritten digits and put the gain beside the supervised rival, without any
     network, in two to five minutes on two cores.
@@ -41,7 +44,7 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
         parts = run.path / "parts"
         parts.mkdir(exist_ok=True)
         _work(seeds, run.path, parts)
-        per_seed = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(parts.glob("*.json"))]
+        per_seed = [read_json(file) for file in sorted(parts.glob("*.json"))]
         records = over_seeds([record for part in per_seed for record in part])
         for damage in reversed(DAMAGES):  # the demo's own folder last: its results mark the demo as finished
             gallery(damage, run.path)

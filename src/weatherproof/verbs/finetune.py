@@ -15,6 +15,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer, Precision, Schedule
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of, require_counts, require_twice_differentiable, training_sets
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
@@ -22,6 +23,7 @@ from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, te
 _DECAY = 5e-4  # robust-models-transfer
 
 
+@refusals_leave_nothing()
 def finetune(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,

@@ -4,16 +4,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from weatherproof import random, views
 from weatherproof.data import ImageSet, batches, load_images
+from weatherproof.data.loading import MOST_ROWS
 from weatherproof.encoders import Encoder
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.objectives import InputGradient, parse_regularizer
-from weatherproof.protocols import Operator
+from weatherproof.protocols import Objective, Operator
+
+_MOST_OF_ANYTHING = 1 << 31
+_MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
 
 
 def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator | None:
@@ -81,14 +86,19 @@ def require_one_size(*sets: ImageSet) -> None:
 
 
 def require_counts(**counts: int | None) -> None:
-    """Raise `InputError` where a number that counts something is below 1."""
+    """Raise `InputError` where a number that counts something is below 1, or beyond anything that can be counted."""
     for name, count in counts.items():
-        if count is not None and count < 1:
-            raise InputError(f"{name} must be at least 1, got {count}")
+        most = _MOST.get(name, _MOST_OF_ANYTHING)
+        if count is not None and not 1 <= count <= most:
+            raise InputError(f"{name} must be at least 1{f' and at most {most:,}' * (count > 1)}, got {shown(count)}")
 
 
 def require_works(operator: Operator | None, images: ImageSet, device: torch.device) -> None:
-    """Try the operator on two of the images. Raises `InputError` where it fails or gives back something else."""
+    """Try the operator on two of the images.
+
+    Raises:
+        InputError: it fails, gives back something else, or what it gives back is the same for every image.
+    """
     batch = next(batches(images, 2, device=device), None)
     if operator is None or batch is None:
         return
@@ -99,11 +109,53 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
         raise
     except Exception as error:  # a user's own code: whatever it makes of our images
         raise InputError(f"{operator!r} fails on images {shape}: {type(error).__name__}: {error}") from error
-    if not isinstance(damaged, Tensor) or damaged.shape != batch.images.shape or not damaged.is_floating_point():
-        got = f"{damaged.dtype} {list(damaged.shape)}" if isinstance(damaged, Tensor) else type(damaged).__name__
-        raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {got}")
+    if not _is_like(damaged, batch.images) or damaged.shape != batch.images.shape:
+        raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {_kind(damaged)}")
     if not bool(damaged.isfinite().all()):
         raise InputError(f"{operator!r} gives pixels that are not finite numbers")
+    negatives = operator(1 - batch.images, random.keys(0, batch.index))
+    if torch.equal(negatives, damaged) and not torch.equal(1 - batch.images, batch.images):
+        raise InputError(
+            f"{operator!r} leaves nothing of an image: it gives the same for a picture and for its negative; give a "
+            "milder level"
+        )
+
+
+def require_objective_works(objective: Objective, encoder: Encoder, device: torch.device) -> None:
+    """Try the objective on embeddings of four images. Raises `InputError` where it fails, or gives no loss that can be
+    minimised: one finite number, with a gradient."""
+    rows = torch.eye(4, encoder.feature_dim, device=device) + 0.1
+    student = rows.clone().requires_grad_()
+    try:
+        loss = objective(student, rows.roll(1, 0))
+    except InputError:
+        raise
+    except Exception as error:  # a user's own code: whatever it makes of our embeddings
+        raise InputError(
+            f"{objective!r} fails on embeddings {list(rows.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not _is_like(loss, rows, of_same_type=False) or loss.shape != () or not loss.requires_grad:
+        gradient = "" if not isinstance(loss, Tensor) or loss.requires_grad else " without a gradient"
+        raise InputError(
+            f"{objective!r} must give the loss as one number (a float tensor without dimensions) that depends on its "
+            f"first argument; it gave {_kind(loss)}{gradient}"
+        )
+    if not bool(loss.isfinite()):
+        raise InputError(f"{objective!r} gives the loss {float(loss.detach())} for embeddings without anything special")
+
+
+def _is_like(made: object, given: Tensor, *, of_same_type: bool = True) -> TypeGuard[Tensor]:
+    """Whether it is a float tensor on the same device, of the same type of numbers."""
+    if not isinstance(made, Tensor) or not made.is_floating_point() or made.device.type != given.device.type:
+        return False
+    return made.dtype == given.dtype or not of_same_type
+
+
+def _kind(made: object) -> str:
+    """What came instead of a tensor that was wanted, in words."""
+    if not isinstance(made, Tensor):
+        return type(made).__name__
+    return f"{str(made.dtype).removeprefix('torch.')} {list(made.shape)} on {made.device.type}"
 
 
 def penalty_of(tikhonov: float | str | InputGradient | None) -> InputGradient | None:

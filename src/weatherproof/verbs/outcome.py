@@ -1,13 +1,15 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
 from weatherproof.spec import UserFunction
+from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
 from weatherproof.training.run import finite
 
@@ -90,24 +92,47 @@ def complete_state(run: RunFolder, file: str) -> dict[str, Any] | None:
     """What a run that was measured to its end says of itself in this file; None where something is left to do."""
     if not run.finished or not (run.path / file).is_file():
         return None
-    state: dict[str, Any] = json.loads((run.path / file).read_text(encoding="utf-8"))
+    try:
+        state = read_json(run.path / file)
+    except (OSError, Malformed) as error:
+        raise InputError(f"{run.path / file} cannot be read ({error}): delete it, or choose another --out") from None
+    notes = state.get("notes") if isinstance(state, dict) else None
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes) or "complete" not in state:
+        raise InputError(f"{run.path / file} is not what an audit writes: delete it, or choose another --out")
     return state if state["complete"] else None
 
 
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     """The outcome of a run folder that holds its results already."""
     from weatherproof.reports import write_report
+    from weatherproof.reports.files import read_checks, read_results
 
-    records = json.loads((run.path / "results.json").read_text(encoding="utf-8"))["records"]
-    checks = run.path / "checks.json"
-    known = json.loads(checks.read_text(encoding="utf-8")) if checks.is_file() else []
+    records, known = read_results(run.path)[0], read_checks(run.path)
     if not (run.path / "report.html").is_file():
         write_report(run.path)
     return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes)
 
 
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a text, a path or a number that nothing can be done with, whatever it is for: too long, a
+    null character, a whole number beyond 64 bits, NaN."""
+    for name, value in arguments.items():
+        for own in value if isinstance(value, list | tuple) else (value,):
+            option = name.rstrip("_").replace("_", "-")
+            if isinstance(own, float) and math.isnan(own):
+                raise InputError(f"{option} is not a number")
+            if isinstance(own, int) and abs(own) > LARGEST:
+                raise InputError(f"{option} is {shown(own)}: whole numbers go up to {LARGEST:,}")
+            if isinstance(own, str | Path):
+                try:
+                    bounded(str(own))
+                except Malformed as error:
+                    raise InputError(f"{option} cannot be {shown(str(own))}: {error}") from None
+
+
 def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What recipe.yaml says: the verb and its arguments, objects by their text."""
+    check_arguments(arguments)
     plain = (str, int, float, list, type(None))
     return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in arguments.items()}
 

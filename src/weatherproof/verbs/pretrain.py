@@ -11,6 +11,7 @@ from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import RunFolder, fit
 from weatherproof.training.plan import Optimizer, Precision, Schedule
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
     device_of,
     penalty_of,
@@ -43,6 +44,7 @@ _FRACTIONS = (1.0, 0.1, 0.01)  # of labels, as the papers' tables
 _LOOKS = 20  # at most so often in a run, k-NN accuracy, alignment and uniformity are taken
 
 
+@refusals_leave_nothing()
 def pretrain(
     method: str,
     images: str | Path | ImageSet,

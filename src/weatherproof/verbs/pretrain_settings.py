@@ -45,18 +45,23 @@ def require_views(family: Any, images: ImageSet, device: torch.device) -> Views:
         raise
     except Exception as error:  # a user's own code: whatever it makes of our images
         raise InputError(f"the views {family!r} fail on images {shape}: {type(error).__name__}: {error}") from error
-    if isinstance(looks, Tensor):
+    if isinstance(looks, Tensor) and not isinstance(family, views.Twice):
         return require_views(views.Twice(family), images, device)
-    if len(looks) != 2 or not all(_is_look(look, shape) for look in looks):
-        got = ", ".join(str(list(look.shape)) if isinstance(look, Tensor) else type(look).__name__ for look in looks)
-        raise InputError(f"a method compares two looks at each of {shape[0]} images, and {family!r} gives {got}")
+    found = list(looks) if isinstance(looks, tuple | list) else [looks]
+    if len(found) != 2 or not all(_is_look(look, batch.images) for look in found):
+        got = ", ".join(str(list(look.shape)) if isinstance(look, Tensor) else type(look).__name__ for look in found)
+        raise InputError(
+            f"a method compares two looks at each of {shape[0]} images, floats on their device, and {family!r} gives "
+            f"{got}"
+        )
     if not all(bool(look.isfinite().all()) for look in looks):
         raise InputError(f"the views {family!r} give pixels that are not finite numbers")
     return family
 
 
-def _is_look(look: Any, shape: list[int]) -> bool:
-    return isinstance(look, Tensor) and look.ndim == 4 and list(look.shape[:2]) == shape[:2]
+def _is_look(look: Any, images: Tensor) -> bool:
+    alike = isinstance(look, Tensor) and (look.dtype, look.device.type) == (images.dtype, images.device.type)
+    return alike and look.ndim == 4 and look.shape[:2] == images.shape[:2]
 
 
 def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any], **fixed: Any) -> Plan:

@@ -10,6 +10,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
 from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
     augmentation,
     device_of,
@@ -22,6 +23,7 @@ from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 
 
+@refusals_leave_nothing()
 def probe(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,

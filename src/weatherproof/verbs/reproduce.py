@@ -9,10 +9,12 @@ from weatherproof.studies import STUDIES, run_study
 from weatherproof.studies.scales import scale_of
 from weatherproof.studies.study import Scale
 from weatherproof.training import RunFolder
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.outcome import Listing, Outcome, finished
 
 
+@refusals_leave_nothing()
 def reproduce(
     study: str | None = None,
     *,

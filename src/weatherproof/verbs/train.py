@@ -29,6 +29,7 @@ from weatherproof.protocols import Attack, Operator
 from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer, Precision, Schedule
+from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of, penalty_of, require_counts, require_twice_differentiable, training_sets
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
@@ -38,6 +39,7 @@ _OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
 _ATTACK = "PGD(L2(0.5), steps=7, step_size=0.1)"  # URRL's rival; "Adversarial Examples Are Not Bugs"
 
 
+@refusals_leave_nothing()
 def train(
     method: str,
     images: str | Path | ImageSet,

@@ -14,6 +14,7 @@ from weatherproof.views.colour import ColorJitter, RandomGrayscale
 from weatherproof.views.families import look
 from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop
 
+_MOST = 100  # chains, and operations in a chain
 SETS = {"standard": STANDARD, "all": tuple(OPERATIONS)}
 
 # MoCo v2's own operations (Chen et al. 2020), as URRL's row "AugMix (MoCo)" has them in chains; drawn, they always act.
@@ -106,7 +107,10 @@ def _crop(size: int, scale: tuple[float, float]) -> Callable[[Images, Keys], Vie
 
 
 def _check(width: int, depth: tuple[int, int], severity: float) -> None:
-    if width < 1 or len(depth) != 2 or not 1 <= depth[0] <= depth[1]:
-        raise InputError(f"AugMix needs width >= 1 and depth (fewest, most) from 1, in order; got {width} and {depth}")
+    if not 1 <= width <= _MOST or not 1 <= depth[0] <= depth[1] <= _MOST:
+        raise InputError(
+            f"AugMix needs width >= 1 and depth (fewest, most) from 1, in order, both up to {_MOST}; got {width} and "
+            f"{depth}"
+        )
     if not 0.1 < severity <= 10:
         raise InputError(f"AugMix needs a severity above 0.1 and at most 10, got {severity}")

@@ -23,7 +23,8 @@ class RandomBlur:
     """Gaussian blur with sigma uniform in a range, each image with probability p; borders mirrored, edge not repeated.
 
     Args:
-        sigma: (low, high), or one number for all images, in pixels. SimCLR and MoCo v2: (.1, 2).
+        sigma: (low, high), or one number for all images, in pixels, from 0 to 1,000. SimCLR and MoCo v2:
+            (.1, 2).
         kernel_size: odd length of the kernel. By default it reaches 4 of the largest sigma to each side.
         p: probability that an image is blurred.
 
@@ -37,7 +38,7 @@ class RandomBlur:
     sorts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        levels.check(self.sigma, "sigma", 0)
+        levels.check(self.sigma, "sigma", 0, levels.WIDEST)
         if self.kernel_size is not None and (self.kernel_size < 1 or self.kernel_size % 2 == 0):
             raise InputError(f"kernel_size must be odd and positive, got {self.kernel_size}")
         if not 0 <= self.p <= 1:

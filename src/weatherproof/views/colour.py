@@ -13,6 +13,7 @@ from weatherproof.types import Images, Keys
 from weatherproof.views.adjust import OPERATIONS, colours, greyscale
 from weatherproof.views.steps import Change, Drawn, apply, put
 
+_STRONGEST = 10  # a factor of 11 makes white of all but the darkest pixels
 ORDERS = (*permutations(range(4)), ())  # of brightness, contrast, saturation and hue; the last: none of them
 
 
@@ -21,7 +22,7 @@ class ColorJitter:
     """Brightness, contrast, saturation and hue in random order (torchvision's rule), each image with probability p.
 
     Args:
-        brightness, contrast, saturation: a factor is uniform in [max(0, 1 - this), 1 + this].
+        brightness, contrast, saturation: a factor is uniform in [max(0, 1 - this), 1 + this]; from 0 to 10.
         hue: a shift is uniform in +/- this share of the colour circle, at most .5.
         p: probability that an image is changed.
 
@@ -37,8 +38,12 @@ class ColorJitter:
     sorts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
-            raise InputError(f"ColorJitter needs strengths of at least 0, and a hue of at most 0.5, got {self!r}")
+        strengths = (self.brightness, self.contrast, self.saturation)
+        if min(strengths) < 0 or max(strengths) > _STRONGEST or not 0 <= self.hue <= 0.5:
+            raise InputError(
+                f"ColorJitter needs strengths of at least 0 (and at most {_STRONGEST}), and a hue of at most 0.5, got "
+                f"{self!r}"
+            )
         _check_probability(self, self.p)
 
     def draw(self, keys: Keys) -> Drawn:

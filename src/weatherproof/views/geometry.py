@@ -12,6 +12,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.errors import InputError, unknown
 from weatherproof.spec import component
+from weatherproof.texts import LARGEST_SIDE
 from weatherproof.types import Images, Keys
 from weatherproof.views.interpolation import REACH, Boxes, crop_taps
 from weatherproof.views.resampling import Taps, resample
@@ -29,7 +30,7 @@ class RandomResizedCrop:
     uniform place. If none fits, it is the largest box in the middle whose aspect ratio is in range.
 
     Args:
-        size: side of the result in pixels.
+        size: side of the result in pixels, from 1 to 8,192.
         scale: range of the box's share of the image's area.
         ratio: range of width / height of the box.
         interpolation: "bilinear" or "bicubic" (Keys 1981, a = -1/2; the result is clamped to [0, 1]).
@@ -44,8 +45,8 @@ class RandomResizedCrop:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"a crop's size must be at least 1 pixel, got {self.size}")
+        if not 1 <= self.size <= LARGEST_SIDE:
+            raise InputError(f"a crop's size must be at least 1 pixel and at most {LARGEST_SIDE:,}, got {self.size}")
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
             raise InputError(f"expected 0 < scale <= 1 and ratio > 0, ordered, got {self.scale} and {self.ratio}")
         if self.interpolation not in REACH:

@@ -7,6 +7,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.errors import InputError
 from weatherproof.spec import component
+from weatherproof.texts import LARGEST_SIDE
 from weatherproof.types import Images, Keys
 from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop
 from weatherproof.views.interpolation import crop_taps
@@ -31,13 +32,15 @@ class Jigsaw:
         patch: side of a patch. None: 64/85 of a cell, rounded.
 
     Raises:
-        InputError: a puzzle of less than 3 pixels; a patch larger than a cell.
+        InputError: a puzzle of less than 3 pixels or more than 8,192; a patch larger than a cell.
     """
 
     size: int
     patch: int | None = None
 
     def __post_init__(self) -> None:
+        if self.size > LARGEST_SIDE:
+            raise InputError(f"a jigsaw's size must be at most {LARGEST_SIDE:,} pixels, got {self.size}")
         if self.size < _GRID or not 1 <= self.side <= self.size // _GRID:
             raise InputError(f"a jigsaw of {self.size} pixels has cells of {self.size // _GRID}, which hold no patches "
                              f"of {self.side}: give a larger size or a smaller patch")  # fmt: skip

@@ -10,23 +10,25 @@ from weatherproof.errors import InputError
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
+_LARGEST = 1000  # pixels
+
 
 @component
 class PaddedCrop:
     """Pads each image with black and cuts its own size out at a uniform place (He et al. 2016, section 4.2).
 
     Args:
-        padding: pixels on every side; 4 for 32x32.
+        padding: pixels on every side, from 1 to 1,000; 4 for 32x32.
 
     Raises:
-        InputError: padding below 1.
+        InputError: padding out of its range.
     """
 
     padding: int = 4
 
     def __post_init__(self) -> None:
-        if self.padding < 1:
-            raise InputError(f"PaddedCrop pads by 1 pixel or more, got {self.padding}")
+        if not 1 <= self.padding <= _LARGEST:
+            raise InputError(f"PaddedCrop pads by 1 to {_LARGEST:,} pixels, got {self.padding}")
 
     def draw(self, keys: Keys) -> Int64[Tensor, "2 batch"]:
         """Where the crop begins in the padded image: rows, columns."""

@@ -8,8 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.errors import InputError
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
+
+_RANGES = (("degrees", 0, 180), ("translate", 0, 1), ("shear", 0, 10), ("elastic", 0, 1), ("knots", 1, 256))
 
 
 @component
@@ -17,12 +20,16 @@ class Warp:
     """A random affine map and a random smooth displacement of each image, in one bilinear resampling; black outside.
 
     Args:
-        degrees: rotation uniform in +/- degrees.
-        translate: shift uniform in +/- this fraction of the side.
-        scale: magnification uniform in this range.
-        shear: horizontal shear uniform in +/- this tangent.
-        elastic: standard deviation of the smooth displacement, as a fraction of the side (Simard et al. 2003).
-        knots: the displacement is drawn on knots x knots points and interpolated bicubically.
+        degrees: rotation uniform in +/- degrees, from 0 to 180.
+        translate: shift uniform in +/- this fraction of the side, from 0 to 1.
+        scale: magnification uniform in this range, from 0.1 to 10.
+        shear: horizontal shear uniform in +/- this tangent, from 0 to 10.
+        elastic: standard deviation of the smooth displacement, as a fraction of the side (Simard et al. 2003), from 0
+            to 1.
+        knots: the displacement is drawn on knots x knots points and interpolated bicubically; 1 to 256.
+
+    Raises:
+        InputError: a setting out of its range.
     """
 
     degrees: float = 0.0
@@ -31,6 +38,13 @@ class Warp:
     shear: float = 0.0
     elastic: float = 0.0
     knots: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least, most in _RANGES:
+            if not least <= getattr(self, name) <= most:
+                raise InputError(f"{name} of Warp must be from {least:g} to {most:g}, got {getattr(self, name)}")
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise InputError(f"scale of Warp must be a pair (low, high) in order from 0.1 to 10, got {self.scale}")
 
     def __call__(self, images: Images, keys: Keys) -> Images:
         across, down, shift = self._affine(keys).to(images.device)[:, None, None].unbind(dim=-1)
