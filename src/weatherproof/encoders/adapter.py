@@ -1,11 +1,40 @@
 """What the adapters to other people's model libraries share. The libraries are imported when first asked for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from weatherproof.errors import InputError
+
+
+@dataclass(frozen=True)
+class Release:
+    """Weights that a library publishes for one of its architectures.
+
+    Args:
+        text: names the architecture with these weights: "timm:vit_small_patch16_224.dino".
+        files: names under which the weights are published, without the ending.
+        tag: the library's name for them; None: those of the bare name, where the library publishes none by default.
+        expects: what pixels they expect, in words that are equal where the expectations are.
+    """
+
+    text: str
+    files: tuple[str, ...]
+    tag: str | None
+    expects: str
+
+
+def stem(url: str | None) -> str:
+    """The file's name in an address, without the ending."""
+    return (url or "").rstrip("/").rpartition("/")[2].rpartition(".")[0]
+
+
+def expectations(mean: Sequence[float], std: Sequence[float], size: int | None, *more: str) -> str:
+    """What pixels weights expect, in words."""
+    centre, spread = ("/".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in (mean, std))
+    return ", ".join([f"mean {centre}", f"std {spread}", *([f"{size} px"] if size else []), *more])
 
 
 def no_options(name: str, options: Mapping[str, Any]) -> None:

@@ -2,15 +2,16 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
-from weatherproof.encoders.weights import check_fit
+from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
 from weatherproof.types import Embeddings, Images, Logits
 
@@ -24,22 +25,25 @@ class Names:
         body: a prefix that all names of the body carry ("visual."), else "".
         ignored: pattern of names in a weights file that are not part of the encoder (a text tower).
         renamed: (pattern, replacement) for names that older files of the same library use.
+        converted: (state) -> state, what the library itself does to a file for another input size, or with other names,
+            before it loads it; whatever it raises says that it cannot.
     """
 
     head: str | None
     body: str = ""
     ignored: str = r"(?!)"  # matches nothing
     renamed: tuple[tuple[str, str], ...] = ()
+    converted: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None
 
     def clean(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A weights file's tensors without those that are ignored, under today's names."""
-        cleaned = {}
-        for name, value in state.items():
-            for pattern, replacement in self.renamed:
-                name = re.sub(pattern, replacement, name)
-            if not re.match(self.ignored, name):
-                cleaned[name] = value
-        return cleaned
+        renamed = {self.rename(name): value for name, value in state.items()}
+        return {name: value for name, value in renamed.items() if not re.match(self.ignored, name)}
+
+    def rename(self, name: str) -> str:
+        for pattern, replacement in self.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
 
     def is_head(self, name: str) -> bool:
         return self.head is not None and name.startswith(f"{self.head}.")
@@ -120,21 +124,44 @@ class Encoder(nn.Module):
             state |= {f"{self.names.head}.{name}": value for name, value in self.head.state_dict().items()}
         return state
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor], *, source: str | None = None) -> None:
         """Copy weights in, given under the original network's names.
 
+        Weights that do not fit as they are go through the library's own conversion first, where it has one: position
+        embeddings of a vision transformer at another input size are resampled as the library does it.
+
+        Args:
+            source: what a message calls them. Default: "the weights for" this encoder.
+
         Raises:
-            InputError: missing, unexpected or misshapen tensors; the encoder is then unchanged.
+            InputError: missing, unexpected or misshapen tensors, quantised ones, numbers that are not finite, or
+                constants throughout; the encoder is then unchanged.
         """
-        own, given = self.state(), self.names.clean(state)
-        if self.head is None:
-            given = {name: value for name, value in given.items() if not self.names.is_head(name)}
-        # files from before torch 0.4.1 have no step counter, which batch norm with a momentum never reads
-        given |= {k: v for k, v in own.items() if k.endswith("num_batches_tracked") and k not in given}
+        own, given = self.state(), self.fitted(state)
         check_fit(self.name, own, given)
+        check_numbers(source or f"the weights for {self.name}", own, given)
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(given[name])
+
+    def fitted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A file's tensors as they are loaded: this encoder's alone, and converted by the library where that makes them
+        fit. Where it does not, they are what they were."""
+        own, cleaned = self.state(), self.names.clean(state)
+        given = self._complete(cleaned)
+        if self.names.converted is None or fits(own, given):
+            return given
+        try:
+            made = self._complete(self.names.converted(cleaned))
+        except Exception:  # another library, on names that may be anyone's: what fails there does not fit
+            return given
+        return made if fits(own, made) else given
+
+    def _complete(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.head is None:
+            given = {name: value for name, value in given.items() if not self.names.is_head(name)}
+        # files from before torch 0.4.1 have no step counter, which batch norm with a momentum never reads
+        return {k: v for k, v in self.state().items() if k.endswith("num_batches_tracked")} | dict(given)
 
     def clone(self) -> "Encoder":
         """A copy that shares nothing with this encoder."""

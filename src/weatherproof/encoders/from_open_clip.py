@@ -4,9 +4,13 @@ The tag names the pretrained weights that the file after `@` holds: it decides m
 """
 
 from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from weatherproof.encoders.adapter import no_options, square_side
+from torch import Tensor
+
+from weatherproof.encoders.adapter import Release, expectations, no_options, square_side, stem
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import unknown_model
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
@@ -46,8 +50,11 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
         vision["image_size"] = size
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
     tower = _build_vision_tower(config["embed_dim"], vision, quick_gelu)
+    grid = getattr(tower, "grid_size", None)  # of vision transformers written in open_clip itself
+    converted = None if grid is None else partial(_resampled, grid)
     return Encoder(
-        text, tower, None, names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})"),
+        text, tower, None,
+        names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})", converted=converted),
         feature_dim=config["embed_dim"], num_classes=None,
         preprocessing=Preprocessing(
             mean=tuple(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
@@ -56,3 +63,40 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
             interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
         ),
     )  # fmt: skip
+
+
+def open_clip_releases(name: str) -> list[Release]:
+    """What open_clip publishes for a bare name, after what the bare name itself stands for."""
+    try:
+        import open_clip
+    except ImportError:
+        return []
+    if name not in open_clip.list_models():
+        return []
+    quick = bool(open_clip.get_model_config(name).get("quick_gelu"))
+    bare = expectations(
+        open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, None, "bicubic", _activation(quick)
+    )
+    made = [Release(f"open_clip:{name}", (), None, bare)]
+    for tag in open_clip.list_pretrained_tags_by_model(name):
+        published = open_clip.get_pretrained_cfg(name, tag)
+        told = expectations(
+            published.get("mean", open_clip.OPENAI_DATASET_MEAN), published.get("std", open_clip.OPENAI_DATASET_STD),
+            None, supported_interpolation(published.get("interpolation", "bicubic")),
+            _activation(quick or bool(published.get("quick_gelu"))),
+        )  # fmt: skip
+        hub = str(published.get("hf_hub") or "").rstrip("/").rpartition("/")[2]
+        files = (*(f"{name}{mark}{tag}" for mark in "-._"), stem(published.get("url")), hub)
+        made.append(Release(f"open_clip:{name}/{tag}", tuple(file for file in files if file != name), tag, told))
+    return made
+
+
+def _activation(quick: bool) -> str:
+    return "QuickGELU" if quick else "GELU"
+
+
+def _resampled(grid: tuple[int, int], state: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    from open_clip.model import resize_pos_embed
+
+    resize_pos_embed(state, SimpleNamespace(visual=SimpleNamespace(grid_size=grid)))
+    return state

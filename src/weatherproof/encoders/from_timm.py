@@ -1,16 +1,29 @@
-"""Encoders from timm: `timm:NAME`, with the preprocessing of timm's own pretrained configuration."""
+"""Encoders from timm: `timm:NAME` or `timm:NAME.TAG`, with the preprocessing of timm's own pretrained configuration.
+
+The tag names the release that the file after `@` holds: it decides mean, std, size and interpolation.
+"""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import classifier_path, no_options, square_side, without_head
+from weatherproof.encoders.adapter import (
+    Release,
+    classifier_path,
+    expectations,
+    no_options,
+    square_side,
+    stem,
+    without_head,
+)
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, unknown_model
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError
+from weatherproof.random import framework_seed
 
 
 class PointwiseHead(nn.Module):
@@ -37,7 +50,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     if not timm.is_model(name):  # also refuses hf-hub: names, which would be downloaded
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
-    model, published = _create(timm, text, name, settings, size)
+    model, published, settings = _create(timm, text, name, settings, size)
     head = model.get_classifier()
     if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict):
         raise InputError(f"{text} has several classifiers: choose a model that is not distilled")
@@ -50,7 +63,9 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         body = without_head(model, path)
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
     encoder = Encoder(
-        text, body, None if num_classes == 0 else head, names=Names(head=path), feature_dim=features,
+        text, body, None if num_classes == 0 else head,
+        names=Names(head=path, converted=partial(_converted, name, settings, path, num_classes == 0)),
+        feature_dim=features,
         num_classes=int(num_classes or model.num_classes),
         preprocessing=Preprocessing(
             mean=tuple(float(m) for m in published["mean"]),
@@ -62,6 +77,53 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     )  # fmt: skip
     _check_embedding(encoder)
     return encoder
+
+
+def timm_releases(name: str) -> list[Release]:
+    """What timm publishes for a name without a tag, the default first."""
+    import timm
+    from timm.models import get_arch_pretrained_cfgs
+
+    if "." in name or not timm.is_model(name):
+        return []
+    default = timm.get_pretrained_cfg(name)
+    found = {tagged: cfg for tagged, cfg in get_arch_pretrained_cfgs(name).items() if cfg.has_weights and cfg.tag}
+    made = []
+    for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
+        told = expectations(cfg.mean, cfg.std, cfg.input_size[-1], supported_interpolation(cfg.interpolation))
+        files = (tagged, (cfg.hf_hub_id or "").rpartition("/")[2], stem(cfg.url))
+        made.append(Release(f"timm:{tagged}", files, cfg.tag, told))
+    return made
+
+
+def _converted(
+    name: str, settings: Mapping[str, Any], head: str | None, headless: bool, state: dict[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """The state as timm's own loading makes it: older names, and position embeddings resampled to the model's size.
+
+    Raises:
+        ValueError: timm leaves some of the model's tensors at their random start.
+    """
+    import timm
+
+    with framework_seed(0):
+        plain = timm.create_model(name, pretrained=False, **settings)
+        classes = int(plain.num_classes)
+        if headless and head is not None:  # timm loads all or nothing
+            state |= {k: v for k, v in plain.state_dict().items() if k.startswith(f"{head}.") and k not in state}
+
+        def loaded(given: dict[str, Tensor]) -> dict[str, Tensor]:
+            overlay = {"state_dict": given, "num_classes": classes, "label_offset": 0}
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **settings)
+            return dict(model.state_dict())
+
+        made = loaded(state)
+        # what comes from a file without a number has none: a few models are loaded without a word of what is missing
+        empty = loaded({k: torch.full_like(v, torch.nan) if v.is_floating_point() else v for k, v in state.items()})
+    kept = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
+    if kept:
+        raise ValueError(f"timm finds no weights for {kept[0]}")
+    return made
 
 
 def _check_embedding(encoder: Encoder) -> None:
@@ -90,8 +152,8 @@ def _check_embedding(encoder: Encoder) -> None:
 
 def _create(
     timm: Any, text: str, name: str, settings: dict[str, Any], size: int | None
-) -> tuple[Any, Mapping[str, Any]]:
-    """The model and its published configuration; a model whose input is fixed is built for the size."""
+) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
+    """The model, its published configuration, and its settings; a model whose input is fixed is built for the size."""
     try:
         published = timm.get_pretrained_cfg(name)
         if size is not None and published and published.fixed_input_size and size != published.input_size[-1]:
@@ -100,4 +162,4 @@ def _create(
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         at = f" for {size}x{size} pixels" if "img_size" in settings else ""
         raise InputError(f"{text} cannot be built{at}: {one_line(error)}") from None
-    return model, model.pretrained_cfg
+    return model, model.pretrained_cfg, settings

@@ -1,15 +1,22 @@
-"""Encoders from torchvision: `torchvision:NAME`, for every classification model it has."""
+"""Encoders from torchvision: `torchvision:NAME`, for every classification model it has.
 
+`torchvision:NAME/WEIGHTS` names the published weights that the file after `@` holds, such as
+`torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1`: they decide mean, std, size and interpolation. By default the first ones.
+"""
+
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import classifier_path, no_options, without_head
+from weatherproof.encoders.adapter import Release, classifier_path, expectations, no_options, stem, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, unknown_model
-from weatherproof.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, supported_interpolation
-from weatherproof.errors import InputError
+from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
+from weatherproof.errors import InputError, unknown
 
 _CLASSES = 1000  # ImageNet-1k, the default of every torchvision classifier
 _RENAMED = (  # as torchvision itself does when it loads its older files
@@ -25,17 +32,22 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     """A torchvision model with random weights; 0 classes: without its head, None: with torchvision's 1,000 classes.
 
     Raises:
-        InputError: unknown name, or a size that the model cannot have.
+        InputError: unknown name or weights, or a size that the model cannot have.
     """
     from torchvision import models
 
+    text, (name, _, tag) = f"torchvision:{name}", name.partition("/")
     known = models.list_models(module=models)
-    text = f"torchvision:{name}"
     no_options(text, options)
     if name not in known:
         raise unknown_model("torchvision", name, known, "torchvision.models.list_models()")
-    inception = name.startswith(("inception", "googlenet"))
-    settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if inception else {}
+    published = _published(name)
+    if tag and tag not in published:
+        raise unknown(f"weights of torchvision:{name}", tag, published)
+    expected = published[tag] if tag else next(iter(published.values()))
+    settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if _inception(name) else {}
+    if tag:
+        size = size or expected.size
     if size is not None and name.startswith("vit_"):
         settings["image_size"] = size
     if size is not None and name.startswith("maxvit_"):
@@ -45,13 +57,8 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     except (AssertionError, ValueError) as error:
         raise InputError(f"{text} cannot be built for {size}x{size} pixels: {one_line(error)}") from None
 
-    published = next(iter(models.get_model_weights(name))).transforms()  # settings only, nothing is downloaded
-    preprocessing = Preprocessing(
-        mean=_HALF if inception else IMAGENET_MEAN,
-        std=_HALF if inception else IMAGENET_STD,
-        size=size or getattr(model, "image_size", published.crop_size[0]),
-        interpolation=supported_interpolation(published.interpolation.value),
-    )
+    side = size or getattr(model, "image_size", expected.size)
+    converted = partial(_resampled, side, model.patch_size) if name.startswith("vit_") else None
     if name.startswith("squeezenet"):  # its classifier is a 1x1 convolution on the map, then an average
         path, features, prefix = "classifier", model.classifier[1].in_channels, "features."
         head, body = model.classifier, model.features
@@ -61,6 +68,46 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
         body = without_head(model, path)
     return Encoder(
         text, body, None if num_classes == 0 else head,
-        names=Names(head=path, body=prefix, ignored=_AUXILIARY, renamed=_RENAMED),
-        feature_dim=features, num_classes=num_classes or _CLASSES, preprocessing=preprocessing,
+        names=Names(head=path, body=prefix, ignored=_AUXILIARY, renamed=_RENAMED, converted=converted),
+        feature_dim=features, num_classes=num_classes or _CLASSES, preprocessing=replace(expected, size=side),
     )  # fmt: skip
+
+
+def torchvision_releases(name: str) -> list[Release]:
+    """What torchvision publishes for a bare name, the default first."""
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        return []
+    made = []
+    for weights in models.get_model_weights(name):
+        expected, file = _published(name)[weights.name], stem(weights.url)
+        told = expectations(expected.mean, expected.std, expected.size, expected.interpolation)
+        made.append(Release(f"torchvision:{name}/{weights.name}", (file, file.rpartition("-")[2]), weights.name, told))
+    return made
+
+
+def _published(name: str) -> dict[str, Preprocessing]:
+    """What each of a model's published weights expects; settings only, nothing is downloaded."""
+    from torchvision import models
+
+    found = {}
+    for weights in models.get_model_weights(name):
+        transforms = weights.transforms()
+        found[weights.name] = Preprocessing(
+            mean=_HALF if _inception(name) else tuple(transforms.mean),
+            std=_HALF if _inception(name) else tuple(transforms.std),
+            size=transforms.crop_size[0],
+            interpolation=supported_interpolation(transforms.interpolation.value),
+        )
+    return found
+
+
+def _inception(name: str) -> bool:
+    return name.startswith(("inception", "googlenet"))
+
+
+def _resampled(side: int, patch: int, state: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    return interpolate_embeddings(side, patch, OrderedDict(state))

@@ -13,9 +13,13 @@ from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.from_open_clip import build_open_clip
 from weatherproof.encoders.from_timm import build_timm
 from weatherproof.encoders.from_torchvision import build_torchvision
+from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.weights import read_weights
 from weatherproof.errors import InputError, shown, unknown
+from weatherproof.encoders.releases import released
+from weatherproof.encoders.weights import check_fit, fits, read_checkpoint, read_weights
+from weatherproof.errors import InputError, unknown
 from weatherproof.random import framework_seed
 
 _MOST_CLASSES = 10_000_000
@@ -30,18 +34,25 @@ def load_encoder(
 
     Args:
         name_or_run: a native name ("resnet20", with options "small(width=32)"), "timm:NAME", "torchvision:NAME",
-            "open_clip:NAME/TAG", each with an optional "@weights.safetensors"; or a run folder; or an encoder, which
-            is returned as it is.
+            "open_clip:NAME/TAG", each with an optional "@weights.safetensors", or "@checkpoint.pth#KEY" for the
+            tensors under a key of the file; or a run folder; or an encoder, which is returned as it is.
         size: side of the input to resize to, instead of the encoder's own.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
         seed: of the random weights where no weights are given.
 
     Raises:
-        InputError: unknown name, no such file or folder, weights that do not fit.
+        InputError: unknown name, no such file or folder, weights that do not fit or are not finite, or something else
+            than a text, a path or an `Encoder`.
     """
     if isinstance(name_or_run, Encoder):
         return name_or_run
+    if not isinstance(name_or_run, str | Path):
+        raise InputError(
+            f"expected an encoder's text such as resnet20@WEIGHTS, a run folder or an Encoder, got a "
+            f"{type(name_or_run).__qualname__}: wrap a network of your own as wp.encoders.Encoder('mine', body, head, "
+            "feature_dim=512, preprocessing=wp.encoders.Preprocessing(mean, std, size=224))"
+        )
     _check(size, num_classes)
     text = _text(name_or_run)
     name, at, weights = text.partition("@")
@@ -51,7 +62,7 @@ def load_encoder(
         encoder = _build(name, num_classes, size, seed)
         warnings.warn(f"{name}: no weights given, so it is randomly initialised; add @FILE", UserWarning, stacklevel=2)
         return encoder
-    return _with_weights(name, read_weights(weights), num_classes, size, seed)
+    return _with_weights(name, weights, num_classes, size, seed)
 
 
 def _text(given: object) -> str:
@@ -76,15 +87,51 @@ def _is_name(name: str) -> bool:
     return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES
 
 
-def _with_weights(
-    name: str, state: Mapping[str, Tensor], num_classes: int | None, size: int | None, seed: int
-) -> Encoder:
+def _with_weights(name: str, weights: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+    file = read_checkpoint(weights)
+    name = released(name, file.path, file.metadata)
     encoder = _build(name, num_classes, size, seed)
-    found = encoder.names.classes(encoder.names.clean(state))
-    if num_classes is None and found != (encoder.num_classes or 0):
-        encoder = _build(name, found, size, seed)
-    encoder.load_state(state)
+    state = file.taken(name, encoder.names, encoder.state())
+    tries = [encoder]
+    if num_classes is None:
+        tries = _by_classes(encoder, state, lambda classes: _build(name, classes, size, seed), file.path)
+    for encoder in tries:
+        given = encoder.fitted(state)
+        if fits(encoder.state(), given):
+            break
+    else:
+        encoder = tries[0]
+        given = encoder.fitted(state)
+        check_fit(name, encoder.state(), given, file.hint(encoder.names, encoder.state()))
+    resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
+    if resized and size is None:
+        warnings.warn(
+            f"{file.path} is for another input size: {some(resized)} resampled to {encoder.preprocessing.size} px, "
+            "as the library does it; give the size to keep its own",
+            UserWarning,
+            stacklevel=3,
+        )
+    encoder.load_state(given, source=weights)
     return encoder
+
+
+def _by_classes(
+    encoder: Encoder, state: Mapping[str, Tensor], build: Callable[[int], Encoder], path: str
+) -> list[Encoder]:
+    """The encoder with as many classes as the weights have; then, where names that only the library knows may hide
+    its classifier, with those of the library."""
+    given = encoder.names.clean(state)
+    found = encoder.names.classes(given)
+    made = encoder if found == (encoder.num_classes or 0) else build(found)
+    strange = [name for name in given if encoder.names.is_head(name) and name not in made.state()]
+    if found and strange:
+        warnings.warn(
+            f"{path}: {some(strange)} is not the classifier of {encoder.name}: left out, so that it has none",
+            UserWarning,
+            stacklevel=4,
+        )
+        made = build(0)
+    return [made] if found or encoder.names.converted is None or made is encoder else [made, encoder]
 
 
 def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
@@ -108,8 +155,15 @@ def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, 
         return build_native(name, options, num_classes, size)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a text that no file could be called
+        return False
+
+
 def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
-    if not path.is_dir():
+    if not _is_folder(path):
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
         names = [*ENCODERS, *(f"{library}:NAME" for library in LIBRARIES), "a run folder"]
@@ -123,7 +177,7 @@ def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
     classes = (saved.num_classes or 0) if num_classes is None else num_classes
     encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
-    encoder.load_state(read_weights(path / folder.WEIGHTS))
+    encoder.load_state(read_weights(path / folder.WEIGHTS), source=str(path / folder.WEIGHTS))
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     return encoder

@@ -7,43 +7,61 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.checkpoint import Checkpoint
+from weatherproof.encoders.messages import one_line, shown, some
 from weatherproof.errors import InputError
 from weatherproof.names import utf8_path
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # under these keys training scripts keep the tensors
-_PREFIXES = ("module.", "_orig_mod.")  # put in front by DistributedDataParallel and torch.compile
-_NAMED = 3  # tensors named in a message, of each kind
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a weights file, on the CPU: safetensors, or .pt, .pth, .th with nothing but tensors inside.
 
     A checkpoint is unwrapped ("state_dict", "model") and prefixes of training wrappers ("module.") are stripped.
+    "FILE#key" takes the tensors under that key, such as "#state_dict_ema" or "#encoder_q".
 
     Raises:
-        InputError: no such file, damaged, or a pickle with objects in it.
+        InputError: no such file, damaged, a pickle with objects in it, or several sets of tensors and no key.
     """
-    path = Path(path)
+    return read_checkpoint(path).plain()
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """All tensors of a weights file, as they are nested in it; "FILE#key" where the file's own name is FILE.
+
+    Raises:
+        InputError: no such file, damaged, a pickle with objects in it, or no named tensors.
+    """
+    path, key = _file_and_key(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: name the weights file in it, or give the run folder as the encoder")
     if not path.is_file():
         raise InputError(f"no weights file {str(path)!r}")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    tensors = _unwrap(content)
-    if not tensors:
-        raise InputError(f"{path} holds no named tensors: expected a state dict (name -> tensor)")
-    return tensors
+    if path.suffix != ".safetensors":
+        return Checkpoint.of(str(path), _read_torch(path), key)
+    content, metadata = _read_safetensors(path)
+    return Checkpoint.of(str(path), content, key, metadata)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _file_and_key(path: str | Path) -> tuple[Path, str | None]:
+    """A file whose name has a # in it is meant as a whole."""
+    whole = str(path)
+    file, key = whole, ""
+    while not Path(file).exists() and "#" in file:
+        file, _, last = file.rpartition("#")
+        key = f"{last}#{key}" if key else last
+    return (Path(file), key) if key and Path(file).exists() else (Path(whole), None)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with utf8_path(path) as file:
-            return load_file(file)
+        with utf8_path(path) as there:
+            with safe_open(there, "pt") as file:
+                metadata = file.metadata()
+            return load_file(there), metadata or {}
     except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file (truncated?): {one_line(error)}") from None
 
@@ -71,23 +89,16 @@ def _holds_objects(path: Path, message: str) -> bool:
         return file.read(1) == pickle.PROTO and "Unsupported oper" in message  # an instruction for objects
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping):
-        return {}
-    tensors = {name: value.detach() for name, value in content.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def fits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+    """Whether every expected tensor is given in its shape and no other."""
+    return expected.keys() == given.keys() and all(given[k].shape == v.shape for k, v in expected.items())
 
 
-def check_fit(name: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+def check_fit(name: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor], hint: str = "") -> None:
     """Nothing, if every expected tensor is given in its shape and no other.
+
+    Args:
+        hint: what the message ends with.
 
     Raises:
         InputError: how many tensors are missing, unexpected or misshapen, and the first few of each.
@@ -95,15 +106,11 @@ def check_fit(name: str, expected: Mapping[str, Tensor], given: Mapping[str, Ten
     missing = [k for k in expected if k not in given]
     unexpected = [k for k in given if k not in expected]
     misshapen = [
-        f"{k} is {list(given[k].shape)}, expected {list(v.shape)}"
+        f"{shown(k)} is {list(given[k].shape)}, expected {list(v.shape)}"
         for k, v in expected.items()
         if k in given and given[k].shape != v.shape
     ]
     found = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    problems = [f"{len(names)} {word} ({_some(names)})" for word, names in found.items() if names]
+    problems = [f"{len(names)} {word} ({some([*map(shown, names)])})" for word, names in found.items() if names]
     if problems:
-        raise InputError(f"the weights do not fit {name}: {'; '.join(problems)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        raise InputError(f"the weights do not fit {name}: {'; '.join(problems)}{hint}")
