@@ -218,7 +218,7 @@ def test_the_first_process_writes_the_run(both: tuple[Path, Path]) -> None:
 @pytest.mark.slow
 def test_errors_come_back_as_what_they_were(both: tuple[Path, Path]) -> None:
     for folder in both:
-        assert (folder / "error").read_text().startswith("TrainingError: the loss became nan at step 1: lower lr")
+        assert (folder / "error").read_text().startswith("TrainingError: the loss became nan at step 1, before any")
 
 
 @pytest.mark.slow

@@ -286,8 +286,6 @@ def test_embedding_metrics_agree_with_the_whole_matrix(monkeypatch: pytest.Monke
 
 
 def test_a_collapsed_encoder_finds_nothing() -> None:
-    nowhere = evaluate_embeddings({"m": lambda x: stripes(x) * math.nan}, stripes, digits(), metrics=("recall@5",))
-    assert nowhere[0].value == 0.0
     (point,) = evaluate_embeddings({"m": lambda x: torch.ones(len(x), 6)}, stripes, digits(), metrics=("recall@1",))
     assert point.value <= 1 / 10
 

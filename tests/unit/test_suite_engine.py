@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -318,14 +318,20 @@ def test_bad_settings(tmp_path: Path) -> None:
         cases_on_the_fly(images(), [CONDITIONS[0], CONDITIONS[0]])
 
 
-def test_a_classifier_that_fails_on_a_number_is_wrong_and_has_no_calibration() -> None:
-    def broken(pixels: Tensor) -> Tensor:
-        logits = classifier()(pixels)
-        logits[0] = math.nan
-        return logits
+def test_answers_that_are_no_numbers_are_refused_and_infinite_ones_have_no_calibration() -> None:
+    def broken(value: float) -> Callable[[Tensor], Tensor]:
+        def model(pixels: Tensor) -> Tensor:
+            logits = classifier()(pixels)
+            logits[0, 0] = value
+            return logits
+
+        return model
 
     found = images()
-    result = evaluate_suite(broken, found, cases_on_the_fly(found, CONDITIONS[:1]), block=50, batch_size=50)
+    settings = {"block": 50, "batch_size": 50}
+    with pytest.raises(InputError, match="the classifier gives NaN logits for images in .*: it cannot be measured"):
+        evaluate_suite(broken(math.nan), found, cases_on_the_fly(found, CONDITIONS[:1]), **settings)
+    result = evaluate_suite(broken(math.inf), found, cases_on_the_fly(found, CONDITIONS[:1]), **settings)
     assert math.isnan(value(result.records, "ece").value) and 0 < value(result.records, "top1").value < 1
 
 

@@ -35,9 +35,7 @@ def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[st
         )
     lost = [told for k, (own, v) in pairs.items() if (told := _not_finite(k, v, own.dtype))]
     if lost:
-        raise InputError(
-            f"{source}: the weights are not finite numbers, {some(lost)}: the training diverged, use another"
-        )
+        raise InputError(f"{source}: the weights are not finite numbers, {some(lost)}: did its training diverge?")
     kernels = {k: v for k, (_, v) in pairs.items() if v.ndim >= 2 and v.numel() > 1}
     constant = [k for k, v in kernels.items() if bool((v == v.flatten()[0]).all())]
     if 2 * len(constant) > len(kernels):

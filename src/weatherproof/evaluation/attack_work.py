@@ -22,6 +22,7 @@ from weatherproof.evaluation.block_files import read_block, write_block
 from weatherproof.evaluation.evaluate import EVAL_STREAM
 from weatherproof.progress import phase
 from weatherproof.readouts import evaluating
+from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Images, Logits
 
 BLOCK = 256  # images
@@ -210,6 +211,5 @@ def judged(name: str, classifier: Callable[..., Logits], images: Images, highest
             f"{name!r} gives outputs {list(logits.shape)} for {len(images)} images with labels up to {highest}: "
             f"give a classifier for these classes"
         )
-    if bool(logits.isnan().any()):
-        raise InputError(f"{name!r} gives NaN logits for images in [0, 1]: it cannot be measured")
+    require_logits(name, logits)
     return logits

@@ -15,7 +15,7 @@ from weatherproof.evaluation.evaluate import EVAL_STREAM, Text, measuring
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import embed, evaluating
+from weatherproof.readouts import embed, evaluating, require_embeddings
 from weatherproof.types import Embeddings, Images
 
 _CHUNK = 1 << 16  # index rows at once: 64 MB of similarities for 256 queries
@@ -47,7 +47,8 @@ def evaluate_embeddings(
     embedding an image; it is the only thing that grows with the data.
 
     Raises:
-        InputError: nothing to measure, an unknown metric, or embeddings of another size than the teacher's.
+        InputError: nothing to measure, an unknown metric, or embeddings that are not finite or of another size than the
+            teacher's.
     """
     if not encoders or not metrics or realizations < 1:
         raise InputError(
@@ -56,6 +57,7 @@ def evaluate_embeddings(
         )
     ranks = {metric: _rank_of(metric) for metric in metrics}
     index, _ = embed(teacher, images, device=device, batch_size=batch_size, workers=workers)
+    require_embeddings(getattr(teacher, "name", "teacher"), index)
     index = normalize(index, dim=1).to(device)
     fixed = operator is None or bool(getattr(operator, "deterministic", False))
     runs = 1 if fixed else realizations
@@ -73,7 +75,9 @@ def evaluate_embeddings(
                 keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, run)
                 damaged = batch.images if operator is None else operator(batch.images, keys)
                 for name, encoder in encoders.items():
-                    queries = normalize(encoder(damaged).float(), dim=1)
+                    raw = encoder(damaged).float()
+                    require_embeddings(name, raw)
+                    queries = normalize(raw, dim=1)
                     if queries.shape != own.shape:
                         raise InputError(
                             f"{name!r} gives embeddings of {queries.shape[1]} numbers, the teacher of {own.shape[1]}: "

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
@@ -13,7 +13,7 @@ from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.evaluation.tallies import needs_labels, tally
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import evaluating
+from weatherproof.readouts import evaluating, unmeasurable
 from weatherproof.types import Images, Keys, Logits
 
 EVAL_STREAM = 0x6576616C  # "eval": evaluation's draws are not those of training, whose keys know the epoch alone
@@ -57,7 +57,7 @@ def evaluate(
 
     Raises:
         InputError: nothing to measure, an unknown metric, no labels where a metric needs them, or a classifier with
-            fewer outputs than there are classes.
+            fewer outputs than there are classes or with outputs that are NaN.
     """
     _check(classifiers, images, metrics, realizations)
     runs = 1 if _draws_nothing(operator, classifiers) else realizations
@@ -70,11 +70,13 @@ def evaluate(
     with evaluating(*classifiers.values()), phase(measuring(classifiers, operator), total, "answers") as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             seen = random.keys(seed, batch.index)
-            clean = {}
+            clean: dict[str, Tensor] = {}
+            lost: dict[str, Tensor | bool] = dict.fromkeys(classifiers, False)
             if "agreement" in metrics:
                 keys = random.fold(seen, EVAL_STREAM)
                 for name, classifier in classifiers.items():
-                    clean[name] = answer(classifier, batch.images, keys).argmax(dim=1)
+                    logits = answer(classifier, batch.images, keys)
+                    clean[name], lost[name] = logits.argmax(dim=1), logits.isnan().any()
                     meter.advance(len(batch.index))
             for run in range(runs):
                 keys = random.fold(seen, EVAL_STREAM, run)
@@ -86,9 +88,13 @@ def evaluate(
                             f"{name!r} has {logits.shape[1]} outputs, but {images.name!r} has labels up to {highest}: "
                             f"give a classifier for these classes"
                         )
+                    lost[name] = logits.isnan().any() | lost[name]
                     for metric in metrics:
                         tallies[name, metric][run].add(logits, batch.labels, clean.get(name))
                     meter.advance(len(batch.index))
+            for name, bad in lost.items():  # once a batch: a GPU need not wait for it at every realization
+                if bool(bad):
+                    raise unmeasurable(name)
 
     fixed = _draws_nothing(operator, classifiers)
     facts = protocol_facts(images, operator, () if fixed else (seed,), data, corruption=corruption, severity=severity)

@@ -19,7 +19,7 @@ from weatherproof.operators.eight_bit import as_bytes, as_pixels
 from weatherproof.operators.suites import Corruption
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import evaluating
+from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Images, Keys, Labels, Logits
 
 BLOCK = 512  # images: two batches of the default size, and all classes of CIFAR-10 many times over
@@ -140,7 +140,9 @@ class Work:
                 f"the classifier has {outputs} outputs, but {self.images.name!r} has {len(self.images.classes)} "
                 f"classes: give a classifier for these classes"
             )
-        return judge(torch.cat(logits), block.labels, block.place)
+        together = torch.cat(logits)
+        require_logits("the classifier", together)
+        return judge(together, block.labels, block.place)
 
 
 class _Reader:

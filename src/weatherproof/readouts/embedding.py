@@ -12,7 +12,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.types import Embeddings, Images
+from weatherproof.types import Embeddings, Images, Logits
 
 STREAM = 0x72656164  # "read": a readout's draws are neither those the encoder was trained on nor those of evaluation
 
@@ -32,6 +32,23 @@ def evaluating(*models: object) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def unmeasurable(name: str, what: str = "NaN logits") -> InputError:
+    """An `InputError` for a model whose outputs would be counted as something that they are not."""
+    return InputError(f"{name} gives {what} for images in [0, 1]: it cannot be measured")
+
+
+def require_logits(name: str, logits: Logits) -> None:
+    """Raise `InputError` where logits are not numbers: the first guess would be class 0."""
+    if bool(logits.isnan().any()):
+        raise unmeasurable(name)
+
+
+def require_embeddings(name: str, embeddings: Embeddings) -> None:
+    """Raise `InputError` where embeddings are not finite: none is near another."""
+    if not bool(embeddings.isfinite().all()):
+        raise unmeasurable(name, "embeddings that are not finite numbers")
 
 
 def embed(

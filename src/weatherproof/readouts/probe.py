@@ -12,7 +12,7 @@ from weatherproof.data import ImageSet
 from weatherproof.errors import InputError, unknown
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts.embedding import embed
+from weatherproof.readouts.embedding import embed, require_embeddings
 from weatherproof.readouts.linear_evaluation import SCHEDULES, Embed, linear_evaluation
 from weatherproof.readouts.logistic import fit_linear
 
@@ -55,7 +55,8 @@ def fit_probe(
         epochs, lr, probe_batch_size, schedule: paper mode only.
 
     Raises:
-        InputError: no labelled image, a label beyond `num_classes`, or a setting out of range.
+        InputError: no labelled image, a label beyond `num_classes`, a setting out of range, or embeddings that are not
+            finite.
     """
     positions = torch.arange(len(images)) if labels is None else labels.to("cpu", torch.int64)
     positions = positions[images.labels[positions] >= 0]
@@ -70,10 +71,12 @@ def fit_probe(
     fixed = operator is None or bool(getattr(operator, "deterministic", False))
 
     def look(realization: int) -> tuple[Tensor, Tensor]:
-        return embed(
+        features, targets = embed(
             encoder, subset, operator=operator, seed=seed, realization=realization,
             device=device, batch_size=batch_size, workers=workers,
         )  # fmt: skip
+        require_embeddings(getattr(encoder, "name", type(encoder).__name__), features)
+        return features, targets
 
     if mode == "cached":
         return _cached(look, num_classes, 1 if fixed else realizations, l2, seed, device)

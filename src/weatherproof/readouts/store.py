@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from weatherproof.encoders.numbers import check_numbers
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8_path
@@ -56,7 +57,7 @@ def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
     """The readout of a run folder, or None if it has none.
 
     Raises:
-        InputError: the files are there but damaged.
+        InputError: the files are there but damaged, or hold weights that are not finite, quantised or constant.
     """
     from safetensors.torch import load_file
 
@@ -69,8 +70,11 @@ def load_readout(folder: str | os.PathLike[str]) -> Readout | None:
             tensors = load_file(file)
         head = _empty(tensors)
         head.load_state_dict(tensors)
+        check_numbers(str(folder / WEIGHTS), head.state_dict(), tensors)
         fraction = meta["label_fraction"]
         return Readout(head, tuple(meta["classes"]), str(meta["kind"]), bool(meta["unit_length"]), fraction)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"the readout in {folder} cannot be read ({type(error).__name__}: {error})") from None
 

@@ -355,6 +355,11 @@ class Training:
         return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=self.step + 1)
 
     def _not_a_number(self, step: int, value: float, what: str = "loss") -> TrainingError:
+        if step == 1 and what == "loss":
+            return TrainingError(
+                f"the loss became {value} at step 1, before any weight was changed: that is not the learning rate, "
+                "look at the encoder's weights, the images and the precision"
+            )
         kept = f"{self.run.path / 'checkpoint.pt'} holds step {self.saved_step}" if self.run and self.saved_step else ""
         return TrainingError(
             f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "

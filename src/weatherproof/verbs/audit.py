@@ -36,7 +36,14 @@ from weatherproof.verbs.audit_suite import (
     noisy_cases,
     part_cases,
 )
-from weatherproof.verbs.inputs import device_of, has_labels, require_counts, require_one_size, require_works
+from weatherproof.verbs.inputs import (
+    device_of,
+    has_labels,
+    require_counts,
+    require_embeds,
+    require_one_size,
+    require_works,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
@@ -135,6 +142,9 @@ def audit(
     chosen = load_images(images, split, **reading)
     require_one_size(chosen)
     require_works(operator, chosen, where)
+    require_embeds(encoder, chosen, where)
+    if target is not encoder:
+        require_embeds(target, chosen, where)
     if readout is not None and has_labels(chosen) and readout.classes != chosen.classes:
         raise InputError(
             f"the classifier in {model} knows {_some(readout.classes)}, the images are {_some(chosen.classes)}: "

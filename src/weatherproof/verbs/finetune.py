@@ -16,7 +16,13 @@ from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, r
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer, Precision, Schedule
 from weatherproof.training.run import refusals_leave_nothing
-from weatherproof.verbs.inputs import device_of, require_counts, require_twice_differentiable, training_sets
+from weatherproof.verbs.inputs import (
+    device_of,
+    require_counts,
+    require_embeds,
+    require_twice_differentiable,
+    training_sets,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
@@ -103,6 +109,7 @@ def finetune(
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
     )
+    require_embeds(start, training, where)
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=0.01 if lr == "auto" else lr, weight_decay=decay, schedule=schedule,
         milestones=(epochs / 3, epochs * 2 / 3) if schedule == "step" else (), optimizer=optimizer,

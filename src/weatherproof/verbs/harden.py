@@ -10,7 +10,13 @@ from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Precision, Schedule
 from weatherproof.training.run import refusals_leave_nothing
-from weatherproof.verbs.inputs import device_of, require_counts, require_objective_works, training_sets
+from weatherproof.verbs.inputs import (
+    device_of,
+    require_counts,
+    require_embeds,
+    require_objective_works,
+    training_sets,
+)
 from weatherproof.verbs.measure import Measurement, clean_probe
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
@@ -81,6 +87,7 @@ def harden(
     train, test, augment = training_sets(
         images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
     )
+    require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,

@@ -16,6 +16,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Objective, Operator
+from weatherproof.readouts import evaluating, require_embeddings
 
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
@@ -113,11 +114,11 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
         raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {_kind(damaged)}")
     if not bool(damaged.isfinite().all()):
         raise InputError(f"{operator!r} gives pixels that are not finite numbers")
-    negatives = operator(1 - batch.images, random.keys(0, batch.index))
-    if torch.equal(negatives, damaged) and not torch.equal(1 - batch.images, batch.images):
+    others = [one for one in (1 - batch.images, batch.images.roll(1, 0)) if not torch.equal(one, batch.images)]
+    if others and all(torch.equal(operator(other, random.keys(0, batch.index)), damaged) for other in others):
         raise InputError(
-            f"{operator!r} leaves nothing of an image: it gives the same for a picture and for its negative; give a "
-            "milder level"
+            f"{operator!r} leaves nothing of an image: it gives the same for a picture, its negative and "
+            "another picture; give a milder level"
         )
 
 
@@ -156,6 +157,16 @@ def _kind(made: object) -> str:
     if not isinstance(made, Tensor):
         return type(made).__name__
     return f"{str(made.dtype).removeprefix('torch.')} {list(made.shape)} on {made.device.type}"
+
+
+def require_embeds(encoder: Encoder, images: ImageSet, device: torch.device) -> None:
+    """Try the encoder on two of the images. Raises `InputError` where what it gives is not finite: a training would
+    blame its learning rate."""
+    batch = next(batches(images, 2, device=device), None)
+    if batch is not None:
+        trial = encoder.clone().to(device)
+        with evaluating(trial):
+            require_embeddings(encoder.name, trial(batch.images))
 
 
 def penalty_of(tikhonov: float | str | InputGradient | None) -> InputGradient | None:

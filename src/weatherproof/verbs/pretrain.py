@@ -17,6 +17,7 @@ from weatherproof.verbs.inputs import (
     penalty_of,
     quietly,
     require_counts,
+    require_embeds,
     require_one_size,
     require_twice_differentiable,
 )
@@ -127,6 +128,7 @@ def pretrain(
         start = load_encoder(encoder, size=size, seed=seed)
     train, test = (load_images(images, split, size=size or start.preprocessing.size) for split in ("train", "test"))
     require_one_size(train, test)
+    require_embeds(start, train, where)
     side = _side(train)
     published = methods.recipe(method, side)
     fractions = _FRACTIONS if labels is None else tuple(labels)

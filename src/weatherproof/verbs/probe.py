@@ -15,6 +15,7 @@ from weatherproof.verbs.inputs import (
     augmentation,
     device_of,
     require_counts,
+    require_embeds,
     require_labels,
     require_one_size,
     require_works,
@@ -71,6 +72,7 @@ def probe(
     require_labels(train, test)
     require_one_size(train, test)
     require_works(operator, train, where)
+    require_embeds(loaded, train, where)
     positions = label_fraction(train.labels, labels, seed)
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)

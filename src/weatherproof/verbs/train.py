@@ -30,7 +30,14 @@ from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer, Precision, Schedule
 from weatherproof.training.run import refusals_leave_nothing
-from weatherproof.verbs.inputs import device_of, penalty_of, require_counts, require_twice_differentiable, training_sets
+from weatherproof.verbs.inputs import (
+    device_of,
+    penalty_of,
+    require_counts,
+    require_embeds,
+    require_twice_differentiable,
+    training_sets,
+)
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -137,6 +144,7 @@ def train(
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
     )
+    require_embeds(start, training, where)
     require_twice_differentiable(start, penalty, training, where)
     goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
