@@ -124,7 +124,7 @@ class Checkpoint:
             return self._stripped(nearest, names) if nearest and 2 * nearest.found >= len(wanted) else self.plain()
         chosen = self._first(name, fitting)
         others = [c.prefix for c in fitting if c.node == chosen.node and c.prefix and c != chosen]
-        if len(fitting) == 1:
+        if len(fitting) == 1 and self.key is None:
             self._say_left_out(chosen)
         return self._stripped(chosen, names, without=tuple(others))
 
@@ -232,7 +232,9 @@ class Checkpoint:
         for node, tensors in self.nodes.items():
             if tensors:
                 first = dict.fromkeys(".".join(name.split(".")[:1]) for name in tensors)
-                told.append(f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([f'{f}.*' for f in first])})")
+                told.append(
+                    f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([f'{shown(f)}.*' for f in first])})"
+                )
         return some(told, 4)
 
 

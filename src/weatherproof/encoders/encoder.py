@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -152,7 +153,9 @@ class Encoder(nn.Module):
         if self.names.converted is None or fits(own, given):
             return given
         try:
-            made = self._complete(self.names.converted(cleaned))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # how the library does it is its own affair
+                made = self._complete(self.names.converted(cleaned))
         except Exception:  # another library, on names that may be anyone's: what fails there does not fit
             return given
         return made if fits(own, made) else given

@@ -73,26 +73,26 @@ def open_clip_releases(name: str) -> list[Release]:
         return []
     if name not in open_clip.list_models():
         return []
-    quick = bool(open_clip.get_model_config(name).get("quick_gelu"))
-    bare = expectations(
-        open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, None, "bicubic", _activation(quick)
-    )
+    config = open_clip.get_model_config(name)
+
+    def activation(published: Mapping[str, Any]) -> list[str]:
+        if not isinstance(config["vision_cfg"].get("layers"), int):  # ResNets and timm's towers have their own
+            return []
+        return ["QuickGELU" if config.get("quick_gelu") or published.get("quick_gelu") else "GELU"]
+
+    bare = expectations(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, None, "bicubic", *activation({}))
     made = [Release(f"open_clip:{name}", (), None, bare)]
     for tag in open_clip.list_pretrained_tags_by_model(name):
         published = open_clip.get_pretrained_cfg(name, tag)
         told = expectations(
             published.get("mean", open_clip.OPENAI_DATASET_MEAN), published.get("std", open_clip.OPENAI_DATASET_STD),
             None, supported_interpolation(published.get("interpolation", "bicubic")),
-            _activation(quick or bool(published.get("quick_gelu"))),
+            *activation(published),
         )  # fmt: skip
         hub = str(published.get("hf_hub") or "").rstrip("/").rpartition("/")[2]
         files = (*(f"{name}{mark}{tag}" for mark in "-._"), stem(published.get("url")), hub)
         made.append(Release(f"open_clip:{name}/{tag}", tuple(file for file in files if file != name), tag, told))
     return made
-
-
-def _activation(quick: bool) -> str:
-    return "QuickGELU" if quick else "GELU"
 
 
 def _resampled(grid: tuple[int, int], state: dict[str, Tensor]) -> Mapping[str, Tensor]:

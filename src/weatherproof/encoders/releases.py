@@ -15,7 +15,7 @@ _RELEASES: Mapping[str, Callable[[str], list[Release]]] = {
     "timm": timm_releases, "torchvision": torchvision_releases, "open_clip": open_clip_releases,
 }  # fmt: skip
 _PARTS = 4  # of a path that are looked at: a hub's cache keeps the name three folders above the file
-_LEAST = 8  # characters of a name that says something; "model" is anyone's
+_LEAST = 8  # characters of a name that says something; "model" and "pytorch_model" are anyone's
 
 
 def released(text: str, file: str, metadata: Mapping[str, str]) -> str:
@@ -59,7 +59,7 @@ def _named(known: list[Release], file: str, metadata: Mapping[str, str]) -> Rele
 
 
 def _telling(mark: str) -> bool:
-    return len(mark) >= _LEAST and any(c.isdigit() for c in mark)
+    return len(mark) >= _LEAST and any(c.isdigit() or c == "." for c in mark)
 
 
 def _holds(text: str, mark: str) -> bool:
