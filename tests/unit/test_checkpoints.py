@@ -140,6 +140,8 @@ def test_a_key_can_be_given_with_a_prefix_and_a_file_may_have_a_sharp_in_its_nam
     assert is_of(load_encoder(f"{NAME}@{plain}"), 0)
     assert "holds nothing under 'c': it holds ours (" in refusal(f"{NAME}@{path}#c")
     assert "no weights file" in refusal(f"{NAME}@{tmp_path}/none.pth#a")
+    assert "no weights file" in refusal(f"{NAME}@{'x' * 300}.pth")
+    assert "is a folder" in refusal(f"{NAME}@{tmp_path}")
 
 
 def test_where_nothing_fits_the_keys_and_the_nearest_are_named(tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_every_verb_refuses_an_encoder_whose_embeddings_are_no_numbers(tmp_path:
     verbs = (wp.audit, wp.harden, wp.probe, wp.train, wp.finetune, wp.pretrain)
     for encoder, verb in ((endless, wp.audit), *((lost, verb) for verb in verbs)):
         given = ("supervised", "digits") if verb is wp.train else (encoder, "digits")
-        given = ("moco", "digits") if verb is wp.pretrain else given
+        given = ("simclr", "digits") if verb is wp.pretrain else given
         with pytest.raises(InputError, match="lost gives embeddings that are not finite numbers for images in"):
             verb(*given, **({"encoder": encoder} if encoder not in given else {}), out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -278,7 +280,7 @@ def test_an_object_that_is_no_encoder_is_told_how_to_become_one(tmp_path: Path) 
             lambda: wp.audit(wp.load_encoder("small"), "digits", teacher=net, out=out),
             lambda: wp.probe(net, "digits", out=out), lambda: wp.finetune(net, "digits", out=out),
             lambda: wp.train("supervised", "digits", encoder=net, out=out),
-            lambda: wp.pretrain("moco", "digits", encoder=net, out=out),
+            lambda: wp.pretrain("simclr", "digits", encoder=net, out=out),
         ):
             try:
                 call()
@@ -303,7 +305,9 @@ def timms(name: str, size: int, weights: State) -> nn.Module:
     import timm
 
     overlay = {"state_dict": weights}
-    return timm.create_model(name, img_size=size, pretrained=True, pretrained_cfg_overlay=overlay).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return timm.create_model(name, img_size=size, pretrained=True, pretrained_cfg_overlay=overlay).eval()
 
 
 @torch.no_grad()

@@ -164,7 +164,8 @@ class Checkpoint:
             return fitting
         states = [self._stripped(candidate, names) for candidate in fitting]
         right = [all(state[k].shape == v.shape for k, v in wanted.items()) for state in states]
-        usual, kept = self._usual(), []
+        usual = self._usual()
+        kept: list[int] = []
         for i in sorted(range(len(fitting)), key=lambda i: fitting[i].node != usual):
             same = (all(torch.equal(states[i][k], states[j][k]) for k in wanted) for j in kept)
             if (right[i] or not any(right)) and not any(same):
@@ -231,10 +232,8 @@ class Checkpoint:
         told = []
         for node, tensors in self.nodes.items():
             if tensors:
-                first = dict.fromkeys(".".join(name.split(".")[:1]) for name in tensors)
-                told.append(
-                    f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([f'{shown(f)}.*' for f in first])})"
-                )
+                first = dict.fromkeys(f"{shown(name.split('.')[0])}.*" for name in tensors)
+                told.append(f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([*first])})")
         return some(told, 4)
 
 

@@ -82,16 +82,15 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
 def timm_releases(name: str) -> list[Release]:
     """What timm publishes for a name without a tag, the default first."""
     import timm
-    from timm.models import get_arch_pretrained_cfgs
 
     if "." in name or not timm.is_model(name):
         return []
     default = timm.get_pretrained_cfg(name)
-    found = {tagged: cfg for tagged, cfg in get_arch_pretrained_cfgs(name).items() if cfg.has_weights and cfg.tag}
+    found = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
     made = []
     for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
         told = expectations(cfg.mean, cfg.std, cfg.input_size[-1], supported_interpolation(cfg.interpolation))
-        files = (tagged, (cfg.hf_hub_id or "").rpartition("/")[2], stem(cfg.url))
+        files = (tagged, str(cfg.hf_hub_id or "").rpartition("/")[2], stem(str(cfg.url or "")))
         made.append(Release(f"timm:{tagged}", files, cfg.tag, told))
     return made
 
@@ -108,7 +107,7 @@ def _converted(
 
     with framework_seed(0):
         plain = timm.create_model(name, pretrained=False, **settings)
-        classes = int(plain.num_classes)
+        classes = getattr(plain, "num_classes", None)
         if headless and head is not None:  # timm loads all or nothing
             state |= {k: v for k, v in plain.state_dict().items() if k.startswith(f"{head}.") and k not in state}
 

@@ -18,7 +18,7 @@ from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.weights import read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.encoders.releases import released
-from weatherproof.encoders.weights import check_fit, fits, read_checkpoint, read_weights
+from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_weights
 from weatherproof.errors import InputError, unknown
 from weatherproof.random import framework_seed
 
@@ -155,15 +155,8 @@ def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, 
         return build_native(name, options, num_classes, size)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a text that no file could be called
-        return False
-
-
 def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
-    if not _is_folder(path):
+    if not is_folder(path):
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
         names = [*ENCODERS, *(f"{library}:NAME" for library in LIBRARIES), "a run folder"]

@@ -36,9 +36,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         InputError: no such file, damaged, a pickle with objects in it, or no named tensors.
     """
     path, key = _file_and_key(path)
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path} is a folder: name the weights file in it, or give the run folder as the encoder")
-    if not path.is_file():
+    if not _is_file(path):
         raise InputError(f"no weights file {str(path)!r}")
     if path.suffix != ".safetensors":
         return Checkpoint.of(str(path), _read_torch(path), key)
@@ -50,10 +50,24 @@ def _file_and_key(path: str | Path) -> tuple[Path, str | None]:
     """A file whose name has a # in it is meant as a whole."""
     whole = str(path)
     file, key = whole, ""
-    while not Path(file).exists() and "#" in file:
+    while not _is_file(Path(file)) and "#" in file:
         file, _, last = file.rpartition("#")
         key = f"{last}#{key}" if key else last
-    return (Path(file), key) if key and Path(file).exists() else (Path(whole), None)
+    return (Path(file), key) if key and _is_file(Path(file)) else (Path(whole), None)
+
+
+def is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a text that nothing could be called
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
