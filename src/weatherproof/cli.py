@@ -23,6 +23,7 @@ from weatherproof import texts
 from weatherproof.errors import SHOWN, InputError, one_line, shown, unknown
 from weatherproof.names import original, printable
 from weatherproof.progress import phase
+from weatherproof.spec import fits
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
 VERBS = {
@@ -149,6 +150,9 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
     except (ArgumentError, OverflowError) as error:
         raise InputError(f"{_said(str(error), kinds)} (see: weatherproof {verb} --help)") from None
+    for name in parameters:
+        if parsed[name] is None and not fits(None, kinds[name]):
+            raise InputError(f"{name.rstrip('_')} cannot be null: expected {_words(kinds[name])}")
     given = {name: _changed(parsed[name], original) for name in parameters}
     positional: list[Any] = []
     for name, parameter in parameters.items():

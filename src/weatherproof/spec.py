@@ -10,7 +10,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -21,6 +21,7 @@ from weatherproof.errors import InputError, shown, unknown
 
 T = TypeVar("T")
 
+_STAR = inspect.Parameter.VAR_POSITIONAL
 _MODULE = 1 << 22  # bytes of a file with the user's own code
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
 
@@ -50,10 +51,15 @@ def component(cls: type[T]) -> type[T]:
 
 def check_fields(obj: Any) -> None:
     """Raise `InputError` where a field holds something else than its annotation says."""
-    for name, hint in _hints(type(obj)).items():
-        value = getattr(obj, name)
-        if not fits(value, hint):
-            raise InputError(f"{name} of {type(obj).__name__} must be {in_words(hint)}, got {shown(value)}")
+    check_types(type(obj), {name: getattr(obj, name) for name in _hints(type(obj))})
+
+
+def check_types(cls: type, given: Mapping[str, Any]) -> None:
+    """Raise `InputError` where a component cannot be made with these arguments, because of their types."""
+    hints = _hints(cls)
+    for name, value in given.items():
+        if not fits(value, hints[name]):
+            raise InputError(f"{name} of {cls.__name__} must be {in_words(hints[name])}, got {shown(value)}")
 
 
 def check_finite(obj: Any) -> None:
@@ -66,9 +72,9 @@ def check_finite(obj: Any) -> None:
 
 
 @lru_cache(maxsize=256)
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in fields(cls)}
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -158,14 +164,32 @@ class UserFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self.__dict__["_function"](*args, **kwargs)
+            made = self.__dict__["_function"](*args, **kwargs)
         except InputError:
             raise
         except (Exception, SystemExit) as error:
             raise InputError(f"{self.path} fails: {type(error).__name__}: {error}") from error
+        self._require_tensors(made, [own for own in args if _is_tensor(own)])
+        return made
+
+    def _require_tensors(self, made: Any, given: list[Any]) -> None:
+        """Whatever it is, from tensors it makes tensors; and where these have rows, one for each image. Raises
+        `InputError`, so that what a first trial has not shown is said in one line in the middle of a training too."""
+        if not given:
+            return
+        parts = list(made) if isinstance(made, tuple | list) else [made]
+        if not parts or not all(map(_is_tensor, parts)):
+            raise InputError(f"{self.path} must give a tensor, or of views several, it gave {type(made).__name__}")
+        for part in parts:
+            if part.ndim and given[0].ndim and len(part) != len(given[0]):
+                raise InputError(f"{self.path} gives {len(part)} rows for a batch of {len(given[0])} images")
 
     def __reduce__(self) -> tuple[Callable[[str], "UserFunction"], tuple[str]]:
         return UserFunction, (self.path,)  # the function itself is no part of what another process is told
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "ndim") and hasattr(value, "dtype")
 
 
 def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
@@ -256,7 +280,10 @@ def _call(
         raise unknown(what, name, table)
     signature = inspect.signature(table[name])
     try:
-        signature.bind(*args, **kwargs)
+        given = signature.bind(*args, **kwargs).arguments
+        if is_dataclass(table[name]):
+            single = {k: v for k, v in given.items() if signature.parameters[k].kind is not _STAR}
+            check_types(typing.cast(type, table[name]), single)
         return table[name](*args, **kwargs)
     except InputError:
         raise

@@ -66,6 +66,11 @@ class Decoder:
             )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction lies in (0, 1]; got {self.crop_fraction}")
+        if self.size is not None and not self.size / self.crop_fraction <= 2 * LARGEST_SIDE:
+            raise InputError(
+                f"size {self.size} with crop_fraction {self.crop_fraction} makes images of more than "
+                f"{2 * LARGEST_SIDE:,} pixels a side: give a larger crop_fraction"
+            )
         if self.channels not in (1, 3):
             raise InputError(f"channels is 1 (grey) or 3 (RGB); got {self.channels}")
 

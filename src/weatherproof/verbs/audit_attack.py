@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from weatherproof import attacks, random
+from weatherproof import attacks
 from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import Encoder
-from weatherproof.errors import InputError
 from weatherproof.evaluation import Attacks, run_attacks, sanity_certificate, save_samples
 from weatherproof.evaluation.attack_trials import seeks_smallest, short
 from weatherproof.evaluation.attack_work import guess
@@ -26,6 +25,7 @@ from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 from weatherproof.verbs.attack_pictures import save_attack_pictures
 from weatherproof.verbs.audit_limits import Limit, checked
+from weatherproof.verbs.inputs import require_attack_works
 from weatherproof.verbs.outcome import Outcome, complete_state, finished
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
@@ -87,12 +87,7 @@ def require_attacks_work(
     for attack in found:
         if curve:
             levels_of(attack)
-        try:
-            short(attack)(classifier, batch.images, batch.labels, random.keys(0, batch.index))
-        except InputError:
-            raise
-        except Exception as error:  # a user's own code, or a model that cannot be differentiated
-            raise InputError(f"{attack!r} fails on this model: {type(error).__name__}: {error}") from error
+        require_attack_works(attack, classifier, batch, short(attack))
 
 
 def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """What a verb asks of its input before it makes a run folder: after that, only training can fail."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from weatherproof import random, views
-from weatherproof.data import ImageSet, batches, load_images
+from weatherproof.data import Batch, ImageSet, batches, load_images
 from weatherproof.data.loading import MOST_ROWS
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Objective, Operator
 from weatherproof.readouts import evaluating, require_embeddings
+from weatherproof.protocols import Attack, Objective, Operator
+from weatherproof.types import Images, Logits
 
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
@@ -143,6 +145,27 @@ def require_objective_works(objective: Objective, encoder: Encoder, device: torc
         )
     if not bool(loss.isfinite()):
         raise InputError(f"{objective!r} gives the loss {float(loss.detach())} for embeddings without anything special")
+
+
+def require_attack_works(
+    attack: Attack, model: Callable[[Images], Logits], batch: Batch, tried: Attack | None = None
+) -> None:
+    """Try the attack on a model and a few images. Raises `InputError` where it fails or gives back something else.
+
+    Args:
+        tried: the attack with fewer steps.
+    """
+    images = batch.images
+    try:
+        attacked = (tried or attack)(model, images, batch.labels, random.keys(0, batch.index))
+    except InputError:
+        raise
+    except Exception as error:  # a user's own code, or a model that cannot be differentiated
+        raise InputError(f"{attack!r} fails on this model: {type(error).__name__}: {error}") from error
+    if not _is_like(attacked, images) or attacked.shape != images.shape or not bool(attacked.isfinite().all()):
+        raise InputError(
+            f"{attack!r} must give images like those it takes, float {list(images.shape)}; it gave {_kind(attacked)}"
+        )
 
 
 def _is_like(made: object, given: Tensor, *, of_same_type: bool = True) -> TypeGuard[Tensor]:

@@ -54,8 +54,10 @@ def require_views(family: Any, images: ImageSet, device: torch.device) -> Views:
             f"a method compares two looks at each of {shape[0]} images, floats on their device, and {family!r} gives "
             f"{got}"
         )
-    if not all(bool(look.isfinite().all()) for look in looks):
+    if not all(bool(look.isfinite().all()) for look in found):
         raise InputError(f"the views {family!r} give pixels that are not finite numbers")
+    if all(map(torch.equal, family(1 - batch.images, keys), found)) and not torch.equal(1 - batch.images, batch.images):
+        raise InputError(f"the views {family!r} leave nothing of an image: a picture and its negative look the same")
     return family
 
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
-from weatherproof import attacks, operators
-from weatherproof.data import ImageSet, label_fraction
+from weatherproof import attacks, operators, random
+from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
+from weatherproof.evaluation.attack_trials import short
 from weatherproof.methods import (
     FCL,
     LABELLED,
@@ -33,6 +35,7 @@ from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
     device_of,
     penalty_of,
+    require_attack_works,
     require_counts,
     require_embeds,
     require_twice_differentiable,
@@ -146,6 +149,8 @@ def train(
     )
     require_embeds(start, training, where)
     require_twice_differentiable(start, penalty, training, where)
+    if attack is not None:
+        _require_attack(attack, start, training, where)
     goes_on = _own_head(start, encoder, training) if head == "own" else None
     settings = _settings(
         method, training, epochs, batch_size,
@@ -186,6 +191,13 @@ def train(
             sigma=settings.sigma, seed=seed, device=where, batch_size=batch_size, workers=workers,
         )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
+
+
+def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: torch.device) -> None:
+    """Raise `InputError` where the attack cannot be done on the encoder with a new classifier."""
+    with random.framework_seed(0):
+        model = nn.Sequential(start.clone(), nn.Linear(start.feature_dim, len(images.classes))).to(device)
+    require_attack_works(attack, model, next(batches(images, 2, device=device)), short(attack))
 
 
 def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet) -> nn.Linear:
