@@ -11,7 +11,6 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, dataclass_transform
@@ -21,6 +20,7 @@ from weatherproof.errors import InputError, shown, unknown
 
 T = TypeVar("T")
 
+_known_hints: dict[type, dict[str, Any]] = {}
 _STAR = inspect.Parameter.VAR_POSITIONAL
 _MODULE = 1 << 22  # bytes of a file with the user's own code
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
@@ -71,10 +71,11 @@ def check_finite(obj: Any) -> None:
                 raise InputError(f"{name} of {type(obj).__name__} must be finite, got {shown(value)}")
 
 
-@lru_cache(maxsize=256)
 def _hints(cls: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}
+    if cls not in _known_hints:
+        hints = typing.get_type_hints(cls)
+        _known_hints[cls] = {field.name: hints[field.name] for field in fields(cls)}
+    return _known_hints[cls]
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -283,7 +284,10 @@ def _call(
         given = signature.bind(*args, **kwargs).arguments
         if is_dataclass(table[name]):
             single = {k: v for k, v in given.items() if signature.parameters[k].kind is not _STAR}
-            check_types(typing.cast(type, table[name]), single)
+            try:
+                check_types(typing.cast(type, table[name]), single)
+            except InputError as error:
+                raise InputError(f"cannot make the {what} {shown(text)}: {error}") from None
         return table[name](*args, **kwargs)
     except InputError:
         raise

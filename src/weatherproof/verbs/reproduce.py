@@ -11,7 +11,7 @@ from weatherproof.studies.study import Scale
 from weatherproof.training import RunFolder
 from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of
-from weatherproof.verbs.outcome import Listing, Outcome, finished
+from weatherproof.verbs.outcome import Listing, Outcome, check_arguments, finished
 
 
 @refusals_leave_nothing()
@@ -40,6 +40,7 @@ def reproduce(
         out: the run folder; by default runs/STUDY-SCALE.
         seed: of every random draw.
     """
+    check_arguments(locals())
     if list_:
         return Listing({name: study.title for name, study in STUDIES.items()})
     if study == "table-3":  # not a measurement
