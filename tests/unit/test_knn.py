@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.evaluation import hits, top_k
 from weatherproof.readouts import knn, knn_accuracy, nearest, neighbours
+from weatherproof.verbs.pretrain_measure import Neighbours
 
 
 def clouds(n: int, classes: int = 5, width: int = 8) -> tuple[Tensor, Tensor]:
@@ -56,6 +58,25 @@ def test_the_majority_vote_is_that_of_scikit_learn() -> None:
     model = KNeighborsClassifier(n_neighbors=15, metric="cosine").fit(train.numpy(), labels.numpy())
     expected = model.score(test.numpy(), truth.numpy())
     assert knn_accuracy(train, labels, test, truth, 15, temperature=None) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_class_without_a_vote_is_not_among_the_first_five_guesses() -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    (train, labels), (test, truth) = clouds(300, classes=12), clouds(150, classes=12)
+    model = KNeighborsClassifier(n_neighbors=5, metric="cosine").fit(train.numpy(), labels.numpy())
+    voted = model.predict_proba(test.numpy())[range(len(truth)), truth] > 0
+    vote = Neighbours(train, labels, 12)(test)  # 300 images: five neighbours
+    assert top_k(vote, truth, 5) == pytest.approx(voted.mean(), abs=1e-12)
+    assert torch.equal(hits(vote, truth, 5), torch.from_numpy(voted)) and 0.3 < voted.mean() < 0.95
+    filled = knn(train, labels, test, 5, num_classes=12).topk(5, dim=1).indices  # up to five, by the class number
+    assert (filled == truth[:, None]).any(dim=1).double().mean() > voted.mean()
+
+
+def test_a_guess_is_a_class_with_a_finite_score() -> None:
+    logits = torch.tensor([[-torch.inf, 2.0, -torch.inf], [torch.nan, torch.nan, torch.nan], [3.0, 2.0, 1.0]])
+    for label, right in ((0, [False, False, True]), (1, [True, False, True]), (2, [False, False, True])):
+        assert hits(logits, torch.full((3,), label), 3).tolist() == right
 
 
 def test_the_result_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from weatherproof.types import Labels, Logits
 
 
 def hits(logits: Logits, labels: Labels, k: int) -> Bool[Tensor, "batch"]:
-    """Whether the label is among the k largest logits of its row. With k >= classes it always is."""
-    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (best == labels[:, None]).any(dim=1)
+    """Whether the label is among the k largest logits of its row. A class whose logit is -inf or not a number is never
+    answered, also where that leaves fewer than k."""
+    best = logits.topk(min(k, logits.shape[1]), dim=1)
+    return ((best.indices == labels[:, None]) & (best.values > -torch.inf)).any(dim=1)
 
 
 def top_k(logits: Logits, labels: Labels, k: int = 1) -> float:

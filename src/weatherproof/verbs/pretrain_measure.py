@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from weatherproof.data import ImageSet, label_fraction
@@ -27,7 +28,7 @@ def neighbours_of(images: int) -> int:
 
 
 class Neighbours(nn.Module):
-    """Embeddings to class scores: the weighted vote of the nearest of some labelled embeddings."""
+    """Embeddings to class scores: the weighted vote of the nearest of some labelled embeddings; -inf without a vote."""
 
     def __init__(self, features: Embeddings, labels: Tensor, classes: int) -> None:
         super().__init__()
@@ -35,7 +36,8 @@ class Neighbours(nn.Module):
 
     def forward(self, embeddings: Embeddings) -> Logits:
         k = neighbours_of(len(self.labels))
-        return knn(self.features, self.labels, embeddings, k, num_classes=self.classes, temperature=_TEMPERATURE)
+        votes = knn(self.features, self.labels, embeddings, k, num_classes=self.classes, temperature=_TEMPERATURE)
+        return votes.where(votes > 0, -torch.inf)
 
 
 def require_measurable(train: ImageSet, test: ImageSet, fractions: Sequence[float], seed: int) -> bool:
