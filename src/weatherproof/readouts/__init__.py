@@ -2,6 +2,8 @@
 
 from weatherproof.readouts.classifier import Classifier, OwnHead, UnitLength
 from weatherproof.readouts.embedding import embed, evaluating, require_embeddings, require_logits, unmeasurable
+from weatherproof.readouts.classifier import Classifier, OwnHead, Reordered, UnitLength
+from weatherproof.readouts.embedding import embed, evaluating
 from weatherproof.readouts.finetuning import HEADS, finetune_encoder, new_head, regularizers_of
 from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear
@@ -18,6 +20,7 @@ __all__ = [
     "MLPHead",
     "OwnHead",
     "Readout",
+    "Reordered",
     "UnitLength",
     "embed",
     "evaluating",

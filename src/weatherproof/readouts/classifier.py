@@ -1,6 +1,9 @@
 """An encoder and what stands on it, as one module from images to logits."""
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from weatherproof.errors import InputError
 from weatherproof.types import Embeddings, Images, Logits
@@ -34,6 +37,25 @@ class OwnHead(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         return self.encoder.logits(images)  # type: ignore[operator]
+
+
+class Reordered(nn.Module):
+    """A classifier's logits in another order.
+
+    Args:
+        order: the outputs, each once.
+        classes: their names in this order.
+    """
+
+    order: Tensor
+
+    def __init__(self, classifier: nn.Module, order: Sequence[int], classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classifier, self.classes = classifier, tuple(classes)
+        self.register_buffer("order", torch.tensor(order))
+
+    def forward(self, images: Images) -> Logits:
+        return self.classifier(images)[:, self.order]
 
 
 class UnitLength(nn.Module):

@@ -51,6 +51,7 @@ class Part:
     more_tables: tuple[Table, ...]
     severity: Charts
     labels: Charts
+    notes: tuple[str, ...] = ()
     suites: tuple[SuitePart, ...] = ()
     attacks: AttackPart | None = None
     reliability: Charts = field(default_factory=lambda: Charts((), ()))
@@ -213,6 +214,7 @@ def _part(
         more_tables=tuple(t for t in tables if t not in main),
         severity=_without_secondary(curves.severity_charts(rest, palette)),
         labels=_without_secondary(curves.label_charts(rest, palette)),
+        notes=tuple(notes),
         suites=suite_parts(subjects, notes),
         attacks=attack_part(runs, notes),
         reliability=reliability_charts(runs),

@@ -9,6 +9,7 @@ from weatherproof.data import ImageSet, at_most, load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation.cases import Case
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
 from weatherproof.evaluation.contamination import trained_on
 from weatherproof.evaluation.suite_sets import suite_of, total_metrics
 from weatherproof.protocols import Attack, Operator
@@ -44,7 +45,7 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_works,
 )
-from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.measure import Measurement, own_fit
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
 _OF_SUITES = ("suite", "parameters", "glass", "frost", "jpeg_quality")  # left out of the recipe of any other audit
@@ -65,6 +66,7 @@ def audit(
     jpeg_quality: int | None = None,
     attack: Attack | str | list[str] | None = None,
     curve: bool = False,
+    classes_match: bool = False,
     teacher: str | Path | Encoder | None = None,
     split: str = "test",
     size: int | None = None,
@@ -84,10 +86,10 @@ def audit(
     """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels; or
     under a whole suite of common corruptions; or under attack.
 
-    A model with a classifier (a probe's or train's run folder, or a pretrained network with a head of its own whose
-    classes are those of the images) is measured by top-1 and top-5 accuracy; an encoder by what needs no labels, the
-    cosine to the teacher's clean embedding and recall@k in an index of them. A suite and an attack need labels and a
-    classifier.
+    A model with a classifier (a probe's or train's run folder, or a pretrained network with a head of its own) is
+    measured by top-1 and top-5 accuracy where there is a reason to believe that its classes are those of the images:
+    their names, their numbers, or your word; an encoder by what needs no labels, the cosine to the teacher's clean
+    embedding and recall@k in an index of them. A suite and an attack need labels and a classifier.
 
     Args:
         model: a run folder, or NAME@WEIGHTS as for harden.
@@ -104,6 +106,8 @@ def audit(
         attack: such as PGD(L2(0.5)), PGD(Linf(8/255), steps=50) or LogBarrier("l2"): accuracy under it, with a
             certificate that says how far to trust the number. A killed audit goes on where it was.
         curve: of attacks: the error at every size of the paper's grid for their norm too, and its median.
+        classes_match: you say that the classifier's classes are those of the images, in the same order, where their
+            names do not show it.
         teacher: the encoder whose clean embeddings are the target; by default the model's own.
         split: train, test, or all.
         size: side in pixels at which the images are read; by default the encoder's own.
@@ -145,11 +149,7 @@ def audit(
     require_embeds(encoder, chosen, where)
     if target is not encoder:
         require_embeds(target, chosen, where)
-    if readout is not None and has_labels(chosen) and readout.classes != chosen.classes:
-        raise InputError(
-            f"the classifier in {model} knows {_some(readout.classes)}, the images are {_some(chosen.classes)}: "
-            "run probe on these images first"
-        )
+    fit = _fit(model, encoder, readout, chosen, classes_match)
     parts = getattr(chosen, "parts", None)
     if parts is not None and operator is not None:
         raise InputError(f"the images of {chosen.name!r} are damaged already: leave out --operator")
@@ -158,8 +158,8 @@ def audit(
             raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
         recipe = {name: value for name, value in recipe.items() if name not in (*_OF_SUITES, "operator", "teacher")}
         return _by_attack(
-            recipe, encoder, readout, folder, chosen, attacks, curve=curve, name=name_of(model), limits=limits, out=out,
-            limit=test_images, realizations=realizations,
+            recipe, encoder, readout, fit, folder, chosen, attacks, curve=curve, name=name_of(model), limits=limits,
+            out=out, limit=test_images, realizations=realizations,
             settings={
                 "seed": seed, "device": where, "batch_size": batch_size, "workers": workers, "minutes": minutes,
                 "processes": processes,
@@ -172,9 +172,9 @@ def audit(
         recipe = {name: value for name, value in recipe.items() if name not in _OF_SUITES}
     else:
         return _by_suite(
-            recipe, encoder, readout, folder, chosen, suite=suite, damage=damage, name=name_of(model), limits=limits,
-            training=_training_images(images, reading) if suite == "noisy" and parts is None else None, out=out,
-            limit=test_images,
+            recipe, encoder, readout, fit, folder, chosen, suite=suite, damage=damage, name=name_of(model),
+            limits=limits, out=out, limit=test_images,
+            training=_training_images(images, reading) if suite == "noisy" and parts is None else None,
             settings={
                 "seed": seed, "device": where, "batch_size": batch_size, "workers": workers, "minutes": minutes,
                 "processes": processes,
@@ -191,18 +191,36 @@ def audit(
     )  # fmt: skip
     name = name_of(model)
     if readout is not None and has_labels(chosen):
-        measurement.readout(readout, {name: encoder})
-    measurement.own_head({name: encoder})
+        measurement.readout(readout, {name: encoder}, fit=fit)
+    measurement.own_head({name: encoder}, fit if readout is None else own_fit(encoder, chosen, classes_match=False))
     measurement.embeddings({name: encoder}, target)
     return checked(measurement.finish(encoder=encoder), limits, "operator", wanted)
 
 
+def _fit(
+    model: str | Path | Encoder, encoder: Encoder, readout: Readout | None, images: ImageSet, classes_match: bool
+) -> ClassFit | None:
+    """Whether the classes of the run's readout, else of the network's own head, are those of the images; None where
+    there is neither. Raises `InputError` for a readout of other classes."""
+    if readout is None:
+        return own_fit(encoder, images, classes_match)
+    fit = class_fit(head_of_readout(readout), images, classes_match=classes_match)
+    if not fit.believed and has_labels(images):
+        same = len(readout.classes) == len(images.classes)
+        raise InputError(
+            f"the classifier in {model} knows {some(readout.classes)}, the images are {some(images.classes)}: "
+            f"run probe on these images first{f', or say {WORD} where both are the same in the same order' * same}"
+        )
+    return fit
+
+
 def _by_suite(
-    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, folder: Path | None, images: ImageSet, *,
+    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, fit: ClassFit | None, folder: Path | None,
+    images: ImageSet, *,
     suite: str | None, damage: Damage, name: str, limits: Sequence[Limit], training: ImageSet | None,
     out: str | Path, limit: int | None, settings: Mapping[str, Any],
 ) -> SuiteOutcome:  # fmt: skip
-    classifier, about = classifier_of(encoder, readout, images, name)
+    classifier, about = classifier_of(encoder, readout, images, fit, name)
     parts = getattr(images, "parts", None)
     cases: list[Case] = []  # of "noisy": when there is a folder to put the training images' statistics into
     if parts is not None:
@@ -219,17 +237,18 @@ def _by_suite(
         cases = noisy_cases(run, images, training, settings["workers"])
     outcome = measure_suite(
         run, classifier, cases, images, model=name, encoder=encoder, about=about, limit=limit, settings=settings,
-        trained_on=None if folder is None else trained_on(folder),
+        trained_on=None if folder is None else trained_on(folder), told=fit.notes if fit else (),
     )  # fmt: skip
     return checked(outcome, limits, "corruption", outcome.suite)
 
 
 def _by_attack(
-    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, folder: Path | None, images: ImageSet,
+    recipe: Mapping[str, Any], encoder: Encoder, readout: Readout | None, fit: ClassFit | None, folder: Path | None,
+    images: ImageSet,
     attacks: Sequence[Attack], *, curve: bool, name: str, limits: Sequence[Limit], out: str | Path, limit: int | None,
     realizations: int, settings: Mapping[str, Any],
 ) -> AttackOutcome:  # fmt: skip
-    classifier, about = classifier_of(encoder, readout, images, name, what="an attack")
+    classifier, about = classifier_of(encoder, readout, images, fit, name, what="an attack")
     require_known(limits, metrics_of(attacks, curve), "this audit under attack")
     chosen = at_most(images, IMAGES if limit is None else limit)
     require_attacks_work(attacks, curve, name, classifier, chosen, settings["device"])
@@ -239,7 +258,7 @@ def _by_attack(
         about = {**about, "trained_on": None if folder is None else trained_on(folder)}
         outcome = measure_attacks(
             run, classifier, chosen, attacks, model=name, encoder=encoder, about=about, curve=curve, whole=len(images),
-            realizations=realizations, settings=settings,
+            realizations=realizations, settings=settings, told=fit.notes if fit else (),
         )  # fmt: skip
     return checked_attacks(outcome, limits)
 
@@ -267,7 +286,3 @@ def _training_images(source: str | Path | ImageSet, reading: Mapping[str, Any]) 
     training = load_images(source, "train", **reading)
     require_one_size(training)
     return training
-
-
-def _some(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:3]) + f", ... ({len(classes)} classes)" * (len(classes) > 3)

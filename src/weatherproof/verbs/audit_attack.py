@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,21 +38,19 @@ class AttackOutcome(Outcome):
 
     Attributes:
         certificates: one for each attack: {"attack", "model", "images", "checks"}.
-        notes: sentences that belong beside the numbers.
     """
 
     certificates: Sequence[Mapping[str, Any]] = ()
-    notes: Sequence[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return super().to_dict() | {"certificates": list(self.certificates), "notes": list(self.notes)}
+        return super().to_dict() | {"certificates": list(self.certificates)}
 
     def show(self) -> None:
-        """Print the numbers, the failed points of each certificate, the notes, and where the files are."""
+        """Print the numbers, where the files are, the failed points of each certificate, and the notes."""
         from rich.console import Console
 
-        super().show()
+        self.show_numbers()
         console = Console()
         for own in read_certificates(self.folder):
             number = self._number(own)
@@ -61,8 +59,7 @@ class AttackOutcome(Outcome):
             for point in own.failed:
                 console.print("  [red]fails[/]", end="  ")
                 console.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)
-        for note in self.notes:
-            console.print(f"note     {note}", highlight=False, markup=False, soft_wrap=True)
+        self.show_notes()
 
     def _number(self, own: Certificate) -> str:
         found = [r for r in self.records if (r["metric"], r["attack"], r["model"]) == ("top1", own.attack, own.model)]
@@ -112,12 +109,14 @@ def checked_attacks(outcome: AttackOutcome, limits: Sequence[Limit]) -> AttackOu
 def measure_attacks(
     run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], *, model: str, encoder: Encoder,
     about: Mapping[str, Any], curve: bool, whole: int, realizations: int, settings: Mapping[str, Any],
+    told: Sequence[str] = (),
 ) -> AttackOutcome:  # fmt: skip
     """Attack the images, or what of them is left, and write the files of the run; the results last but one.
 
     Args:
         curve: measure each attack at every size of its norm's grid too.
         whole: how many images there are, of which `images` are some.
+        told: notes that come before those of the numbers.
     """
     began = time.monotonic()
     sweeps = {repr(one): one for a in found for one in (sweep(a, levels_of(a)) if curve else [])}
@@ -130,7 +129,7 @@ def measure_attacks(
     save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
     save_samples(result, run.path / SAMPLES)
     save_reliability(run.path, _answered(result, model, found))
-    notes = _notes(result, whole)
+    notes = [*told, *_notes(result, whole)]
     run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
     run.write_json("results.json", {"records": records, "notes": notes})
     write_report(run.path)

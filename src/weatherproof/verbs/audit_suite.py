@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
 from weatherproof.evaluation.cases import Case, limited
+from weatherproof.evaluation.class_sets import ClassFit
 from weatherproof.evaluation.contamination import seen
 from weatherproof.evaluation.suite_sets import sets_of, suite_of
 from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
@@ -38,21 +39,9 @@ class SuiteOutcome(Outcome):
 
     Attributes:
         suite: what the records of the whole are called.
-        notes: sentences that belong beside the numbers.
     """
 
     suite: str = ""
-    notes: Sequence[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return super().to_dict() | {"notes": list(self.notes)}
-
-    def show(self) -> None:
-        """Print the numbers as a table, the notes, and where the files are."""
-        super().show()
-        for note in self.notes:
-            print(f"note     {note}")
 
 
 @dataclass(frozen=True)
@@ -66,11 +55,12 @@ class Damage:
 
 
 def classifier_of(
-    encoder: Encoder, readout: Readout | None, images: ImageSet, name: str, what: str = "a suite"
+    encoder: Encoder, readout: Readout | None, images: ImageSet, fit: ClassFit | None, name: str, what: str = "a suite"
 ) -> tuple[nn.Module, dict[str, Any]]:
     """What answers the images, and the records' words for it: the run's readout, else the network's own head.
 
     Args:
+        fit: whether its classes are the images'; None: there is no classifier.
         what: needs it, for messages.
 
     Raises:
@@ -78,17 +68,15 @@ def classifier_of(
     """
     if not has_labels(images):
         raise InputError(f"{what} is measured by accuracy, and {images.name!r} has images without a label")
-    if readout is not None:
-        body = UnitLength(encoder) if readout.unit_length else encoder
-        return Classifier(body, readout.head), {"readout": readout.kind, "label_fraction": readout.label_fraction}
-    if encoder.num_classes is None:
+    if fit is None:
         raise InputError(f"{what} needs a classifier, and {name} is an encoder alone: run probe on such images first")
-    if encoder.num_classes != len(images.classes):
-        raise InputError(
-            f"{name} has a classifier of {encoder.num_classes} classes, and {images.name!r} has "
-            f"{len(images.classes)}: run probe on such images first"
-        )
-    return OwnHead(encoder), {"readout": "own-head"}
+    if not fit.believed:
+        raise InputError(f"{what} needs a classifier of the images' classes: {fit.why}; or run probe on such images")
+    data = {"data": fit.data(images)}
+    if readout is None:
+        return fit.classifier(OwnHead(encoder)), {"readout": "own-head", **data}
+    model = Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
+    return fit.classifier(model), {"readout": readout.kind, "label_fraction": readout.label_fraction, **data}
 
 
 def common_cases(suite: str, images: ImageSet, damage: Damage, device: torch.device) -> list[Case]:
@@ -150,8 +138,13 @@ def _digest(path: Path) -> str:
 def measure_suite(
     run: RunFolder, classifier: nn.Module, cases: Sequence[Case], images: ImageSet, *, model: str, encoder: Encoder,
     trained_on: str | None, about: Mapping[str, Any], limit: int | None, settings: Mapping[str, Any],
+    told: Sequence[str] = (),
 ) -> SuiteOutcome:  # fmt: skip
-    """Answer the cases, or what of them is left, and write the files of the run; the results last but one."""
+    """Answer the cases, or what of them is left, and write the files of the run; the results last but one.
+
+    Args:
+        told: notes that come before those of the numbers.
+    """
     keep_freed_memory()  # every condition needs the same blocks again
     cases, images = limited(cases, images, limit)
     suite = suite_of(cases)
@@ -160,7 +153,7 @@ def measure_suite(
     )
     save_pictures(run, cases, images, settings)
     save_reliability(run.path, _answered(result, cases, suite, model, images.name))
-    notes = _notes(result, cases, images)
+    notes = [*told, *_notes(result, cases, images)]
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
         "complete": result.complete, "notes": notes,

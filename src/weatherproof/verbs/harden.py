@@ -12,12 +12,13 @@ from weatherproof.training.plan import Precision, Schedule
 from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
     device_of,
+    measurable,
     require_counts,
     require_embeds,
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe
+from weatherproof.verbs.measure import Measurement, clean_probe, own_fit
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 
 
@@ -43,6 +44,7 @@ def harden(
     workers: int = 2,
     checkpoint_seconds: float = 30.0,
     tensorboard: bool = False,
+    classes_match: bool = False,
     realizations: int = 3,
     test_images: int | None = 2000,
     out: str | Path = Path("runs/harden"),
@@ -75,6 +77,8 @@ def harden(
         workers: processes that decode images when they do not fit into memory.
         checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
         tensorboard: also write TensorBoard event files.
+        classes_match: you say that the classes of the encoder's own classifier are those of the images, in the same
+            order, where their names do not show it; then its accuracy is measured.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
         out: the run folder.
@@ -89,6 +93,8 @@ def harden(
     )
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
+    fit = own_fit(teacher, test, classes_match)
+    probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan(
         epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
         warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
@@ -109,14 +115,13 @@ def harden(
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)
-    measurement.own_head(encoders)
-    probe = clean_probe(teacher, train, measurement)
-    if probe is not None:
-        measurement.readout(probe, encoders, kind="clean-probe")
+    measurement.own_head(encoders, fit)
+    if probed:
+        measurement.readout(clean_probe(teacher, train, measurement), encoders, kind="clean-probe")
     return measurement.finish(
         encoder=student,
         next_steps=(
-            *([command("probe", run.path, images, operator=operator, labels=0.1)] if probe is not None else []),
+            *([command("probe", run.path, images, operator=operator, labels=0.1)] if probed else []),
             command("audit", run.path, images, operator="GaussianNoise(0.2)"),
         ),
     )

@@ -14,6 +14,8 @@ from weatherproof.data import Batch, ImageSet, batches, load_images
 from weatherproof.data.loading import MOST_ROWS
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
+from weatherproof.errors import InputError
+from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Objective, Operator
 from weatherproof.readouts import evaluating, require_embeddings
@@ -22,6 +24,8 @@ from weatherproof.types import Images, Logits
 
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
+
+_FLAT = "images"  # Tiny-ImageNet's val/images/ holds the images of all classes
 
 
 def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator | None:
@@ -66,14 +70,48 @@ def quietly(about: str) -> Iterator[None]:
 
 
 def require_labels(training: ImageSet, test: ImageSet) -> None:
-    """Raise `InputError` unless all images have labels, and each of two or more classes has images to learn from."""
+    """Raise `InputError` where what learns from the training images cannot be judged by the test images."""
+    reason = unlike_classes(training, test)
+    if reason is not None:
+        raise InputError(reason)
+
+
+def measurable(training: ImageSet, test: ImageSet, what: str = "accuracies") -> bool:
+    """Whether what learns from the training images can be judged by the test images. Warns where it cannot though there
+    are labels.
+
+    Args:
+        what: is not measured then.
+    """
+    reason = unlike_classes(training, test)
+    labelled = len(training.classes) > 1 and (has_labels(training) or has_labels(test))
+    if reason is not None and labelled:
+        warnings.warn(f"no {what} are measured: {reason}", UserWarning, stacklevel=3)
+    return reason is None
+
+
+def unlike_classes(training: ImageSet, test: ImageSet) -> str | None:
+    """Why accuracy on the test images would say nothing of what has learnt from the training images; None where all
+    images have labels of the same classes, each class has images to learn from, and the test images are of two or more
+    (of one, every classifier that knows no other is right)."""
     for images in (training, test):
         if not has_labels(images) or len(images.classes) < 2:
-            raise InputError(f"{images.name!r} has no labels: put the images into one folder per class")
-    counts = training.labels.bincount(minlength=len(training.classes)).tolist()
-    if 0 in counts:
-        name = training.classes[counts.index(0)]
-        raise InputError(f"{training.name!r} has no image of class {name!r}: every class needs at least one")
+            return f"{images.name!r} has no labels: put the images into one folder per class"
+    if training.classes != test.classes:
+        return (
+            f"{training.name!r} and {test.name!r} differ in their classes ({some(training.classes)}; "
+            f"{some(test.classes)}): both need the same ones in the same order"
+        )
+    counts, met = training.labels.bincount(minlength=len(training.classes)).tolist(), test.labels.unique().tolist()
+    names = [training.classes[label] for label, count in enumerate(counts) if count == 0]
+    if names == [_FLAT] == [test.classes[label] for label in met]:
+        return (
+            f"{training.name!r} has no image of class {_FLAT!r}: the test images of Tiny-ImageNet lie in one folder as "
+            "they are downloaded, move each into the folder of the class that val_annotations.txt names"
+        )
+    if names:
+        return f"{training.name!r} has no image of class {names[0]!r}: every class needs at least one"
+    return f"{test.name!r} is of {len(met)} class: accuracy needs two or more" if len(met) < 2 else None
 
 
 def has_labels(images: ImageSet) -> bool:

@@ -9,14 +9,15 @@ from torch import nn
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
 from weatherproof.progress import phase
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
-from weatherproof.verbs.inputs import has_labels
 from weatherproof.verbs.outcome import Outcome
 
 _EXAMPLES = 12  # pictures in the gallery
@@ -31,6 +32,9 @@ class Measurement:
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
         also: metrics of classifiers beside top-1 and top-5.
+
+    Attributes:
+        notes: sentences that belong beside the numbers.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Measurement:
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.conditions = [None, *([operator] if operator is not None and operator not in rungs else []), *rungs]
         self.records: list[Record] = []
+        self.notes: list[str] = []
         self.gallery_models: dict[str, nn.Module] = {}
 
     def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
@@ -60,17 +65,23 @@ class Measurement:
                 )
                 meter.advance()
 
-    def own_head(self, encoders: Mapping[str, Encoder]) -> None:
-        """The pretrained model's own classifier: its accuracy where the classes are the images', else its agreement
-        with what it says of the clean image."""
-        heads = {name: OwnHead(encoder) for name, encoder in encoders.items() if encoder.num_classes is not None}
-        if not heads:
+    def own_head(self, encoders: Mapping[str, Encoder], fit: ClassFit | None) -> None:
+        """The pretrained model's own classifier: its accuracy where there is a reason to believe that the classes are
+        the images', else its agreement with what it says of the clean image.
+
+        Args:
+            fit: from `own_fit`; None: the encoders have no classifier.
+        """
+        if fit is None:
             return
-        same = all(e.num_classes == len(self.images.classes) for e in encoders.values())
-        if same and has_labels(self.images):
-            self.accuracy(heads, readout="own-head", fraction=None)
-            self.gallery_models |= heads
-        elif self.operator is not None:
+        heads = {name: OwnHead(encoder) for name, encoder in encoders.items()}
+        if fit.believed:
+            self.judged(heads, fit, readout="own-head", fraction=None)
+            return
+        told = "is measured by its agreement with its answer for the clean image, not by accuracy"
+        told = told if self.operator is not None else "is not measured"
+        self.notes.append(f"the network's own classifier {told}: {fit.why}")
+        if self.operator is not None:
             with phase("own-head", len(self.conditions) - 1, "conditions") as meter:
                 for condition in self.conditions[1:]:
                     self.records += evaluate(
@@ -79,25 +90,43 @@ class Measurement:
                     )  # fmt: skip
                     meter.advance()
 
-    def readout(self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None) -> None:
-        """One linear layer on each of these encoders; the images have labels of its classes."""
+    def readout(
+        self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None, fit: ClassFit | None = None
+    ) -> None:
+        """One linear layer on each of these encoders; the images have labels of its classes.
+
+        Args:
+            fit: which output is which class; None: they are in the same order.
+        """
         head = readout.head.to(self.settings["device"])
         models = {
             name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
             for name, encoder in encoders.items()
         }
-        self.accuracy(models, readout=kind or readout.kind, fraction=readout.label_fraction)
-        self.gallery_models |= models
+        self.judged(models, fit or ClassFit(True, ""), readout=kind or readout.kind, fraction=readout.label_fraction)
 
-    def accuracy(self, models: Mapping[str, nn.Module], readout: str, fraction: float | None) -> None:
+    def judged(self, models: Mapping[str, nn.Module], fit: ClassFit, readout: str, fraction: float | None) -> None:
+        """The accuracy of classifiers whose classes are known to be the images', and their guesses for the gallery."""
+        fitted = {name: fit.classifier(model) for name, model in models.items()}
+        self.notes += fit.notes
+        self.accuracy(fitted, readout=readout, fraction=fraction, data=fit.data(self.images))
+        self.gallery_models |= fitted
+
+    def accuracy(
+        self, models: Mapping[str, nn.Module], readout: str, fraction: float | None, data: str | None = None
+    ) -> None:
         """Top-1 of classifiers, with more than five classes top-5, and what else was asked for; the images have labels
-        of their classes."""
+        of their classes.
+
+        Args:
+            data: what the records call the images; None: their own name.
+        """
         metrics = (*(("top1", "top5") if len(self.images.classes) > 5 else ("top1",)), *self.also)
         with phase(readout, len(self.conditions), "conditions") as meter:
             for condition in self.conditions:
                 self.records += evaluate(
                     models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,
-                    trained_on=self.trained_on, **self.settings,
+                    trained_on=self.trained_on, data=data, **self.settings,
                 )  # fmt: skip
                 meter.advance()
 
@@ -112,10 +141,11 @@ class Measurement:
                 ),
             )  # fmt: skip
         records = [record.to_dict() for record in self.records]
-        self.run.write_json("results.json", {"records": records})
+        notes = list(dict.fromkeys(self.notes))
+        self.run.write_json("results.json", {"records": records} | ({"notes": notes} if notes else {}))
         write_report(self.run.path)
         self.run.close()
-        return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps)
+        return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps, notes=notes)
 
 
 @phase("pictures for the gallery")
@@ -130,24 +160,38 @@ def examples(
     for name, model in models.items():
         with evaluating(model):
             guesses[name] = model(damaged).softmax(dim=1).cpu()
-    names = images.classes
+    names = {name: getattr(model, "classes", images.classes) for name, model in models.items()}
     return [
         GalleryEntry(
             batch.images[i].cpu(), damaged[i].cpu(), repr(operator),
             {
-                model: [(names[c], float(rows[i, c])) for c in rows[i].argsort(descending=True)[:3].tolist()]
+                model: [(names[model][c], float(rows[i, c])) for c in rows[i].argsort(descending=True)[:3].tolist()]
                 for model, rows in guesses.items()
             },
-            truth=names[label],
+            truth=images.classes[label],
         )
         for i, label in enumerate(batch.labels.tolist())
     ]  # fmt: skip
 
 
-def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout | None:
-    """A linear layer on the teacher's clean embeddings (Table 9), where the images have labels."""
-    if not has_labels(train) or not has_labels(measurement.images) or len(train.classes) < 2:
+def own_fit(encoder: Encoder, images: ImageSet, classes_match: bool) -> ClassFit | None:
+    """Whether the classes of the encoder's own classifier are those of the images; None where it has none.
+
+    Args:
+        classes_match: the user says so.
+
+    Raises:
+        InputError: the user says so of a classifier that is not there or has more or fewer classes.
+    """
+    if encoder.num_classes is None:
+        if classes_match:
+            raise InputError(f"{WORD} is about a classifier, and {encoder.name} has none of its own")
         return None
+    return class_fit(head_of(encoder), images, classes_match=classes_match)
+
+
+def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout:
+    """A linear layer on the teacher's clean embeddings (Table 9); the images have labels."""
     settings = {k: measurement.settings[k] for k in ("seed", "device", "workers", "batch_size")}
     head = fit_probe(UnitLength(teacher), train, num_classes=len(train.classes), **settings)
     return Readout(head, train.classes, "clean-probe", unit_length=True, label_fraction=1.0)

@@ -25,6 +25,7 @@ class Outcome:
         checks: claims that were checked: [{"claim", "passed", "detail"}].
         status: the exit status: 0 done, 1 a check that the user asked for failed.
         next_steps: lines that say what to try next.
+        notes: sentences that belong beside the numbers.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Outcome:
     status: int = 0
     next_steps: Sequence[str] = ()
     page: Path | None = None
+    notes: Sequence[str] = ()
 
     @property
     def report(self) -> Path:
@@ -48,10 +50,16 @@ class Outcome:
             "records": finite([dict(r) for r in self.records]),
             "checks": [dict(c) for c in self.checks],
             "status": self.status,
+            "notes": list(self.notes),
         }
 
     def show(self) -> None:
-        """Print the numbers as a table, and where the files are."""
+        """Print the numbers as a table, where the files are, and the notes."""
+        self.show_numbers()
+        self.show_notes()
+
+    def show_numbers(self) -> None:
+        """Print the table, the checks and where the files are."""
         from rich.console import Console
 
         from weatherproof.reports import console_table
@@ -68,6 +76,13 @@ class Outcome:
         lines = [(name, printable(file)) for name, file in files.items()]
         for name, line in [*lines, *(("next", visible(step)) for step in self.next_steps)]:
             console.print(f"{name:<9}{line}", highlight=False, markup=False, soft_wrap=True)
+
+    def show_notes(self) -> None:
+        """Print the notes."""
+        from rich.console import Console
+
+        for note in self.notes:
+            Console().print(f"note     {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass
@@ -107,10 +122,10 @@ def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     from weatherproof.reports import write_report
     from weatherproof.reports.files import read_checks, read_results
 
-    records, known = read_results(run.path)[0], read_checks(run.path)
+    (records, told), known = read_results(run.path), read_checks(run.path)
     if not (run.path / "report.html").is_file():
         write_report(run.path)
-    return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes)
+    return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes, notes=told)
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -134,7 +149,8 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What recipe.yaml says: the verb and its arguments, objects by their text."""
     check_arguments(arguments)
     plain = (str, int, float, list, type(None))
-    return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in arguments.items()}
+    given = {k: v for k, v in arguments.items() if (k, v) != ("classes_match", False)}  # as before there was the word
+    return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
 
 
 def text_of(value: Any) -> str:

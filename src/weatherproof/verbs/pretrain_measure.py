@@ -1,6 +1,5 @@
 """The numbers of a pretrained encoder, beside those of the encoder that it started as."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.protocols import Views
 from weatherproof.readouts import Classifier, Readout, embed, fit_linear, knn
 from weatherproof.types import Embeddings, Logits
-from weatherproof.verbs.inputs import has_labels
+from weatherproof.verbs.inputs import measurable
 from weatherproof.verbs.measure import Measurement
 
 _L2 = 1e-2  # as `fit_probe`
@@ -41,20 +40,12 @@ class Neighbours(nn.Module):
 
 
 def require_measurable(train: ImageSet, test: ImageSet, fractions: Sequence[float], seed: int) -> bool:
-    """Whether accuracies mean something: all images have labels, every class has images to learn from, and the test
-    images are of two classes or more (of one, every classifier that knows no other is right). Says why not, where there
-    are labels.
+    """Whether accuracies mean something (`measurable`), and can be measured with these fractions of the labels.
 
     Raises:
         InputError: a fraction of the labels that cannot be drawn.
     """
-    if not has_labels(train) or not has_labels(test) or len(train.classes) < 2:
-        return False
-    counts, met = train.labels.bincount(minlength=len(train.classes)).tolist(), len(test.labels.unique())
-    if 0 in counts or met < 2:
-        name = train.classes[counts.index(0)] if 0 in counts else ""
-        reason = f"{train.name!r} has no image of class {name!r}" if name else f"{test.name!r} is of {met} class"
-        warnings.warn(f"no accuracies are measured: {reason}", UserWarning, stacklevel=3)
+    if not measurable(train, test):
         return False
     for fraction in fractions:
         label_fraction(train.labels, fraction, seed)

@@ -1,5 +1,6 @@
 """Train a classifier from labels: feature contrastive learning, and its rivals."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.attack_trials import short
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
 from weatherproof.methods import (
     FCL,
     LABELLED,
@@ -82,6 +84,7 @@ def train(
     workers: int = 2,
     checkpoint_seconds: float = 30.0,
     tensorboard: bool = False,
+    classes_match: bool = False,
     realizations: int = 3,
     test_images: int | None = 2000,
     out: str | Path = Path("runs/train"),
@@ -126,6 +129,8 @@ def train(
         workers: processes that decode images when they do not fit into memory.
         checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
         tensorboard: also write TensorBoard event files.
+        classes_match: with head own, you say that the classes of the classifier are those of the images, in the same
+            order, where their names do not show it.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
         out: the run folder.
@@ -151,7 +156,9 @@ def train(
     require_twice_differentiable(start, penalty, training, where)
     if attack is not None:
         _require_attack(attack, start, training, where)
-    goes_on = _own_head(start, encoder, training) if head == "own" else None
+    if classes_match and head != "own":
+        raise InputError(f"{WORD} is about the classifier that goes on: give --head own, or leave it out")
+    goes_on = _own_head(start, encoder, training, classes_match) if head == "own" else None
     settings = _settings(
         method, training, epochs, batch_size,
         {
@@ -200,15 +207,32 @@ def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: to
     require_attack_works(attack, model, next(batches(images, 2, device=device)), short(attack))
 
 
-def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet) -> nn.Linear:
-    """The classifier that goes on: of a run folder its readout, else the pretrained network's."""
+def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet, classes_match: bool) -> nn.Linear:
+    """The classifier that goes on, its outputs in the order of the images' classes: of a run folder its readout, else
+    the pretrained network's. Raises `InputError` where there is none whose classes are known to be the images'."""
     kept = load_readout(encoder) if isinstance(encoder, str | Path) and Path(encoder).is_dir() else None
-    fits = kept is not None and kept.classes == images.classes and not kept.unit_length
-    if kept is None or not fits or not isinstance(kept.head, nn.Linear):
-        check_own_head(start, len(images.classes))
-        assert isinstance(start.head, nn.Linear)
-        return start.head
-    return kept.head
+    if kept is not None and isinstance(kept.head, nn.Linear) and not kept.unit_length:
+        same = classes_match and len(kept.classes) == len(images.classes)
+        fit = class_fit(head_of_readout(kept), images, classes_match=same)
+        if fit.believed and fit.among is None:
+            return _in_order(kept.head, fit)
+    check_own_head(start, len(images.classes))
+    assert isinstance(start.head, nn.Linear)
+    fit = class_fit(head_of(start), images, classes_match=classes_match)
+    if not fit.believed:
+        raise InputError(f"head own goes on with a classifier of the images' classes: {fit.why}")
+    return _in_order(start.head, fit)
+
+
+def _in_order(head: nn.Linear, fit: ClassFit) -> nn.Linear:
+    """The layer with its outputs in the order of the images' classes."""
+    if fit.order is None:
+        return head
+    ordered, rows = copy.deepcopy(head), list(fit.order)
+    ordered.weight.data = head.weight.data[rows]
+    if head.bias is not None:
+        ordered.bias.data = head.bias.data[rows]
+    return ordered
 
 
 def _settings(
