@@ -262,5 +262,5 @@ def test_models_that_cannot_be_attacked(change, said: str, photos: Path, here: P
     logits = encoder.logits
     monkeypatch.setattr(encoder, "logits", lambda images: change(logits(images)))
     with pytest.raises(InputError, match=said):
-        wp.audit(encoder, photos, attack="PGD(L2(0.5))", workers=0)
+        wp.audit(encoder, photos, attack="PGD(L2(0.5))", classes_match=True, workers=0)
     assert not any(here.iterdir())

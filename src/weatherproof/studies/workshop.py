@@ -11,6 +11,7 @@ from weatherproof import objectives, operators, restoration, views
 from weatherproof.data import ImageSet, at_most, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite
+from weatherproof.evaluation.class_sets import class_fit, head_of
 from weatherproof.operators.suites import COMMON_19, suite
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
@@ -100,8 +101,8 @@ class Workshop:
                 return Classifier(UnitLength(self.hardened(cell)), self._clean_probe)
             case "own-head" | "teacher-own-head":
                 encoder = self.hardened(cell) if cell.kind == "own-head" else self.teacher
-                fits = encoder.num_classes == len(self.sets.train(cell.data).classes)
-                return OwnHead(encoder) if fits else None
+                fit = class_fit(head_of(encoder), self.sets.train(cell.data))
+                return fit.classifier(OwnHead(encoder)) if fit.believed and fit.among is None else None
             case "restored":
                 assert cell.restoration is not None
                 text = self.scale.restoration.get(cell.restoration, cell.restoration)
