@@ -15,11 +15,9 @@ from weatherproof.encoders.from_timm import build_timm
 from weatherproof.encoders.from_torchvision import build_torchvision
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
-from weatherproof.encoders.weights import read_weights
-from weatherproof.errors import InputError, shown, unknown
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_weights
-from weatherproof.errors import InputError, unknown
+from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
 
 _MOST_CLASSES = 10_000_000

@@ -21,7 +21,6 @@ from weatherproof.evaluation.attack_trials import Trial, sizes
 from weatherproof.evaluation.block_files import read_block, write_block
 from weatherproof.evaluation.evaluate import EVAL_STREAM
 from weatherproof.progress import phase
-from weatherproof.readouts import evaluating
 from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Images, Logits
 

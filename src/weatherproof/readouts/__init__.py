@@ -1,9 +1,7 @@
 """What stands on a finished encoder: linear probe, nearest neighbours, a new head to fine-tune with, its own head."""
 
-from weatherproof.readouts.classifier import Classifier, OwnHead, UnitLength
-from weatherproof.readouts.embedding import embed, evaluating, require_embeddings, require_logits, unmeasurable
 from weatherproof.readouts.classifier import Classifier, OwnHead, Reordered, UnitLength
-from weatherproof.readouts.embedding import embed, evaluating
+from weatherproof.readouts.embedding import embed, evaluating, require_embeddings, require_logits, unmeasurable
 from weatherproof.readouts.finetuning import HEADS, finetune_encoder, new_head, regularizers_of
 from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear

@@ -14,12 +14,10 @@ from weatherproof.data import Batch, ImageSet, batches, load_images
 from weatherproof.data.loading import MOST_ROWS
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
-from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
-from weatherproof.protocols import Objective, Operator
-from weatherproof.readouts import evaluating, require_embeddings
 from weatherproof.protocols import Attack, Objective, Operator
+from weatherproof.readouts import evaluating, require_embeddings
 from weatherproof.types import Images, Logits
 
 _MOST_OF_ANYTHING = 1 << 31
