@@ -1,6 +1,8 @@
 """One image at a time, against Pillow's and torchvision's own steps."""
 
 import io
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from weatherproof.data.decoding import BadImage, Decoder, decode_all, header_size
+from weatherproof.data.folders import EXTENSIONS
 from weatherproof.errors import InputError
 
 
@@ -155,6 +158,48 @@ def test_only_image_formats_are_opened(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(BadImage, match="not an image"):  # Pillow would hand it to Ghostscript
         Decoder().file(str(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize(
+    "name, stored",
+    [
+        *((f"a.{ending}", "JPEG") for ending in ("jpe", "jfif", "jif", "jfi")),
+        *((f"a.{ending}", "JPEG2000") for ending in ("jp2", "j2k", "jpx", "jpf", "j2c", "jpc")),
+        ("a.apng", "PNG"), ("a.avif", "AVIF"), ("a.pnm", "PPM"), ("a.JFIF", "JPEG"),
+    ],
+)  # fmt: skip
+def test_formats_under_their_other_endings(tmp_path: Path, name: str, stored: str) -> None:
+    assert name.lower().endswith(EXTENSIONS)
+    image = picture(32, 24)
+    path = saved(image, tmp_path / name, format=stored, **({"quality": 95} if stored in ("JPEG", "AVIF") else {}))
+    with Image.open(path) as oracle:
+        assert np.array_equal(hwc(Decoder().file(path)), np.asarray(oracle.convert("RGB")))
+
+
+def test_bitmaps_and_floats_of_the_ppm_family(tmp_path: Path) -> None:
+    (tmp_path / "a.pbm").write_bytes(b"P4 8 1\n\xaa")  # 1 is black
+    assert Decoder(channels=1).file(str(tmp_path / "a.pbm")).ravel().tolist() == [0, 255] * 4
+    (tmp_path / "a.pfm").write_bytes(b"Pf\n3 1\n-1.0\n" + np.array([0, 0.5, 1], "<f4").tobytes())
+    assert Decoder(channels=1).file(str(tmp_path / "a.pfm")).ravel().tolist() == [0, 128, 255]
+    assert {".pbm", ".pfm"} < {*EXTENSIONS}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the address of a socket is short
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for a writer
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "null.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.jpg")
+        for name, kind in (
+            ("pipe.jpg", "a named pipe"), ("link.jpg", "a named pipe"), ("null.jpg", "a device"),
+            ("folder.jpg", "a folder"), ("socket.jpg", "a socket"),
+        ):  # fmt: skip
+            with pytest.raises(BadImage, match=f"it is {kind}"):
+                Decoder().file(str(tmp_path / name))
+            assert header_size(str(tmp_path / name)) is None
 
 
 @pytest.mark.parametrize("settings", [{"size": 0}, {"crop_fraction": 0.0}, {"crop_fraction": 1.1}, {"channels": 2}])

@@ -45,8 +45,9 @@ class Store(Protocol):
 
     def decode(
         self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
-        """The pixels of the good ones among these, which of `positions` they are (0 .. b - 1), and the bad files."""
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        """The pixels of the good ones among these, which of `positions` they are (0 .. b - 1), the bad files and why,
+        and the good ones that Pillow warned of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,17 +155,18 @@ class CorruptedImages:
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
-        pixels, _, bad = self.decode(positions)
+        pixels, _, bad, _ = self.decode(positions)
         for path, reason in bad.items():
             raise InputError(f"cannot read {printable(path)}: {reason}")
         return pixels
 
     def decode(
         self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
-        """The pixels of the good files at these positions, their positions, and the reasons of the bad ones."""
-        pixels, kept, bad = self.found.store.decode(self.places[positions])
-        return pixels, positions[kept], bad
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        """The pixels of the good files at these positions, their positions, the reasons of the bad ones, and what
+        Pillow warned of in the good ones."""
+        pixels, kept, bad, warned = self.found.store.decode(self.places[positions])
+        return pixels, positions[kept], bad, warned
 
 
 def chosen_part(text: str) -> tuple[str, int | None]:

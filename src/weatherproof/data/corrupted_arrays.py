@@ -157,7 +157,7 @@ class MappedArrays:
 
     def decode(
         self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "b channels height width"], Int64[Tensor, "b"], dict[str, str]]:
+    ) -> tuple[UInt8[Tensor, "b channels height width"], Int64[Tensor, "b"], dict[str, str], dict[str, str]]:
         """See `Store`. A stored image is never bad."""
         channels, height, width = self._shape
         stored = np.empty((len(positions), height, width, channels), np.uint8)
@@ -168,4 +168,4 @@ class MappedArrays:
         pixels = stored.transpose(0, 3, 1, 2)
         if self._decoder is not None and len(pixels):
             pixels = np.stack([self._decoder.array(image) for image in pixels])
-        return torch.from_numpy(np.ascontiguousarray(pixels)), torch.arange(len(positions)), {}
+        return torch.from_numpy(np.ascontiguousarray(pixels)), torch.arange(len(positions)), {}, {}

@@ -18,7 +18,7 @@ from torch import Tensor
 from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, Corrupted, Part
 from weatherproof.data.decoding import Decoder, header_size
 from weatherproof.data.files import BadFiles, FileImages
-from weatherproof.data.folders import Listing, list_folder
+from weatherproof.data.folders import Listing, find_images, list_folder
 from weatherproof.errors import InputError
 
 
@@ -48,7 +48,8 @@ def read_folders(
     names: list[str] = []
     reference = ""
     for (corruption, severity), root in roots.items():
-        listing = list_folder(root, "all", classes)
+        # What there is to say of one part is so of them all.
+        listing = list_folder(root, "all", classes) if first is None else find_images(root, "all", classes)[0]
         strangers = [name for name in listing.classes if not re.fullmatch(r"n\d{8}", name)]
         if wordnet and (strangers or not listing.classes):
             got = f"a folder {strangers[0]}/" if strangers else "images without class folders"
@@ -127,7 +128,7 @@ class PartFiles:
 
     def decode(
         self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
         """See `Store`. Raises `InputError` where images differ in size."""
         paths = [self.path(place) for place in positions.tolist()]
         batch = FileImages(

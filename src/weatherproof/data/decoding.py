@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from weatherproof.data import tiff
+from weatherproof.data.hearing import listening, speaking_of
 from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
+from weatherproof.regular import irregular
 from weatherproof.texts import LARGEST_SIDE
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
 
 # What the extensions of `folders` stand for. Among the others that Pillow knows, one runs programs (EPS).
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 ORIENTATION = 0x0112  # EXIF 2.3, tag "Orientation": how the camera was held
 UPRIGHT = {
@@ -77,14 +81,17 @@ class Decoder:
     def file(self, path: str) -> Pixels:
         """Decode one image file, upright. Raises `BadImage`."""
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with speaking_of(path), _opened(path) as image:
+                white = _white(image)
                 stored = image.size
                 draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
                 image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
                 full = stored if draft else image.size
                 turn = _orientation(image)
                 upright: Image.Image = image.transpose(UPRIGHT[turn]) if turn in UPRIGHT else image
-                return self._finish(upright, full[::-1] if turn in SIDEWAYS else full)
+                return self._finish(upright, full[::-1] if turn in SIDEWAYS else full, white)
+        except UnidentifiedImageError as error:
+            raise BadImage(tiff.why_unknown(path) or _reason(error)) from None
         except Exception as error:  # decoders meet hostile bytes with errors of every kind; none may end a run
             raise BadImage(_reason(error)) from None
 
@@ -105,8 +112,8 @@ class Decoder:
         assert self.size is not None
         return round(self.size / self.crop_fraction)
 
-    def _finish(self, image: Image.Image, full: tuple[int, int]) -> Pixels:
-        image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L"), full)
+    def _finish(self, image: Image.Image, full: tuple[int, int], white: float = 65535.0) -> Pixels:
+        image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L", white), full)
         pixels = np.asarray(image)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -132,7 +139,7 @@ class Decoder:
 def header_size(path: str) -> tuple[int, int] | None:
     """(height, width) of the upright image from its header alone; None where that cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with listening(path), speaking_of(path), _opened(path) as image:
             width, height = image.size
             lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives its upright size
             return (width, height) if lies else (height, width)
@@ -193,23 +200,50 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def _opened(path: str) -> Image.Image:
+    if kind := irregular(path):  # a named pipe would block for ever
+        raise BadImage(f"it is {kind}, no regular file")
+    return Image.open(path, formats=FORMATS)
+
+
+def _white(image: Image.Image) -> float:
+    """The level that is white in deep pixels, negative where it is black (and 0 white). Raises `BadImage`."""
+    if not isinstance(image, TiffImageFile):
+        return 1.0 if image.mode == "F" else 65535.0
+    if reason := tiff.why_misread(image):
+        raise BadImage(reason)
+    tiff.mend_palette(image)
+    return tiff.white_level(image)
+
+
+def _plain(image: Image.Image, mode: str, white: float) -> Image.Image:
     """Any mode to RGB or L: deep pixels scaled to 8 bits, transparency laid over white."""
     if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
+        image = _eight_bits(image, white)
+    if image.mode == "La":  # Pillow converts it to LA alone
+        image = image.convert("LA")
+    if image.mode == "LAB":  # likewise, to RGB alone
+        image = image.convert("RGB")
     if image.has_transparency_data:
         cut_out = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), cut_out)
     return image if image.mode == mode else image.convert(mode)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit integers (white is 65535) and floats in [0, 1] to 8 bits, rounded."""
-    deep = np.asarray(image)
-    top = 1.0 if image.mode == "F" else 65535.0
+def _eight_bits(image: Image.Image, white: float) -> Image.Image:
+    """Integers from black at 0 to `white` (see `_white`), and floats likewise, to 8 bits, rounded."""
+    deep, top = np.asarray(image), abs(white)
+    if top == tiff.WHITE_32:
+        deep = deep.view(np.uint32)  # Pillow has no unsigned mode for them
     if not (deep.min() >= 0 and deep.max() <= top):
         raise BadImage(f"pixels of mode {image.mode} from {deep.min()} to {deep.max()}: expected 0 to {top:g}")
-    return Image.fromarray(np.round(deep * (255 / top)).astype(np.uint8))
+    levels = np.round(deep * (255 / top)).astype(np.uint8)
+    if top == tiff.WHITE_32 and deep.any() and not levels.any():
+        raise BadImage(f"32-bit pixels up to {deep.max()} of {top:.0f} are black: save them with 8 or 16 bits")
+    if white < 0:
+        levels = 255 - levels
+    clear = image.info.get("transparency")  # of a PNG with 16 bits: the level that is transparent
+    return Image.fromarray(np.where(deep == clear, np.uint8(255), levels) if isinstance(clear, int) else levels)
 
 
 def _reason(error: Exception) -> str:

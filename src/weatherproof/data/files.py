@@ -10,12 +10,14 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from weatherproof.data.decoding import BadImage, Decoder
+from weatherproof.data.hearing import listening
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 
 
 class BadFiles:
-    """The files of one source that could not be read: counted, and too many are an error.
+    """The files of one source that could not be read: counted, and too many are an error. Those that were read, though
+    Pillow had something to say of them, are counted, too.
 
     Args:
         name: of the source, for messages.
@@ -26,17 +28,26 @@ class BadFiles:
     def __init__(self, name: str, total: int, most: float) -> None:
         self.name, self.total, self.most = name, total, most
         self.reasons: dict[str, str] = {}
+        self.warned: dict[str, str] = {}
+        self._told = (0, 0)
 
-    def record(self, reasons: Mapping[str, str]) -> None:
+    def record(self, reasons: Mapping[str, str], warned: Mapping[str, str] = MappingProxyType({})) -> None:
         """Remember them. Raises `InputError` once more than the allowed share is bad, or all are."""
+        self.warned.update(warned)
         self.reasons.update(reasons)
-        if len(self.reasons) > self.most * self.total or len(self.reasons) == self.total:
+        if len(self.reasons) > self.most * self.total or (self.reasons and len(self.reasons) == self.total):
             raise InputError(f"{self._summary()}, more than the {self.most:.1%} that max_bad allows: {self._first()}")
 
     def warn(self) -> None:
-        """One line for all of them, where there are any."""
-        if self.reasons:
+        """One line for all of the bad, and one for all that Pillow warned of, where there are new ones."""
+        bad, warned = self._told
+        self._told = len(self.reasons), len(self.warned)
+        if len(self.reasons) > bad:
             warn(f"{self._summary()} and are left out: {self._first()}", UserWarning, stacklevel=3)
+        if len(self.warned) > warned:
+            path = min(self.warned)
+            text = f"Pillow warned of {len(self.warned)} of {self.total} images in {self.name!r}, which are used"
+            warn(f"{text}: first {path}: {self.warned[path]}", UserWarning, stacklevel=3)
 
     def _summary(self) -> str:
         count = len(self.reasons)
@@ -111,19 +122,27 @@ class FileImages:
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
-        pixels, _, bad = self.decode(positions)
+        pixels, _, bad, _ = self.decode(positions)
         for path, reason in bad.items():
             raise InputError(f"cannot read {printable(path)}: {reason}")
         return pixels
 
     def decode(
         self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
-        """The pixels of the good files at these positions, their positions, and the reasons of the bad ones.
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        """The pixels of the good files at these positions, their positions, the reasons of the bad ones, and what
+        Pillow warned of in the good ones.
 
         Raises:
             InputError: the images differ in size.
         """
+        with listening(*(self.paths[i] for i in positions.tolist())) as heard:
+            pixels, kept, bad = self._decode(positions)
+        return pixels, kept, bad, {path: text for path, text in heard.items() if path not in bad}
+
+    def _decode(
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
         images, kept, bad = [], [], {}
         for position in positions.tolist():
             try:

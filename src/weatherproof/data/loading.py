@@ -16,7 +16,7 @@ from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
 
-Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]
+Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]
 
 MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 
@@ -68,10 +68,9 @@ def batches(
 
 
 def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
-    known = len(images.bad)
-    for pixels, kept, bad in _read_ahead(images, chunks, device, workers):
-        if bad and isinstance(images, FileImages | CorruptedImages):
-            images.bad_files.record(bad)
+    for pixels, kept, bad, warned in _read_ahead(images, chunks, device, workers):
+        if (bad or warned) and isinstance(images, FileImages | CorruptedImages):
+            images.bad_files.record(bad, warned)
         if len(kept) == 0:
             continue
         # Bytes cross to the device, a quarter of what floats would be.
@@ -80,7 +79,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
         )
-    if isinstance(images, FileImages | CorruptedImages) and len(images.bad) > known:
+    if isinstance(images, FileImages | CorruptedImages):
         images.bad_files.warn()
 
 
@@ -94,7 +93,7 @@ class _Reader:
         try:
             if isinstance(self.images, FileImages | CorruptedImages):
                 return self.images.decode(positions)
-            return self.images.read(positions), positions, {}
+            return self.images.read(positions), positions, {}, {}
         except InputError as error:
             return error
 

@@ -15,7 +15,8 @@ from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES, load_corrupted
 from weatherproof.data.decoding import Decoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
-from weatherproof.data.folders import Listing, check_folder, list_folder
+from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder
+from weatherproof.data.hearing import listening
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.data.transfer import TRANSFER_SOURCES
@@ -25,6 +26,7 @@ from weatherproof.progress import phase
 from weatherproof.texts import path_of
 
 Found = Arrays | Listing
+COVID_CLASSES = 20  # there are two or three; a set of one's own may tell more findings apart, no chest has hundreds
 
 
 def load_images(
@@ -112,7 +114,8 @@ def _from_arrays(name: str, found: Arrays, decoder: Decoder, budget: int) -> Mem
 
 def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_bad: float) -> MemoryImages | FileImages:
     bad_files = BadFiles(name, len(found.paths), max_bad)
-    read = decode_all(lambda i: decoder.file(found.paths[i]), len(found.paths), budget, name)
+    with listening(*found.paths) as heard:
+        read = decode_all(lambda i: decoder.file(found.paths[i]), len(found.paths), budget, name)
     if read is None:
         return FileImages(
             found.paths,
@@ -125,7 +128,8 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
             bad_files=bad_files,
         )
     pixels, bad = read
-    bad_files.record({found.paths[i]: reason for i, reason in bad.items()})
+    reasons = {found.paths[i]: reason for i, reason in bad.items()}
+    bad_files.record(reasons, {path: text for path, text in heard.items() if path not in reasons})
     bad_files.warn()
     good = torch.from_numpy(np.delete(np.arange(len(found.paths)), list(bad)))
     return MemoryImages(
@@ -154,40 +158,56 @@ def _cifar(folder: Path, split: str, *, fine: bool) -> Found:
     folder = folder.parent if folder.name == batches else folder
     if (folder / batches).is_dir():
         return arrays.cifar(folder, split, fine=fine)
-    return _split_folder(folder, split, f"or the folder {batches} of the published python version")
+    otherwise = f"or the folder {batches} of the published python version"
+    return _split_folder(folder, split, otherwise, most=100 if fine else 10)
 
 
 def _stl10(folder: Path, split: str) -> Found:
     folder = folder.parent if folder.name == "stl10_binary" else folder
     if (folder / "stl10_binary").is_dir():
         return arrays.stl10(folder, split)
-    return _split_folder(folder, split, "or the folder stl10_binary of the published binary version")
+    return _split_folder(folder, split, "or the folder stl10_binary of the published binary version", most=10)
 
 
 def _imagenet(folder: Path, split: str, *, classes: tuple[str, ...] | None = None) -> Listing:
-    otherwise = "with one folder of images for each WordNet id"
-    found = _split_folder(folder, split, otherwise, test="val/", classes=classes)
+    _require_splits(folder, "with one folder of images for each WordNet id", test="val/")
+    named = class_folders(folder)
+    if not any(re.fullmatch(r"n\d{8}", name) for name in named):  # before a walk through all that is there
+        raise _no_wordnet(folder, named)
+    found = list_folder(folder, split, classes)
     strangers = [name for name in found.classes if not re.fullmatch(r"n\d{8}", name)]
     if strangers or not found.classes:
-        got = f"a folder {strangers[0]}/" if strangers else "images without class folders"
-        raise InputError(f"expected ImageNet's class folders (n01440764/ ...) in {folder / found.split}; got {got}")
+        raise _no_wordnet(folder / found.split, strangers)
     return found
+
+
+def _no_wordnet(folder: Path, strangers: list[str]) -> InputError:
+    got = f"a folder {strangers[0]}/" if strangers else "images without class folders"
+    return InputError(f"expected ImageNet's class folders (n01440764/ ...) in {folder}; got {got}")
 
 
 def _covid_xray(folder: Path, split: str) -> Listing:
     folder = folder / "binary" if (folder / "binary").is_dir() else folder
-    found = list_folder(folder, split)
+    found = _split_folder(folder, split, "with class folders, or binary/ that holds them", most=COVID_CLASSES)
     return replace(found, split=f"{printable(folder.resolve().name)}/{found.split}")  # its two tasks are two data sets
 
 
-def _split_folder(
-    folder: Path, split: str, otherwise: str, *, test: str = "test/", classes: tuple[str, ...] | None = None
-) -> Listing:
-    if not any((folder / name).is_dir() for name in ("train", "test", "val")):
+def _split_folder(folder: Path, split: str, otherwise: str, *, most: int) -> Listing:
+    """Split folders with class folders, `most` of them at most: another data set is refused by its first names."""
+    _require_splits(folder, otherwise)
+    if len(named := class_folders(folder)) > most:
+        raise InputError(
+            f"{folder} has {len(named):,} class folders ({named[0]}/, {named[1]}/, ...), and this data set has at most "
+            f"{most}: read it as folder:{folder}"
+        )
+    return list_folder(folder, split)
+
+
+def _require_splits(folder: Path, otherwise: str, *, test: str = "test/") -> None:
+    if not has_splits(folder):
         raise InputError(
             f"nothing to read in {folder}: put train/ and {test} there, {otherwise} (nothing is downloaded)"
         )
-    return list_folder(folder, split, classes)
 
 
 BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}

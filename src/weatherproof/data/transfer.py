@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from weatherproof.data.folders import SPLIT_FOLDERS, Listing, list_folder
+from weatherproof.data.folders import SPLIT_FOLDERS, Listing, class_folders, has_splits, list_folder
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 
@@ -70,10 +70,29 @@ def list_transfer(name: str, folder: Path, split: str) -> Listing:
         InputError: neither split folders nor the published files are there.
     """
     if any((folder / part).is_dir() for parts in SPLIT_FOLDERS.values() for part in parts):
-        return list_folder(folder, split)
+        return _in_folders(name, folder, split)
     part = "test" if split in SPLIT_FOLDERS["test"] else split
     if part not in ("train", "test"):
         raise InputError(f"{name}:{folder} has no split {split!r}: expected train or test")
+    try:
+        return _published(name, folder, part)
+    except InputError:
+        if has_splits(folder):  # under other names, such as those of the published files (cars_train)
+            return _in_folders(name, folder, split)
+        raise
+
+
+def _in_folders(name: str, folder: Path, split: str) -> Listing:
+    named, most = class_folders(folder), TRANSFER[name].classes + 1  # one for a background
+    if len(named) > most:
+        raise InputError(
+            f"{folder} has {len(named):,} class folders ({named[0]}/, {named[1]}/, ...), and {TRANSFER[name].title} "
+            f"has {TRANSFER[name].classes}: read it as folder:{folder}"
+        )
+    return list_folder(folder, split)
+
+
+def _published(name: str, folder: Path, part: str) -> Listing:
     if name in _FIRST:
         return _first_of_each(name, folder, part)
     if name == "sun397":
