@@ -86,7 +86,7 @@ def timm_releases(name: str) -> list[Release]:
     if "." in name or not timm.is_model(name):
         return []
     default = timm.get_pretrained_cfg(name)
-    found = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
+    found: dict[str, Any] = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
     made = []
     for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
         told = expectations(cfg.mean, cfg.std, cfg.input_size[-1], supported_interpolation(cfg.interpolation))

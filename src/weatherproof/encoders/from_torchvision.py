@@ -57,8 +57,8 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     except (AssertionError, ValueError) as error:
         raise InputError(f"{text} cannot be built for {size}x{size} pixels: {one_line(error)}") from None
 
-    assert expected.size is not None  # every published entry crops
-    side = int(size or getattr(model, "image_size", expected.size))
+    cropped: Any = expected.size
+    side: int = size or getattr(model, "image_size", cropped)
     converted = partial(_resampled, side, model.patch_size) if name.startswith("vit_") else None
     if name.startswith("squeezenet"):  # its classifier is a 1x1 convolution on the map, then an average
         path, features, prefix = "classifier", model.classifier[1].in_channels, "features."
