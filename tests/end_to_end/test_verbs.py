@@ -67,7 +67,8 @@ def test_objects_and_their_texts_make_the_same_run(teacher: str, photos: Path, h
 
 def test_an_encoder_and_images_in_memory(teacher: str, photos: Path, tmp_path: Path) -> None:
     encoder, images = wp.load_encoder(teacher), wp.load_images(photos)
-    run = wp.harden(encoder, images, **QUICK, test_images=4, out=tmp_path / "run")
+    with pytest.warns(UserWarning, match="^4 of the 4 test images are training images too"):  # one set for both
+        run = wp.harden(encoder, images, **QUICK, test_images=4, out=tmp_path / "run")
     recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
     assert (recipe["encoder"], recipe["images"]) == ("small", "photos/train")
     assert run.encoder(images.read(images.index[:2]).float() / 255).shape == (2, encoder.feature_dim)
@@ -226,6 +227,7 @@ def test_images_that_stay_in_their_files(teacher: str, tmp_path: Path) -> None:
     folder = class_folders(tmp_path / "photos", train=12) / "train"
     sorted(folder.glob("*/*.png"))[-1].write_bytes(b"no picture")
     images = wp.load_images(folder, "all", memory_budget=0)
-    run = wp.harden(teacher, images, **QUICK, out=tmp_path / "run")
+    with pytest.warns(UserWarning, match="^36 of the 36 test images are training images too"):  # one set for both
+        run = wp.harden(teacher, images, **QUICK, out=tmp_path / "run")
     assert {r["images"] for r in run.records} == {35}
     assert len(json.loads((run.folder / "gallery.json").read_text())) == 11

@@ -86,6 +86,7 @@ class MemoryImages:
         index: position of each image in its whole source; None: 0 .. n - 1.
         bad: the files that were left out, and why.
         decoder: how `read` resizes what is stored, where the resized whole would not fit into memory.
+        paths: the file of each image, where they come from files.
 
     Raises:
         InputError: the parts do not belong together.
@@ -101,6 +102,7 @@ class MemoryImages:
         index: Tensor | None = None,
         bad: Mapping[str, str] | None = None,
         decoder: Decoder | None = None,
+        paths: Sequence[str] | None = None,
     ) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
             raise InputError(f"expected uint8 pixels [n, 1 or 3, H, W]; got {pixels.dtype} {list(pixels.shape)}")
@@ -116,7 +118,7 @@ class MemoryImages:
         if top >= len(classes):
             raise InputError(f"label {top} has no name: there are {len(classes)} classes")
         self.pixels, self.labels, self.index, self.classes, self.name = pixels, labels, index, classes, name
-        self._bad = dict(bad or {})
+        self._bad, self.paths = dict(bad or {}), None if paths is None else tuple(paths)
         self.decoder = None if decoder is None or decoder.keeps(tuple(pixels.shape)) else decoder
 
     @property
@@ -153,6 +155,7 @@ class MemoryImages:
             index=self.index[positions],
             bad=self.bad,
             decoder=self.decoder,
+            paths=None if self.paths is None else [self.paths[i] for i in positions.tolist()],
         )
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:

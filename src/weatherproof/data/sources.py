@@ -139,6 +139,7 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
         name=name,
         index=found.index[good],
         bad=bad_files.reasons,
+        paths=[found.paths[i] for i in good.tolist()],
     )
 
 

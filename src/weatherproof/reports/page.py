@@ -51,10 +51,10 @@ class Part:
     more_tables: tuple[Table, ...]
     severity: Charts
     labels: Charts
-    notes: tuple[str, ...] = ()
     suites: tuple[SuitePart, ...] = ()
     attacks: AttackPart | None = None
     reliability: Charts = field(default_factory=lambda: Charts((), ()))
+    notes: tuple[str, ...] = ()
 
 
 @phase("drawing the page")
@@ -207,6 +207,7 @@ def _part(
     subjects, rest = split(split_attacks(records)[1], planned)
     tables = make_tables(rest, columns=columns)
     main = [t for t in tables if t.metric not in SECONDARY] or tables
+    suites, attacks = suite_parts(subjects, notes), attack_part(runs, notes)
     return Part(
         heading=heading,
         note=note,
@@ -214,10 +215,10 @@ def _part(
         more_tables=tuple(t for t in tables if t not in main),
         severity=_without_secondary(curves.severity_charts(rest, palette)),
         labels=_without_secondary(curves.label_charts(rest, palette)),
-        notes=tuple(notes),
-        suites=suite_parts(subjects, notes),
-        attacks=attack_part(runs, notes),
+        suites=suites,
+        attacks=attacks,
         reliability=reliability_charts(runs),
+        notes=() if suites or attacks else tuple(notes),  # beside the numbers that they are about, once
     )
 
 

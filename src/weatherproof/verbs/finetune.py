@@ -10,6 +10,7 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
+from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.objectives import Regularizer, parse_regularizer
 from weatherproof.protocols import Operator
 from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
@@ -25,6 +26,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.overlap import near_overlap, overlap
 
 _DECAY = 5e-4  # robust-models-transfer
 
@@ -125,6 +127,7 @@ def finetune(
     run = RunFolder.open(out, recipe | {"weight_decay": decay})
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    notes = overlap(training, test, test_images)
     reading: dict[str, Any] = {"device": where, "workers": workers, "batch_size": batch_size, "seed": seed}
     metric = metric_of(images)
     setting = Setting(plan.lr, chosen)
@@ -141,9 +144,11 @@ def finetune(
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None})
     measurement = Measurement(
         run, test, operator=operator, trained_on={}, realizations=realizations, limit=test_images,
-        also=() if metric == "top1" else (metric,), **reading,
+        also=() if metric == "top1" else (metric,), notes=notes, **reading,
     )  # fmt: skip
-    probe = fit_probe(start, training, num_classes=len(training.classes), labels=positions, **reading)
+    seen = Remembering(start, positions)
+    probe = fit_probe(seen, training, num_classes=len(training.classes), labels=positions, **reading)
+    measurement.notes += near_overlap(seen, training, measurement.images, reading)
     measurement.readout(Readout(probe.cpu(), training.classes, "probe", label_fraction=labels), {"frozen": start})
     measurement.readout(readout, {"fine-tuned": tuned})
     return measurement.finish(

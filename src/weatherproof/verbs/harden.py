@@ -20,6 +20,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, own_fit
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.overlap import overlap
 
 
 @refusals_leave_nothing()
@@ -103,6 +104,7 @@ def harden(
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    notes = overlap(train, test, test_images)
     student = harden_encoder(
         teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
     )
@@ -111,7 +113,7 @@ def harden(
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations,
-        limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
+        limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size, notes=notes,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)

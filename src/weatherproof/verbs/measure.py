@@ -12,6 +12,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of
+from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
@@ -19,6 +20,7 @@ from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.verbs.outcome import Outcome
+from weatherproof.verbs.overlap import near_overlap
 
 _EXAMPLES = 12  # pictures in the gallery
 
@@ -40,12 +42,12 @@ class Measurement:
     def __init__(
         self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
         realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
-        also: Sequence[str] = (),
+        also: Sequence[str] = (), notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
         return_freed_memory()
         images = at_most(images, limit)
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
-        self.also = tuple(also)
+        self.also, self.notes = tuple(also), list(notes)
         self.settings: dict[str, Any] = {
             "realizations": realizations, "seed": seed, "device": device, "workers": workers, "batch_size": batch_size,
         }  # fmt: skip
@@ -193,5 +195,7 @@ def own_fit(encoder: Encoder, images: ImageSet, classes_match: bool) -> ClassFit
 def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout:
     """A linear layer on the teacher's clean embeddings (Table 9); the images have labels."""
     settings = {k: measurement.settings[k] for k in ("seed", "device", "workers", "batch_size")}
-    head = fit_probe(UnitLength(teacher), train, num_classes=len(train.classes), **settings)
+    seen = Remembering(UnitLength(teacher), torch.arange(len(train)))
+    head = fit_probe(seen, train, num_classes=len(train.classes), **settings)
+    measurement.notes += near_overlap(seen, train, measurement.images, settings)
     return Readout(head, train.classes, "clean-probe", unit_length=True, label_fraction=1.0)

@@ -23,6 +23,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pictures import example_families, save_pretraining_pictures
 from weatherproof.verbs.pretrain_measure import (
     log_watch,
@@ -156,6 +157,7 @@ def pretrain(
     run = RunFolder.open(out, recipe | resolved(plan, own, published, learner))
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    notes = overlap(train, test, test_images)
     reading: dict[str, Any] = {"seed": seed, "workers": workers, "batch_size": plan.batch_size}
     watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), reading)
     fit(learner, train, plan, run, watch=watch, label=f"{method} on {train.name}")
@@ -163,7 +165,7 @@ def pretrain(
     save_encoder(pretrained, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=test_images,
-        device=where, **reading,
+        device=where, notes=notes, **reading,
     )  # fmt: skip
     encoders = {"start": start, "pretrained": pretrained}
     if measurable:

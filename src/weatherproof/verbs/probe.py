@@ -6,6 +6,7 @@ from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
+from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.protocols import Operator
 from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
 from weatherproof.readouts.probe import Mode
@@ -22,6 +23,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
+from weatherproof.verbs.overlap import near_overlap, overlap
 
 
 @refusals_leave_nothing()
@@ -79,15 +81,18 @@ def probe(
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
+    notes, seen = overlap(train, test, test_images), Remembering(loaded, positions)
     head = fit_probe(
-        loaded, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
+        seen, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
         seed=seed, device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
     )  # fmt: skip
     readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
     measurement = Measurement(
         run, test, operator=operator, trained_on={},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
+        notes=notes,
     )  # fmt: skip
+    measurement.notes += near_overlap(seen, train, measurement.images, measurement.settings)
     measurement.readout(readout, {name_of(encoder): loaded})
     save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
     fitted_on = None if operator is None else repr(operator)

@@ -45,6 +45,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
+from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
 _OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
@@ -176,6 +177,7 @@ def train(
     run = RunFolder.open(out, recipe | settings.used(method) | made)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    notes = overlap(training, test, test_images)
     trained, top = train_classifier(
         start, labelled, plan=plan, method=method, settings=settings, head=goes_on or "new", operator=operator,
         augment=augment, tikhonov=penalty, attack=attack, run=run,
@@ -189,6 +191,7 @@ def train(
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
+        notes=notes,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:

@@ -1,0 +1,41 @@
+"""What a verb says where it measures on images that it trained on."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from weatherproof.data import ImageSet
+from weatherproof.data.duplicates import called, duplicates
+from weatherproof.evaluation.near_duplicates import Remembering, near_duplicates
+from weatherproof.evaluation.watch import bounded
+
+
+def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
+    """Warns where test images are training images, and gives the sentence that belongs beside the numbers.
+
+    Args:
+        limit: as many of the test images are measured, evenly spaced.
+    """
+    measured = bounded(test, limit)
+    return _told(train, measured, duplicates(train, measured), "training images too")
+
+
+def near_overlap(encoder: Remembering, train: ImageSet, test: ImageSet, settings: Mapping[str, Any]) -> list[str]:
+    """The same for test images that are nearly training images, where an encoder has seen those already."""
+    reading = {name: settings[name] for name in ("device", "batch_size", "workers")}
+    pairs = near_duplicates(encoder, train, test, **reading)
+    return _told(train, test, pairs, "near duplicates of training images")
+
+
+def _told(train: ImageSet, test: ImageSet, pairs: Tensor, what: str) -> list[str]:
+    if not len(pairs):
+        return []
+    first, partner = pairs[0].tolist()
+    note = (
+        f"{len(pairs):,} of the {len(test):,} test images are {what} ({len(pairs) / len(test):.1%}): a number measured "
+        f"on them is no test; the first: {called(test, first)} is {called(train, partner)}"
+    )
+    warnings.warn(note, UserWarning, stacklevel=3)
+    return [note]
