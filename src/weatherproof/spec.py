@@ -105,7 +105,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def in_words(hint: Any) -> str:
-    """An annotation in words: "a number or a pair of numbers (low, high)"."""
+    """An annotation in words: "a number or a pair of numbers in brackets"."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, UnionType):
         return " or ".join(map(in_words, inner))

@@ -17,8 +17,8 @@ Optimizer = Literal["adam", "adamw", "sgd", "lars"]
 Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
-_MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, and further on none that a tensor can hold
-    "epochs": 1_000_000, "batch_size": MOST_ROWS, "lr": 1_000_000, "weight_decay": 1_000_000,
+_MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, or none that a tensor can hold
+    "epochs": 1_000_000, "batch_size": MOST_ROWS, "lr": 1e30, "weight_decay": 1e30,
     "warmup_epochs": 1_000_000, "accumulate": 1_000_000, "devices": 1024, "workers": 4096,
 }  # fmt: skip
 
@@ -79,7 +79,8 @@ class Plan:
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
             if not getattr(self, name) <= most:
-                raise InputError(f"{name} must be at most {most:,}, got {shown(getattr(self, name))}")
+                told = f"{most:,}" if isinstance(most, int) else f"{most:g}"
+                raise InputError(f"{name} must be at most {told}, got {shown(getattr(self, name))}")
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(kinds):
                 raise unknown(name, str(getattr(self, name)), get_args(kinds))

@@ -63,14 +63,21 @@ class _Before:
         above = [path for path in (folder, *folder.parents) if not path.exists()]
         return cls(tuple(above), frozenset(item.name for item in folder.iterdir()) if not above else frozenset())
 
-    def restore(self, folder: Path, since: Sequence[Path]) -> None:
+    def since(self, folder: Path) -> Iterator[Path]:
+        """Everything in the folder that was not there, what is inside first. What was there is not walked through."""
+        for item in folder.iterdir():
+            if item.name not in self.names:
+                for home, folders, files in os.walk(item, topdown=False):
+                    yield from (Path(home) / name for name in (*files, *folders))
+                yield item
+
+    def restore(self, folder: Path, files: Sequence[Path]) -> None:
         """Remove these files of the folder, and the folders that are empty then and were not there."""
-        for path in since:
+        for path in files:
             with suppress(OSError):
                 path.unlink()
-        below = [Path(home) for home, _, _ in os.walk(folder, topdown=False) if Path(home) != folder]
-        for path in (*(p for p in below if p.relative_to(folder).parts[0] not in self.names), *self.missing):
-            with suppress(OSError):  # where somebody else has put something in the meantime
+        for path in (*list(self.since(folder)), *self.missing):
+            with suppress(OSError):  # it is no folder, or somebody else has put something there in the meantime
                 path.rmdir()
 
 
@@ -110,6 +117,10 @@ class RunFolder:
         run = cls(folder, wanted, before=before)
         try:
             run._lock = hold(folder)
+        except InputError:
+            before.restore(folder, ())  # the files that are there belong to the process which holds the folder
+            raise
+        try:
             run._begin(wanted, {*ignore, *_RECORDED})
         except Exception:
             run.discard()
@@ -150,17 +161,10 @@ class RunFolder:
         """Let it go, and where nothing is worth keeping (a checkpoint, a result) leave the folder as `open` found it:
         what never began need not be found. What others have put there stays, and so does an earlier call's work."""
         if self._before is not None and self.path.is_dir():
-            since = self._since()
+            since = [path for path in self._before.since(self.path) if not path.is_dir() or path.is_symlink()]
             if all(map(self._is_nothing, since)):
-                mine = self._lock is not None  # else `.lock` is that of the process which holds the folder
-                self._before.restore(self.path, [file for file in since if mine or file.name != ".lock"])
+                self._before.restore(self.path, since)
         self.close()
-
-    def _since(self) -> list[Path]:
-        """The files that were not there when the folder was opened."""
-        assert self._before is not None
-        found = (Path(home) / name for home, _, names in os.walk(self.path) for name in names)
-        return [file for file in found if file.relative_to(self.path).parts[0] not in self._before.names]
 
     def _is_nothing(self, file: Path) -> bool:
         """Whether the work would be the same without this file."""
