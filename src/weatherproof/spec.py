@@ -289,8 +289,10 @@ def _call(
             except InputError as error:
                 raise InputError(f"cannot make the {what} {shown(text)}: {error}") from None
         return table[name](*args, **kwargs)
-    except InputError:
-        raise
+    except InputError as error:
+        if name in str(error):
+            raise
+        raise InputError(f"cannot make the {what} {shown(text)}: {error}") from None
     except TypeError as error:
         takes = ", ".join(str(p).partition(":")[0].partition("=")[0] for p in signature.parameters.values())
         raise InputError(f"cannot make the {what} {shown(text)}: {error}; it is {name}({takes})") from None

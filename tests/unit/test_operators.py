@@ -112,7 +112,7 @@ def test_user_operator_from_a_file(tmp_path):
         ("RandomMask((0.9, 0.1))", "ordered pair"),
         ("RandomMask()", "missing a required argument: 'fraction'.*it is RandomMask"),
         ("RandomMask(0.5, 1)", "too many positional"),
-        ("GaussianNoise(-1)", "in [0, 1]"),
+        ("GaussianNoise(-1)", r"in \[0, 1\]"),
         ("GaussianBlur(1, 4)", "odd"),
         ("1 + 1", "expected a call"),
         ("RandomMask(__import__('os'))", "unknown operator '__import__'"),

@@ -78,7 +78,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
-            if not getattr(self, name) <= most:
+            if getattr(self, name) > most:
                 told = f"{most:,}" if isinstance(most, int) else f"{most:g}"
                 raise InputError(f"{name} must be at most {told}, got {shown(getattr(self, name))}")
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):

@@ -215,7 +215,7 @@ def _kind(made: object) -> str:
     """What came instead of a tensor that was wanted, in words."""
     if not isinstance(made, Tensor):
         return type(made).__name__
-    return f"{str(made.dtype).removeprefix('torch.')} {list(made.shape)} on {made.device.type}"
+    return f"{made.dtype} {list(made.shape)} on {made.device.type}"
 
 
 def require_embeds(encoder: Encoder, images: ImageSet, device: torch.device) -> None:
