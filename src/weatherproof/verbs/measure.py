@@ -55,7 +55,6 @@ class Measurement:
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.conditions = [None, *([operator] if operator is not None and operator not in rungs else []), *rungs]
         self.records: list[Record] = []
-        self.notes: list[str] = []
         self.gallery_models: dict[str, nn.Module] = {}
 
     def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, at_most
 from weatherproof.data.duplicates import called, duplicates
 from weatherproof.evaluation.near_duplicates import Remembering, near_duplicates
-from weatherproof.evaluation.watch import bounded
 
 
 def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
@@ -18,7 +17,7 @@ def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
     Args:
         limit: as many of the test images are measured, evenly spaced.
     """
-    measured = bounded(test, limit)
+    measured = at_most(test, limit)
     return _told(train, measured, duplicates(train, measured), "training images too")
 
 
