@@ -47,6 +47,6 @@ def hostile_folders(root: Path, *splits: str) -> Path:
             except OSError as error:
                 pytest.skip(f"this file system has no such names: {error!r}")
             for i, stored in enumerate((f"{file}.png", "1.jpg")):
-                shade = 8 * level + 3 * i + (split == "test")
-                Image.new("RGB", (16, 16), (shade, 255 - shade, 0)).save(root / split / name / stored)
+                colour = (8 * level, 255 - 8 * level, 60 * i + 120 * (split == "test"))  # no two are alike
+                Image.new("RGB", (16, 16), colour).save(root / split / name / stored)
     return root

@@ -223,6 +223,10 @@ def test_an_encoder_that_sees_no_difference_raises_no_alarm() -> None:
 def test_images_without_contrast_are_no_near_duplicates() -> None:
     grey = [MemoryImages(torch.full((3, 3, 8, 8), level, dtype=torch.uint8)) for level in (90, 91)]
     assert near(grey[0], grey[1], Blind()) == []
+    red = [MemoryImages(torch.zeros(3, 3, 8, 8, dtype=torch.uint8)) for _ in range(2)]
+    for images, level in zip(red, (200, 190), strict=True):
+        images.pixels[:, 0] = level  # a plain colour: channels differ, places do not
+    assert near(red[0], red[1], Blind()) == []
 
 
 def test_digits_that_look_alike_are_no_duplicates() -> None:
