@@ -61,6 +61,7 @@ def test_a_head_that_nothing_speaks_for_is_measured_by_agreement_and_all_say_why
     )
 
 
+@pytest.mark.slow
 def test_the_users_word_makes_it_accuracy(
     network: str, photos: Path, tmp_path: Path, weatherproof: Command, here: Path
 ) -> None:
@@ -135,6 +136,27 @@ def test_a_readout_of_the_same_classes_in_another_order(photos: Path, tmp_path: 
     few = MemoryImages(some.pixels, some.labels - 1, other.classes[1:], name="few")
     audit = wp.audit(run.folder, few, workers=0, device="cpu", out=tmp_path / "few")
     assert {r["data"] for r in audit.records if r["metric"] == "top1"} == {"few among 3 classes"}
+
+
+def test_some_of_a_readouts_classes_under_damage_a_suite_and_attack(tmp_path: Path) -> None:
+    """Whatever it answers has a name, also on the pages' single images."""
+    digits = wp.load_images("digits", "test")
+    chosen = (digits.labels > 7).nonzero().flatten()[:12]
+    eight_or_nine = MemoryImages(digits.read(chosen), digits.labels[chosen] - 8, ("8", "9"), name="few")
+    with pytest.warns(UserWarning, match="randomly initialised"):
+        run = wp.probe(
+            "small", "digits", test_images=20, realizations=1, workers=0, device="cpu", out=tmp_path / "probe"
+        )
+    for name, value in (
+        ("operator", "GaussianNoise(0.5)"),
+        ("suite", "common-15"),
+        ("attack", "PGD(L2(0.5), steps=1)"),
+    ):
+        kind: dict[str, Any] = {name: value}
+        audit = wp.audit(run.folder, eight_or_nine, **kind, workers=0, device="cpu", out=tmp_path / name)
+        Strict(audit.report.read_text())
+        assert {r["data"] for r in audit.records if r["metric"] == "top1"} == {"few among 10 classes"}
+        assert any("2 of the classifier's 10 classes: accuracy is among all" in note for note in audit.notes)
 
 
 # the classes of the training and the test images

@@ -138,6 +138,12 @@ def class_fit(head: Head, images: ImageSet, *, classes_match: bool = False) -> C
     return ClassFit(False, why + way)
 
 
+def output_names(model: object, images: ImageSet) -> tuple[str, ...]:
+    """What the outputs of a classifier are called: by itself, where `ClassFit` gave it names, else as the images'
+    classes."""
+    return getattr(model, "classes", None) or images.classes
+
+
 def some(classes: Sequence[str]) -> str:
     """The first classes by name, and how many there are where there are more.
 

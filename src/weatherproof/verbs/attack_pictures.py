@@ -11,6 +11,7 @@ from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.attack_trials import norm_of, sizes
 from weatherproof.progress import phase
+from weatherproof.evaluation.class_sets import output_names
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
 from weatherproof.reports import AttackExamples, save_attack_images
@@ -47,7 +48,7 @@ def save_attack_pictures(
             before, after = (model(looks).float().softmax(dim=1).cpu().max(dim=1) for looks in (batch.images, attacked))
         examples.append(
             AttackExamples(
-                attack=repr(attack), model=name, norm=norm_of(attack), classes=images.classes,
+                attack=repr(attack), model=name, norm=norm_of(attack), classes=output_names(model, images),
                 clean=batch.images.cpu(), attacked=attacked.cpu(), labels=batch.labels.cpu(),
                 before=before.indices.clone(), after=after.indices.clone(), sure_before=before.values.clone(),
                 sure_after=after.values.clone(), size=sizes(attack, attacked - batch.images).float().cpu(),

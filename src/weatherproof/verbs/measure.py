@@ -14,6 +14,7 @@ from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embe
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.progress import phase
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
@@ -161,7 +162,7 @@ def examples(
     for name, model in models.items():
         with evaluating(model):
             guesses[name] = model(damaged).softmax(dim=1).cpu()
-    names = {name: getattr(model, "classes", images.classes) for name, model in models.items()}
+    names = {name: output_names(model, images) for name, model in models.items()}
     return [
         GalleryEntry(
             batch.images[i].cpu(), damaged[i].cpu(), repr(operator),
