@@ -189,7 +189,7 @@ def test_json_alone_on_standard_output(teacher: str, photos: Path, tmp_path: Pat
     status, out, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json")
     assert status == 0
     said = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert said.keys() == {"folder", "report", "records", "checks", "status"}
+    assert said.keys() == {"folder", "report", "records", "checks", "status", "notes"}
     assert said["records"] == results(tmp_path / "run")
 
 

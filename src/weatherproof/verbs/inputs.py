@@ -75,14 +75,14 @@ def require_labels(training: ImageSet, test: ImageSet) -> None:
 
 
 def measurable(training: ImageSet, test: ImageSet, what: str = "accuracies") -> bool:
-    """Whether what learns from the training images can be judged by the test images. Warns where it cannot though there
-    are labels.
+    """Whether what learns from the training images can be judged by the test images. Warns where it cannot though both
+    have labels.
 
     Args:
         what: is not measured then.
     """
     reason = unlike_classes(training, test)
-    labelled = len(training.classes) > 1 and (has_labels(training) or has_labels(test))
+    labelled = len(training.classes) > 1 and has_labels(training) and has_labels(test)
     if reason is not None and labelled:
         warnings.warn(f"no {what} are measured: {reason}", UserWarning, stacklevel=3)
     return reason is None
