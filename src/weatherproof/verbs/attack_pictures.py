@@ -10,8 +10,8 @@ from weatherproof import random
 from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.attack_trials import norm_of, sizes
-from weatherproof.progress import phase
 from weatherproof.evaluation.class_sets import output_names
+from weatherproof.progress import phase
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
 from weatherproof.reports import AttackExamples, save_attack_images

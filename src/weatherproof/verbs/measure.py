@@ -11,10 +11,9 @@ from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
-from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.progress import phase
-from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
