@@ -44,7 +44,7 @@ def test_a_message_of_the_page_is_one_of_the_package(message: str) -> None:
     assert spans, "a row without a message"
     for span in spans:
         parts = [part.strip(" :;,()[]{}") for part in VARIES.split(span)]
-        assert any(part in SAID for part in parts if " " in part), f"nothing in the package says {span!r}"
+        assert any(part in SAID for part in parts if len(part) >= 5), f"nothing in the package says {span!r}"
 
 
 def test_every_row_says_what_to_do() -> None:
