@@ -19,6 +19,7 @@ from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, Corrupted, Part
 from weatherproof.data.decoding import Decoder, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, find_images, list_folder
+from weatherproof.data.hearing import listening
 from weatherproof.errors import InputError
 
 
@@ -104,7 +105,9 @@ class PartFiles:
 
     def __init__(self, roots: Sequence[str], names: Sequence[str], decoder: Decoder) -> None:
         self._roots, self._names, self._decoder = tuple(roots), tuple(names), decoder
-        sizes = {header_size(self.path(part * len(self._names))) for part in range(len(self._roots))}
+        firsts = [self.path(part * len(self._names)) for part in range(len(self._roots))]
+        with listening(*firsts):  # decoding them will tell
+            sizes = {*map(header_size, firsts)}
         common = sizes.pop() if len(sizes) == 1 else None
         self._size = (decoder.size, decoder.size) if decoder.size is not None else common
 

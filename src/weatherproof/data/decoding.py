@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from weatherproof.data import tiff
-from weatherproof.data.hearing import listening, speaking_of
+from weatherproof.data.hearing import speaking_of
 from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
 from weatherproof.regular import irregular
@@ -139,7 +139,7 @@ class Decoder:
 def header_size(path: str) -> tuple[int, int] | None:
     """(height, width) of the upright image from its header alone; None where that cannot be read."""
     try:
-        with listening(path), speaking_of(path), _opened(path) as image:
+        with speaking_of(path), _opened(path) as image:
             width, height = image.size
             lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives its upright size
             return (width, height) if lies else (height, width)

@@ -147,10 +147,11 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
 def _common_size(paths: list[str]) -> tuple[int, int] | None:
     """(height, width) of all images, from their headers; None where they differ."""
     common = None
-    for size in filter(None, map(header_size, paths)):
-        if common is not None and size != common:
-            return None
-        common = size
+    with listening(*paths):  # decoding them will tell
+        for size in filter(None, map(header_size, paths)):
+            if common is not None and size != common:
+                return None
+            common = size
     return common
 
 
