@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from weatherproof.data import tiff
 from weatherproof.data.hearing import speaking_of
@@ -82,18 +82,20 @@ class Decoder:
         """Decode one image file, upright. Raises `BadImage`."""
         try:
             with speaking_of(path), _opened(path) as image:
-                white = _white(image)
+                _require_right(image, path)
                 stored = image.size
                 draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
                 image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
                 full = stored if draft else image.size
                 turn = _orientation(image)
-                upright: Image.Image = image.transpose(UPRIGHT[turn]) if turn in UPRIGHT else image
-                return self._finish(upright, full[::-1] if turn in SIDEWAYS else full, white)
-        except UnidentifiedImageError as error:
-            raise BadImage(tiff.why_unknown(path) or _reason(error)) from None
+                shown: Image.Image = _eight_bits(image) if image.mode.startswith(("I", "F")) else image
+                upright = shown.transpose(UPRIGHT[turn]) if turn in UPRIGHT else shown
+                return self._finish(upright, full[::-1] if turn in SIDEWAYS else full)
         except Exception as error:  # decoders meet hostile bytes with errors of every kind; none may end a run
-            raise BadImage(_reason(error)) from None
+            reason = _reason(error)
+            if isinstance(error, UnidentifiedImageError) or "unknown raw mode" in reason:
+                reason = tiff.refusal_of_file(path) or reason
+            raise BadImage(reason) from None
 
     def array(self, pixels: Pixels) -> Pixels:
         """The same for stored pixels [C, H, W]."""
@@ -112,8 +114,8 @@ class Decoder:
         assert self.size is not None
         return round(self.size / self.crop_fraction)
 
-    def _finish(self, image: Image.Image, full: tuple[int, int], white: float = 65535.0) -> Pixels:
-        image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L", white), full)
+    def _finish(self, image: Image.Image, full: tuple[int, int]) -> Pixels:
+        image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L"), full)
         pixels = np.asarray(image)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -206,20 +208,28 @@ def _opened(path: str) -> Image.Image:
     return Image.open(path, formats=FORMATS)
 
 
-def _white(image: Image.Image) -> float:
-    """The level that is white in deep pixels, negative where it is black (and 0 white). Raises `BadImage`."""
-    if not isinstance(image, TiffImageFile):
-        return 1.0 if image.mode == "F" else 65535.0
-    if reason := tiff.why_misread(image):
+def _require_right(image: Image.Image, path: str) -> None:
+    """Raises `BadImage` for an opened image whose pixels Pillow would give otherwise than they are meant."""
+    if reason := tiff.refusal(image) or _refusal_of_jpeg2000(image, path):
         raise BadImage(reason)
     tiff.mend_palette(image)
-    return tiff.white_level(image)
 
 
-def _plain(image: Image.Image, mode: str, white: float) -> Image.Image:
-    """Any mode to RGB or L: deep pixels scaled to 8 bits, transparency laid over white."""
-    if image.mode.startswith(("I", "F")):
-        image = _eight_bits(image, white)
+def _refusal_of_jpeg2000(image: Image.Image, path: str) -> str | None:
+    """Pillow's colours of more than 8 bits turn white into black, and its white of fewer is grey."""
+    if image.format != "JPEG2000":
+        return None
+    content = Path(path).read_bytes()
+    at = content.find(b"\xff\x4f\xff\x51")  # ISO/IEC 15444-1, A.5.1: SOC and SIZ, with Csiz and Ssiz further on
+    count = int.from_bytes(content[at + 40 : at + 42], "big")
+    bits = [(depth & 127) + 1 for depth in content[at + 42 : at + 42 + 3 * count : 3]]
+    if min(bits) < 8 or (count > 1 and max(bits) > 8):
+        return f"JPEG 2000 of {'/'.join(str(b) for b in dict.fromkeys(bits))} bits: save it with 8, or grey with 16"
+    return None
+
+
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """Any mode of 8 bits to RGB or L, transparency laid over white."""
     if image.mode == "La":  # Pillow converts it to LA alone
         image = image.convert("LA")
     if image.mode == "LAB":  # likewise, to RGB alone
@@ -230,17 +240,13 @@ def _plain(image: Image.Image, mode: str, white: float) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _eight_bits(image: Image.Image, white: float) -> Image.Image:
-    """Integers from black at 0 to `white` (see `_white`), and floats likewise, to 8 bits, rounded."""
-    deep, top = np.asarray(image), abs(white)
-    if top == tiff.WHITE_32:
-        deep = deep.view(np.uint32)  # Pillow has no unsigned mode for them
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Deep integers (white is 65535, or what a TIFF's bits can hold) and floats in [0, 1] to 8 bits, rounded."""
+    deep, (top, inverted) = np.asarray(image), tiff.white(image)
     if not (deep.min() >= 0 and deep.max() <= top):
         raise BadImage(f"pixels of mode {image.mode} from {deep.min()} to {deep.max()}: expected 0 to {top:g}")
     levels = np.round(deep * (255 / top)).astype(np.uint8)
-    if top == tiff.WHITE_32 and deep.any() and not levels.any():
-        raise BadImage(f"32-bit pixels up to {deep.max()} of {top:.0f} are black: save them with 8 or 16 bits")
-    if white < 0:
+    if inverted:
         levels = 255 - levels
     clear = image.info.get("transparency")  # of a PNG with 16 bits: the level that is transparent
     return Image.fromarray(np.where(deep == clear, np.uint8(255), levels) if isinstance(clear, int) else levels)

@@ -1,91 +1,112 @@
-"""What a TIFF's tags say of its pixels, where Pillow leaves it out: which level is white, and what it reads wrongly.
+"""What the numbers in a TIFF mean, and which TIFFs Pillow reads otherwise than they are meant.
 
-TIFF 6.0 (Adobe, 1992): BitsPerSample 258, Compression 259, PhotometricInterpretation 262, FillOrder 266,
-PlanarConfiguration 284, ColorMap 320, SampleFormat 339, YCbCrSubSampling 530, ReferenceBlackWhite 532.
+Pillow tells pixels by its modes alone, which say neither how many bits a file uses nor that white is its zero: the tags
+of TIFF 6.0 do.
 """
 
-import struct
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import ImagePalette
+from PIL import Image, ImagePalette
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-WHITE_32 = 2.0**32 - 1
-WHITE_IS_ZERO, BLACK_IS_ZERO, YCBCR = 0, 1, 6
-_PHOTOMETRIC = {
-    0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, FILL_ORDER, LENGTHS, PLANES = 256, 257, 258, 262, 266, 279, 284
+PALETTE, INKS, EXTRA, SAMPLE_FORMAT = 320, 332, 338, 339
+COEFFICIENTS, SUBSAMPLING, BLACK_AND_WHITE = 529, 530, 532  # of YCbCr
+
+WHITE_IS_ZERO, CMYK, YCBCR, LAB = 0, 5, 6, 8
+PHOTOMETRICS = {
+    0: "WhiteIsZero", 1: "BlackIsZero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
     9: "ICCLab", 10: "ITULab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
 }  # fmt: skip
-_SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex"}
+UNSIGNED, SIGNED = 1, 2
+KINDS = {1: "unsigned", 2: "signed", 3: "floats", 4: "of no stated kind", 5: "complex", 6: "complex floats"}
+FULL_RANGE = (0, 255, 128, 255, 128, 255)  # what JPEG's YCbCr has, and Pillow takes for granted
+REC_601 = (0.299, 0.587, 0.114)
 
 
-def white_level(image: TiffImageFile) -> float:
-    """The level of white in pixels that Pillow gives as integers or floats; negative where that is black."""
-    bits = _numbers(image.tag_v2.get(258, 1))[0]
-    top = 1.0 if image.mode == "F" else 2.0**bits - 1
-    return -top if image.tag_v2.get(262, WHITE_IS_ZERO) == WHITE_IS_ZERO else top
+def white(image: Image.Image) -> tuple[float, bool]:
+    """The largest value of an image of mode I or F, and whether it is black instead of white.
+
+    Integers of 32 bits are taken for ones of 16 in a wider field, as Pillow writes them: no file is known to use all.
+    """
+    if not isinstance(image, TiffImageFile):
+        return 1.0 if image.mode == "F" else 65535.0, False
+    bits = _values(image.tag_v2, BITS, 1)[0]
+    top = 1.0 if image.mode == "F" else 2.0 ** min(bits, 16) - 1
+    return top, image.tag_v2.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
 
 
-def why_misread(image: TiffImageFile) -> str | None:
-    """Why Pillow would read an image wrongly that it opens; None where it reads it rightly."""
+def refusal(image: Image.Image) -> str | None:
+    """Why the pixels of an opened image would come out wrong; None: they are right, or it is no TIFF."""
+    if not isinstance(image, TiffImageFile):
+        return None
     tags = image.tag_v2
-    raw = image.info.get("compression") == "raw"
-    bits, kinds = _numbers(tags.get(258, 1)), _numbers(tags.get(339, 1))
-    if 2 in kinds:
-        return "a TIFF of signed integers, whose black and white are not defined: save it as unsigned ones"
-    if raw and tags.get(284, 1) == 2 and not _is_plain(tags, bits):
-        return f"an uncompressed TIFF of separate planes with {max(bits)} bits: save it interleaved, or compressed"
-    if tags.get(284, 1) == 2 and image.mode == "LAB":
-        return "a TIFF of separate planes with CIELab: save it interleaved, or as RGB"
-    if not raw and image.mode == "F" and tags.prefix != (b"II" if sys.byteorder == "little" else b"MM"):
-        return "a compressed TIFF with floating-point samples of the other byte order: save it uncompressed"
-    if raw and tags.get(262) == YCBCR:
-        if tuple(tags.get(530, (2, 2))) != (1, 1):
-            return "an uncompressed TIFF with subsampled YCbCr: save it as RGB"
-        if tuple(map(float, tags.get(532, _FULL_RANGE))) != _FULL_RANGE:
-            return "an uncompressed TIFF with YCbCr of a reduced range: save it as RGB"
+    bits, kind = max(_values(tags, BITS, 1)), _values(tags, SAMPLE_FORMAT, UNSIGNED)[0]
+    photometric = tags.get(PHOTOMETRIC, WHITE_IS_ZERO)  # what Pillow assumes
+    by_libtiff = bool(image.tile) and image.tile[0][0] == "libtiff"
+    planes = tags.get(PLANES, 1) == 2
+    if kind == SIGNED and bits < 32:
+        return describe(tags)
+    if tags.prefix == b"MM" and bits == 32 and (by_libtiff or planes):  # read in the machine's own order of bytes
+        return f"{describe(tags)}, little-endian"
+    if planes and (image.mode in ("LA", "La", "PA") or photometric == LAB):
+        return f"{describe(tags)}, not in planes"
+    if planes and by_libtiff and image.mode == "RGBA" and EXTRA not in tags:
+        return f"{describe(tags)}, not in planes"
+    if planes and not by_libtiff:  # read without what sets a depth, an order of bits or a zero apart from the usual one
+        usual = photometric != WHITE_IS_ZERO and (bits == 8 or image.mode == "1")
+        if not (usual or image.mode in ("I", "F")) or tags.get(FILL_ORDER, 1) == 2:
+            return f"{describe(tags)}, not in planes"
+    if photometric == CMYK and tags.get(INKS, 1) != 1:
+        return describe(tags)
+    if photometric == YCBCR and not by_libtiff and not _is_plain_ycbcr(tags):
+        return describe(tags)
     return None
 
 
-def _is_plain(tags: ImageFileDirectory_v2, bits: tuple[int, ...]) -> bool:
-    """Whether the pixels of a plane need no unpacking and no inversion, which Pillow would forget."""
-    photometric = tags.get(262, WHITE_IS_ZERO)
-    whole = max(bits) == 8 or (max(bits) == 1 and photometric == BLACK_IS_ZERO)
-    return whole and photometric != WHITE_IS_ZERO and tags.get(266, 1) == 1
+def mend_palette(image: Image.Image) -> None:
+    """Let an opened image whose palette has 8 bits, where the standard asks for 16, keep its colours."""
+    if isinstance(image, TiffImageFile) and image.mode in ("P", "PA"):
+        colours = _values(image.tag_v2, PALETTE, 0)
+        if max(colours) < 256:
+            image.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
-_FULL_RANGE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
-
-
-def mend_palette(image: TiffImageFile) -> None:
-    """Colours are 16-bit levels, of which Pillow takes the upper byte; some writers put 8-bit ones there."""
-    colours = image.tag_v2.get(320)
-    if image.mode in ("P", "PA") and colours and max(colours) < 256:
-        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
-
-
-def why_unknown(path: str) -> str | None:
-    """Why Pillow does not open a file that is a TIFF; None for any other file."""
+def refusal_of_file(path: str) -> str | None:
+    """Why Pillow does not open a TIFF; None where it is none, or is damaged."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(8)
-            if head[:4] not in (b"II*\0", b"MM\0*"):
+            if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
                 return None
-            tags = ImageFileDirectory_v2(head)
-            file.seek(struct.unpack("<I" if head[:2] == b"II" else ">I", head[4:])[0])
+            tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[2:4] else head)
+            file.seek(tags.next)
             tags.load(file)
-            bits, kinds = _numbers(tags.get(258, 1)), _numbers(tags.get(339, 1))
-            photometric = tags.get(262, WHITE_IS_ZERO)
-    except Exception:  # a damaged file, which is reason enough
+            return describe(tags) if BITS in tags and PHOTOMETRIC in tags else None
+    except Exception:  # damaged, in one of the many ways
         return None
-    depth = " + ".join(map(str, bits)) if len({*bits}) > 1 else f"{len(bits)} x {bits[0]}"
+
+
+def describe(tags: Mapping[int, Any]) -> str:
+    bits = "/".join(str(b) for b in dict.fromkeys(_values(tags, BITS, 1)))
+    kind = _values(tags, SAMPLE_FORMAT, UNSIGNED)[0]
+    photometric = tags.get(PHOTOMETRIC)
+    which = f"{KINDS.get(kind, kind)}, {PHOTOMETRICS.get(photometric, photometric)}"  # type: ignore[arg-type]
+    return f"TIFF of {bits} bits ({which}): save it with 8 or 16 bits, unsigned, grey or RGB"
+
+
+def _is_plain_ycbcr(tags: Mapping[int, Any]) -> bool:
+    pixels = tags.get(WIDTH, 0) * tags.get(HEIGHT, 0)
+    whole = 3 * pixels <= sum(_values(tags, LENGTHS, 0))  # the standard's default would be two by two pixels a colour
     return (
-        f"a TIFF with {depth} bits, {_SAMPLES.get(kinds[0], 'unknown')}, {_PHOTOMETRIC.get(photometric, photometric)}, "
-        "which Pillow cannot read: save it with 8 or 16 bits, grey or RGB"
+        _values(tags, SUBSAMPLING, (1, 1) if whole else (2, 2)) == (1, 1)
+        and tuple(_values(tags, BLACK_AND_WHITE, FULL_RANGE)) == FULL_RANGE
+        and all(abs(a - b) < 0.001 for a, b in zip(_values(tags, COEFFICIENTS, REC_601), REC_601, strict=True))
     )
 
 
-def _numbers(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, tuple) else (int(value),)
+def _values(tags: Mapping[int, Any], tag: int, default: Any) -> tuple[Any, ...]:
+    found = tags.get(tag, default)
+    return found if isinstance(found, tuple) else (found,)
