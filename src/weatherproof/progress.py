@@ -185,8 +185,9 @@ class _Bar:
         for meter in shown:
             if meter not in self.rows:
                 self.rows[meter] = self.progress.add_task(meter.label, total=meter.total, state="")
+            words = _words(meter, now, rated=True, last=meter is shown[-1])
             left = _left(phases, now) if meter is counted else []
-            state = ", ".join(_words(meter, now, rated=True, last=meter is shown[-1]) + left)
+            state = ", ".join([*words, *left, *_noted(meter)])  # what is cut off is the note
             self.progress.update(self.rows[meter], completed=meter.done, state=state)
         with suppress(OSError, ValueError):  # the terminal has gone
             self.progress.refresh()
@@ -205,7 +206,7 @@ def line(phases: Sequence[Meter], now: float) -> str:
     rated = next((meter for meter in reversed(shown) if meter.done > meter.start), None)
     parts = []
     for meter in shown:
-        words = ", ".join(_words(meter, now, rated=meter is rated, last=meter is shown[-1]))
+        words = ", ".join([*_words(meter, now, rated=meter is rated, last=meter is shown[-1]), *_noted(meter)])
         parts.append(f"{meter.label}: {words}" if words else meter.label)
     return ", ".join(["; ".join(parts), *_left(phases, now)])
 
@@ -225,7 +226,11 @@ def _words(meter: Meter, now: float, *, rated: bool, last: bool) -> list[str]:
         words.append(_rate((meter.done - meter.start) / (now - meter.since)))
     if last and not moved:
         words.append(f"for {_span(now - meter.since)}")
-    return [*words, meter.note] if meter.note else words
+    return words
+
+
+def _noted(meter: Meter) -> list[str]:
+    return [meter.note] if meter.note else []
 
 
 def _left(phases: Sequence[Meter], now: float) -> list[str]:
