@@ -248,3 +248,9 @@ def test_another_data_set_is_refused_before_its_files_are_listed(
         with pytest.raises(InputError, match=message):
             load_images(f"{name}:{tmp_path / folder}")
         assert len(listed) < 30
+
+
+def test_splits_below_the_classes_are_refused(tmp_path: Path) -> None:
+    root = put(tmp_path, *(f"{name}/{split}/1.png" for name in ("cat", "dog") for split in ("train", "test")))
+    with pytest.raises(InputError, match=r"has splits below its class folders \(cat/train/ ...\): make it train/cat/"):
+        load_images(root)

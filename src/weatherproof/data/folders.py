@@ -95,6 +95,7 @@ def find_images(root: Path, split: str, classes: Sequence[str] | None = None) ->
             raise InputError(
                 f"{root} has no split {split!r}: it has no split folders, so there are train, test and all"
             )
+        _refuse_splits_below(layout.home)
         listing, notes = _list(layout, layout.home, [layout.home], split, classes)
         if split != "all":
             held = torch.tensor([_is_held_out(os.path.relpath(path, root)) for path in listing.paths])
@@ -223,6 +224,16 @@ def _peeled(parts: list[Path]) -> tuple[list[Path], tuple[Path, ...]]:
         return parts, ()
     beside = [part / name for part in parts for name in names[part] if name not in images]
     return [part / images[0] for part in parts], tuple(path for path in beside if _has_image(path, _LOOK))
+
+
+def _refuse_splits_below(home: Path) -> None:
+    """Raise `InputError` for cat/train/, cat/test/, dog/train/ ...: as classes they would mix what is to be apart."""
+    within = [name for name in _folders(home) if _splits(home / name).is_whole]
+    if len(within) > 1:
+        raise InputError(
+            f"{home} has splits below its class folders ({within[0]}/train/ ...): make it train/{within[0]}/ ..., the "
+            "classes below the splits"
+        )
 
 
 def _serving(split: str, layout: _Layout) -> str | None:
