@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof.data.files import FileImages
-from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.images import ImageSet, MemoryImages, evenly_spaced
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 
@@ -38,10 +38,7 @@ def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
     if isinstance(train, MemoryImages) and isinstance(test, MemoryImages) and train.decoder == test.decoder:
         known, asked = _stored(train), _stored(test)
     else:
-        most = len(train) if _in_memory(train) else MOST_READ
-        places = torch.arange(len(train))
-        if most < len(train):
-            places = torch.linspace(0, len(train) - 1, most, dtype=torch.float64).round().long()
+        places = evenly_spaced(len(train), len(train) if _in_memory(train) else MOST_READ)
         known, asked = _as_read(train, places), _as_read(test, torch.arange(len(test)))
     return _met(known, asked)
 
