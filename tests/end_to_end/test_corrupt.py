@@ -248,7 +248,8 @@ def test_unreadable_images_are_left_out_of_folders_and_refused_for_arrays(tmp_pa
 def test_a_stopped_copy_goes_on_to_the_same_bytes(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"corruptions": [*QUICK], "layout": layout, "batch_size": 4}
     wp.corrupt(small(), **settings, out=tmp_path / "undisturbed")
-    for calls in (15 + 2, 15 + 25 + 7, 15 + 2 * 25 + 11):  # after its 15 trials; 25 calls a corruption
+    tried = 2 * 15  # each operator on two images and on their negatives; then 25 calls a corruption
+    for calls in (tried + 2, tried + 25 + 7, tried + 2 * 25 + 11):
         out = tmp_path / f"stopped-{calls}"
         with monkeypatch.context() as patch:
             interrupt_after(patch, calls, KeyboardInterrupt())
@@ -259,10 +260,10 @@ def test_a_stopped_copy_goes_on_to_the_same_bytes(layout: str, tmp_path: Path, m
             with pytest.raises(InputError, match="corrupt has not finished: run the same command again"):
                 load_images(f"{source}:{out}")
         done = json.loads((out / "progress.json").read_text())
-        assert done["finished"] == [*QUICK][: (calls - 15) // 25] and done["images"] == (calls - 15) % 25 // 5 * 4
+        assert done["finished"] == [*QUICK][: (calls - tried) // 25] and done["images"] == (calls - tried) % 25 // 5 * 4
         assert {f.stem for f in out.glob("*.npy")} == ({*done["finished"]} if layout == "cifar-c" else set())
         with monkeypatch.context() as patch:  # what was done is not done again
-            interrupt_after(patch, 15 + 75 - (calls - 15) // 5 * 5, AssertionError("too much work"))
+            interrupt_after(patch, tried + 75 - (calls - tried) // 5 * 5, AssertionError("too much work"))
             wp.corrupt(small(), **settings, out=out)
         assert contents(out) == contents(tmp_path / "undisturbed")
 

@@ -239,7 +239,14 @@ STATES = [
 def test_a_suite_that_was_written_into_is_one_line(photos: Path, here: Path, refused: Refused, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="randomly initialised"):
         encoder = wp.load_encoder("small", num_classes=3, seed=0)
-    settings = {"suite": "noisy", "test_images": 3, "workers": 0, "out": "audit", "device": "cpu"}
+    settings = {
+        "suite": "noisy",
+        "classes_match": True,
+        "test_images": 3,
+        "workers": 0,
+        "out": "audit",
+        "device": "cpu",
+    }
     wp.audit(encoder, photos, **settings)
     files = {item.name: item.read_bytes() for item in (here / "audit").iterdir() if item.is_file()}
     for name, text in STATES:

@@ -421,7 +421,7 @@ def test_padded_crop_against_a_loop() -> None:
     drawn = crop.draw(random.keys(0, torch.arange(9000)))
     assert drawn.min() == 0 and drawn.max() == 8
     assert (torch.bincount(drawn.flatten(), minlength=9) / 18000 - 1 / 9).abs().max() < 0.01
-    with pytest.raises(InputError, match="1 pixel or more"):
+    with pytest.raises(InputError, match="pads by 1 to 1,000 pixels"):
         views.PaddedCrop(0)
 
 
