@@ -136,12 +136,13 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
     """Try the operator on two of the images.
 
     Raises:
-        InputError: it fails, gives back something else, or what it gives back is the same for every image.
+        InputError: it fails, gives back something else, changes the images that it is given, or gives back the same for
+            every image.
     """
     batch = next(batches(images, 2, device=device), None)
     if operator is None or batch is None:
         return
-    shape = list(batch.images.shape)
+    shape, before = list(batch.images.shape), batch.images.clone()
     try:
         damaged = operator(batch.images, random.keys(0, batch.index))
     except InputError:
@@ -152,6 +153,8 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
         raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {_kind(damaged)}")
     if not bool(damaged.isfinite().all()):
         raise InputError(f"{operator!r} gives pixels that are not finite numbers")
+    if not torch.equal(batch.images, before):  # the clean image, which is still to be seen
+        raise InputError(f"{operator!r} changes the images that it is given: let it work on images.clone()")
     others = [one for one in (1 - batch.images, batch.images.roll(1, 0)) if not torch.equal(one, batch.images)]
     if others and all(torch.equal(operator(other, random.keys(0, batch.index)), damaged) for other in others):
         raise InputError(

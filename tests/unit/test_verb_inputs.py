@@ -1,0 +1,55 @@
+"""What a verb asks of a damage before it makes a run folder."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from weatherproof.data import MemoryImages
+from weatherproof.errors import InputError
+from weatherproof.operators import GaussianNoise, RandomMask
+from weatherproof.verbs.inputs import require_works
+
+CPU = torch.device("cpu")
+
+
+def images() -> MemoryImages:
+    return MemoryImages(torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8))
+
+
+def in_place(pixels: Tensor, keys: Tensor) -> Tensor:
+    return pixels.mul_(0.5)
+
+
+def edges(pixels: Tensor, keys: Tensor) -> Tensor:
+    """The same for a picture and its negative, and yet not nothing."""
+    return (pixels - pixels.roll(1, -1)).abs()
+
+
+def grey(pixels: Tensor, keys: Tensor) -> Tensor:
+    return torch.full_like(pixels, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        (in_place, "changes the images that it is given: let it work on images.clone()"),
+        (grey, "leaves nothing of an image"),
+        (RandomMask(1.0), "leaves nothing of an image"),
+        (lambda pixels, keys: pixels / 0, "pixels that are not finite"),
+    ],
+)
+def test_a_damage_that_nothing_can_be_learned_from_is_refused(operator: Callable[..., Tensor], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        require_works(operator, images(), CPU)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", [None, edges, RandomMask(0.9), GaussianNoise(1.0), lambda pixels, keys: pixels])
+def test_a_damage_that_leaves_something_is_taken(operator: Callable[..., Tensor] | None) -> None:
+    require_works(operator, images(), CPU)
+    black = MemoryImages(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
+    require_works(
+        operator if operator is not edges else None, black, CPU
+    )  # all alike, and still not the operator's fault
