@@ -91,9 +91,18 @@ def _read_torch(path: Path) -> Any:
                 f"{path} holds Python objects, and only tensors are read, as objects could run code: "
                 "convert it where you trust it, safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
             ) from None
-        raise InputError(f"{path} is not a readable weights file (truncated?): {one_line(error)}") from None
-    except (EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} is not a readable weights file (truncated?): {one_line(error)}") from None
+        raise _unreadable(path) from None  # PyTorch's own words advise weights_only=False
+    except (EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> InputError:
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    return InputError(
+        f"{path} is not a readable weights file: truncated, or another kind of file "
+        f"({path.stat().st_size:,} bytes, the first of them {beginning!r}); fetch it again"
+    )
 
 
 def _holds_objects(path: Path, message: str) -> bool:
