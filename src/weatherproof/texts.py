@@ -5,13 +5,13 @@ What cannot be used is a `Malformed` with the reason alone; who asked says what 
 
 import json
 import re
-import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from weatherproof.errors import InputError, shown
+from weatherproof.regular import irregular
 
 LONGEST = 4096  # characters of an argument, a name or a component's text
 LARGEST_SIDE = 8192  # pixels of an image: 800 MB of floats
@@ -69,9 +69,8 @@ def read_text(path: Path | str, most: int) -> str:
     path = Path(path)
     if "\0" in str(path):
         raise Malformed("its name has a null character")
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise Malformed("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
+    if kind := irregular(path):
+        raise Malformed(f"it is {kind}, no regular file")
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:

@@ -12,6 +12,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.errors import InputError, shown
 from weatherproof.operators import levels
+from weatherproof.regular import irregular
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
@@ -159,9 +160,9 @@ def _load(path: Path) -> np.ndarray:
     taken. Raises `ValueError` for others, and the `OSError` of a file that is not there."""
     if "\0" in str(path):
         raise ValueError("its name has a null character")
+    if kind := irregular(path):
+        raise ValueError(f"it is {kind}, no regular file")
     size = path.stat().st_size
-    if not path.is_file():
-        raise ValueError("it is no regular file")
     with path.open("rb") as file:
         if file.peek(2)[:2] == b"PK":
             raise ValueError("it holds several arrays")
