@@ -28,7 +28,7 @@ from weatherproof.readouts import Classifier, fit_probe
 from weatherproof.studies.scales import DESK
 from weatherproof.studies.sets import located
 from weatherproof.training import Plan, harden_encoder, pretrain_encoder, train_classifier
-from weatherproof.verbs import demo_tasks
+from weatherproof.verbs.demo import tasks as demo_tasks
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 Row = dict[str, Any]

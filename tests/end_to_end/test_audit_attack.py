@@ -16,8 +16,8 @@ from html_page import Strict
 import weatherproof as wp
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
-from weatherproof.evaluation.perturbation import GRIDS
-from weatherproof.verbs.audit_attack import AttackOutcome
+from weatherproof.evaluation.attacks.perturbation import GRIDS
+from weatherproof.verbs.audit.attack import AttackOutcome
 
 from .conftest import Command, results, save_images, start
 

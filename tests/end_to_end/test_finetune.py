@@ -12,8 +12,8 @@ from html_page import Strict
 import weatherproof as wp
 from weatherproof.errors import InputError
 from weatherproof.evaluation import finetune_search
-from weatherproof.evaluation.contamination import trained_on
 from weatherproof.evaluation.finetune_search import Setting, grid, short
+from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.objectives import InputGradient
 from weatherproof.verbs.inputs import penalty_of, require_twice_differentiable
 

@@ -11,7 +11,7 @@ from html_page import Strict
 
 import weatherproof as wp
 from weatherproof.evaluation import Watch
-from weatherproof.evaluation.contamination import trained_on
+from weatherproof.evaluation.suites.contamination import trained_on
 
 from .conftest import Command, class_folders, results, save_images
 

@@ -9,7 +9,7 @@ import pytest
 
 import weatherproof as wp
 from weatherproof.cli import main
-from weatherproof.verbs import demo_tasks
+from weatherproof.verbs.demo import tasks as demo_tasks
 
 Told = Callable[[], list[str]]
 OPERATOR = "RandomMask(0.5)"

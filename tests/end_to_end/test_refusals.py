@@ -83,7 +83,7 @@ def test_a_run_that_is_refused_at_its_first_step_leaves_nothing(
 def test_a_copy_that_is_refused_at_its_first_images_leaves_nothing(
     photos: Path, here: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, layout: str
 ) -> None:
-    from weatherproof.verbs import copies
+    from weatherproof.verbs.corrupt import copies
 
     def full(self: object) -> None:
         raise InputError("no space left on the disk")
@@ -98,7 +98,7 @@ def test_a_copy_that_is_refused_at_its_first_images_leaves_nothing(
 def test_a_copy_that_has_got_somewhere_stays(
     photos: Path, here: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weatherproof.verbs import copies
+    from weatherproof.verbs.corrupt import copies
 
     finish, calls = copies.ArrayCopy.finish, []
 

@@ -9,7 +9,7 @@ import yaml
 from html_page import Strict
 
 import weatherproof as wp
-from weatherproof.evaluation.contamination import seen, trained_on
+from weatherproof.evaluation.suites.contamination import seen, trained_on
 from weatherproof.methods import LABELLED, SECOND_TERM
 
 from .conftest import Command, results

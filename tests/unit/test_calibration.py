@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation import expected_calibration_error, rms_calibration_error
-from weatherproof.evaluation.calibration import reliability
+from weatherproof.evaluation.metrics.calibration import reliability
 
 
 def answers(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

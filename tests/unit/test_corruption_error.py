@@ -13,8 +13,8 @@ from weatherproof.evaluation import (
     seen,
     unnormalised_mean_corruption_error,
 )
-from weatherproof.evaluation.contamination import history, trained_on
-from weatherproof.evaluation.corruption_error import ALEXNET_BY_SEVERITY, ALEXNET_CLEAN
+from weatherproof.evaluation.metrics.corruption_error import ALEXNET_BY_SEVERITY, ALEXNET_CLEAN
+from weatherproof.evaluation.suites.contamination import history, trained_on
 from weatherproof.operators import GaussianNoise, RandomMask
 from weatherproof.operators.severities import COMMON_15, COMMON_19
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.evaluation import Watch, alignment, geometry, uniformity
+from weatherproof.evaluation import Watch, alignment, uniformity
 from weatherproof.evaluation.maps import plane_map, principal_plane
+from weatherproof.evaluation.metrics import geometry
 from weatherproof.operators import GaussianNoise
 from weatherproof.readouts import embed, knn_accuracy
 from weatherproof.views import HorizontalFlip, Twice

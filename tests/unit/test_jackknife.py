@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from weatherproof.evaluation import rms_calibration_error
-from weatherproof.evaluation.answers import Answers
-from weatherproof.evaluation.jackknife import jackknife_error
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.metrics.standard_errors import jackknife_error
 
 
 def answers(n: int, seed: int, place: Sequence[int] | None = None) -> Answers:

@@ -10,7 +10,7 @@ from torch import Tensor
 from weatherproof.errors import InputError
 from weatherproof.evaluation import hits, top_k
 from weatherproof.readouts import knn, knn_accuracy, nearest, neighbours
-from weatherproof.verbs.pretrain_measure import Neighbours
+from weatherproof.verbs.pretrain.measure import Neighbours
 
 
 def clouds(n: int, classes: int = 5, width: int = 8) -> tuple[Tensor, Tensor]:

@@ -30,9 +30,9 @@ from weatherproof.errors import InputError
 from weatherproof.names import original, printable, shell_word, visible
 from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.reports import GalleryEntry, console_table, markdown_table, save_gallery, save_map, write_report
-from weatherproof.reports.plane import read_map
+from weatherproof.reports.training.plane import read_map
 from weatherproof.training import RunFolder
-from weatherproof.verbs.copy_names import file_names, hidden_name
+from weatherproof.verbs.corrupt.names import file_names, hidden_name
 from weatherproof.verbs.outcome import Outcome, command, name_of
 
 NAMES = tuple(map(os.fsdecode, HOSTILE))
@@ -137,7 +137,7 @@ def metadata(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def table_of_attacks(folder: Path, names: Sequence[str]) -> list[str]:
-    from weatherproof.evaluation.samples import _csv
+    from weatherproof.evaluation.attacks.samples import _csv
 
     data = _csv([(name, 1) for name in names]).decode()
     if names == SHOWN:

@@ -20,12 +20,12 @@ from weatherproof.reports import (
     write_comparison,
     write_report,
 )
-from weatherproof.reports import words as w
-from weatherproof.reports.charts import Chart, Series, Style, draw
-from weatherproof.reports.curves import Palette, label_charts, severity_charts, training_charts
-from weatherproof.reports.frame import nice_ticks
+from weatherproof.reports.drawing.charts import Chart, Series, Style, draw
+from weatherproof.reports.drawing.frame import nice_ticks
 from weatherproof.reports.tables import make_tables
+from weatherproof.reports.training.curves import Palette, label_charts, severity_charts, training_charts
 from weatherproof.reports.verdict import make_verdict
+from weatherproof.reports.words import records as w
 
 EVIL = "<script>alert(1)</script>"
 

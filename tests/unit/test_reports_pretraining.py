@@ -27,11 +27,11 @@ from weatherproof.reports import (
     write_comparison,
     write_report,
 )
-from weatherproof.reports.charts import MARKERS
-from weatherproof.reports.curves import training_charts, watched_charts
-from weatherproof.reports.looks import read_views
-from weatherproof.reports.neighbours import read_neighbours
-from weatherproof.reports.plane import MOST, Plane, draw_class, draw_map, make_plane, read_map
+from weatherproof.reports.drawing.charts import MARKERS
+from weatherproof.reports.training.curves import training_charts, watched_charts
+from weatherproof.reports.training.looks import read_views
+from weatherproof.reports.training.neighbours import read_neighbours
+from weatherproof.reports.training.plane import MOST, Plane, draw_class, draw_map, make_plane, read_map
 
 EVIL = "<script>alert(1)</script>"
 
@@ -273,7 +273,7 @@ def bright(n: int, name: str) -> MemoryImages:
 
 
 def test_the_verb_saves_what_the_page_needs(tmp_path: Path) -> None:
-    from weatherproof.verbs.pictures import save_pretraining_pictures
+    from weatherproof.verbs.pretrain.pictures import save_pretraining_pictures
 
     train, test = bright(80, "train"), bright(42, "test")
     families = {"Noise": (GaussianNoise(0.2), True)}  # one look at a time: drawn twice for a pair
@@ -294,7 +294,7 @@ def test_the_verb_saves_what_the_page_needs(tmp_path: Path) -> None:
 
 def test_the_families_on_the_page_mark_the_one_that_was_used() -> None:
     from weatherproof import views
-    from weatherproof.verbs.pictures import example_families
+    from weatherproof.verbs.pretrain.pictures import example_families
 
     plain = example_families(32)
     assert len(plain) == 9 and not any(used for _, used in plain.values())

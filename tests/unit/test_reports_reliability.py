@@ -10,7 +10,7 @@ from html_page import Strict
 
 from weatherproof.errors import InputError
 from weatherproof.reports import Answered, save_reliability, write_comparison, write_report
-from weatherproof.reports.charts import draw
+from weatherproof.reports.drawing.charts import draw
 from weatherproof.reports.files import read_run
 from weatherproof.reports.reliability import FILE, reliability_charts
 

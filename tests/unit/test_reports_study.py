@@ -8,7 +8,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.reports import write_report
 from weatherproof.reports.details import measured_on
-from weatherproof.reports.study import Number, StudyTable, claims_words, read_study, save_study
+from weatherproof.reports.study.table import Number, StudyTable, claims_words, read_study, save_study
 from weatherproof.training import RunFolder
 
 TABLE = StudyTable(

@@ -29,8 +29,8 @@ from weatherproof.evaluation import (
     utility_curve,
     utility_examples,
 )
-from weatherproof.evaluation.ranks import fractional_ranks
-from weatherproof.evaluation.utility import affordable
+from weatherproof.evaluation.metrics.rank_correlation import fractional_ranks
+from weatherproof.evaluation.utility.means import affordable
 from weatherproof.reports import (
     save_utility_curve,
     save_utility_images,
@@ -38,10 +38,10 @@ from weatherproof.reports import (
     write_comparison,
     write_report,
 )
-from weatherproof.reports.shades import css_gradient, scientific, shaded
-from weatherproof.reports.utility_curve import draw_utility_curve, read_utility_curve
-from weatherproof.reports.utility_images import BOTTOM, TOP, read_utility_images
-from weatherproof.reports.utility_maps import read_utility_maps
+from weatherproof.reports.drawing.shades import css_gradient, scientific, shaded
+from weatherproof.reports.utility.curve import draw_utility_curve, read_utility_curve
+from weatherproof.reports.utility.images import BOTTOM, TOP, read_utility_images
+from weatherproof.reports.utility.maps import read_utility_maps
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
 EVIL = "<script>alert(1)</script>"

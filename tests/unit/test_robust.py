@@ -26,9 +26,9 @@ from weatherproof.evaluation import (
     sanity_certificate,
     save_samples,
 )
-from weatherproof.evaluation.attack_work import AttackWork
-from weatherproof.evaluation.perturbation import GRIDS, half_point, median
-from weatherproof.evaluation.robust import Attacks
+from weatherproof.evaluation.attacks.perturbation import GRIDS, half_point, median
+from weatherproof.evaluation.attacks.robust import Attacks
+from weatherproof.evaluation.engine.attack_work import AttackWork
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys, Labels, Logits

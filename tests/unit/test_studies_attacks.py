@@ -13,11 +13,11 @@ from weatherproof import random, studies
 from weatherproof.data import batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
-from weatherproof.evaluation.perturbation import GRIDS
+from weatherproof.evaluation.attacks.perturbation import GRIDS
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report
-from weatherproof.reports.attack_panels import Panel, panel_curves, read_panels, save_panels
+from weatherproof.reports.attack.panels import Panel, panel_curves, read_panels, save_panels
 from weatherproof.studies import PretrainingCell
 from weatherproof.studies.attack_cells import AttackCell, CertifiedRecord, certificate_lines
 from weatherproof.studies.attack_scales import ATTACKED, BARRIER, PGD_L2, PGD_LINF, SMOKE

@@ -20,7 +20,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.finetune_search import LRS, Setting
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
-from weatherproof.reports.front import Combination, draw_front, make_front, read_front, save_front
+from weatherproof.reports.study.front import Combination, draw_front, make_front, read_front, save_front
 from weatherproof.studies import Claim, TransferCell, front, transfer
 from weatherproof.studies.attack_cells import CertifiedRecord
 from weatherproof.studies.run import table

@@ -26,12 +26,12 @@ from weatherproof.evaluation import (
     relative_mean_corruption_error,
     rms_calibration_error,
 )
-from weatherproof.evaluation import suite_work as suite_work_module
-from weatherproof.evaluation.answers import Answers, BlockFile
-from weatherproof.evaluation.cases import Case, limited
-from weatherproof.evaluation.suite_records import Summary
-from weatherproof.evaluation.suite_sets import is_imagenet, suite_of, total_metrics
-from weatherproof.evaluation.suite_totals import clustered_error
+from weatherproof.evaluation.engine import work as suite_work_module
+from weatherproof.evaluation.engine.answers import Answers, BlockFile
+from weatherproof.evaluation.engine.conditions import Case, limited
+from weatherproof.evaluation.metrics.totals import clustered_error
+from weatherproof.evaluation.suites.records import Summary
+from weatherproof.evaluation.suites.sets import is_imagenet, suite_of, total_metrics
 from weatherproof.operators import GaussianBlur, GaussianNoise, RandomMask
 from weatherproof.operators.severities import COMMON_15, COMMON_19
 from weatherproof.operators.suites import Condition

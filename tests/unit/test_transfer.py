@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from weatherproof.data import SOURCES, TRANSFER, load_images, metric_of, validation_split
 from weatherproof.errors import InputError
-from weatherproof.evaluation.tallies import tally
+from weatherproof.evaluation.metrics.tallies import tally
 
 
 def _image(file: Path, shade: int) -> None:

@@ -1,31 +1,31 @@
 """Named numbers, each with how it was measured: accuracy, AUC, agreement, embedding similarity and recall, corruption
 errors, calibration errors, accuracy under attack."""
 
-from weatherproof.evaluation.calibration import expected_calibration_error, rms_calibration_error
-from weatherproof.evaluation.cases import Case, cases_of_parts, cases_on_the_fly
-from weatherproof.evaluation.contamination import history, seen
-from weatherproof.evaluation.corruption_error import (
+from weatherproof.evaluation.attacks.perturbation import minimal_perturbation, perturbation_curve
+from weatherproof.evaluation.attacks.robust import Attacks, robust_accuracy, run_attacks
+from weatherproof.evaluation.attacks.samples import save_samples
+from weatherproof.evaluation.embeddings import evaluate_embeddings
+from weatherproof.evaluation.engine.conditions import Case, cases_of_parts, cases_on_the_fly
+from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, severity_curve
+from weatherproof.evaluation.maps import PlaneMap, plane_map
+from weatherproof.evaluation.metrics.calibration import expected_calibration_error, rms_calibration_error
+from weatherproof.evaluation.metrics.corruption_error import (
     ALEXNET,
     mean_corruption_error,
     relative_mean_corruption_error,
     unnormalised_mean_corruption_error,
 )
-from weatherproof.evaluation.embeddings import evaluate_embeddings
-from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, severity_curve
-from weatherproof.evaluation.geometry import alignment, uniformity
-from weatherproof.evaluation.maps import PlaneMap, plane_map
-from weatherproof.evaluation.metrics import auc, hits, top_k
-from weatherproof.evaluation.perturbation import minimal_perturbation, perturbation_curve
-from weatherproof.evaluation.ranks import rank_correlation
+from weatherproof.evaluation.metrics.geometry import alignment, uniformity
+from weatherproof.evaluation.metrics.rank_correlation import rank_correlation
+from weatherproof.evaluation.metrics.ranking import auc, hits, top_k
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
-from weatherproof.evaluation.robust import Attacks, robust_accuracy, run_attacks
-from weatherproof.evaluation.samples import save_samples
-from weatherproof.evaluation.sanity import sanity_certificate
+from weatherproof.evaluation.sanity.certificate import sanity_certificate
 from weatherproof.evaluation.shift import relabel
-from weatherproof.evaluation.suite import SuiteResult, evaluate_suite
-from weatherproof.evaluation.utility import ClassUtility, class_utility, utility_and_sensitivity
-from weatherproof.evaluation.utility_curve import UtilityCurve, utility_curve
-from weatherproof.evaluation.utility_examples import UtilityExamples, utility_examples
+from weatherproof.evaluation.suites.contamination import history, seen
+from weatherproof.evaluation.suites.evaluate import SuiteResult, evaluate_suite
+from weatherproof.evaluation.utility.curve import UtilityCurve, utility_curve
+from weatherproof.evaluation.utility.examples import UtilityExamples, utility_examples
+from weatherproof.evaluation.utility.means import ClassUtility, class_utility, utility_and_sensitivity
 from weatherproof.evaluation.watch import Watch
 
 __all__ = [

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.evaluation.metrics.tallies import needs_labels, tally
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
-from weatherproof.evaluation.tallies import needs_labels, tally
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating, unmeasurable

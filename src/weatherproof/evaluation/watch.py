@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
-from weatherproof.evaluation.geometry import alignment, uniformity
+from weatherproof.evaluation.metrics.geometry import alignment, uniformity
 from weatherproof.progress import phase
 from weatherproof.readouts import embed, evaluating, knn_accuracy
 from weatherproof.types import Embeddings, Images, Keys

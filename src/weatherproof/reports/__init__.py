@@ -1,18 +1,18 @@
 """Numbers -> tables, plots and one self-contained HTML page. Reads a run folder's files and nothing else."""
 
-from weatherproof.reports.attack_images import AttackExamples, save_attack_images
-from weatherproof.reports.certificates import save_certificates
-from weatherproof.reports.gallery import GalleryEntry, save_gallery
-from weatherproof.reports.looks import FamilyLooks, save_views
-from weatherproof.reports.neighbours import save_neighbours
+from weatherproof.reports.attack.certificates import save_certificates
+from weatherproof.reports.attack.images import AttackExamples, save_attack_images
 from weatherproof.reports.page import write_comparison, write_report
-from weatherproof.reports.plane import save_map
 from weatherproof.reports.reliability import Answered, save_reliability
-from weatherproof.reports.strip import save_strip
-from weatherproof.reports.text_tables import console_table, markdown_table
-from weatherproof.reports.utility_curve import save_utility_curve
-from weatherproof.reports.utility_images import save_utility_images
-from weatherproof.reports.utility_maps import save_utility_maps
+from weatherproof.reports.suite.text import console_table, markdown_table
+from weatherproof.reports.training.gallery import GalleryEntry, save_gallery
+from weatherproof.reports.training.looks import FamilyLooks, save_views
+from weatherproof.reports.training.neighbours import save_neighbours
+from weatherproof.reports.training.plane import save_map
+from weatherproof.reports.training.strip import save_strip
+from weatherproof.reports.utility.curve import save_utility_curve
+from weatherproof.reports.utility.images import save_utility_images
+from weatherproof.reports.utility.maps import save_utility_maps
 
 __all__ = [
     "Answered",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from weatherproof.reports.files import Run
-from weatherproof.reports.suite import is_cell, is_mean, is_total
+from weatherproof.reports.suite.records import is_cell, is_mean, is_total
 from weatherproof.reports.tables import CONDITION
 
 OWN = frozenset({"alignment"})  # of two views of the family that the run was trained with, whichever that is

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weatherproof.reports import words
-from weatherproof.reports.attack_words import attack_words
 from weatherproof.reports.files import Run
-from weatherproof.reports.suite import is_cell, is_mean, is_total
-from weatherproof.reports.words import JsonRecord
+from weatherproof.reports.suite.records import is_cell, is_mean, is_total
+from weatherproof.reports.words import records as words
+from weatherproof.reports.words.attacks import attack_words
+from weatherproof.reports.words.records import JsonRecord
 
 FACTS = ("versions", "hardware")  # parts of a recipe that get their own table
 RECORD_COLUMNS = (

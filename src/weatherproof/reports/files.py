@@ -8,7 +8,7 @@ from typing import Any
 from weatherproof import texts
 from weatherproof.errors import InputError
 from weatherproof.names import printable
-from weatherproof.reports.words import sentence
+from weatherproof.reports.words.records import sentence
 from weatherproof.spec import fits
 
 _TEXTS = ("model", "readout", "data", "operator", "corruption", "attack", "trained_on", "protocol")

@@ -12,30 +12,32 @@ from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import shell_word
 from weatherproof.progress import phase
-from weatherproof.reports import curves, details, words
-from weatherproof.reports.attack_part import AttackPart, attack_part, split_attacks
-from weatherproof.reports.attack_words import attack_words
-from weatherproof.reports.charts import draw, marker, swatch
+from weatherproof.reports import details
+from weatherproof.reports.attack.part import AttackPart, attack_part, split_attacks
 from weatherproof.reports.comparison import comparable, distinctly_named
-from weatherproof.reports.curves import Charts, Palette
+from weatherproof.reports.drawing.charts import draw, marker, swatch
 from weatherproof.reports.files import Run, read_run
-from weatherproof.reports.front import draw_front, read_front
-from weatherproof.reports.gallery import read_examples
-from weatherproof.reports.looks import read_views
-from weatherproof.reports.neighbours import read_neighbours
-from weatherproof.reports.plane import draw_class, draw_map, read_map
 from weatherproof.reports.reliability import reliability_charts
-from weatherproof.reports.scatter import draw_scatter
-from weatherproof.reports.search import read_search
-from weatherproof.reports.strip import read_strip
-from weatherproof.reports.study import claims_words, read_study
-from weatherproof.reports.subjects import alike, split
-from weatherproof.reports.suite_part import SuitePart, suite_parts
-from weatherproof.reports.suite_verdict import headline, suite_verdict
+from weatherproof.reports.study.front import draw_front, read_front
+from weatherproof.reports.study.table import claims_words, read_study
+from weatherproof.reports.suite.part import SuitePart, suite_parts
+from weatherproof.reports.suite.scatter import draw_scatter
+from weatherproof.reports.suite.subjects import alike, split
+from weatherproof.reports.suite.verdict import headline, suite_verdict
 from weatherproof.reports.tables import Table, make_tables
-from weatherproof.reports.utility_curve import draw_utility_curve
-from weatherproof.reports.utility_part import read_utility
+from weatherproof.reports.training import curves
+from weatherproof.reports.training.curves import Charts, Palette
+from weatherproof.reports.training.gallery import read_examples
+from weatherproof.reports.training.looks import read_views
+from weatherproof.reports.training.neighbours import read_neighbours
+from weatherproof.reports.training.plane import draw_class, draw_map, read_map
+from weatherproof.reports.training.search import read_search
+from weatherproof.reports.training.strip import read_strip
+from weatherproof.reports.utility.curve import draw_utility_curve
+from weatherproof.reports.utility.part import read_utility
 from weatherproof.reports.verdict import Verdict
+from weatherproof.reports.words import records as words
+from weatherproof.reports.words.attacks import attack_words
 
 HASHES = 6  # protocols named in a sentence; where there are more, the table of all numbers has them
 SECONDARY = frozenset({"top5", "recall@5", "error", "ece"})  # folded away: they say the same as their relatives

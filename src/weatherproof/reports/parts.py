@@ -10,7 +10,7 @@ from torch import Tensor
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8
-from weatherproof.reports.pictures import read_tensors
+from weatherproof.reports.drawing.pictures import read_tensors
 from weatherproof.texts import parse_json
 
 T = TypeVar("T")

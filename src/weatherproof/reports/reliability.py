@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.calibration import reliability, rms_calibration_error
+from weatherproof.evaluation.metrics.calibration import reliability, rms_calibration_error
 from weatherproof.files import write_atomically
-from weatherproof.reports import words
-from weatherproof.reports.attack_words import attack_words
-from weatherproof.reports.charts import Chart, Series, Style
-from weatherproof.reports.curves import Charts
+from weatherproof.reports.drawing.charts import Chart, Series, Style
 from weatherproof.reports.files import Run
+from weatherproof.reports.training.curves import Charts
+from weatherproof.reports.words import records as words
+from weatherproof.reports.words.attacks import attack_words
 from weatherproof.texts import read_json
 
 FILE = "reliability.json"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weatherproof.errors import InputError
-from weatherproof.reports import words
-from weatherproof.reports.attack_words import attack_order
-from weatherproof.reports.words import JsonRecord
+from weatherproof.reports.words import records as words
+from weatherproof.reports.words.attacks import attack_order
+from weatherproof.reports.words.records import JsonRecord
 
 CONDITION = ("operator", "corruption", "severity", "attack")  # what "condition" stands for
 SETTINGS = ("model", "readout", "data", "label_fraction", "trained_on", "images", "realizations", "seeds", "protocol")

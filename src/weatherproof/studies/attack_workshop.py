@@ -9,9 +9,9 @@ import torch
 
 from weatherproof.data import ImageSet, at_most
 from weatherproof.evaluation import Record, run_attacks, sanity_certificate
-from weatherproof.evaluation.attack_trials import seeks_smallest
-from weatherproof.evaluation.perturbation import curve_records, levels_of, sweep
-from weatherproof.evaluation.robust import accuracy_records
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.robust import accuracy_records
+from weatherproof.evaluation.engine.attack_trials import seeks_smallest
 from weatherproof.files import write_atomically
 from weatherproof.studies.attack_cells import AttackCell, AttackScale, CertifiedRecord
 from weatherproof.studies.pretraining_cells import PretrainingCell

@@ -7,8 +7,8 @@ A panel has four curves: supervised and contrastive, each without and with regul
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from weatherproof.evaluation.perturbation import GRIDS
-from weatherproof.reports.attack_panels import Panel
+from weatherproof.evaluation.attacks.perturbation import GRIDS
+from weatherproof.reports.attack.panels import Panel
 from weatherproof.studies.attack_cells import AttackCell, Metric
 from weatherproof.studies.attack_scales import BARRIER, PGD_L2, PGD_LINF
 from weatherproof.studies.claims import Test

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weatherproof.reports.front import Combination, State
+from weatherproof.reports.study.front import Combination, State
 from weatherproof.studies.study import Claim, Key, Study
 from weatherproof.studies.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
 from weatherproof.studies.transfer_cells import HARDENED, MOCO, URRL, TransferCell

@@ -10,9 +10,9 @@ import torch
 
 from weatherproof.progress import phase
 from weatherproof.reports import save_certificates, write_report
-from weatherproof.reports.attack_panels import save_panels
-from weatherproof.reports.front import save_front
-from weatherproof.reports.study import Number, StudyTable, save_study
+from weatherproof.reports.attack.panels import save_panels
+from weatherproof.reports.study.front import save_front
+from weatherproof.reports.study.table import Number, StudyTable, save_study
 from weatherproof.studies import front
 from weatherproof.studies.attack_cells import AttackScale, certificate_lines
 from weatherproof.studies.attack_workshop import AttackWorkshop

@@ -15,8 +15,8 @@ from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
-from weatherproof.evaluation.attack_trials import short
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
+from weatherproof.evaluation.engine.attack_trials import short
 from weatherproof.methods import (
     FCL,
     LABELLED,

@@ -7,15 +7,15 @@ import torch
 
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
-from weatherproof.evaluation.utility import (
+from weatherproof.evaluation.utility.curve import utility_curve
+from weatherproof.evaluation.utility.examples import utility_examples
+from weatherproof.evaluation.utility.means import (
     AnyClassifier,
     affordable,
     class_utility,
     taken_apart,
     utility_and_sensitivity,
 )
-from weatherproof.evaluation.utility_curve import utility_curve
-from weatherproof.evaluation.utility_examples import utility_examples
 from weatherproof.progress import phase
 from weatherproof.reports import save_utility_curve, save_utility_images, save_utility_maps
 

@@ -1,0 +1,1 @@
+"""Numbers of classifiers under attack."""

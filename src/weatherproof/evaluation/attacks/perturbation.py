@@ -1,0 +1,204 @@
+"""Misclassification against the size of the perturbation, and how large it has to be.
+
+Two kinds of attack give such a curve. One that stays in a ball runs once for every size of the ball. One that looks for
+the smallest perturbation (the log-barrier) runs once: the error at size r is the share of images that it misclassifies
+by at most r. An image that is misclassified already counts from 0 on, one that resists never counts.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from weatherproof.data import ImageSet
+from weatherproof.errors import InputError
+from weatherproof.evaluation.attacks.robust import Attacks, Classifiers, accuracy_records, facts_of, run_attacks
+from weatherproof.evaluation.engine.attack_trials import Trial, at_epsilon, ball_of, norm_of, seeks_smallest
+from weatherproof.evaluation.metrics.totals import binomial_error
+from weatherproof.evaluation.record import Record, make_record
+from weatherproof.protocols import Attack
+
+# "Robustness of Contrastive Learning Models", its PGD curves; the paper has none for L1 and L0: ours.
+GRIDS: Mapping[str, tuple[float, ...]] = {
+    "l2": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+    "linf": tuple(level / 255 for level in (0, 1, 2, 4, 8, 16)),
+    "l1": (0.0, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0),
+    "l0": (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
+}
+DRAWS = 200  # of the bootstrap: its own error is 5 % of the standard error that it gives
+
+
+def levels_of(attack: Attack) -> tuple[float, ...]:
+    """The sizes at which its curve is measured.
+
+    Raises:
+        InputError: its norm has no grid, or it says neither a ball nor a norm.
+    """
+    if norm_of(attack) not in GRIDS or (ball_of(attack) is None and not seeks_smallest(attack)):
+        raise InputError(
+            f"no sizes are known for {attack!r}: a curve needs an attack in an L2, Linf or L1 ball, or one with a norm"
+        )
+    return GRIDS[norm_of(attack)]
+
+
+def sweep(attack: Attack, levels: Sequence[float]) -> list[Attack]:
+    """The attacks that a curve is made of: one for each size of its ball, or the attack alone."""
+    return [attack] if seeks_smallest(attack) else [at_epsilon(attack, level) for level in levels]
+
+
+def minimal_perturbation(
+    classifiers: Classifiers, images: ImageSet, attack: Attack, **settings: Any
+) -> dict[str, Float[Tensor, "n"]]:
+    """By model, the size of the perturbation that misclassifies each image, in the attack's norm, in the order of the
+    images (of those that can be read): 0 where the clean image is misclassified, infinite where the attack failed.
+
+    Args:
+        attack: one that looks for the smallest perturbation; of one that fills a ball it is no minimum.
+        settings: those of `run_attacks`.
+    """
+    result = run_attacks(classifiers, images, [attack], **settings)
+    return {model: result.distances(result.runs(model, attack)[0]) for model in classifiers}
+
+
+def perturbation_curve(
+    classifiers: Classifiers,
+    images: ImageSet,
+    attack: Attack,
+    levels: Sequence[float] | None = None,
+    *,
+    data: str | None = None,
+    readout: Any = None,
+    label_fraction: Any = None,
+    trained_on: Any = None,
+    **settings: Any,
+) -> list[Record]:
+    """Error at every size of the perturbation, its median, and how often the attack failed.
+
+    Args:
+        attack: its own eps, if it has one, does not matter.
+        levels: sizes, in pixel units; None: the paper's, by norm (`GRIDS`).
+        data, readout, label_fraction, trained_on: for the records.
+        settings: those of `run_attacks`.
+
+    Returns:
+        "error" with the size as `severity`; "median_perturbation"; of an attack without a ball "attack_failures", the
+        share of images that it could not get misclassified.
+    """
+    chosen = levels_of(attack) if levels is None else tuple(map(float, levels))
+    if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0:
+        raise InputError(f"a curve needs sizes from 0 up, each once; got {list(chosen)}")
+    result = run_attacks(classifiers, images, sweep(attack, chosen), **settings)
+    about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
+    return curve_records(result, list(classifiers), attack, chosen, data=data, **about)
+
+
+def curve_records(
+    result: Attacks,
+    models: Sequence[str],
+    attack: Attack,
+    levels: Sequence[float],
+    *,
+    data: str | None = None,
+    **about: Any,
+) -> list[Record]:
+    """The records of `perturbation_curve`, of what was reached: a median only where all sizes were."""
+    records = []
+    attacks = sweep(attack, levels)
+    if not seeks_smallest(attack):
+        records += accuracy_records(result, models, attacks, metrics=("error",), data=data, **about)
+    for model in models:
+        runs = [result.runs(model, one)[:1] for one in attacks]
+        if not all(runs):
+            continue
+        trials = [run[0] for run in runs]
+        if seeks_smallest(attack):
+            records += _of_distances(result, trials[0], levels, data, about)
+        elif (found := crossing_of(result, trials, levels)) is not None:
+            facts = facts_of(result, trials[-1], data) | {"severity": None, "levels": list(levels)}
+            facts["attack"] = [repr(one) for one in attacks]
+            made = _record(result, trials[-1], "median_perturbation", found, facts, about)
+            records.append(replace(made, attack=repr(attacks[-1])))
+    return records
+
+
+def _of_distances(
+    result: Attacks, trial: Trial, levels: Sequence[float], data: str | None, about: Mapping[str, Any]
+) -> list[Record]:
+    distances = result.distances(trial)
+    count, records = len(distances), []
+    for level in levels:
+        share = (distances <= level).double().mean().item()
+        facts = facts_of(result, trial, data, level)
+        records.append(_record(result, trial, "error", (share, binomial_error(share, count)), facts, about))
+    lost = distances.isinf().double().mean().item()
+    facts = facts_of(result, trial, data)
+    records.append(_record(result, trial, "median_perturbation", median(distances), facts, about))
+    records.append(_record(result, trial, "attack_failures", (lost, binomial_error(lost, count)), facts, about))
+    return records
+
+
+def _record(
+    result: Attacks, trial: Trial, metric: str, value: tuple[float, float | None], facts: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> Record:  # fmt: skip
+    count = len(result.found[trial.label])
+    own = dict(about) | {"attack": repr(trial.attack)}
+    made = make_record(metric, [value[0]], count, trial.model, result.seed, facts, **own)
+    return replace(made, stderr=value[1])
+
+
+def median(distances: Float[Tensor, "n"]) -> tuple[float, float | None]:
+    """The median and its standard error: half the distance of the order statistics sqrt(n) / 2 ranks to both sides.
+
+    The rank of the median is binomial with variance n / 4, so that they bound a 68 % interval for any distribution
+    (David & Nagaraja 2003, section 7.1). None where that reaches an infinite distance, or n is below 4.
+    """
+    ordered = distances.double().sort().values
+    n = len(ordered)
+    middle = float(ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    if n < 4:
+        return middle, None
+    reach = math.sqrt(n) / 2
+    low, high = (float(ordered[round(place)]) for place in ((n - 1) / 2 - reach, (n - 1) / 2 + reach))
+    return middle, (high - low) / 2 if math.isfinite(high) else None
+
+
+def crossing_of(result: Attacks, trials: Sequence[Trial], levels: Sequence[float]) -> tuple[float, float | None] | None:
+    """The size at which the error of a sweep reaches one half, and its standard error by the bootstrap over images.
+
+    None where the trials rest on unlike images.
+    """
+    places = [result.found[trial.label].place for trial in trials]
+    if not all(torch.equal(places[0], place) for place in places):
+        return None
+    wrong = torch.stack([~result.right(trial) for trial in trials], dim=1)
+    return half_point(wrong, torch.tensor(levels, dtype=torch.float64))
+
+
+def half_point(wrong: Bool[Tensor, "n levels"], levels: Float[Tensor, "levels"]) -> tuple[float, float | None]:
+    """Where the error reaches one half, between the levels linear, and its standard error over resampled images.
+
+    The error is taken as its running maximum, since a larger ball holds all that a smaller one does. Infinite where it
+    stays below one half; then, and where one of the resampled sets does, there is no standard error.
+    """
+    draws = torch.Generator().manual_seed(0)  # the bootstrap's, no image's
+    sets = torch.randint(len(wrong), (DRAWS, len(wrong)), generator=draws)
+    rates = torch.stack([wrong.double().mean(dim=0), *(wrong[rows].double().mean(dim=0) for rows in sets)])
+    found = [_crossing(row, levels) for row in rates.cummax(dim=1).values]
+    spread = torch.tensor(found[1:], dtype=torch.float64)
+    return found[0], spread.std().item() if bool(spread.isfinite().all()) else None
+
+
+def _crossing(errors: Float[Tensor, "levels"], levels: Float[Tensor, "levels"]) -> float:
+    above = (errors >= 0.5).nonzero()
+    if len(above) == 0:
+        return math.inf
+    place = int(above[0])
+    if place == 0:
+        return float(levels[0])
+    low, high = float(errors[place - 1]), float(errors[place])
+    return float(levels[place - 1] + (levels[place] - levels[place - 1]) * (0.5 - low) / (high - low))

@@ -1,0 +1,1 @@
+"""Metrics are functions of answers; their standard errors stand beside them."""

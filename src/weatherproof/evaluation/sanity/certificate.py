@@ -1,0 +1,226 @@
+"""The certificate that belongs beside every number under attack: signs that it is the model that resists, and not the
+attack that fails (Carlini et al. 2019, "On evaluating adversarial robustness", section 3; Athalye et al. 2018).
+
+A weak attack, or a model whose gradients lead nowhere, gives an accuracy that is too high. No list of checks can prove
+that it is not; each of these has found one that was.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
+from typing import Any
+
+import torch
+
+from weatherproof.attacks.checks import are_probabilities
+from weatherproof.data import ImageSet
+from weatherproof.evaluation.attacks.perturbation import GRIDS, median
+from weatherproof.evaluation.engine.attack_trials import (
+    at_epsilon,
+    ball_of,
+    epsilon,
+    fixed,
+    longer,
+    norm_of,
+    seeks_smallest,
+)
+from weatherproof.evaluation.sanity.bench import Bench, bench_of
+from weatherproof.progress import phase
+from weatherproof.protocols import Attack
+from weatherproof.types import Images, Logits
+
+SUBSET = 32  # images, 180 gradients each where the attack takes 20: 6,000, and PGD on 1,000 images takes 20,000
+AGAIN = 8  # of them are attacked twice more, to see that nothing else is drawn
+TOLERANCE = 0.02  # of the images, and at least one: what an attack that stops at its best iterate may lose by chance
+_CHECKS = 9
+_HONEST = (0.5, 2.0)  # a gradient tells the truth within a factor of 2
+
+Check = dict[str, Any]  # {"claim": str, "passed": bool, "detail": str}
+
+
+def sanity_certificate(
+    classifier: Callable[[Images], Logits],
+    images: ImageSet,
+    attack: Attack,
+    *,
+    name: str = "the model",
+    limit: int = SUBSET,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> list[Check]:
+    """Nine checks of one attack on one classifier, on a few images: [{"claim", "passed", "detail"}].
+
+    Args:
+        classifier: images -> logits; a module is moved to `device`. Its modes and gradients are as before afterwards.
+        images: with labels.
+        attack: in a ball, or looking for the smallest perturbation; of one that does neither, the checks about sizes
+            fail, since nobody can make them.
+        limit: on at most so many images, evenly spaced; in one batch.
+        seed: of the attack's draws.
+
+    Raises:
+        InputError: no images, or what the attack refuses.
+    """
+    found = []
+    with phase(f"certificate of {attack!r}", _CHECKS, "checks") as meter:
+        bench = bench_of(name, classifier, images, limit=limit, seed=seed, device=device)
+        if ball_of(attack) is not None:
+            own = _in_a_ball(bench, attack)
+        elif seeks_smallest(attack):
+            own = _smallest(bench, attack)
+        else:
+            own = _unknown()
+        for check in chain(own, _of_any(bench, attack, seed)):
+            found.append(check)
+            meter.advance()
+    return found
+
+
+def _check(claim: str, passed: bool, detail: str) -> Check:
+    return {"claim": claim, "passed": bool(passed), "detail": detail}
+
+
+ZERO, FALLS, HUGE, HELP, ENOUGH = (
+    "eps 0 gives the clean accuracy",
+    "accuracy falls as eps grows",
+    "a huge eps leaves no image right",
+    "more steps do not help the model",
+    "more steps would not find much more",
+)
+
+
+def _in_a_ball(bench: Bench, attack: Attack) -> Iterator[Check]:
+    eps, clean = epsilon(attack) or 0.0, bench.share(bench.clean)
+    slack = _slack(bench)
+    at_zero = bench.accuracy(at_epsilon(attack, 0.0))
+    yield _check(ZERO, at_zero == clean, f"{_percent(at_zero)} at eps 0, {_percent(clean)} on clean images")
+
+    largest = _largest(bench, attack)
+    levels = [min(eps * factor, largest) for factor in (0.5, 1, 2)] if eps else GRIDS[norm_of(attack)][1:4]
+    accuracies = [at_zero, *(bench.accuracy(attack if e == eps else at_epsilon(attack, e)) for e in levels)]
+    falls = all(after <= before + slack for before, after in pairwise(accuracies))
+    told = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip((0.0, *levels), accuracies, strict=True))
+    still = accuracies[-1] >= accuracies[1] > 0  # a ball four times as wide holds nothing more: it is not reached
+    yield _check(FALLS, falls and not still, told)
+
+    huge = at_epsilon(attack, largest / 2, reach=True)
+    left = bench.accuracy(huge)
+    yield _check(HUGE, left == 0, f"{_percent(left)} at {_eps(largest / 2)}, where every image can be made grey")
+    yield from _with_more_steps(bench, attack, bench.accuracy(attack), slack)
+
+
+def _with_more_steps(bench: Bench, attack: Attack, accuracy: float, slack: float) -> Iterator[Check]:
+    long, told = _with_more(attack)
+    if long is None:
+        yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
+        return
+    more = bench.accuracy(long)
+    told = told.format(_percent(accuracy), _percent(more))
+    yield _check(HELP, more <= accuracy + slack, told)
+    yield _check(ENOUGH, more >= accuracy - slack, told)
+
+
+def _smallest(bench: Bench, attack: Attack) -> Iterator[Check]:
+    distances = bench.distances(attack)
+    zero, wrong = bench.share(distances <= 0), 1 - bench.share(bench.clean)
+    told = f"{_percent(zero)} of the images need no perturbation, {_percent(wrong)} are misclassified as they are"
+    yield _check(ZERO, abs(zero - wrong) < 1e-9, told)
+
+    finite = distances[distances.isfinite()].double()
+    edges = [float(finite.quantile(q)) for q in (0.25, 0.5, 1.0)] if len(finite) else []
+    left = [1 - bench.share(distances <= edge) for edge in edges]
+    told = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip(edges, left, strict=True)) or "no image was moved"
+    yield _check(FALLS, bool(left) and left[-1] < 1, f"by its definition; {told}")
+
+    lost = bench.share(distances.isinf())
+    yield _check(HUGE, lost == 0, f"{_percent(lost)} of the images were never misclassified")
+    long, told = _with_more(attack)
+    if long is None:
+        yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
+        return
+    before, after = median(distances.cpu())[0], median(bench.distances(long).cpu())[0]
+    told = "median size " + told.format(_eps(before), _eps(after))
+    # a smaller median is a better attack; beyond a tenth the first one was far from done
+    yield _check(HELP, after <= before * (1 + TOLERANCE), told)
+    yield _check(ENOUGH, after >= before * 0.9 or not math.isfinite(before + after), told)
+
+
+def _unknown() -> Iterator[Check]:
+    for claim in (ZERO, FALLS, HUGE, HELP, ENOUGH):
+        yield _check(claim, False, "not checked: this attack has neither a ball with an eps nor a norm")
+
+
+def _of_any(bench: Bench, attack: Attack, seed: int) -> Iterator[Check]:
+    yield _not_zero(bench, attack)
+    yield _not_masked(bench, attack)
+    yield _logits(bench)
+    yield _disclosed(bench, attack, seed)
+
+
+def _not_zero(bench: Bench, attack: Attack) -> Check:
+    share = bench.share(bench.vanishing(attack))
+    return _check("gradients are not zero", share == 0, f"{_percent(share)} of the images have none to follow")
+
+
+def _not_masked(bench: Bench, attack: Attack) -> Check:
+    """Neither does blind noise find what the attack does not, nor does the gradient promise what the model does not
+    keep."""
+    slope = bench.slope()
+    told = f"along its gradient the margin rises by {slope:.2f} of what the gradient says"
+    beaten = 0
+    if hasattr(ball_of(attack), "start"):
+        beaten = int((bench.right(bench.attacked(attack)) & ~bench.right(bench.started(attack))).sum())
+        told += f"; noise of that size fools {beaten} of {len(bench)} images that the attack does not"
+    elif seeks_smallest(attack) and norm_of(attack) == "l2":
+        distances = bench.distances(attack)
+        some = distances.isfinite() & bench.clean
+        beaten = int((~bench.right(bench.noisy(distances.masked_fill(~some, 0.0))) & some).sum())
+        told += f"; noise of the size that the attack needs fools {beaten} of {len(bench)} images"
+    return _check("gradients are not masked", beaten == 0 and _HONEST[0] <= slope <= _HONEST[1], told)
+
+
+def _logits(bench: Bench) -> Check:
+    logits = bench.logits()
+    low, high = (float(value) for value in torch.aminmax(logits))
+    told = f"outputs from {low:.3g} to {high:.3g}"
+    return _check("outputs are logits, not probabilities", not are_probabilities(logits), told)
+
+
+def _disclosed(bench: Bench, attack: Attack, seed: int) -> Check:
+    same_model = torch.equal(bench.logits(), bench.logits())
+    few = (bench.model, bench.images[:AGAIN], bench.labels[:AGAIN], bench.keys[:AGAIN])
+    same_attack = torch.equal(attack(*few), attack(*few))
+    drawn = "the attack draws nothing" if fixed(attack) else f"the attack draws by the image's own key, seed {seed}"
+    if not same_model:
+        drawn += "; the model answers the same images differently from time to time"
+    elif not same_attack:
+        drawn += ", and yet twice the same does not give the same"
+    return _check("randomness is disclosed", same_model and same_attack, drawn)
+
+
+def _with_more(attack: Attack) -> tuple[Attack | None, str]:
+    """The attack with more steps, and words with two gaps for what both come to."""
+    more, name, few, many = longer(attack)
+    if more is None:
+        return None, "not checked: this attack does not say its steps"
+    return more, f"{{}} after {few} {name if name == 'steps' else name + ' steps'}, {{}} after {many}"
+
+
+def _largest(bench: Bench, attack: Attack) -> float:
+    """The size of the ball that holds all images."""
+    count = bench.images[0].numel()
+    known = {"linf": 1.0, "l2": math.sqrt(count), "l1": float(count)}
+    ball = ball_of(attack)
+    return float(ball.largest(bench.images)) if hasattr(ball, "largest") else known.get(norm_of(attack), 1.0)
+
+
+def _slack(bench: Bench) -> float:
+    return max(TOLERANCE, 1.001 / len(bench))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _eps(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,65 @@
+"""Which corruptions make a whole: suites, groups, and the classes for which AlexNet's errors hold."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from weatherproof.data import ImageSet
+from weatherproof.evaluation.engine.conditions import Case
+from weatherproof.operators.severities import COMMON_15, COMMON_19, GROUPS
+
+ALL = "all"  # what a suite is called that is none of the known ones
+_SEVERITIES = {1, 2, 3, 4, 5}
+_NOISY = {"uniform_noise", "nonuniform_noise"}
+_IMAGENET_CLASSES = 1000
+
+
+def suite_of(cases: Iterable[Case]) -> str:
+    """The suite that these cases are, whole: "common-15", "common-19", "noisy"; "all" for anything else."""
+    levels = _levels(cases)
+    for name, members in (("common-15", COMMON_15), ("common-19", COMMON_19)):
+        if levels.keys() == set(members) and all(levels[member] == _SEVERITIES for member in members):
+            return name
+    return "noisy" if levels.keys() == _NOISY else ALL
+
+
+def sets_of(suite: str, cases: Sequence[Case]) -> dict[str, list[str]]:
+    """What totals are made over: the groups, the 15 where there are more, and the suite; {name: corruptions}.
+
+    A group, and the 15, must be there with all severities; the four extra corruptions join their groups where they are.
+    """
+    levels = _levels(cases)
+    whole = [name for name in levels if levels[name] == _SEVERITIES]
+    sets = {
+        group: [name for name in whole if name in members]
+        for group, members in GROUPS.items()
+        if all(name in whole for name in members if name in COMMON_15)
+    }
+    if all(name in whole for name in COMMON_15):
+        sets["common-15"] = list(COMMON_15)
+    sets[suite] = list(levels)
+    return sets
+
+
+def is_imagenet(images: ImageSet) -> bool:
+    """Whether these are ImageNet's 1,000 classes: by their WordNet ids, or by the name of the data."""
+    if len(images.classes) != _IMAGENET_CLASSES:
+        return False
+    return "imagenet" in images.name.lower() or all(re.fullmatch(r"n\d{8}", name) for name in images.classes)
+
+
+def total_metrics(suite: str, cases: Sequence[Case], images: ImageSet) -> tuple[str, ...]:
+    """The metrics of the suite as a whole."""
+    shared = ("mca", "rms_calibration_error", "ece", "mean_rms_calibration_error", "mean_ece")
+    if not is_imagenet(images):
+        return (*shared, "unnormalised_mce")
+    if "common-15" not in sets_of(suite, cases):
+        return shared
+    return (*shared, "mce", *(["relative_mce"] if any(case.corruption is None for case in cases) else []))
+
+
+def _levels(cases: Iterable[Case]) -> dict[str, set[int | None]]:
+    levels: dict[str, set[int | None]] = {}
+    for case in cases:
+        if case.corruption is not None:
+            levels.setdefault(case.corruption, set()).add(case.severity)
+    return levels

@@ -1,0 +1,1 @@
+"""Which pixels are useful, and which an encoder reacts to."""

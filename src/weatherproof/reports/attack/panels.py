@@ -1,0 +1,82 @@
+"""Curves under attack in several panels, where one chart for all models would have too many lines.
+
+`panels.json` in a run folder holds a list, one entry for each panel: "title", "attack" (the text of any attack of its
+family, of any eps), "models" (the models of its curves as records call them: what the legend says).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.reports.attack.curves import attack_curves
+from weatherproof.reports.training.curves import Charts
+from weatherproof.reports.words.attacks import named
+from weatherproof.reports.words.records import JsonRecord
+from weatherproof.texts import read_json
+
+FILE = "panels.json"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: an attack on some models."""
+
+    title: str
+    attack: str
+    models: Mapping[str, str]
+
+
+def save_panels(folder: Path | str, panels: Sequence[Panel]) -> Path:
+    """Write `panels.json` and return where it is."""
+    entries = [asdict(panel) for panel in panels]
+    return write_atomically(Path(folder) / FILE, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_panels(folder: Path) -> tuple[Panel, ...]:
+    """Those of a run folder; none where it has none.
+
+    Raises:
+        InputError: the file is not what `save_panels` writes.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return ()
+    try:
+        return tuple(
+            Panel(str(e["title"]), str(e["attack"]), {str(k): str(v) for k, v in e["models"].items()})
+            for e in read_json(file)
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{str(file)!r} is no list of panels: remove it, or make the run again") from None
+
+
+def panel_curves(records: Sequence[JsonRecord], panels: Sequence[Panel]) -> Charts:
+    """A chart for each panel that has two sizes; they share one legend.
+
+    Args:
+        records: of the metric "error", with the size as severity.
+    """
+    made = [(panel, attack_curves(_own(records, panel))) for panel in panels]
+    legend = dict.fromkeys(entry for _, charts in made for entry in charts.legend)
+    return Charts(
+        tuple(legend),
+        tuple(
+            replace(chart, title=panel.title, subtitle=f"Error, % · {chart.subtitle}")
+            for panel, charts in made
+            for chart in charts.charts
+        ),
+    )
+
+
+def _own(records: Sequence[JsonRecord], panel: Panel) -> list[JsonRecord]:
+    """The panel's records, by the names of its legend, in its order."""
+    family = named(panel.attack).family
+    return [
+        {**record, "model": called, "readout": None, "trained_on": None}
+        for model, called in panel.models.items()
+        for record in records
+        if record["model"] == model and named(str(record["attack"])).family == family
+    ]

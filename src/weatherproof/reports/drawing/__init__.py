@@ -1,0 +1,1 @@
+"""How anything with axes or pixels is drawn."""

@@ -1,0 +1,204 @@
+"""Combinations that are measured by four numbers, and those that no other dominates: scatter plots as inline SVG.
+
+`front.json` of a run folder holds what `save_front` writes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.reports.attack.certificates import read_certificates
+from weatherproof.reports.drawing.charts import Style, marker
+from weatherproof.reports.drawing.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
+from weatherproof.texts import read_json
+
+FILE = "front.json"
+FRAME = Frame(470, 360, right=18)  # as wide as the other wide charts
+NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
+PANELS = ((0, 2), (0, 1))  # across, up: adversarial and corrupted accuracy over clean accuracy
+
+State = Literal["front", "level", "dominated"]
+_STATES = {"front": "not dominated", "level": "dominated within the errors", "dominated": "dominated"}
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One of them.
+
+    Attributes:
+        start, kept, alpha: what it is made of; start decides the colour, kept the shape.
+        values, errors: clean, corrupted and adversarial accuracy and calibration error, fractions, with standard errors
+            or None.
+        state: "front": no other is at least as good in all four and better in one; "level": one is, by no more than two
+            standard errors in any of them; "dominated".
+        by: who dominates it.
+        doubted: a point of the attack's certificate fails.
+    """
+
+    name: str
+    start: str
+    kept: str
+    alpha: float
+    values: tuple[float, ...]
+    errors: tuple[float | None, ...]
+    state: State
+    by: tuple[str, ...] = ()
+    doubted: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    number: str
+    style: Style
+    name: str
+    texts: tuple[str, ...]
+    best: tuple[bool, ...]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the page shows: those of the front first, each by falling clean accuracy.
+
+    Attributes:
+        starts: a colour each.
+        kinds: what was kept, a shape each.
+        doubts: points of the attack's certificate that fail.
+    """
+
+    shown: tuple[Combination, ...]
+    starts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        return f"{len(self.on_front)} of {len(self.shown)} combinations are not dominated."
+
+    @property
+    def on_front(self) -> tuple[Combination, ...]:
+        return tuple(c for c in self.shown if c.state == "front")
+
+    @property
+    def legend(self) -> tuple[tuple[Style, str], ...]:
+        starts = ((Style(1 + i, -1 - i), name) for i, name in enumerate(self.starts))
+        return (*starts, *((Style(0, i), name or "no regularizer") for i, name in enumerate(self.kinds)))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        tops = [max(c.values[i] for c in self.shown) for i in range(3)] + [min(c.values[3] for c in self.shown)]
+        return tuple(self._row(place, c, tops) for place, c in enumerate(self.shown, 1))
+
+    def _row(self, place: int, shown: Combination, tops: Sequence[float]) -> Row:
+        pairs = zip(shown.values, shown.errors, strict=True)
+        texts = [_percent(value) + ("" if e is None else f" ± {_percent(e)}") for value, e in pairs]
+        texts[2] += "†" if shown.doubted else ""
+        more = f" and {len(shown.by) - 1} more" if len(shown.by) > 1 else ""
+        verdict = _STATES[shown.state] + (f": by {shown.by[0]}{more}" if shown.by else "")
+        best = tuple(value == top for value, top in zip(shown.values, tops, strict=True))
+        number = str(place) if shown.state == "front" else ""
+        return Row(number, self.style(shown), shown.name, tuple(texts), best, verdict)
+
+    def style(self, shown: Combination) -> Style:
+        colour = 1 + self.starts.index(shown.start)
+        return Style(colour, self.kinds.index(shown.kept) - colour)  # a marker's shape goes by the sum of both
+
+
+def save_front(folder: Path | str, combinations: Sequence[Combination]) -> Path:
+    """Write `front.json` and return where it is."""
+    text = json.dumps([asdict(c) for c in combinations], indent=1, ensure_ascii=False)
+    return write_atomically(Path(folder) / FILE, text + "\n")
+
+
+def read_front(folder: Path) -> Front | None:
+    """The front of a run folder; None where it has none.
+
+    Raises:
+        InputError: the file is not what `save_front` writes.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        found = [_combination(entry) for entry in read_json(file)]
+        front = make_front(found)
+        doubts = [f"{p.claim}: {p.detail}" for own in read_certificates(folder) for p in own.failed]
+        return front and replace(front, doubts=tuple(doubts))
+    except (TypeError, ValueError, KeyError):
+        raise InputError(f"{str(file)!r} is no list of combinations: remove it, or make the run again") from None
+
+
+def _combination(entry: dict[str, Any]) -> Combination:
+    lists = {key: tuple(entry[key]) for key in ("values", "errors", "by")}
+    made = Combination(**{**entry, **lists})
+    if not len(made.values) == len(made.errors) == len(NUMBERS):
+        raise ValueError
+    return made
+
+
+def make_front(combinations: Sequence[Combination]) -> Front | None:
+    """What the page shows; None of nothing."""
+    if not combinations:
+        return None
+    order = sorted(combinations, key=lambda c: (list(_STATES).index(c.state), -c.values[0]))
+    starts, kinds = (tuple(dict.fromkeys(getattr(c, name) for c in combinations)) for name in ("start", "kept"))
+    return Front(tuple(order), starts, kinds)
+
+
+def draw_front(front: Front) -> tuple[Markup, ...]:
+    """The two panels, `<svg>` elements with a title for screen readers and a tooltip on every marker."""
+    return tuple(_panel(front, across, up) for across, up in PANELS)
+
+
+def _panel(front: Front, across: int, up: int) -> Markup:
+    left, right = fitted(_ends(front, across))
+    low, high = fitted(_ends(front, up))
+    to_x, to_y = FRAME.across(left, right), FRAME.up(low, high)
+    parts = [
+        FRAME.rows(nice_ticks(low, high, 4), to_y, percent),
+        FRAME.columns(nice_ticks(left, right, 6), to_x, percent),
+        FRAME.names(f"{NUMBERS[across]} accuracy, %", f"{NUMBERS[up]} accuracy, %"),
+    ]
+    numbered = list(enumerate(front.shown, 1))
+    for place, shown in reversed(numbered):  # the front last: nothing hides it
+        if shown.state == "front":
+            parts.append(_errors(shown, across, up, to_x, to_y))
+        parts.append(_mark(front, place, shown, to_x(shown.values[across]), to_y(shown.values[up])))
+    told = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
+    return FRAME.drawing(told, parts)
+
+
+def _ends(front: Front, number: int) -> list[float]:
+    """All values, and on the front the ends of their whiskers."""
+    whiskers = [(c.values[number], c.errors[number] or 0.0) for c in front.on_front]
+    return [c.values[number] for c in front.shown] + [value + side * e for value, e in whiskers for side in (-1, 1)]
+
+
+def _errors(shown: Combination, across: int, up: int, to_x: Place, to_y: Place) -> Markup:
+    """One standard error to all sides."""
+    (x, y), (dx, dy) = ((values[across] or 0.0, values[up] or 0.0) for values in (shown.values, shown.errors))
+    return stroke("error", to_x(x - dx), to_y(y), to_x(x + dx), to_y(y)) + stroke(
+        "error", to_x(x), to_y(y - dy), to_x(x), to_y(y + dy)
+    )
+
+
+def _mark(front: Front, place: int, shown: Combination, x: float, y: float) -> Markup:
+    pairs = zip(NUMBERS, shown.values, strict=True)
+    told = f"{shown.name}: {', '.join(f'{name.lower()} {_percent(value)} %' for name, value in pairs)}"
+    style, on_front = front.style(shown), shown.state == "front"
+    parts = [marker(style, x, y, f"{told}; {_STATES[shown.state]}")]
+    parts += [words_at(x + 7, y - 4, str(place), "start", "front-number")] if on_front else []
+    kind = "on-front" if on_front else "dull"
+    return Markup('<g class="s{} {}">{}</g>').format(style.colour, kind, Markup("").join(parts))
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -1,0 +1,246 @@
+"""Which charts a run has: severity curves, few-label curves, training curves."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weatherproof.reports.drawing.charts import Chart, Series, Style
+from weatherproof.reports.tables import CONDITION, condition_order, model_order
+from weatherproof.reports.words import records as words
+from weatherproof.reports.words.records import JsonRecord
+
+SERIES_KEYS = ("model", "readout", "trained_on", "run")
+LOG_POINTS = 160  # a training curve shows the means of at most this many stretches of steps
+MARKED = 25  # points of what was watched that get a marker each
+WATCHED = ("knn_accuracy", "alignment", "uniformity")  # as `evaluation.Watch` calls them
+NO_LOSS = frozenset({"step", "epoch", "images_per_second", "seconds", "time"})
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts that share a legend."""
+
+    legend: tuple[tuple[Style, str], ...]
+    charts: tuple[Chart, ...]
+
+
+class Palette:
+    """A style for every series of a page: the colour is the model's, marker and dashes tell its readouts apart."""
+
+    def __init__(self, records: Sequence[JsonRecord]):
+        keys = dict.fromkeys(series_key(r) for r in sorted(records, key=model_order(records)))
+        models = list(dict.fromkeys([*words.MODEL_ORDER, *(key[0] for key in keys)]))
+        self.colours = {model: i % 7 for i, model in enumerate(models)}  # the page defines seven
+        self.styles: dict[tuple[str, ...], Style] = {}
+        for key in keys:
+            others = sum(known[0] == key[0] for known in self.styles)
+            self.styles[key] = Style(self.colours[key[0]], others)
+        # Words that tell series apart: what is the same for all is left out.
+        models = list(dict.fromkeys(key[0] for key in keys))
+        self.telling = [i for i in range(1, len(SERIES_KEYS)) if len({(k[0], k[i]) for k in keys}) > len(models)]
+
+    def colour(self, model: str) -> int:
+        return self.colours.get(model, len(self.colours) % 7)
+
+    def name(self, key: tuple[str, ...]) -> str:
+        shown = [words.model_words(key[0])]
+        for i in self.telling:
+            if key[i]:
+                trained = SERIES_KEYS[i] == "trained_on"
+                shown.append(f"trained on {words.operator_words(key[i])}" if trained else words.readout_words(key[i]))
+        return ", ".join(shown)
+
+
+def series_key(record: JsonRecord) -> tuple[str, ...]:
+    return (str(record.get("model")), *(str(record.get(name) or "") for name in SERIES_KEYS[1:]))
+
+
+def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
+    """One chart per metric, data set, family of damage and amount of labels, where at least two levels were measured.
+
+    The clean images stand at level 0, which is what every family does at level 0.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[float, JsonRecord]]] = {}
+    for record in _measured(records):
+        place = words.level(record)
+        if place:
+            groups.setdefault((*_base(record), place[0]), []).append((place[1], record))
+    made = []
+    facets = any(not words.missing(r.get("label_fraction")) for r in records)
+    for (metric, data, fraction, family), found in groups.items():
+        if len({level for level, _ in found}) < 2:
+            continue
+        protocols = {r.get("protocol") for _, r in found}
+        clean = [r for r in _measured(records) if words.is_clean(r) and _base(r) == (metric, data, fraction)]
+        placed = [*found, *((0.0, r) for r in clean if r.get("protocol") in protocols or len(protocols) > 1)]
+        percent = family == "RandomMask"
+        made.append(
+            Chart(
+                **_titles(metric, data, words.labels_words(fraction) or ("no further labels" if facets else "")),
+                x_label=words.axis_words(family),
+                series=_series(placed, palette),
+                y_range=_range(metric, [r for _, r in placed]),
+                x_ticks=tuple(sorted({level for level, _ in placed})),
+                show_x=(lambda x: f"{100 * x:g}") if percent else (lambda x: f"{x:g}"),
+                show_y=_show(metric),
+            )
+        )
+    return _with_legend(made, records, palette)
+
+
+def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
+    """One chart per metric, data set and condition over the fraction of labels, where at least two were used."""
+    groups: dict[tuple[Any, ...], list[tuple[float, JsonRecord]]] = {}
+    for record in sorted(_measured(records), key=condition_order):
+        fraction = record.get("label_fraction")
+        if words.finite(fraction) and fraction > 0:
+            condition = tuple(str(record.get(name)) for name in CONDITION)
+            groups.setdefault((record["metric"], record.get("data"), condition), []).append((float(fraction), record))
+    made = []
+    for (metric, data, _), found in groups.items():
+        if len({fraction for fraction, _ in found}) < 2:
+            continue
+        made.append(
+            Chart(
+                **_titles(metric, data, words.condition_words(found[0][1])),
+                x_label="labels used",
+                series=_series(found, palette),
+                y_range=_range(metric, [r for _, r in found]),
+                log_x=True,
+                x_ticks=tuple(sorted({fraction for fraction, _ in found})),
+                show_x=words.percent,
+                show_y=_show(metric),
+            )
+        )
+    return _with_legend(made, records, palette)
+
+
+def training_charts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Chart, ...]:
+    """The loss, what was watched, and every other term that is not the loss again, over each training.
+
+    They stand over the steps; over the epochs where something was watched once in a while.
+    """
+    made = []
+    for name, lines in logs.items():
+        terms = dict.fromkeys(key for line in lines for key in line if key not in NO_LOSS)
+        across = "epoch" if any(_over(lines, "epoch", term) for term in WATCHED) else "step"
+        loss = _over(lines, across, "loss")
+        for term in sorted(terms, key=_place):
+            points = _over(lines, across, term)
+            if len(points) < 2 or (term != "loss" and points == loss):
+                continue
+            series = Series(name or "training", Style(1), points, marked=term in WATCHED and len(points) <= MARKED)
+            shown = _watched_titles(term) or {"title": {"lr": "learning rate"}.get(term, term.replace("_", " "))}
+            made.append(
+                Chart(
+                    **shown | {"title": f"{name}: {shown['title']}" if name else shown["title"]},
+                    x_label=across,
+                    series=(series,),
+                    y_range=_from_zero(term, points),
+                    show_y=_show(term),
+                )
+            )
+    return tuple(made)
+
+
+def watched_charts(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Charts:
+    """What was watched during two or more trainings, by run name and log, one line for each."""
+    made: list[Chart] = []
+    shown: dict[str, Style] = {}
+    for term in WATCHED:
+        curves = [(name, _over(lines, "epoch", term)) for name, lines in runs]
+        styles = {name: Style(1 + i % 6, i // 6) for i, (name, _) in enumerate(curves)}  # the grey is no run's
+        curves = [(name, points) for name, points in curves if len(points) > 1]
+        if len(curves) < 2:
+            continue
+        shown |= {name: styles[name] for name, _ in curves}
+        longest = max(len(points) for _, points in curves)
+        made.append(
+            Chart(
+                **_watched_titles(term),
+                x_label="epoch",
+                series=tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves),
+                y_range=_from_zero(term, [point for _, points in curves for point in points]),
+                show_y=_show(term),
+            )
+        )
+    return Charts(tuple((style, name) for name, style in shown.items()), tuple(made))
+
+
+def _place(term: str) -> tuple[int, int]:
+    """The loss first, then what was watched, the learning rate last."""
+    if term in WATCHED:
+        return 1, WATCHED.index(term)
+    return {"loss": 0, "lr": 3}.get(term, 2), 0
+
+
+def _watched_titles(term: str) -> dict[str, Any]:
+    if term not in WATCHED:
+        return {}
+    shown = words.metric_words(term)
+    return {"title": shown.words + (", %" if shown.percent else ""), "subtitle": shown.meaning}
+
+
+def _from_zero(term: str, points: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Fractions from 0 on, so that a small gain looks small."""
+    if not words.metric_words(term).percent:
+        return None
+    return min(0.0, *(y for _, y, _ in points)), min(1.0, 1.1 * max(y for _, y, _ in points)) or 1.0
+
+
+def _over(lines: Sequence[Mapping[str, Any]], across: str, term: str) -> tuple[tuple[float, float, float], ...]:
+    """(step or epoch, value, 0) of a term, averaged over neighbouring lines where a chart cannot show them all."""
+    known = [(float(line[across]), float(line[term])) for line in lines if _is_number(line, across, term)]
+    width = math.ceil(len(known) / LOG_POINTS) or 1
+    stretches = [known[i : i + width] for i in range(0, len(known), width)]
+    return tuple((s[-1][0], sum(y for _, y in s) / len(s), 0.0) for s in stretches)
+
+
+def _is_number(line: Mapping[str, Any], *keys: str) -> bool:
+    return not any(words.missing(line.get(key)) for key in keys)
+
+
+def _measured(records: Iterable[JsonRecord]) -> list[JsonRecord]:
+    return [r for r in records if not words.missing(r.get("value"))]
+
+
+def _base(record: JsonRecord) -> tuple[Any, Any, Any]:
+    return record["metric"], record.get("data"), record.get("label_fraction")
+
+
+def _titles(metric: str, data: str | None, what: str) -> dict[str, Any]:
+    """What sets a chart apart comes first; the metric is the title where nothing does."""
+    shown = words.metric_words(metric)
+    name = f"{shown.words}, %" if shown.percent else shown.words
+    rest = [name, data or ""] if what else [data or ""]
+    return {"metric": metric, "title": what or name, "subtitle": " · ".join(part for part in rest if part)}
+
+
+def _show(metric: str) -> Any:
+    percent = words.metric_words(metric).percent
+    return (lambda y: f"{100 * y:.3g}") if percent else (lambda y: f"{y:.3g}")
+
+
+def _range(metric: str, records: Sequence[JsonRecord]) -> tuple[float, float] | None:
+    """All of [0, 1] for fractions, so that a small gain looks small; fitted for numbers of unknown range."""
+    if metric not in words.METRICS:
+        return None
+    return min(0.0, *(float(r["value"]) for r in records)), 1.0
+
+
+def _series(placed: Sequence[tuple[float, JsonRecord]], palette: Palette) -> tuple[Series, ...]:
+    by_key: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
+    for x, record in placed:
+        error = record.get("stderr")
+        point = (x, float(record["value"]), float(error) if words.finite(error) else 0.0)
+        by_key.setdefault(series_key(record), []).append(point)
+    order = [key for key in palette.styles if key in by_key]
+    return tuple(Series(palette.name(key), palette.styles[key], tuple(by_key[key])) for key in order)
+
+
+def _with_legend(charts: list[Chart], records: Sequence[JsonRecord], palette: Palette) -> Charts:
+    charts.sort(key=lambda chart: words.preference(chart.metric))
+    shown = {series.name for chart in charts for series in chart.series}
+    legend = [(style, palette.name(key)) for key, style in palette.styles.items() if palette.name(key) in shown]
+    return Charts(tuple(legend), tuple(charts))

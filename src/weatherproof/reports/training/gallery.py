@@ -1,0 +1,125 @@
+"""Pictures of single images: clean, damaged, and what each model makes of the damaged one (as in Figure 1)."""
+
+import base64
+import io
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.reports.files import Run
+from weatherproof.reports.words import records as words
+
+SMALL = 128  # pixels; images up to here are shown as blocks, not smoothed
+SHOWN = 24  # examples on a page; the folder keeps all
+TOP = 3  # guesses per model, as in Figure 1
+
+
+@dataclass(frozen=True)
+class GalleryEntry:
+    """One example. Pixels in [0, 1] (outside is cut off), 1 or 3 channels; guesses (label, probability), best first."""
+
+    clean: Float[Tensor, "channels height width"]
+    damaged: Float[Tensor, "channels height width"]
+    operator: str
+    predictions: Mapping[str, Sequence[tuple[str, float]]]
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    label: str
+    text: str
+    fraction: float
+    right: bool | None  # None where the truth is not known
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example as the page shows it: images as data addresses, guesses with their bars."""
+
+    truth: str | None
+    condition: str
+    clean: str
+    damaged: str
+    pixelated: bool
+    models: tuple[tuple[str, tuple[Guess, ...]], ...]
+
+
+def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
+    """Write `gallery/000-clean.png`, `gallery/000-damaged.png`, ... and, last, `gallery.json`; returns the latter."""
+    path = Path(folder)
+    listed = []
+    for i, entry in enumerate(entries):
+        names = {kind: f"gallery/{i:03d}-{kind}.png" for kind in ("clean", "damaged")}
+        write_atomically(path / names["clean"], _png(entry.clean))
+        write_atomically(path / names["damaged"], _png(entry.damaged))
+        predictions = {
+            model: [[str(label), float(probability)] for label, probability in guesses[:TOP]]
+            for model, guesses in entry.predictions.items()
+        }
+        listed.append({"truth": entry.truth, "operator": entry.operator, **names, "predictions": predictions})
+    return write_atomically(path / "gallery.json", json.dumps(listed, indent=1) + "\n")
+
+
+def _png(image: Tensor) -> bytes:
+    from PIL import Image
+
+    pixels = image.detach().cpu().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2).numpy() if pixels.shape[2] == 1 else pixels.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def read_examples(run: Run) -> list[Example]:
+    """The first examples of a run's gallery.json with their images inside.
+
+    Raises:
+        InputError: an entry that lacks something, or names a file that is not a PNG inside the run folder.
+    """
+    return [_example(run, entry) for entry in run.gallery[:SHOWN]]
+
+
+def _example(run: Run, entry: Mapping[str, object]) -> Example:
+    truth = entry.get("truth")
+    predictions = entry.get("predictions")
+    clean, damaged = (_read_png(run.path, entry.get(kind)) for kind in ("clean", "damaged"))
+    models = predictions if isinstance(predictions, dict) else {}
+    order = [*(m for m in words.MODEL_ORDER if m in models), *(m for m in models if m not in words.MODEL_ORDER)]
+    return Example(
+        truth=None if truth is None else str(truth),
+        condition=words.condition_words({"operator": entry.get("operator")}),
+        clean=_data_address(clean),
+        damaged=_data_address(damaged),
+        pixelated=max(struct.unpack(">II", clean[16:24])) <= SMALL,  # width and height in a PNG's header
+        models=tuple((model, tuple(_guess(g, truth) for g in models[model][:TOP])) for model in order),
+    )
+
+
+def _guess(guess: object, truth: object) -> Guess:
+    if not isinstance(guess, list) or len(guess) != 2:
+        raise InputError(f"gallery.json holds the prediction {guess!r}: expected [label, probability]")
+    label, probability = guess
+    known = min(1.0, max(0.0, probability)) if words.finite(probability) else 0.0
+    text = f"{100 * known:.0f} %" if words.finite(probability) else "n/a"
+    return Guess(str(label), text, known, None if truth is None else str(label) == str(truth))
+
+
+def _read_png(folder: Path, name: object) -> bytes:
+    file = (folder / str(name)).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise InputError(f"gallery.json names {str(name)!r}, which is no file in {str(folder)!r}")
+    content = file.read_bytes()
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
+        raise InputError(f"{str(file)!r} is not a PNG image: make the run again in a new folder")
+    return content
+
+
+def _data_address(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

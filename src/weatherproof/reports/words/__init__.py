@@ -1,0 +1,1 @@
+"""What records and attacks are called in sentences."""

@@ -1,0 +1,212 @@
+"""An audit under attack: accuracy, curves, a certificate beside every number, and pictures."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from weatherproof import attacks
+from weatherproof.data import ImageSet, batches
+from weatherproof.encoders import Encoder
+from weatherproof.evaluation import Attacks, run_attacks, sanity_certificate, save_samples
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.robust import accuracy_records
+from weatherproof.evaluation.engine.attack_trials import seeks_smallest, short
+from weatherproof.evaluation.engine.attack_work import guess
+from weatherproof.evaluation.sanity.certificate import SUBSET
+from weatherproof.protocols import Attack
+from weatherproof.reports import Answered, save_certificates, save_reliability, write_report
+from weatherproof.reports.attack.certificates import FILE, Certificate, read_certificates
+from weatherproof.reports.words.attacks import attack_words
+from weatherproof.texts import read_json
+from weatherproof.training import RunFolder
+from weatherproof.verbs.audit.limits import Limit, checked
+from weatherproof.verbs.audit.pictures import save_attack_pictures
+from weatherproof.verbs.inputs import require_attack_works
+from weatherproof.verbs.outcome import Outcome, complete_state, finished
+
+IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
+STATE, SAMPLES = "attacks.json", "samples.csv"
+
+
+@dataclass
+class AttackOutcome(Outcome):
+    """The outcome of an audit under attack.
+
+    Attributes:
+        certificates: one for each attack: {"attack", "model", "images", "checks"}.
+    """
+
+    certificates: Sequence[Mapping[str, Any]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return super().to_dict() | {"certificates": list(self.certificates)}
+
+    def show(self) -> None:
+        """Print the numbers, where the files are, the failed points of each certificate, and the notes."""
+        from rich.console import Console
+
+        self.show_numbers()
+        console = Console()
+        for own in read_certificates(self.folder):
+            number = self._number(own)
+            said = f"{attack_words(own.attack)}: {number}{own.summary}, on {own.images} images"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            for point in own.failed:
+                console.print("  [red]fails[/]", end="  ")
+                console.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)
+        self.show_notes()
+
+    def _number(self, own: Certificate) -> str:
+        found = [r for r in self.records if (r["metric"], r["attack"], r["model"]) == ("top1", own.attack, own.model)]
+        return f"accuracy {100 * found[0]['value']:.1f} %; certificate: " if found else "certificate: "
+
+
+def read_attacks(attack: Attack | str | Sequence[str | Attack] | None) -> list[Attack]:
+    """The attacks that the user named, each once. Raises `InputError`."""
+    given = [] if attack is None else [attack] if isinstance(attack, str) or callable(attack) else list(attack)
+    found = [attacks.parse(one) for one in given]
+    return list({repr(one): one for one in found}.values())
+
+
+def require_attacks_work(
+    found: Sequence[Attack], curve: bool, name: str, classifier: nn.Module, images: ImageSet, device: torch.device
+) -> None:
+    """Try each attack, with a single step, on two of the images. Raises `InputError` where it cannot be done, or has no
+    curve and one is wanted, and for a model that is of other classes or that gives no numbers."""
+    classifier.to(device)
+    batch = next(batches(images, 2, device=device))
+    guess(name, classifier, batch.images, int(images.labels.max()))
+    for attack in found:
+        if curve:
+            levels_of(attack)
+        require_attack_works(attack, classifier, batch, short(attack))
+
+
+def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:
+    """What limits can be about."""
+    free = [attack for attack in found if seeks_smallest(attack)]
+    metrics = ["top1", "rms_calibration_error"] if len(free) < len(found) else []
+    metrics += ["median_perturbation"] if curve or free else []
+    return metrics + (["attack_failures"] if free else [])
+
+
+def checked_attacks(outcome: AttackOutcome, limits: Sequence[Limit]) -> AttackOutcome:
+    """The outcome with its checks, of every attack that a limit's metric was measured under; status 1 if one fails."""
+    for limit in limits:
+        under = [r["attack"] for r in outcome.records if r["metric"] == limit.metric and r["attack"] is not None]
+        for text in dict.fromkeys(under) or {f"no {limit.metric}": None}:
+            outcome = checked(outcome, [limit], "attack", text)
+            *before, last = outcome.checks
+            outcome.checks = [*before, {**last, "claim": f"{last['claim']} under {attack_words(str(text))}"}]
+    return outcome
+
+
+def measure_attacks(
+    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], *, model: str, encoder: Encoder,
+    about: Mapping[str, Any], curve: bool, whole: int, realizations: int, settings: Mapping[str, Any],
+    told: Sequence[str] = (),
+) -> AttackOutcome:  # fmt: skip
+    """Attack the images, or what of them is left, and write the files of the run; the results last but one.
+
+    Args:
+        curve: measure each attack at every size of its norm's grid too.
+        whole: how many images there are, of which `images` are some.
+        told: notes that come before those of the numbers.
+    """
+    began = time.monotonic()
+    sweeps = {repr(one): one for a in found for one in (sweep(a, levels_of(a)) if curve else [])}
+    every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
+    result = run_attacks(
+        {model: classifier}, images, every, folder=run.path, realizations=realizations, **settings
+    )  # fmt: skip
+    certificates = _certificates(run, classifier, images, found, model, settings)
+    records = _records(result, model, found, curve, about)
+    save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
+    save_samples(result, run.path / SAMPLES)
+    save_reliability(run.path, _answered(result, model, found))
+    notes = [*told, *_notes(result, whole)]
+    run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
+    run.write_json("results.json", {"records": records, "notes": notes})
+    write_report(run.path)
+    run.close()
+    return AttackOutcome(run.path, records, encoder=encoder, certificates=certificates, notes=notes)
+
+
+def finished_attacks(run: RunFolder) -> AttackOutcome | None:
+    """The outcome of a run that was measured to its end; None where something is left to do."""
+    state = complete_state(run, STATE)
+    if state is None:
+        return None
+    known = finished(run)
+    certificates = read_json(run.path / FILE)
+    notes = [*state["notes"], "this run is finished already: nothing was done"]
+    return AttackOutcome(run.path, known.records, certificates=certificates, notes=notes)
+
+
+def _certificates(
+    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], model: str,
+    settings: Mapping[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One for each attack; those that an earlier call has made are taken up."""
+    file = run.path / FILE
+    known = read_json(file) if file.is_file() else []
+    made = {entry["attack"]: entry for entry in known}
+    for attack in found:
+        if repr(attack) in made:
+            continue
+        checks = sanity_certificate(
+            classifier, images, attack, name=model, seed=settings["seed"], device=settings["device"]
+        )
+        count = min(SUBSET, len(images))
+        made[repr(attack)] = {"attack": repr(attack), "model": model, "images": count, "checks": checks}
+        save_certificates(run.path, list(made.values()))
+    return [made[repr(attack)] for attack in found]
+
+
+def _records(
+    result: Attacks, model: str, found: Sequence[Attack], curve: bool, about: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    fixed = [None, *(attack for attack in found if not seeks_smallest(attack))]
+    records = accuracy_records(result, [model], fixed, metrics=("top1", "rms_calibration_error"), **about)
+    for attack in found:
+        if curve or seeks_smallest(attack):
+            records += curve_records(result, [model], attack, levels_of(attack), **about)
+    unique = {(r.metric, r.attack, r.severity, r.model): r for r in records}  # one sweep serves attacks of all eps
+    return [record.to_dict() for record in unique.values()]
+
+
+def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> list[Answered]:
+    """Of clean images and of those under each attack of a size, in its first draw, for the reliability diagrams."""
+    answered = []
+    for attack in (None, *(a for a in found if not seeks_smallest(a))):
+        for trial in result.runs(model, attack)[:1]:
+            told = ("clean", "") if attack is None else ("attack", repr(attack))
+            place = result.found[trial.label].place
+            answered.append(
+                Answered(model, *told, result.images.name, result.confidence(trial), result.right(trial), place)
+            )
+    return answered
+
+
+def _notes(result: Attacks, whole: int) -> list[str]:
+    notes = []
+    if not result.complete:
+        lost = f" and {len(result.missing)} of {len(result.trials)} attacks were not reached" if result.missing else ""
+        notes.append(
+            f"time was up: the numbers rest on {result.fewest:,} or more of {len(result.images):,} images{lost}; the "
+            "same command goes on from here"
+        )
+    if len(result.images) < whole:
+        notes.append(
+            f"attacked: {len(result.images):,} of the {whole:,} images, evenly spaced; --test-images N takes others"
+        )
+    height, width = result.images.image_size or (0, 0)
+    notes.append(f"sizes are norms over all values of an image of {height} x {width} pixels from 0 to 1")
+    if any(t.attack is not None and not getattr(t.attack, "deterministic", False) for t in result.trials):
+        notes.append(f"attacks draw at random, by each image's own key; seed {result.seed}")
+    return notes

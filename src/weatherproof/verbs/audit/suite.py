@@ -1,0 +1,242 @@
+"""An audit by a whole suite of corruptions, made on the fly or lying in a folder."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from weatherproof import operators, random
+from weatherproof.data import ImageSet
+from weatherproof.data.statistics import save_pixel_std
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
+from weatherproof.evaluation.class_sets import ClassFit
+from weatherproof.evaluation.engine.conditions import Case, limited
+from weatherproof.evaluation.suites.contamination import seen
+from weatherproof.evaluation.suites.sets import sets_of, suite_of
+from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
+from weatherproof.progress import phase
+from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
+from weatherproof.reports import Answered, save_reliability, save_strip, write_report
+from weatherproof.training import RunFolder
+from weatherproof.training.memory import keep_freed_memory
+from weatherproof.verbs.inputs import has_labels, require_works
+from weatherproof.verbs.outcome import Outcome, complete_state, finished
+
+STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
+Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
+_NAMED = 6  # missing conditions that a note names one by one
+
+
+@dataclass
+class SuiteOutcome(Outcome):
+    """The outcome of an audit by a suite.
+
+    Attributes:
+        suite: what the records of the whole are called.
+    """
+
+    suite: str = ""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """How the corruptions of a suite are made: the settings of `operators.suite`."""
+
+    parameters: str = "auto"
+    glass: str = "copy"
+    frost: str | None = None
+    jpeg_quality: int | None = None
+
+
+def classifier_of(
+    encoder: Encoder, readout: Readout | None, images: ImageSet, fit: ClassFit | None, name: str, what: str = "a suite"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """What answers the images, and the records' words for it: the run's readout, else the network's own head.
+
+    Args:
+        fit: whether its classes are the images'; None: there is no classifier.
+        what: needs it, for messages.
+
+    Raises:
+        InputError: images without labels, or nothing that knows their classes.
+    """
+    if not has_labels(images):
+        raise InputError(f"{what} is measured by accuracy, and {images.name!r} has images without a label")
+    if fit is None:
+        raise InputError(f"{what} needs a classifier, and {name} is an encoder alone: run probe on such images first")
+    if not fit.believed:
+        raise InputError(f"{what} needs a classifier of the images' classes: {fit.why}; or run probe on such images")
+    data = {"data": fit.data(images)}
+    if readout is None:
+        return fit.classifier(OwnHead(encoder)), {"readout": "own-head", **data}
+    model = Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
+    return fit.classifier(model), {"readout": readout.kind, "label_fraction": readout.label_fraction, **data}
+
+
+def common_cases(suite: str, images: ImageSet, damage: Damage, device: torch.device) -> list[Case]:
+    """The cases of a suite of common corruptions. Each is tried on two images at its highest severity, so that what
+    cannot be done shows now.
+
+    Raises:
+        InputError: an unknown suite, a setting out of range, or images that a corruption cannot be applied to.
+    """
+    conditions = [_with_own_settings(condition) for condition in operators.suite(suite, **vars(damage))]
+    for condition in conditions:
+        if condition.severity == max(c.severity or 0 for c in conditions):
+            require_works(condition.operator, images, device)
+    return cases_on_the_fly(images, conditions)
+
+
+def _with_own_settings(condition: operators.Condition) -> operators.Condition:
+    """The condition without the settings of other corruptions, which would make like protocols look unlike."""
+    operator = condition.operator
+    if isinstance(operator, operators.Corruption):
+        if operator.name != "frost":
+            operator = replace(operator, frost=None)
+        if operator.name != "glass_blur":
+            operator = replace(operator, glass="copy")
+    return replace(condition, operator=operator)
+
+
+def part_cases(suite: str | None, images: ImageSet, parts: Parts, damage: Damage) -> list[Case]:
+    """The cases of images that are damaged already: those of the suite, or all.
+
+    Raises:
+        InputError: a suite or a setting that does not apply, or parts that are missing.
+    """
+    if damage != Damage():
+        raise InputError(f"the images of {images.name!r} are damaged already: no setting of the damage applies")
+    known = {"common-15": COMMON_15, "common-19": COMMON_19, None: None}
+    if suite not in known:
+        raise InputError(f"{images.name!r} holds common corruptions: --suite takes common-15 or common-19, got {suite}")
+    return cases_of_parts(parts, known[suite])
+
+
+def noisy_cases(run: RunFolder, images: ImageSet, training: ImageSet, workers: int) -> list[Case]:
+    """Uniform and non-uniform noise, whose places depend on the training images' pixels; that file is in the run folder
+    and its numbers, not its place, are part of the protocol."""
+    path = run.path / PIXEL_STD
+    run.provisional.add(PIXEL_STD)
+    if not path.is_file():
+        save_pixel_std(training, path, workers=workers)
+    noise = operators.NonUniformNoise(std=str(path))
+    text = repr(noise).replace(repr(str(path)), repr(PIXEL_STD))
+    cases = cases_on_the_fly(images, operators.suite("noisy", std=str(path)))
+    return [replace(c, text=text, parameters=_digest(path)) if c.operator == noise else c for c in cases]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def measure_suite(
+    run: RunFolder, classifier: nn.Module, cases: Sequence[Case], images: ImageSet, *, model: str, encoder: Encoder,
+    trained_on: str | None, about: Mapping[str, Any], limit: int | None, settings: Mapping[str, Any],
+    told: Sequence[str] = (),
+) -> SuiteOutcome:  # fmt: skip
+    """Answer the cases, or what of them is left, and write the files of the run; the results last but one.
+
+    Args:
+        told: notes that come before those of the numbers.
+    """
+    keep_freed_memory()  # every condition needs the same blocks again
+    cases, images = limited(cases, images, limit)
+    suite = suite_of(cases)
+    result = evaluate_suite(
+        classifier, images, cases, folder=run.path, suite=suite, model=model, trained_on=trained_on, **about, **settings
+    )
+    save_pictures(run, cases, images, settings)
+    save_reliability(run.path, _answered(result, cases, suite, model, images.name))
+    notes = [*told, *_notes(result, cases, images)]
+    state = {
+        "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
+        "complete": result.complete, "notes": notes,
+    }  # fmt: skip
+    run.write_json(STATE, state)
+    records = [record.to_dict() for record in result.records]
+    run.write_json("results.json", {"records": records, "notes": notes})
+    write_report(run.path)
+    run.close()
+    return SuiteOutcome(run.path, records, encoder=encoder, suite=suite, notes=notes)
+
+
+def finished_suite(run: RunFolder) -> SuiteOutcome | None:
+    """The outcome of a run whose suite was measured to its end; None where something is left to do."""
+    state = complete_state(run, STATE)
+    if state is None:
+        return None
+    known = finished(run)
+    notes = [*state["notes"], "this run is finished already: nothing was done"]
+    return SuiteOutcome(run.path, known.records, suite=str(state.get("suite")), notes=notes)
+
+
+@phase("pictures for the page")
+def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, settings: Mapping[str, Any]) -> None:
+    """The picture in the middle of the set under every corruption and severity, for the page."""
+    parts: dict[tuple[str, int], torch.Tensor] = {}
+    clean = None
+    for case in cases:
+        row = case.rows(torch.tensor([case.count(images) // 2]))
+        if case.operator is None:
+            picture = images.read(row)
+        else:
+            keys = random.fold(random.keys(settings["seed"], images.index[row]), EVAL_STREAM, 0)
+            pixels = images.read(row).to(settings["device"]).float().div_(255)
+            picture = case.operator(pixels, keys).mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
+        if case.corruption is None:
+            clean = picture[0]
+        elif case.severity is not None:
+            parts[case.corruption, case.severity] = picture[0]
+    if clean is not None and parts:
+        save_strip(run.path, clean, parts)
+
+
+def _answered(result: SuiteResult, cases: Sequence[Case], suite: str, model: str, data: str) -> list[Answered]:
+    """Of clean images and of each set of corruptions that was reached whole, for the reliability diagrams."""
+    found = []
+    sets: dict[str, Sequence[str | None]] = {"": [None], **sets_of(suite, cases)}
+    for name, members in sets.items():
+        labels = [case.label for case in cases if case.corruption in members]
+        if labels and all(label in result.answers for label in labels):
+            own = [result.answers[label] for label in labels]
+            parts = (torch.cat([getattr(a, part) for a in own]) for part in ("confidence", "top1", "place"))
+            found.append(Answered(model, "corruption" if name else "clean", name, data, *parts))
+    return found
+
+
+def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list[str]:
+    notes = []
+    if not result.complete:
+        parts = []
+        if result.fewest < result.images:
+            parts.append(f"the numbers rest on {result.fewest:,} or more of {result.images:,} images")
+        if result.missing:
+            some = ", ".join(result.missing[:_NAMED]) + ", ..." * (len(result.missing) > _NAMED)
+            parts.append(f"{len(result.missing)} of {len(cases)} conditions were not reached ({some})")
+        notes.append(f"time was up: {'; '.join(parts)}; the same command goes on from here")
+    side = min(images.image_size) if images.image_size else 0
+    scaled = {case.parameters for case in cases if hasattr(case.operator, "describe_parameters")}
+    if scaled and side not in SIDES.values():
+        notes.append(f"{', '.join(sorted(scaled))}: the benchmark has numbers for 224 and 32 pixels only")
+    if any(case.corruption == "frost" and getattr(case.operator, "frost", "") is None for case in cases):
+        notes.append("synthetic frost, not comparable with published frost; give --frost a folder of photographs")
+    trained_on = next((record.trained_on for record in result.records), None)
+    names = dict.fromkeys(case.corruption for case in cases if case.corruption is not None)
+    known = [name for name in names if name in seen(trained_on)]
+    share = {record.corruption: record.value for record in result.records if record.metric == "mca"}
+    if known and {"seen", "unseen"} <= share.keys():
+        notes.append(
+            f"trained on {', '.join(known)}, which this suite contains: mean accuracy {share['seen']:.1%} there, "
+            f"{share['unseen']:.1%} under the corruptions that it has not seen"
+        )
+    elif known:
+        notes.append(f"trained on {', '.join(known)}, which this suite contains")
+    elif trained_on is not None:
+        notes.append(f"trained on {trained_on}, which is none of this suite's corruptions: all of them are unseen")
+    return notes

@@ -1,0 +1,231 @@
+"""Write a corrupted copy of a data set."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from weatherproof import operators, random
+from weatherproof.data import ImageSet, batches, load_images
+from weatherproof.data.corrupted_sources import MANIFEST
+from weatherproof.errors import InputError
+from weatherproof.evaluation import EVAL_STREAM
+from weatherproof.files import disk_errors
+from weatherproof.names import printable, visible
+from weatherproof.operators.eight_bit import as_bytes
+from weatherproof.progress import phase
+from weatherproof.texts import read_json
+from weatherproof.training import RunFolder
+from weatherproof.training.run import IGNORED, refusals_leave_nothing
+from weatherproof.verbs.corrupt.copies import ArrayCopy, Copy, FolderCopy
+from weatherproof.verbs.corrupt.inputs import layout_of, levels_of, names_of, require_clean
+from weatherproof.verbs.corrupt.names import file_names
+from weatherproof.verbs.inputs import device_of, require_counts, require_works
+from weatherproof.verbs.outcome import command, recipe_of, text_of
+
+JPEG_QUALITY = 85  # of the distributed ImageNet-C
+NOTE_SECONDS = 30.0  # at most this much work is lost to a kill
+PROGRESS = "progress.json"
+
+Layout = Literal["auto", "cifar-c", "imagenet-c"]
+
+
+@dataclass
+class CorruptedCopy:
+    """The result: the folder, and what its manifest says."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    next_steps: Sequence[str] = ()
+    status: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {"folder": str(self.folder), "manifest": dict(self.manifest), "status": self.status}
+
+    def show(self) -> None:
+        """Print what was written, and where."""
+        told = self.manifest
+        names, levels = told["corruptions"], ", ".join(map(str, told["severities"]))
+        many = f"{len(names)} corruptions" if len(names) > 1 else names[0]
+        print(f"{told['images']:,} images of {told['name']} under {many} at severity {levels}: {told['parameters']}")
+        print(f"manifest {printable(self.folder / MANIFEST)}")
+        for note in told["notes"]:
+            print(f"note     {note}")
+        for line in self.next_steps:
+            print(f"next     {visible(line)}")
+
+
+@refusals_leave_nothing()
+def corrupt(
+    images: str | Path | ImageSet,
+    *,
+    suite: Literal["common-15", "common-19"] = "common-15",
+    corruptions: list[str] | None = None,
+    severities: list[int] | None = None,
+    layout: Layout = "auto",
+    parameters: Literal["auto", "imagenet", "cifar"] = "auto",
+    glass: Literal["copy", "swap"] = "copy",
+    frost: str | Path | None = None,
+    jpeg_quality: int | None = None,
+    split: str = "test",
+    size: int | None = None,
+    crop_fraction: float = 1.0,
+    batch_size: int = 64,
+    device: str = "auto",
+    workers: int = 2,
+    out: str | Path = Path("runs/corrupted"),
+    seed: int = 0,
+) -> CorruptedCopy:
+    """Write a copy of a data set under the common corruptions (Hendrycks & Dietterich 2019): arrays as CIFAR-10-C has
+    them, or folders as ImageNet-C. It holds what `audit --suite` with the same seed computes on the fly.
+
+    Args:
+        images: the clean images: a folder, digits, or NAME:DIR.
+        suite: common-15 (the benchmark) or common-19 (with the four for validation).
+        corruptions: these instead of the suite's, such as fog.
+        severities: from 1 to 5; all five by default, and always in arrays.
+        layout: cifar-c (NAME.npy and labels.npy), imagenet-c (NAME/SEVERITY/CLASS/FILE.JPEG) or auto: arrays for images
+            of up to 64 pixels.
+        parameters: the set of numbers: imagenet (made for 224 pixels), cifar (for 32) or auto: the nearer one, with
+            lengths scaled to the images' size.
+        glass: how glass blur displaces pixels: copy, as in the published data, or swap.
+        frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
+        jpeg_quality: of the files; 85 as the distributed ImageNet-C. Arrays are not compressed unless it is given.
+        split: train, test, or all.
+        size: side in pixels at which the images are read; by default as they are. An audit on the fly reads them at the
+            encoder's own input size.
+        crop_fraction: the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the
+            published Resize(256), CenterCrop(224).
+        batch_size: images at a time. Memory depends on this, not on the number of images.
+        device: auto, cpu or cuda.
+        workers: processes that decode images.
+        out: the folder of the copy.
+        seed: of every random draw.
+    """
+    recipe = recipe_of("corrupt", locals())
+    require_counts(batch_size=batch_size)
+    if workers < 0:
+        raise InputError(f"workers is a number of processes, 0 or more, got {workers}")
+    names, levels, where = names_of(suite, corruptions), levels_of(severities), device_of(device)
+    clean = load_images(images, split, size, crop_fraction=crop_fraction, memory_budget=0)  # files keep their names
+    require_clean(clean)
+    layout = layout_of(layout, clean, levels)
+    if layout == "cifar-c":  # read over and over, and small: better in memory
+        clean = load_images(images, split, size, crop_fraction=crop_fraction)
+    elif jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
+        raise InputError(f"jpeg_quality is from 1 to 100, got {jpeg_quality}")
+    photographs = None if frost is None else str(frost)
+    made = {
+        name: {
+            level: operators.Corruption(
+                name, level, parameters, glass, photographs, jpeg_quality if layout == "cifar-c" else None
+            )
+            for level in levels
+        }
+        for name in names
+    }
+    for by_level in made.values():
+        for operator in by_level.values():
+            require_works(operator, clean, where)
+    files = file_names(clean) if layout == "imagenet-c" else []
+    run = RunFolder.open(out, recipe, ignore=(*IGNORED, "batch_size"))
+    if (run.path / MANIFEST).exists():
+        run.close()
+        return CorruptedCopy(run.path, _json(run.path / MANIFEST), ("this copy is finished already: nothing was done",))
+    quality = jpeg_quality or JPEG_QUALITY
+    copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
+    run.provisional |= {*names, *(f"{name}.npy.part" for name in names)}  # a copy without notes is made anew
+    try:
+        done = _write(run, copy, clean, made, seed=seed, device=where, workers=workers, batch_size=batch_size)
+        written = (copy.labels() if isinstance(copy, ArrayCopy) else {}) | done["files"]
+    finally:
+        copy.close()
+    assert clean.image_size is not None
+    example = made[names[0]][levels[0]]
+    manifest = {
+        "source": text_of(images), "name": clean.name, "split": split, "seed": seed, "suite": suite, "layout": layout,
+        "corruptions": names, "severities": levels, "images": len(clean) - len(done["bad"]),
+        "size": list(clean.image_size), "channels": clean.channels, "classes": list(clean.classes),
+        "crop_fraction": crop_fraction, "jpeg_quality": jpeg_quality if layout == "cifar-c" else quality,
+        "parameters": example.describe_parameters(min(clean.image_size)),
+        "operators": {name: [repr(operator) for operator in made[name].values()] for name in names},
+        "notes": _notes(names, frost), "left_out": done["bad"], "versions": run.recipe["versions"],
+        "hardware": run.recipe["hardware"], "files": written,
+    }  # fmt: skip
+    run.write_json(MANIFEST, manifest)
+    with disk_errors(run.path):
+        (run.path / PROGRESS).unlink(missing_ok=True)
+    run.close()
+    return CorruptedCopy(run.path, manifest, (command("audit", "MODEL", f"corrupted:{run.path}"),))
+
+
+def _write(
+    run: RunFolder, copy: Copy, images: ImageSet, made: Mapping[str, Mapping[int, operators.Corruption]], *,
+    seed: int, device: torch.device, workers: int, batch_size: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Corruption by corruption, all its severities of one batch together. Returns the notes of progress."""
+    noted: dict[str, Any] = {
+        "files": {}, "finished": [], "bad": {}, "corruption": None, "images": 0, "data": _fingerprint(images),
+    }  # fmt: skip
+    if (run.path / PROGRESS).exists():
+        noted |= _json(run.path / PROGRESS)
+    if noted["data"] != _fingerprint(images):
+        raise InputError(f"{images.name!r} holds other images than when {run.path} was begun: choose another --out")
+    order = images.index.argsort()  # positions by rising index, to find those of a batch
+    levels = len(next(iter(made.values())))
+    before = levels * (len(noted["finished"]) * len(images) + noted["images"])
+
+    def note(**news: Any) -> None:
+        noted.update(news)
+        noted["bad"] |= dict(images.bad)
+        run.write_json(PROGRESS, noted)
+
+    with phase(f"a copy of {images.name}", levels * len(made) * len(images), done=before) as meter:
+        for name, by_level in made.items():
+            if name in noted["finished"]:
+                continue
+            meter.note = name
+            start = reached = copy.begin(name, noted["images"] if noted["corruption"] == name else 0)
+            saved, rest = time.monotonic(), torch.arange(start, len(images))
+            try:
+                for batch in batches(images, batch_size, order=rest, device=device, workers=workers):
+                    keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)  # an audit's first realization
+                    positions = order[torch.searchsorted(images.index, batch.index, sorter=order)]
+                    clean = as_bytes(batch.images)
+                    for severity, operator in by_level.items():
+                        copy.write(severity, positions, operator(clean, keys).cpu())
+                        meter.advance(len(positions))
+                    reached = int(positions[-1]) + 1
+                    if time.monotonic() - saved >= NOTE_SECONDS:
+                        copy.settle()
+                        note(corruption=name, images=reached)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                copy.settle()
+                note(corruption=name, images=reached)
+                raise
+            written = copy.finish()
+            note(files=noted["files"] | written, finished=[*noted["finished"], name], corruption=None, images=0)
+    return noted
+
+
+def _fingerprint(images: ImageSet) -> str:
+    """Tells whether these are the images that an interrupted copy was begun with."""
+    return hashlib.sha256(images.index.numpy().tobytes() + images.labels.numpy().tobytes()).hexdigest()
+
+
+def _notes(names: Sequence[str], frost: str | Path | None) -> list[str]:
+    synthetic = "frost has synthetic textures: its numbers are not comparable with published frost"
+    return [synthetic] if "frost" in names and frost is None else []
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}): delete it, or choose another --out") from None

@@ -1,0 +1,189 @@
+"""Learn an encoder from unlabelled images."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from weatherproof import methods
+from weatherproof.data import ImageSet, load_images
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.evaluation import history
+from weatherproof.objectives import InputGradient
+from weatherproof.protocols import Operator, Views
+from weatherproof.training import RunFolder, fit
+from weatherproof.training.plan import Optimizer, Precision, Schedule
+from weatherproof.training.run import refusals_leave_nothing
+from weatherproof.verbs.inputs import (
+    device_of,
+    penalty_of,
+    quietly,
+    require_counts,
+    require_embeds,
+    require_one_size,
+    require_twice_differentiable,
+)
+from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.overlap import overlap
+from weatherproof.verbs.pretrain.measure import (
+    log_watch,
+    measure_accuracy,
+    measure_geometry,
+    require_measurable,
+)
+from weatherproof.verbs.pretrain.pictures import example_families, save_pretraining_pictures
+from weatherproof.verbs.pretrain.settings import (
+    Preset,
+    batch_of,
+    plan_of,
+    require_learns,
+    require_views,
+    resolved,
+    settings_of,
+    views_of,
+)
+
+_FRACTIONS = (1.0, 0.1, 0.01)  # of labels, as the papers' tables
+_LOOKS = 20  # at most so often in a run, k-NN accuracy, alignment and uniformity are taken
+
+
+@refusals_leave_nothing()
+def pretrain(
+    method: str,
+    images: str | Path | ImageSet,
+    *,
+    encoder: str | Path | Encoder = "resnet20",
+    views: str | Views | Operator = "auto",
+    size: int | None = None,
+    preset: Preset = "quick",
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    milestones: list[float] | None = None,
+    warmup_epochs: float | None = None,
+    temperature: float | None = None,
+    queue: int | None = None,
+    negatives: int | None = None,
+    momentum: float | None = None,
+    tikhonov: float | str | InputGradient | None = None,
+    precision: Precision = "32-true",
+    device: str = "auto",
+    devices: int = 1,
+    workers: int = 2,
+    checkpoint_seconds: float = 30.0,
+    tensorboard: bool = False,
+    watch_every: int | None = None,
+    labels: list[float] | None = None,
+    map_by: Literal["pca", "tsne"] = "pca",
+    test_images: int | None = 2000,
+    out: str | Path = Path("runs/pretrain"),
+    seed: int = 0,
+) -> Outcome:
+    """Learn an encoder from images without labels: two looks at an image should have near embeddings, looks at others
+    distant ones. Where the images have labels, they are used to measure, never to train.
+
+    Args:
+        method: simclr, mocov2, instdis or pirl.
+        images: the images: a folder (of images or of class folders), digits, or NAME:DIR (cifar10, imagenet, ...).
+        encoder: where it starts: a bare NAME (random weights), NAME@WEIGHTS, or a run folder.
+        views: how training looks at an image. "auto": the method's own family at the images' size; "urrl": that or
+            AugMix's thirteen operations, drawn for each image and view (URRL); or a text such as "MoCoV2(32)".
+        size: side in pixels at which the images are read; by default the encoder's own.
+        preset: what is taken where nothing is given. quick: Adam, for small data and few epochs; paper: what the
+            method's authors trained with, on CIFAR up to 64 pixels and on ImageNet above.
+        epochs: passes over the images; 100, or the paper's.
+        batch_size: images per step; 128, or the paper's.
+        lr: peak learning rate; 2e-3, or the paper's in proportion to the batch.
+        weight_decay: 0, or the paper's.
+        optimizer: adam, adamw, sgd or lars.
+        schedule: cosine (step by step), cosine_epoch, step, constant.
+        milestones: epochs at which schedule "step" divides the learning rate by ten.
+        warmup_epochs: linear rise of the learning rate at the start; 1, or the paper's.
+        temperature: of the similarities; the paper's.
+        queue: keys that mocov2 keeps, a multiple of the batch; the paper's, or fewer where there are fewer images.
+        negatives: of an image for instdis and pirl, at most as many as there are images; as the queue.
+        momentum: of mocov2's key encoder, or of the memory bank of instdis and pirl; the paper's.
+        tikhonov: of simclr, lambda of a penalty on the gradients by the pixels of the views, or its text, such as
+            InputGradient(0.1, "exact", per_sample=True).
+        precision: 32-true, bf16-mixed or 16-mixed.
+        device: auto, cpu or cuda.
+        devices: processes, each with its share of every batch.
+        workers: processes that decode images when they do not fit into memory.
+        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
+        tensorboard: also write TensorBoard event files.
+        watch_every: epochs between two looks at k-NN accuracy, alignment and uniformity; by default a twentieth of
+            all epochs.
+        labels: fractions of the labels that the linear probes are fitted with; 1, 0.1 and 0.01.
+        map_by: how the page's map of embeddings is made, pca or tsne.
+        test_images: measure on at most so many test images.
+        out: the run folder.
+        seed: of every random draw.
+    """
+    recipe = recipe_of("pretrain", locals())
+    require_counts(test_images=test_images, batch_size=batch_size, watch_every=watch_every)
+    methods.recipe(method)  # an unknown one is said before anything is read
+    where = device_of(device)
+    with quietly("randomly initialised"):  # which is where pretraining starts
+        start = load_encoder(encoder, size=size, seed=seed)
+    train, test = (load_images(images, split, size=size or start.preprocessing.size) for split in ("train", "test"))
+    require_one_size(train, test)
+    require_embeds(start, train, where)
+    side = _side(train)
+    published = methods.recipe(method, side)
+    fractions = _FRACTIONS if labels is None else tuple(labels)
+    measurable = require_measurable(train, test, fractions, seed)
+    plan = plan_of(
+        published, preset,
+        {
+            "epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
+            "schedule": schedule, "milestones": milestones, "warmup_epochs": warmup_epochs,
+        },
+        precision=precision, device=device, devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds,
+        seed=seed, tensorboard=tensorboard,
+    )  # fmt: skip
+    batch = batch_of(plan, train)
+    own = {"temperature": temperature, "queue": queue, "negatives": negatives, "momentum": momentum}
+    settings = settings_of(method, published, own, batch, devices)
+    family = require_views(views_of(views, published, side), train, where)
+    pretrained, penalty = start.clone(), penalty_of(tikhonov)
+    require_twice_differentiable(start, penalty, train, where)
+    learner = methods.build(
+        method, pretrained, views=family, images=train.index, size=side, batch_size=batch, seed=seed, tikhonov=penalty,
+        **settings,
+    )  # fmt: skip
+    require_learns(learner, train, where)
+    run = RunFolder.open(out, recipe | resolved(plan, own, published, learner))
+    if run.finished:
+        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    notes = overlap(train, test, test_images)
+    reading: dict[str, Any] = {"seed": seed, "workers": workers, "batch_size": plan.batch_size}
+    watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), reading)
+    fit(learner, train, plan, run, watch=watch, label=f"{method} on {train.name}")
+    provenance = {"pretrained_by": method, "trained_on": history(encoder, family), "images": text_of(images)}
+    save_encoder(pretrained, run.path, provenance=provenance)
+    measurement = Measurement(
+        run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=test_images,
+        device=where, notes=notes, **reading,
+    )  # fmt: skip
+    encoders = {"start": start, "pretrained": pretrained}
+    if measurable:
+        measure_accuracy(measurement, encoders, train, fractions)
+    measure_geometry(measurement, encoders, family)
+    save_pretraining_pictures(
+        run.path, pretrained, train, measurement.images, example_families(side, family), device=where, map_by=map_by,
+        **reading,
+    )  # fmt: skip
+    return measurement.finish(
+        encoder=pretrained,
+        next_steps=(
+            *([command("probe", run.path, images, labels=0.1)] if measurable else []),
+            command("audit", run.path, images, operator="GaussianNoise(0.2)"),
+        ),
+    )
+
+
+def _side(images: ImageSet) -> int:
+    assert images.image_size is not None  # `require_one_size`
+    return min(images.image_size)
