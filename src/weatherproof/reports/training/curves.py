@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weatherproof.reports.drawing.charts import Chart, Series, Style
+from weatherproof.reports.drawing.charts import Chart, Series, Style, line_chart
 from weatherproof.reports.tables import CONDITION, condition_order, model_order
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
@@ -76,7 +76,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         placed = [*found, *((0.0, r) for r in clean if r.get("protocol") in protocols or len(protocols) > 1)]
         percent = family == "RandomMask"
         made.append(
-            Chart(
+            line_chart(
                 **_titles(metric, data, words.labels_words(fraction) or ("no further labels" if facets else "")),
                 x_label=words.axis_words(family),
                 series=_series(placed, palette),
@@ -102,7 +102,7 @@ def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         if len({fraction for fraction, _ in found}) < 2:
             continue
         made.append(
-            Chart(
+            line_chart(
                 **_titles(metric, data, words.condition_words(found[0][1])),
                 x_label="labels used",
                 series=_series(found, palette),
@@ -133,7 +133,7 @@ def training_charts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Ch
             series = Series(name or "training", Style(1), points, marked=term in WATCHED and len(points) <= MARKED)
             shown = _watched_titles(term) or {"title": {"lr": "learning rate"}.get(term, term.replace("_", " "))}
             made.append(
-                Chart(
+                line_chart(
                     **shown | {"title": f"{name}: {shown['title']}" if name else shown["title"]},
                     x_label=across,
                     series=(series,),
@@ -157,7 +157,7 @@ def watched_charts(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> C
         shown |= {name: styles[name] for name, _ in curves}
         longest = max(len(points) for _, points in curves)
         made.append(
-            Chart(
+            line_chart(
                 **_watched_titles(term),
                 x_label="epoch",
                 series=tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves),
