@@ -9,7 +9,6 @@ from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import Named, named, norm_words, size_words
 from weatherproof.reports.words.records import JsonRecord
 
-_ROOM = 0.09  # of the axis, for a number
 _MODEL = ("run", "model", "readout", "trained_on")
 
 
@@ -46,21 +45,12 @@ def attack_curves(records: Sequence[JsonRecord]) -> Charts:
                 x_label=_axis(norm),
                 series=tuple(series),
                 y_range=(0.0, 1.0),
-                x_ticks=_apart(levels),
+                x_ticks=tuple(levels),
                 show_x=(lambda x: f"{255 * x:.3g}") if norm == "linf" else (lambda x: size_words("l2", x)),
                 show_y=lambda y: f"{100 * y:.3g}",
             )
         )
     return Charts(tuple((style, name) for name, style in styles.items()), tuple(charts))
-
-
-def _apart(levels: Sequence[float]) -> tuple[float, ...]:
-    """Those of the levels, from the largest down, whose numbers have room beside each other."""
-    kept = [levels[-1]]
-    for level in reversed(levels[:-1]):
-        if kept[-1] - level >= _ROOM * (levels[-1] - levels[0]):
-            kept.append(level)
-    return tuple(sorted(kept))
 
 
 def _axis(norm: str) -> str:
