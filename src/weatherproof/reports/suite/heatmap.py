@@ -121,11 +121,10 @@ def heat_map(subject: Subject, metric: str | None = None) -> HeatMap | None:
     if metric in subject.clean:
         totals.insert(0, ("clean images", _plain(metric, subject.clean[metric])))
     lasts = [row.last.text for g in groups for row in g.rows] + [g.last.text for g in groups]
-    shown = words.metric_words(metric)
     return HeatMap(
         subject=subject,
         metric=metric,
-        title=shown.words + (", %" if shown.percent else ""),
+        title=words.metric_words(metric).title,
         severities=severities,
         last=_head(metric, bool(any(lasts) or wholes), bool(totals)),
         groups=tuple(groups),
