@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weatherproof.reports.drawing.axes import Show, percent
-from weatherproof.reports.drawing.charts import Chart, Series, Style, line_chart
+from weatherproof.reports.drawing.charts import COLOURS, Chart, Series, Style, line_chart
 from weatherproof.reports.tables import CONDITION, condition_order, model_order
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
@@ -124,7 +124,9 @@ def watched_charts(runs: Sequence[tuple[str, Sequence[JsonRecord]]]) -> Charts:
     shown: dict[str, Style] = {}
     for term in WATCHED:
         curves = [(name, _over(lines, "epoch", term)) for name, lines in runs]
-        styles = {name: Style(1 + i % 6, i // 6) for i, (name, _) in enumerate(curves)}  # the grey is no run's
+        styles = {
+            name: Style(1 + i % COLOURS, i // COLOURS) for i, (name, _) in enumerate(curves)
+        }  # the grey is no run's
         curves = [(name, points) for name, points in curves if len(points) > 1]
         if len(curves) < 2:
             continue
