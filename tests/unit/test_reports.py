@@ -20,8 +20,6 @@ from weatherproof.reports import (
     write_comparison,
     write_report,
 )
-from weatherproof.reports.drawing.charts import Chart, Series, Style, draw
-from weatherproof.reports.drawing.frame import nice_ticks
 from weatherproof.reports.tables import make_tables
 from weatherproof.reports.training.curves import Palette, label_charts, severity_charts, training_charts
 from weatherproof.reports.verdict import make_verdict
@@ -174,7 +172,7 @@ def test_severity_and_label_charts() -> None:
     assert sorted(hardened.points)[0] == (0.0, 0.88, 0.0)  # the clean images stand at level 0
     assert sorted(hardened.points)[-1] == (0.9, 0.5, 0.002)
     labels = label_charts(records, Palette(records)).charts
-    assert len(labels) == 4 and labels[0].x_ticks == (0.1, 1.0)
+    assert len(labels) == 4 and labels[0].across.ticks == (0.1, 1.0)
 
 
 def test_severity_needs_two_levels() -> None:
@@ -187,24 +185,6 @@ def test_training_curve_averages_stretches_and_drops_repeats() -> None:
     loss, rate = training_charts({"": lines})
     assert (loss.title, rate.title) == ("loss", "learning rate")
     assert len(loss.series[0].points) == 160 and loss.series[0].points[0] == (3.0, 0.5, 0.0)
-
-
-def test_ticks_are_round_and_inside() -> None:
-    assert nice_ticks(0, 1, 4) == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert nice_ticks(-0.03, 0.031, 3) == [-0.025, 0.0, 0.025]
-    assert nice_ticks(5, 5) == [5.0]
-
-
-def test_chart_is_well_formed_escaped_and_puts_points_where_they_belong() -> None:
-    from xml.etree import ElementTree as ET
-
-    series = Series(EVIL, Style(1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.1)))
-    chart = draw(Chart(EVIL, "x & y", (series,), y_range=(0.0, 1.0)))
-    root = ET.fromstring(chart)  # raises unless well-formed
-    assert "<script" not in chart and len(root.findall(".//line[@class='error']")) == 3
-    numbers = [float(n) for n in re.findall(r"[\d.]+", root.find(".//path[@class='line']").get("d"))]  # type: ignore[union-attr, arg-type]
-    assert numbers[0] < numbers[2] and numbers[1] > numbers[3]  # right and, as SVG's y points down, up
-    assert draw(Chart("empty", "x", ())) == ""
 
 
 def picture(value: float, size: int = 8, channels: int = 3) -> torch.Tensor:

@@ -85,17 +85,17 @@ def test_what_was_watched_stands_over_the_epochs_and_says_what_it_means() -> Non
         "loss", "k-NN accuracy, %", "Alignment", "Uniformity", "learning rate",
     ]  # fmt: skip
     assert accuracy.series[0].points == tuple((e, pytest.approx(0.3 + e / 20), 0.0) for e in (1.0, 2.0, 3.0, 4.0))
-    assert {c.x_label for c in (loss, accuracy, rate)} == {"epoch"}
+    assert {c.across.label for c in (loss, accuracy, rate)} == {"epoch"}
     assert len(loss.series[0].points) == 20 and loss.series[0].points[-1] == (4.0, 3.0, 0.0)
     assert "0: they are alike" in alignment.subtitle and "more evenly" in uniformity.subtitle
     assert accuracy.series[0].marked and not loss.series[0].marked
-    assert accuracy.y_range is not None and accuracy.y_range[0] == 0 and accuracy.y_range[1] > 0.5
+    assert accuracy.up.low == 0 and accuracy.up.high > 0.5
 
 
 def test_a_training_that_nobody_watched_stands_over_its_steps() -> None:
     plain = [{k: line[k] for k in ("step", "epoch", "loss")} for line in log()]
     (loss,) = training_charts({"": plain})
-    assert loss.x_label == "step" and loss.series[0].points[-1] == (40.0, 3.0, 0.0)
+    assert loss.across.label == "step" and loss.series[0].points[-1] == (40.0, 3.0, 0.0)
 
 
 def test_runs_side_by_side_have_a_line_each_where_two_were_watched() -> None:

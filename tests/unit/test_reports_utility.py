@@ -356,8 +356,8 @@ def test_the_plot_draws_the_medians_and_the_quartiles_where_they_are(tmp_path: P
         f"{curve.correlation:.2f}".replace("-", "\N{MINUS SIGN}") for curve in curves.values()
     ]
     drawn = ET.fromstring(draw_utility_curve(shown))
-    corners = next(line for line in drawn.iter("line") if line.get("class") == "axis ideal")
-    x0, y0, x1, y1 = (float(corners.get(name, "")) for name in ("x1", "y1", "x2", "y2"))  # from (0, 0) to (1, 1)
+    diagonal = next(path for path in drawn.iter("path") if path.get("class") == "axis ideal")
+    x0, y0, x1, y1 = map(float, re.findall(r"[\d.]+", diagonal.get("d") or ""))  # from (0, 0) to (1, 1)
     bands = [path.get("d") or "" for path in drawn.iter("path") if path.get("class") == "band"]
     lines = [path.get("d") or "" for path in drawn.iter("path") if path.get("class") == "line"]
     for curve, line, band in zip(curves.values(), lines, bands, strict=True):

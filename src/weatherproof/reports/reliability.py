@@ -14,7 +14,7 @@ from typing import Any
 from weatherproof.errors import InputError
 from weatherproof.evaluation.metrics.calibration import reliability, rms_calibration_error
 from weatherproof.files import write_atomically
-from weatherproof.reports.drawing.charts import Chart, Series, Style
+from weatherproof.reports.drawing.charts import COLOURS, Series, Style, line_chart
 from weatherproof.reports.files import Run
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words import records as words
@@ -23,7 +23,6 @@ from weatherproof.texts import read_json
 
 FILE = "reliability.json"
 _IDEAL = Series("as often right as sure", Style(0, 1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0)), marked=False)
-_COLOURS = 6  # of the page, without the grey of the diagonal
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def reliability_charts(runs: Sequence[Run]) -> Charts:
     """
     found = [(run.name if len(runs) > 1 else "", entry) for run in runs for entry in _read(run.path / FILE)]
     models = list(dict.fromkeys((run, str(entry["model"])) for run, entry in found))
-    styles = {model: Style(1 + i % _COLOURS, 0) for i, model in enumerate(models)}
+    styles = {model: Style(1 + i % COLOURS, 0) for i, model in enumerate(models)}
     names = {(run, model): run or words.model_words(model) for run, model in models}
     conditions = dict.fromkeys((e["kind"], e["name"], e["data"]) for _, e in found)
     charts = []
@@ -81,7 +80,7 @@ def reliability_charts(runs: Sequence[Run]) -> Charts:
             Series(names[m], styles[m], tuple((x, y, error) for x, y, error in e["bins"])) for m, e in own.items()
         ]
         charts.append(
-            Chart(
+            line_chart(
                 title=_title(kind, name),
                 subtitle="; ".join(_said(names[m] if len(models) > 1 else "", e) for m, e in own.items()),
                 x_label="confidence, %",

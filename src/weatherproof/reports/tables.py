@@ -58,7 +58,7 @@ class Table:
     @property
     def title(self) -> str:
         shown = words.metric_words(self.metric)
-        named = self.caption or shown.words + (", %" if shown.percent else "")
+        named = self.caption or shown.title
         return named + (f" · {self.data}" if self.data else "")
 
 

@@ -3,14 +3,12 @@ each model."""
 
 from collections.abc import Hashable, Sequence
 
-from weatherproof.reports.drawing.charts import Chart, Series, Style
+from weatherproof.reports.drawing.charts import COLOURS, Series, Style, line_chart
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import Named, named, norm_words, size_words
 from weatherproof.reports.words.records import JsonRecord
 
-_COLOURS = 6  # of the page, without the grey
-_ROOM = 0.09  # of the axis, for a number
 _MODEL = ("run", "model", "readout", "trained_on")
 
 
@@ -37,31 +35,22 @@ def attack_curves(records: Sequence[JsonRecord]) -> Charts:
                 if not points:
                     continue
                 name = _name(model, models, family, families)
-                styles[name] = Style(1 + models.index(model) % _COLOURS, _kind(family, families))
+                styles[name] = Style(1 + models.index(model) % COLOURS, _kind(family, families))
                 series.append(Series(name, styles[name], tuple((x, float(r["value"]), _error(r)) for x, r in points)))
         charts.append(
-            Chart(
+            line_chart(
                 title=f"Error, %, by the size of the perturbation in {norm_words(norm)}",
                 subtitle=data,
                 metric="error",
                 x_label=_axis(norm),
                 series=tuple(series),
                 y_range=(0.0, 1.0),
-                x_ticks=_apart(levels),
+                x_ticks=tuple(levels),
                 show_x=(lambda x: f"{255 * x:.3g}") if norm == "linf" else (lambda x: size_words("l2", x)),
                 show_y=lambda y: f"{100 * y:.3g}",
             )
         )
     return Charts(tuple((style, name) for name, style in styles.items()), tuple(charts))
-
-
-def _apart(levels: Sequence[float]) -> tuple[float, ...]:
-    """Those of the levels, from the largest down, whose numbers have room beside each other."""
-    kept = [levels[-1]]
-    for level in reversed(levels[:-1]):
-        if kept[-1] - level >= _ROOM * (levels[-1] - levels[0]):
-            kept.append(level)
-    return tuple(sorted(kept))
 
 
 def _axis(norm: str) -> str:

@@ -1,21 +1,26 @@
-"""Line charts as small inline SVG.
+"""A chart is two axes and marks, as inline SVG. A new plot says its data and picks its marks; it writes no SVG.
 
 Colours are CSS classes of the page (`s0`, `s1`, ...), so that one drawing serves light, dark and paper; a marker shape
-and a dash pattern tell series apart without colour. Every text is escaped.
+and a dash pattern tell series apart without colour. Every text is escaped. Lengths are in user units.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from weatherproof.reports.drawing.frame import Frame, Place, Show, fitted, nice_ticks, stroke
+from weatherproof.reports.drawing.axes import Axis, Show
 
-NARROW, WIDE, HEIGHT = 360, 470, 236  # user units; three or two to a row, so that text keeps its size
+NARROW, WIDE = 360, 470  # three or two to a row, so that text keeps its size
+FOOT = 26  # for the names of axes without numbers
 DIGIT = 7  # width of a tick's digit, about
+COLOURS = 6  # of the page, without its grey
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4")
 MARKERS = 4  # no divisor in common with the number of dashes: twenty variants differ
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -25,99 +30,230 @@ class Style:
     colour: int
     variant: int = 0
 
+    def outline(self, r: float) -> str:
+        """The marker around a point, as a path: a circle, square, triangle or diamond."""
+        return (
+            f"m{-r:g} 0a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z",
+            f"m{-0.9 * r:.1f} {-0.9 * r:.1f}h{1.8 * r:.1f}v{1.8 * r:.1f}h{-1.8 * r:.1f}z",
+            f"m0 {-1.2 * r:.1f}l{1.2 * r:.1f} {2.15 * r:.1f}h{-2.4 * r:.1f}z",
+            f"m0 {-1.25 * r:.1f}l{1.25 * r:.1f} {1.25 * r:.1f}l{-1.25 * r:.1f} {1.25 * r:.1f}"
+            f"l{-1.25 * r:.1f} {-1.25 * r:.1f}z",
+        )[(self.colour + self.variant) % MARKERS]
+
+
+class Mark(Protocol):
+    """Something in a chart, placed by the values of its axes."""
+
+    def drawn(self, on: "Chart") -> Markup: ...
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One drawing: the named series lie above the marks, and axes without any number are a box.
+
+    Attributes:
+        metric: what a page sorts its charts by.
+        right: the margin; the others are what numbers and names need.
+    """
+
+    title: str
+    across: Axis
+    up: Axis
+    marks: tuple[Mark, ...] = ()
+    series: tuple["Series", ...] = ()
+    subtitle: str = ""
+    metric: str = ""
+    width: float = NARROW
+    height: float = 236
+    right: float = 12
+
+    @property
+    def boxed(self) -> bool:
+        return not (self.across.ticks or self.up.ticks)
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what lies between the axes."""
+        if self.boxed:
+            return 0, 0, self.width, self.height - (FOOT if self.across.label else 0)
+        return 40, 30 if self.up.label else 12, self.width - self.right, self.height - 40
+
+    def x(self, value: float) -> float:
+        left, _, right, _ = self.edges
+        return self.across.place(value, left + self.across.inner, right - self.across.inner)
+
+    def y(self, value: float) -> float:
+        _, top, _, floor = self.edges
+        return self.up.place(value, floor - self.up.inner, top + self.up.inner)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; as "band", what lies between the line and back to its start."""
+
+    points: Sequence[Point]
+    style: Style
+    kind: str = "line"
+
+    def drawn(self, on: Chart) -> Markup:
+        where = " ".join(f"{'L' if i else 'M'}{on.x(x):.1f} {on.y(y):.1f}" for i, (x, y) in enumerate(self.points))
+        return _group(self.style, [_path(self.kind, where, self.style)])
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A marker with a tooltip, a number beside it, and errors to both sides, which end where the axes do."""
+
+    x: float
+    y: float
+    style: Style
+    told: str
+    kind: str = ""
+    number: str = ""
+    across: float = 0.0
+    up: float = 0.0
+
+    def drawn(self, on: Chart) -> Markup:
+        x, y, parts = on.x(self.x), on.y(self.y), []
+        if self.across > 0:
+            left, right = max(self.x - self.across, on.across.low), min(self.x + self.across, on.across.high)
+            parts.append(_stroke("error", on.x(left), y, on.x(right), y))
+        if self.up > 0:
+            top, floor = on.y(min(self.y + self.up, on.up.high)), on.y(max(self.y - self.up, on.up.low))
+            parts.append(_stroke("error", x, top, x, floor))
+            parts += [_stroke("error", x - 3.5, end, x + 3.5, end) for end in (top, floor) if not self.across]
+        parts.append(marker(self.style, x, y, self.told))
+        parts += [_words(x + 7, y - 4, self.number, "start", "front-number")] if self.number else []
+        return _group(self.style, parts, self.kind)
+
 
 @dataclass(frozen=True)
 class Series:
-    """One line: points (x, y, standard error or 0), in any order."""
+    """One line of a line chart: points (x, y, standard error or 0), in any order."""
 
     name: str
     style: Style
     points: tuple[tuple[float, float, float], ...]
     marked: bool = True
 
+    def drawn(self, on: Chart) -> Markup:
+        marks: list[Mark] = [Line([(x, y) for x, y, _ in sorted(self.points)], self.style)]
+        for x, y, error in sorted(self.points) if self.marked else ():
+            spread = f" ± {on.up.show(error)}" if error > 0 else ""
+            told = f"{self.name}: {on.up.show(y)}{spread} at {on.across.show(x)}"
+            marks.append(Dot(x, y, self.style, told, up=error))
+        return Markup("").join(mark.drawn(on) for mark in marks)
+
 
 @dataclass(frozen=True)
-class Chart:
-    """One drawing. `y_range` None fits the data; `log_x` for label fractions; `show_*` write a tick's number."""
+class Cloud:
+    """Many small markers with one tooltip, its name. `number` is its own on the page, by which `Again` finds it."""
 
-    title: str
-    x_label: str
-    series: tuple[Series, ...]
-    subtitle: str = ""
-    metric: str = ""
-    y_range: tuple[float, float] | None = None
-    log_x: bool = False
-    x_ticks: tuple[float, ...] | None = None
-    show_x: Show = lambda x: f"{x:g}"
-    show_y: Show = lambda y: f"{y:g}"
+    name: str
+    style: Style
+    points: tuple[Point, ...]
+    number: int
+
+    def drawn(self, on: Chart) -> Markup:
+        path = "".join(f"M{on.x(x):.1f} {on.y(y):.1f}{self.style.outline(3)}" for x, y in self.points)
+        cloud = Markup('<g id="map-{}"><title>{}</title><path d="{}"/></g>').format(self.number, self.name, path)
+        return _group(self.style, [cloud], "cloud")
+
+
+@dataclass(frozen=True)
+class Again:
+    """Clouds of another drawing of the page, in a group of the classes `kind`."""
+
+    clouds: Sequence[Cloud]
+    kind: str
+
+    def drawn(self, on: Chart) -> Markup:
+        uses = Markup("").join(Markup('<use href="#map-{}"/>').format(cloud.number) for cloud in self.clouds)
+        return Markup('<g class="{}">{}</g>').format(self.kind, uses)
 
 
 def draw(chart: Chart, wide: bool = False) -> Markup:
-    """A chart as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
-    points = [p for s in chart.series for p in s.points]
-    if not points:
-        return Markup("")
-    frame = Frame(WIDE if wide else NARROW, HEIGHT, right=12, top=12)
-    to_x, x_ticks = _x_axis(chart, [p[0] for p in points], frame)
-    low, high = chart.y_range or fitted([p[1] for p in points])
-    to_y = frame.up(low, high)
-    parts = [frame.rows(nice_ticks(low, high, 4), to_y, chart.show_y)]
+    """A chart as an `<svg>` element with a title for screen readers, and tooltips where the marks have them."""
+    chart = replace(chart, width=WIDE) if wide else chart
+    title = ": ".join(filter(None, (chart.title, ", ".join(series.name for series in chart.series))))
+    aside = FOOT if chart.boxed and chart.up.label else 0
+    opened = Markup('<svg class="chart" viewBox="{} 0 {} {}" role="img"><title>{}</title>').format(
+        -aside, chart.width + aside, chart.height, title
+    )
+    axes = _box(chart) if chart.boxed else _numbered(chart)
+    marks = (mark.drawn(chart) for mark in (*chart.marks, *chart.series))
+    return Markup("").join([opened, *axes, *marks, Markup("</svg>")])
+
+
+def _box(chart: Chart) -> Iterator[Markup]:
+    """Lines on all sides, and the names below the middle of one and turned beside the other."""
+    left, top, right, floor = chart.edges
+    yield Markup(f'<rect class="grid" width="{right}" height="{floor}" fill="none"/>')
+    if chart.across.label:
+        yield _words((left + right) / 2, floor + 18, chart.across.label, "middle", "label")
+    if chart.up.label:
+        name = _words(0, 0, chart.up.label, "middle", "label")
+        yield Markup('<g transform="translate(-9 {}) rotate(-90)">{}</g>').format((top + floor) / 2, name)
+
+
+def _numbered(chart: Chart) -> Iterator[Markup]:
+    """Grid, ticks and numbers, and the names below the middle of one axis and above the other."""
+    left, top, right, floor = chart.edges
+    for tick in chart.up.ticks:
+        yield _stroke("grid", left, chart.y(tick), right, chart.y(tick))
+        yield _words(left - 7, chart.y(tick) + 3.5, chart.up.show(tick), "end")
+    yield _stroke("axis", left, floor, right, floor)
     free = math.inf  # from the right, where the severe levels crowd: a number that has no room is left out
-    for tick in sorted(x_ticks, key=to_x, reverse=True):
-        parts.append(stroke("axis", to_x(tick), frame.floor, to_x(tick), frame.floor + 4))
-        half = len(chart.show_x(tick)) * DIGIT / 2
-        if to_x(tick) + half < free:
-            parts.append(frame.number(to_x(tick), chart.show_x(tick)))
-            free = to_x(tick) - half - DIGIT / 2
-    parts.append(frame.names(chart.x_label))
-    parts += [_draw_series(series, to_x, to_y, chart) for series in chart.series]
-    return frame.drawing(f"{chart.title}: {', '.join(s.name for s in chart.series)}", parts)
+    for tick in sorted(chart.across.ticks, reverse=True):
+        x, text = chart.x(tick), chart.across.show(tick)
+        yield _stroke("grid", x, top, x, floor) if chart.across.grid else _stroke("axis", x, floor, x, floor + 4)
+        half = len(text) * DIGIT / 2
+        if x + half < free:
+            yield _words(x, floor + 17, text, "middle")
+            free = x - half - DIGIT / 2
+    yield _words((left + right) / 2, chart.height - 5, chart.across.label, "middle", "label")
+    if chart.up.label:
+        yield _words(8, 14, chart.up.label, "start", "label")
 
 
-def _x_axis(chart: Chart, xs: list[float], frame: Frame) -> tuple[Place, Sequence[float]]:
-    move = math.log10 if chart.log_x else float
-    low, high = move(min(xs)), move(max(xs))
-    scale = frame.across(low, high, inner=10 if chart.series[0].marked else 0)
-    ticks = chart.x_ticks or nice_ticks(low, high, 5)
-    return (lambda x: scale(move(x))), ticks
-
-
-def _draw_series(series: Series, to_x: Place, to_y: Place, chart: Chart) -> Markup:
-    points = sorted(series.points)
-    path = " ".join(f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(y):.1f}" for i, (x, y, _) in enumerate(points))
-    parts = [Markup('<path class="line" d="{}" stroke-dasharray="{}"/>').format(path, _dashes(series.style))]
-    for x, y, error in points if series.marked else []:
-        if error > 0:
-            low, high = chart.y_range or (-math.inf, math.inf)
-            top, bottom = to_y(min(y + error, high)), to_y(max(y - error, low))
-            parts.append(stroke("error", to_x(x), top, to_x(x), bottom))
-            parts += [stroke("error", to_x(x) - 3.5, end, to_x(x) + 3.5, end) for end in (top, bottom)]
-        told = f"{series.name}: {chart.show_y(y)}" + (f" ± {chart.show_y(error)}" if error > 0 else "")
-        parts.append(marker(series.style, to_x(x), to_y(y), f"{told} at {chart.show_x(x)}"))
-    return Markup('<g class="s{}">{}</g>').format(series.style.colour, Markup("").join(parts))
+def line_chart(
+    title: str, x_label: str, series: tuple[Series, ...], *, y_range: tuple[float, float] | None = None,
+    x_ticks: tuple[float, ...] = (), log_x: bool = False, show_x: Show = "{:g}".format, show_y: Show = "{:g}".format,
+    subtitle: str = "", metric: str = "",
+) -> Chart:  # fmt: skip
+    """A chart of series that have points. Without `y_range` it holds them and their errors; `log_x` needs `x_ticks`."""
+    points = [point for own in series for point in own.points]
+    xs, ys = [x for x, _, _ in points], [y + side * error for _, y, error in points for side in (-1, 1)]
+    inner = 10 if series[0].marked else 0
+    across = Axis(min(xs), max(xs), x_label, 5, show_x, x_ticks, log_x, inner=inner)
+    up = Axis(*y_range, show=show_y) if y_range else Axis.around(ys, show=show_y)
+    return Chart(title, across, up, (), series, subtitle, metric)
 
 
 def marker(style: Style, x: float, y: float, told: str = "") -> Markup:
     """The marker of a style: by colour and variant, so that no two series share it."""
-    shapes = (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
-        f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
-        f'<path d="M{x:.1f} {y - 4.8:.1f}l4.8 8.6h-9.6z"',
-        f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z"',
-    )
-    shape = Markup(shapes[(style.colour + style.variant) % MARKERS])  # numbers only
-    return Markup('{} class="dot">{}</{}>').format(
-        shape, Markup("<title>{}</title>").format(told) if told else "", shape[1:].split(" ")[0]
-    )
+    title = Markup("<title>{}</title>").format(told) if told else ""
+    return Markup('<path class="dot" d="M{:.1f} {:.1f}{}">{}</path>').format(x, y, style.outline(4), title)
 
 
 def swatch(style: Style) -> Markup:
     """A short piece of the line, with its marker, for a legend."""
-    return Markup(
-        '<svg class="swatch s{}" viewBox="0 0 30 12" aria-hidden="true"><path class="line" d="M1 6H29" '
-        'stroke-dasharray="{}"/>{}</svg>'
-    ).format(style.colour, _dashes(style), marker(style, 15, 6))
+    return Markup('<svg class="swatch s{}" viewBox="0 0 30 12" aria-hidden="true">{}{}</svg>').format(
+        style.colour, _path("line", "M1 6H29", style), marker(style, 15, 6)
+    )
 
 
-def _dashes(style: Style) -> str:
-    return DASHES[style.variant % len(DASHES)]
+def _group(style: Style, parts: Iterable[Markup], kind: str = "") -> Markup:
+    return Markup('<g class="{}">{}</g>').format(f"s{style.colour} {kind}".strip(), Markup("").join(parts))
+
+
+def _path(kind: str, where: str, style: Style) -> Markup:
+    return Markup(f'<path class="{kind}" d="{where}" stroke-dasharray="{DASHES[style.variant % len(DASHES)]}"/>')
+
+
+def _stroke(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+
+
+def _words(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
+    return Markup(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')

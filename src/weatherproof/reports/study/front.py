@@ -14,12 +14,11 @@ from markupsafe import Markup
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.reports.attack.certificates import read_certificates
-from weatherproof.reports.drawing.charts import Style, marker
-from weatherproof.reports.drawing.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
+from weatherproof.reports.drawing.axes import Axis, percent
+from weatherproof.reports.drawing.charts import Chart, Dot, Style, draw
 from weatherproof.texts import read_json
 
 FILE = "front.json"
-FRAME = Frame(470, 360, right=18)  # as wide as the other wide charts
 NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
 PANELS = ((0, 2), (0, 1))  # across, up: adversarial and corrupted accuracy over clean accuracy
 
@@ -159,45 +158,30 @@ def draw_front(front: Front) -> tuple[Markup, ...]:
 
 
 def _panel(front: Front, across: int, up: int) -> Markup:
-    left, right = fitted(_ends(front, across))
-    low, high = fitted(_ends(front, up))
-    to_x, to_y = FRAME.across(left, right), FRAME.up(low, high)
-    parts = [
-        FRAME.rows(nice_ticks(low, high, 4), to_y, percent),
-        FRAME.columns(nice_ticks(left, right, 6), to_x, percent),
-        FRAME.names(f"{NUMBERS[across]} accuracy, %", f"{NUMBERS[up]} accuracy, %"),
-    ]
-    numbered = list(enumerate(front.shown, 1))
-    for place, shown in reversed(numbered):  # the front last: nothing hides it
-        if shown.state == "front":
-            parts.append(_errors(shown, across, up, to_x, to_y))
-        parts.append(_mark(front, place, shown, to_x(shown.values[across]), to_y(shown.values[up])))
     told = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
-    return FRAME.drawing(told, parts)
-
-
-def _ends(front: Front, number: int) -> list[float]:
-    """All values, and on the front the ends of their whiskers."""
-    whiskers = [(c.values[number], c.errors[number] or 0.0) for c in front.on_front]
-    return [c.values[number] for c in front.shown] + [value + side * e for value, e in whiskers for side in (-1, 1)]
-
-
-def _errors(shown: Combination, across: int, up: int, to_x: Place, to_y: Place) -> Markup:
-    """One standard error to all sides."""
-    (x, y), (dx, dy) = ((values[across] or 0.0, values[up] or 0.0) for values in (shown.values, shown.errors))
-    return stroke("error", to_x(x - dx), to_y(y), to_x(x + dx), to_y(y)) + stroke(
-        "error", to_x(x), to_y(y - dy), to_x(x), to_y(y + dy)
+    dots = [_dot(front, place, shown, across, up) for place, shown in enumerate(front.shown, 1)]
+    chart = Chart(
+        told, _axis(front, across, count=6, inner=8), _axis(front, up), tuple(reversed(dots)), height=360, right=18
     )
+    return draw(chart, wide=True)
 
 
-def _mark(front: Front, place: int, shown: Combination, x: float, y: float) -> Markup:
+def _axis(front: Front, number: int, count: int = 4, inner: float = 0) -> Axis:
+    """Holds all values, and on the front the ends of their whiskers."""
+    whiskers = [(c.values[number], c.errors[number] or 0.0) for c in front.on_front]
+    ends = [c.values[number] for c in front.shown] + [value + side * e for value, e in whiskers for side in (-1, 1)]
+    return Axis.around(ends, f"{NUMBERS[number]} accuracy, %", count=count, show=percent, grid=True, inner=inner)
+
+
+def _dot(front: Front, place: int, shown: Combination, across: int, up: int) -> Dot:
+    """With its number and one standard error to all sides where it belongs to the front."""
     pairs = zip(NUMBERS, shown.values, strict=True)
     told = f"{shown.name}: {', '.join(f'{name.lower()} {_percent(value)} %' for name, value in pairs)}"
-    style, on_front = front.style(shown), shown.state == "front"
-    parts = [marker(style, x, y, f"{told}; {_STATES[shown.state]}")]
-    parts += [words_at(x + 7, y - 4, str(place), "start", "front-number")] if on_front else []
-    kind = "on-front" if on_front else "dull"
-    return Markup('<g class="s{} {}">{}</g>').format(style.colour, kind, Markup("").join(parts))
+    dot = Dot(shown.values[across], shown.values[up], front.style(shown), f"{told}; {_STATES[shown.state]}", "dull")
+    if shown.state != "front":
+        return dot
+    dx, dy = shown.errors[across] or 0.0, shown.errors[up] or 0.0
+    return replace(dot, kind="on-front", number=str(place), across=dx, up=dy)
 
 
 def _percent(value: float) -> str:

@@ -121,11 +121,10 @@ def heat_map(subject: Subject, metric: str | None = None) -> HeatMap | None:
     if metric in subject.clean:
         totals.insert(0, ("clean images", _plain(metric, subject.clean[metric])))
     lasts = [row.last.text for g in groups for row in g.rows] + [g.last.text for g in groups]
-    shown = words.metric_words(metric)
     return HeatMap(
         subject=subject,
         metric=metric,
-        title=shown.words + (", %" if shown.percent else ""),
+        title=words.metric_words(metric).title,
         severities=severities,
         last=_head(metric, bool(any(lasts) or wholes), bool(totals)),
         groups=tuple(groups),
@@ -157,7 +156,7 @@ def _head(metric: str, summed: bool, clean: bool) -> str:
 
 def usual_images(subject: Subject) -> int | None:
     """The number of images that most of its cells rest on; the larger of two that are equally frequent."""
-    counts = [record["images"] for record in subject.cells.values() if isinstance(record.get("images"), int)]
+    counts = [int(record["images"]) for record in subject.cells.values() if words.finite(record.get("images"))]
     return max(set(counts), key=lambda n: (counts.count(n), n), default=None)
 
 
@@ -169,8 +168,8 @@ def _cell(metric: str, record: JsonRecord | None, usual: int | None) -> HeatCell
     if not words.finite(value):
         return HeatCell(text, told=told)
     told += f": {words.number(metric, value, record.get('stderr'))}"
-    told += f", {images:,} images" if isinstance(images, int) else ""
-    fewer = isinstance(images, int) and usual is not None and images < usual
+    told += f", {images:,} images" if words.finite(images) else ""
+    fewer = words.finite(images) and usual is not None and images < usual
     return HeatCell(text, step(metric, value), told, fewer)
 
 

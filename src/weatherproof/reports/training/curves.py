@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from weatherproof.reports.drawing.charts import Chart, Series, Style
+from weatherproof.reports.drawing.axes import Show, percent
+from weatherproof.reports.drawing.charts import COLOURS, Chart, Series, Style, line_chart
 from weatherproof.reports.tables import CONDITION, condition_order, model_order
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
@@ -15,6 +15,8 @@ LOG_POINTS = 160  # a training curve shows the means of at most this many stretc
 MARKED = 25  # points of what was watched that get a marker each
 WATCHED = ("knn_accuracy", "alignment", "uniformity")  # as `evaluation.Watch` calls them
 NO_LOSS = frozenset({"step", "epoch", "images_per_second", "seconds", "time"})
+
+Placed = list[tuple[float, JsonRecord]]  # where each stands on the horizontal axis
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
 
     The clean images stand at level 0, which is what every family does at level 0.
     """
-    groups: dict[tuple[Any, ...], list[tuple[float, JsonRecord]]] = {}
+    groups: dict[tuple[str, str | None, float | None, str], Placed] = {}
     for record in _measured(records):
         place = words.level(record)
         if place:
@@ -74,24 +76,15 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         protocols = {r.get("protocol") for _, r in found}
         clean = [r for r in _measured(records) if words.is_clean(r) and _base(r) == (metric, data, fraction)]
         placed = [*found, *((0.0, r) for r in clean if r.get("protocol") in protocols or len(protocols) > 1)]
-        percent = family == "RandomMask"
-        made.append(
-            Chart(
-                **_titles(metric, data, words.labels_words(fraction) or ("no further labels" if facets else "")),
-                x_label=words.axis_words(family),
-                series=_series(placed, palette),
-                y_range=_range(metric, [r for _, r in placed]),
-                x_ticks=tuple(sorted({level for level, _ in placed})),
-                show_x=(lambda x: f"{100 * x:g}") if percent else (lambda x: f"{x:g}"),
-                show_y=_show(metric),
-            )
-        )
+        what = words.labels_words(fraction) or ("no further labels" if facets else "")
+        show = percent if family == "RandomMask" else "{:g}".format
+        made.append(_chart(metric, data, what, words.axis_words(family), show, placed, palette))
     return _with_legend(made, records, palette)
 
 
 def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
     """One chart per metric, data set and condition over the fraction of labels, where at least two were used."""
-    groups: dict[tuple[Any, ...], list[tuple[float, JsonRecord]]] = {}
+    groups: dict[tuple[str, str | None, tuple[str, ...]], Placed] = {}
     for record in sorted(_measured(records), key=condition_order):
         fraction = record.get("label_fraction")
         if words.finite(fraction) and fraction > 0:
@@ -101,22 +94,12 @@ def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
     for (metric, data, _), found in groups.items():
         if len({fraction for fraction, _ in found}) < 2:
             continue
-        made.append(
-            Chart(
-                **_titles(metric, data, words.condition_words(found[0][1])),
-                x_label="labels used",
-                series=_series(found, palette),
-                y_range=_range(metric, [r for _, r in found]),
-                log_x=True,
-                x_ticks=tuple(sorted({fraction for fraction, _ in found})),
-                show_x=words.percent,
-                show_y=_show(metric),
-            )
-        )
+        what = words.condition_words(found[0][1])
+        made.append(_chart(metric, data, what, "labels used", words.percent, found, palette, log_x=True))
     return _with_legend(made, records, palette)
 
 
-def training_charts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Chart, ...]:
+def training_charts(logs: Mapping[str, Sequence[JsonRecord]]) -> tuple[Chart, ...]:
     """The loss, what was watched, and every other term that is not the loss again, over each training.
 
     They stand over the steps; over the epochs where something was watched once in a while.
@@ -131,40 +114,26 @@ def training_charts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> tuple[Ch
             if len(points) < 2 or (term != "loss" and points == loss):
                 continue
             series = Series(name or "training", Style(1), points, marked=term in WATCHED and len(points) <= MARKED)
-            shown = _watched_titles(term) or {"title": {"lr": "learning rate"}.get(term, term.replace("_", " "))}
-            made.append(
-                Chart(
-                    **shown | {"title": f"{name}: {shown['title']}" if name else shown["title"]},
-                    x_label=across,
-                    series=(series,),
-                    y_range=_from_zero(term, points),
-                    show_y=_show(term),
-                )
-            )
+            made.append(_training_chart(term, across, (series,), of=name))
     return tuple(made)
 
 
-def watched_charts(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Charts:
+def watched_charts(runs: Sequence[tuple[str, Sequence[JsonRecord]]]) -> Charts:
     """What was watched during two or more trainings, by run name and log, one line for each."""
     made: list[Chart] = []
     shown: dict[str, Style] = {}
     for term in WATCHED:
         curves = [(name, _over(lines, "epoch", term)) for name, lines in runs]
-        styles = {name: Style(1 + i % 6, i // 6) for i, (name, _) in enumerate(curves)}  # the grey is no run's
+        styles = {
+            name: Style(1 + i % COLOURS, i // COLOURS) for i, (name, _) in enumerate(curves)
+        }  # the grey is no run's
         curves = [(name, points) for name, points in curves if len(points) > 1]
         if len(curves) < 2:
             continue
         shown |= {name: styles[name] for name, _ in curves}
         longest = max(len(points) for _, points in curves)
-        made.append(
-            Chart(
-                **_watched_titles(term),
-                x_label="epoch",
-                series=tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves),
-                y_range=_from_zero(term, [point for _, points in curves for point in points]),
-                show_y=_show(term),
-            )
-        )
+        lines = tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves)
+        made.append(_training_chart(term, "epoch", lines))
     return Charts(tuple((style, name) for name, style in shown.items()), tuple(made))
 
 
@@ -175,21 +144,22 @@ def _place(term: str) -> tuple[int, int]:
     return {"loss": 0, "lr": 3}.get(term, 2), 0
 
 
-def _watched_titles(term: str) -> dict[str, Any]:
-    if term not in WATCHED:
-        return {}
-    shown = words.metric_words(term)
-    return {"title": shown.words + (", %" if shown.percent else ""), "subtitle": shown.meaning}
-
-
-def _from_zero(term: str, points: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+def _training_chart(term: str, across: str, series: tuple[Series, ...], of: str = "") -> Chart:
     """Fractions from 0 on, so that a small gain looks small."""
-    if not words.metric_words(term).percent:
-        return None
-    return min(0.0, *(y for _, y, _ in points)), min(1.0, 1.1 * max(y for _, y, _ in points)) or 1.0
+    metric, watched = words.metric_words(term), term in WATCHED
+    title = metric.title if watched else {"lr": "learning rate"}.get(term, term.replace("_", " "))
+    ys = [y for own in series for _, y, _ in own.points]
+    return line_chart(
+        f"{of}: {title}" if of else title,
+        across,
+        series,
+        y_range=(min(0.0, *ys), min(1.0, 1.1 * max(ys)) or 1.0) if metric.percent else None,
+        show_y=_show(term),
+        subtitle=metric.meaning if watched else "",
+    )
 
 
-def _over(lines: Sequence[Mapping[str, Any]], across: str, term: str) -> tuple[tuple[float, float, float], ...]:
+def _over(lines: Sequence[JsonRecord], across: str, term: str) -> tuple[tuple[float, float, float], ...]:
     """(step or epoch, value, 0) of a term, averaged over neighbouring lines where a chart cannot show them all."""
     known = [(float(line[across]), float(line[term])) for line in lines if _is_number(line, across, term)]
     width = math.ceil(len(known) / LOG_POINTS) or 1
@@ -197,7 +167,7 @@ def _over(lines: Sequence[Mapping[str, Any]], across: str, term: str) -> tuple[t
     return tuple((s[-1][0], sum(y for _, y in s) / len(s), 0.0) for s in stretches)
 
 
-def _is_number(line: Mapping[str, Any], *keys: str) -> bool:
+def _is_number(line: JsonRecord, *keys: str) -> bool:
     return not any(words.missing(line.get(key)) for key in keys)
 
 
@@ -205,31 +175,37 @@ def _measured(records: Iterable[JsonRecord]) -> list[JsonRecord]:
     return [r for r in records if not words.missing(r.get("value"))]
 
 
-def _base(record: JsonRecord) -> tuple[Any, Any, Any]:
+def _base(record: JsonRecord) -> tuple[str, str | None, float | None]:
     return record["metric"], record.get("data"), record.get("label_fraction")
 
 
-def _titles(metric: str, data: str | None, what: str) -> dict[str, Any]:
-    """What sets a chart apart comes first; the metric is the title where nothing does."""
-    shown = words.metric_words(metric)
-    name = f"{shown.words}, %" if shown.percent else shown.words
-    rest = [name, data or ""] if what else [data or ""]
-    return {"metric": metric, "title": what or name, "subtitle": " · ".join(part for part in rest if part)}
+def _chart(
+    metric: str, data: str | None, what: str, x_label: str, show_x: Show, placed: Placed, palette: Palette,
+    log_x: bool = False,
+) -> Chart:  # fmt: skip
+    """What sets it apart is its title, else the metric. All of [0, 1] for metrics that we know, so that a small gain
+    looks small."""
+    name = words.metric_words(metric).title
+    lowest = min(0.0, *(float(record["value"]) for _, record in placed))
+    return line_chart(
+        what or name,
+        x_label,
+        _series(placed, palette),
+        y_range=(lowest, 1.0) if metric in words.METRICS else None,
+        x_ticks=tuple(sorted({place for place, _ in placed})),
+        log_x=log_x,
+        show_x=show_x,
+        show_y=_show(metric),
+        subtitle=" · ".join(filter(None, (name if what else "", data))),
+        metric=metric,
+    )
 
 
-def _show(metric: str) -> Any:
-    percent = words.metric_words(metric).percent
-    return (lambda y: f"{100 * y:.3g}") if percent else (lambda y: f"{y:.3g}")
+def _show(metric: str) -> Show:
+    return (lambda y: f"{100 * y:.3g}") if words.metric_words(metric).percent else "{:.3g}".format
 
 
-def _range(metric: str, records: Sequence[JsonRecord]) -> tuple[float, float] | None:
-    """All of [0, 1] for fractions, so that a small gain looks small; fitted for numbers of unknown range."""
-    if metric not in words.METRICS:
-        return None
-    return min(0.0, *(float(r["value"]) for r in records)), 1.0
-
-
-def _series(placed: Sequence[tuple[float, JsonRecord]], palette: Palette) -> tuple[Series, ...]:
+def _series(placed: Placed, palette: Palette) -> tuple[Series, ...]:
     by_key: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
     for x, record in placed:
         error = record.get("stderr")

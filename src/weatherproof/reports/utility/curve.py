@@ -7,7 +7,7 @@ the rank of the sensitivity.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,13 @@ from markupsafe import Markup
 from weatherproof.errors import InputError
 from weatherproof.evaluation.utility.curve import UtilityCurve
 from weatherproof.files import write_atomically
-from weatherproof.reports.drawing.charts import Style, marker
-from weatherproof.reports.drawing.frame import Frame, Place, percent, stroke
+from weatherproof.reports.drawing.axes import Axis, percent
+from weatherproof.reports.drawing.charts import Chart, Dot, Line, Mark, Style, draw
 from weatherproof.reports.words import records as words
 from weatherproof.texts import read_json
 
 FILE = "utility_curve.json"
-FRAME = Frame(470, 334)  # as wide as the other wide charts
 COLOURS = 7  # of the page
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Point = tuple[float, float, float, float]
 
@@ -123,38 +121,30 @@ def _point(found: Any) -> Point:
 
 def draw_utility_curve(shown: UtilityCurves) -> Markup:
     """The plot as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
-    to_x, to_y = FRAME.across(0, 1, inner=6), FRAME.up(0, 1)
-    parts = [
-        FRAME.rows(TICKS, to_y, percent),
-        *(FRAME.number(to_x(tick), percent(tick)) for tick in TICKS),
-        stroke("axis ideal", to_x(0), to_y(0), to_x(1), to_y(1)),
-        FRAME.names("utility, rank in the image, %", "sensitivity, rank in the image, %"),
-    ]
-    for series in shown.series:
-        parts.append(_band(series, to_x, to_y))
-    for series in shown.series:  # the lines above all bands
-        parts.append(_line(series, to_x, to_y))
     told = ", ".join(f"{s.name} (rank correlation {s.correlation})" for s in shown.series)
-    return FRAME.drawing(f"sensitivity against utility: {told}", parts)
-
-
-def _band(series: CurveSeries, to_x: Place, to_y: Place) -> Markup:
-    """From the lower to the upper quartile."""
-    edge = [(x, low) for x, low, _, _ in series.points] + [(x, high) for x, _, _, high in reversed(series.points)]
-    path = " ".join(f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(y):.1f}" for i, (x, y) in enumerate(edge))
-    return Markup('<g class="s{}"><path class="band" d="{}"/></g>').format(series.style.colour, path and path + "Z")
-
-
-def _line(series: CurveSeries, to_x: Place, to_y: Place) -> Markup:
-    """The median."""
-    path = " ".join(
-        f"{'L' if i else 'M'}{to_x(x):.1f} {to_y(middle):.1f}" for i, (x, _, middle, _) in enumerate(series.points)
+    chart = Chart(
+        f"sensitivity against utility: {told}",
+        Axis(0, 1, "utility, rank in the image, %", show=percent, inner=6),
+        Axis(0, 1, "sensitivity, rank in the image, %", show=percent),
+        (
+            Line(((0, 0), (1, 1)), Style(0), "axis ideal"),
+            *map(_band, shown.series),
+            *(mark for series in shown.series for mark in _median(series)),  # above all bands
+        ),
+        height=334,
+        right=14,
     )
-    dots = Markup("").join(
-        marker(
-            series.style, to_x(x), to_y(middle),
-            f"{series.name}: {words.percent(middle)}, half of them from {words.percent(low)} to {words.percent(high)}",
-        )
-        for x, low, middle, high in series.points
-    )  # fmt: skip
-    return Markup('<g class="s{}"><path class="line" d="{}"/>{}</g>').format(series.style.colour, path, dots)
+    return draw(chart, wide=True)
+
+
+def _band(series: CurveSeries) -> Line:
+    """From the lower to the upper quartile."""
+    lower, upper = [(x, low) for x, low, _, _ in series.points], [(x, high) for x, _, _, high in series.points]
+    return Line((*lower, *reversed(upper)), series.style, "band")
+
+
+def _median(series: CurveSeries) -> Iterator[Mark]:
+    yield Line([(x, middle) for x, _, middle, _ in series.points], series.style)
+    for x, low, middle, high in series.points:
+        half = f"half of them from {words.percent(low)} to {words.percent(high)}"
+        yield Dot(x, middle, series.style, f"{series.name}: {words.percent(middle)}, {half}")

@@ -38,6 +38,11 @@ class Metric:
     meaning: str
     higher_is_better: bool | None = True
 
+    @property
+    def title(self) -> str:
+        """Its name, with its unit."""
+        return self.words + (", %" if self.percent else "")
+
 
 METRICS = {  # in order of preference for the headline
     "top1": Metric("Top-1 accuracy", True, "the first guess is right"),

@@ -1,0 +1,147 @@
+"""Drawings with axes: what holds for every one of them, and the rules of axes and marks."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import pytest
+import torch
+
+from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
+from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
+from weatherproof.reports.study.front import Combination, draw_front, make_front
+from weatherproof.reports.suite.scatter import Scatter, draw_scatter
+from weatherproof.reports.training.plane import draw_class, draw_map, make_plane
+from weatherproof.reports.utility.curve import CurveSeries, UtilityCurves, draw_utility_curve
+
+EVIL = '"><script>alert(1)</script>&'
+STYLE = Style(1)
+
+
+def lines(*points: tuple[float, float, float], marked: bool = True) -> tuple[Series, ...]:
+    return (Series(EVIL, STYLE, points, marked),)
+
+
+def front() -> Iterator[str]:
+    states = ("front", "level", "dominated")
+    made = make_front(
+        [Combination(EVIL, EVIL, EVIL, 1.0, (0.5 + i / 10, 0.0, 1.0, 0.1), (0.1, None, 0.0, None), state)
+         for i, state in enumerate(states)]
+    )  # fmt: skip
+    assert made is not None
+    yield from draw_front(made)
+
+
+def plane() -> Iterator[str]:
+    made = make_plane(torch.randn(40, 2), torch.arange(40) % 5, [EVIL, *"bcde"], "pca", [0.2, 0.1], EVIL)
+    yield draw_map(made)
+    yield from (draw_class(made, shown) for shown in made.named)
+    yield draw_map(make_plane(torch.ones(3, 2), torch.full((3,), -1), [], "tsne", [], EVIL))
+
+
+def utility() -> Iterator[str]:
+    points = ((0.0, 0.0, 0.0, 0.0), (0.5, 0.1, 0.2, 0.9), (1.0, 1.0, 1.0, 1.0))
+    yield draw_utility_curve(UtilityCurves((CurveSeries(EVIL, STYLE, points, "0.5", 8),), 9))
+    yield draw_utility_curve(UtilityCurves((CurveSeries(EVIL, STYLE, (), "n/a", 8),), 9))
+
+
+DRAWINGS = {
+    "a line": [draw(line_chart(EVIL, EVIL, lines((0, 0, 0), (1, 1, 0.1)), y_range=(0.0, 1.0)))],
+    "a line without markers": [draw(line_chart(EVIL, EVIL, lines((3, 2, 0), (1, 4, 0), marked=False)), wide=True)],
+    "one point": [draw(line_chart(EVIL, EVIL, lines((5, 0, 0))))],
+    "errors larger than the values": [draw(line_chart(EVIL, EVIL, lines((0, 1e-9, 1e9), (1, -1e9, 1))))],
+    "a logarithmic axis": [draw(line_chart(EVIL, EVIL, lines((1e-4, 1, 0), (1, 2, 0)), log_x=True, x_ticks=(1e-4, 1)))],
+    "scatter": [
+        draw_scatter(Scatter(((STYLE, EVIL),), (Dot(0, 0, STYLE, EVIL, "ring"), Dot(1, 1, STYLE, EVIL, "faint"))))
+    ],
+    "front": list(front()),
+    "plane": list(plane()),
+    "utility": list(utility()),
+}
+
+
+def places(element: ET.Element) -> Iterator[tuple[float, float]]:
+    """Absolute coordinates of an element."""
+    if element.tag == "line":
+        yield from ((float(element.get(f"x{i}", "")), float(element.get(f"y{i}", ""))) for i in "12")
+    elif element.tag == "text":
+        yield float(element.get("x", "")), float(element.get("y", ""))
+    else:
+        found = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", element.get("d", ""))
+        yield from ((float(x), float(y)) for x, y in found)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_drawing_is_well_formed_escaped_and_holds_its_marks(name: str) -> None:
+    for drawn in DRAWINGS[name]:
+        root = ET.fromstring(drawn)  # raises unless well-formed
+        assert root.get("role") == "img" and root[0].tag == "title" and root[0].text
+        assert "<script" not in drawn and not re.search(r"\b(nan|inf)\b", drawn)
+        left, top, width, height = map(float, (root.get("viewBox") or "").split())
+        for element in root.iter():
+            assert all(left <= x <= left + width and top <= y <= top + height for x, y in places(element))
+        assert all(dot.findtext("title") for dot in root.iter() if dot.get("class") == "dot")
+
+
+def test_values_lie_where_they_belong() -> None:
+    chart = line_chart("", "", lines((1, 0, 0), (100, 1, 0)), y_range=(0.0, 1.0), log_x=True, x_ticks=(1, 100))
+    assert chart.x(1) < chart.x(10) < chart.x(100) and chart.x(10) == pytest.approx((chart.x(1) + chart.x(100)) / 2)
+    assert chart.y(1) < chart.y(0.5) < chart.y(0)  # SVG's y points down
+    assert Axis(2, 2).place(2, 10, 20) == 15
+    (path,) = (p for p in ET.fromstring(draw(chart)).iter("path") if p.get("class") == "line")
+    assert list(places(path)) == [pytest.approx((chart.x(x), chart.y(y)), abs=0.05) for x, y in ((1, 0), (100, 1))]
+
+
+def test_errors_end_where_the_axes_do() -> None:
+    def errors(dot: Dot) -> list[list[tuple[float, float]]]:
+        drawn = ET.fromstring(dot.drawn(chart))
+        return [list(places(line)) for line in drawn.iter("line") if line.get("class") == "error"]
+
+    chart = Chart("", Axis(0, 1), Axis(0, 1))
+    bar, upper, lower = errors(Dot(0.5, 0.9, STYLE, "", up=0.2))
+    top, bottom = chart.y(1), chart.y(0.7)
+    assert [y for _, y in bar] == pytest.approx([top, bottom], abs=0.05)
+    assert {y for _, y in (*upper, *lower)} == {round(top, 1), round(bottom, 1)}
+    cross = errors(Dot(0.95, 0.5, STYLE, "", across=0.2, up=0.1))
+    assert len(cross) == 2 and max(x for x, _ in cross[0]) == pytest.approx(chart.x(1), abs=0.05)
+    assert errors(Dot(0.5, 0.5, STYLE, "")) == []
+
+
+def test_a_fitted_chart_holds_the_errors_too() -> None:
+    chart = line_chart("", "", lines((0, 1, 2), (1, 1, 0)))
+    assert chart.up.low < -1 and chart.up.high > 3
+
+
+def test_numbers_that_have_no_room_are_left_out_from_the_mild_end() -> None:
+    ticks = (0.0, 0.01, 0.02, 0.5, 0.98, 1.0)
+    root = ET.fromstring(draw(line_chart("", "", lines((0, 0, 0), (1, 1, 0)), x_ticks=ticks, show_x=percent)))
+    shown = [text for text in root.iter("text") if text.get("text-anchor") == "middle" and text.text]
+    assert [text.text for text in shown] == ["100", "50", "2"]
+    assert all(float(a.get("x", "")) - float(b.get("x", "")) > 20 for a, b in pairwise(shown))
+    strokes = [line for line in root.iter("line") if line.get("class") == "axis"]
+    assert len(strokes) == 1 + len(ticks)  # the axis, and every tick
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert nice_ticks(0, 1, 4) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert nice_ticks(-0.03, 0.031, 3) == [-0.025, 0.0, 0.025]
+    assert nice_ticks(5, 5) == [5.0]
+    assert Axis.around([0.0, 1.0], within=(0.0, 2.0)).low == 0 < 1 < Axis.around([0.0, 1.0]).high
+
+
+def test_markers_of_one_shape_are_alike_in_legends_charts_and_clouds() -> None:
+    chart = Chart("", Axis(0, 1), Axis(0, 1))
+    for variant in range(4):
+        style = Style(0, variant)
+        assert style.outline(4) in marker(style, 6, 6) and style.outline(4) in Dot(0, 0, style, "").drawn(chart)
+        assert Cloud("", style, ((0, 0), (1, 1)), 0).drawn(chart).count(style.outline(3)) == 2
+    assert len({Style(0, variant).outline(4) for variant in range(4)}) == 4
+
+
+def test_a_new_plot_is_data_and_marks() -> None:
+    marks = (Line(((0, 0), (1, 1)), STYLE, "axis ideal"), Dot(0.5, 0.5, STYLE, "half", number="1"))
+    drawn = draw(Chart("new", Axis(0, 1, "x", show=percent), Axis(0, 1, "y"), marks))
+    root = ET.fromstring(drawn)
+    texts = [text.text for text in root.iter("text")]
+    assert {"x", "y", "1", "75", "0.75"} <= set(texts) and root.findtext("title") == "new"
