@@ -28,10 +28,10 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports.drawing.charts import MARKERS
+from weatherproof.reports.neighbours.section import read_neighbours
+from weatherproof.reports.plane.section import MOST, Plane, draw_class, draw_map, make_plane, read_map
 from weatherproof.reports.training.curves import training_charts, watched_charts
-from weatherproof.reports.training.looks import read_views
-from weatherproof.reports.training.neighbours import read_neighbours
-from weatherproof.reports.training.plane import MOST, Plane, draw_class, draw_map, make_plane, read_map
+from weatherproof.reports.views.section import read_views
 
 EVIL = "<script>alert(1)</script>"
 

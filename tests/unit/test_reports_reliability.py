@@ -12,7 +12,7 @@ from weatherproof.errors import InputError
 from weatherproof.reports import Answered, save_reliability, write_comparison, write_report
 from weatherproof.reports.drawing.charts import draw
 from weatherproof.reports.files import read_run
-from weatherproof.reports.reliability import FILE, reliability_charts
+from weatherproof.reports.reliability.section import FILE, reliability_charts
 
 SURE = torch.tensor([0.95, 0.95, 0.95, 0.55])
 RIGHT = torch.tensor([True, True, False, True])

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.training.search import FILE, read_search
+from weatherproof.reports.search.section import FILE, read_search
 
 
 def trial(stage: str, lr: float, value: float | None, *regularizers: str) -> dict[str, Any]:

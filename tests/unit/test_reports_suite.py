@@ -22,6 +22,7 @@ from safetensors.torch import save
 from weatherproof.errors import InputError
 from weatherproof.operators.severities import COMMON_15, COMMON_19, GROUPS
 from weatherproof.reports import console_table, markdown_table, save_strip, write_comparison, write_report
+from weatherproof.reports.strip.section import read_strip
 from weatherproof.reports.suite.bars import group_bars
 from weatherproof.reports.suite.heatmap import heat_map, step
 from weatherproof.reports.suite.notes import FROST, suite_notes
@@ -30,7 +31,6 @@ from weatherproof.reports.suite.scatter import draw_scatter, scatter
 from weatherproof.reports.suite.subjects import Subject, alike, split
 from weatherproof.reports.suite.tables import in_sum, side_by_side
 from weatherproof.reports.suite.verdict import headline, suite_verdict
-from weatherproof.reports.training.strip import read_strip
 
 EVIL = "<script>alert(1)</script>"
 

@@ -13,29 +13,29 @@ from weatherproof.files import write_atomically
 from weatherproof.names import shell_word
 from weatherproof.progress import phase
 from weatherproof.reports import details
-from weatherproof.reports.attack.part import AttackPart, attack_part, split_attacks
+from weatherproof.reports.attack.section import AttackPart, attack_part, split_attacks
 from weatherproof.reports.comparison import comparable, distinctly_named
 from weatherproof.reports.drawing.charts import draw, marker, swatch
 from weatherproof.reports.files import Run, read_run
-from weatherproof.reports.reliability import reliability_charts
+from weatherproof.reports.gallery.section import read_examples
+from weatherproof.reports.neighbours.section import read_neighbours
+from weatherproof.reports.plane.section import draw_class, draw_map, read_map
+from weatherproof.reports.reliability.section import reliability_charts
+from weatherproof.reports.search.section import read_search
+from weatherproof.reports.strip.section import read_strip
 from weatherproof.reports.study.front import draw_front, read_front
 from weatherproof.reports.study.table import claims_words, read_study
-from weatherproof.reports.suite.part import SuitePart, suite_parts
 from weatherproof.reports.suite.scatter import draw_scatter
+from weatherproof.reports.suite.section import SuitePart, suite_parts
 from weatherproof.reports.suite.subjects import alike, split
 from weatherproof.reports.suite.verdict import headline, suite_verdict
 from weatherproof.reports.tables import Table, make_tables
 from weatherproof.reports.training import curves
 from weatherproof.reports.training.curves import Charts, Palette
-from weatherproof.reports.training.gallery import read_examples
-from weatherproof.reports.training.looks import read_views
-from weatherproof.reports.training.neighbours import read_neighbours
-from weatherproof.reports.training.plane import draw_class, draw_map, read_map
-from weatherproof.reports.training.search import read_search
-from weatherproof.reports.training.strip import read_strip
 from weatherproof.reports.utility.curve import draw_utility_curve
-from weatherproof.reports.utility.part import read_utility
+from weatherproof.reports.utility.section import read_utility
 from weatherproof.reports.verdict import Verdict
+from weatherproof.reports.views.section import read_views
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
 
