@@ -189,7 +189,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_numbers_can_be_read_on_every_shade_and_shades_keep_their_order_in_grey() -> None:
-    css = files("weatherproof.reports").joinpath("suite.css").read_text(encoding="utf-8")
+    css = files("weatherproof.reports").joinpath("suite/section.css").read_text(encoding="utf-8")
     themes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.S)]
     inks = dict(re.findall(r"\.h(\d) \{[^}]*color: var\(--([\w-]+)\)", css))
     assert len(themes) == 3 and len(inks) == 10 and themes[0] == themes[2]  # light, dark, print

@@ -33,6 +33,14 @@ class Run:
     def has_encoder(self) -> bool:
         return (self.path / "encoder.safetensors").is_file()
 
+    @property
+    def has_study(self) -> bool:
+        return (self.path / "study.json").is_file()
+
+    @property
+    def has_front(self) -> bool:
+        return (self.path / "front.json").is_file()
+
 
 def read_run(folder: Path | str) -> Run:
     """Read a finished run folder.

@@ -1,6 +1,6 @@
 """What a page shows of attacks, from records and the files of run folders that are there."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
@@ -9,16 +9,17 @@ from weatherproof.reports.attack.certificates import Certificate, read_certifica
 from weatherproof.reports.attack.curves import attack_curves
 from weatherproof.reports.attack.images import AttackImages, read_attack_images
 from weatherproof.reports.attack.panels import panel_curves, read_panels
+from weatherproof.reports.attack.records import model_of
 from weatherproof.reports.files import Run
+from weatherproof.reports.group import Group
 from weatherproof.reports.tables import Heading, Table, make_tables
 from weatherproof.reports.training.curves import Charts
+from weatherproof.reports.verdict import Verdict
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words, family_words, named, size_words
 from weatherproof.reports.words.records import JsonRecord
 
-_CLEAN = ("top1", "rms_calibration_error")  # what stands beside the same under attack
 _FURTHER = ("rms_calibration_error", "median_perturbation", "attack_failures")
-_OWN = ("model", "readout", "data", "label_fraction", "run")  # what tells one model's numbers from another's
 
 
 @dataclass(frozen=True)
@@ -45,55 +46,40 @@ class AttackPart:
         return any(certificate.failed for certificate in self.certificates)
 
 
-def split_attacks(records: Sequence[JsonRecord]) -> tuple[list[JsonRecord], list[JsonRecord]]:
-    """The records under attack with the clean ones of the same models, and the rest.
-
-    Clean records belong to both; where no other condition is left, they belong to the attacks alone.
-    """
-    attacked = [r for r in records if r.get("attack") and not r.get("operator") and not r.get("corruption")]
-    if not attacked:
-        return [], list(records)
-    keys = {_identity(r) for r in attacked}
-    clean = [r for r in records if words.is_clean(r) and r["metric"] in _CLEAN and _identity(r) in keys]
-    taken = {id(r) for r in (*attacked, *clean)}
-    rest = [r for r in records if id(r) not in {id(r) for r in attacked}]
-    if all(words.is_clean(r) for r in rest):
-        rest = [r for r in rest if id(r) not in taken]
-    return [*clean, *attacked], rest
-
-
-def attack_part(runs: Sequence[Run], notes: Sequence[str] = ()) -> AttackPart | None:
-    """The part for one run, or for several that were measured alike; None where nothing was attacked."""
-    records, _ = split_attacks([record for run in runs for record in run.records])
+def attack_part(group: Group) -> AttackPart | None:
+    """The part for one run, or for several that were measured alike; None where nothing was attacked. Without tables
+    where a study has its own."""
+    runs, records = group.runs, group.attacked
     if not records:
         return None
-    certificates = tuple(
-        own for run in runs for own in read_certificates(run.path, run.name if len(runs) > 1 else "")
-    )  # fmt: skip
-    columns = ("model", "readout", "run") if len(runs) > 1 else ("model", "readout")
+    several = len(runs) > 1
+    certificates = tuple(own for run in runs for own in read_certificates(run.path, run.name if several else ""))
+    columns = ("model", "readout", "run") if several else ("model", "readout")
     main = [r for r in records if r["metric"] == "top1"]
     further = [r for r in records if r["metric"] in _FURTHER]
-    return AttackPart(
-        tables=tuple(_with_protocols(t, main, certificates) for t in make_tables(main, columns=columns))
-        if main
-        else (),
-        curves=_curves(runs, [r for r in records if r["metric"] == "error"]),
-        further=tuple(map(_in_pixels, make_tables(further, columns=columns))) if further else (),
-        certificates=certificates,
-        images=read_attack_images(runs[0].path) if len(runs) == 1 else (),
-        sentences=(*_medians(further), *_doubts(certificates)) if len(runs) == 1 else (),
-        notes=tuple(notes),
+    tables, further_tables = (
+        [] if group.tabled or not own else make_tables(own, columns=columns) for own in (main, further)
     )
+    return AttackPart(
+        tables=tuple(_with_protocols(table, main, certificates) for table in tables),
+        curves=_curves(runs, [r for r in records if r["metric"] == "error"]),
+        further=tuple(map(_in_pixels, further_tables)),
+        certificates=certificates,
+        images=() if several else read_attack_images(runs[0].path),
+        sentences=() if several else (*_medians(further), *_doubts(certificates)),
+        notes=group.notes,
+    )
+
+
+def with_doubts(verdict: Verdict, shown: AttackPart) -> Verdict:
+    """The verdict with what the attacks say beside it."""
+    return replace(verdict, beside=(*verdict.beside, *shown.sentences))
 
 
 def _curves(runs: Sequence[Run], records: Sequence[JsonRecord]) -> Charts:
     """One run may say which models share a chart."""
     panels = read_panels(runs[0].path) if len(runs) == 1 else ()
     return panel_curves(records, panels) if panels else attack_curves(records)
-
-
-def _identity(record: JsonRecord) -> tuple[Hashable, ...]:
-    return tuple(record.get(name) for name in _OWN)
 
 
 def _with_protocols(table: Table, records: Sequence[JsonRecord], certificates: Sequence[Certificate]) -> Table:
@@ -123,7 +109,7 @@ def _in_pixels(table: Table) -> Table:
 
 def _medians(records: Sequence[JsonRecord]) -> list[str]:
     """A sentence each where one model was attacked; of several the table tells more."""
-    if len({_identity(record) for record in records}) > 1:
+    if len({model_of(record) for record in records}) > 1:
         return []
     said = []
     for record in records:

@@ -16,6 +16,7 @@ from weatherproof.evaluation.metrics.calibration import reliability, rms_calibra
 from weatherproof.files import write_atomically
 from weatherproof.reports.drawing.charts import Chart, Series, Style
 from weatherproof.reports.files import Run
+from weatherproof.reports.group import Group
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
@@ -61,6 +62,12 @@ def _entry(own: Answered) -> dict[str, Any]:
         "error": rms_calibration_error(own.confidence, own.correct), "images": len(own.place.unique()),
         "bins": [[b.confidence, b.accuracy, b.stderr] for b in bins],
     }  # fmt: skip
+
+
+def reliability_part(group: Group) -> Charts | None:
+    """The diagrams of a group's runs; None where there are none."""
+    charts = reliability_charts(group.runs)
+    return charts if charts.charts else None
 
 
 def reliability_charts(runs: Sequence[Run]) -> Charts:

@@ -1,8 +1,8 @@
 """What a page shows of a suite, for subjects that may stand side by side."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from weatherproof.reports.group import Group
 from weatherproof.reports.suite.bars import BarGroup, group_bars
 from weatherproof.reports.suite.heatmap import FURTHER, HeatMap, heat_maps
 from weatherproof.reports.suite.notes import suite_notes
@@ -44,24 +44,24 @@ class SuitePart:
         return len(self.maps) > OPEN
 
 
-def suite_parts(subjects: Sequence[Subject], notes: Sequence[str] = ()) -> tuple[SuitePart, ...]:
-    """One part for every group of subjects that measured alike."""
-    groups = alike(subjects)
+def suite_parts(group: Group) -> tuple[SuitePart, ...]:
+    """One part for every group of subjects that measured alike; none where a study has a table of its own."""
+    groups = [] if group.tabled else alike(group.subjects)
     return tuple(
         SuitePart(
-            subjects=tuple(group),
-            note=", ".join(dict.fromkeys(s.data for s in group if s.data)) if len(groups) > 1 else "",
-            table=side_by_side(group) if len(group) > 1 else None,
-            maps=tuple(heat_maps(group)),
+            subjects=tuple(own),
+            note=", ".join(dict.fromkeys(s.data for s in own if s.data)) if len(groups) > 1 else "",
+            table=side_by_side(own) if len(own) > 1 else None,
+            maps=tuple(heat_maps(own)),
             more_maps=tuple(
                 (words.metric_words(metric).words, tuple(made))
                 for metric in FURTHER
-                if metric != group[0].metric and (made := heat_maps(group, metric))
+                if metric != own[0].metric and (made := heat_maps(own, metric))
             ),
-            bars=group_bars(group),
-            scatter=scatter(group),
-            sums=in_sum(group),
-            notes=tuple(suite_notes(group, notes)),
+            bars=group_bars(own),
+            scatter=scatter(own),
+            sums=in_sum(own),
+            notes=tuple(suite_notes(own, group.notes)),
         )
-        for group in groups
+        for own in groups
     )
