@@ -6,7 +6,7 @@ from weatherproof.reports.gallery.section import GalleryEntry, save_gallery
 from weatherproof.reports.neighbours.section import save_neighbours
 from weatherproof.reports.page import write_comparison, write_report
 from weatherproof.reports.plane.section import save_map
-from weatherproof.reports.reliability.section import Answered, save_reliability
+from weatherproof.reports.reliability.section import Diagram, save_reliability
 from weatherproof.reports.strip.section import save_strip
 from weatherproof.reports.suite.text import console_table, markdown_table
 from weatherproof.reports.utility.curve import save_utility_curve
@@ -15,8 +15,8 @@ from weatherproof.reports.utility.maps import save_utility_maps
 from weatherproof.reports.views.section import FamilyLooks, save_views
 
 __all__ = [
-    "Answered",
     "AttackExamples",
+    "Diagram",
     "FamilyLooks",
     "GalleryEntry",
     "console_table",

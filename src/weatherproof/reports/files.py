@@ -25,7 +25,6 @@ class Run:
     recipe: Mapping[str, Any]
     records: list[dict[str, Any]]
     logs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    gallery: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -70,7 +69,6 @@ def read_run(folder: Path | str) -> Run:
         recipe=_flat(recipe),
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},
-        gallery=_optional_list(path / "gallery.json"),
         checks=read_checks(path),
         notes=[sentence(note) for note in notes if note.strip()],
     )

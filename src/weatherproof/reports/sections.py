@@ -81,7 +81,7 @@ SECTIONS = (
     _measured("reliability", reliability_part),
     _measured("numbers", numbers_part),
     _from_file("strip", read_strip),
-    Section("gallery", lambda group: read_examples(group.runs[0])),
+    _from_file("gallery", read_examples),
     _from_file("neighbours", read_neighbours),
     _from_file("plane", read_map, draw_map=draw_map, draw_class=draw_class),
     _from_file("utility", read_utility, draw_utility_curve=draw_utility_curve),

@@ -2,10 +2,9 @@
 
 import base64
 import io
-import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
-from weatherproof.reports.files import Run
+from weatherproof.reports.parts import PartFile, read_part, save_part
 from weatherproof.reports.words import records as words
 
 SMALL = 128  # pixels; images up to here are shown as blocks, not smoothed
@@ -30,6 +29,20 @@ class GalleryEntry:
     operator: str
     predictions: Mapping[str, Sequence[tuple[str, float]]]
     truth: str | None = None
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One example in the file: its images are files of the run folder; a probability may be no number."""
+
+    clean: str
+    damaged: str
+    truth: str | None = None
+    operator: str | None = None
+    predictions: Mapping[str, tuple[tuple[str, float | None], ...]] = field(default_factory=dict)
+
+
+GALLERY = PartFile("gallery.json", "a list of examples", tuple[GalleryRow, ...])
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,11 @@ def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
         write_atomically(path / names["clean"], _png(entry.clean))
         write_atomically(path / names["damaged"], _png(entry.damaged))
         predictions = {
-            model: [[str(label), float(probability)] for label, probability in guesses[:TOP]]
+            model: tuple((str(label), float(probability)) for label, probability in guesses[:TOP])
             for model, guesses in entry.predictions.items()
         }
-        listed.append({"truth": entry.truth, "operator": entry.operator, **names, "predictions": predictions})
-    return write_atomically(path / "gallery.json", json.dumps(listed, indent=1) + "\n")
+        listed.append(GalleryRow(**names, truth=entry.truth, operator=entry.operator, predictions=predictions))
+    return save_part(path, GALLERY, tuple(listed))
 
 
 def _png(image: Tensor) -> bytes:
@@ -77,44 +90,39 @@ def _png(image: Tensor) -> bytes:
     return file.getvalue()
 
 
-def read_examples(run: Run) -> list[Example]:
-    """The first examples of a run's gallery.json with their images inside.
+def read_examples(folder: Path) -> tuple[Example, ...]:
+    """The first examples of a run folder with their images inside; none where it has none.
 
     Raises:
-        InputError: an entry that lacks something, or names a file that is not a PNG inside the run folder.
+        InputError: the file holds something else, or names a file that is not a PNG inside the run folder.
     """
-    return [_example(run, entry) for entry in run.gallery[:SHOWN]]
+    return tuple(_example(folder, row) for row in (read_part(folder, GALLERY) or ())[:SHOWN])
 
 
-def _example(run: Run, entry: Mapping[str, object]) -> Example:
-    truth = entry.get("truth")
-    predictions = entry.get("predictions")
-    clean, damaged = (_read_png(run.path, entry.get(kind)) for kind in ("clean", "damaged"))
-    models = predictions if isinstance(predictions, dict) else {}
+def _example(folder: Path, row: GalleryRow) -> Example:
+    clean, damaged = _read_png(folder, row.clean), _read_png(folder, row.damaged)
+    models = row.predictions
     order = [*(m for m in words.MODEL_ORDER if m in models), *(m for m in models if m not in words.MODEL_ORDER)]
     return Example(
-        truth=None if truth is None else str(truth),
-        condition=words.condition_words({"operator": entry.get("operator")}),
+        truth=row.truth,
+        condition=words.condition_words({"operator": row.operator}),
         clean=_data_address(clean),
         damaged=_data_address(damaged),
         pixelated=max(struct.unpack(">II", clean[16:24])) <= SMALL,  # width and height in a PNG's header
-        models=tuple((model, tuple(_guess(g, truth) for g in models[model][:TOP])) for model in order),
+        models=tuple((model, tuple(_guess(*guess, row.truth) for guess in models[model][:TOP])) for model in order),
     )
 
 
-def _guess(guess: object, truth: object) -> Guess:
-    if not isinstance(guess, list) or len(guess) != 2:
-        raise InputError(f"gallery.json holds the prediction {guess!r}: expected [label, probability]")
-    label, probability = guess
-    known = min(1.0, max(0.0, probability)) if words.finite(probability) else 0.0
-    text = f"{100 * known:.0f} %" if words.finite(probability) else "n/a"
-    return Guess(str(label), text, known, None if truth is None else str(label) == str(truth))
+def _guess(label: str, probability: float | None, truth: str | None) -> Guess:
+    known = 0.0 if probability is None else min(1.0, max(0.0, probability))
+    text = "n/a" if probability is None else f"{100 * known:.0f} %"
+    return Guess(label, text, known, None if truth is None else label == truth)
 
 
-def _read_png(folder: Path, name: object) -> bytes:
-    file = (folder / str(name)).resolve()
+def _read_png(folder: Path, name: str) -> bytes:
+    file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
-        raise InputError(f"gallery.json names {str(name)!r}, which is no file in {str(folder)!r}")
+        raise InputError(f"gallery.json names {name!r}, which is no file in {str(folder)!r}")
     content = file.read_bytes()
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         raise InputError(f"{str(file)!r} is not a PNG image: make the run again in a new folder")

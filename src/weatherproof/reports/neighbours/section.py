@@ -5,20 +5,40 @@ height x width), "similarity" (float32, q x k) and, where the images have labels
 (int64, q x k; -1 for none); beside them, as JSON, the classes and what the images are called.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from weatherproof.reports.drawing.pictures import SMALL, data_address, is_picture, smaller
-from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_part, save_part
 
-FILE = "neighbours.safetensors"
 SHOWN = 96  # pixels of the longer side in the file
+
+
+@dataclass(frozen=True)
+class NeighboursFile:
+    """What the file holds; labels are places in `classes`, -1 for none."""
+
+    queries: UInt8[Tensor, "q channels height width"]
+    neighbours: UInt8[Tensor, "q k near_channels near_height near_width"]
+    similarity: Float[Tensor, "q k"]
+    query_labels: Int64[Tensor, "q"]
+    labels: Int64[Tensor, "q k"]
+    classes: tuple[str, ...]
+    bank: str
+    images: int
+
+    def __post_init__(self) -> None:
+        require_pictures(self.queries, self.neighbours)
+        if max(int(self.query_labels.max()), int(self.labels.max())) >= len(self.classes):
+            raise ValueError("a label has no class")
+
+
+NEIGHBOURS = PartFile("neighbours.safetensors", "a file of neighbours", NeighboursFile)
 
 
 @dataclass(frozen=True)
@@ -77,53 +97,45 @@ def save_neighbours(
         bank: what the images are called that the neighbours were looked for in.
         images: how many those are.
     """
-    near = torch.stack([torch.stack([smaller(image, SHOWN) for image in row]) for row in neighbours])
-    tensors = {
-        "queries": torch.stack([smaller(image, SHOWN) for image in queries]),
-        "neighbours": near,
-        "similarity": similarity.float(),
-        "query_labels": query_labels,
-        "labels": labels,
-    }
-    about = {"classes": list(classes), "bank": bank, "images": images}
-    return save_part(Path(folder) / FILE, tensors, about)
+    found = NeighboursFile(
+        queries=torch.stack([smaller(image, SHOWN) for image in queries]),
+        neighbours=torch.stack([torch.stack([smaller(image, SHOWN) for image in row]) for row in neighbours]),
+        similarity=similarity.float(),
+        query_labels=query_labels,
+        labels=labels,
+        classes=tuple(classes),
+        bank=bank,
+        images=images,
+    )
+    return save_part(folder, NEIGHBOURS, found)
 
 
 def read_neighbours(folder: Path) -> Neighbourhood | None:
-    """The neighbours of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_neighbours` writes.
-    """
-    return read_part(folder / FILE, "a file of neighbours", _neighbourhood)
-
-
-def _neighbourhood(tensors: Mapping[str, Tensor], about: Any) -> Neighbourhood:
-    queries, near = tensors["queries"], tensors["neighbours"]
-    if not all(map(is_picture, [*queries, *near.flatten(0, 1)])) or near.shape[:2] != tensors["similarity"].shape:
-        raise ValueError("no pictures")
+    """The neighbours of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, NEIGHBOURS)
+    if found is None:
+        return None
     return Neighbourhood(
-        queries=tuple(_query(tensors, about["classes"], i) for i in range(len(queries))),
-        bank=str(about["bank"]),
-        images=int(about["images"]),
-        pixelated=max(queries.shape[-2:]) <= SMALL,
+        queries=tuple(_query(found, i) for i in range(len(found.queries))),
+        bank=found.bank,
+        images=found.images,
+        pixelated=max(found.queries.shape[-2:]) <= SMALL,
     )
 
 
-def _query(tensors: Mapping[str, Tensor], classes: Sequence[Any], i: int) -> Query:
-    truth = int(tensors["query_labels"][i])
-    parts = (tensors[name][i] for name in ("neighbours", "labels", "similarity"))
+def _query(found: NeighboursFile, i: int) -> Query:
+    truth = int(found.query_labels[i])
     near = tuple(
         Near(
             image=data_address(image),
-            label=_named(classes, int(label)),
+            label=_named(found.classes, int(label)),
             similarity=f"{float(similarity):.2f}",
             right=None if truth < 0 or int(label) < 0 else int(label) == truth,
         )
-        for image, label, similarity in zip(*parts, strict=True)
+        for image, label, similarity in zip(found.neighbours[i], found.labels[i], found.similarity[i], strict=True)
     )
-    return Query(data_address(tensors["queries"][i]), _named(classes, truth), near)
+    return Query(data_address(found.queries[i]), _named(found.classes, truth), near)
 
 
-def _named(classes: Sequence[Any], label: int) -> str:
-    return str(classes[label]) if label >= 0 else ""
+def _named(classes: Sequence[str], label: int) -> str:
+    return classes[label] if label >= 0 else ""

@@ -6,10 +6,9 @@ classes, how the map was made ("pca" or "tsne"), the share of the variance along
 A class has a colour and a shape of its own, and a small map in which it stands out alone: nothing rests on colour.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from weatherproof.reports.drawing.charts import MARKERS, Style
 from weatherproof.reports.drawing.frame import straight, stroke, words_at
-from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.parts import PartFile, read_part, save_part
 from weatherproof.reports.words import records as words
 
-FILE = "map.safetensors"
 WIDTH = 470  # user units, as the other wide charts
 LOW, HIGH = 250, 470  # the drawing is as high as the map needs, within these
 EDGE = 14
@@ -30,6 +28,27 @@ COLOURS = 6  # of the page, without its grey
 MOST = 12  # classes with a colour of their own; the others are grey
 RADIUS = 3.0
 GREY = Style(0)
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """What the file holds; labels are places in `classes`, -1 for none."""
+
+    points: Float[Tensor, "n 2"]
+    labels: Int64[Tensor, "n"]
+    classes: tuple[str, ...]
+    by: str
+    shares: tuple[float, ...]
+    data: str
+
+    def __post_init__(self) -> None:
+        if len(self.labels) == 0 or not bool(self.points.isfinite().all()):
+            raise ValueError("a map needs points, and places for them")
+        if int(self.labels.max()) >= len(self.classes):
+            raise ValueError("a label has no class")
+
+
+MAP = PartFile("map.safetensors", "a map", MapFile)
 
 
 @dataclass(frozen=True)
@@ -76,28 +95,15 @@ def save_map(
         shares: of the variance along each axis; none where that means nothing.
         data: what the images are called.
     """
-    tensors = {"points": points.float(), "labels": labels}
-    about = {"classes": list(classes), "by": by, "shares": list(shares), "data": data}
-    return save_part(Path(folder) / FILE, tensors, about)
+    return save_part(folder, MAP, MapFile(points.float(), labels, tuple(classes), by, tuple(shares), data))
 
 
 def read_map(folder: Path) -> Plane | None:
-    """The map of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_map` writes.
-    """
-    return read_part(folder / FILE, "a map", _plane)
-
-
-def _plane(tensors: Mapping[str, Tensor], about: Any) -> Plane:
-    points, labels = tensors["points"], tensors["labels"]
-    if points.shape != (len(labels), 2) or len(labels) == 0 or not bool(points.isfinite().all()):
-        raise ValueError("no map")
-    return make_plane(
-        points, labels, [str(name) for name in about["classes"]], str(about["by"]),
-        [float(share) for share in about["shares"]], str(about["data"]),
-    )  # fmt: skip
+    """The map of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, MAP)
+    if found is None:
+        return None
+    return make_plane(found.points, found.labels, found.classes, found.by, found.shares, found.data)
 
 
 def make_plane(

@@ -5,63 +5,48 @@
 "bins", [[mean confidence, accuracy, its standard error], ...].
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from weatherproof.errors import InputError
-from weatherproof.evaluation.metrics.calibration import reliability, rms_calibration_error
-from weatherproof.files import write_atomically
 from weatherproof.reports.drawing.charts import Chart, Series, Style
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
+from weatherproof.reports.parts import PartFile, read_part, save_part
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
-from weatherproof.texts import read_json
 
-FILE = "reliability.json"
 _IDEAL = Series("as often right as sure", Style(0, 1), ((0.0, 0.0, 0.0), (1.0, 1.0, 0.0)), marked=False)
 _COLOURS = 6  # of the page, without the grey of the diagonal
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The answers of one model under one condition.
+class Diagram:
+    """One model under one condition.
 
     Attributes:
-        kind: clean, corruption or attack.
         name: of the corruptions, or the attack's text.
-        confidence, correct, place: as for `evaluation.calibration.reliability`.
+        error: the RMS calibration error.
+        bins: mean confidence, accuracy and its standard error.
     """
 
     model: str
-    kind: str
+    kind: Literal["clean", "corruption", "attack"]
     name: str
     data: str
-    confidence: Any
-    correct: Any
-    place: Any
+    error: float
+    images: int
+    bins: tuple[tuple[float, float, float], ...]
 
 
-def save_reliability(folder: Path | str, found: Sequence[Answered]) -> Path | None:
-    """Write `reliability.json` and return where it is. Conditions without answers, or whose confidences are no numbers,
-    are left out; None where no other is there."""
-    entries = [_entry(own) for own in found if len(own.confidence) and not bool(own.confidence.isnan().any())]
-    if not entries:
-        return None
-    return write_atomically(Path(folder) / FILE, json.dumps(entries, ensure_ascii=False) + "\n")
+DIAGRAMS = PartFile("reliability.json", "a list of reliability diagrams", tuple[Diagram, ...])
 
 
-def _entry(own: Answered) -> dict[str, Any]:
-    bins = reliability(own.confidence, own.correct, own.place)
-    return {
-        "model": own.model, "kind": own.kind, "name": own.name, "data": own.data,
-        "error": rms_calibration_error(own.confidence, own.correct), "images": len(own.place.unique()),
-        "bins": [[b.confidence, b.accuracy, b.stderr] for b in bins],
-    }  # fmt: skip
+def save_reliability(folder: Path | str, diagrams: Sequence[Diagram]) -> Path | None:
+    """Write `reliability.json` and return where it is; None where there are no diagrams."""
+    return save_part(folder, DIAGRAMS, tuple(diagrams), indent=None) if diagrams else None
 
 
 def reliability_part(group: Group) -> Charts | None:
@@ -74,23 +59,21 @@ def reliability_charts(runs: Sequence[Run]) -> Charts:
     """One diagram for each condition, one line for each model; none where no run has a file.
 
     Raises:
-        InputError: a file that is not what `save_reliability` writes.
+        InputError: a file holds something else.
     """
-    found = [(run.name if len(runs) > 1 else "", entry) for run in runs for entry in _read(run.path / FILE)]
-    models = list(dict.fromkeys((run, str(entry["model"])) for run, entry in found))
+    found = [(run.name if len(runs) > 1 else "", own) for run in runs for own in read_part(run.path, DIAGRAMS) or ()]
+    models = list(dict.fromkeys((run, own.model) for run, own in found))
     styles = {model: Style(1 + i % _COLOURS, 0) for i, model in enumerate(models)}
     names = {(run, model): run or words.model_words(model) for run, model in models}
-    conditions = dict.fromkeys((e["kind"], e["name"], e["data"]) for _, e in found)
+    conditions = dict.fromkeys((own.kind, own.name, own.data) for _, own in found)
     charts = []
     for kind, name, data in conditions:
-        own = {(run, e["model"]): e for run, e in found if (e["kind"], e["name"], e["data"]) == (kind, name, data)}
-        series = [
-            Series(names[m], styles[m], tuple((x, y, error) for x, y, error in e["bins"])) for m, e in own.items()
-        ]
+        own = {(run, d.model): d for run, d in found if (d.kind, d.name, d.data) == (kind, name, data)}
+        series = [Series(names[m], styles[m], d.bins) for m, d in own.items()]
         charts.append(
             Chart(
                 title=_title(kind, name),
-                subtitle="; ".join(_said(names[m] if len(models) > 1 else "", e) for m, e in own.items()),
+                subtitle="; ".join(_said(names[m] if len(models) > 1 else "", d) for m, d in own.items()),
                 x_label="confidence, %",
                 series=(_IDEAL, *series),
                 y_range=(0.0, 1.0),
@@ -108,21 +91,6 @@ def _title(kind: str, name: str) -> str:
     return f"Under attack by {attack_words(name)}" if kind == "attack" else f"Corrupted images: {name}"
 
 
-def _said(name: str, entry: Mapping[str, Any]) -> str:
-    images = "" if name else f", {entry['images']:,} images"
-    return f"{f'{name}: ' if name else ''}RMS calibration error {100 * entry['error']:.1f} %{images}"
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    if not file.is_file():
-        return []
-    try:
-        found = read_json(file)
-        return [
-            {key: str(e[key]) for key in ("model", "kind", "name", "data")}
-            | {"error": float(e["error"]), "images": int(e["images"])}
-            | {"bins": [tuple(map(float, own[:3])) for own in e["bins"] if len(own) >= 3]}
-            for e in found
-        ]
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise InputError(f"{str(file)!r} holds no reliability diagrams: remove it, or make the run again") from None
+def _said(name: str, own: Diagram) -> str:
+    images = "" if name else f", {own.images:,} images"
+    return f"{f'{name}: ' if name else ''}RMS calibration error {100 * own.error:.1f} %{images}"

@@ -9,21 +9,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
-from weatherproof.reports.drawing.pictures import (
-    SMALL,
-    AnyPicture,
-    Picture,
-    data_address,
-    is_picture,
-    read_tensors,
-    smaller,
-)
+from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_part, save_tensors
 from weatherproof.reports.suite.records import SEVERITIES, in_order
 from weatherproof.reports.words import records as words
 
-FILE = "strip.safetensors"
 SHOWN = 96  # pixels of the longer side on the page
+
+
+@dataclass(frozen=True)
+class StripFile:
+    """What the file holds: `corrupted` by "corruption/severity"."""
+
+    clean: Picture
+    corrupted: Mapping[str, Picture]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.clean, *self.corrupted.values())
+        for name in self.corrupted:
+            _place(name)
+
+
+STRIP = PartFile(
+    "strip.safetensors",
+    "a strip of images",
+    StripFile,
+    lambda tensors, _: {
+        "clean": tensors["clean"],
+        "corrupted": {name: image for name, image in tensors.items() if name != "clean"},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,6 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
     Raises:
         InputError: no parts, or a part of another shape.
     """
-    from safetensors.torch import save
-
     if not parts:
         raise InputError("a strip needs at least one corrupted image, got none")
     for (name, severity), image in parts.items():
@@ -66,27 +79,19 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
             raise InputError(f"{name} at severity {severity} is {tuple(image.shape)}, expected {tuple(clean.shape)}")
     named = {f"{name}/{severity}": image for (name, severity), image in parts.items()}
     tensors = {name: smaller(image, SHOWN) for name, image in {"clean": clean, **named}.items()}
-    return write_atomically(Path(folder) / FILE, save(tensors))
+    return save_tensors(Path(folder) / STRIP.name, tensors)
 
 
 def read_strip(folder: Path) -> Strip | None:
-    """The strip of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_strip` writes.
-    """
-    read = read_tensors(folder / FILE)
-    if read is None:
+    """The strip of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, STRIP)
+    if found is None:
         return None
-    tensors, _ = read
-    found = {name: _place(name) for name in tensors if name != "clean"}
-    if "clean" not in tensors or not all(map(is_picture, tensors.values())) or None in found.values():
-        raise InputError(f"{str(folder / FILE)!r} is not a strip of images: remove it, or make the run again")
-    places = {place: data_address(tensors[name]) for name, place in found.items() if place is not None}
+    places = {_place(name): data_address(image) for name, image in found.corrupted.items()}
     severities = tuple(sorted({*SEVERITIES, *(severity for _, severity in places)}))
-    height, width = tensors["clean"].shape[1:]
+    height, width = found.clean.shape[1:]
     return Strip(
-        clean=data_address(tensors["clean"]),
+        clean=data_address(found.clean),
         severities=severities,
         rows=tuple(
             StripRow(words.corruption_words(name), tuple(places.get((name, severity)) for severity in severities))
@@ -97,6 +102,8 @@ def read_strip(folder: Path) -> Strip | None:
     )
 
 
-def _place(name: str) -> tuple[str, int] | None:
+def _place(name: str) -> tuple[str, int]:
     corruption, _, severity = name.rpartition("/")
-    return (corruption, int(severity)) if corruption and severity.isdecimal() else None
+    if not corruption or not severity.isdecimal():
+        raise ValueError(f"{name!r} names no corruption with a severity")
+    return corruption, int(severity)

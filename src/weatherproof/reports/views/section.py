@@ -6,20 +6,59 @@ used it, and how many looks belong together (2: a pair of views; 9: the pieces o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, is_picture, smaller
-from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_part, save_tensors
 
-FILE = "views.safetensors"
 SHOWN = 96  # pixels of a look's longer side in the file
+
+
+@dataclass(frozen=True)
+class FamilyFile:
+    """One family in the file. `draw`: so many of its looks belong together."""
+
+    name: str
+    text: str
+    used: bool
+    draw: int
+    looks: UInt8[Tensor, "_ _ _ _"]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.looks)
+        if self.draw < 1 or len(self.looks) % self.draw:
+            raise ValueError(f"{len(self.looks)} looks are no draws of {self.draw}")
+
+
+@dataclass(frozen=True)
+class ViewsFile:
+    """What the file holds."""
+
+    image: Picture
+    families: tuple[FamilyFile, ...]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.image)
+        if not self.families:
+            raise ValueError("there are no families")
+
+
+VIEWS = PartFile(
+    "views.safetensors",
+    "a file of views",
+    ViewsFile,
+    lambda tensors, about: {
+        "image": tensors["image"],
+        "families": [{**family, "looks": tensors[str(i)]} for i, family in enumerate(about)],
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -68,38 +107,27 @@ def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLook
         about.append({"name": family.name, "text": family.text, "used": family.used, "draw": len(family.draws[0])})
     if not about:
         raise InputError("a page of views needs at least one family, got none")
-    return save_part(Path(folder) / FILE, tensors, about)
+    return save_tensors(Path(folder) / VIEWS.name, tensors, about)
 
 
 def read_views(folder: Path) -> Looks | None:
-    """The views of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_views` writes.
-    """
-    return read_part(folder / FILE, "a file of views", _looks)
-
-
-def _looks(tensors: Mapping[str, Tensor], about: Any) -> Looks:
-    rows = tuple(_row(family, tensors[str(i)]) for i, family in enumerate(about))
-    if not rows or not is_picture(tensors["image"]):
-        raise ValueError("no picture")
-    return Looks(data_address(tensors["image"]), _small(tensors["image"]), rows)
+    """The views of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, VIEWS)
+    if found is None:
+        return None
+    return Looks(data_address(found.image), _small(found.image), tuple(map(_row, found.families)))
 
 
-def _row(family: Mapping[str, object], looks: Tensor) -> FamilyRow:
-    size = int(str(family["draw"]))
-    if size < 1 or len(looks) % size or not all(map(is_picture, looks)):
-        raise ValueError("no looks")
-    images = [data_address(look) for look in looks]
-    across = math.isqrt(size) if size > 2 and math.isqrt(size) ** 2 == size else 0
+def _row(family: FamilyFile) -> FamilyRow:
+    size = family.draw
+    images = [data_address(look) for look in family.looks]
     return FamilyRow(
-        name=str(family["name"]),
-        text=str(family["text"]),
-        used=family["used"] is True,
+        name=family.name,
+        text=family.text,
+        used=family.used,
         draws=tuple(tuple(images[i : i + size]) for i in range(0, len(images), size)),
-        across=across,
-        pixelated=_small(looks[0]),
+        across=math.isqrt(size) if size > 2 and math.isqrt(size) ** 2 == size else 0,
+        pixelated=_small(family.looks[0]),
     )
 
 
