@@ -430,12 +430,8 @@ def test_strips_that_are_none(tmp_path: Path) -> None:
         save_strip(tmp_path, image, {})
     with pytest.raises(InputError, match=r"fog at severity 2 is \(3, 8, 4\), expected \(3, 8, 8\)"):
         save_strip(tmp_path, image, {("fog", 2): image[:, :, :4]})
-    assert read_strip(tmp_path) is None
-    (tmp_path / "strip.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_strip(tmp_path)
     (tmp_path / "strip.safetensors").write_bytes(save({"clean": image, "fog": image.clone()}))
-    with pytest.raises(InputError, match="is not a strip"):
+    with pytest.raises(InputError, match="'fog' names no corruption with a severity"):
         read_strip(tmp_path)
 
 

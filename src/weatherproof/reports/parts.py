@@ -6,8 +6,8 @@ over.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -24,7 +24,6 @@ from weatherproof.spec import fits, in_words
 from weatherproof.texts import Malformed
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 Join = Callable[[Mapping[str, Tensor], Any], Any]
 
 
@@ -33,19 +32,19 @@ def _beside(tensors: Mapping[str, Tensor], about: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class PartFile(Generic[T_co]):
+class PartFile(Generic[T]):
     """A file that a run folder may have.
 
     Attributes:
         name: of the file.
         what: it should hold, for messages: "a list of panels".
-        kind: what it holds: a dataclass, or a tuple of such. Its own checks of ranges raise `ValueError`.
+        kind: the dataclass of what it holds, or of each entry of its list. Its checks of ranges raise `ValueError`.
         join: what a safetensors file holds as one nested mapping, from its tensors and what is said beside them.
     """
 
     name: str
     what: str
-    kind: type[T_co]
+    kind: type[T]
     join: Join = _beside
 
 
@@ -56,13 +55,20 @@ def read_part(folder: Path, part: PartFile[T]) -> T | None:
         InputError: it cannot be read, or holds something else; one line says what.
     """
     file = folder / part.name
-    if not file.is_file():
-        return None
+    return _read(file, part, lambda found: _object(found, part.kind, "it")) if file.is_file() else None
+
+
+def read_list(folder: Path, part: PartFile[T]) -> tuple[T, ...]:
+    """The entries of a file that holds a list; none where there is no file. Raises `InputError` as `read_part` does."""
+    file = folder / part.name
+    return _read(file, part, lambda found: _entries(found, part.kind)) if file.is_file() else ()
+
+
+def _read(file: Path, part: PartFile[T], make: Callable[[Any], Any]) -> Any:
     try:
         found = part.join(*_tensors(file)) if file.suffix == ".safetensors" else texts.read_json(file)
         with jaxtyped("context"):  # in which the sizes of all tensors fit each other
-            made: T = _made(found, part.kind, "it")
-        return made
+            return make(found)
     except OSError as error:
         raise InputError(f"{str(file)!r} cannot be read ({error}): remove it, or make the run again") from None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
@@ -70,19 +76,28 @@ def read_part(folder: Path, part: PartFile[T]) -> T | None:
         raise InputError(f"{str(file)!r} is not {part.what}{why}: remove it, or make the run again") from None
 
 
-def save_part(folder: Path | str, part: PartFile[T], value: T, indent: int | None = 1) -> Path:
+def save_part(folder: Path | str, part: PartFile[T], value: T) -> Path:
     """Write the file, whole or not at all, and return where it is."""
     file = Path(folder) / part.name
-    if file.suffix == ".safetensors":
-        own = {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
-        tensors = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
-        return save_tensors(file, tensors, {name: other for name, other in own.items() if name not in tensors})
-    listed = [asdict(entry) for entry in value] if isinstance(value, tuple) else asdict(value)  # type: ignore[call-overload]
-    return save_json(file, listed, indent)
+    if file.suffix == ".json":
+        return save_json(file, value)
+    own = _fields(value)
+    tensors = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
+    return save_tensors(file, tensors, {name: other for name, other in own.items() if name not in tensors})
 
 
-def save_json(file: Path, found: Any, indent: int | None = 1) -> Path:
-    return write_atomically(file, json.dumps(found, indent=indent, ensure_ascii=False) + "\n")
+def save_list(folder: Path | str, part: PartFile[T], entries: Sequence[T], indent: int | None = 1) -> Path:
+    """The same for a JSON file that holds a list."""
+    return save_json(Path(folder) / part.name, list(entries), indent)
+
+
+def save_json(file: Path, found: object, indent: int | None = 1) -> Path:
+    """Write what may hold dataclasses as JSON."""
+    return write_atomically(file, json.dumps(found, indent=indent, ensure_ascii=False, default=_fields) + "\n")
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], about: Any = None) -> Path:
@@ -101,7 +116,7 @@ def _tensors(file: Path) -> tuple[dict[str, Tensor], Any]:
         with utf8_path(file) as there, safe_open(there, framework="pt") as opened:
             names = opened.keys()  # it is no mapping
             about = (opened.metadata() or {}).get("about")
-            return {name: opened.get_tensor(name) for name in names}, about and texts.parse_json(about)
+            return {name: opened.get_tensor(name) for name in names}, None if about is None else texts.parse_json(about)
     except SafetensorError as error:
         raise OSError(error) from None
 
@@ -115,19 +130,18 @@ def _made(value: Any, hint: Any, where: str) -> Any:
         if value is None or (float in inner and isinstance(value, float) and not finite(value)):
             return None
         return _made(value, next(one for one in inner if one is not NoneType), where)
-    if origin is tuple and isinstance(value, list):
-        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        if len(value) != len(each):
-            raise Malformed(f"{where} must have {len(each)} entries, got {len(value)}")
-        return tuple(_made(own, one, where) for own, one in zip(value, each, strict=True))
-    if origin is Mapping and isinstance(value, dict):
-        return {_made(key, inner[0], where): _made(own, inner[1], f"{where}, {key}") for key, own in value.items()}
+    if origin is tuple:
+        own = _checked(value, list, where)
+        each = inner[:1] * len(own) if inner[1:] == (...,) else inner
+        if len(own) != len(each):
+            raise Malformed(f"{where} must have {len(each)} entries, got {len(own)}")
+        return tuple(_made(one, kind, where) for one, kind in zip(own, each, strict=True))
+    if origin is Mapping:
+        return {key: _made(own, inner[1], f"{where}, {key}") for key, own in _checked(value, dict, where).items()}
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
         if isinstance(value, hint):
             return value
         raise Malformed(f"{where} must be {hint.__name__}, got {_tensor_words(value)}")
-    if origin in (tuple, Mapping):
-        raise Malformed(f"{where} must be {'a list' if origin is tuple else 'an object'}, got {shown(value)}")
     if not fits(value, hint):
         raise Malformed(f"{where} must be {in_words(hint)}, got {shown(value)}")
     if hint is float and not finite(value):
@@ -135,13 +149,21 @@ def _made(value: Any, hint: Any, where: str) -> Any:
     return float(value) if hint is float else value
 
 
+def _entries(value: Any, kind: Any) -> tuple[Any, ...]:
+    return tuple(_object(own, kind, f"entry {i}") for i, own in enumerate(_checked(value, list, "it"), 1))
+
+
+def _checked(value: Any, kind: type, where: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise Malformed(f"{where} must be {'a list' if kind is list else 'an object'}, got {shown(value)}")
+
+
 def _object(value: Any, kind: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise Malformed(f"{where} must be an object, got {shown(value)}")
-    hints, given = get_type_hints(kind), {}
+    own, hints, given = _checked(value, dict, where), get_type_hints(kind), {}
     for field in fields(kind):
-        if field.name in value:
-            given[field.name] = _made(value[field.name], hints[field.name], field.name)
+        if field.name in own:
+            given[field.name] = _made(own[field.name], hints[field.name], field.name)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise Malformed(f"{where} has no {field.name}")
     return kind(**given)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.parts import PartFile, read_part, save_json
+from weatherproof.reports.parts import PartFile, read_list, save_json
 from weatherproof.reports.words import records as words
 
 FILE = "certificate.json"
@@ -52,7 +52,7 @@ class Certificate:
         return ", ".join(part for part in (self.run, words.model_words(self.model)) if part)
 
 
-CERTIFICATES = PartFile(FILE, "a list of certificates", tuple[Certificate, ...])
+CERTIFICATES = PartFile(FILE, "a list of certificates", Certificate)
 
 
 def save_certificates(folder: Path | str, entries: Sequence[Mapping[str, Any]]) -> Path:
@@ -62,4 +62,4 @@ def save_certificates(folder: Path | str, entries: Sequence[Mapping[str, Any]]) 
 
 def read_certificates(folder: Path, run: str = "") -> tuple[Certificate, ...]:
     """Those of a run folder; none where it has none. Raises `InputError`."""
-    return tuple(replace(own, run=run) for own in read_part(folder, CERTIFICATES) or ())
+    return tuple(replace(own, run=run) for own in read_list(folder, CERTIFICATES))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, read_part, save_tensors
+from weatherproof.reports.parts import PartFile, read_list, save_tensors
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import size_words
 
@@ -83,7 +83,7 @@ def _by_attack(tensors: Mapping[str, Tensor], about: Sequence[Mapping[str, Any]]
     return [{**said, **{n: tensors[f"{k} {n}"] for n in (*_PICTURES, *_NUMBERS)}} for k, said in enumerate(about)]
 
 
-ATTACKED = PartFile("attack_images.safetensors", "a file of attacked images", tuple[AttackFile, ...], _by_attack)
+ATTACKED = PartFile("attack_images.safetensors", "a file of attacked images", AttackFile, _by_attack)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n
 
 def read_attack_images(folder: Path) -> tuple[AttackImages, ...]:
     """The images of a run folder, by attack; none where it has none. Raises `InputError`."""
-    return tuple(map(_of_attack, read_part(folder, ATTACKED) or ()))
+    return tuple(map(_of_attack, read_list(folder, ATTACKED)))
 
 
 def _of_attack(found: AttackFile) -> AttackImages:

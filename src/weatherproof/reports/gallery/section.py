@@ -10,9 +10,9 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.files import write_atomically
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.words import records as words
 
 SMALL = 128  # pixels; images up to here are shown as blocks, not smoothed
@@ -42,7 +42,7 @@ class GalleryRow:
     predictions: Mapping[str, tuple[tuple[str, float | None], ...]] = field(default_factory=dict)
 
 
-GALLERY = PartFile("gallery.json", "a list of examples", tuple[GalleryRow, ...])
+GALLERY = PartFile("gallery.json", "a list of examples", GalleryRow)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
             for model, guesses in entry.predictions.items()
         }
         listed.append(GalleryRow(**names, truth=entry.truth, operator=entry.operator, predictions=predictions))
-    return save_part(path, GALLERY, tuple(listed))
+    return save_list(path, GALLERY, listed)
 
 
 def _png(image: Tensor) -> bytes:
@@ -96,7 +96,7 @@ def read_examples(folder: Path) -> tuple[Example, ...]:
     Raises:
         InputError: the file holds something else, or names a file that is not a PNG inside the run folder.
     """
-    return tuple(_example(folder, row) for row in (read_part(folder, GALLERY) or ())[:SHOWN])
+    return tuple(_example(folder, row) for row in read_list(folder, GALLERY)[:SHOWN])
 
 
 def _example(folder: Path, row: GalleryRow) -> Example:
@@ -120,9 +120,11 @@ def _guess(label: str, probability: float | None, truth: str | None) -> Guess:
 
 
 def _read_png(folder: Path, name: str) -> bytes:
-    file = (folder / name).resolve()
-    if not file.is_relative_to(folder.resolve()) or not file.is_file():
-        raise InputError(f"gallery.json names {name!r}, which is no file in {str(folder)!r}")
+    file = _inside(folder, name)
+    if file is None:
+        raise InputError(
+            f"gallery.json names {shown(name)}, which is no file in {str(folder)!r}: remove it, or make the run again"
+        )
     content = file.read_bytes()
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         raise InputError(f"{str(file)!r} is not a PNG image: make the run again in a new folder")
@@ -131,3 +133,12 @@ def _read_png(folder: Path, name: str) -> bytes:
 
 def _data_address(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """The file of the run folder that is called so; None where there is none, or where it is outside."""
+    try:
+        file = (folder / name).resolve()
+        return file if file.is_relative_to(folder.resolve()) and file.is_file() else None
+    except (OSError, ValueError):  # a name that no file can have
+        return None

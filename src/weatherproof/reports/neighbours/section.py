@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
@@ -25,7 +25,7 @@ class NeighboursFile:
 
     queries: UInt8[Tensor, "q channels height width"]
     neighbours: UInt8[Tensor, "q k near_channels near_height near_width"]
-    similarity: Float[Tensor, "q k"]
+    similarity: Float32[Tensor, "q k"]
     query_labels: Int64[Tensor, "q"]
     labels: Int64[Tensor, "q k"]
     classes: tuple[str, ...]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from markupsafe import Markup
 from torch import Tensor
 
@@ -34,7 +34,7 @@ GREY = Style(0)
 class MapFile:
     """What the file holds; labels are places in `classes`, -1 for none."""
 
-    points: Float[Tensor, "n 2"]
+    points: Float32[Tensor, "n 2"]
     labels: Int64[Tensor, "n"]
     classes: tuple[str, ...]
     by: str

@@ -13,7 +13,7 @@ from typing import Literal
 from weatherproof.reports.drawing.charts import Chart, Series, Style
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
@@ -41,12 +41,12 @@ class Diagram:
     bins: tuple[tuple[float, float, float], ...]
 
 
-DIAGRAMS = PartFile("reliability.json", "a list of reliability diagrams", tuple[Diagram, ...])
+DIAGRAMS = PartFile("reliability.json", "a list of reliability diagrams", Diagram)
 
 
 def save_reliability(folder: Path | str, diagrams: Sequence[Diagram]) -> Path | None:
     """Write `reliability.json` and return where it is; None where there are no diagrams."""
-    return save_part(folder, DIAGRAMS, tuple(diagrams), indent=None) if diagrams else None
+    return save_list(folder, DIAGRAMS, diagrams, indent=None) if diagrams else None
 
 
 def reliability_part(group: Group) -> Charts | None:
@@ -61,7 +61,7 @@ def reliability_charts(runs: Sequence[Run]) -> Charts:
     Raises:
         InputError: a file holds something else.
     """
-    found = [(run.name if len(runs) > 1 else "", own) for run in runs for own in read_part(run.path, DIAGRAMS) or ()]
+    found = [(run.name if len(runs) > 1 else "", own) for run in runs for own in read_list(run.path, DIAGRAMS)]
     models = list(dict.fromkeys((run, own.model) for run, own in found))
     styles = {model: Style(1 + i % _COLOURS, 0) for i, model in enumerate(models)}
     names = {(run, model): run or words.model_words(model) for run, model in models}

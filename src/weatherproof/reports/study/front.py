@@ -13,7 +13,7 @@ from markupsafe import Markup
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.drawing.charts import Style, marker
 from weatherproof.reports.drawing.frame import Frame, Place, fitted, nice_ticks, percent, stroke, words_at
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, save_list
 
 FRAME = Frame(470, 360, right=18)  # as wide as the other wide charts
 NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
@@ -52,7 +52,7 @@ class Combination:
             raise ValueError(f"{self.name} has not {len(NUMBERS)} values with their errors")
 
 
-FRONT = PartFile("front.json", "a list of combinations", tuple[Combination, ...])
+FRONT = PartFile("front.json", "a list of combinations", Combination)
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ class Front:
 
 def save_front(folder: Path | str, combinations: Sequence[Combination]) -> Path:
     """Write `front.json` and return where it is."""
-    return save_part(folder, FRONT, tuple(combinations))
+    return save_list(folder, FRONT, combinations)
 
 
 def read_front(folder: Path) -> Front | None:
     """The front of a run folder; None where it has none, or one of nothing. Raises `InputError`."""
-    front = make_front(read_part(folder, FRONT) or ())
+    front = make_front(read_list(folder, FRONT))
     doubts = [f"{p.claim}: {p.detail}" for own in read_certificates(folder) for p in own.failed] if front else []
     return front and replace(front, doubts=tuple(doubts))
 

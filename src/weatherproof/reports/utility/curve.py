@@ -16,7 +16,7 @@ from weatherproof.errors import InputError
 from weatherproof.pixel_utility import UtilityCurve
 from weatherproof.reports.drawing.charts import Style, marker
 from weatherproof.reports.drawing.frame import Frame, Place, percent, stroke
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.words import records as words
 
 FRAME = Frame(470, 334)  # as wide as the other wide charts
@@ -41,7 +41,7 @@ class ModelCurve:
             raise ValueError(f"the bins of {self.name} hold no ranks and quartiles")
 
 
-CURVES = PartFile("utility_curve.json", "a plot of sensitivity against utility", tuple[ModelCurve, ...])
+CURVES = PartFile("utility_curve.json", "a plot of sensitivity against utility", ModelCurve)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ def save_utility_curve(folder: Path | str, curves: Mapping[str, UtilityCurve]) -
         )
         for name, curve in curves.items()
     )
-    return save_part(folder, CURVES, found, indent=None)
+    return save_list(folder, CURVES, found, indent=None)
 
 
 def read_utility_curve(folder: Path) -> UtilityCurves | None:
     """The plot of a run folder; None where it has none. Raises `InputError`."""
-    found = read_part(folder, CURVES)
+    found = read_list(folder, CURVES)
     if not found:
         return None
     first = 0 if len(found) > 1 else 1  # grey is what others are compared with

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
@@ -33,12 +33,12 @@ class ImagesFile:
     images: UInt8[Tensor, "n channels height width"]
     high: UInt8[Tensor, "n channels height width"]
     low: UInt8[Tensor, "n channels height width"]
-    utility: Float[Tensor, "n height width"]
-    top: Float[Tensor, "n height width"]
-    bottom: Float[Tensor, "n height width"]
+    utility: Float32[Tensor, "n height width"]
+    top: Float32[Tensor, "n height width"]
+    bottom: Float32[Tensor, "n height width"]
     labels: Int64[Tensor, "n"]
     answers: Int64[Tensor, "n"]
-    confidence: Float[Tensor, "n"]
+    confidence: Float32[Tensor, "n"]
     keep: UInt8[Tensor, "n"]
     classes: tuple[str, ...]
     k: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
@@ -26,7 +26,7 @@ class MapsFile:
     """What the file holds."""
 
     images: UInt8[Tensor, "classes channels height width"]
-    utility: Float[Tensor, "classes height width"]
+    utility: Float32[Tensor, "classes height width"]
     counts: Int64[Tensor, "classes"]
     classes: tuple[str, ...]
     left_out: int
