@@ -9,8 +9,9 @@ import yaml
 from html_page import Strict
 
 import weatherproof as wp
-from weatherproof.evaluation.suites.contamination import seen, trained_on
+from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.methods import LABELLED, SECOND_TERM
+from weatherproof.views.contamination import seen
 
 from .conftest import Command, results
 

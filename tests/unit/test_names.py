@@ -30,7 +30,7 @@ from weatherproof.errors import InputError
 from weatherproof.names import original, printable, shell_word, visible
 from weatherproof.readouts import Readout, load_readout, save_readout
 from weatherproof.reports import GalleryEntry, console_table, markdown_table, save_gallery, save_map, write_report
-from weatherproof.reports.training.plane import read_map
+from weatherproof.reports.plane.section import read_map
 from weatherproof.training import RunFolder
 from weatherproof.verbs.corrupt.names import file_names, hidden_name
 from weatherproof.verbs.outcome import Outcome, command, name_of

@@ -248,8 +248,11 @@ def test_page_without_labels_says_nothing_of_truth(tmp_path: Path) -> None:
         (lambda run: (run / "results.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "results.json").write_text('{"records": []}'), "holds no records"),
         (lambda run: (run / "recipe.yaml").write_text("a: [\nb"), "is not YAML"),
-        (lambda run: (run / "gallery.json").write_text('[{"clean": "../../etc/passwd"}]'), "is no file in"),
-        (lambda run: (run / "gallery.json").write_text("{}"), "is not a list"),
+        (
+            lambda run: (run / "gallery.json").write_text('[{"clean": "../../etc/passwd", "damaged": ""}]'),
+            "is no file in",
+        ),
+        (lambda run: (run / "checks.json").write_text("{}"), "is not a list"),
     ],
 )
 def test_half_finished_runs_are_refused_in_one_line(tmp_path: Path, spoil: Any, message: str) -> None:

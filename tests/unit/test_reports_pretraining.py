@@ -28,10 +28,10 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports.drawing.charts import MARKERS
+from weatherproof.reports.neighbours.section import read_neighbours
+from weatherproof.reports.plane.section import MOST, Plane, draw_class, draw_map, make_plane, read_map
 from weatherproof.reports.training.curves import training_charts, watched_charts
-from weatherproof.reports.training.looks import read_views
-from weatherproof.reports.training.neighbours import read_neighbours
-from weatherproof.reports.training.plane import MOST, Plane, draw_class, draw_map, make_plane, read_map
+from weatherproof.reports.views.section import read_views
 
 EVIL = "<script>alert(1)</script>"
 
@@ -239,19 +239,6 @@ def test_a_comparison_of_pretrainings_draws_what_was_watched_and_no_pictures(tmp
     assert (
         "<img" not in page and page.count("k-NN accuracy, %</figcaption>") + page.count("k-NN accuracy, %<small>") == 1
     )
-
-
-@pytest.mark.parametrize("name", ["views", "neighbours", "map"])
-@pytest.mark.parametrize("content", [b"", b"nothing", None])
-def test_damaged_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes | None) -> None:
-    from safetensors.torch import save
-
-    run = run_folder(tmp_path / "run")
-    foreign = save({"points": torch.zeros(2, 3), "0": torch.zeros(1)}, {"families": "[{}]", "about": "{}"})
-    (run / f"{name}.safetensors").write_bytes(foreign if content is None else content)
-    with pytest.raises(InputError, match=f"{name}.safetensors.* remove it, or make the run again") as caught:
-        write_report(run)
-    assert "\n" not in str(caught.value) and not (run / "report.html").exists()
 
 
 class Quarters(nn.Module):

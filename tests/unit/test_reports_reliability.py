@@ -2,23 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from html_page import Strict
 
-from weatherproof.errors import InputError
-from weatherproof.reports import Answered, save_reliability, write_comparison, write_report
+from weatherproof.reports import write_comparison, write_report
 from weatherproof.reports.drawing.charts import draw
 from weatherproof.reports.files import read_run
-from weatherproof.reports.reliability import FILE, reliability_charts
+from weatherproof.reports.reliability.section import DIAGRAMS, reliability_charts
+from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
 
 SURE = torch.tensor([0.95, 0.95, 0.95, 0.55])
 RIGHT = torch.tensor([True, True, False, True])
 
 
-def answered(kind: str = "clean", name: str = "", confidence: torch.Tensor = SURE) -> Answered:
+def answered(kind: Any = "clean", name: str = "", confidence: torch.Tensor = SURE) -> Answered:
     return Answered("model", kind, name, "cifar10/test", confidence, RIGHT, torch.arange(4))
 
 
@@ -31,7 +32,7 @@ def folder(path: Path, *found: Answered) -> Path:
     }  # fmt: skip
     (path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "audit", "model": "runs/probe", "images": "digits"}))
     (path / "results.json").write_text(json.dumps({"records": [record]}))
-    save_reliability(path, found)
+    save_diagrams(path, found)
     return path
 
 
@@ -56,11 +57,11 @@ def test_one_diagram_for_each_condition_with_the_diagonal(tmp_path: Path) -> Non
 
 
 def test_what_has_no_answers_or_no_numbers_is_left_out(tmp_path: Path) -> None:
-    assert save_reliability(tmp_path, [answered(confidence=SURE * torch.nan)]) is None
-    assert not (tmp_path / FILE).exists()
+    assert save_diagrams(tmp_path, [answered(confidence=SURE * torch.nan)]) is None
+    assert not (tmp_path / DIAGRAMS.name).exists()
     empty = Answered("model", "clean", "", "x", SURE[:0], RIGHT[:0], torch.arange(0))
-    assert save_reliability(tmp_path, [empty, answered()]) is not None
-    assert len(json.loads((tmp_path / FILE).read_text())) == 1
+    assert save_diagrams(tmp_path, [empty, answered()]) is not None
+    assert len(json.loads((tmp_path / DIAGRAMS.name).read_text())) == 1
 
 
 def test_the_pages_of_one_run_and_of_two(tmp_path: Path) -> None:
@@ -73,11 +74,3 @@ def test_the_pages_of_one_run_and_of_two(tmp_path: Path) -> None:
     assert "a: RMS calibration error" in both and "b: RMS calibration error" in both
     plain = folder(tmp_path / "c")
     assert "often right" not in write_report(plain).read_text()
-
-
-@pytest.mark.parametrize("text", ["[1]", "{", '[{"model": "m"}]'])
-def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
-    run = folder(tmp_path / "a")
-    (run / FILE).write_text(text)
-    with pytest.raises(InputError, match=FILE):
-        write_report(run)

@@ -382,33 +382,6 @@ def test_a_model_without_any_order_says_so(tmp_path: Path) -> None:
         save_utility_curve(tmp_path, {})
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["empty", "words", "truncated", "foreign", "negative"])
-def test_damaged_files_are_refused_in_one_line(tmp_path: Path, name: str, damage: str) -> None:
-    from safetensors.torch import save
-
-    run, odd = run_folder(tmp_path / "run"), tmp_path / "odd"
-    found, _ = examples()
-    save_utility_maps(run, maps())
-    save_utility_images(run, found)
-    save_utility_curve(run, two_curves())
-    save_utility_maps(odd, replace(maps(), utility=-maps().utility))
-    save_utility_images(odd, replace(found, utility=-found.utility))
-    file = run / name
-    whole = file.read_bytes()
-    if name.endswith("json"):
-        foreign = b'[{"name": "x", "bins": [[0, 1]], "correlation": 0.5, "images": 1, "elements": 2}]'
-        negative = whole.replace(b'"bins": [[', b'"bins": [[-')
-    else:
-        foreign = save({"images": torch.zeros(2, 3), "utility": torch.zeros(1)}, {"about": "{}"})
-        negative = (odd / name).read_bytes()
-    content = {"empty": b"", "words": b"nothing", "truncated": whole[:-9], "foreign": foreign, "negative": negative}
-    file.write_bytes(content[damage])
-    with pytest.raises(InputError, match=f"{name}.* remove it, or make the run again") as caught:
-        write_report(run)
-    assert "\n" not in str(caught.value) and not (run / "report.html").exists()
-
-
 def test_the_page_holds_all_of_it_and_nothing_from_outside(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
     images = some_images([0, 1, 2, 2, 1, 0, 0], channels=3, classes=(EVIL, "b", "c"))

@@ -11,13 +11,12 @@ import torch
 
 from weatherproof import random, studies
 from weatherproof.data import batches
-from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.attacks.perturbation import GRIDS
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report
-from weatherproof.reports.attack.panels import Panel, panel_curves, read_panels, save_panels
+from weatherproof.reports.attack.panels import panel_curves, read_panels
 from weatherproof.studies import PretrainingCell
 from weatherproof.studies.attack_cells import AttackCell, CertifiedRecord, certificate_lines
 from weatherproof.studies.attack_scales import ATTACKED, BARRIER, PGD_L2, PGD_LINF, SMOKE
@@ -271,15 +270,6 @@ def test_the_page_says_which_of_several_models_have_doubts(folder: Path, tmp_pat
     page = write_report(tmp_path / "run").read_text()
     assert "1 of 24 certificates has doubts: PGD (L∞, ε 2/255, steps=2) on supervised." in page
     assert "Half of the images" not in page  # eight models: the table of medians says it
-
-
-def test_panels_that_are_no_panels(tmp_path: Path) -> None:
-    given = (Panel("(a)", "PGD(L2(0.25))", {"m": "supervised"}),)
-    save_panels(tmp_path, given)
-    assert read_panels(tmp_path) == given and read_panels(tmp_path / "none") == ()
-    (tmp_path / "panels.json").write_text('[{"title": "(a)"}]')
-    with pytest.raises(InputError, match="no list of panels"):
-        read_panels(tmp_path)
 
 
 def test_cells_without_a_size_are_found() -> None:

@@ -21,12 +21,14 @@ from weatherproof.evaluation.metrics.ranking import auc, hits, top_k
 from weatherproof.evaluation.record import Record, protocol_hash, standard_error
 from weatherproof.evaluation.sanity.certificate import sanity_certificate
 from weatherproof.evaluation.shift import relabel
-from weatherproof.evaluation.suites.contamination import history, seen
+from weatherproof.evaluation.suites.contamination import history
 from weatherproof.evaluation.suites.evaluate import SuiteResult, evaluate_suite
-from weatherproof.evaluation.utility.curve import UtilityCurve, utility_curve
-from weatherproof.evaluation.utility.examples import UtilityExamples, utility_examples
-from weatherproof.evaluation.utility.means import ClassUtility, class_utility, utility_and_sensitivity
+from weatherproof.evaluation.utility.curve import utility_curve
+from weatherproof.evaluation.utility.examples import utility_examples
+from weatherproof.evaluation.utility.means import class_utility, utility_and_sensitivity
 from weatherproof.evaluation.watch import Watch
+from weatherproof.pixel_utility import ClassUtility, UtilityCurve, UtilityExamples
+from weatherproof.views.contamination import seen
 
 __all__ = [
     "ALEXNET",

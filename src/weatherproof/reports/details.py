@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from weatherproof.reports.files import Run
+from weatherproof.reports.group import Group
 from weatherproof.reports.suite.records import is_cell, is_mean, is_total
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
@@ -151,6 +154,17 @@ def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         elif found:
             made.append((name, [(name, str(found))]))
     return made
+
+
+def recipe_text(run: Run) -> str:
+    return yaml.safe_dump(dict(run.recipe), sort_keys=False, allow_unicode=True, width=100)
+
+
+def checks(group: Group) -> list[dict[str, Any]]:
+    """The checks of all runs, with the names of their runs where a page has several."""
+    if not group.compared:
+        return group.runs[0].checks
+    return [{**check, "claim": f"{run.name}: {check.get('claim')}"} for run in group.runs for check in run.checks]
 
 
 def record_rows(records: Sequence[JsonRecord]) -> list[list[str]]:

@@ -25,13 +25,20 @@ class Run:
     recipe: Mapping[str, Any]
     records: list[dict[str, Any]]
     logs: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    gallery: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def has_encoder(self) -> bool:
         return (self.path / "encoder.safetensors").is_file()
+
+    @property
+    def has_study(self) -> bool:
+        return (self.path / "study.json").is_file()
+
+    @property
+    def has_front(self) -> bool:
+        return (self.path / "front.json").is_file()
 
 
 def read_run(folder: Path | str) -> Run:
@@ -62,7 +69,6 @@ def read_run(folder: Path | str) -> Run:
         recipe=_flat(recipe),
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},
-        gallery=_optional_list(path / "gallery.json"),
         checks=read_checks(path),
         notes=[sentence(note) for note in notes if note.strip()],
     )

@@ -1,46 +1,173 @@
-"""A part of a page in the run folder: tensors in a safetensors file, and what they are as JSON beside them."""
+"""Files of a run folder that a page shows beside the numbers. A dataclass is the schema of each, and this their reader.
+
+A `.json` file holds the fields as they are; a `.safetensors` file the tensors among them by name, and the others as
+JSON beside these. A field with a default may be missing, as in a file of an older version; what has no field is passed
+over.
+"""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from jaxtyping import AbstractArray, jaxtyped
 from torch import Tensor
 
-from weatherproof.errors import InputError
+from weatherproof import texts
+from weatherproof.errors import InputError, shown
 from weatherproof.files import write_atomically
-from weatherproof.names import utf8
-from weatherproof.reports.drawing.pictures import read_tensors
-from weatherproof.texts import parse_json
+from weatherproof.names import utf8, utf8_path
+from weatherproof.reports.words.records import finite
+from weatherproof.spec import fits, in_words
+from weatherproof.texts import Malformed
 
 T = TypeVar("T")
+Join = Callable[[Mapping[str, Tensor], Any], Any]
 
-_NOT_OURS = (KeyError, IndexError, TypeError, ValueError, RuntimeError)
+
+def _beside(tensors: Mapping[str, Tensor], about: Any) -> Any:
+    return {**about, **tensors}
 
 
-def save_part(file: Path, tensors: Mapping[str, Tensor], about: Any) -> Path:
+@dataclass(frozen=True)
+class PartFile(Generic[T]):
+    """A file that a run folder may have.
+
+    Attributes:
+        name: of the file.
+        what: it should hold, for messages: "a list of panels".
+        kind: the dataclass of what it holds, or of each entry of its list. Its checks of ranges raise `ValueError`.
+        join: what a safetensors file holds as one nested mapping, from its tensors and what is said beside them.
+    """
+
+    name: str
+    what: str
+    kind: type[T]
+    join: Join = _beside
+
+
+def read_part(folder: Path, part: PartFile[T]) -> T | None:
+    """What a run folder's file holds; None where it has none.
+
+    Raises:
+        InputError: it cannot be read, or holds something else; one line says what.
+    """
+    file = folder / part.name
+    return _read(file, part, lambda found: _object(found, part.kind, "it")) if file.is_file() else None
+
+
+def read_list(folder: Path, part: PartFile[T]) -> tuple[T, ...]:
+    """The entries of a file that holds a list; none where there is no file. Raises `InputError` as `read_part` does."""
+    file = folder / part.name
+    return _read(file, part, lambda found: _entries(found, part.kind)) if file.is_file() else ()
+
+
+def _read(file: Path, part: PartFile[T], make: Callable[[Any], Any]) -> Any:
+    try:
+        found = part.join(*_tensors(file)) if file.suffix == ".safetensors" else texts.read_json(file)
+        with jaxtyped("context"):  # in which the sizes of all tensors fit each other
+            return make(found)
+    except OSError as error:
+        raise InputError(f"{str(file)!r} cannot be read ({error}): remove it, or make the run again") from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        why = f" ({error})" if isinstance(error, ValueError) else ""
+        raise InputError(f"{str(file)!r} is not {part.what}{why}: remove it, or make the run again") from None
+
+
+def save_part(folder: Path | str, part: PartFile[T], value: T) -> Path:
     """Write the file, whole or not at all, and return where it is."""
+    file = Path(folder) / part.name
+    if file.suffix == ".json":
+        return save_json(file, value)
+    own = _fields(value)
+    tensors = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
+    return save_tensors(file, tensors, {name: other for name, other in own.items() if name not in tensors})
+
+
+def save_list(folder: Path | str, part: PartFile[T], entries: Sequence[T], indent: int | None = 1) -> Path:
+    """The same for a JSON file that holds a list."""
+    return save_json(Path(folder) / part.name, list(entries), indent)
+
+
+def save_json(file: Path, found: object, indent: int | None = 1) -> Path:
+    """Write what may hold dataclasses as JSON."""
+    return write_atomically(file, json.dumps(found, indent=indent, ensure_ascii=False, default=_fields) + "\n")
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def save_tensors(file: Path, tensors: Mapping[str, Tensor], about: Any = None) -> Path:
+    """Write tensors, and what is said about them as JSON beside them."""
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return write_atomically(file, save(own, {"about": utf8(json.dumps(about, ensure_ascii=False)).decode()}))
+    said = None if about is None else {"about": utf8(json.dumps(about, ensure_ascii=False)).decode()}
+    return write_atomically(file, save(own, said))
 
 
-def read_part(file: Path, what: str, make: Callable[[dict[str, Tensor], Any], T]) -> T | None:
-    """What `make` builds from the tensors and what is said about them; None where there is no such file.
+def _tensors(file: Path) -> tuple[dict[str, Tensor], Any]:
+    from safetensors import SafetensorError, safe_open
 
-    Args:
-        what: the file should be: "a map".
-        make: raises one of Python's own errors where the file is something else.
-
-    Raises:
-        InputError: it cannot be read, or is something else.
-    """
-    read = read_tensors(file)
-    if read is None:
-        return None
-    tensors, metadata = read
     try:
-        return make(tensors, parse_json(metadata["about"]))
-    except _NOT_OURS:
-        raise InputError(f"{str(file)!r} is not {what}: remove it, or make the run again") from None
+        with utf8_path(file) as there, safe_open(there, framework="pt") as opened:
+            names = opened.keys()  # it is no mapping
+            about = (opened.metadata() or {}).get("about")
+            return {name: opened.get_tensor(name) for name in names}, None if about is None else texts.parse_json(about)
+    except SafetensorError as error:
+        raise OSError(error) from None
+
+
+def _made(value: Any, hint: Any, where: str) -> Any:
+    """The value as what its annotation says. Raises `Malformed`, or the `ValueError` of a dataclass's own checks."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return _object(value, hint, where)
+    if origin in (Union, UnionType):  # a number that is none, or infinite, is none where there may be none
+        if value is None or (float in inner and isinstance(value, float) and not finite(value)):
+            return None
+        return _made(value, next(one for one in inner if one is not NoneType), where)
+    if origin is tuple:
+        own = _checked(value, list, where)
+        each = inner[:1] * len(own) if inner[1:] == (...,) else inner
+        if len(own) != len(each):
+            raise Malformed(f"{where} must have {len(each)} entries, got {len(own)}")
+        return tuple(_made(one, kind, where) for one, kind in zip(own, each, strict=True))
+    if origin is Mapping:
+        return {key: _made(own, inner[1], f"{where}, {key}") for key, own in _checked(value, dict, where).items()}
+    if isinstance(hint, type) and issubclass(hint, AbstractArray):
+        if isinstance(value, hint):
+            return value
+        raise Malformed(f"{where} must be {hint.__name__}, got {_tensor_words(value)}")
+    if not fits(value, hint):
+        raise Malformed(f"{where} must be {in_words(hint)}, got {shown(value)}")
+    if hint is float and not finite(value):
+        raise Malformed(f"{where} must be finite, got {value}")
+    return float(value) if hint is float else value
+
+
+def _entries(value: Any, kind: Any) -> tuple[Any, ...]:
+    return tuple(_object(own, kind, f"entry {i}") for i, own in enumerate(_checked(value, list, "it"), 1))
+
+
+def _checked(value: Any, kind: type, where: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise Malformed(f"{where} must be {'a list' if kind is list else 'an object'}, got {shown(value)}")
+
+
+def _object(value: Any, kind: Any, where: str) -> Any:
+    own, hints, given = _checked(value, dict, where), get_type_hints(kind), {}
+    for field in fields(kind):
+        if field.name in own:
+            given[field.name] = _made(own[field.name], hints[field.name], field.name)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise Malformed(f"{where} has no {field.name}")
+    return kind(**given)
+
+
+def _tensor_words(value: Any) -> str:
+    return f"{value.dtype} of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else shown(value)

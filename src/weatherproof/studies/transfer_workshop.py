@@ -25,7 +25,7 @@ from weatherproof.evaluation import (
 from weatherproof.files import write_atomically
 from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
-from weatherproof.reports.training.search import regularizer_words
+from weatherproof.reports.words.regularizers import regularizer_words
 from weatherproof.studies.attack_cells import CertifiedRecord
 from weatherproof.studies.sets import located
 from weatherproof.studies.store import digest

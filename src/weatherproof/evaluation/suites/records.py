@@ -21,9 +21,9 @@ from weatherproof.evaluation.metrics.corruption_error import (
 from weatherproof.evaluation.metrics.standard_errors import jackknife_error
 from weatherproof.evaluation.metrics.totals import Weights, accuracy, binomial_error, clustered_error
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
-from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.evaluation.suites.sets import is_imagenet, sets_of
 from weatherproof.operators.severities import COMMON_15
+from weatherproof.views.contamination import seen
 
 CALIBRATION: Mapping[str, Callable[..., float]] = {
     "rms_calibration_error": rms_calibration_error,

@@ -1,33 +1,12 @@
 """Sensitivity against utility: does the embedding react to what the classifier needs?"""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.metrics.rank_correlation import fractional_ranks, rank_correlation
-
-
-@dataclass(frozen=True)
-class UtilityCurve:
-    """The sensitivity of elements by their utility, both as ranks in their own image: utilities of different images
-    differ by orders of magnitude, sensitivities of different encoders by the scale of their embeddings.
-
-    Attributes:
-        utility: for each bin, the mean rank of its elements' utility, as a fraction: 0 least, 1 most.
-        quartiles: for each bin, the quartiles of the rank of their sensitivity, likewise.
-        correlation: Spearman's rank correlation in an image, mean over the images; NaN where no image has one.
-        images: how many have one.
-        elements: of an image.
-    """
-
-    utility: Float[Tensor, "bins"]
-    quartiles: Float[Tensor, "bins 3"]
-    correlation: float
-    images: int
-    elements: int
+from weatherproof.pixel_utility import UtilityCurve
 
 
 def utility_curve(

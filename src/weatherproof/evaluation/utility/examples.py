@@ -1,48 +1,14 @@
 """What feature contrastive learning does to single images: their utility, and the two noisy copies."""
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor
 
 from weatherproof import methods, random
 from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation.utility.means import AnyClassifier, labelled, taken_apart
+from weatherproof.pixel_utility import UtilityExamples
 from weatherproof.readouts import evaluating
-from weatherproof.types import Images, Labels
 
 _STREAM = 0x666374  # "fct": the noise is that of no training
-
-
-@dataclass(frozen=True)
-class UtilityExamples:
-    """A few labelled images, all on the CPU.
-
-    Attributes:
-        classes: the names behind `labels` and `answers`.
-        images: pixels in [0, 1].
-        utility: |d loss / d x| of every element, per unit of pixel value.
-        top, bottom: the k elements of most and of least utility, in C x H x W as one row.
-        high, low: the images with noise on these; outside [0, 1] too.
-        keep: whether the utility is large enough for `high` to count in training.
-        answers, confidence: the most likely class and its probability.
-    """
-
-    classes: tuple[str, ...]
-    data: str
-    k: int
-    sigma: float
-    images: Images
-    utility: Images
-    top: Int64[Tensor, "batch k"]
-    bottom: Int64[Tensor, "batch k"]
-    high: Images
-    low: Images
-    keep: Bool[Tensor, "batch"]
-    labels: Labels
-    answers: Labels
-    confidence: Float[Tensor, "batch"]
 
 
 def utility_examples(

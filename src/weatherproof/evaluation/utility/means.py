@@ -3,16 +3,14 @@
 Every number is of the modules in evaluation mode, so that an image's do not depend on its batch.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from weatherproof import methods
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
+from weatherproof.pixel_utility import ClassUtility
 from weatherproof.progress import phase
 from weatherproof.readouts import Classifier, evaluating
 
@@ -20,46 +18,6 @@ AnyClassifier = nn.Module | tuple[nn.Module, nn.Module]  # images -> logits, or 
 _WORK = 4e7  # elements x embedding dimensions of all images whose sensitivity is taken: a minute of one CPU core
 _FASTER = 100  # a GPU than that
 _TOGETHER = 8  # images whose sensitivity is taken at once
-
-
-@dataclass(frozen=True)
-class ClassUtility:
-    """Mean image and mean utility of each class, as in Figure 4.
-
-    Attributes:
-        classes: their names.
-        counts: how many images each mean is of.
-        images: pixels in [0, 1].
-        utility: |d loss / d x|, summed over channels: per unit of pixel value.
-        left_out: how many classes with images are not here.
-        data: what the images are called.
-    """
-
-    classes: tuple[str, ...]
-    counts: Int64[Tensor, "classes"]
-    images: Float[Tensor, "classes channels height width"]
-    utility: Float[Tensor, "classes height width"]
-    left_out: int = 0
-    data: str = ""
-
-    def grouped(self, groups: Mapping[str, Sequence[str]]) -> "ClassUtility":
-        """The means over groups of classes, every image counting once: Figure 4 has the classes modulo 10.
-
-        Args:
-            groups: by name, the classes of each; a class may be in several.
-
-        Raises:
-            InputError: an empty group, or a class that is not here.
-        """
-        member = torch.tensor([[name in group for name in self.classes] for group in groups.values()])
-        if not groups or [*map(len, groups.values())] != member.sum(dim=1).tolist() or not member.any(dim=1).all():
-            raise InputError(f"expected groups of one or more of the classes {self.classes}, got {dict(groups)}")
-        counts = member * self.counts
-        share = counts.double() / counts.sum(dim=1, keepdim=True)
-        images, utility = (
-            torch.tensordot(share, part.double(), dims=1).float() for part in (self.images, self.utility)
-        )
-        return ClassUtility(tuple(groups), counts.sum(dim=1), images, utility, self.left_out, self.data)
 
 
 def class_utility(

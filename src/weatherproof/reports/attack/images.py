@@ -18,12 +18,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, data_address, is_picture, smaller
-from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_list, save_tensors
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import size_words
 
-FILE = "attack_images.safetensors"
 SHOWN = 160  # pixels of the longer side in the file
 _PICTURES = ("clean", "change", "attacked")
 _NUMBERS = ("labels", "before", "after", "sure_before", "sure_after", "size")
@@ -51,6 +50,40 @@ class AttackExamples:
     sure_before: Float[Tensor, "n"]
     sure_after: Float[Tensor, "n"]
     size: Float[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class AttackFile:
+    """The images under one attack, as the file has them. `factor`: of the change; `side`: of the images."""
+
+    attack: str
+    model: str
+    norm: str
+    factor: float
+    classes: tuple[str, ...]
+    side: int
+    clean: UInt8[Tensor, "n channels height width"]
+    change: UInt8[Tensor, "n channels height width"]
+    attacked: UInt8[Tensor, "n channels height width"]
+    labels: Int64[Tensor, "n"]
+    before: Int64[Tensor, "n"]
+    after: Int64[Tensor, "n"]
+    sure_before: Float[Tensor, "n"]
+    sure_after: Float[Tensor, "n"]
+    size: Float[Tensor, "n"]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.clean)
+        answers = torch.cat([self.labels, self.before, self.after])
+        if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
+            raise ValueError("a label or an answer has no class")
+
+
+def _by_attack(tensors: Mapping[str, Tensor], about: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**said, **{n: tensors[f"{k} {n}"] for n in (*_PICTURES, *_NUMBERS)}} for k, said in enumerate(about)]
+
+
+ATTACKED = PartFile("attack_images.safetensors", "a file of attacked images", AttackFile, _by_attack)
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,7 @@ def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -
             "attack": own.attack, "model": own.model, "norm": own.norm, "factor": factor, "classes": list(own.classes),
             "side": max(own.clean.shape[2:]),
         })  # fmt: skip
-    return save_part(Path(folder) / FILE, tensors, about)
+    return save_tensors(Path(folder) / ATTACKED.name, tensors, about)
 
 
 def magnification(largest: float) -> float:
@@ -120,46 +153,28 @@ def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n
 
 
 def read_attack_images(folder: Path) -> tuple[AttackImages, ...]:
-    """The images of a run folder, by attack; none where it has none.
-
-    Raises:
-        InputError: the file is not what `save_attack_images` writes.
-    """
-    return read_part(folder / FILE, "a file of attacked images", _attack_images) or ()
+    """The images of a run folder, by attack; none where it has none. Raises `InputError`."""
+    return tuple(map(_of_attack, read_list(folder, ATTACKED)))
 
 
-def _attack_images(tensors: Mapping[str, Tensor], about: Any) -> tuple[AttackImages, ...]:
-    return tuple(_of_attack(tensors, k, entry) for k, entry in enumerate(about))
-
-
-def _of_attack(tensors: Mapping[str, Tensor], k: int, about: Mapping[str, Any]) -> AttackImages:
-    own = {name: tensors[f"{k} {name}"] for name in (*_PICTURES, *_NUMBERS)}
-    count = len(own["clean"])
-    alike = all(own[name].shape == own["clean"].shape for name in _PICTURES)
-    if not alike or not all(own[name].shape == (count,) for name in _NUMBERS):
-        raise ValueError("unlike sizes")
-    if not all(is_picture(image) for name in _PICTURES for image in own[name]):
-        raise ValueError("no pictures")
+def _of_attack(found: AttackFile) -> AttackImages:
     return AttackImages(
-        attack=str(about["attack"]),
-        model=str(about["model"]),
-        images=tuple(_image({name: own[name][i] for name in own}, about) for i in range(count)),
-        magnified=f"{float(about['factor']):g}",
-        pixelated=int(about["side"]) <= SMALL,
+        attack=found.attack,
+        model=found.model,
+        images=tuple(_image(found, i) for i in range(len(found.clean))),
+        magnified=f"{found.factor:g}",
+        pixelated=found.side <= SMALL,
     )
 
 
-def _image(own: Mapping[str, Tensor], about: Mapping[str, Any]) -> AttackImage:
-    classes = about["classes"]
-    truth, before, after = (int(own[name]) for name in ("labels", "before", "after"))
-    if min(truth, before, after) < 0:
-        raise ValueError("no class")
+def _image(found: AttackFile, i: int) -> AttackImage:
+    truth, before, after = (int(own[i]) for own in (found.labels, found.before, found.after))
     return AttackImage(
-        truth=str(classes[truth]),
-        clean=data_address(own["clean"]),
-        change=data_address(own["change"]),
-        attacked=data_address(own["attacked"]),
-        before=Answer(str(classes[before]), words.percent(float(own["sure_before"])), before == truth),
-        after=Answer(str(classes[after]), words.percent(float(own["sure_after"])), after == truth),
-        size=size_words(str(about["norm"]), float(own["size"])),
+        truth=found.classes[truth],
+        clean=data_address(found.clean[i]),
+        change=data_address(found.change[i]),
+        attacked=data_address(found.attacked[i]),
+        before=Answer(found.classes[before], words.percent(float(found.sure_before[i])), before == truth),
+        after=Answer(found.classes[after], words.percent(float(found.sure_after[i])), after == truth),
+        size=size_words(found.norm, float(found.size[i])),
     )

@@ -4,20 +4,15 @@
 family, of any eps), "models" (the models of its curves as records call them: what the legend says).
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
 from weatherproof.reports.attack.curves import attack_curves
+from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words.attacks import named
 from weatherproof.reports.words.records import JsonRecord
-from weatherproof.texts import read_json
-
-FILE = "panels.json"
 
 
 @dataclass(frozen=True)
@@ -29,28 +24,17 @@ class Panel:
     models: Mapping[str, str]
 
 
+PANELS = PartFile("panels.json", "a list of panels", Panel)
+
+
 def save_panels(folder: Path | str, panels: Sequence[Panel]) -> Path:
     """Write `panels.json` and return where it is."""
-    entries = [asdict(panel) for panel in panels]
-    return write_atomically(Path(folder) / FILE, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    return save_list(folder, PANELS, panels)
 
 
 def read_panels(folder: Path) -> tuple[Panel, ...]:
-    """Those of a run folder; none where it has none.
-
-    Raises:
-        InputError: the file is not what `save_panels` writes.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return ()
-    try:
-        return tuple(
-            Panel(str(e["title"]), str(e["attack"]), {str(k): str(v) for k, v in e["models"].items()})
-            for e in read_json(file)
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{str(file)!r} is no list of panels: remove it, or make the run again") from None
+    """Those of a run folder; none where it has none. Raises `InputError`."""
+    return read_list(folder, PANELS)
 
 
 def panel_curves(records: Sequence[JsonRecord], panels: Sequence[Panel]) -> Charts:

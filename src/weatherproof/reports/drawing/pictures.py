@@ -2,14 +2,10 @@
 
 import base64
 import io
-from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-
-from weatherproof.errors import InputError
-from weatherproof.names import utf8_path
 
 SMALL = 64  # pixels; images up to here are shown as blocks, not smoothed
 QUALITY = 92  # of JPEG: 96 images of 96 pixels are 0.9 MB on the page, as PNG 2.6 MB
@@ -21,6 +17,13 @@ AnyPicture = UInt8[Tensor, "_ _ _"]  # of a shape that is still to be looked at
 def is_picture(image: Tensor) -> bool:
     """Whether it is one image: 8 bits, 1 or 3 channels."""
     return image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] in (1, 3) and image.numel() > 0
+
+
+def require_pictures(*several: UInt8[Tensor, "..."]) -> None:
+    """Raise `ValueError` where the last three dimensions are no images."""
+    for images in several:
+        if images.numel() == 0 or images.shape[-3] not in (1, 3):
+            raise ValueError("pictures must have 1 or 3 channels and pixels")
 
 
 def smaller(image: AnyPicture, side: int) -> AnyPicture:
@@ -50,21 +53,3 @@ def data_address(image: AnyPicture) -> str:
         kind = "jpeg"
         picture.save(file, "JPEG", quality=QUALITY, subsampling=0)  # colours at full size: noise has them
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-
-
-def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """The tensors of a safetensors file and what is written beside them; None where there is no such file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not file.is_file():
-        return None
-    try:
-        with utf8_path(file) as there, safe_open(there, framework="pt") as opened:
-            names = opened.keys()  # it is no mapping
-            return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(file)!r} cannot be read ({error}): remove it, or make the run again") from None

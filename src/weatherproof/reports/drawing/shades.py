@@ -23,6 +23,12 @@ def shaded(values: Float[Tensor, "height width"], top: float) -> UInt8[Tensor, "
     return _scale()[fractions.mul(255).round().long()].permute(2, 0, 1).contiguous()
 
 
+def require_utility(maps: Float[Tensor, "..."]) -> None:
+    """Raise `ValueError` where what is to be shaded is negative or no number."""
+    if not bool((maps.isfinite() & (maps >= 0)).all()):
+        raise ValueError("maps must be finite and not negative")
+
+
 def smaller_map(maps: Float[Tensor, "n height width"], side: int) -> Float[Tensor, "n _ _"]:
     """A copy on the CPU with the longer side at most `side`, as `pictures.smaller` makes images: weighted means."""
     height, width = maps.shape[1:]

@@ -3,22 +3,18 @@
 `front.json` of a run folder holds what `save_front` writes.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from markupsafe import Markup
 
-from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.drawing.axes import Axis, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Style, draw
-from weatherproof.texts import read_json
+from weatherproof.reports.parts import PartFile, read_list, save_list
 
-FILE = "front.json"
 NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
 PANELS = ((0, 2), (0, 1))  # across, up: adversarial and corrupted accuracy over clean accuracy
 
@@ -49,6 +45,13 @@ class Combination:
     state: State
     by: tuple[str, ...] = ()
     doubted: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.values) == len(self.errors) == len(NUMBERS):
+            raise ValueError(f"{self.name} has not {len(NUMBERS)} values with their errors")
+
+
+FRONT = PartFile("front.json", "a list of combinations", Combination)
 
 
 @dataclass(frozen=True)
@@ -113,34 +116,14 @@ class Front:
 
 def save_front(folder: Path | str, combinations: Sequence[Combination]) -> Path:
     """Write `front.json` and return where it is."""
-    text = json.dumps([asdict(c) for c in combinations], indent=1, ensure_ascii=False)
-    return write_atomically(Path(folder) / FILE, text + "\n")
+    return save_list(folder, FRONT, combinations)
 
 
 def read_front(folder: Path) -> Front | None:
-    """The front of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_front` writes.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return None
-    try:
-        found = [_combination(entry) for entry in read_json(file)]
-        front = make_front(found)
-        doubts = [f"{p.claim}: {p.detail}" for own in read_certificates(folder) for p in own.failed]
-        return front and replace(front, doubts=tuple(doubts))
-    except (TypeError, ValueError, KeyError):
-        raise InputError(f"{str(file)!r} is no list of combinations: remove it, or make the run again") from None
-
-
-def _combination(entry: dict[str, Any]) -> Combination:
-    lists = {key: tuple(entry[key]) for key in ("values", "errors", "by")}
-    made = Combination(**{**entry, **lists})
-    if not len(made.values) == len(made.errors) == len(NUMBERS):
-        raise ValueError
-    return made
+    """The front of a run folder; None where it has none, or one of nothing. Raises `InputError`."""
+    front = make_front(read_list(folder, FRONT))
+    doubts = [f"{p.claim}: {p.detail}" for own in read_certificates(folder) for p in own.failed] if front else []
+    return front and replace(front, doubts=tuple(doubts))
 
 
 def make_front(combinations: Sequence[Combination]) -> Front | None:

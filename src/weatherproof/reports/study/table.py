@@ -3,17 +3,12 @@
 `study.json` of a run folder holds what `save_study` writes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
-from weatherproof.texts import read_json
-
-FILE = "study.json"
+from weatherproof.reports.parts import PartFile, read_part, save_part
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,10 @@ class StudyTable:
     rows: tuple[tuple[str, tuple[Number | None, ...]], ...]
     facts: tuple[tuple[str, str], ...]
 
+    def __post_init__(self) -> None:
+        if any(len(numbers) != len(self.columns) for _, numbers in self.rows):
+            raise ValueError("a row has not as many numbers as there are columns")
+
     @property
     def published(self) -> bool:
         """Whether the paper has numbers for it."""
@@ -61,36 +60,17 @@ class StudyTable:
         return any(number is not None and number.doubted for _, numbers in self.rows for number in numbers)
 
 
+STUDY = PartFile("study.json", "a table of a study", StudyTable)
+
+
 def save_study(folder: Path | str, table: StudyTable) -> Path:
     """Write `study.json` and return where it is."""
-    return write_atomically(Path(folder) / FILE, json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n")
+    return save_part(folder, STUDY, table)
 
 
 def read_study(folder: Path) -> StudyTable | None:
-    """The study of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_study` writes.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return None
-    try:
-        kept = read_json(file)
-        rows = tuple((str(name), tuple(map(_number, numbers))) for name, numbers in kept["rows"])
-        if any(len(numbers) != len(kept["columns"]) for _, numbers in rows):
-            raise ValueError
-        return StudyTable(
-            title=str(kept["title"]), scale=str(kept["scale"]), notes=tuple(map(str, kept["notes"])),
-            columns=tuple(map(str, kept["columns"])), rows=rows,
-            facts=tuple((str(what), str(words)) for what, words in kept["facts"]),
-        )  # fmt: skip
-    except (TypeError, ValueError, KeyError):
-        raise InputError(f"{str(file)!r} is no table of a study: remove it, or make the run again") from None
-
-
-def _number(kept: Mapping[str, Any] | None) -> Number | None:
-    return None if kept is None else Number(**kept)
+    """The study of a run folder; None where it has none. Raises `InputError`."""
+    return read_part(folder, STUDY)
 
 
 def claims_words(table: StudyTable, checks: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.reports.drawing.charts import Style
 from weatherproof.reports.suite.records import (
     MEMBERS,
@@ -18,6 +17,7 @@ from weatherproof.reports.suite.records import (
 )
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
+from weatherproof.views.contamination import seen
 
 COLOURS = 7  # the page defines so many
 IDENTITY = ("model", "readout", "label_fraction", "trained_on", "data", "run")

@@ -1,1 +1,1 @@
-"""The page's parts about a training and what it made."""
+"""The page's part about a training."""

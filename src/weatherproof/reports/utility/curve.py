@@ -5,27 +5,41 @@
 the rank of the sensitivity.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.utility.curve import UtilityCurve
-from weatherproof.files import write_atomically
+from weatherproof.pixel_utility import UtilityCurve
 from weatherproof.reports.drawing.axes import Axis, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Line, Mark, Style, draw
+from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.words import records as words
-from weatherproof.texts import read_json
 
-FILE = "utility_curve.json"
 COLOURS = 7  # of the page
 
 Point = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelCurve:
+    """One model, as the file has it."""
+
+    name: str
+    correlation: float | None
+    images: int
+    elements: int
+    bins: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        if not all(0 <= across <= 1 and 0 <= low <= middle <= high <= 1 for across, low, middle, high in self.bins):
+            raise ValueError(f"the bins of {self.name} hold no ranks and quartiles")
+
+
+CURVES = PartFile("utility_curve.json", "a plot of sensitivity against utility", ModelCurve)
 
 
 @dataclass(frozen=True)
@@ -62,61 +76,41 @@ def save_utility_curve(folder: Path | str, curves: Mapping[str, UtilityCurve]) -
     """
     if not curves:
         raise InputError("a plot of sensitivity against utility needs at least one model, got none")
-    listed = [
-        {
-            "name": name,
-            "correlation": curve.correlation if math.isfinite(curve.correlation) else None,
-            "images": curve.images,
-            "elements": curve.elements,
-            "bins": [
-                [round(x, 6), *(round(y, 6) for y in quartiles)]
-                for x, quartiles in zip(curve.utility.tolist(), curve.quartiles.tolist(), strict=True)
-            ],
-        }
+    found = tuple(
+        ModelCurve(
+            name=name,
+            correlation=curve.correlation if math.isfinite(curve.correlation) else None,
+            images=curve.images,
+            elements=curve.elements,
+            bins=tuple(
+                (round(x, 6), round(low, 6), round(middle, 6), round(high, 6))
+                for x, (low, middle, high) in zip(curve.utility.tolist(), curve.quartiles.tolist(), strict=True)
+            ),
+        )
         for name, curve in curves.items()
-    ]
-    return write_atomically(Path(folder) / FILE, json.dumps(listed, ensure_ascii=False) + "\n")
+    )
+    return save_list(folder, CURVES, found, indent=None)
 
 
 def read_utility_curve(folder: Path) -> UtilityCurves | None:
-    """The plot of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_utility_curve` writes.
-    """
-    file = folder / FILE
-    if not file.is_file():
+    """The plot of a run folder; None where it has none. Raises `InputError`."""
+    found = read_list(folder, CURVES)
+    if not found:
         return None
-    try:
-        listed = read_json(file)
-        first = 0 if len(listed) > 1 else 1  # grey is what others are compared with
-        series = tuple(_series(entry, i) for i, entry in enumerate(listed, first))
-        if not series:
-            raise ValueError("no models")
-        return UtilityCurves(series, max(int(entry["elements"]) for entry in listed))
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"{str(file)!r} is not a plot of sensitivity against utility: remove it, or make the run again"
-        ) from None
+    first = 0 if len(found) > 1 else 1  # grey is what others are compared with
+    series = tuple(_series(own, i) for i, own in enumerate(found, first))
+    return UtilityCurves(series, max(own.elements for own in found))
 
 
-def _series(entry: Mapping[str, Any], place: int) -> CurveSeries:
-    points = tuple(_point(found) for found in entry["bins"])
-    correlation = entry["correlation"]
+def _series(own: ModelCurve, place: int) -> CurveSeries:
+    correlation = own.correlation
     return CurveSeries(
-        name=str(entry["name"]),
+        name=own.name,
         style=Style(place % COLOURS, place // COLOURS),
-        points=points,
-        correlation="n/a" if correlation is None else f"{float(correlation):.2f}".replace("-", "\N{MINUS SIGN}"),
-        images=int(entry["images"]),
+        points=own.bins,
+        correlation="n/a" if correlation is None else f"{correlation:.2f}".replace("-", "\N{MINUS SIGN}"),
+        images=own.images,
     )
-
-
-def _point(found: Any) -> Point:
-    across, low, middle, high = (float(number) for number in found)
-    if not (0 <= across <= 1 and 0 <= low <= middle <= high <= 1):
-        raise ValueError("no ranks")
-    return across, low, middle, high
 
 
 def draw_utility_curve(shown: UtilityCurves) -> Markup:

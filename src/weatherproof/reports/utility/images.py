@@ -7,28 +7,54 @@ elements); and n numbers each of "labels", "answers" (int64), "confidence" (floa
 stand, as JSON, the classes, k, sigma, what the images are called, and their channels, height and width.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.utility.examples import UtilityExamples
-from weatherproof.reports.drawing.pictures import SMALL, data_address, is_picture, smaller
-from weatherproof.reports.drawing.shades import scientific, shaded, smaller_map
-from weatherproof.reports.parts import read_part, save_part
+from weatherproof.pixel_utility import UtilityExamples
+from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
+from weatherproof.reports.drawing.shades import require_utility, scientific, shaded, smaller_map
+from weatherproof.reports.parts import PartFile, read_part, save_part
 from weatherproof.reports.words import records as words
 
-FILE = "utility_images.safetensors"
 SHOWN = 160  # pixels of the longer side in the file
 TOP, BOTTOM = (255, 154, 46), (78, 168, 255)  # orange and blue, which no kind of colour vision takes for each other
 _FAINTEST = 0.5  # of a mark's colour, where the image is black
-_PICTURES = ("images", "high", "low")
-_MAPS = ("utility", "top", "bottom")
+
+
+@dataclass(frozen=True)
+class ImagesFile:
+    """What the file holds. `shape`: of an image as it was measured."""
+
+    images: UInt8[Tensor, "n channels height width"]
+    high: UInt8[Tensor, "n channels height width"]
+    low: UInt8[Tensor, "n channels height width"]
+    utility: Float32[Tensor, "n height width"]
+    top: Float32[Tensor, "n height width"]
+    bottom: Float32[Tensor, "n height width"]
+    labels: Int64[Tensor, "n"]
+    answers: Int64[Tensor, "n"]
+    confidence: Float32[Tensor, "n"]
+    keep: UInt8[Tensor, "n"]
+    classes: tuple[str, ...]
+    k: int
+    sigma: float
+    data: str
+    shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.images)
+        require_utility(torch.stack([self.utility, self.top, self.bottom]))
+        answers = torch.cat([self.labels, self.answers])
+        if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
+            raise ValueError("a label or an answer has no class")
+
+
+IMAGES = PartFile("utility_images.safetensors", "a file of images and their utility", ImagesFile)
 
 
 @dataclass(frozen=True)
@@ -70,23 +96,25 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
     """
     if len(examples.images) == 0:
         raise InputError("a page of utility needs at least one image, got none")
-    pictures = {"images": examples.images, "high": examples.high, "low": examples.low}
-    maps = {
-        "utility": examples.utility.sum(dim=1),
-        "top": _marked(examples.top, examples.images),
-        "bottom": _marked(examples.bottom, examples.images),
-    }
-    tensors = {
-        **{name: _bytes(images) for name, images in pictures.items()},
-        **{name: smaller_map(rows, SHOWN) for name, rows in maps.items()},
-        "labels": examples.labels, "answers": examples.answers, "confidence": examples.confidence.float(),
-        "keep": examples.keep.byte(),
-    }  # fmt: skip
-    about = {
-        "classes": list(examples.classes), "k": examples.k, "sigma": examples.sigma, "data": examples.data,
-        "shape": list(examples.images.shape[1:]),
-    }  # fmt: skip
-    return save_part(Path(folder) / FILE, tensors, about)
+    channels, height, width = examples.images.shape[1:]
+    found = ImagesFile(
+        images=_bytes(examples.images),
+        high=_bytes(examples.high),
+        low=_bytes(examples.low),
+        utility=smaller_map(examples.utility.sum(dim=1), SHOWN),
+        top=smaller_map(_marked(examples.top, examples.images), SHOWN),
+        bottom=smaller_map(_marked(examples.bottom, examples.images), SHOWN),
+        labels=examples.labels,
+        answers=examples.answers,
+        confidence=examples.confidence.float(),
+        keep=examples.keep.byte(),
+        classes=tuple(examples.classes),
+        k=examples.k,
+        sigma=examples.sigma,
+        data=examples.data,
+        shape=(channels, height, width),
+    )
+    return save_part(folder, IMAGES, found)
 
 
 def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels _ _"]:
@@ -101,59 +129,39 @@ def _marked(places: Int64[Tensor, "n k"], images: Float[Tensor, "n channels heig
 
 
 def read_utility_images(folder: Path) -> UtilityImages | None:
-    """The images of a run folder; None where it has none.
-
-    Raises:
-        InputError: the file is not what `save_utility_images` writes.
-    """
-    return read_part(folder / FILE, "a file of images and their utility", _utility_images)
-
-
-def _utility_images(tensors: Mapping[str, Tensor], about: Any) -> UtilityImages:
-    channels, height, width = (int(side) for side in about["shape"])
-    if not _belong(tensors):
-        raise ValueError("no images")
+    """The images of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, IMAGES)
+    if found is None:
+        return None
+    channels, height, width = found.shape
     return UtilityImages(
-        images=tuple(_image(tensors, about["classes"], i) for i in range(len(tensors["images"]))),
-        k=int(about["k"]),
+        images=tuple(_image(found, i) for i in range(len(found.images))),
+        k=found.k,
         elements=channels * height * width,
-        sigma=float(about["sigma"]),
-        data=str(about["data"]),
+        sigma=found.sigma,
+        data=found.data,
         colour=channels > 1,
         pixelated=max(height, width) <= SMALL,
     )
 
 
-def _belong(tensors: Mapping[str, Tensor]) -> bool:
-    images = tensors["images"]
-    return (
-        all(is_picture(image) for name in _PICTURES for image in tensors[name])
-        and all(tensors[name].shape == images.shape for name in _PICTURES)
-        and all(tensors[name].shape == images[:, 0].shape for name in _MAPS)
-        and all(bool((tensors[name].isfinite() & (tensors[name] >= 0)).all()) for name in _MAPS)
-        and all(tensors[name].shape == images.shape[:1] for name in ("labels", "answers", "confidence", "keep"))
-        and len(images) > 0
-        and int(torch.cat([tensors["labels"], tensors["answers"]]).min()) >= 0
-    )
-
-
-def _image(tensors: Mapping[str, Tensor], classes: list[Any], i: int) -> UtilityImage:
-    own = {name: tensor[i] for name, tensor in tensors.items()}
-    truth, answer = int(own["labels"]), int(own["answers"])
-    largest = float(own["utility"].max())
+def _image(found: ImagesFile, i: int) -> UtilityImage:
+    truth, answer = int(found.labels[i]), int(found.answers[i])
+    image, utility = found.images[i], found.utility[i]
+    largest = float(utility.max())
     return UtilityImage(
-        truth=str(classes[truth]),
-        answer=str(classes[answer]),
-        confidence=words.percent(float(own["confidence"])),
+        truth=found.classes[truth],
+        answer=found.classes[answer],
+        confidence=words.percent(float(found.confidence[i])),
         right=truth == answer,
-        image=data_address(own["images"]),
-        utility=data_address(shaded(own["utility"], largest)),
+        image=data_address(image),
+        utility=data_address(shaded(utility, largest)),
         largest=scientific(largest),
-        top=data_address(marked(own["images"], own["top"], TOP)),
-        bottom=data_address(marked(own["images"], own["bottom"], BOTTOM)),
-        high=data_address(own["high"]),
-        low=data_address(own["low"]),
-        keep=bool(own["keep"]),
+        top=data_address(marked(image, found.top[i], TOP)),
+        bottom=data_address(marked(image, found.bottom[i], BOTTOM)),
+        high=data_address(found.high[i]),
+        low=data_address(found.low[i]),
+        keep=bool(found.keep[i]),
     )
 
 

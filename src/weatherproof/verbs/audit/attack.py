@@ -18,11 +18,12 @@ from weatherproof.evaluation.engine.attack_trials import seeks_smallest, short
 from weatherproof.evaluation.engine.attack_work import guess
 from weatherproof.evaluation.sanity.certificate import SUBSET
 from weatherproof.protocols import Attack
-from weatherproof.reports import Answered, save_certificates, save_reliability, write_report
+from weatherproof.reports import save_certificates, write_report
 from weatherproof.reports.attack.certificates import FILE, Certificate, read_certificates
 from weatherproof.reports.words.attacks import attack_words
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
+from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
 from weatherproof.verbs.audit.limits import Limit, checked
 from weatherproof.verbs.audit.pictures import save_attack_pictures
 from weatherproof.verbs.inputs import require_attack_works
@@ -128,7 +129,7 @@ def measure_attacks(
     records = _records(result, model, found, curve, about)
     save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
     save_samples(result, run.path / SAMPLES)
-    save_reliability(run.path, _answered(result, model, found))
+    save_diagrams(run.path, _answered(result, model, found))
     notes = [*told, *_notes(result, whole)]
     run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
     run.write_json("results.json", {"records": records, "notes": notes})
@@ -185,11 +186,11 @@ def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> list[Answ
     answered = []
     for attack in (None, *(a for a in found if not seeks_smallest(a))):
         for trial in result.runs(model, attack)[:1]:
-            told = ("clean", "") if attack is None else ("attack", repr(attack))
-            place = result.found[trial.label].place
-            answered.append(
-                Answered(model, *told, result.images.name, result.confidence(trial), result.right(trial), place)
-            )
+            answers = result.confidence(trial), result.right(trial), result.found[trial.label].place
+            if attack is None:
+                answered.append(Answered(model, "clean", "", result.images.name, *answers))
+            else:
+                answered.append(Answered(model, "attack", repr(attack), result.images.name, *answers))
     return answered
 
 

@@ -17,16 +17,17 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
 from weatherproof.evaluation.class_sets import ClassFit
 from weatherproof.evaluation.engine.conditions import Case, limited
-from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.evaluation.suites.sets import sets_of, suite_of
 from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
 from weatherproof.progress import phase
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
-from weatherproof.reports import Answered, save_reliability, save_strip, write_report
+from weatherproof.reports import save_strip, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import keep_freed_memory
+from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
 from weatherproof.verbs.inputs import has_labels, require_works
 from weatherproof.verbs.outcome import Outcome, complete_state, finished
+from weatherproof.views.contamination import seen
 
 STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -152,7 +153,7 @@ def measure_suite(
         classifier, images, cases, folder=run.path, suite=suite, model=model, trained_on=trained_on, **about, **settings
     )
     save_pictures(run, cases, images, settings)
-    save_reliability(run.path, _answered(result, cases, suite, model, images.name))
+    save_diagrams(run.path, _answered(result, cases, suite, model, images.name))
     notes = [*told, *_notes(result, cases, images)]
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),

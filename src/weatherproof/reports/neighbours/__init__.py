@@ -1,0 +1,1 @@
+"""The page's part about the nearest neighbours of a few images."""

@@ -1,0 +1,1 @@
+"""The page's part about what is no suite and no attack: tables, and curves over damage and labels."""

@@ -1,0 +1,1 @@
+"""The page's part about the map of the classes."""

@@ -1,0 +1,1 @@
+"""The page's part about one image through a suite."""

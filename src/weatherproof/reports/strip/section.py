@@ -1,0 +1,109 @@
+"""One image through a suite: clean, and under every corruption at every severity, as one file of a run folder.
+
+`strip.safetensors` holds uint8 tensors, channels x height x width with 1 or 3 channels: "clean", and "fog/3" for fog at
+severity 3. They are stored at the size at which the page shows them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from weatherproof.errors import InputError
+from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_part, save_tensors
+from weatherproof.reports.suite.records import SEVERITIES, in_order
+from weatherproof.reports.words import records as words
+
+SHOWN = 96  # pixels of the longer side on the page
+
+
+@dataclass(frozen=True)
+class StripFile:
+    """What the file holds: `corrupted` by "corruption/severity"."""
+
+    clean: Picture
+    corrupted: Mapping[str, Picture]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.clean, *self.corrupted.values())
+        for name in self.corrupted:
+            _place(name)
+
+
+STRIP = PartFile(
+    "strip.safetensors",
+    "a strip of images",
+    StripFile,
+    lambda tensors, _: {
+        "clean": tensors["clean"],
+        "corrupted": {name: image for name, image in tensors.items() if name != "clean"},
+    },
+)
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """One corruption: a data address for each severity, None where it was not drawn."""
+
+    name: str
+    images: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What the page shows."""
+
+    clean: str
+    severities: tuple[int, ...]
+    rows: tuple[StripRow, ...]
+    pixelated: bool
+    stored: tuple[int, int]  # height and width
+    limit: int = SHOWN
+
+
+def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int], AnyPicture]) -> Path:
+    """Write the strip of a run; returns the file. Images larger than the page shows them are made smaller.
+
+    Args:
+        folder: the run folder.
+        clean: the image, 8 bits, 1 or 3 channels.
+        parts: by (corruption, severity), the same image corrupted; all of one shape.
+
+    Raises:
+        InputError: no parts, or a part of another shape.
+    """
+    if not parts:
+        raise InputError("a strip needs at least one corrupted image, got none")
+    for (name, severity), image in parts.items():
+        if image.shape != clean.shape:
+            raise InputError(f"{name} at severity {severity} is {tuple(image.shape)}, expected {tuple(clean.shape)}")
+    named = {f"{name}/{severity}": image for (name, severity), image in parts.items()}
+    tensors = {name: smaller(image, SHOWN) for name, image in {"clean": clean, **named}.items()}
+    return save_tensors(Path(folder) / STRIP.name, tensors)
+
+
+def read_strip(folder: Path) -> Strip | None:
+    """The strip of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, STRIP)
+    if found is None:
+        return None
+    places = {_place(name): data_address(image) for name, image in found.corrupted.items()}
+    severities = tuple(sorted({*SEVERITIES, *(severity for _, severity in places)}))
+    height, width = found.clean.shape[1:]
+    return Strip(
+        clean=data_address(found.clean),
+        severities=severities,
+        rows=tuple(
+            StripRow(words.corruption_words(name), tuple(places.get((name, severity)) for severity in severities))
+            for name in in_order({name for name, _ in places})
+        ),
+        pixelated=max(height, width) <= SMALL,
+        stored=(height, width),
+    )
+
+
+def _place(name: str) -> tuple[str, int]:
+    corruption, _, severity = name.rpartition("/")
+    if not corruption or not severity.isdecimal():
+        raise ValueError(f"{name!r} names no corruption with a severity")
+    return corruption, int(severity)

@@ -1,0 +1,1 @@
+"""The page's part about what to do with a run."""

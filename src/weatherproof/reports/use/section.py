@@ -1,0 +1,43 @@
+"""What can be done with the encoder of a run: the Python that loads it, and commands that go on from it."""
+
+from dataclasses import dataclass
+
+from weatherproof.names import shell_word
+from weatherproof.reports.files import Run
+from weatherproof.reports.group import Group
+
+
+@dataclass(frozen=True)
+class Use:
+    """Runs with an encoder. `steps`: of the page's only one, (why, command)."""
+
+    runs: tuple[Run, ...]
+    steps: tuple[tuple[str, str], ...]
+
+
+def use_part(group: Group) -> Use | None:
+    """The part; None where no run has an encoder."""
+    runs = tuple(run for run in group.runs if run.has_encoder)
+    return Use(runs, () if group.compared else next_steps(runs[0])) if runs else None
+
+
+def next_steps(run: Run) -> tuple[tuple[str, str], ...]:
+    """(why, command) pairs; every part of a command is quoted for the shell."""
+    folder, images = str(run.path), str(run.recipe.get("images") or "IMAGES")
+    other = "RandomMask(0.5)" if "GaussianNoise" in str(run.recipe.get("operator")) else "GaussianNoise(0.3)"
+    return (
+        ("Measure it on damage it was not trained for", _command("audit", folder, images, "--operator", other)),
+        ("Give it labels, a tenth of them", _command("probe", folder, images, "--labels", "0.1")),
+        ("Set it beside another run", _command("compare", folder, "OTHER_RUN")),
+    )
+
+
+def _command(*parts: str) -> str:
+    return " ".join(["weatherproof", *map(shell_word, parts)])
+
+
+def loading(run: Run) -> str:
+    return (
+        f"import weatherproof as wp\nencoder = wp.load_encoder({str(run.path)!r})\n"
+        "embeddings = encoder(images)  # float32 pixels in [0, 1], batch x channels x height x width"
+    )

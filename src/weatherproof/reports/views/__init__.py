@@ -1,0 +1,1 @@
+"""The page's part about how training looks at one image."""

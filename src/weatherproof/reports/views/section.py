@@ -1,0 +1,135 @@
+"""How each family of views looks at one image, as one file of a run folder.
+
+`views.safetensors` holds uint8 tensors: "image", and for family 0, 1, ... "0", "1", ...: looks x channels x height x
+width, in the order in which they were drawn. Beside them stands, as JSON, each family's name and text, whether the run
+used it, and how many looks belong together (2: a pair of views; 9: the pieces of a jigsaw).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from weatherproof.errors import InputError
+from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, read_part, save_tensors
+
+SHOWN = 96  # pixels of a look's longer side in the file
+
+
+@dataclass(frozen=True)
+class FamilyFile:
+    """One family in the file. `draw`: so many of its looks belong together."""
+
+    name: str
+    text: str
+    used: bool
+    draw: int
+    looks: UInt8[Tensor, "_ _ _ _"]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.looks)
+        if self.draw < 1 or len(self.looks) % self.draw:
+            raise ValueError(f"{len(self.looks)} looks are no draws of {self.draw}")
+
+
+@dataclass(frozen=True)
+class ViewsFile:
+    """What the file holds."""
+
+    image: Picture
+    families: tuple[FamilyFile, ...]
+
+    def __post_init__(self) -> None:
+        require_pictures(self.image)
+        if not self.families:
+            raise ValueError("there are no families")
+
+
+VIEWS = PartFile(
+    "views.safetensors",
+    "a file of views",
+    ViewsFile,
+    lambda tensors, about: {
+        "image": tensors["image"],
+        "families": [{**family, "looks": tensors[str(i)]} for i, family in enumerate(about)],
+    },
+)
+
+
+@dataclass(frozen=True)
+class FamilyLooks:
+    """Draws of one family; `images` are 8 bits, 1 or 3 channels. A draw is the looks that are made together."""
+
+    name: str
+    text: str
+    draws: Sequence[Sequence[AnyPicture]]
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """One family as the page shows it: data addresses, draw by draw. `across`: pieces of a puzzle in a row, or 0."""
+
+    name: str
+    text: str
+    used: bool
+    draws: tuple[tuple[str, ...], ...]
+    across: int = 0
+    pixelated: bool = False
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the page shows."""
+
+    image: str
+    pixelated: bool
+    families: tuple[FamilyRow, ...]
+
+
+def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLooks]) -> Path:
+    """Write `views.safetensors` and return where it is. Looks larger than the page shows them are made smaller.
+
+    Raises:
+        InputError: no families, a family without looks, or looks of one family that differ in shape.
+    """
+    tensors, about = {"image": smaller(image, SHOWN)}, []
+    for i, family in enumerate(families):
+        looks = [look for draw in family.draws for look in draw]
+        if len({tuple(look.shape) for look in looks}) != 1 or len({len(draw) for draw in family.draws}) != 1:
+            raise InputError(f"the looks of {family.name} must have one shape and come in draws of one length")
+        tensors[str(i)] = torch.stack([smaller(look, SHOWN) for look in looks])
+        about.append({"name": family.name, "text": family.text, "used": family.used, "draw": len(family.draws[0])})
+    if not about:
+        raise InputError("a page of views needs at least one family, got none")
+    return save_tensors(Path(folder) / VIEWS.name, tensors, about)
+
+
+def read_views(folder: Path) -> Looks | None:
+    """The views of a run folder; None where it has none. Raises `InputError`."""
+    found = read_part(folder, VIEWS)
+    if found is None:
+        return None
+    return Looks(data_address(found.image), _small(found.image), tuple(map(_row, found.families)))
+
+
+def _row(family: FamilyFile) -> FamilyRow:
+    size = family.draw
+    images = [data_address(look) for look in family.looks]
+    return FamilyRow(
+        name=family.name,
+        text=family.text,
+        used=family.used,
+        draws=tuple(tuple(images[i : i + size]) for i in range(0, len(images), size)),
+        across=math.isqrt(size) if size > 2 and math.isqrt(size) ** 2 == size else 0,
+        pixelated=_small(family.looks[0]),
+    )
+
+
+def _small(image: Tensor) -> bool:
+    return max(image.shape[-2:]) <= SMALL
