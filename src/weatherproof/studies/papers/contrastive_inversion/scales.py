@@ -4,17 +4,57 @@ Damages keep their published names at every scale. Where a small image asks for 
 blur of sigma 5 at 224 px would leave nothing of a 32 px image, so desk scale blurs by 1.5 and 3 pixels there.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from weatherproof.errors import unknown
-from weatherproof.studies.attack_cells import AttackScale
-from weatherproof.studies.attack_scales import ATTACKED
-from weatherproof.studies.fcl_cells import FclScale
-from weatherproof.studies.pretraining_cells import PretrainingScale
-from weatherproof.studies.pretraining_scales import PRETRAINING
-from weatherproof.studies.study import FAST, Scale, Source
-from weatherproof.studies.transfer_cells import TransferScale
-from weatherproof.studies.transfer_scales import TRANSFERS
+from weatherproof.studies.lab.recipes import FAST
+from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.study import Cell, settings_text
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """The settings of a scale.
+
+    Attributes:
+        encoder: ours starts from it; rival: the supervised baseline does.
+        data: what a data set's name stands for.
+        damages: what a damage's name stands for.
+        plan: of the hardening; rival_plan: of the supervised baseline.
+        restoration: what stands in for a restoration at this scale.
+    """
+
+    name: str
+    encoder: str
+    rival: str
+    data: Mapping[str, Source]
+    damages: Mapping[str, str]
+    size: int | None = None
+    crop_fraction: float = 1.0
+    augment: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    restored_images: int | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    rival_plan: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    restoration: Mapping[str, str] = field(default_factory=dict)
+    realizations: int = 10
+    note: str = ""
+
+    def facts(self, cells: Iterable[Cell]) -> dict[str, str]:
+        """The settings behind these cells, for the reader."""
+        texts = "".join(repr((cell.model, cell.measure)) for cell in cells)
+        named = (name for name, text in self.damages.items() if repr(text) in texts)
+        return {
+            "ours starts from": f"`{self.encoder}`, {settings_text(self.plan)}",
+            "the rival starts from": f"`{self.rival}`, {settings_text(self.rival_plan)}",
+            "augmentation": f"`{self.augment}`",
+            "probe": settings_text(self.probe),
+            "damages": ", ".join(f"{name} = `{self.damages[name]}`" for name in sorted(named)),
+        }
+
 
 _MASKS = {f"mask-{p:.2f}": f"RandomMask({p})" for p in (0.5, 0.75, 0.9, 0.96, 0.97, 0.98, 0.99)}
 _NOISES = {f"noise-{s}": f"GaussianNoise({s}, clip=False)" for s in (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5)}
@@ -34,14 +74,14 @@ _PUBLISHED_BLURS = {
 }
 _SMALL_BLURS = {"blur-21-5": "GaussianBlur(1.5)", "blur-37-9": "GaussianBlur(3.0)", "blur-noise": _SMALL_BLUR_NOISE}
 
-SMOKE = Scale(
+SMOKE = Hardening(
     name="smoke",
     note="Random weights and a handful of images: the numbers mean nothing.",
     encoder="small",
     rival="small",
     data={
         "main": Source("digits"),
-        "shift": Source("digits", without=("7", "9"), relabel={"7": "1", "9": "4"}),
+        "shift": Source("digits", without=("7", "9"), relabel=(("7", "1"), ("9", "4"))),
         "CIFAR-10": Source("digits"),
         "COVID X-ray": Source("digits", without=("2", "3", "4", "5", "6", "7", "8", "9")),
     },
@@ -56,7 +96,7 @@ SMOKE = Scale(
     realizations=2,
 )
 
-DESK = Scale(
+DESK = Hardening(
     name="desk",
     note="CIFAR-10 (JPEG copies), teacher and rival both start from the shared ResNet-20 weights.",
     encoder="resnet20@$DATA/resnet20-12fca82f.th",
@@ -64,7 +104,7 @@ DESK = Scale(
     data={
         "main": Source("cifar10:$DATA/cifar10"),
         "shift": Source(
-            "cifar10:$DATA/cifar10", without=("truck", "deer"), relabel={"truck": "automobile", "deer": "horse"}
+            "cifar10:$DATA/cifar10", without=("truck", "deer"), relabel=(("truck", "automobile"), ("deer", "horse"))
         ),
     },
     damages={**_CLEAN, **_MASKS, **_NOISES, **_RANGES, **_SMALL_BLURS},
@@ -107,7 +147,7 @@ DESK_OWN_HEAD = replace(
     realizations=3,
 )
 
-PAPER = Scale(
+PAPER = Hardening(
     name="paper",
     note="As published: CLIP RN101 against a fine-tuned ImageNet ResNet-101, ImageNet-100 at 224 px; for GPUs.",
     encoder="open_clip:RN101@$DATA/clip-rn101.safetensors",
@@ -117,13 +157,13 @@ PAPER = Scale(
         "shift": Source(
             "imagenet100:$DATA/imagenet",
             test="imagenet:$DATA/imagenet",
-            relabel={
-                "n07930864": "n03062245",  # cup: cocktail shaker
-                "n01978287": "n01978455",  # Dungeness crab: rock crab
-                "n03792782": "n03785016",  # mountain bike: moped
-                "n02325366": "n02326432",  # wood rabbit: hare
-                "n02108915": "n02093428",  # French bulldog: American Staffordshire terrier
-            },
+            relabel=(
+                ("n07930864", "n03062245"),  # cup: cocktail shaker
+                ("n01978287", "n01978455"),  # Dungeness crab: rock crab
+                ("n03792782", "n03785016"),  # mountain bike: moped
+                ("n02325366", "n02326432"),  # wood rabbit: hare
+                ("n02108915", "n02093428"),  # French bulldog: American Staffordshire terrier
+            ),
         ),
         "CIFAR-10": Source("cifar10:$DATA/cifar10", crop_fraction=1.0),
         "CIFAR-100": Source("cifar100:$DATA/cifar100", crop_fraction=1.0),
@@ -140,28 +180,3 @@ PAPER = Scale(
     probe={"mode": "paper"},
     realizations=10,
 )
-
-NAMES = ("smoke", "desk", "paper")
-TRANSFER = ("table-2", "table-5", "table-6")
-
-
-AnyScale = Scale | PretrainingScale | FclScale | AttackScale | TransferScale
-
-
-def scale_of(study: str, name: str) -> AnyScale:
-    """The scale of a study. Raises `InputError` for an unknown name."""
-    if name not in NAMES:
-        raise unknown("scale", name, NAMES)
-    if study in PRETRAINING:
-        return PRETRAINING[study][name]
-    if study in TRANSFERS:
-        return TRANSFERS[study][name]
-    if study in ATTACKED:
-        return ATTACKED[study][name]
-    if study.startswith("fcl-"):
-        from weatherproof.studies.fcl_scales import FCL  # which is made of the scales above, too
-
-        return FCL[study][name]
-    if name == "desk":
-        return DESK_TRANSFER if study in TRANSFER else DESK_OWN_HEAD if study == "own-head" else DESK
-    return SMOKE if name == "smoke" else PAPER

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from weatherproof.studies.study import Key
+from weatherproof.studies.lab.study import Found, Key
 
 LEVEL = 0.05  # of the one-sided test of a single comparison
 
@@ -81,18 +81,18 @@ class PairedClaim:
     compare: Compare
     points: bool = True
 
-    def check(self, samples: Samples) -> dict[str, Any]:
+    def check(self, found: Found) -> dict[str, Any]:
         """The claim as an entry of checks.json, with a "verdict" that tells what is wrong from what is not decided."""
-        found = self.compare(samples)
-        states = [comparison.state(of=len(found)) for comparison in found]
+        compared = self.compare({key: record["samples"] for key, record in found.items() if "samples" in record})
+        states = [comparison.state(of=len(compared)) for comparison in compared]
         held = states.count("holds")
         verdict = (
-            "not measured" if not found else "holds" if held == len(found)
+            "not measured" if not compared else "holds" if held == len(compared)
             else "does not hold" if "the reverse" in states else "not decided"
         )  # fmt: skip
-        parts = [f"{held} of {len(found)}" + (f" over {len(found[0].high)} seeds" if found else "")]
+        parts = [f"{held} of {len(compared)}" + (f" over {len(compared[0].high)} seeds" if compared else "")]
         for state in ("holds", "the reverse", "not decided"):
-            said = "; ".join(c.words(self.points) for c, own in zip(found, states, strict=True) if own == state)
+            said = "; ".join(c.words(self.points) for c, own in zip(compared, states, strict=True) if own == state)
             parts += [f"{state}: {said}"] if said else []
         return {"claim": self.text, "passed": verdict == "holds", "detail": ". ".join(parts), "verdict": verdict}
 

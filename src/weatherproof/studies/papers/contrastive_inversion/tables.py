@@ -5,12 +5,23 @@ and "noise-range" (0.1-0.3) are drawn per image, "fog" is a common corruption at
 relabelling of Figure 5, not a measurement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
+from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
-from weatherproof.studies.claims import above, falls, mean_above, not_worst, spread, worst
-from weatherproof.studies.published import published
-from weatherproof.studies.study import Cell, Claim, Key, Study
+from weatherproof.studies.lab.claims import above, falls, mean_above, not_worst, spread, worst
+from weatherproof.studies.lab.published import published
+from weatherproof.studies.lab.study import Claim, Grid, Scale, Study
+from weatherproof.studies.papers.contrastive_inversion.models import Models
+from weatherproof.studies.papers.contrastive_inversion.scales import (
+    DESK,
+    DESK_OWN_HEAD,
+    DESK_TRANSFER,
+    PAPER,
+    SMOKE,
+    Hardening,
+)
 
 FIXED = (
     "mask-0.50", "mask-0.75", "mask-0.90", "noise-0.1", "noise-0.3", "noise-0.5", "blur-21-5", "blur-37-9",
@@ -23,16 +34,34 @@ TRANSFER_SETS = ("CIFAR-10", "CIFAR-100", "STL-10", "ImageNet-100B", "DTD (10 cl
 BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data)"
 
 
-def _published(table: str) -> Mapping[Key, Mapping[str, float]]:
-    return published("contrastive_inversion", table)
+SCALES = {"smoke": SMOKE, "desk": DESK, "paper": PAPER}
+TRANSFER_SCALES = {**SCALES, "desk": DESK_TRANSFER}
+OWN_HEAD_SCALES = {**SCALES, "desk": DESK_OWN_HEAD}
+
+
+def _study(
+    name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
+    scales: Mapping[str, Hardening] = SCALES,
+) -> Study:  # fmt: skip
+    made = {own: partial(_at, settings, grid) for own, settings in scales.items()}
+    return Study(name, title, made, claims, published("contrastive_inversion", name), note)
+
+
+def _at(settings: Hardening, grid: Callable[[Models], Grid], seed: int) -> Scale:
+    cells = grid(Models(settings, seed))
+    made = [cell for own in cells.values() if own is not None for cell in own.cells]
+    return Scale(settings.name, settings.note, cells, settings.facts(made))
 
 
 def _main_table(number: int, metric: str) -> Study:
-    cells = {}
-    for damage in FIXED:
-        cells[damage, BASELINE] = Cell("supervised", damage, damage, metric=metric)
-        cells[damage, OURS] = Cell("probe", damage, damage, metric=metric)
-        cells[damage, OURS_10] = Cell("probe", damage, damage, labels=0.1, metric=metric)
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for damage in FIXED:
+            cells[damage, BASELINE] = models.supervised(damage, damage, metric=metric)
+            cells[damage, OURS] = models.probe(damage, damage, metric=metric)
+            cells[damage, OURS_10] = models.probe(damage, damage, labels=0.1, metric=metric)
+        return cells
+
     claims = (
         Claim("ours beats the supervised baseline at every distortion", above(OURS, BASELINE, FIXED)),
         Claim(
@@ -43,15 +72,18 @@ def _main_table(number: int, metric: str) -> Study:
     name = {"top1": "Top-1", "top5": "Top-5"}[metric]
     title = f"Table {number}: {name} accuracy where damage and data are known"
     chosen = claims if metric == "top1" else claims[:1]
-    return Study(f"table-{number}", title, cells, chosen, _published(f"table-{number}"))
+    return _study(f"table-{number}", title, grid, chosen)
 
 
 def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str) -> Study:
-    cells = {}
-    for short, damage in (("RM", "mask-range"), ("GN", "noise-range")):
-        for column in sets:
-            cells[f"Baseline ({short})", column] = Cell("rival-probe", damage, damage, data=column, metric=metric)
-            cells[f"Ours ({short})", column] = Cell("probe", damage, damage, data=column, metric=metric)
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for short, damage in (("RM", "mask-range"), ("GN", "noise-range")):
+            for column in sets:
+                cells[f"Baseline ({short})", column] = models.rival_probe(damage, damage, data=column, metric=metric)
+                cells[f"Ours ({short})", column] = models.probe(damage, damage, data=column, metric=metric)
+        return cells
+
     claims = tuple(
         Claim(
             f"trained on {kind}, ours transfers better than the baseline",
@@ -59,40 +91,51 @@ def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str)
         )
         for short, kind in (("RM", "masks"), ("GN", "noise"))
     )
-    return Study(f"table-{number}", f"Table {number}: {title}", cells, claims, _published(f"table-{number}"))
+    return _study(f"table-{number}", f"Table {number}: {title}", grid, claims, scales=TRANSFER_SCALES)
 
 
 def _restoration_table(number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str) -> Study:
-    cells = {}
-    for damage in rows:
-        cells[damage, rival] = Cell("restored", damage, damage, restoration=restoration)
-        cells[damage, OURS] = Cell("probe", damage, damage)
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for damage in rows:
+            cells[damage, rival] = models.restored(damage, restoration)
+            cells[damage, OURS] = models.probe(damage, damage)
+        return cells
+
     claims = (Claim("ours beats restoring the image first, at every level", above(OURS, rival, rows)),)
-    return Study(f"table-{number}", f"Table {number}: {title}", cells, claims, _published(f"table-{number}"))
+    return _study(f"table-{number}", f"Table {number}: {title}", grid, claims)
 
 
 def _clean_classifier_table() -> Study:
     carried, fitted = "Clean linear classifier on robust encoder", "Ours (linear probe on distorted images)"
     own = "The pretrained model's own head on the robust encoder"
-    cells = {}
-    for damage in FIXED:
-        cells[damage, carried] = Cell("clean-probe", damage, damage)
-        cells[damage, fitted] = Cell("probe", damage, damage)
-        cells[damage, own] = Cell("own-head", damage, damage)
+
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for damage in FIXED:
+            cells[damage, carried] = models.clean_probe(damage, damage)
+            cells[damage, fitted] = models.probe(damage, damage)
+            cells[damage, own] = models.own_head(damage, damage)
+        return cells
+
     claims = (
         Claim("the clean classifier stays within 8 points of the fitted probe", spread(carried, fitted, FIXED, 0.08)),
     )
     note = "The own-head column is ours: it needs no label at all. It is empty where the encoder has no head."
     title = "Table 9: a classifier of clean images put on the robust encoder"
-    return Study("table-9", title, cells, claims, _published("table-9"), note)
+    return _study("table-9", title, grid, claims, note=note)
 
 
 def _corruption_table() -> Study:
     names = (*COMMON_15, *EXTRA_4)
-    cells = {}
-    for name in names:
-        cells[name, BASELINE] = Cell("supervised", "clean", name)
-        cells[name, OURS] = Cell("probe", "blur-noise", name)
+
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for name in names:
+            cells[name, BASELINE] = models.supervised("clean", name)
+            cells[name, OURS] = models.probe("blur-noise", name)
+        return cells
+
     noises = tuple(name for name in names if name.endswith("_noise"))
     claims = (
         Claim("trained on other damage, ours is behind the baseline on average", mean_above(BASELINE, OURS, names)),
@@ -102,49 +145,67 @@ def _corruption_table() -> Study:
         "Mean top-1 over the five severities. The baseline is trained on clean images; ours on blur and noise, each on "
         "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic here."
     )
-    return Study("table-10", "Table 10: the common corruptions", cells, claims, _published("table-10"), note)
+    return _study("table-10", "Table 10: the common corruptions", grid, claims, note=note)
 
 
 def _label_figure(number: int, metric: str) -> Study:
-    cells, claims = {}, []
-    for damage in ("mask-0.90", "noise-0.5"):
-        for fraction in FRACTIONS:
-            row = f"{damage}, {fraction:.0%} of the labels"
-            cells[row, OURS] = Cell("probe", damage, damage, labels=fraction, metric=metric)
-            cells[row, f"{BASELINE} (100%)"] = Cell("supervised", damage, damage, metric=metric)
+    damages = ("mask-0.90", "noise-0.5")
+
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for damage in damages:
+            for fraction in FRACTIONS:
+                row = f"{damage}, {fraction:.0%} of the labels"
+                cells[row, OURS] = models.probe(damage, damage, labels=fraction, metric=metric)
+                cells[row, f"{BASELINE} (100%)"] = models.supervised(damage, damage, metric=metric)
+        return cells
+
+    claims = []
+    for damage in damages:
         rows = tuple(f"{damage}, {fraction:.0%} of the labels" for fraction in FRACTIONS)
         claims.append(Claim(f"{damage}: accuracy rises with the labels", falls(OURS, rows[::-1])))
         beats = above(OURS, f"{BASELINE} (100%)", rows[1:2])
         claims.append(Claim(f"{damage}: 5 % of the labels beat the baseline with all", beats))
     title = f"Figure {number}: accuracy against the fraction of labels"
-    return Study(f"figure-{number}", title, cells, tuple(claims))
+    return _study(f"figure-{number}", title, grid, tuple(claims))
 
 
 def _severity_figure() -> Study:
-    cells, claims = {}, []
-    for trained, rows in (("mask-range", HARSH_MASKS), ("noise-range", HARSH_NOISES)):
-        for damage in rows:
-            cells[damage, BASELINE] = Cell("supervised", trained, damage)
-            cells[damage, OURS] = Cell("probe", trained, damage)
+    harsh = {"mask-range": HARSH_MASKS, "noise-range": HARSH_NOISES}
+
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for trained, rows in harsh.items():
+            for damage in rows:
+                cells[damage, BASELINE] = models.supervised(trained, damage)
+                cells[damage, OURS] = models.probe(trained, damage)
+        return cells
+
+    claims = []
+    for trained, rows in harsh.items():
         beats = above(OURS, BASELINE, rows)
         claims.append(Claim(f"{trained}: ours above the baseline beyond the trained range", beats))
         claims.append(Claim(f"{trained}: accuracy falls with the level", falls(OURS, rows)))
-    return Study("figure-4", "Figure 4: damage harsher than any seen in training", cells, tuple(claims))
+    return _study("figure-4", "Figure 4: damage harsher than any seen in training", grid, tuple(claims))
 
 
 def _shift_figure() -> Study:
     masks = ("mask-0.50", "mask-0.75", "mask-0.90", "mask-0.96", "mask-0.99")
     noises = ("noise-0.05", "noise-0.1", "noise-0.2", "noise-0.3", "noise-0.4", "noise-0.5")
-    cells = {}
-    for trained, rows in (("mask-range", masks), ("noise-range", noises)):
-        for damage in rows:
-            cells[damage, BASELINE] = Cell("supervised", trained, damage, data="shift")
-            cells[damage, OURS] = Cell("probe", trained, damage, data="shift")
+
+    def grid(models: Models) -> Grid:
+        cells = {}
+        for trained, rows in (("mask-range", masks), ("noise-range", noises)):
+            for damage in rows:
+                cells[damage, BASELINE] = models.supervised(trained, damage, data="shift")
+                cells[damage, OURS] = models.probe(trained, damage, data="shift")
+        return cells
+
     claims = (
         Claim("masks: ours above the baseline at every level", above(OURS, BASELINE, masks)),
         Claim("noise: ours above the baseline at the three strongest levels", above(OURS, BASELINE, noises[3:])),
     )
-    return Study("figure-5", "Figure 5: images of unseen classes, labelled as their nearest known class", cells, claims)
+    return _study("figure-5", "Figure 5: images of unseen classes, labelled as their nearest known class", grid, claims)
 
 
 def _objective_figure() -> Study:
@@ -156,25 +217,32 @@ def _objective_figure() -> Study:
         "MSE": "MSE()",
     }
     rows = ("mask-0.90", *HARSH_MASKS)
-    cells = {
-        (damage, column): Cell("probe", "mask-range", damage, objective=objective)
-        for damage in rows
-        for column, objective in objectives.items()
-    }
+
+    def grid(models: Models) -> Grid:
+        return {
+            (damage, column): models.probe("mask-range", damage, objective=objective)
+            for damage in rows
+            for column, objective in objectives.items()
+        }
+
     claims = (
         Claim("MSE is the worst objective", worst("MSE", rows)),
         Claim("student-teacher, -student and -both beat NT-Xent", not_worst("NT-Xent", tuple(objectives)[:3], rows)),
     )
-    return Study("figure-6", "Figure 6: the objective's uniformity term", cells, claims)
+    return _study("figure-6", "Figure 6: the objective's uniformity term", grid, claims)
 
 
 def _own_head_study() -> Study:
     own, before = "hardened, own head, no labels", "as it was, own head"
     row = "mask-0.75"
-    cells = {(row, before): Cell("teacher-own-head", row, row), (row, own): Cell("own-head", row, row)}
-    for words, fraction in {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}.items():
-        cells[row, f"hardened, probe, {words} of the labels"] = Cell("probe", row, row, labels=fraction)
-    cells[row, "supervised, 100 % of the labels"] = Cell("supervised", row, row)
+
+    def grid(models: Models) -> Grid:
+        cells = {(row, before): models.teacher(row), (row, own): models.own_head(row, row)}
+        for words, fraction in {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}.items():
+            cells[row, f"hardened, probe, {words} of the labels"] = models.probe(row, row, labels=fraction)
+        cells[row, "supervised, 100 % of the labels"] = models.supervised(row, row)
+        return cells
+
     claims = (
         Claim(
             "without a label the hardened classifier beats fine-tuning with all",
@@ -182,7 +250,7 @@ def _own_head_study() -> Study:
         ),
     )
     title = "A whole classifier hardened without a label (ours, not in the paper)"
-    return Study("own-head", title, cells, claims)
+    return _study("own-head", title, grid, claims, scales=OWN_HEAD_SCALES)
 
 
 STUDIES = {
@@ -212,3 +280,10 @@ STUDIES = {
         _own_head_study(),
     )
 }  # fmt: skip
+
+
+def unseen_classes(scale: str) -> Mapping[str, str]:
+    """Table 3: which known class is the right answer for an unseen one, in figure-5 at this scale."""
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    return dict(SCALES[scale].data["shift"].relabel)

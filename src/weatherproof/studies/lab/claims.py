@@ -6,7 +6,7 @@ Cells that were not measured (a scale may lack a data set) are left out of the c
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-from weatherproof.studies.study import Key
+from weatherproof.studies.lab.study import Key
 
 Values = Mapping[Key, float]
 Test = Callable[[Values], tuple[int, int, str]]
