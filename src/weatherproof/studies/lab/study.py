@@ -1,6 +1,6 @@
 """A study is data: a grid of cells, each a complete protocol for one number, with the paper's numbers and claims."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,6 +139,15 @@ class Cell:
         """An entry of `reports.save_certificates`; None where the measure has none."""
         entry = store.measured(self.model, self.measure, self.data, name=self.about.model).certificate
         return None if entry is None else {**entry, "model": self.about.certificate_name}
+
+
+def certificates(cells: Iterable[Cell], store: Store) -> list[dict[str, Any]]:
+    """The entries of all that were measured under attack, each once, in the order of the cells."""
+    firsts: dict[tuple[Recipe, Measure, Images], Cell] = {}
+    for cell in cells:
+        firsts.setdefault((cell.model, cell.measure, cell.data), cell)
+    entries = (cell.certificate(store) for cell in firsts.values())
+    return [entry for entry in entries if entry is not None]
 
 
 Grid = Mapping[Key, Measurable | None]  # None: the scale has no such data

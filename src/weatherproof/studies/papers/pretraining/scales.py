@@ -1,15 +1,123 @@
-"""How big a pretraining study runs: smoke (seconds), desk (two CPU cores, at most an hour), paper (as published)."""
+"""What pretraining studies of two papers share: networks by their names, and how big a study runs: smoke (seconds),
+desk (two CPU cores, at most an hour), paper (as published)."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from weatherproof.methods import recipe
 from weatherproof.objectives import InputGradient
-from weatherproof.studies.pretraining_cells import PretrainingScale
-from weatherproof.studies.study import FAST, Source
+from weatherproof.studies.lab.recipes import FAST
+from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.study import settings_text
 
+NO_PENALTY = InputGradient(0.0)
 METHODS = ("mocov2", "instdis", "pirl", "simclr")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What classifies. Families of views and of layers go by the scale's names.
+
+    Attributes:
+        kind:
+            "probe": a linear layer on the frozen pretrained encoder;
+            "supervised": the same network from scratch, trained end to end with the labels;
+            "fine-tuned": encoder and a two-layer classifier, both trained on the labels, the encoder from pretraining.
+        method: of `methods.build`.
+        views: the family of views, a name of `Pretraining.views`.
+        labels: the fraction of labels that the classifier may use; pretraining uses none.
+        layers: losses at several layers of the encoder, a name of `Pretraining.layers`; None: at the end alone.
+        tikhonov: lambda of the penalty on the gradients by the pixels, in training end to end or in pretraining with
+            "simclr"; the readout has none.
+    """
+
+    kind: Literal["probe", "supervised", "fine-tuned"]
+    method: str = ""
+    views: str = ""
+    labels: float = 1.0
+    layers: str | None = None
+    tikhonov: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What records call it: "mocov2, URRL", "supervised, Tikhonov 0.1"."""
+        tuned = "" if self.kind == "probe" else self.kind
+        penalty = f"Tikhonov {self.tikhonov:g}" if self.tikhonov else ""
+        return ", ".join(filter(None, (self.method, self.views, self.layers, tuned, penalty)))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The settings of a scale.
+
+    Attributes:
+        views: each family's text.
+        methods: what `methods.build` is given beside encoder, views and images, by method; the projector as a word of
+            `methods.make_projector`.
+        plans: of the pretraining, by method.
+        supervised_plan, finetuning_plan: of networks trained with labels.
+        layers: what the names of losses at several layers stand for.
+        penalty: how the penalty of networks with `tikhonov` is computed; its weight is theirs.
+        suite_images: test images that meet the corruptions; the clean accuracy is of all test images.
+    """
+
+    name: str
+    encoder: str
+    data: Mapping[str, Source]
+    views: Mapping[str, str]
+    methods: Mapping[str, Mapping[str, Any]]
+    plans: Mapping[str, Mapping[str, Any]]
+    supervised_plan: Mapping[str, Any] = field(default_factory=dict)
+    finetuning_plan: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    penalty: InputGradient = field(default=NO_PENALTY, repr=False)  # the repr names encoders that have none
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    probe_augment: str | None = None
+    augment: str | None = None  # of the supervised network and of fine-tuning
+    same_steps: bool = True  # with fewer labels as many steps, instead of as many epochs
+    size: int | None = None
+    train_size: int | None = None
+    channels: int | None = None
+    crop_fraction: float = 1.0
+    train_images: int | None = None
+    test_images: int | None = None
+    suite_images: int | None = None
+    note: str = ""
+
+    def penalty_of(self, network: Network) -> InputGradient | None:
+        """What the network's training pays for its gradients by the pixels; None where it pays nothing."""
+        return replace(self.penalty, weight=network.tikhonov) if network.tikhonov else None
+
+    def facts(self, networks: Iterable[Network]) -> dict[str, str]:
+        """The settings behind these cells, for the reader."""
+        networks = list(networks)
+        kinds = {network.kind for network in networks}
+        facts = {"encoder": f"`{self.encoder}`, from random weights"}
+        for method in sorted({network.method for network in networks if network.method}):
+            facts[f"pretraining, {method}"] = settings_text({**self.plans[method], **self.methods.get(method, {})})
+        facts |= {
+            f"views, {name}": f"`{self.views[name]}`" for name in dict.fromkeys(n.views for n in networks if n.views)
+        }
+        for name in dict.fromkeys(network.layers for network in networks if network.layers):
+            facts[f"layers, {name}"] = settings_text(self.layers[name])
+        facts["linear evaluation"] = settings_text({**self.probe, "augmentation": f"`{self.probe_augment}`"})
+        fewer = f"; with fewer labels as many {'steps' if self.same_steps else 'epochs'}"
+        fewer = fewer if any(network.labels < 1 for network in networks) else ""
+        for kind, plan in (("supervised", self.supervised_plan), ("fine-tuned", self.finetuning_plan)):
+            if kind in kinds:
+                facts[kind.replace("tuned", "tuning")] = f"{settings_text(plan)}{fewer}"
+                facts["augmentation with labels"] = f"`{self.augment}`"
+        if any(network.tikhonov for network in networks):
+            facts["Tikhonov regularization"] = self._penalty_words()
+        return facts
+
+    def _penalty_words(self) -> str:
+        how = {"exact": "by double backward", "finite": "by the difference of two losses"}
+        told = how.get(self.penalty.method, "its derivative by the difference of two gradients")
+        step = "" if self.penalty.method == "exact" else f", a step of {self.penalty.step}"
+        form = "per sample: 4N times that of eq. 3" if self.penalty.per_sample else "as printed in eq. 3"
+        return f"lambda / 2 R, {told}{step}; of the contrastive loss {form}, in pretraining alone"
 
 
 def families(size: int) -> Mapping[str, str]:
@@ -38,7 +146,7 @@ def layer_settings(**penalty: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 _SMOKE_PLAN = {"epochs": 1, "batch_size": 16, "lr": 0.01}
-SMOKE = PretrainingScale(
+SMOKE = Pretraining(
     name="smoke",
     note="A tiny network and a handful of digits: the numbers mean nothing.",
     encoder="small(width=4, channels=3)",
@@ -76,7 +184,7 @@ _HELD_OUT = (
     "InstDis, 1 of PIRL) on training images that are not among the 20,000: with the published projectors, which have "
     "no batch norm, this network learnt next to nothing in that time. "
 )
-DESK = PretrainingScale(
+DESK = Pretraining(
     name="desk",
     note=f"{_DESK_NOTE}{_HELD_OUT}Budget: 5 pretrainings of 50 epochs, 5,000,000 images of 0.6 ms on one core, about "
     "36 minutes on two, and a minute each for the 75 sets.",
@@ -132,7 +240,7 @@ def _paper_plan(method: str) -> Mapping[str, Any]:
     return {**recipe(method).plan(), "workers": 16}
 
 
-PAPER = PretrainingScale(
+PAPER = Pretraining(
     name="paper",
     note="As published: ImageNet, ResNet-50, 200 epochs; for GPUs. Learning rate 0.03: the paper prints 0.3, but its "
     "MoCo v2 is the official one of 0.03.",
@@ -154,7 +262,7 @@ PAPER_4 = replace(
 )
 
 _SIMCLR_PAPER = {**recipe("simclr", 32).plan(epochs=100), "workers": 8}
-PAPER_LABELS = PretrainingScale(
+PAPER_LABELS = Pretraining(
     name="paper",
     note="As published: CIFAR-10, ResNet-50 with the CIFAR stem, 100 epochs of SimCLR, 200 with labels. Batch, rate "
     "and temperature are not stated: SimCLR's own for CIFAR-10.",
@@ -171,11 +279,3 @@ PAPER_LABELS = PretrainingScale(
     probe_augment="Chain(RandomResizedCrop(32), HorizontalFlip())",
     augment="Chain(RandomResizedCrop(32), HorizontalFlip())",
 )
-
-PRETRAINING: Mapping[str, Mapping[str, PretrainingScale]] = {
-    "urrl-table-1": {"smoke": SMOKE, "desk": DESK, "paper": PAPER},
-    "urrl-table-4": {"smoke": SMOKE, "desk": DESK_4, "paper": PAPER_4},
-    "label-efficiency-table-1": {"smoke": SMOKE, "desk": DESK_LABELS, "paper": PAPER_LABELS},
-    "layer-wise": {"smoke": SMOKE, "desk": DESK_LAYERS, "paper": PAPER_LABELS},
-    "tikhonov-table-2": {"smoke": SMOKE, "desk": DESK_TIKHONOV, "paper": PAPER_LABELS},
-}
