@@ -11,6 +11,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr, ttest_rel
 from torch import nn
+from weatherproof.studies.paired import Comparison, beats, gains_more, together
+from weatherproof.studies.run import table
+from weatherproof.studies.scales import scale_of
 
 from weatherproof import encoders, methods, random, studies, views
 from weatherproof.data import batches, load_images, pixel_std
@@ -22,9 +25,6 @@ from weatherproof.studies import CountCell, FclCell, FclScale, MapCell, PairedCl
 from weatherproof.studies.fcl_cells import OverSeeds, Training
 from weatherproof.studies.fcl_scales import SMOKE, SMOKE_2, SMOKE_ENCODERS
 from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
-from weatherproof.studies.paired import Comparison, beats, gains_more, together
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
 

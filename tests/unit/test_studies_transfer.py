@@ -12,6 +12,9 @@ import pytest
 import torch
 from html_page import Strict
 from torch import nn
+from weatherproof.studies.attack_cells import CertifiedRecord
+from weatherproof.studies.run import table
+from weatherproof.studies.scales import scale_of
 
 from weatherproof import attacks, views
 from weatherproof.data import at_most, load_images
@@ -22,9 +25,6 @@ from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
 from weatherproof.reports.study.front import Combination, draw_front, make_front, read_front, save_front
 from weatherproof.studies import Claim, TransferCell, front, transfer
-from weatherproof.studies.attack_cells import CertifiedRecord
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
 from weatherproof.studies.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
 from weatherproof.studies.transfer_cells import EVERY, MOCO, SUPERVISED, URRL
 from weatherproof.studies.transfer_scales import SMOKE

@@ -1,9 +1,33 @@
 """The papers' tables and figures as data, with their published numbers and claims."""
 
+from weatherproof.studies.lab.paired import PairedClaim
 from weatherproof.studies.lab.run import run_study
+from weatherproof.studies.lab.sets import Images, Source
+from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.robustness import attacks
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.urrl import tables as urrl
 
-STUDIES = {**contrastive_inversion.STUDIES, **urrl.STUDIES, **robustness.STUDIES, **attacks.STUDIES}
+STUDIES = {
+    **contrastive_inversion.STUDIES,
+    **urrl.STUDIES,
+    **robustness.STUDIES,
+    **attacks.STUDIES,
+}
+
+__all__ = [
+    "STUDIES",
+    "Cell",
+    "Claim",
+    "Images",
+    "Measure",
+    "PairedClaim",
+    "Recipe",
+    "Scale",
+    "Source",
+    "Store",
+    "Study",
+    "run_study",
+]
