@@ -13,7 +13,7 @@ from weatherproof.studies.lab.store import Recipe, Store, digest
 Words = dict[str, str]
 
 
-def former_home(recipe: Recipe, store: Store) -> Path | None:
+def former_home(recipe: object, store: Store) -> Path | None:
     """The folder of a finished training under its former name; None where there is none."""
     if type(recipe) not in _WORDS or not store.folder.is_dir():
         return None
@@ -21,7 +21,7 @@ def former_home(recipe: Recipe, store: Store) -> Path | None:
     return folder if (folder / "encoder.json").is_file() else None
 
 
-def former_name(recipe: Recipe, store: Store) -> str:
+def former_name(recipe: object, store: Store) -> str:
     """What the folder of a training was called."""
     words = _WORDS[type(recipe)](recipe, store)
     return f"{words['kind']}-{digest(repr(sorted(words.items())))}"
