@@ -209,8 +209,13 @@ def lasting(plan: Plan, steps: int | None, images: ImageSet) -> Plan:
     if steps is None:
         return plan
     epochs = steps / Course(plan, len(images)).steps_per_epoch
-    thirds = (epochs / 3, epochs * 2 / 3) if plan.schedule == "step" else ()
-    return replace(plan, epochs=epochs, milestones=thirds)
+    longer = replace(plan, epochs=epochs)
+    return replace(longer, milestones=thirds(longer))
+
+
+def thirds(plan: Plan) -> tuple[float, ...]:
+    """Milestones of the schedule "step" after each third; others have none."""
+    return (plan.epochs / 3, plan.epochs * 2 / 3) if plan.schedule == "step" else ()
 
 
 def layer_wise(
