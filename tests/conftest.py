@@ -113,7 +113,7 @@ def cuda() -> torch.device:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the finished run folder of a study at the smallest scale. Each runs once, all from the store beside them."""
+    """Gives the finished run folder of a study at the smallest scale; each runs once, all from one store beside."""
     home = tmp_path_factory.mktemp("smoke")
 
     @cache

@@ -55,6 +55,7 @@ def test_where_data_lie() -> None:
 # the store
 
 FIT = Images(Source("digits"), "train", limit=64)
+PLAN = Plan(epochs=1, batch_size=32, lr=1e-3)
 TEST = Images(Source("digits"), "test", limit=8)
 
 
@@ -103,7 +104,7 @@ def test_memory_is_given_back(store: Store) -> None:
 
 
 def test_a_refused_training_leaves_no_folder(store: Store) -> None:
-    wrong = Hardened(Given("small"), FIT, "GaussianNoise(0.1)", Plan(epochs=1, batch_size=32, lr=1e-3), "Nothing()")
+    wrong = Hardened(Given("small"), FIT, "GaussianNoise(0.1)", PLAN, "Nothing()")
     with pytest.raises(InputError, match="unknown objective"):
         store.get(wrong)
     assert not list(store.folder.iterdir())

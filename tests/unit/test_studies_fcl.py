@@ -11,6 +11,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr, ttest_rel
 from torch import nn
+from weatherproof.studies.fcl_cells import OverSeeds, Training
+from weatherproof.studies.fcl_scales import SMOKE, SMOKE_2, SMOKE_ENCODERS
+from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
 from weatherproof.studies.paired import Comparison, beats, gains_more, together
 from weatherproof.studies.run import table
 from weatherproof.studies.scales import scale_of
@@ -22,9 +25,6 @@ from weatherproof.evaluation import EVAL_STREAM, ClassUtility, rank_correlation
 from weatherproof.operators import COMMON_19, UniformNoise
 from weatherproof.readouts import Classifier
 from weatherproof.studies import CountCell, FclCell, FclScale, MapCell, PairedClaim, fcl, fcl_cases, fcl_looks, fcl_maps
-from weatherproof.studies.fcl_cells import OverSeeds, Training
-from weatherproof.studies.fcl_scales import SMOKE, SMOKE_2, SMOKE_ENCODERS
-from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
 

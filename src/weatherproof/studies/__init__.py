@@ -6,15 +6,21 @@ from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
+from weatherproof.studies.papers.fcl import tables as fcl
 from weatherproof.studies.papers.robustness import attacks
 from weatherproof.studies.papers.robustness import tables as robustness
+from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
+from weatherproof.studies.papers.urrl import transfer
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
     **urrl.STUDIES,
     **robustness.STUDIES,
+    **fcl.STUDIES,
     **attacks.STUDIES,
+    **transfer.STUDIES,
+    **front.STUDIES,
 }
 
 __all__ = [

@@ -1,20 +1,24 @@
 """How classifiers come about, as components: what `Store.get` makes of them answers images with logits."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
 
 from weatherproof import attacks, operators, restoration
 from weatherproof.evaluation.class_sets import class_fit, head_of
-from weatherproof.objectives import InputGradient
+from weatherproof.evaluation.finetune_search import Setting
+from weatherproof.methods import FeatureSettings
+from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, finetune_encoder, fit_probe
 from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.spec import component
-from weatherproof.studies.lab.recipes import Settings, labelled, look_of, stretched
+from weatherproof.studies.lab.chosen import Chosen
+from weatherproof.studies.lab.recipes import Settings, labelled, lasting, look_of, stretched
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Recipe, Store, Trained
-from weatherproof.training import Plan, RunFolder, train_classifier
+from weatherproof.training import Plan, RunFolder, check_own_head, train_classifier
 
 
 class NoNumber(Exception):
@@ -33,6 +37,8 @@ class Labelled:
         same_steps: with fewer labels as many steps, instead of as many epochs.
         tikhonov: a penalty on the gradients by the pixels.
         attack: what "adversarial" is trained on.
+        settings: of feature contrastive learning and its rivals; None: the published ones for such images.
+        steps: for so many steps instead of the plan's epochs, with its milestones at the thirds of them.
     """
 
     start: Recipe
@@ -46,6 +52,8 @@ class Labelled:
     same_steps: bool = True
     tikhonov: InputGradient | None = None
     attack: str | None = None
+    settings: FeatureSettings | None = None
+    steps: int | None = None
 
     def make(self, store: Store) -> Classifier:
         return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
@@ -55,15 +63,16 @@ class Labelled:
         kept = labelled(train, self.labels, self.plan.seed)
         encoder, head = train_classifier(
             store.encoder(self.start), train if kept is None else train.subset(kept), plan=self.course(store),
-            method=self.method, head=self.head, operator=None if self.operator is None else damage(self.operator),
-            augment=look_of(self.augment), tikhonov=self.tikhonov,
+            method=self.method, settings=self.settings, head=self.head,
+            operator=None if self.operator is None else damage(self.operator), augment=look_of(self.augment),
+            tikhonov=self.tikhonov,
             attack=None if self.attack is None else attacks.parse(self.attack), run=run,
         )  # fmt: skip
         return encoder, Readout(head.cpu(), train.classes, "end-to-end", label_fraction=self.labels)
 
     def course(self, store: Store) -> Plan:
         """The plan for as many images as there are."""
-        return course(store, self.plan, self.data, self.labels, self.same_steps)
+        return course(store, self.plan, self.data, self.labels, self.same_steps, self.steps)
 
 
 @component
@@ -71,8 +80,10 @@ class Finetuned:
     """A copy of the start and a new classifier, trained together on labels.
 
     Attributes:
-        head, regularizers: as in `finetune_encoder`.
-        labels, same_steps: as in `Labelled`.
+        head: as in `finetune_encoder`.
+        labels, same_steps, steps: as in `Labelled`.
+        regularizers: texts of `objectives.REGULARIZERS`, after those that were chosen.
+        chosen: how the learning rate and further regularizers are; None: the plan's, and no others.
     """
 
     start: Recipe
@@ -82,21 +93,34 @@ class Finetuned:
     augment: str | None = None
     labels: float = 1.0
     same_steps: bool = True
+    regularizers: tuple[str, ...] = ()
+    chosen: Chosen | None = None
+    steps: int | None = None
 
     def make(self, store: Store) -> Classifier:
         return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
-        train = store.images(self.data)
+        train, setting = store.images(self.data), self.setting(store)
         encoder, head = finetune_encoder(
             store.encoder(self.start), train, plan=self.course(store), head=self.head,
-            labels=labelled(train, self.labels, self.plan.seed), augment=look_of(self.augment), run=run,
+            regularizers=setting.regularizers, labels=labelled(train, self.labels, self.plan.seed),
+            augment=look_of(self.augment), run=run,
         )  # fmt: skip
         return encoder, Readout(head.cpu(), train.classes, "end-to-end", label_fraction=self.labels)
 
+    def setting(self, store: Store) -> Setting:
+        """The learning rate and all regularizers."""
+        given = tuple(map(parse_regularizer, self.regularizers))
+        if self.chosen is None:
+            return Setting(self.plan.lr, given)
+        found = self.chosen.setting(store)
+        return Setting(found.lr, (*found.regularizers, *given))
+
     def course(self, store: Store) -> Plan:
-        """The plan for as many images as there are."""
-        return course(store, self.plan, self.data, self.labels, self.same_steps)
+        """The plan for as many images as there are, with the learning rate that was chosen."""
+        plan = course(store, self.plan, self.data, self.labels, self.same_steps, self.steps)
+        return replace(plan, lr=self.setting(store).lr)
 
 
 @component
@@ -168,6 +192,20 @@ class Own:
 
 
 @component
+class OwnLinear:
+    """An encoder under the linear classifier that it brings, with which a training with head "own" begins."""
+
+    of: Recipe
+    data: Images
+
+    def make(self, store: Store) -> Classifier:
+        encoder = store.encoder(self.of).clone().eval()
+        check_own_head(encoder, len(store.images(self.data).classes))
+        assert encoder.head is not None
+        return Classifier(encoder, encoder.head).to(store.device)
+
+
+@component
 class Restored:
     """A classifier of images that are restored first."""
 
@@ -184,9 +222,10 @@ def damage(text: str) -> Operator:
     return made
 
 
-def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bool) -> Plan:
+def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bool, steps: int | None) -> Plan:
     """The plan on this store's device, for as many images as there are."""
-    images, own = store.images(data), store.plan(plan)
+    images = store.images(data)
+    own = lasting(store.plan(plan), steps, images)
     return stretched(own, images, labelled(images, labels, plan.seed)) if same_steps else own
 
 

@@ -4,20 +4,24 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from weatherproof import operators
-from weatherproof.data import ImageSet
+from weatherproof import attacks, operators
+from weatherproof.data import CORRUPTED_SOURCES, CorruptedImages, ImageSet
+from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     Case,
     Record,
+    cases_of_parts,
     cases_on_the_fly,
     evaluate,
     evaluate_suite,
+    robust_accuracy,
     run_attacks,
     sanity_certificate,
 )
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
 from weatherproof.evaluation.attacks.robust import accuracy_records
-from weatherproof.evaluation.engine.attack_trials import seeks_smallest
+from weatherproof.evaluation.engine.attack_trials import epsilon, seeks_smallest
+from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
@@ -76,6 +80,19 @@ class Suite:
 
 
 @component
+class SuiteInFiles:
+    """Everything that `evaluate_suite` says of the 15 common corruptions, of images that lie corrupted in files."""
+
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        if not isinstance(images, CorruptedImages):
+            raise InputError(f"{images.name!r} holds no corrupted images: give a source of {CORRUPTED_SOURCES}")
+        cases = cases_of_parts(images.parts, COMMON_15)
+        return met(model, images, cases, bench, name="common-15", seed=self.seed)
+
+
+@component
 class Curve:
     """Errors under an attack against the size of the perturbation, and the attack's certificate.
 
@@ -90,26 +107,49 @@ class Curve:
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         levels = levels_of(self.attack)
-        attacks = sweep(self.attack, levels)
+        balls = sweep(self.attack, levels)
         result = run_attacks(
-            {bench.name: model}, images, attacks, folder=bench.folder, seed=self.seed, device=bench.store.device
+            {bench.name: model}, images, balls, folder=bench.folder, seed=self.seed, device=bench.store.device
         )
-        balls = [] if seeks_smallest(self.attack) else attacks
         records = [
-            *accuracy_records(result, [bench.name], balls),
+            *accuracy_records(result, [bench.name], [] if seeks_smallest(self.attack) else balls),
             *curve_records(result, [bench.name], self.attack, levels),
         ]
         return certified(records, model, images, self.attack, self.certificate_images, self.seed, bench)
 
 
+@component
+class Attacked:
+    """Accuracy under an attack, and the attack's certificate.
+
+    Attributes:
+        attack: its text.
+        certificate_images: how many images the certificate is tried on.
+    """
+
+    attack: str
+    certificate_images: int
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        attack = attacks.parse(self.attack)
+        _, record = robust_accuracy({bench.name: model}, images, attack, seed=self.seed, device=bench.store.device)
+        return certified([record], model, images, attack, self.certificate_images, self.seed, bench)
+
+    @property
+    def eps(self) -> float | None:
+        """The size of its ball, which its record calls the severity."""
+        return epsilon(attacks.parse(self.attack))
+
+
 def met(
-    model: nn.Module, images: ImageSet, cases: list[Case], bench: Bench, *, name: str | None, seed: int,
-    data: str | None = None,
-) -> Measured:  # fmt: skip
+    model: nn.Module, images: ImageSet, cases: list[Case], bench: Bench, *, name: str | None, seed: int
+) -> Measured:
     """What `evaluate_suite` says of these conditions."""
     found = evaluate_suite(
-        model, images, cases, suite=name, model=bench.name, seed=seed, device=bench.store.device, data=data
-    )
+        model, images, cases, suite=name, model=bench.name, seed=seed, device=bench.store.device,
+        data=bench.data.called(images),
+    )  # fmt: skip
     return Measured(found.records)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from weatherproof import methods, objectives, operators, random, views
-from weatherproof.data import ImageSet, label_fraction
+from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.taps import stages
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
@@ -20,6 +21,7 @@ from weatherproof.spec import component
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, fit, harden_encoder
+from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
 
 FAST = fast_precision()  # of desk scale; the tables say which it was
@@ -134,6 +136,47 @@ class Pretrained:
 
 
 @component
+class Between:
+    """start + alpha (end - start), weight by weight (Wortsman et al. 2022).
+
+    Attributes:
+        end: an encoder, or a classifier on one.
+        data: clean training images, over which the running statistics of batch normalisation are taken.
+    """
+
+    start: Recipe
+    end: Recipe
+    alpha: float
+    data: Images
+
+    def make(self, store: Store) -> Encoder:
+        ends = store.encoder(self.start), store.encoder(self.end)
+        return between(*ends, self.alpha, store.images(self.data), store.device)
+
+
+def between(start: Encoder, end: Encoder, alpha: float, images: ImageSet, device: torch.device) -> Encoder:
+    """start + alpha (end - start), weight by weight; the running statistics of batch normalisation are taken anew over
+    the images, since those of two networks do not add up to those of a third."""
+    encoder = end.clone().to(device)
+    there = dict(start.named_parameters())
+    with torch.no_grad():
+        for name, weight in encoder.named_parameters():
+            weight.lerp_(there[name].to(weight), 1 - alpha)
+    norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches(images, 256, device=device) if norms else ():
+            encoder(batch.images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return encoder.eval()
+
+
+@component
 class Unit:
     """An encoder's embeddings on the unit sphere."""
 
@@ -159,6 +202,20 @@ def stretched(plan: Plan, images: ImageSet, positions: Tensor | None) -> Plan:
         return plan
     whole, few = (max(1, count // plan.batch_size) for count in (len(images), len(positions)))
     return replace(plan, epochs=plan.epochs * whole / few)
+
+
+def lasting(plan: Plan, steps: int | None, images: ImageSet) -> Plan:
+    """For so many steps instead of epochs, with milestones at its thirds; None: as it is."""
+    if steps is None:
+        return plan
+    epochs = steps / Course(plan, len(images)).steps_per_epoch
+    longer = replace(plan, epochs=epochs)
+    return replace(longer, milestones=thirds(longer))
+
+
+def thirds(plan: Plan) -> tuple[float, ...]:
+    """Milestones of the schedule "step" after each third; others have none."""
+    return (plan.epochs / 3, plan.epochs * 2 / 3) if plan.schedule == "step" else ()
 
 
 def layer_wise(

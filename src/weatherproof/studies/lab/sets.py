@@ -41,7 +41,7 @@ class Images:
         crop_fraction: of `load_images`, where the source says no other.
         limit: at most so many: for fitting with as many of every class, where the source does not say how many.
         only: labels; no images of others. The limit counts these.
-        whole: the split as the source has it.
+        whole: the split as the source has it, of `only` these labels.
     """
 
     source: Source
@@ -59,15 +59,20 @@ class Images:
         Args:
             folder: what ``$DATA`` stands for.
         """
-        source = self.source
         if self.whole:
-            return self._load(source.text, self.split, folder)
+            return self._of_labels(self._load(self.source.text, self.split, folder))
         if self.split == "train":
-            return at_most(self._fitting(folder), source.train_images or self.limit)
-        images = self._measuring(folder)
-        if self.only:
-            images = images.subset(torch.isin(images.labels, torch.tensor(self.only)).nonzero().flatten())
-        return at_most(images, self.limit)
+            return at_most(self._fitting(folder), self.source.train_images or self.limit)
+        return at_most(self._of_labels(self._measuring(folder)), self.limit)
+
+    def called(self, images: ImageSet) -> str:
+        """What records call these images: "digits/test (classes 10-14)"."""
+        return f"{images.name} (classes {self.only[0]}-{self.only[-1]})" if self.only else images.name
+
+    def _of_labels(self, images: ImageSet) -> ImageSet:
+        if not self.only:
+            return images
+        return images.subset(torch.isin(images.labels, torch.tensor(self.only)).nonzero().flatten())
 
     def _fitting(self, folder: str | None) -> ImageSet:
         images = self._load(self.source.text, "train", folder)

@@ -56,11 +56,13 @@ class Bench:
 
     Attributes:
         name: what progress calls the model.
+        data: which images are measured.
         folder: for answers that a killed measurement goes on from; made by who uses it.
     """
 
     store: "Store"
     name: str
+    data: Images
     folder: Path
 
 
@@ -75,7 +77,7 @@ class Measure(Protocol):
 class Former(Protocol):
     """Where a model lay before folders were named after recipes."""
 
-    def __call__(self, recipe: Recipe, store: "Store") -> Path | None: ...
+    def __call__(self, recipe: object, store: "Store") -> Path | None: ...
 
 
 class Store:
@@ -116,7 +118,7 @@ class Store:
         place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
         file = place.with_suffix(".json")
         if not file.is_file():
-            found = measure(self.get(recipe), self.images(images), Bench(self, name, place))
+            found = measure(self.get(recipe), self.images(images), Bench(self, name, images, place))
             kept = {"records": [record.to_dict() for record in found.records], "certificate": found.certificate}
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(kept, ensure_ascii=False) + "\n")
@@ -161,8 +163,8 @@ class Store:
             save_readout(kept, folder, provenance={"recipe": repr(recipe)})
         return kept
 
-    def home(self, recipe: Recipe) -> Path:
-        """The folder of a model and of what was measured of it."""
+    def home(self, recipe: object) -> Path:
+        """The folder of a model and of what was measured of it, or of another component that is kept."""
         folder = self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe))}"
         if self._former is not None and not folder.exists():
             return self._former(recipe, self) or folder

@@ -1,14 +1,65 @@
 """How big a study of fine-tuning runs: smoke (seconds), desk (two CPU cores, at most an hour), paper (as published)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.data import TRANSFER
-from weatherproof.studies import pretraining_scales
-from weatherproof.studies.study import Source
-from weatherproof.studies.transfer import PAPER_DATA
-from weatherproof.studies.transfer_cells import SUPERVISED, TransferScale
+from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.papers.pretraining import scales as pretraining
+from weatherproof.studies.papers.pretraining.scales import Pretraining
+
+SUPERVISED = "Supervised"  # a start
+PAPER_DATA = (
+    "Aircraft", "Birdsnap", "CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "Cars", "DTD", "Flowers", "Food",
+    "Pets", "SUN397",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How big: the same grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
+
+    Attributes:
+        pretraining: makes the starts "MoCo v2" and "URRL" by its method "mocov2", and, without `supervised`, the start
+            "Supervised" on all labels.
+        supervised: text of a network that was trained with labels.
+        known: starts that were trained with the labels of a data set: no cell, this would be no transfer.
+        data: the data sets.
+        corrupted: data sets whose corrupted test images lie in files; for others they are made on the fly.
+        plan: of the fine-tuning; its lr where none is chosen.
+        steps: train for so many steps instead of epochs, since the sets differ in size.
+        adversarial_plan: what differs for adversarial training.
+        search: choose learning rate and weights on a tenth of the training images.
+        hardening_plan, damage: of the start "hardened".
+        probe: of the classifier that is fitted anew for an encoder between two others, by `fit_probe`.
+        severities: of the common corruptions.
+        test_images, attack_images, suite_images: at most so many, evenly spaced.
+        certificate_images: on which an attack is tried out.
+    """
+
+    name: str
+    pretraining: Pretraining
+    data: Mapping[str, Source]
+    plan: Mapping[str, Any]
+    adversarial_plan: Mapping[str, Any] = field(default_factory=dict)
+    hardening_plan: Mapping[str, Any] = field(default_factory=dict)
+    damage: str = "GaussianNoise((0.1, 0.3), clip=False)"
+    supervised: str | None = None
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    corrupted: Mapping[str, str] = field(default_factory=dict)
+    steps: int | None = None
+    search: bool = True
+    augment: str | None = None
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    size: int | None = None
+    test_images: int | None = None
+    attack_images: int | None = None
+    suite_images: int | None = None
+    certificate_images: int = 32
+    note: str = ""
+
 
 # robust-models-transfer (Salman et al. 2020), which URRL follows; the rate falls to a tenth after each third
 _PLAN: Mapping[str, Any] = {
@@ -16,10 +67,10 @@ _PLAN: Mapping[str, Any] = {
     "milestones": (50, 100),
 }  # fmt: skip
 
-SMOKE = TransferScale(
+SMOKE = Transfer(
     name="smoke",
     note="A tiny network and a handful of digits: the numbers mean nothing.",
-    pretraining=pretraining_scales.SMOKE,
+    pretraining=pretraining.SMOKE,
     data={"CIFAR-10": Source("digits", train_images=64)},
     plan={**_PLAN, "epochs": 1, "batch_size": 16, "milestones": (0.5,)},
     hardening_plan={"epochs": 1, "batch_size": 16, "lr": 0.001},
@@ -35,9 +86,9 @@ SMOKE = TransferScale(
 
 # The start "Supervised" is the supervised network of label-efficiency-table-1.
 _DESK_STARTS = replace(
-    pretraining_scales.DESK,
-    supervised_plan=pretraining_scales.DESK_LABELS.supervised_plan,
-    augment=pretraining_scales.DESK_LABELS.augment,
+    pretraining.DESK,
+    supervised_plan=pretraining.DESK_LABELS.supervised_plan,
+    augment=pretraining.DESK_LABELS.augment,
 )
 _DESK_NOTE = (
     "All at 32 px. Starts: the CNN of four layers of urrl-table-1, pretrained on 20,000 images of CIFAR-10 without "
@@ -46,7 +97,7 @@ _DESK_NOTE = (
 )
 # Costs were measured on one core of a busy machine: an image 0.43 ms in a step and 0.27 ms in a step of an attack. That
 # two cores are 1.4 times as fast is an estimate.
-DESK = TransferScale(
+DESK = Transfer(
     name="desk",
     note=f"{_DESK_NOTE}Every training has 1,000 steps, since the sets differ in size. CIFAR-10, MNIST, Imagenette: "
     "2,000 training images; DTD: ten of its classes; X-ray: three classes that differ by their source too, so it "
@@ -98,11 +149,11 @@ _SOURCES = {
     "Food": "food101", "Pets": "pets", "SUN397": "sun397",
 }  # fmt: skip
 assert (*_SOURCES,) == PAPER_DATA and set(_SOURCES.values()) == TRANSFER.keys()
-PAPER = TransferScale(
+PAPER = Transfer(
     name="paper",
     note="As published: ResNet-50 of ImageNet, 12 data sets at 256 px, top-1 for all of them; for GPUs. The settings "
     "of adversarial training are those of the code that the paper names.",
-    pretraining=pretraining_scales.PAPER,
+    pretraining=pretraining.PAPER,
     supervised="torchvision:resnet50@$DATA/resnet50-imagenet1k-v1.safetensors",
     data={name: Source(f"{source}:$DATA/{source}") for name, source in _SOURCES.items()},
     corrupted={"CIFAR-10": "cifar10-c:$DATA/cifar10-c", "CIFAR-100": "cifar100-c:$DATA/cifar100-c"},
@@ -114,7 +165,7 @@ PAPER = TransferScale(
     size=256,
 )
 
-TRANSFERS: Mapping[str, Mapping[str, TransferScale]] = {
+SCALES: Mapping[str, Mapping[str, Transfer]] = {
     "urrl-table-2": {"smoke": SMOKE, "desk": DESK, "paper": PAPER},
     "urrl-table-3": {"smoke": SMOKE, "desk": DESK_CIFAR, "paper": PAPER},
     "urrl-appendix-a": {"smoke": SMOKE, "desk": DESK_CIFAR, "paper": PAPER},

@@ -5,12 +5,12 @@ The paper attacks with L2 and eps 0.5 at 256 px. The smaller eps and the attack 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from weatherproof.studies.claims import Test, above, below
-from weatherproof.studies.published import published
-from weatherproof.studies.study import Claim, Key, Study
-from weatherproof.studies.transfer_cells import EVERY, MOCO, RANDOM, SUPERVISED, URRL, Metric, TransferCell
+from weatherproof.studies.lab.claims import Test, above, below
+from weatherproof.studies.lab.published import published
+from weatherproof.studies.lab.study import Claim, Grid, Key, Study
+from weatherproof.studies.papers.transfer.models import EVERY, MOCO, RANDOM, URRL, Metric, Models, Tuned, study
+from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SUPERVISED
 
 CLEAN, ROBUST = "clean", "eps 0.5"
 ATTACKS = {  # a step is an eighth of eps, as in the paper's 20 steps
@@ -22,18 +22,14 @@ ATTACKS = {  # a step is an eighth of eps, as in the paper's 20 steps
 SIMILARITY, SP = "SimilarityMatrix(1.0)", "L2SP(0.01, 0.001)"
 URRL_SP, MOCO_SR, URRL_SR, ADVERSARIAL_ROW = "URRL-L2SP", "MoCo-SR", "URRL-SR", "Adv. Training"
 MODELS = {
-    SUPERVISED: TransferCell("Supervised"),
-    MOCO: TransferCell("MoCo v2"),
-    URRL: TransferCell("URRL"),
-    URRL_SP: TransferCell("URRL", (SP,)),
-    MOCO_SR: TransferCell("MoCo v2", (SIMILARITY,)),
-    URRL_SR: TransferCell("URRL", (SIMILARITY,)),
-    ADVERSARIAL_ROW: TransferCell(RANDOM, adversarial=True),
+    SUPERVISED: Tuned(SUPERVISED),
+    MOCO: Tuned(MOCO),
+    URRL: Tuned(URRL),
+    URRL_SP: Tuned(URRL, (SP,)),
+    MOCO_SR: Tuned(MOCO, (SIMILARITY,)),
+    URRL_SR: Tuned(URRL, (SIMILARITY,)),
+    ADVERSARIAL_ROW: Tuned(RANDOM, adversarial=True),
 }
-PAPER_DATA = (
-    "Aircraft", "Birdsnap", "CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "Cars", "DTD", "Flowers", "Food",
-    "Pets", "SUN397",
-)  # fmt: skip
 DATA = (*PAPER_DATA, "MNIST", "X-ray", "Imagenette")  # the last three stand in for others at desk scale
 
 NOTHING_LEFT = 0.02  # where neither model keeps more accuracy under attack, it says nothing of which one resists
@@ -77,11 +73,14 @@ def ahead(high: str, low: str, whats: Sequence[str], points: float = 0.0) -> Tes
 
 
 def _table_2() -> Study:
-    cells = {}
-    for what in (CLEAN, *ATTACKS):
-        for model, cell in MODELS.items():
-            for data in (*DATA, EVERY):
-                cells[row(what, model), data] = replace(cell, data=data, attack=ATTACKS.get(what))
+    def cells(at: Models) -> Grid:
+        return {
+            (row(what, name), data): at.number(model, data, attack=ATTACKS.get(what))
+            for what in (CLEAN, *ATTACKS)
+            for name, model in MODELS.items()
+            for data in (*DATA, EVERY)
+        }
+
     attacks = tuple(ATTACKS)
     claims = (
         *(
@@ -107,7 +106,8 @@ def _table_2() -> Study:
     )
     title = "URRL, Table 2: adversarial robustness after fine-tuning"
     note = f"{ATTACK_NOTE} Claims are about means over the data sets that both models have."
-    return Study("urrl-table-2", title, cells, claims, published("transfer", "urrl-table-2"), note)
+    theirs = published("urrl", "urrl-table-2")
+    return study("urrl-table-2", title, cells, MODELS.values(), claims, note, published=theirs)
 
 
 def _table_3() -> Study:
@@ -115,12 +115,15 @@ def _table_3() -> Study:
     numbers: dict[str, Metric] = {
         "": "calibration_error", ", pooled": "pooled_calibration_error", ", accuracy": "corrupted",
     }  # fmt: skip
-    cells = {
-        (f"{data}-C{words}", column): replace(MODELS[column], data=data, metric=metric)
-        for data in ("CIFAR-10", "CIFAR-100")
-        for words, metric in numbers.items()
-        for column in columns
-    }
+
+    def cells(at: Models) -> Grid:
+        return {
+            (f"{data}-C{words}", column): at.number(MODELS[column], data, metric=metric)
+            for data in ("CIFAR-10", "CIFAR-100")
+            for words, metric in numbers.items()
+            for column in columns
+        }
+
     rows = ("CIFAR-10-C", "CIFAR-100-C")
     claims = (
         Claim("similarity regularization lowers the calibration error of MoCo v2", below(MOCO_SR, MOCO, rows)),
@@ -135,7 +138,8 @@ def _table_3() -> Study:
         "(the paper does not say which). ± is the standard error over the images, by the jackknife for calibration. "
         "'Halves' is a quotient of at most 0.55. Frost is synthetic where corruptions are made on the fly."
     )
-    return Study("urrl-table-3", title, cells, claims, published("transfer", "urrl-table-3"), note)
+    theirs, models = published("urrl", "urrl-table-3"), [MODELS[column] for column in columns]
+    return study("urrl-table-3", title, cells, models, claims, note, published=theirs)
 
 
 def _halved(low: str, high: str, rows: Sequence[str]) -> Test:
@@ -151,12 +155,14 @@ def _halved(low: str, high: str, rows: Sequence[str]) -> Test:
 def _appendix_a() -> Study:
     settings: dict[str, tuple[str, ...]] = {"no L2-SP": ()}
     settings |= {f"alpha {a:g}, beta {b:g}": (f"L2SP({a!r}, {b!r})",) for a in ALPHAS for b in BETAS}
+    models = {name: Tuned(URRL, texts, as_written=True) for name, texts in settings.items()}
     whats = (CLEAN, *(what for what in ATTACKS if "100" not in what))
-    cells = {
-        (name, what): TransferCell("URRL", texts, attack=ATTACKS.get(what), as_written=True)
-        for name, texts in settings.items()
-        for what in whats
-    }
+
+    def cells(at: Models) -> Grid:
+        return {
+            (name, what): at.number(model, attack=ATTACKS.get(what)) for name, model in models.items() for what in whats
+        }
+
     plain, recommended, others = "no L2-SP", f"alpha {ALPHAS[-1]:g}, beta {BETAS[-1]:g}", tuple(settings)[1:-1]
     claims = (
         Claim(
@@ -171,7 +177,7 @@ def _appendix_a() -> Study:
         "URRL's encoder. L2-SP takes the place of weight decay; the learning rate is that of fine-tuning without it. "
         f"The paper draws Figure 2 without printing its numbers. {ATTACK_NOTE}"
     )
-    return Study("urrl-appendix-a", title, cells, claims, note=note)
+    return study("urrl-appendix-a", title, cells, models.values(), claims, note)
 
 
 def _some_above(low: str, highs: Sequence[str]) -> Test:

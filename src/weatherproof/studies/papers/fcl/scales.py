@@ -5,15 +5,70 @@ the paper's, lambda is changed so that lambda x batch, the weight of an image's 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from weatherproof.studies.fcl_cells import FclScale
-from weatherproof.studies.pretraining_scales import DESK_LAYERS, PAPER_LABELS
-from weatherproof.studies.pretraining_scales import SMOKE as SMOKE_PRETRAINING
-from weatherproof.studies.scales import DESK as DESK_HARDENING
-from weatherproof.studies.scales import SMOKE as SMOKE_HARDENING
-from weatherproof.studies.study import FAST, Source
+from weatherproof.studies.lab.recipes import FAST
+from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.papers.contrastive_inversion.scales import DESK as DESK_HARDENING
+from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE as SMOKE_HARDENING
+from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
+from weatherproof.studies.papers.pretraining.scales import DESK_LAYERS, PAPER_LABELS, Pretraining
+from weatherproof.studies.papers.pretraining.scales import SMOKE as SMOKE_PRETRAINING
 
+
+@dataclass(frozen=True)
+class FclScale:
+    """How big: the same grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
+
+    Attributes:
+        encoder: what a training starts from; for other starts see `hardening` and `pretraining`.
+        data: the images of "main".
+        kind: their side, channels and classes, by which the published settings go.
+        others: the scales of the other data sets that cells name, each complete.
+        plans: of the trainings, by their start; those that are not named have the plan of "".
+        own_heads: the starts whose own classifier goes on; others get a new one.
+        settings: what differs from the published settings, by method; "" for all of them.
+        hardening: makes the "hardened" encoder, against its damage "noise-range".
+        pretraining: makes the "pretrained" encoder, by its method "simclr".
+        seeds: trainings of each method.
+        suite_images: test images that meet the common corruptions.
+        map_images: test images whose utility is averaged.
+        sensitivity_images: test images whose sensitivity is taken.
+        corner: side of the corner boxes in pixels.
+    """
+
+    name: str
+    encoder: str
+    data: Source
+    kind: tuple[int, int, int]
+    plans: Mapping[str, Mapping[str, Any]]
+    own_heads: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    augment: str | None = None
+    seeds: int = 1
+    train_images: int | None = None
+    test_images: int | None = None
+    suite_images: int | None = None
+    map_images: int | None = None
+    sensitivity_images: int = 32
+    corner: int = 9
+    size: int | None = None
+    crop_fraction: float = 1.0
+    others: Mapping[str, "FclScale"] = field(default_factory=dict)
+    hardening: Hardening | None = None
+    pretraining: Pretraining | None = None
+    note: str = ""
+
+    def plan(self, start: str) -> Mapping[str, Any]:
+        return self.plans.get(start, self.plans[""])
+
+    def changed(self, method: str) -> Mapping[str, Any]:
+        """The settings of this method that are not the published ones."""
+        return {**self.settings.get("", {}), **self.settings.get(method, {})}
+
+
+_MNIST, _CIFAR_10 = (28, 1, 15), (32, 3, 10)
 _CIFAR_AUGMENT = "Chain(PaddedCrop(4), HorizontalFlip())"
 _MNIST_PLAN = {
     "epochs": 20, "batch_size": 128, "lr": 0.01, "optimizer": "adam", "schedule": "step", "gamma": 0.89,
@@ -35,6 +90,7 @@ SMOKE = FclScale(
     note="A tiny network and a handful of digits: the numbers mean nothing.",
     encoder="small(width=4)",
     data=Source("synthetic-digits"),
+    kind=(32, 1, 15),
     plans={"": {"epochs": 1, "batch_size": 32, "lr": 0.01}},
     settings={"": {"start_epoch": 0.0, "ramp_epochs": 0.0}},
     seeds=2,
@@ -45,7 +101,7 @@ SMOKE = FclScale(
     sensitivity_images=4,
     corner=10,
 )
-_DIGITS = replace(SMOKE, data=Source("digits"))
+_DIGITS = replace(SMOKE, data=Source("digits"), kind=(32, 1, 10))
 SMOKE_2 = replace(_DIGITS, others={"CIFAR-100": replace(_DIGITS, train_images=96)})
 SMOKE_ENCODERS = replace(_DIGITS, hardening=SMOKE_HARDENING, pretraining=SMOKE_PRETRAINING)
 
@@ -59,6 +115,7 @@ DESK = FclScale(
     "1,000,000 images of 0.28 ms, are 3 hours on two cores (an estimate); a stopped run goes on.",
     encoder="lenet",
     data=Source("synthetic-mnist:$DATA/mnist"),
+    kind=_MNIST,
     plans={"": {**_MNIST_PLAN, "precision": FAST}},
     seeds=5,
     map_images=3_000,
@@ -93,6 +150,7 @@ DESK_CIFAR = FclScale(
     "6.",
     encoder="resnet20@$DATA/resnet20-12fca82f.th",
     data=Source("cifar10:$DATA/cifar10"),
+    kind=_CIFAR_10,
     plans={"": _CONTINUED},
     own_heads=("",),
     settings={"": _CONTINUED_SETTINGS},
@@ -130,6 +188,7 @@ PAPER = FclScale(
     note=f"As published: 20 epochs, 10 training seeds. {_OURS}",
     encoder="lenet",
     data=Source("synthetic-mnist:$DATA/mnist"),
+    kind=_MNIST,
     plans={"": _MNIST_PLAN},
     seeds=10,
     map_images=None,
@@ -143,6 +202,7 @@ _CIFAR_100 = FclScale(
     name="paper",
     encoder="resnet56",
     data=Source("cifar100:$DATA/cifar100"),
+    kind=(32, 3, 100),
     plans={"": _CIFAR_PAPER_PLAN},
     augment=_CIFAR_AUGMENT,
     seeds=5,
@@ -152,6 +212,7 @@ PAPER_CIFAR = replace(
     note="As published: ResNet-56, 450 epochs, the contrastive terms from the step on that Appendix B names, 5 "
     "training seeds; for GPUs.",
     data=Source("cifar10:$DATA/cifar10"),
+    kind=_CIFAR_10,
     others={"CIFAR-100": _CIFAR_100},
 )
 # With Patch Gaussian alone the corrupted sets have a sigma of their own, CIFAR-100-C 0.1 instead of 0.05.
@@ -160,6 +221,7 @@ _IMAGENET = FclScale(
     name="paper",
     encoder="resnetv2-50",
     data=Source("imagenet:$DATA/imagenet"),
+    kind=(224, 3, 1000),
     plans={
         "": {
             "epochs": 90,
@@ -194,7 +256,7 @@ PAPER_ENCODERS = replace(
     pretraining=PAPER_LABELS,
 )
 
-FCL: Mapping[str, Mapping[str, FclScale]] = {
+SCALES: Mapping[str, Mapping[str, FclScale]] = {
     "fcl-table-1": {"smoke": SMOKE, "desk": DESK, "paper": PAPER},
     "fcl-table-2": {"smoke": SMOKE_2, "desk": DESK_CIFAR, "paper": PAPER_CIFAR},
     "fcl-table-3": {"smoke": _DIGITS, "desk": DESK_COMMON, "paper": PAPER_COMMON},

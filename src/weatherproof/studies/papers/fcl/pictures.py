@@ -1,7 +1,7 @@
 """What the page of a study of feature contrastive learning shows beside its numbers: the paper's Figures 1, 3 and 4,
 and sensitivity against utility. Of the first training seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,30 +17,43 @@ from weatherproof.evaluation import (
     utility_examples,
 )
 from weatherproof.readouts import evaluating
-from weatherproof.studies.fcl_cells import Training
-from weatherproof.studies.fcl_workshop import NOISE_SEED, FclWorkshop
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.papers.fcl.models import NOISE_SEED, Models, Training
+from weatherproof.studies.papers.fcl.noisy import noisy_cases
 from weatherproof.types import Images
 
 _CURVE_IMAGES = 64  # the plot's lines change little beyond
 _EXAMPLES = 8
 
 
-def save_pictures(workshop: FclWorkshop, study: str, folder: Path) -> None:
-    """Write the pictures of a study into its run folder; nothing for a study that has none."""
-    if study in _PICTURES:
-        _PICTURES[study](workshop, folder)
-
-
-def _figures(workshop: FclWorkshop, folder: Path) -> None:
-    trained, test, device = workshop.classifier("fcl"), workshop.test, workshop.device
-    maps = class_utility(trained, test, limit=workshop.scale.map_images, device=device)
+def save_figures(at: Models, store: Store, folder: Path) -> None:
+    """Write utility_maps.safetensors, utility_images.safetensors and the gallery."""
+    trained, test = _first(at, store, "fcl"), store.images(at.test)
+    maps = class_utility(trained, test, limit=at.scale.map_images, device=store.device)
     reports.save_utility_maps(folder, maps.grouped(_panels(maps.classes)))
-    settings = workshop.trainings.settings(Training("fcl"), 1.0)
+    settings = at.settings(Training("fcl"), 1.0)
     examples = utility_examples(
-        trained, test, k=settings.k, sigma=settings.sigma, count=_EXAMPLES, seed=NOISE_SEED, device=device
+        trained, test, k=settings.k, sigma=settings.sigma, count=_EXAMPLES, seed=NOISE_SEED, device=store.device
     )
     reports.save_utility_images(folder, examples)
-    reports.save_gallery(folder, _noisy(workshop, {name: workshop.classifier(name) for name in ("supervised", "fcl")}))
+    classifiers = {name: _first(at, store, name) for name in ("supervised", "fcl")}
+    reports.save_gallery(folder, _noisy(at, store, classifiers))
+
+
+def save_curves(at: Models, store: Store, folder: Path, *, starts: Sequence[str]) -> None:
+    """Write utility_curve.json: sensitivity against utility after XE and after FCL, for each start."""
+    found, limit = {}, min(_CURVE_IMAGES, at.scale.sensitivity_images)
+    for start in starts:
+        for name, method in (("XE", "supervised"), ("FCL", "fcl")):
+            classifier, test = _first(at, store, method, start), store.images(at.test)
+            pair = utility_and_sensitivity(classifier, test, limit=limit, device=store.device)
+            found[f"{start}{start and ', '}{name}"] = utility_curve(*pair)
+    reports.save_utility_curve(folder, found)
+
+
+def _first(at: Models, store: Store, method: str, start: str = "") -> nn.Module:
+    """The classifier of the first seed."""
+    return store.get(at.model(Training(method, start), at.seed))
 
 
 def _panels(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -54,13 +67,13 @@ def _panels(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {" and ".join(names): names for names in (*modulo, *apart) if names}
 
 
-def _noisy(workshop: FclWorkshop, classifiers: Mapping[str, nn.Module]) -> list[reports.GalleryEntry]:
+def _noisy(at: Models, store: Store, classifiers: Mapping[str, nn.Module]) -> list[reports.GalleryEntry]:
     """One test image of every class, under UN and NUN in turn, as the measurements make them."""
-    chosen = _one_of_every_class(workshop.test)
-    batch = next(batches(chosen, len(chosen), device=workshop.device))
+    chosen = _one_of_every_class(store.images(at.test))
+    batch = next(batches(chosen, len(chosen), device=store.device))
     keys = random.fold(random.keys(NOISE_SEED, batch.index), EVAL_STREAM, 0)
     found = []
-    for part, case in enumerate(workshop.noises(chosen)):
+    for part, case in enumerate(noisy_cases(chosen, at.train, store)[1:]):
         assert case.operator is not None
         damaged, places = case.operator(batch.images, keys), range(part, len(chosen), 2)
         guesses = {name: _guesses(classifier, damaged) for name, classifier in classifiers.items()}
@@ -84,26 +97,3 @@ def _guesses(classifier: nn.Module, images: Images) -> list[tuple[list[float], l
     with evaluating(classifier):
         best: tuple[Tensor, Tensor] = classifier(images).float().softmax(dim=1).topk(3, dim=1)
     return list(zip(best[0].tolist(), best[1].tolist(), strict=True))
-
-
-def _curves(*starts: str) -> Callable[[FclWorkshop, Path], None]:
-    """Sensitivity against utility after XE and after FCL, for each start."""
-
-    def save(workshop: FclWorkshop, folder: Path) -> None:
-        found, limit = {}, min(_CURVE_IMAGES, workshop.scale.sensitivity_images)
-        for start in starts:
-            for name, method in (("XE", "supervised"), ("FCL", "fcl")):
-                pair = utility_and_sensitivity(
-                    workshop.classifier(method, start), workshop.test, limit=limit, device=workshop.device
-                )
-                found[f"{start}{start and ', '}{name}"] = utility_curve(*pair)
-        reports.save_utility_curve(folder, found)
-
-    return save
-
-
-_PICTURES: Mapping[str, Callable[[FclWorkshop, Path], None]] = {
-    "fcl-figures": _figures,
-    "fcl-appendix-a": _curves(""),
-    "fcl-on-encoders": _curves("hardened", "pretrained"),
-}

@@ -7,12 +7,14 @@ are those that are not.
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.study.front import Combination, State
-from weatherproof.studies.study import Claim, Key, Study
-from weatherproof.studies.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
-from weatherproof.studies.transfer_cells import HARDENED, MOCO, URRL, TransferCell
+from weatherproof.reports.study.front import Combination, State, save_front
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Claim, Found, Grid, Key, Study
+from weatherproof.studies.papers.transfer.models import HARDENED, MOCO, URRL, Models, Tuned, study
+from weatherproof.studies.papers.urrl.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
 
 NAME = "front"
 CLEAN, CORRUPTED, ADVERSARIAL, CALIBRATION = "clean", "corrupted", "adversarial", "calibration error"
@@ -42,7 +44,11 @@ def name_of(start: str, kept: str, alpha: float) -> str:
     return ", ".join([start, *([kept] if kept else []), *([f"alpha {alpha:g}"] if alpha < 1 else [])])
 
 
-def combinations(found: Mapping[Key, Mapping[str, Any]]) -> list[Combination]:
+def _save(store: Store, folder: Path, found: Found) -> None:
+    save_front(folder, combinations(found))
+
+
+def combinations(found: Found) -> list[Combination]:
     """What was measured, each with whether another one dominates it.
 
     Args:
@@ -123,11 +129,15 @@ def _one_wins(values: Mapping[Key, float]) -> tuple[int, int, str]:
 
 
 def _study() -> Study:
-    cells = {
-        (name_of(start, kept, alpha), number): TransferCell(start, texts, alpha=alpha, **settings)
-        for (start, kept, alpha), texts in _ROWS.items()
-        for number, settings in _COLUMNS.items()
-    }
+    models = {name_of(*own): Tuned(own[0], texts, alpha=own[2]) for own, texts in _ROWS.items()}
+
+    def cells(at: Models) -> Grid:
+        return {
+            (name, number): at.number(model, **settings)
+            for name, model in models.items()
+            for number, settings in _COLUMNS.items()
+        }
+
     claims = (
         Claim("plain fine-tuning of the plain encoder is dominated", _plain_is_dominated),
         Claim("so is each piece alone", _single_pieces_are_dominated),
@@ -144,7 +154,7 @@ def _study() -> Study:
         f"{ATTACK_NOTE}"
     )
     title = "The front: clean, corrupted and adversarial accuracy and calibration, together (CIFAR-10)"
-    return Study(NAME, title, cells, claims, note=note, ours=True)
+    return study(NAME, title, cells, models.values(), claims, note, ours=True, after=(_save,))
 
 
 STUDIES = {NAME: _study()}
