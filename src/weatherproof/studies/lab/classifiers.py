@@ -143,12 +143,12 @@ class Probed:
 
     def make(self, store: Store) -> Classifier:
         readout = store.fitted(self, lambda: self._fit(store))
-        return _classifier(store, store.get(self.start), readout)
+        return _classifier(store, store.body(self.start), readout)
 
     def _fit(self, store: Store) -> Readout:
         train, settings = store.images(self.data), dict[str, Any](self.settings)
         head = fit_probe(
-            store.get(self.start), train, num_classes=len(train.classes), operator=self._looks,
+            store.body(self.start), train, num_classes=len(train.classes), operator=self._looks,
             labels=labelled(train, self.labels, self.seed), seed=self.seed, device=store.device, **settings,
         )  # fmt: skip
         return Readout(head, train.classes, label_fraction=self.labels)

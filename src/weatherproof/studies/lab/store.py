@@ -16,7 +16,7 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.files import write_atomically
-from weatherproof.readouts import Readout, load_readout, save_readout
+from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder
@@ -98,10 +98,14 @@ class Store:
         """The encoder or classifier: from memory, from the folder, or made now."""
         return self._models.once(recipe, lambda: recipe.make(self))
 
+    def body(self, recipe: Recipe) -> nn.Module:
+        """What embeds images: of a classifier what its head stands on."""
+        model = self.get(recipe)
+        return model.encoder if isinstance(model, Classifier) else model
+
     def encoder(self, recipe: Recipe) -> Encoder:
         """The encoder, of a classifier the one that it stands on."""
-        model = self.get(recipe)
-        found = model if isinstance(model, Encoder) else model.encoder
+        found = self.body(recipe)
         assert isinstance(found, Encoder)
         return found
 

@@ -60,10 +60,6 @@ class About:
     trained_on: str | None = None
     certified: str | None = None
 
-    @property
-    def certificate_name(self) -> str:
-        return self.model if self.certified is None else self.certified
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -78,13 +74,14 @@ class Wanted:
     corruption: str | None = None
     severity: float | None = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
+
     def among(self, records: Sequence[Record]) -> Record:
-        metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
-        return next(
-            r
-            for r in records
-            if r.metric in metrics and r.corruption == self.corruption and _same(r.severity, self.severity)
-        )
+        """The first record that is wanted."""
+        of = (r for r in records if r.metric in self.metrics and r.corruption == self.corruption)
+        return next(r for r in of if _same(r.severity, self.severity))
 
 
 def _same(one: float | None, other: float | None) -> bool:
@@ -139,7 +136,7 @@ class Cell:
     def certificate(self, store: Store) -> dict[str, Any] | None:
         """An entry of `reports.save_certificates`; None where the measure has none."""
         entry = store.measured(self.model, self.measure, self.data, name=self.about.model).certificate
-        return None if entry is None else {**entry, "model": self.about.certificate_name}
+        return None if entry is None else {**entry, "model": self.about.certified or self.about.model}
 
 
 def certificates(cells: Iterable[Cell], store: Store) -> list[dict[str, Any]]:
