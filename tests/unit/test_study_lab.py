@@ -42,7 +42,7 @@ def test_the_shifted_classes_are_not_learnt(store: Store) -> None:
 
 
 def test_a_set_of_two_classes_is_tested_on_two(store: Store) -> None:
-    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
+    splits: tuple[Literal[train, test], ...] = ("train", "test")
     for split in splits:
         assert {*store.images(Images(SMOKE.data["COVID X-ray"], split)).labels.tolist()} == {0, 1}
 
