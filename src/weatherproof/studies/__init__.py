@@ -1,6 +1,10 @@
 """The papers' tables and figures as data, with their published numbers and claims."""
 
+from weatherproof.studies.lab.paired import PairedClaim
 from weatherproof.studies.lab.run import run_study
+from weatherproof.studies.lab.sets import Images, Source
+from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.fcl import tables as fcl
 from weatherproof.studies.papers.robustness import attacks
@@ -19,4 +23,17 @@ STUDIES = {
     **front.STUDIES,
 }
 
-__all__ = ["STUDIES", "run_study"]
+__all__ = [
+    "STUDIES",
+    "Cell",
+    "Claim",
+    "Images",
+    "Measure",
+    "PairedClaim",
+    "Recipe",
+    "Scale",
+    "Source",
+    "Store",
+    "Study",
+    "run_study",
+]
