@@ -8,6 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from weatherproof.studies.attack_cells import AttackCell, CertifiedRecord, certificate_lines
+from weatherproof.studies.attack_scales import ATTACKED, BARRIER, PGD_L2, PGD_LINF, SMOKE
+from weatherproof.studies.attack_workshop import AttackWorkshop
+from weatherproof.studies.attacks import MEDIAN, NAME, STUDIES, column, panels, row
+from weatherproof.studies.pretraining import CONTRASTIVE, LAMBDAS, SUPERVISED, regularized
+from weatherproof.studies.pretraining_scales import PRETRAINING
+from weatherproof.studies.pretraining_workshop import PretrainingWorkshop, model_name
+from weatherproof.studies.run import table
+from weatherproof.studies.scales import scale_of
+from weatherproof.studies.study import Key
 
 from weatherproof import random, studies
 from weatherproof.data import batches
@@ -19,16 +29,6 @@ from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report
 from weatherproof.reports.attack.panels import Panel, panel_curves, read_panels, save_panels
 from weatherproof.studies import PretrainingCell
-from weatherproof.studies.attack_cells import AttackCell, CertifiedRecord, certificate_lines
-from weatherproof.studies.attack_scales import ATTACKED, BARRIER, PGD_L2, PGD_LINF, SMOKE
-from weatherproof.studies.attack_workshop import AttackWorkshop
-from weatherproof.studies.attacks import MEDIAN, NAME, STUDIES, column, panels, row
-from weatherproof.studies.pretraining import CONTRASTIVE, LAMBDAS, SUPERVISED, regularized
-from weatherproof.studies.pretraining_scales import PRETRAINING
-from weatherproof.studies.pretraining_workshop import PretrainingWorkshop, model_name
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
-from weatherproof.studies.study import Key
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from weatherproof.studies.pretraining import CALIBRATION, ERROR, METRICS, POOLED, STUDIES, TOP1
+from weatherproof.studies.pretraining_scales import SMOKE
+from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
+from weatherproof.studies.run import table
+from weatherproof.studies.scales import scale_of
 
 from weatherproof import methods, operators, studies, views
 from weatherproof.cli import main
@@ -16,11 +21,6 @@ from weatherproof.methods.layers import NO_PENALTY
 from weatherproof.objectives import InputGradient
 from weatherproof.readouts import load_readout
 from weatherproof.studies import PretrainingCell, attacks, contrastive_inversion, fcl, fcl_looks
-from weatherproof.studies.pretraining import CALIBRATION, ERROR, METRICS, POOLED, STUDIES, TOP1
-from weatherproof.studies.pretraining_scales import SMOKE
-from weatherproof.studies.pretraining_workshop import PretrainingWorkshop
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
 

@@ -12,6 +12,13 @@ import pytest
 import torch
 from html_page import Strict
 from torch import nn
+from weatherproof.studies.attack_cells import CertifiedRecord
+from weatherproof.studies.run import table
+from weatherproof.studies.scales import scale_of
+from weatherproof.studies.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
+from weatherproof.studies.transfer_cells import EVERY, MOCO, SUPERVISED, URRL
+from weatherproof.studies.transfer_scales import SMOKE
+from weatherproof.studies.transfer_workshop import TransferWorkshop, joint, mean_of, model_name
 
 from weatherproof import attacks, views
 from weatherproof.data import at_most, load_images
@@ -22,13 +29,6 @@ from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
 from weatherproof.reports.study.front import Combination, draw_front, make_front, read_front, save_front
 from weatherproof.studies import Claim, TransferCell, front, transfer
-from weatherproof.studies.attack_cells import CertifiedRecord
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
-from weatherproof.studies.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
-from weatherproof.studies.transfer_cells import EVERY, MOCO, SUPERVISED, URRL
-from weatherproof.studies.transfer_scales import SMOKE
-from weatherproof.studies.transfer_workshop import TransferWorkshop, joint, mean_of, model_name
 from weatherproof.training import Plan
 
 STUDIES = {**transfer.STUDIES, **front.STUDIES}

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -21,12 +21,14 @@ from weatherproof.studies.lab.sets import Images, located
 from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 Trained = tuple[Encoder, Readout | None]  # a network, and the classifier on it where it was trained with one
 
 _MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """How a model comes about: a component, whose text is its identity."""
 
@@ -64,12 +66,14 @@ class Bench:
     folder: Path
 
 
+@runtime_checkable
 class Measure(Protocol):
     """What is found of a model on images: a component."""
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured: ...
 
 
+@runtime_checkable
 class Former(Protocol):
     """Where a model lay before folders were named after recipes."""
 

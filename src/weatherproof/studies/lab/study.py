@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from weatherproof.errors import unknown
 from weatherproof.evaluation import Record
@@ -91,6 +91,7 @@ def _same(one: float | None, other: float | None) -> bool:
     return one == other if one is None or other is None else abs(one - other) < _SAME_SIZE
 
 
+@runtime_checkable
 class Measurable(Protocol):
     """Where a number comes from."""
 
@@ -173,6 +174,7 @@ class Scale:
     after: tuple[After, ...] = ()
 
 
+@runtime_checkable
 class Check(Protocol):
     """A sentence of the paper that the grid can confirm or deny."""
 

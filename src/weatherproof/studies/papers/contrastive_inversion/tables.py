@@ -12,7 +12,7 @@ from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
 from weatherproof.studies.lab.claims import above, falls, mean_above, not_worst, spread, worst
 from weatherproof.studies.lab.published import published
-from weatherproof.studies.lab.study import Claim, Grid, Scale, Study
+from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion.models import Models
 from weatherproof.studies.papers.contrastive_inversion.scales import (
     DESK,
@@ -55,7 +55,7 @@ def _at(settings: Hardening, grid: Callable[[Models], Grid], seed: int) -> Scale
 
 def _main_table(number: int, metric: str) -> Study:
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for damage in FIXED:
             cells[damage, BASELINE] = models.supervised(damage, damage, metric=metric)
             cells[damage, OURS] = models.probe(damage, damage, metric=metric)
@@ -77,7 +77,7 @@ def _main_table(number: int, metric: str) -> Study:
 
 def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str) -> Study:
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for short, damage in (("RM", "mask-range"), ("GN", "noise-range")):
             for column in sets:
                 cells[f"Baseline ({short})", column] = models.rival_probe(damage, damage, data=column, metric=metric)
@@ -96,7 +96,7 @@ def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str)
 
 def _restoration_table(number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str) -> Study:
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for damage in rows:
             cells[damage, rival] = models.restored(damage, restoration)
             cells[damage, OURS] = models.probe(damage, damage)
@@ -111,7 +111,7 @@ def _clean_classifier_table() -> Study:
     own = "The pretrained model's own head on the robust encoder"
 
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for damage in FIXED:
             cells[damage, carried] = models.clean_probe(damage, damage)
             cells[damage, fitted] = models.probe(damage, damage)
@@ -130,7 +130,7 @@ def _corruption_table() -> Study:
     names = (*COMMON_15, *EXTRA_4)
 
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for name in names:
             cells[name, BASELINE] = models.supervised("clean", name)
             cells[name, OURS] = models.probe("blur-noise", name)
@@ -152,7 +152,7 @@ def _label_figure(number: int, metric: str) -> Study:
     damages = ("mask-0.90", "noise-0.5")
 
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for damage in damages:
             for fraction in FRACTIONS:
                 row = f"{damage}, {fraction:.0%} of the labels"
@@ -174,7 +174,7 @@ def _severity_figure() -> Study:
     harsh = {"mask-range": HARSH_MASKS, "noise-range": HARSH_NOISES}
 
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for trained, rows in harsh.items():
             for damage in rows:
                 cells[damage, BASELINE] = models.supervised(trained, damage)
@@ -194,7 +194,7 @@ def _shift_figure() -> Study:
     noises = ("noise-0.05", "noise-0.1", "noise-0.2", "noise-0.3", "noise-0.4", "noise-0.5")
 
     def grid(models: Models) -> Grid:
-        cells = {}
+        cells: dict[Key, Cell | None] = {}
         for trained, rows in (("mask-range", masks), ("noise-range", noises)):
             for damage in rows:
                 cells[damage, BASELINE] = models.supervised(trained, damage, data="shift")
@@ -237,7 +237,7 @@ def _own_head_study() -> Study:
     row = "mask-0.75"
 
     def grid(models: Models) -> Grid:
-        cells = {(row, before): models.teacher(row), (row, own): models.own_head(row, row)}
+        cells: dict[Key, Cell | None] = {(row, before): models.teacher(row), (row, own): models.own_head(row, row)}
         for words, fraction in {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01}.items():
             cells[row, f"hardened, probe, {words} of the labels"] = models.probe(row, row, labels=fraction)
         cells[row, "supervised, 100 % of the labels"] = models.supervised(row, row)
