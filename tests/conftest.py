@@ -10,13 +10,16 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from weatherproof import progress
+from weatherproof.verbs.reproduce import reproduce
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,3 +109,18 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the finished run folder of a study at the smallest scale; each runs once, all from one store beside."""
+    home = tmp_path_factory.mktemp("smoke")
+
+    @cache
+    def run(name: str) -> Path:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="small.* no weights given")
+            reproduce(name, store=home / "store", out=home / name, device="cpu")
+        return home / name
+
+    return run

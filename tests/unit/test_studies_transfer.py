@@ -1,10 +1,8 @@
-"""The studies of fine-tuning and the front: published numbers, cells at every scale, standard errors of calibration,
-the way between two encoders, dominance, and the smallest scale."""
+"""The studies of fine-tuning and the front: what the papers print, settings that are chosen, the way between two
+encoders, means over data sets, joint certificates, and dominance."""
 
-import json
 import math
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +11,31 @@ import torch
 from html_page import Strict
 from torch import nn
 
-from weatherproof import attacks, views
+from weatherproof import attacks
 from weatherproof.data import at_most, load_images
 from weatherproof.encoders import load_encoder
 from weatherproof.evaluation.finetune_search import LRS, Setting
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
+from weatherproof.readouts import Classifier
 from weatherproof.reports.study.front import Combination, draw_front, make_front, read_front, save_front
-from weatherproof.studies import Claim, TransferCell, front, transfer
-from weatherproof.studies.attack_cells import CertifiedRecord
-from weatherproof.studies.run import table
-from weatherproof.studies.scales import scale_of
-from weatherproof.studies.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
-from weatherproof.studies.transfer_cells import EVERY, MOCO, SUPERVISED, URRL
-from weatherproof.studies.transfer_scales import SMOKE
-from weatherproof.studies.transfer_workshop import TransferWorkshop, joint, mean_of, model_name
-from weatherproof.training import Plan
+from weatherproof.studies import Claim, Store
+from weatherproof.studies.lab.chosen import Chosen
+from weatherproof.studies.lab.former import former_home, former_name
+from weatherproof.studies.lab.joins import mean_of
+from weatherproof.studies.lab.recipes import between
+from weatherproof.studies.lab.study import Measurable, Number, certificates
+from weatherproof.studies.lab.table import table
+from weatherproof.studies.papers.transfer import front
+from weatherproof.studies.papers.transfer.models import EVERY, MOCO, URRL, Models, Tuned, joint
+from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SCALES, SMOKE, SUPERVISED
+from weatherproof.studies.papers.urrl import transfer
+from weatherproof.studies.papers.urrl.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
 
-STUDIES = {**transfer.STUDIES, **front.STUDIES}
-PUBLISHED = json.loads(files("weatherproof.studies").joinpath("transfer.json").read_text("utf-8"))
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
 
 # what the paper prints
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_published_numbers_are_those_of_the_file(name: str) -> None:
-    entries, study = PUBLISHED.get(name, []), STUDIES[name]
-    assert {(e["row"], e["column"]): e["value"] for e in entries} == {k: v["value"] for k, v in study.published.items()}
-    assert study.published.keys() <= study.cells.keys(), "a published number without a cell beside it"
 
 
 def test_published_spot_checks_and_means() -> None:
@@ -51,20 +44,19 @@ def test_published_spot_checks_and_means() -> None:
     assert two[row(CLEAN, SUPERVISED), "Flowers"]["value"] == 0.9515 and three["CIFAR-10-C", "URRL"]["value"] == 0.179
     for what in (CLEAN, ROBUST):
         for model in MODELS:
-            own = [two[row(what, model), data]["value"] for data in transfer.PAPER_DATA]
+            own = [two[row(what, model), data]["value"] for data in PAPER_DATA]
             told = two[row(what, model), EVERY]["value"]
             assert abs(sum(own) / 12 - told) < (0.001 if (what, model) == (CLEAN, "MoCo-SR") else 0.0001)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["urrl-table-2", "urrl-table-3"])
 def test_the_claims_hold_for_the_published_numbers(name: str) -> None:
     """A check that the paper's own numbers fail would not be the paper's claim."""
-    values = {key: entry["value"] for key, entry in STUDIES[name].published.items()}
-    found = {claim.text: claim.test(values) for claim in STUDIES[name].claims}
-    assert {text for text, (_, of, _) in found.items() if of == 0} <= {
-        "L2-SP lowers it less (not in the paper's table)"
-    }
-    assert all(held == of for held, of, _ in found.values()), found
+    study = transfer.STUDIES[name]
+    found = [claim.check(study.published) for claim in study.claims]
+    unsaid = {check["claim"] for check in found if check["detail"].startswith("0 of 0")}
+    assert unsaid <= {"L2-SP lowers it less (not in the paper's table)"}
+    assert all(check["passed"] for check in found if check["claim"] not in unsaid), found
 
 
 def test_a_claim_compares_means_over_the_sets_that_both_have() -> None:
@@ -75,29 +67,12 @@ def test_a_claim_compares_means_over_the_sets_that_both_have() -> None:
     assert ahead("b", "a", (ROBUST, CLEAN))(values)[:2] == (0, 1)
     tiny = {key: value / 100 for key, value in values.items()}
     assert ahead("a", "b", (ROBUST,))(tiny)[:2] == (0, 0)  # nothing is left of either
-    check = Claim("text", ahead("a", "b", (ROBUST,))).check(tiny)
-    assert "| text | not measured (0 of 0) |" in table(STUDIES["front"], SMOKE, {}, [check], {})
+    check = Claim("text", ahead("a", "b", (ROBUST,))).check({key: {"value": value} for key, value in tiny.items()})
+    study = front.STUDIES["front"]
+    assert "| text | not measured (0 of 0) |" in table(study, study.at("smoke"), {}, [check], {}, {})
 
 
 # scales
-
-
-@pytest.mark.parametrize("scale", ["smoke", "desk", "paper"])
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_cell_can_be_made_at_every_scale(name: str, scale: str) -> None:
-    settings, made = scale_of(name, scale), STUDIES[name].cells.values()
-    assert settings.name == scale and settings.note and settings.facts(made)
-    for changes in ({}, settings.adversarial_plan):
-        Plan(**{**settings.plan, **changes})
-    Plan(**settings.hardening_plan)
-    assert settings.augment is None or views.parse(settings.augment)
-    assert {MOCO, URRL} <= settings.pretraining.views.keys() and "mocov2" in settings.pretraining.plans
-    assert any(cell.data in settings.data for cell in made)
-    for cell in made:
-        assert 0 <= cell.alpha <= 1 and all(map(parse_regularizer, cell.regularizers))
-        assert cell.attack is None or attacks.parse(cell.attack).deterministic
-    if name == "urrl-table-2" and scale == "paper":
-        assert set(settings.data) == set(transfer.PAPER_DATA)
 
 
 def test_the_smaller_eps_are_attacked_as_the_paper_attacks() -> None:
@@ -107,24 +82,26 @@ def test_the_smaller_eps_are_attacked_as_the_paper_attacks() -> None:
         assert attack.steps == (100 if "100 steps" in what else 20) and not attack.random_start and attack.best
 
 
+def test_the_paper_scale_has_the_papers_data() -> None:
+    assert set(SCALES["urrl-table-2"]["paper"].data) == set(PAPER_DATA)
+
+
 def test_what_was_chosen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workshop = TransferWorkshop(
-        replace(SMOKE, search=True), tmp_path, data=None, seed=0, device=torch.device("cpu")
-    )  # fmt: skip
-    chosen = Setting(0.001, (SimilarityMatrix(10.0),))
-    monkeypatch.setattr(workshop.trainings, "setting", lambda cell: chosen)
+    monkeypatch.setattr(Chosen, "setting", lambda self, store: Setting(0.001, (SimilarityMatrix(10.0),)))
     kept = ("SimilarityMatrix(1.0)",)
-    cells = [
-        TransferCell(URRL, kept), TransferCell(URRL, kept, alpha=0.4), TransferCell(URRL, alpha=0.0),
-        TransferCell(URRL, kept, data=EVERY), TransferCell(URRL, kept, as_written=True), MODELS["Adv. Training"],
+    tuned = [
+        Tuned(URRL, kept), Tuned(URRL, kept, alpha=0.4), Tuned(URRL, alpha=0.0), Tuned(URRL, kept, as_written=True),
+        MODELS["Adv. Training"],
     ]  # fmt: skip
-    assert workshop.facts(cells) == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
+    said = Models(replace(SMOKE, search=True), 0).told(tuned, Store(tmp_path, data=None, device=CPU))
+    assert said == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
+    assert Models(SMOKE, 0).told(tuned, Store(tmp_path, data=None, device=CPU)) == {}
 
 
 def test_mean_of_data_sets() -> None:
     facts = {"metric": "top1", "images": 10, "model": "m", "protocol": "p"}
     numbers = [
-        CertifiedRecord(Record(value=value, stderr=error, data=data, **facts), failed)
+        Number(Record(value=value, stderr=error, data=data, **facts), failed=failed)
         for value, error, data, failed in ((0.5, 0.03, "a", ("x",)), (0.3, 0.04, "b", ()))
     ]
     whole = mean_of(numbers)
@@ -149,8 +126,6 @@ def test_a_joint_certificate_says_whose_points_fail() -> None:
 
 
 def test_between_two_encoders() -> None:
-    from weatherproof.studies.transfer_trainings import between
-
     images = at_most(load_images("digits", "train", size=16, channels=3), 64)
     start, end = (load_encoder("small(width=4, channels=3)", num_classes=0, seed=seed) for seed in (1, 2))
     before = {name: weight.clone() for name, weight in end.state_dict().items()}
@@ -225,72 +200,89 @@ def test_the_front_on_the_page(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"), data=None, device=CPU)
 
 
-def _workshop(store: Path, **changes: object) -> TransferWorkshop:
-    return TransferWorkshop(replace(SMOKE, **changes), store, data=None, seed=0, device=CPU)
+def number(measured: Measurable | None, store: Store) -> Number:
+    """The number, which is there."""
+    found = None if measured is None else measured.number(store)
+    assert found is not None
+    return found
 
 
-def test_numbers_of_one_classifier(store: Path) -> None:
-    made, cell = _workshop(store), TransferCell("URRL", ("SimilarityMatrix(1.0)",))
-    clean, hit = made.measure(cell), made.measure(replace(cell, attack=ATTACKS["eps 0.1"]))
-    assert (clean.metric, clean.images, clean.model) == ("top1", SMOKE.test_images, "URRL, SR")
-    assert isinstance(hit, CertifiedRecord) and hit.record.severity == 0.1 and hit.record.images == SMOKE.attack_images
-    entry = made.certificates([replace(cell, attack=ATTACKS["eps 0.1"]), cell])
-    assert len(entry) == 1 and len(entry[0]["checks"]) == 9
-    same = replace(cell, as_written=True)  # the same classifier under another name
-    assert made.measure(same).model == "URRL, SimilarityMatrix(1.0)" and made.measure(same).value == clean.value
-    assert len(hit.failed) == sum(not check["passed"] for check in entry[0]["checks"])
-    damaged = made.measure(replace(cell, metric="corrupted"))
-    off = made.measure(replace(cell, metric="calibration_error"))
-    assert (damaged.metric, off.metric) == ("mca", "mean_rms_calibration_error")
-    assert 0 <= off.value <= 1 and off.stderr is not None and off.images == damaged.images == SMOKE.suite_images
-    assert made.measure(replace(cell, data=EVERY)).value == clean.value  # of the only set
-    assert made.measure(replace(cell, data="Cars")) is None
-    key = (row("eps 0.1", "URRL-SR"), "CIFAR-10")
+def test_numbers_of_one_classifier(store: Store) -> None:
+    models, model = Models(SMOKE, 0), Tuned(URRL, ("SimilarityMatrix(1.0)",))
+    attacked = models.number(model, attack=ATTACKS["eps 0.1"])
+    clean, hit = number(models.number(model), store), number(attacked, store)
+    assert (clean.record.metric, clean.record.images, clean.record.model) == ("top1", SMOKE.test_images, "URRL, SR")
+    assert hit.failed is not None and hit.record.severity == 0.1 and hit.record.images == SMOKE.attack_images
+    assert attacked is not None
+    (entry,) = certificates(attacked.cells, store)
+    assert len(entry["checks"]) == 9 and entry["model"] == "URRL, SR, CIFAR-10"
+    assert len(hit.failed) == sum(not check["passed"] for check in entry["checks"])
+    same = number(models.number(replace(model, as_written=True)), store)  # the same classifier under another name
+    assert same.record.model == "URRL, SimilarityMatrix(1.0)" and same.value == clean.value
+    damaged, off = (number(models.number(model, metric=metric), store) for metric in ("corrupted", "calibration_error"))
+    assert (damaged.record.metric, off.record.metric) == ("mca", "mean_rms_calibration_error")
+    assert 0 <= off.value <= 1 and off.record.stderr is not None
+    assert off.record.images == damaged.record.images == SMOKE.suite_images
+    assert number(models.number(model, EVERY), store).value == clean.value  # of the only set
+    assert models.number(model, "Cars") is None
+    key, study = (row("eps 0.1", "URRL-SR"), "CIFAR-10"), transfer.STUDIES["urrl-table-2"]
     for failed, mark in (((), ""), (("x",), " †")):
-        told = {key: CertifiedRecord(hit.record, failed).to_dict()}
-        lines = table(transfer.STUDIES["urrl-table-2"], SMOKE, told, [], {}).splitlines()
+        told = {key: replace(hit, failed=failed).to_dict()}
+        lines = table(study, study.at("smoke"), told, [], {}, {}).splitlines()
         line = next(line for line in lines if line.startswith("| eps 0.1: URRL-SR |"))
-        assert line.endswith(f"{100 * hit.record.stderr:.2f}{mark} |")
+        assert line.endswith(f"{100 * (hit.record.stderr or 0):.2f}{mark} |")
 
 
-def test_what_is_kept_is_not_made_again(store: Path) -> None:
-    cell = TransferCell("URRL", attack=ATTACKS["eps 0.1"])
-    first = _workshop(store).measure(cell)
-    before = {path: path.stat().st_mtime_ns for path in store.glob("*/*")}
-    assert _workshop(store).measure(cell) == first
-    assert {path: path.stat().st_mtime_ns for path in store.glob("*/*")} == before
-    other = _workshop(store, attack_images=4).measure(cell)
-    assert other.record.images == 4
+def test_what_is_kept_is_not_made_again(store: Store) -> None:
+    model, attack = Tuned(URRL), ATTACKS["eps 0.1"]
+    first = number(Models(SMOKE, 0).number(model, attack=attack), store)
+    before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*/*")}
+    again = Store(store.folder, data=None, device=CPU)
+    assert number(Models(SMOKE, 0).number(model, attack=attack), again) == first
+    assert {path: path.stat().st_mtime_ns for path in store.folder.glob("*/*")} == before
+    fewer = number(Models(replace(SMOKE, attack_images=4), 0).number(model, attack=attack), store)
+    assert fewer.record.images == 4
 
 
-def test_every_start_and_the_way_back(store: Path) -> None:
-    made = _workshop(store)
+def test_every_start_and_the_way_back(store: Store) -> None:
+    models = Models(SMOKE, 0)
     for start in (SUPERVISED, "hardened"):
-        assert made.measure(TransferCell(start)).model == start
-    assert made.measure(TransferCell("random weights", adversarial=True)).model == "adversarial training"
-    frozen, half = (made.measure(TransferCell("URRL", alpha=alpha)) for alpha in (0.0, 0.5))
+        assert number(models.number(Tuned(start)), store).record.model == start
+    adversarial = number(models.number(Tuned("random weights", adversarial=True)), store)
+    assert adversarial.record.model == "adversarial training"
+    frozen, half = (number(models.number(Tuned(URRL, alpha=alpha)), store).record for alpha in (0.0, 0.5))
     assert (frozen.readout, half.readout, half.model) == ("probe", "probe", "URRL, alpha 0.5")
-    kept = made.trainings.classifier(TransferCell("URRL", alpha=0.0)).encoder.state_dict()
-    start = made.trainings.start("URRL").state_dict()
-    assert all(torch.equal(kept[name], start[name]) for name in start)
-    assert _workshop(store, known={SUPERVISED: ("CIFAR-10",)}).measure(TransferCell(SUPERVISED)) is None
+    kept = store.get(models.recipe(Tuned(URRL, alpha=0.0), "CIFAR-10"))
+    assert isinstance(kept, Classifier)
+    own, start = kept.encoder.state_dict(), store.encoder(models.start(URRL)).state_dict()
+    assert all(torch.equal(own[name], start[name]) for name in start)
+    assert Models(replace(SMOKE, known={SUPERVISED: ("CIFAR-10",)}), 0).number(Tuned(SUPERVISED)) is None
 
 
-def test_settings_are_chosen_once(store: Path) -> None:
-    made = _workshop(store, search=True)
-    cell = TransferCell("MoCo v2", ("SimilarityMatrix(1.0)", "InputGradient(0.1, 'gradients')"))
-    chosen = made.trainings.setting(cell)
-    assert chosen.lr in LRS and isinstance(chosen.regularizers[0], SimilarityMatrix)
-    assert repr(chosen.regularizers[1]) == repr(parse_regularizer(cell.regularizers[1]))  # is not chosen
-    searches = list(store.glob("search-*"))
+def test_settings_are_chosen_once(store: Store) -> None:
+    models = Models(replace(SMOKE, search=True), 0)
+    model = Tuned(MOCO, ("SimilarityMatrix(1.0)", "InputGradient(0.1, 'gradients')"))
+    recipe = models.finetuned(model, "CIFAR-10")
+    chosen = recipe.setting(store)
+    assert recipe.course(store).lr == chosen.lr in LRS and isinstance(chosen.regularizers[0], SimilarityMatrix)
+    assert repr(chosen.regularizers[1]) == repr(parse_regularizer(model.regularizers[1]))  # is not chosen
+    searches = list(store.folder.glob("chosen-*"))
     assert len(searches) == 1
-    again = _workshop(store, search=True).trainings
-    assert again.setting(replace(cell, regularizers=cell.regularizers[:1])).regularizers == chosen.regularizers[:1]
-    assert list(store.glob("search-*")) == searches
-    written = again.setting(TransferCell("MoCo v2", ("L2SP(0.1, 0.01)",), as_written=True))
-    assert repr(written.regularizers[0]) == repr(parse_regularizer("L2SP(0.1, 0.01)"))
-    assert model_name(cell) == "MoCo v2, SR, Tikhonov"
+    alone = models.finetuned(replace(model, regularizers=model.regularizers[:1]), "CIFAR-10")
+    assert alone.setting(store).regularizers == chosen.regularizers[:1]
+    assert list(store.folder.glob("chosen-*")) == searches
+    written = models.finetuned(Tuned(MOCO, ("L2SP(0.1, 0.01)",), as_written=True), "CIFAR-10")
+    assert repr(written.setting(store).regularizers[0]) == repr(parse_regularizer("L2SP(0.1, 0.01)"))
+    assert written.plan.weight_decay == 0.0 != recipe.plan.weight_decay
+    assert model.name == "MoCo v2, SR, Tikhonov"
+    # a search that was kept before folders were named after recipes
+    own = recipe.chosen
+    assert own is not None
+    searches[0].rename(store.folder / former_name(own, store))
+    old = Store(store.folder, data=None, device=CPU, former=former_home)
+    assert old.home(own).name.startswith("search-") and own.setting(old) == recipe.chosen.setting(old)
+    assert len(list(store.folder.glob("chosen-*"))) == 1  # of the rate alone, for the weights as they are written

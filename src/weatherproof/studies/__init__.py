@@ -1,19 +1,23 @@
 """The papers' tables and figures as data, with their published numbers and claims."""
 
-from weatherproof.studies import attacks, contrastive_inversion, fcl, fcl_looks, front, pretraining, transfer
-from weatherproof.studies.attack_cells import AttackCell, AttackScale
-from weatherproof.studies.fcl_cells import CountCell, FclCell, FclScale, MapCell
-from weatherproof.studies.paired import PairedClaim
-from weatherproof.studies.pretraining_cells import PretrainingCell, PretrainingScale
-from weatherproof.studies.run import run_study
-from weatherproof.studies.study import Cell, Claim, Scale, Source, Study
-from weatherproof.studies.transfer_cells import TransferCell, TransferScale
+from weatherproof.studies.lab.paired import PairedClaim
+from weatherproof.studies.lab.run import run_study
+from weatherproof.studies.lab.sets import Images, Source
+from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
+from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
+from weatherproof.studies.papers.fcl import tables as fcl
+from weatherproof.studies.papers.robustness import attacks
+from weatherproof.studies.papers.robustness import tables as robustness
+from weatherproof.studies.papers.transfer import front
+from weatherproof.studies.papers.urrl import tables as urrl
+from weatherproof.studies.papers.urrl import transfer
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
-    **pretraining.STUDIES,
+    **urrl.STUDIES,
+    **robustness.STUDIES,
     **fcl.STUDIES,
-    **fcl_looks.STUDIES,
     **attacks.STUDIES,
     **transfer.STUDIES,
     **front.STUDIES,
@@ -21,21 +25,15 @@ STUDIES = {
 
 __all__ = [
     "STUDIES",
-    "AttackCell",
-    "AttackScale",
     "Cell",
     "Claim",
-    "CountCell",
-    "FclCell",
-    "FclScale",
-    "MapCell",
+    "Images",
+    "Measure",
     "PairedClaim",
-    "PretrainingCell",
-    "PretrainingScale",
+    "Recipe",
     "Scale",
     "Source",
+    "Store",
     "Study",
-    "TransferCell",
-    "TransferScale",
     "run_study",
 ]

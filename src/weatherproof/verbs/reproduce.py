@@ -6,8 +6,7 @@ from typing import Literal
 
 from weatherproof.errors import InputError, unknown
 from weatherproof.studies import STUDIES, run_study
-from weatherproof.studies.scales import scale_of
-from weatherproof.studies.study import Scale
+from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
 from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of
@@ -44,9 +43,7 @@ def reproduce(
     if list_:
         return Listing({name: study.title for name, study in STUDIES.items()})
     if study == "table-3":  # not a measurement
-        figure = scale_of("figure-5", scale)
-        assert isinstance(figure, Scale)
-        renamed = figure.data["shift"].relabel
+        renamed = unseen_classes(scale)
         return Listing({old: f"is right as {new} (Table 3, the classes of figure-5)" for old, new in renamed.items()})
     if study is None:
         raise InputError("which study? weatherproof reproduce --list shows them all")

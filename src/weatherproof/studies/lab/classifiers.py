@@ -1,0 +1,234 @@
+"""How classifiers come about, as components: what `Store.get` makes of them answers images with logits."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from torch import nn
+
+from weatherproof import attacks, operators, restoration
+from weatherproof.evaluation.class_sets import class_fit, head_of
+from weatherproof.evaluation.finetune_search import Setting
+from weatherproof.methods import FeatureSettings
+from weatherproof.objectives import InputGradient, parse_regularizer
+from weatherproof.protocols import Operator
+from weatherproof.readouts import Classifier, OwnHead, Readout, finetune_encoder, fit_probe
+from weatherproof.restoration import Restored as RestoredModule
+from weatherproof.spec import component
+from weatherproof.studies.lab.chosen import Chosen
+from weatherproof.studies.lab.recipes import Settings, labelled, lasting, look_of, stretched
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Recipe, Store, Trained
+from weatherproof.training import Plan, RunFolder, check_own_head, train_classifier
+
+
+class NoNumber(Exception):
+    """A model that cannot answer these images: its cell stays empty."""
+
+
+@component
+class Labelled:
+    """A copy of the start and a linear layer, trained end to end on labels.
+
+    Attributes:
+        method: of `methods.LABELLED`.
+        head: "new", or "own": the start's own classifier goes on.
+        operator: damage.
+        labels: the fraction of labels that is used.
+        same_steps: with fewer labels as many steps, instead of as many epochs.
+        tikhonov: a penalty on the gradients by the pixels.
+        attack: what "adversarial" is trained on.
+        settings: of feature contrastive learning and its rivals; None: the published ones for such images.
+        steps: for so many steps instead of the plan's epochs, with its milestones at the thirds of them.
+    """
+
+    start: Recipe
+    data: Images
+    plan: Plan
+    method: str = "supervised"
+    head: Literal["new", "own"] = "new"
+    operator: str | None = None
+    augment: str | None = None
+    labels: float = 1.0
+    same_steps: bool = True
+    tikhonov: InputGradient | None = None
+    attack: str | None = None
+    settings: FeatureSettings | None = None
+    steps: int | None = None
+
+    def make(self, store: Store) -> Classifier:
+        return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
+
+    def _train(self, store: Store, run: RunFolder) -> Trained:
+        train = store.images(self.data)
+        kept = labelled(train, self.labels, self.plan.seed)
+        encoder, head = train_classifier(
+            store.encoder(self.start), train if kept is None else train.subset(kept), plan=self.course(store),
+            method=self.method, settings=self.settings, head=self.head,
+            operator=None if self.operator is None else damage(self.operator), augment=look_of(self.augment),
+            tikhonov=self.tikhonov,
+            attack=None if self.attack is None else attacks.parse(self.attack), run=run,
+        )  # fmt: skip
+        return encoder, Readout(head.cpu(), train.classes, "end-to-end", label_fraction=self.labels)
+
+    def course(self, store: Store) -> Plan:
+        """The plan for as many images as there are."""
+        return course(store, self.plan, self.data, self.labels, self.same_steps, self.steps)
+
+
+@component
+class Finetuned:
+    """A copy of the start and a new classifier, trained together on labels.
+
+    Attributes:
+        head: as in `finetune_encoder`.
+        labels, same_steps, steps: as in `Labelled`.
+        regularizers: texts of `objectives.REGULARIZERS`, after those that were chosen.
+        chosen: how the learning rate and further regularizers are; None: the plan's, and no others.
+    """
+
+    start: Recipe
+    data: Images
+    plan: Plan
+    head: Literal["mlp", "linear"] = "mlp"
+    augment: str | None = None
+    labels: float = 1.0
+    same_steps: bool = True
+    regularizers: tuple[str, ...] = ()
+    chosen: Chosen | None = None
+    steps: int | None = None
+
+    def make(self, store: Store) -> Classifier:
+        return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
+
+    def _train(self, store: Store, run: RunFolder) -> Trained:
+        train, setting = store.images(self.data), self.setting(store)
+        encoder, head = finetune_encoder(
+            store.encoder(self.start), train, plan=self.course(store), head=self.head,
+            regularizers=setting.regularizers, labels=labelled(train, self.labels, self.plan.seed),
+            augment=look_of(self.augment), run=run,
+        )  # fmt: skip
+        return encoder, Readout(head.cpu(), train.classes, "end-to-end", label_fraction=self.labels)
+
+    def setting(self, store: Store) -> Setting:
+        """The learning rate and all regularizers."""
+        given = tuple(map(parse_regularizer, self.regularizers))
+        if self.chosen is None:
+            return Setting(self.plan.lr, given)
+        found = self.chosen.setting(store)
+        return Setting(found.lr, (*found.regularizers, *given))
+
+    def course(self, store: Store) -> Plan:
+        """The plan for as many images as there are, with the learning rate that was chosen."""
+        plan = course(store, self.plan, self.data, self.labels, self.same_steps, self.steps)
+        return replace(plan, lr=self.setting(store).lr)
+
+
+@component
+class Probed:
+    """A frozen encoder and a linear layer that is fitted on its embeddings.
+
+    Attributes:
+        settings: of `fit_probe`.
+        operator: what happens to the images before; augmentation included.
+        labels: the fraction of labels that is used.
+    """
+
+    start: Recipe
+    data: Images
+    settings: Settings = ()
+    operator: str | None = None
+    augment: str | None = None
+    labels: float = 1.0
+    seed: int = 0
+
+    def make(self, store: Store) -> Classifier:
+        readout = store.fitted(self, lambda: self._fit(store))
+        return _classifier(store, store.body(self.start), readout)
+
+    def _fit(self, store: Store) -> Readout:
+        train, settings = store.images(self.data), dict[str, Any](self.settings)
+        head = fit_probe(
+            store.body(self.start), train, num_classes=len(train.classes), operator=self._looks,
+            labels=labelled(train, self.labels, self.seed), seed=self.seed, device=store.device, **settings,
+        )  # fmt: skip
+        return Readout(head, train.classes, label_fraction=self.labels)
+
+    @property
+    def _looks(self) -> Operator | None:
+        parts = [look for look in (look_of(self.augment), self.operator and damage(self.operator)) if look]
+        return operators.Chain(*parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+@component
+class Headed:
+    """The encoder of one recipe under the head of a classifier of another."""
+
+    encoder: Recipe
+    head: Recipe
+
+    def make(self, store: Store) -> Classifier:
+        head = store.get(self.head).head
+        assert isinstance(head, nn.Module)
+        return Classifier(store.get(self.encoder), head)
+
+
+@component
+class Own:
+    """An encoder under its own classifier.
+
+    Attributes:
+        data: images whose classes must be those of the classifier, else there is no number.
+    """
+
+    of: Recipe
+    data: Images
+
+    def make(self, store: Store) -> nn.Module:
+        encoder = store.encoder(self.of)
+        fit = class_fit(head_of(encoder), store.images(self.data))
+        if not fit.believed or fit.among is not None:
+            raise NoNumber(fit.why)
+        return fit.classifier(OwnHead(encoder))
+
+
+@component
+class OwnLinear:
+    """An encoder under the linear classifier that it brings, with which a training with head "own" begins."""
+
+    of: Recipe
+    data: Images
+
+    def make(self, store: Store) -> Classifier:
+        encoder = store.encoder(self.of).clone().eval()
+        check_own_head(encoder, len(store.images(self.data).classes))
+        assert encoder.head is not None
+        return Classifier(encoder, encoder.head).to(store.device)
+
+
+@component
+class Restored:
+    """A classifier of images that are restored first."""
+
+    restoration: str
+    of: Recipe
+
+    def make(self, store: Store) -> nn.Module:
+        return RestoredModule(restoration.parse(self.restoration), store.get(self.of))
+
+
+def damage(text: str) -> Operator:
+    """The damage of this text."""
+    made: Operator = operators.parse(text)
+    return made
+
+
+def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bool, steps: int | None) -> Plan:
+    """The plan on this store's device, for as many images as there are."""
+    images = store.images(data)
+    own = lasting(store.plan(plan), steps, images)
+    return stretched(own, images, labelled(images, labels, plan.seed)) if same_steps else own
+
+
+def _classifier(store: Store, encoder: nn.Module, readout: Readout | None) -> Classifier:
+    assert readout is not None
+    return Classifier(encoder, readout.head).to(store.device)

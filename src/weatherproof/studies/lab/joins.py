@@ -1,0 +1,76 @@
+"""Numbers that are made of several cells' numbers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from weatherproof.evaluation import Record, protocol_hash, standard_error
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Cell, Number
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """One number of several trainings that differ in their seed alone: mean and standard error over them.
+
+    Attributes:
+        cells: one a training.
+        seeds: theirs, in the same order.
+    """
+
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    def number(self, store: Store) -> Number | None:
+        """The number with that of each training; None where one has none."""
+        found = _all(self.cells, store)
+        return None if found is None else over_seeds([number.record for number in found], self.seeds)
+
+
+@dataclass(frozen=True)
+class MeanOf:
+    """The mean over data sets.
+
+    Attributes:
+        cells: one a data set; None where there is no number.
+    """
+
+    parts: tuple[Cell | None, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """What it is made of."""
+        return tuple(part for part in self.parts if part is not None)
+
+    def number(self, store: Store) -> Number | None:
+        """The number; None where one of the data sets has none."""
+        found = _all(self.cells, store)
+        return mean_of(found) if found and len(found) == len(self.parts) else None
+
+
+def over_seeds(records: Sequence[Record], seeds: Sequence[int]) -> Number:
+    """From the same number of each training."""
+    samples = tuple(record.value for record in records)
+    record = replace(
+        records[0], value=sum(samples) / len(samples), stderr=standard_error(samples), seeds=tuple(seeds)
+    )  # fmt: skip
+    return Number(record, samples=samples)
+
+
+def mean_of(numbers: Sequence[Number]) -> Number:
+    """The mean over data sets, with the standard error of independent sets, and all failed points."""
+    records = [number.record for number in numbers]
+    errors = [r.stderr for r in records if r.stderr is not None]
+    whole = replace(
+        records[0], value=sum(r.value for r in records) / len(records), data=f"mean of {len(records)} data sets",
+        stderr=math.sqrt(sum(e * e for e in errors)) / len(records) if len(errors) == len(records) else None,
+        images=sum(r.images for r in records), protocol=protocol_hash(parts=[r.protocol for r in records]),
+    )  # fmt: skip
+    failed = [number.failed for number in numbers if number.failed is not None]
+    return Number(whole, failed=tuple(point for points in failed for point in points) if failed else None)
+
+
+def _all(cells: Sequence[Cell], store: Store) -> list[Number] | None:
+    found = [cell.number(store) for cell in cells]
+    kept = [number for number in found if number is not None]
+    return kept if len(kept) == len(found) else None

@@ -1,0 +1,164 @@
+"""What is measured of models, as components. Their seeds are those of the damage: all models meet the same images."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from weatherproof import attacks, operators
+from weatherproof.data import CORRUPTED_SOURCES, CorruptedImages, ImageSet
+from weatherproof.errors import InputError
+from weatherproof.evaluation import (
+    Case,
+    Record,
+    cases_of_parts,
+    cases_on_the_fly,
+    evaluate,
+    evaluate_suite,
+    robust_accuracy,
+    run_attacks,
+    sanity_certificate,
+)
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.robust import accuracy_records
+from weatherproof.evaluation.engine.attack_trials import epsilon, seeks_smallest
+from weatherproof.operators.severities import COMMON_15
+from weatherproof.operators.suites import suite
+from weatherproof.protocols import Attack
+from weatherproof.spec import component
+from weatherproof.studies.lab.store import Bench, Measured
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@component
+class Damaged:
+    """One metric of `evaluate` under a damage."""
+
+    operator: str
+    realizations: int
+    metric: str = "top1"
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        records = evaluate(
+            {bench.name: model}, images, operator=operators.parse(self.operator), realizations=self.realizations,
+            seed=self.seed, metrics=(self.metric,), device=bench.store.device, batch_size=256,
+        )  # fmt: skip
+        return Measured(tuple(records))
+
+
+@component
+class Clean:
+    """Everything that `evaluate_suite` says of clean images."""
+
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        return met(model, images, [Case()], bench, name="clean", seed=self.seed)
+
+
+@component
+class Suite:
+    """Everything that `evaluate_suite` says of common corruptions, made on the fly.
+
+    Attributes:
+        name: of `operators.suites.suite`; with fewer severities its records are called "all".
+    """
+
+    name: str
+    severities: tuple[int, ...] = SEVERITIES
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        conditions = [own for own in suite(self.name) if own.severity in self.severities]
+        return met(model, images, cases_on_the_fly(images, conditions), bench, name=self.called, seed=self.seed)
+
+    @property
+    def called(self) -> str:
+        """What its records call the whole."""
+        return self.name if self.severities == SEVERITIES else "all"
+
+
+@component
+class SuiteInFiles:
+    """Everything that `evaluate_suite` says of the 15 common corruptions, of images that lie corrupted in files."""
+
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        if not isinstance(images, CorruptedImages):
+            raise InputError(f"{images.name!r} holds no corrupted images: give a source of {CORRUPTED_SOURCES}")
+        cases = cases_of_parts(images.parts, COMMON_15)
+        return met(model, images, cases, bench, name="common-15", seed=self.seed)
+
+
+@component
+class Curve:
+    """Errors under an attack against the size of the perturbation, and the attack's certificate.
+
+    Attributes:
+        attack: the eps of its ball is that of the certificate; the curve has every size of its norm's grid.
+        certificate_images: how many images the certificate is tried on.
+    """
+
+    attack: Attack
+    certificate_images: int
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        levels = levels_of(self.attack)
+        balls = sweep(self.attack, levels)
+        result = run_attacks(
+            {bench.name: model}, images, balls, folder=bench.folder, seed=self.seed, device=bench.store.device
+        )
+        records = [
+            *accuracy_records(result, [bench.name], [] if seeks_smallest(self.attack) else balls),
+            *curve_records(result, [bench.name], self.attack, levels),
+        ]
+        return certified(records, model, images, self.attack, self.certificate_images, self.seed, bench)
+
+
+@component
+class Attacked:
+    """Accuracy under an attack, and the attack's certificate.
+
+    Attributes:
+        attack: its text.
+        certificate_images: how many images the certificate is tried on.
+    """
+
+    attack: str
+    certificate_images: int
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        attack = attacks.parse(self.attack)
+        _, record = robust_accuracy({bench.name: model}, images, attack, seed=self.seed, device=bench.store.device)
+        return certified([record], model, images, attack, self.certificate_images, self.seed, bench)
+
+    @property
+    def eps(self) -> float | None:
+        """The size of its ball, which its record calls the severity."""
+        return epsilon(attacks.parse(self.attack))
+
+
+def met(
+    model: nn.Module, images: ImageSet, cases: list[Case], bench: Bench, *, name: str | None, seed: int
+) -> Measured:
+    """What `evaluate_suite` says of these conditions."""
+    found = evaluate_suite(
+        model, images, cases, suite=name, model=bench.name, seed=seed, device=bench.store.device,
+        data=bench.data.called(images),
+    )  # fmt: skip
+    return Measured(found.records)
+
+
+def certified(
+    records: Sequence[Record], model: nn.Module, images: ImageSet, attack: Attack, most: int, seed: int, bench: Bench
+) -> Measured:
+    """Records under an attack with its certificate, on at most so many of the images."""
+    limit = min(most, len(images))
+    checks = sanity_certificate(
+        model, images, attack, name=bench.name, limit=limit, seed=seed, device=bench.store.device
+    )
+    return Measured(tuple(records), {"attack": repr(attack), "images": limit, "checks": checks})

@@ -1,0 +1,60 @@
+"""Runs a study: cell by cell, resumable, then the table beside the published one and the claims."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weatherproof.progress import phase
+from weatherproof.reports import write_report
+from weatherproof.reports.study.table import save_study
+from weatherproof.studies.lab.former import former_home
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Found, Scale, Study
+from weatherproof.studies.lab.table import shown_of, table
+from weatherproof.texts import read_json
+from weatherproof.training import RunFolder
+
+
+def run_study(
+    study: Study, scale_name: str, run: RunFolder, *, store: Path, data: str | None, seed: int, device: torch.device
+) -> None:
+    """Measure every cell into the run folder: results.json, checks.json, table.md, report.html.
+
+    Cells that are measured already (cells.json) are not measured again.
+    """
+    scale = study.at(scale_name, seed)
+    shelf = Store(store, data=data, device=device, former=former_home)
+    found = _measured(study, scale, run, shelf)
+    checks = [claim.check(found) for claim in study.claims]
+    told = scale.told(shelf)
+    run.write_text("table.md", table(study, scale, found, checks, run.recipe, told))
+    run.write_json("checks.json", checks)
+    save_study(run.path, shown_of(study, scale, found, run.recipe, told))
+    for write in scale.after:
+        write(shelf, run.path, found)
+    run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished
+    write_report(run.path)
+
+
+def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
+    """The records of all cells that have a number."""
+    done = _done(run)
+    with phase(study.name, len(scale.cells), "cells", done=len(done)) as meter:
+        for (row, column), cell in scale.cells.items():
+            key = f"{row} | {column}"
+            if key not in done:
+                meter.note = f"{row}, {column}"
+                number = None if cell is None else cell.number(store)
+                done[key] = None if number is None else number.to_dict()
+                run.write_json("cells.json", done)
+                said = "not at this scale" if number is None else f"{number.value:.4g}"
+                print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
+                meter.advance()
+    return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
+
+
+def _done(run: RunFolder) -> dict[str, Any]:
+    file = run.path / "cells.json"
+    return read_json(file) if file.is_file() else {}

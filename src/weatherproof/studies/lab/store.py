@@ -1,0 +1,204 @@
+"""Models and measurements of studies, kept on disk under the text of what they are."""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import nn
+
+from weatherproof.data import ImageSet
+from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation import Record
+from weatherproof.files import write_atomically
+from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
+from weatherproof.studies.lab.sets import Images, located
+from weatherproof.texts import read_json
+from weatherproof.training import Plan, RunFolder
+
+K = TypeVar("K")
+V = TypeVar("V")
+Trained = tuple[Encoder, Readout | None]  # a network, and the classifier on it where it was trained with one
+
+_MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """How a model comes about: a component, whose text is its identity."""
+
+    def make(self, store: "Store") -> nn.Module:
+        """The model, made of what the store gives for the recipes and images that it names."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure found of a model.
+
+    Attributes:
+        records: what they say of the model is the cell's to say.
+        certificate: of an attack: its text ("attack"), on how many images ("images"), "checks" as in checks.json.
+    """
+
+    records: tuple[Record, ...]
+    certificate: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a measure works.
+
+    Attributes:
+        name: what progress calls the model.
+        data: which images are measured.
+        folder: for answers that a killed measurement goes on from; made by who uses it.
+    """
+
+    store: "Store"
+    name: str
+    data: Images
+    folder: Path
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """What is found of a model on images: a component."""
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured: ...
+
+
+@runtime_checkable
+class Former(Protocol):
+    """Where a model lay before folders were named after recipes."""
+
+    def __call__(self, recipe: object, store: "Store") -> Path | None: ...
+
+
+class Store:
+    """A folder of models and of what was measured of them.
+
+    Args:
+        folder: where they are kept; a killed training goes on from its checkpoint.
+        data: the folder that ``$DATA`` stands for.
+        former: finds models under other names.
+    """
+
+    def __init__(self, folder: Path, *, data: str | None, device: torch.device, former: Former | None = None) -> None:
+        self.folder, self.data, self.device, self._former = folder, data, device, former
+        self._models: _Recent[Recipe, nn.Module] = _Recent(_MODELS)
+        self._sets: _Recent[Images, ImageSet] = _Recent(_SETS)
+
+    def get(self, recipe: Recipe) -> nn.Module:
+        """The encoder or classifier: from memory, from the folder, or made now."""
+        return self._models.once(recipe, lambda: recipe.make(self))
+
+    def body(self, recipe: Recipe) -> nn.Module:
+        """What embeds images: of a classifier what its head stands on."""
+        model = self.get(recipe)
+        return model.encoder if isinstance(model, Classifier) else model
+
+    def encoder(self, recipe: Recipe) -> Encoder:
+        """The encoder, of a classifier the one that it stands on."""
+        found = self.body(recipe)
+        assert isinstance(found, Encoder)
+        return found
+
+    def images(self, images: Images) -> ImageSet:
+        """The images: from memory, or read now."""
+        return self._sets.once(images, lambda: images.read(self.data))
+
+    def measured(self, recipe: Recipe, measure: Measure, images: Images, *, name: str) -> Measured:
+        """What the measure finds of the model on these images: from the folder, or found now.
+
+        Args:
+            name: what progress calls the model.
+        """
+        place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
+        file = place.with_suffix(".json")
+        if not file.is_file():
+            found = measure(self.get(recipe), self.images(images), Bench(self, name, images, place))
+            kept = {"records": [record.to_dict() for record in found.records], "certificate": found.certificate}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps(kept, ensure_ascii=False) + "\n")
+        kept = read_json(file)
+        records = (Record(**{**record, "seeds": tuple(record["seeds"])}) for record in kept["records"])
+        return Measured(tuple(records), kept["certificate"])
+
+    # what makes models
+
+    def kept(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
+        """A trained network: from its folder, or trained now.
+
+        Args:
+            train: trains in the run folder, into which it need not write.
+        """
+        folder = self.home(recipe)
+        if not (folder / "encoder.json").is_file():
+            self._train(recipe, folder, train)
+        return load_encoder(str(folder)), load_readout(folder)
+
+    def _train(self, recipe: Recipe, folder: Path, train: Callable[[RunFolder], Trained]) -> None:
+        said = {"recipe": repr(recipe)}
+        run = RunFolder.open(folder, said)
+        try:
+            encoder, readout = train(run)
+            if readout is not None:
+                save_readout(readout, folder, provenance=said)
+            save_encoder(encoder, folder, provenance=said)
+        except InputError:
+            run.discard()
+            raise
+        finally:
+            run.close()
+
+    def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
+        """A readout on a frozen encoder: from its folder, or fitted now."""
+        folder = self.home(recipe)
+        kept = load_readout(folder)
+        if kept is None:
+            kept = fit()
+            folder.mkdir(parents=True, exist_ok=True)
+            save_readout(kept, folder, provenance={"recipe": repr(recipe)})
+        return kept
+
+    def home(self, recipe: object) -> Path:
+        """The folder of a model and of what was measured of it, or of another component that is kept."""
+        folder = self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe))}"
+        if self._former is not None and not folder.exists():
+            return self._former(recipe, self) or folder
+        return folder
+
+    def start(self, text: str, *, size: int | None, classes: int | None, seed: int) -> Encoder:
+        """The encoder of this text, as `load_encoder` gives it."""
+        return load_encoder(located(text, self.data), size=size, num_classes=classes, seed=seed)
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan on this store's device."""
+        return replace(plan, device=self.device.type)
+
+
+class _Recent(Generic[K, V]):
+    """The last few things that were made."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._made = most, OrderedDict[K, V]()
+
+    def once(self, key: K, make: Callable[[], V]) -> V:
+        """From memory, or made now."""
+        if key not in self._made:
+            self._made[key] = make()
+        self._made.move_to_end(key)
+        while len(self._made) > self._most:
+            self._made.popitem(last=False)
+        return self._made[key]
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits that name this text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,229 @@
+"""A study is data: a grid of cells, each a complete protocol for one number, with the paper's numbers and claims."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from weatherproof.errors import unknown
+from weatherproof.evaluation import Record
+from weatherproof.studies.lab.classifiers import NoNumber
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.training.run import finite
+
+Key = tuple[str, str]  # (row, column)
+
+_SAME_SIZE = 1e-9
+
+
+@dataclass(frozen=True)
+class Number:
+    """A record with what stands beside it.
+
+    Attributes:
+        samples: the number of each training, in the order of the seeds.
+        failed: the points that a certificate has against it, each with the attack and the model that it was tried on;
+            empty: all hold. None: there is no certificate.
+    """
+
+    record: Record
+    samples: tuple[float, ...] | None = None
+    failed: tuple[str, ...] | None = None
+
+    @property
+    def value(self) -> float:
+        return self.record.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """As cells.json and results.json hold it."""
+        made = self.record.to_dict()
+        if self.samples is not None:
+            made["samples"] = list(self.samples)
+        if self.failed is not None:
+            made = {**finite(made), "certificate": list(self.failed)}
+        return made
+
+
+@dataclass(frozen=True)
+class About:
+    """What a record says beside the number.
+
+    Attributes:
+        model, readout, label_fraction, trained_on: of the `Record`.
+        certified: what certificates call the model; None: as the record.
+    """
+
+    model: str
+    readout: str | None = None
+    label_fraction: float | None = None
+    trained_on: str | None = None
+    certified: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which of a measure's records is the cell's number.
+
+    Attributes:
+        metric: of several names the first record with one of them.
+        severity: or the size of a perturbation.
+    """
+
+    metric: str | tuple[str, ...] = "top1"
+    corruption: str | None = None
+    severity: float | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
+
+    def among(self, records: Sequence[Record]) -> Record:
+        """The first record that is wanted."""
+        of = (r for r in records if r.metric in self.metrics and r.corruption == self.corruption)
+        return next(r for r in of if _same(r.severity, self.severity))
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    return one == other if one is None or other is None else abs(one - other) < _SAME_SIZE
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """Where a number comes from."""
+
+    @property
+    def cells(self) -> "tuple[Cell, ...]":
+        """What it is made of."""
+        ...
+
+    def number(self, store: Store) -> Number | None:
+        """The number; None where a model cannot answer such images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model, what is measured of it, and the images."""
+
+    model: Recipe
+    measure: Measure
+    data: Images
+    about: About
+    wanted: Wanted = Wanted()
+
+    @property
+    def cells(self) -> "tuple[Cell, ...]":
+        return (self,)
+
+    def number(self, store: Store) -> Number | None:
+        try:
+            found = store.measured(self.model, self.measure, self.data, name=self.about.model)
+        except NoNumber:
+            return None
+        about = self.about
+        record = replace(
+            self.wanted.among(found.records), model=about.model, readout=about.readout,
+            label_fraction=about.label_fraction, trained_on=about.trained_on,
+        )  # fmt: skip
+        entry = self.certificate(store)
+        if entry is None:
+            return Number(record)
+        named = f"{entry['attack']} on {entry['model']}"
+        lost = (check for check in entry["checks"] if not check["passed"])
+        return Number(record, failed=tuple(f"{named}: {check['claim']} ({check['detail']})" for check in lost))
+
+    def certificate(self, store: Store) -> dict[str, Any] | None:
+        """An entry of `reports.save_certificates`; None where the measure has none."""
+        entry = store.measured(self.model, self.measure, self.data, name=self.about.model).certificate
+        return None if entry is None else {**entry, "model": self.about.certified or self.about.model}
+
+
+def certificates(cells: Iterable[Cell], store: Store) -> list[dict[str, Any]]:
+    """The entries of all that were measured under attack, each once, in the order of the cells."""
+    firsts: dict[tuple[Recipe, Measure, Images], Cell] = {}
+    for cell in cells:
+        firsts.setdefault((cell.model, cell.measure, cell.data), cell)
+    entries = (cell.certificate(store) for cell in firsts.values())
+    return [entry for entry in entries if entry is not None]
+
+
+Grid = Mapping[Key, Measurable | None]  # None: the scale has no such data
+Found = Mapping[Key, Mapping[str, Any]]  # the records of a grid
+After = Callable[[Store, Path, Found], None]  # writes a file beside the table into the run folder
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How big: a study's grid in seconds (smoke), on two CPU cores (desk), or as published (paper).
+
+    Attributes:
+        facts: the settings behind the cells, for the reader.
+        told: those that are known only after the trainings.
+        after: what is written beside the table.
+    """
+
+    name: str
+    note: str
+    cells: Grid
+    facts: Mapping[str, str] = field(default_factory=dict)
+    told: Callable[[Store], Mapping[str, str]] = lambda _: {}
+    after: tuple[After, ...] = ()
+
+
+@runtime_checkable
+class Check(Protocol):
+    """A sentence of the paper that the grid can confirm or deny."""
+
+    @property
+    def text(self) -> str: ...
+
+    def check(self, found: Found) -> dict[str, Any]:
+        """The claim as an entry of checks.json."""
+        ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper that the values can confirm or deny.
+
+    `test` looks at the values by (row, column) and returns (how many hold, of how many, a few words).
+    """
+
+    text: str
+    test: Callable[[Mapping[Key, float]], tuple[int, int, str]]
+
+    def check(self, found: Found) -> dict[str, Any]:
+        """The claim as an entry of checks.json."""
+        held, of, detail = self.test({key: record["value"] for key, record in found.items()})
+        words = f"{held} of {of}{detail and ': ' + detail}"
+        return {"claim": self.text, "passed": of > 0 and held == of, "detail": words}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table or figure of a paper.
+
+    Attributes:
+        scales: by name: makes the grid for the seed of the run.
+        ours: the claims are not a paper's.
+    """
+
+    name: str
+    title: str
+    scales: Mapping[str, Callable[[int], Scale]]
+    claims: tuple[Check, ...] = ()
+    published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    note: str = ""
+    ours: bool = False
+
+    def at(self, scale: str, seed: int = 0) -> Scale:
+        """The study at a scale. Raises `InputError` for an unknown one."""
+        if scale not in self.scales:
+            raise unknown("scale", scale, self.scales)
+        return self.scales[scale](seed)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as a list of words."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

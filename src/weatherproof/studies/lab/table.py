@@ -1,0 +1,127 @@
+"""A study's grid in words: the table beside the published one, the claims, and how it was measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from weatherproof.reports.study.table import Number, StudyTable
+from weatherproof.studies.lab.study import Found, Scale, Study
+
+# metrics that are not told in hundredths
+COUNT = "images_of_a_class"
+_NO_SHARES = ("rank_correlation", COUNT, "identity_error", "median_perturbation")
+
+
+def table(
+    study: Study,
+    scale: Scale,
+    found: Found,
+    checks: list[dict[str, Any]],
+    recipe: Mapping[str, Any],
+    told: Mapping[str, str],
+) -> str:
+    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol.
+
+    Args:
+        told: facts of the protocol that are known after the trainings.
+    """
+    shown = shown_of(study, scale, found, recipe, told)
+    lines = [f"# {study.title}", "", f"Scale: {scale.name}. {scale.note}", ""]
+    lines += [f"{study.note}", ""] if study.note else []
+    lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
+    lines += ["| | " + " | ".join(shown.columns) + " |", "|---" * (len(shown.columns) + 1) + "|"]
+    lines += [f"| {row} | {' | '.join(map(_text, numbers))} |" for row, numbers in shown.rows]
+    lines += ["", f"| {'claim of ours' if study.ours else 'claim of the paper'} | here |", "|---|---|"]
+    lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
+    lines += certificate_lines(found.values())
+    facts = [f"- {name}: {text}" for name, text in shown.facts]
+    return "\n".join([*lines, "", "## How it was measured", "", *facts]) + "\n"
+
+
+def shown_of(
+    study: Study,
+    scale: Scale,
+    found: Found,
+    recipe: Mapping[str, Any],
+    told: Mapping[str, str],
+) -> StudyTable:
+    """The grid in words, without rows and columns of which nothing was measured. Arguments as for `table`."""
+    columns, rows = (list(dict.fromkeys(key[side] for key in scale.cells)) for side in (1, 0))
+    columns = [c for c in columns if any((r, c) in found for r in rows)]
+    return StudyTable(
+        title=study.title,
+        scale=scale.name,
+        notes=tuple(filter(None, (scale.note, study.note))),
+        columns=tuple(columns),
+        rows=tuple(
+            (r, tuple(_number(found.get((r, c)), study.published.get((r, c))) for c in columns))
+            for r in rows
+            if any((r, c) in found for c in columns)
+        ),
+        facts=(*_protocol(study, scale, found, recipe), *told.items()),
+    )
+
+
+def _text(number: Number | None) -> str:
+    if number is None:
+        return "-"
+    error = f" ± {number.error}" if number.error else ""
+    theirs = f" ({number.published})" if number.published else ""
+    return f"{number.text}{error}{theirs}{' †' if number.doubted else ''}"
+
+
+def _verdict(check: Mapping[str, Any]) -> str:
+    nothing = "not measured" if check["detail"].startswith("0 of 0") else "does not hold"
+    return str(check.get("verdict") or ("holds" if check["passed"] else nothing))
+
+
+def _protocol(study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    images = sorted({(str(r["data"]), r["images"]) for r in found.values() if r.get("metric") != COUNT})
+    facts = {
+        "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}`",
+        "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
+        "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
+        "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
+        "±": _spread(list(found.values())),
+        **scale.facts,
+    }
+    return [(name, text) for name, text in facts.items() if text]
+
+
+def certificate_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The points that fail, as lines of Markdown; nothing where no number has a certificate."""
+    certified = [record for record in records if "certificate" in record]
+    if not certified:
+        return []
+    failed = dict.fromkeys(point for record in certified for point in record["certificate"])
+    told = [f"- {point}" for point in failed] or ["All points of all certificates hold."]
+    lead = "Points that fail; a number with † may be too low an error, or too high an accuracy:" if failed else ""
+    return ["", "## Certificates", "", *([lead, ""] if lead else []), *told]
+
+
+def _spread(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the standard errors are over."""
+    trainings = max((len(r.get("samples", ())) for r in records), default=0)
+    if trainings:
+        return f"standard error over {trainings} training seeds; the damage is the same in all"
+    draws = max((r["realizations"] for r in records), default=0)
+    return f"standard error over {f'{draws} draws of the damage' if draws > 1 else 'the images'}; one training seed"
+
+
+def _number(record: Mapping[str, Any] | None, published: Mapping[str, float] | None) -> Number | None:
+    if record is None:
+        return None
+    value, error = record["value"], record["stderr"]
+    if value is None:
+        return Number("∞" if record.get("metric") == "median_perturbation" else "n/a")
+    scale, form = (1, _digits(value)) if record.get("metric") in _NO_SHARES else (100, ".2f")
+    return Number(
+        text=f"{scale * value:{form}}",
+        error=f"{scale * error:{form}}" if error is not None else "",
+        published=f"{scale * published['value']:{form}}" if published else "",
+        doubted=bool(record.get("certificate")),
+    )
+
+
+def _digits(value: float) -> str:
+    """The format of a number that is no share."""
+    return ",.0f" if abs(value) >= 10 else ".3f" if abs(value) >= 1e-3 or not value else ".1e"

@@ -1,0 +1,1 @@
+"""Inverse Problems Leveraging Pre-trained Contrastive Representations (NeurIPS 2021)."""

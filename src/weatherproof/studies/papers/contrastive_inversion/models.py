@@ -1,0 +1,132 @@
+"""The models of contrastive inversion and their cells, at a scale. Damages and data sets go by the scale's names."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from weatherproof.operators import COMMON_19
+from weatherproof.studies.lab.classifiers import Headed, Labelled, Own, Probed, Restored
+from weatherproof.studies.lab.measures import Damaged, Suite
+from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, settings_of
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Recipe
+from weatherproof.studies.lab.study import About, Cell, Wanted
+from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
+
+_OWN = ("main", "shift")  # the sets that the networks themselves are trained on
+
+
+@dataclass(frozen=True)
+class Models:
+    """Cells of one scale and seed; None where the scale has no such data."""
+
+    scale: Hardening
+    seed: int
+
+    # cells
+
+    def supervised(self, trained: str, tested: str, *, data: str = "main", metric: str = "top1") -> Cell | None:
+        """The rival network, trained end to end on damaged images."""
+        if data not in self.scale.data:
+            return None
+        about = self._about("supervised", "end-to-end", trained)
+        return self._cell(self.rival(trained, data), about, tested, data, metric)
+
+    def probe(
+        self, trained: str, tested: str, *, labels: float = 1.0, objective: str = "StudentTeacher()",
+        data: str = "main", metric: str = "top1",
+    ) -> Cell | None:  # fmt: skip
+        """A linear layer fitted on the hardened encoder's embeddings of damaged images."""
+        if data not in self.scale.data:
+            return None
+        model = self._probed(self.hardened(trained, data, objective), trained, data, labels)
+        return self._cell(model, self._about("hardened", "probe", trained, labels), tested, data, metric)
+
+    def rival_probe(self, trained: str, tested: str, *, data: str, metric: str = "top1") -> Cell | None:
+        """The same on the frozen features of the supervised rival."""
+        if data not in self.scale.data:
+            return None
+        model = self._probed(self.rival(trained, "main"), trained, data, 1.0)
+        return self._cell(model, self._about("supervised", "probe", trained), tested, data, metric)
+
+    def clean_probe(self, trained: str, tested: str) -> Cell:
+        """A linear layer fitted on the teacher's embeddings of clean images, on the hardened encoder."""
+        model = Headed(Unit(self.hardened(trained)), self._clean_probe)
+        return self._cell(model, self._about("hardened", "clean-probe", trained), tested)
+
+    def own_head(self, trained: str, tested: str) -> Cell:
+        """The pretrained model's own classifier, put on the hardened encoder."""
+        model = Own(self.hardened(trained), self._train("main"))
+        return self._cell(model, self._about("hardened", "own-head", trained), tested)
+
+    def teacher(self, tested: str) -> Cell:
+        """The pretrained model as it was, under its own classifier."""
+        model = Own(self._given(self.scale.encoder), self._train("main"))
+        return self._cell(model, About("teacher", "own-head", 1.0), tested)
+
+    def restored(self, tested: str, restoration: str) -> Cell:
+        """The image is restored in pixel space, then the teacher with its clean probe classifies it."""
+        scale = self.scale
+        model = Restored(scale.restoration.get(restoration, restoration), self._clean_probe)
+        measure = Damaged(scale.damages[tested], 1, seed=self.seed)
+        return Cell(model, measure, self._test("main", scale.restored_images), About("restored", "clean-probe", 1.0))
+
+    def _cell(self, model: Recipe, about: About, tested: str, data: str = "main", metric: str = "top1") -> Cell:
+        test, scale = self._test(data, self.scale.test_images), self.scale
+        if tested in COMMON_19:  # the mean over its five severities; all 19 are met at once
+            return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested))
+        measure = Damaged(scale.damages[tested], scale.realizations, metric, seed=self.seed)
+        return Cell(model, measure, test, about, Wanted(metric))
+
+    def _about(self, model: str, readout: str, trained: str, labels: float = 1.0) -> About:
+        return About(model, readout, labels, self.scale.damages[trained])
+
+    # recipes
+
+    def hardened(self, trained: str, data: str = "main", objective: str = "StudentTeacher()") -> Hardened:
+        """The student of this damage and objective, of the scale's main images."""
+        scale = self.scale
+        return Hardened(
+            self._given(scale.encoder), self._train(self._trains_on(data)), scale.damages[trained],
+            plan_of(scale.plan, self.seed), objective, scale.augment,
+        )  # fmt: skip
+
+    def rival(self, trained: str, data: str) -> Labelled:
+        """The supervised baseline, fine-tuned end to end."""
+        scale = self.scale
+        return Labelled(
+            self._given(scale.rival), self._train(self._trains_on(data)), plan_of(scale.rival_plan, self.seed),
+            operator=scale.damages[trained], augment=scale.augment,
+        )  # fmt: skip
+
+    def _trains_on(self, data: str) -> Literal["main", "shift"]:
+        """Where classes are left out of training the networks must not have seen them."""
+        return "shift" if data == "shift" and self.scale.data["shift"].without else "main"
+
+    def _probed(self, start: Recipe, trained: str, data: str, labels: float) -> Probed:
+        settings: dict[str, Any] = {**self.scale.probe}
+        augment = None
+        if settings.get("mode") == "paper":
+            augment = self.scale.augment
+            settings["probe_batch_size"] = 128 if labels == 1 else 8  # Appendix D.1
+            settings["schedule"] = "constant" if data in _OWN else "cosine"
+        return Probed(
+            start, self._train(data), settings_of(settings), self.scale.damages[trained], augment, labels, self.seed
+        )
+
+    @property
+    def _clean_probe(self) -> Probed:
+        return Probed(Unit(self._given(self.scale.encoder)), self._train("main"), seed=self.seed)
+
+    def _given(self, text: str) -> Given:
+        return Given(text, self.scale.size, seed=self.seed)
+
+    # images
+
+    def _train(self, data: str) -> Images:
+        scale = self.scale
+        limit = scale.train_images if data in _OWN else None
+        return Images(scale.data[data], "train", scale.size, scale.crop_fraction, limit=limit)
+
+    def _test(self, data: str, limit: int | None) -> Images:
+        scale = self.scale
+        return Images(scale.data[data], "test", scale.size, scale.crop_fraction, limit=limit)

@@ -1,0 +1,1 @@
+"""Balancing Robustness and Sensitivity using Feature Contrastive Learning."""

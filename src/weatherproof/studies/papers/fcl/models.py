@@ -1,0 +1,242 @@
+"""The models of feature contrastive learning and their cells, at a scale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from weatherproof.evaluation.record import make_record, protocol_facts
+from weatherproof.methods import FeatureSettings, damage_of, feature_settings, met_in_training
+from weatherproof.studies.lab.classifiers import Labelled, OwnLinear, Probed
+from weatherproof.studies.lab.joins import OverSeeds
+from weatherproof.studies.lab.measures import Clean, Suite
+from weatherproof.studies.lab.recipes import Given, plan_of
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.studies.lab.study import About, Cell, Number, Wanted, settings_text
+from weatherproof.studies.papers.contrastive_inversion.models import Models as HardeningModels
+from weatherproof.studies.papers.fcl.maps import CornerUtility, IdentityError, Output, RankCorrelation
+from weatherproof.studies.papers.fcl.noisy import Noisy
+from weatherproof.studies.papers.fcl.scales import FclScale
+from weatherproof.studies.papers.pretraining.models import Models as PretrainingModels
+from weatherproof.studies.papers.pretraining.scales import Network
+
+Damage = Literal[
+    "clean", "uniform_noise", "nonuniform_noise", "common-15", "common-19", "noise", "blur", "weather", "digital"
+]
+RARE = tuple(range(10, 15))  # classes of synthetic MNIST
+FROZEN = "frozen"  # beside `methods.LABELLED`: the encoder as it is, under its own classifier or a probe
+HARDENED_ON, PRETRAINED_BY = "noise-range", "simclr"
+NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
+
+_NOISY = ("clean", "uniform_noise", "nonuniform_noise")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Which classifier a number is of.
+
+    Attributes:
+        method: of `methods.LABELLED`; "frozen": the encoder that the training starts from as it is, under its own
+            classifier where `FclScale.own_heads` says so, else under a linear probe.
+        start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
+        weight_times: the scale's lambda is multiplied by it.
+    """
+
+    method: str
+    start: str = ""
+    weight_times: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1"."""
+        times = "" if self.weight_times == 1 else f"lambda x {self.weight_times:g}"
+        return ", ".join(filter(None, (self.start, self.method, times)))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many images of a class, the mean over its classes, a split has."""
+
+    data: Images
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return ()
+
+    def number(self, store: Store) -> Number:
+        own = store.images(self.data)
+        facts = protocol_facts(own, None, (), self.data.called(own))
+        mean = len(own) / len(self.data.only)
+        return Number(make_record("images_of_a_class", [mean], len(own), self.data.split, 0, facts, readout=None))
+
+
+@dataclass(frozen=True)
+class Models:
+    """Cells of one scale, over its training seeds; None where the scale has no such data.
+
+    Attributes:
+        seed: of the first training; the others follow it.
+    """
+
+    scale: FclScale
+    seed: int
+
+    # cells
+
+    def accuracy(
+        self, method: str, damage: Damage = "clean", data: str = "main", *, rare: bool = False, start: str = "",
+        weight_times: float = 1.0,
+    ) -> OverSeeds | None:  # fmt: skip
+        """Of a training: on clean images, under a noise of the paper, or the mean over the corruptions of a suite or
+        group of the mean over their severities.
+
+        Args:
+            data: the data set of training and measurement: "main", or a name of `FclScale.others`.
+            rare: on the classes 10 to 14 alone.
+        """
+        if data != "main":
+            other = self._others((data,)).get(data)
+            if other is None:
+                return None
+            return other.accuracy(method, damage, rare=rare, start=start, weight_times=weight_times)
+        training, scale = Training(method, start, weight_times), self.scale
+        corruption = None if damage == "clean" else damage
+        if damage in _NOISY:
+            measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self.train, NOISE_SEED)
+            test = replace(self.test, limit=scale.test_images, only=RARE if rare else ())
+            wanted = Wanted("top1", corruption)
+        else:
+            measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
+            test, wanted = replace(self.test, limit=scale.suite_images), Wanted("mca", corruption)
+        return self._over_seeds(training, measure, test, wanted, self.readout(training))
+
+    def corner_utility(self, method: str, classes: tuple[int, ...]) -> OverSeeds:
+        """The share of all utility in the four corner boxes, for the images of these classes."""
+        test = replace(self.test, limit=self.scale.map_images, only=classes)
+        return self._over_seeds(Training(method), CornerUtility(self.scale.corner), test, Wanted("corner_utility"))
+
+    def rank_correlation(self, method: str, *, of: Output = "embedding", start: str = "") -> OverSeeds:
+        """Of every image's utility and the sensitivity of `of`, the mean over images."""
+        measure, wanted = RankCorrelation(of), Wanted("rank_correlation")
+        return self._over_seeds(Training(method, start), measure, self.few, wanted)
+
+    def identity_error(self, method: str) -> OverSeeds:
+        """How far the utility is from |d f_y / d x| / f_y, relative to its size."""
+        return self._over_seeds(Training(method), IdentityError(), self.few, Wanted("identity_error"))
+
+    def count(self, split: Literal["train", "validation", "test"], classes: tuple[int, ...]) -> Counted:
+        """How many images of each of these classes a split has, on average."""
+        return Counted(replace(self.test, split=split, only=classes, whole=True))
+
+    def _over_seeds(
+        self, training: Training, measure: Measure, test: Images, wanted: Wanted, readout: str | None = None
+    ) -> OverSeeds:
+        about = About(training.name, readout, trained_on=self.met(training))
+        seeds = tuple(self.seed + i for i in range(self.scale.seeds))
+        cells = tuple(Cell(self.model(training, seed), measure, test, about, wanted) for seed in seeds)
+        return OverSeeds(cells, seeds)
+
+    # models
+
+    def model(self, training: Training, seed: int) -> Recipe:
+        """The classifier of this training with this seed."""
+        scale, start = self.scale, self.start(training.start, seed)
+        own_head = training.start in scale.own_heads
+        if training.method == FROZEN:
+            return OwnLinear(start, self.train) if own_head else Probed(start, self.train, seed=seed)
+        plan = plan_of(scale.plan(training.start), seed)
+        return Labelled(
+            start, self.train, plan, training.method, "own" if own_head else "new", augment=scale.augment,
+            settings=self.settings(training, plan.epochs),
+        )  # fmt: skip
+
+    def start(self, name: str, seed: int) -> Recipe:
+        """What a training starts from; those of other papers are the same for all seeds."""
+        scale = self.scale
+        match name:
+            case "hardened":
+                assert scale.hardening is not None
+                return HardeningModels(scale.hardening, self.seed).hardened(HARDENED_ON)
+            case "pretrained":
+                assert scale.pretraining is not None
+                network = Network("probe", PRETRAINED_BY, "SimCLR")
+                return PretrainingModels(scale.pretraining, self.seed).pretrained(network)
+        return Given(scale.encoder, scale.size, quiet=True, seed=seed)
+
+    def settings(self, training: Training, epochs: float) -> FeatureSettings:
+        """The published settings with this scale's changes; those of "supervised" for a frozen encoder: it has none."""
+        size, channels, classes = self.scale.kind
+        method = "supervised" if training.method == FROZEN else training.method
+        published = feature_settings(method, size=size, channels=channels, classes=classes, epochs=epochs)
+        own = replace(published, **self.scale.changed(training.method))
+        return replace(own, weight=own.weight * training.weight_times)
+
+    def readout(self, training: Training) -> str:
+        """What records call the classifier on the encoder."""
+        if training.method != FROZEN:
+            return "end-to-end"
+        return "own-head" if training.start in self.scale.own_heads else "probe"
+
+    def met(self, training: Training) -> str | None:
+        """The text of the damage that its images met in training, and those of a hardened start before it."""
+        hardening = self.scale.hardening if training.start == "hardened" else None
+        before = None if hardening is None else hardening.damages[HARDENED_ON]
+        own = None if training.method == FROZEN else met_in_training(training.method, self.settings(training, 1.0))
+        return ", ".join(filter(None, (before, own))) or None
+
+    # images
+
+    @property
+    def train(self) -> Images:
+        scale = self.scale
+        return Images(scale.data, "train", scale.size, scale.crop_fraction, limit=scale.train_images)
+
+    @property
+    def test(self) -> Images:
+        """All test images."""
+        return Images(self.scale.data, "test", self.scale.size, self.scale.crop_fraction)
+
+    @property
+    def few(self) -> Images:
+        """Those whose sensitivity is taken."""
+        return replace(self.test, limit=self.scale.sensitivity_images)
+
+    # words
+
+    def facts(self, trainings: Sequence[Training], data: Sequence[str]) -> dict[str, str]:
+        """What these trainings on these data sets start from and how they go, for the reader."""
+        facts: dict[str, str] = {}
+        for start in dict.fromkeys(training.start for training in trainings):
+            facts[start or "encoder"] = self._start_words(start)
+            head = "its own classifier goes on" if start in self.scale.own_heads else "new classifier"
+            facts[f"training{start and ', '}{start}"] = f"{settings_text(self.scale.plan(start))}, {head}"
+        facts["augmentation"] = f"`{self.scale.augment}`" if self.scale.augment else "none"
+        for method, changes in self.scale.settings.items():
+            facts[f"other than published, {method or 'all methods'}"] = settings_text(changes)
+        for name, other in self._others(data).items():
+            facts |= {f"{name}, {what}": said for what, said in other.facts(trainings, ()).items()}
+        return facts
+
+    def settings_facts(self, trainings: Sequence[Training], data: Sequence[str]) -> dict[str, str]:
+        """The settings of feature contrastive learning and its rivals that these trainings have, for the reader."""
+        facts: dict[str, str] = {}
+        for training in trainings:
+            settings = self.settings(training, plan_of(self.scale.plan(training.start), self.seed).epochs)
+            damage = damage_of(settings, None)
+            said = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
+            facts |= {f"settings of {training.name}": settings_text(said)} if said else {}
+        for name, other in self._others(data).items():
+            facts |= {f"{name}, {what}": said for what, said in other.settings_facts(trainings, ()).items()}
+        return facts
+
+    def _others(self, data: Sequence[str]) -> "dict[str, Models]":
+        return {name: Models(other, self.seed) for name, other in self.scale.others.items() if name in data}
+
+    def _start_words(self, start: str) -> str:
+        if start == "hardened" and self.scale.hardening is not None:
+            made = self.scale.hardening
+            return f"`{made.encoder}` hardened against `{made.damages[HARDENED_ON]}`, {settings_text(made.plan)}"
+        if start == "pretrained" and self.scale.pretraining is not None:
+            plan = settings_text(self.scale.pretraining.plans[PRETRAINED_BY])
+            return f"`{self.scale.pretraining.encoder}` pretrained by {PRETRAINED_BY} without labels, {plan}"
+        return f"`{self.scale.encoder}`"

@@ -1,0 +1,1 @@
+"""Networks and scales that several papers on pretraining share."""

@@ -1,0 +1,124 @@
+"""The networks of pretraining studies as recipes, and their cells, at a scale."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
+from weatherproof.studies.lab.measures import Clean, Suite
+from weatherproof.studies.lab.recipes import Given, Pretrained, plan_of, settings_of
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Recipe
+from weatherproof.studies.lab.study import About, Cell, Check, Key, Scale, Study, Wanted
+from weatherproof.studies.papers.pretraining.scales import Network, Pretraining
+
+SUITE = "common-15"
+Metric = Literal["top1", "clean_calibration_error", "corruption_error", "calibration_error", "pooled_calibration_error"]
+Table = Mapping[Key, tuple[Network, Metric]]
+
+_CLEAN: Mapping[str, Wanted] = {"top1": Wanted("top1"), "clean_calibration_error": Wanted("rms_calibration_error")}
+_CORRUPTED = {
+    "corruption_error": Wanted(("mce", "unnormalised_mce"), SUITE),  # in units of AlexNet's errors on ImageNet
+    "calibration_error": Wanted("mean_rms_calibration_error", SUITE),
+    "pooled_calibration_error": Wanted("rms_calibration_error", SUITE),
+}
+_READOUTS = {"probe": "probe", "supervised": "end-to-end", "fine-tuned": "mlp"}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of one scale and seed."""
+
+    scale: Pretraining
+    seed: int
+
+    def cell(self, network: Network, metric: Metric) -> Cell:
+        """A number of a network.
+
+        Args:
+            metric: "top1" and "clean_calibration_error", the RMS calibration error, on all clean test images;
+                "corruption_error", the mean over the 15 common corruptions at their five severities;
+                "calibration_error", the mean RMS calibration error of these 75 sets; "pooled_calibration_error", that
+                of all their images together.
+        """
+        model, about = self.recipe(network), self.about(network)
+        if metric in _CLEAN:
+            return Cell(model, Clean(self.seed), self.test(self.scale.test_images), about, _CLEAN[metric])
+        suite = Suite(SUITE, seed=self.seed)
+        return Cell(model, suite, self.test(self.scale.suite_images), about, _CORRUPTED[metric])
+
+    def about(self, network: Network) -> About:
+        """What its records say beside the number."""
+        views = self.scale.views[network.views] if network.views else None
+        return About(network.name, _READOUTS[network.kind], network.labels, views)
+
+    def recipe(self, network: Network) -> Recipe:
+        """The encoder and its readout."""
+        match network.kind:
+            case "supervised":
+                return self.supervised(network)
+            case "fine-tuned":
+                return self._finetuned(network)
+        scale = self.scale
+        return Probed(
+            self.pretrained(network), self.train, settings_of(scale.probe), augment=scale.probe_augment,
+            labels=network.labels, seed=self.seed,
+        )  # fmt: skip
+
+    def pretrained(self, network: Network) -> Pretrained:
+        """The encoder after learning from the network's views, without labels."""
+        scale, penalty = self.scale, self.scale.penalty_of(network)
+        settings = {**scale.methods.get(network.method, {}), **({} if penalty is None else {"tikhonov": penalty})}
+        return Pretrained(
+            self._start, self.train, network.method, scale.views[network.views],
+            plan_of(scale.plans[network.method], self.seed), settings_of(settings),
+            None if network.layers is None else settings_of(scale.layers[network.layers]),
+        )  # fmt: skip
+
+    def supervised(self, network: Network) -> Labelled:
+        """The same network from random weights, trained end to end."""
+        scale = self.scale
+        return Labelled(
+            self._start, self.train, plan_of(scale.supervised_plan, self.seed), augment=scale.augment,
+            labels=network.labels, same_steps=scale.same_steps, tikhonov=scale.penalty_of(network),
+        )  # fmt: skip
+
+    def _finetuned(self, network: Network) -> Finetuned:
+        """The pretrained encoder and a new two-layer classifier, trained together."""
+        scale = self.scale
+        return Finetuned(
+            self.pretrained(network), self.train, plan_of(scale.finetuning_plan, self.seed), augment=scale.augment,
+            labels=network.labels, same_steps=scale.same_steps,
+        )  # fmt: skip
+
+    @property
+    def _start(self) -> Given:
+        return Given(self.scale.encoder, classes=0, bare=True, quiet=True, seed=self.seed)
+
+    @property
+    def train(self) -> Images:
+        """The images for fitting; uncropped where views cut out of larger ones."""
+        scale = self.scale
+        size, crop = (scale.size, scale.crop_fraction) if scale.train_size is None else (scale.train_size, 1.0)
+        return Images(scale.data["main"], "train", size, crop, scale.channels, scale.train_images)
+
+    def test(self, limit: int | None) -> Images:
+        """The images for measuring."""
+        scale = self.scale
+        return Images(scale.data["main"], "test", scale.size, scale.crop_fraction, scale.channels, limit)
+
+
+def study(
+    name: str, title: str, table: Table, scales: Mapping[str, Pretraining], claims: tuple[Check, ...] = (), *,
+    published: Mapping[Key, Mapping[str, float]] = {}, note: str = "",
+) -> Study:  # fmt: skip
+    """A table of networks and metrics as a study."""
+    made = {own: partial(_at, settings, table) for own, settings in scales.items()}
+    return Study(name, title, made, claims, published, note)
+
+
+def _at(settings: Pretraining, table: Table, seed: int) -> Scale:
+    models = Models(settings, seed)
+    cells = {key: models.cell(*own) for key, own in table.items()}
+    return Scale(settings.name, settings.note, cells, settings.facts(network for network, _ in table.values()))

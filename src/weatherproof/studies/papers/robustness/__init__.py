@@ -1,0 +1,1 @@
+"""Robustness of Contrastive Learning Models (2020)."""

@@ -1,0 +1,1 @@
+"""Encoders that are fine-tuned: what URRL and the front share, and the front."""

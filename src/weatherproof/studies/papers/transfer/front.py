@@ -1,0 +1,160 @@
+"""The pieces together, which none of the papers does: how an encoder was made, what fine-tuning keeps of it, and how
+far fine-tuning is followed, measured by clean, corrupted and adversarial accuracy and by calibration.
+
+A combination is dominated if another one is at least as good in all four numbers and better in one of them. The front
+are those that are not.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from weatherproof.reports.study.front import Combination, State, save_front
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Claim, Found, Grid, Key, Study
+from weatherproof.studies.papers.transfer.models import HARDENED, MOCO, URRL, Models, Tuned, study
+from weatherproof.studies.papers.urrl.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
+
+NAME = "front"
+CLEAN, CORRUPTED, ADVERSARIAL, CALIBRATION = "clean", "corrupted", "adversarial", "calibration error"
+NUMBERS = (CLEAN, CORRUPTED, ADVERSARIAL, CALIBRATION)
+TIKHONOV = "InputGradient(0.1, 'gradients')"  # the smallest lambda of the Tikhonov paper
+KEPT = {"": (), "SR": (SIMILARITY,), "Tikhonov": (TIKHONOV,), "SR + Tikhonov": (SIMILARITY, TIKHONOV)}
+STARTS = (MOCO, URRL, HARDENED)
+ALPHAS = (1.0, 0.7, 0.4)
+APART = 2.0  # standard errors of a difference
+
+_COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    CLEAN: {},
+    CORRUPTED: {"metric": "corrupted"},
+    ADVERSARIAL: {"attack": ATTACKS[ROBUST]},
+    CALIBRATION: {"metric": "calibration_error"},
+}
+_ROWS = {
+    **{(start, kept, alpha): texts for start in STARTS for kept, texts in KEPT.items() for alpha in ALPHAS},
+    **{(start, "", 0.0): () for start in STARTS},
+}
+
+
+def name_of(start: str, kept: str, alpha: float) -> str:
+    """ "URRL, SR, alpha 0.5"; "URRL, frozen"."""
+    if alpha == 0:
+        return f"{start}, frozen"
+    return ", ".join([start, *([kept] if kept else []), *([f"alpha {alpha:g}"] if alpha < 1 else [])])
+
+
+def _save(store: Store, folder: Path, found: Found) -> None:
+    save_front(folder, combinations(found))
+
+
+def combinations(found: Found) -> list[Combination]:
+    """What was measured, each with whether another one dominates it.
+
+    Args:
+        found: the records of the study's cells.
+    """
+    measured = {}
+    for start, kept, alpha in _ROWS:
+        name = name_of(start, kept, alpha)
+        if all((name, number) in found for number in NUMBERS):
+            measured[name] = (start, kept, alpha, [found[name, number] for number in NUMBERS])
+    values = {name: gains([r["value"] for r in records]) for name, (*_, records) in measured.items()}
+    errors = {name: [r["stderr"] or 0.0 for r in records] for name, (*_, records) in measured.items()}
+    made = []
+    for name, (start, kept, alpha, records) in measured.items():
+        by = [other for other in values if dominates(values[other], values[name])]
+        sure = any(apart(values[o], values[name], errors[o], errors[name]) for o in by)
+        state: State = "front" if not by else "dominated" if sure else "level"
+        numbers, theirs = (tuple(r[key] for r in records) for key in ("value", "stderr"))
+        doubted = bool(records[NUMBERS.index(ADVERSARIAL)].get("certificate"))
+        made.append(Combination(name, start, kept, alpha, numbers, theirs, state, tuple(by), doubted))
+    return made
+
+
+def gains(numbers: Sequence[float]) -> tuple[float, ...]:
+    """The four numbers so that more is better in each."""
+    *accuracies, error = numbers
+    return (*accuracies, -error)
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """At least as good in all numbers and better in one."""
+    return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+
+
+def apart(one: Sequence[float], other: Sequence[float], error: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Better in a number by more than two standard errors of the difference, taken as of independent numbers."""
+    pairs = zip(one, other, error, theirs, strict=True)
+    return any(a - b > APART * math.hypot(e, f) for a, b, e, f in pairs)
+
+
+def _dominated(values: Mapping[Key, float], names: Sequence[str]) -> tuple[int, int, str]:
+    """How many of these another combination dominates."""
+    there = {name: _of(values, name) for name in (name_of(*own) for own in _ROWS)}
+    known = {name: numbers for name, numbers in there.items() if numbers is not None}
+    here = [name for name in names if name in known]
+    lost = {name: [other for other in known if dominates(known[other], known[name])] for name in here}
+    told = "; ".join(f"{name}: {_by(by)}" for name, by in lost.items())
+    return sum(bool(by) for by in lost.values()), len(here), told
+
+
+def _by(names: Sequence[str]) -> str:
+    if not names:
+        return "not dominated"
+    return f"dominated by {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _of(values: Mapping[Key, float], name: str) -> tuple[float, ...] | None:
+    if any((name, number) not in values for number in NUMBERS):
+        return None
+    return gains([values[name, number] for number in NUMBERS])
+
+
+def _plain_is_dominated(values: Mapping[Key, float]) -> tuple[int, int, str]:
+    return _dominated(values, [MOCO])
+
+
+def _single_pieces_are_dominated(values: Mapping[Key, float]) -> tuple[int, int, str]:
+    return _dominated(values, [URRL, HARDENED, f"{MOCO}, SR", f"{MOCO}, Tikhonov", f"{MOCO}, alpha 0.7"])
+
+
+def _one_wins(values: Mapping[Key, float]) -> tuple[int, int, str]:
+    """One combination is the best in all four numbers."""
+    known = {name: numbers for own in _ROWS if (numbers := _of(values, name := name_of(*own))) is not None}
+    if not known:
+        return 0, 0, ""
+    best = {number: max(known, key=lambda name: known[name][i]) for i, number in enumerate(NUMBERS)}
+    return int(len(set(best.values())) == 1), 1, "; ".join(f"{number}: {name}" for number, name in best.items())
+
+
+def _study() -> Study:
+    models = {name_of(*own): Tuned(own[0], texts, alpha=own[2]) for own, texts in _ROWS.items()}
+
+    def cells(at: Models) -> Grid:
+        return {
+            (name, number): at.number(model, **settings)
+            for name, model in models.items()
+            for number, settings in _COLUMNS.items()
+        }
+
+    claims = (
+        Claim("plain fine-tuning of the plain encoder is dominated", _plain_is_dominated),
+        Claim("so is each piece alone", _single_pieces_are_dominated),
+        Claim("one combination is the best in all four numbers", _one_wins),
+    )
+    note = (
+        "Rows: how the encoder was made (MoCo v2, URRL, or MoCo v2's hardened against Gaussian noise), what "
+        "fine-tuning had beside cross-entropy (SR: similarity regularization, its weight chosen on validation images; "
+        f"Tikhonov: `{TIKHONOV}`), and alpha: the encoder is start + alpha (fine-tuned - start), with batch norm's "
+        "statistics taken anew and a linear classifier fitted anew on clean training images; without alpha it is the "
+        "fine-tuned one with its own classifier, 'frozen' is the start with a fitted one. Corrupted: mean accuracy "
+        f"over the common corruptions; adversarial: at {ROBUST}; calibration error: mean over their sets. The checks "
+        "are expectations of ours, not of a paper. "
+        f"{ATTACK_NOTE}"
+    )
+    title = "The front: clean, corrupted and adversarial accuracy and calibration, together (CIFAR-10)"
+    return study(NAME, title, cells, models.values(), claims, note, ours=True, after=(_save,))
+
+
+STUDIES = {NAME: _study()}

@@ -1,0 +1,1 @@
+"""Transferable Unsupervised Robust Representation Learning (ICLR 2021 submission)."""

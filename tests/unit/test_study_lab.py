@@ -1,0 +1,149 @@
+"""What studies are made of: images by their text, a store that keeps models and measurements, and a grid in words."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from weatherproof.data import ImageSet
+from weatherproof.errors import InputError
+from weatherproof.evaluation import Record
+from weatherproof.spec import component
+from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
+from weatherproof.studies.lab.recipes import Given, Hardened
+from weatherproof.studies.lab.sets import located
+from weatherproof.studies.lab.store import Bench, Measured
+from weatherproof.studies.lab.table import certificate_lines, table
+from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
+from weatherproof.training import Plan
+from weatherproof.verbs.reproduce import reproduce
+
+CPU = torch.device("cpu")
+STUDY = STUDIES["table-7"]
+pytestmark = pytest.mark.filterwarnings("ignore:small. no weights given:UserWarning")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, data=None, device=CPU)
+
+
+# images
+
+
+def test_the_shifted_classes_are_not_learnt(store: Store) -> None:
+    shift = SMOKE.data["shift"]
+    train, test = (store.images(Images(shift, split, limit=limit)) for split, limit in (("train", 128), ("test", None)))
+    assert not {7, 9} & {*train.labels.tolist()} and len(train) == 128
+    assert {*test.labels.tolist()} == {1, 4}  # sevens are called ones, nines fours
+
+
+def test_a_set_of_two_classes_is_tested_on_two(store: Store) -> None:
+    splits: tuple[Literal[train, test], ...] = ("train", "test")
+    for split in splits:
+        assert {*store.images(Images(SMOKE.data["COVID X-ray"], split)).labels.tolist()} == {0, 1}
+
+
+def test_where_data_lie() -> None:
+    with pytest.raises(InputError, match="give --data DIR or set WEATHERPROOF_DATA"):
+        located("cifar10:$DATA/cifar10", None)
+    assert located("digits", None) == "digits" and located("cifar10:$DATA/c", "/d") == "cifar10:/d/c"
+
+
+# the store
+
+FIT = Images(Source("digits"), "train", limit=64)
+PLAN = Plan(epochs=1, batch_size=32, lr=1e-3)
+TEST = Images(Source("digits"), "test", limit=8)
+
+
+@component
+class Counted:
+    """A measure that is to be asked once."""
+
+    asked: tuple[str, ...] = ()
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        CALLS.append(bench.name)
+        record = Record(metric="top1", value=len(images) / 7, stderr=None, seeds=(3,), images=len(images), model="",
+                        data=images.name, protocol="p")  # fmt: skip
+        return Measured((record,), {"attack": "none", "images": 3, "checks": []})
+
+
+CALLS: list[str] = []
+
+
+def test_what_is_kept_is_the_same_to_the_last_bit_and_not_made_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, measure = (
+        Hardened(Given("small"), FIT, "GaussianNoise(0.1)", Plan(epochs=1, batch_size=32, lr=1e-3)),
+        Counted(),
+    )
+    assert isinstance(model, Recipe) and isinstance(measure, Measure)
+    CALLS.clear()
+    first, weights = store.measured(model, measure, TEST, name="it"), store.encoder(model).state_dict()
+    assert CALLS == ["it"] and first.records[0].value == 8 / 7 and first.records[0].seeds == (3,)
+    monkeypatch.setattr("weatherproof.studies.lab.recipes.harden_encoder", lambda *_, **__: pytest.fail("trained"))
+    again = Store(store.folder, data=None, device=CPU)
+    assert again.measured(model, measure, TEST, name="other") == first and CALLS == ["it"]
+    assert all(torch.equal(weight, weights[name]) for name, weight in again.encoder(model).state_dict().items())
+    store.measured(model, Counted(("again",)), TEST, name="it")
+    store.measured(model, measure, Images(TEST.source, "test", limit=4), name="it")
+    assert CALLS == ["it"] * 3  # another measure and other images are other measurements
+
+
+def test_memory_is_given_back(store: Store) -> None:
+    first = weakref.ref(store.get(Given("small", seed=0)))
+    for seed in range(1, 12):
+        store.get(Given("small", seed=seed))
+    gc.collect()
+    assert first() is None
+
+
+def test_a_refused_training_leaves_no_folder(store: Store) -> None:
+    wrong = Hardened(Given("small"), FIT, "GaussianNoise(0.1)", PLAN, "Nothing()")
+    with pytest.raises(InputError, match="unknown objective"):
+        store.get(wrong)
+    assert not list(store.folder.iterdir())
+
+
+# a grid in words
+
+
+def _table(found: dict[tuple[str, str], dict[str, object]], study: Study = STUDY, **changes: object) -> list[str]:
+    scale: Scale = study.at("smoke")
+    return table(study, scale, found, changes.get("checks", []), {"seed": 3}, {}).splitlines()  # type: ignore[arg-type]
+
+
+def test_table() -> None:
+    record = {"value": 0.5, "stderr": 0.01, "images": 3, "data": "digits/test", "realizations": 2, "seeds": [0]}
+    lines = _table({("noise-0.1", "Ours"): record}, checks=[{"claim": "it works", "passed": False, "detail": "0 of 1"}])
+    assert lines[0] == f"# {STUDY.title}"
+    assert "| | Ours |" in lines and "| noise-0.1 | 50.00 ± 1.00 (84.46) |" in lines
+    assert not any(line.startswith("| noise-0.3") for line in lines)  # nothing was measured there
+    assert "| it works | does not hold (0 of 1) |" in lines
+    assert "- command: `weatherproof reproduce table-7 --scale smoke --seed 3`" in lines
+    assert "- test images: 3 of digits/test" in lines
+    assert any(line.startswith("- ±: standard error over 2 draws") for line in lines)
+
+
+def test_failed_points_stand_in_the_table() -> None:
+    record = {"metric": "error", "value": 0.5, "stderr": 0.1, "images": 8, "data": "d", "realizations": 1}
+    doubted = {**record, "certificate": ["PGD(L2(0.25)) on m: gradients are not masked (slope 0.01)"]}
+    sure = {**record, "metric": "median_perturbation", "value": None, "stderr": None, "certificate": []}
+    found = {("PGD, 0.5", "supervised"): doubted, ("PGD, median", "supervised"): sure}
+    lines = _table(found, STUDIES["attacks-figure-2"])
+    assert "| PGD, 0.5 | 50.00 ± 10.00 † |" in lines and "| PGD, median | ∞ |" in lines
+    assert "- PGD(L2(0.25)) on m: gradients are not masked (slope 0.01)" in lines
+    assert certificate_lines([sure])[-1] == "All points of all certificates hold."
+    assert certificate_lines([record]) == []
+
+
+def test_table_3_is_shown_and_not_measured(tmp_path: Path) -> None:
+    shown = reproduce("table-3", scale="paper", out=tmp_path / "run")
+    assert len(shown.to_dict()) == 5 and "n03062245" in shown.to_dict()["n07930864"]  # cup: cocktail shaker
+    assert not (tmp_path / "run").exists()
