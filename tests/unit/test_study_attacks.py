@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from weatherproof import random
+from weatherproof.attacks.described import GRIDS
 from weatherproof.data import ImageSet, batches
 from weatherproof.evaluation import EVAL_STREAM
-from weatherproof.evaluation.attacks.perturbation import GRIDS
 from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report
 from weatherproof.reports.attack.panels import panel_curves, read_panels

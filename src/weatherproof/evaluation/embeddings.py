@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError, unknown
-from weatherproof.evaluation.evaluate import EVAL_STREAM, Text, measuring
+from weatherproof.evaluation.engine.trials import EVAL_STREAM
+from weatherproof.evaluation.evaluate import Text, measuring
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.evaluation.engine.trials import EVAL_STREAM, answer
 from weatherproof.evaluation.metrics.tallies import needs_labels, tally
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating, unmeasurable
-from weatherproof.types import Images, Keys, Logits
-
-EVAL_STREAM = 0x6576616C  # "eval": evaluation's draws are not those of training, whose keys know the epoch alone
+from weatherproof.types import Images, Logits
 
 Text = str | Mapping[str, str] | None  # one for all models, or one for each by name
 Number = float | Mapping[str, float] | None
@@ -136,11 +135,6 @@ def severity_curve(
 def measuring(models: Mapping[str, Any], operator: Operator | None) -> str:
     """What is being measured, for whoever waits."""
     return f"measuring {', '.join(models)} {'on clean images' if operator is None else f'under {operator!r}'}"
-
-
-def answer(classifier: Callable[..., Logits], images: Images, keys: Keys) -> Logits:
-    """The logits; a classifier with `takes_keys` is called with the images' keys too."""
-    return classifier(images, keys) if getattr(classifier, "takes_keys", False) else classifier(images)
 
 
 def _draws_nothing(operator: Operator | None, classifiers: Mapping[str, Any]) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from weatherproof.benchmark import SEVERITIES
 from weatherproof.errors import InputError
 from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
 from weatherproof.reports.parts import PartFile, read_part, save_tensors
-from weatherproof.reports.suite.records import SEVERITIES, in_order
+from weatherproof.reports.suite.records import in_order
 from weatherproof.reports.words import records as words
 
 SHOWN = 96  # pixels of the longer side on the page

@@ -6,7 +6,7 @@ from functools import partial
 
 from markupsafe import Markup
 
-from weatherproof.operators.severities import GROUPS
+from weatherproof.benchmark import GROUPS
 from weatherproof.reports.drawing.axes import Axis, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Style, draw
 from weatherproof.reports.suite.records import OTHER, group_of

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from weatherproof import attacks, operators
+from weatherproof.attacks.described import facts_of
+from weatherproof.benchmark import COMMON_15
 from weatherproof.data import CORRUPTED_SOURCES, CorruptedImages, ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
@@ -18,10 +20,8 @@ from weatherproof.evaluation import (
     run_attacks,
     sanity_certificate,
 )
-from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
-from weatherproof.evaluation.engine.attack_trials import epsilon, seeks_smallest
-from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
@@ -107,12 +107,12 @@ class Curve:
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         levels = levels_of(self.attack)
-        balls = sweep(self.attack, levels)
+        balls = facts_of(self.attack).sweep(levels)
         result = run_attacks(
             {bench.name: model}, images, balls, folder=bench.folder, seed=self.seed, device=bench.store.device
         )
         records = [
-            *accuracy_records(result, [bench.name], [] if seeks_smallest(self.attack) else balls),
+            *accuracy_records(result, [bench.name], [] if facts_of(self.attack).smallest else balls),
             *curve_records(result, [bench.name], self.attack, levels),
         ]
         return certified(records, model, images, self.attack, self.certificate_images, self.seed, bench)
@@ -139,7 +139,7 @@ class Attacked:
     @property
     def eps(self) -> float | None:
         """The size of its ball, which its record calls the severity."""
-        return epsilon(attacks.parse(self.attack))
+        return facts_of(attacks.parse(self.attack)).eps
 
 
 def met(

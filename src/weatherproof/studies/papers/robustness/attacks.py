@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from weatherproof.attacks import L2, PGD, Linf, LogBarrier
-from weatherproof.evaluation.attacks.perturbation import GRIDS
+from weatherproof.attacks.described import GRIDS
 from weatherproof.protocols import Attack
 from weatherproof.reports import save_certificates
 from weatherproof.reports.attack.panels import Panel, save_panels
