@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import torch
-from weatherproof.reports.training.plane import draw_class, draw_map, make_plane
+from weatherproof.reports.plane.section import draw_class, draw_map, make_plane
 
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
