@@ -90,7 +90,7 @@ def test_help_explains_every_argument(capsys: pytest.CaptureFixture[str], verb: 
     for name, parameter in inspect.signature(function_of(verb)).parameters.items():
         shown = f"--{name.rstrip('_').replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else name
         assert shown in said
-        assert f"        {name}: " in described, f"{verb} does not say what {name} is"
+        assert f"    {name}: " in described, f"{verb} does not say what {name} is"
 
 
 def test_help_says_types_and_defaults_in_words(capsys: pytest.CaptureFixture[str]) -> None:

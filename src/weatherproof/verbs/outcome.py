@@ -146,10 +146,14 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What recipe.yaml says: the verb and its arguments, objects by their text."""
-    check_arguments(arguments)
+    """What recipe.yaml says: the verb and its arguments, among which its `options` are flat; objects by their text."""
+    arguments = {**arguments, **arguments.get("options", {})}
     plain = (str, int, float, list, type(None))
-    given = {k: v for k, v in arguments.items() if (k, v) != ("classes_match", False)}  # as before there was the word
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if name != "options" and (name, value) != ("classes_match", False)  # as before there was the word
+    }
     return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
 
 
