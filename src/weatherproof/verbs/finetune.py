@@ -6,14 +6,14 @@ from typing import Literal, Unpack
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, metric_of
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.objectives import Regularizer, parse_regularizer
 from weatherproof.protocols import Operator
-from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
+from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_model
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
@@ -108,8 +108,10 @@ def finetune(
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
     provenance = {"started_from": text_of(encoder), "trained_on": history(encoder, None), **setting.to_dict()}
-    save_encoder(tuned, run.path, provenance=provenance)
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None})
+    save_model(
+        run.path, tuned, readout, provenance=provenance,
+        readout_provenance={"images": text_of(images), "operator": None},
+    )  # fmt: skip
     measurement = Measurement(
         run, test, operator=operator, trained_on={}, realizations=options["realizations"], limit=options["test_images"],
         also=() if metric == "top1" else (metric,), notes=notes, **reading,

@@ -8,10 +8,10 @@ from typing import Any
 
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
-from weatherproof.spec import UserFunction
+from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import finite
+from weatherproof.training.run import OWN_FILES, finite
 
 
 @dataclass
@@ -135,7 +135,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         for own in value if isinstance(value, list | tuple) else (value,):
             option = name.rstrip("_").replace("_", "-")
             if isinstance(own, float) and math.isnan(own):
-                raise InputError(f"{option} is not a number")
+                raise InputError(f"{option} must be a finite number, got nan")
             if isinstance(own, int) and abs(own) > LARGEST:
                 raise InputError(f"{option} is {shown(own)}: whole numbers go up to {LARGEST:,}")
             if isinstance(own, str | Path):
@@ -154,7 +154,10 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in arguments.items()
         if name != "options" and (name, value) != ("classes_match", False)  # as before there was the word
     }
-    return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
+    recipe = {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
+    named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]
+    files = {file: content for text in named for file, content in own_files(text).items()}
+    return recipe | ({OWN_FILES: files} if files else {})
 
 
 def text_of(value: Any) -> str:

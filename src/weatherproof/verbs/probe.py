@@ -5,11 +5,11 @@ from typing import Unpack
 
 from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import history
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.protocols import Operator
-from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
+from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_model
 from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import (
@@ -78,9 +78,10 @@ def probe(
     )  # fmt: skip
     measurement.notes += near_overlap(seen, train, measurement.images, measurement.settings)
     measurement.readout(readout, {name_of(encoder): loaded})
-    save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
-    fitted_on = None if operator is None else repr(operator)
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})
+    save_model(
+        run.path, loaded, readout, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)},
+        readout_provenance={"images": text_of(images), "operator": None if operator is None else repr(operator)},
+    )  # fmt: skip
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")
     return measurement.finish(encoder=loaded, next_steps=(audit,))
 

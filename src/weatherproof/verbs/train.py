@@ -12,7 +12,7 @@ from torch import nn
 
 from weatherproof import attacks, operators, random
 from weatherproof.data import ImageSet, batches, label_fraction
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
@@ -30,7 +30,7 @@ from weatherproof.methods import (
 )
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Attack, Operator
-from weatherproof.readouts import Readout, load_readout, save_readout
+from weatherproof.readouts import Readout, load_readout, save_model
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
@@ -148,10 +148,11 @@ def train(
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
     trained_on = met_in_training(method, settings, operator, attack)
-    save_encoder(
-        trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)}
-    )
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
+    save_model(
+        run.path, trained, readout,
+        provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)},
+        readout_provenance={"images": text_of(images), "operator": trained_on},
+    )  # fmt: skip
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
         realizations=options["realizations"], limit=options["test_images"], notes=notes, **reading,

@@ -10,9 +10,9 @@ from weatherproof import methods, random, views
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.methods import Recipe
+from weatherproof.modes import eval_mode
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import Plan
-from weatherproof.training.watch import resting
 
 Preset = Literal["quick", "paper"]
 
@@ -125,7 +125,7 @@ def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -
     """
     batch = next(batches(images, 2, device=device))
     learner.to(device)
-    with resting(learner):
+    with eval_mode(learner), torch.no_grad():
         try:
             learner(batch.images, batch.labels, batch.index, random.keys(0, batch.index), lambda rows: rows)
         except InputError:
