@@ -1,7 +1,16 @@
-"""`python -m weatherproof` is the command line."""
+"""The command line, as the command `weatherproof` and as `python -m weatherproof`."""
 
 import sys
 
-from weatherproof.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """`cli.main`, without a traceback where Ctrl-C comes while it is being imported."""
+    try:
+        from weatherproof.cli import main as answer
+    except KeyboardInterrupt:
+        return 130
+    return answer()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

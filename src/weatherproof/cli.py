@@ -10,17 +10,20 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Literal
 
 from weatherproof import texts
-from weatherproof.errors import SHOWN, InputError, one_line, shown, unknown
+from weatherproof.errors import SHOWN, InputError, Stopped, one_line, shown, unknown
 from weatherproof.names import original, printable
 from weatherproof.progress import phase
 from weatherproof.spec import fits
@@ -39,8 +42,10 @@ VERBS = {
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }
 _MODE = "bounded"  # how jsonargparse reads a word that is not a text: `texts.parse_argument`
+_NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
 _PLAIN = (str, int, float, bool, Path, type(None))
-_ABOUT = ("verb", "versions", "hardware")  # what a recipe says that is no argument
+_TOO_EARLY = "stopped; nothing was done yet"
+_ABOUT = ("verb", "versions", "hardware", "files")  # what a recipe says that is no argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _flushed(list(sys.argv[1:] if argv is None else argv))
     except InputError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
+    except Stopped:
         return _fail("stopped; what was done is saved, the same command goes on from there", status=130)
+    except KeyboardInterrupt:
+        return _fail(_TOO_EARLY, status=130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
         return 0
@@ -60,6 +67,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_user_error(error):
             return _fail(str(error))
         raise
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Inside, Ctrl-C ends the program at once: a library that is being imported may swallow the exception, or make
+    another one of it, and there is nothing yet to take care of."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield  # somebody else listens
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(*_: object) -> None:
+    os.write(2, f"weatherproof: {_TOO_EARLY}\n".encode())
+    os._exit(130)
 
 
 def _flushed(argv: list[str]) -> int:
@@ -105,10 +131,12 @@ def _overview() -> str:
 def _run(verb: str, argv: list[str]) -> int:
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    function = getattr(import_module(f"weatherproof.verbs.{verb}"), verb)
+    with _loading():
+        function = getattr(import_module(f"weatherproof.verbs.{verb}"), verb)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        positional, options, as_json = _parse(verb, function, argv)
+        with _loading():
+            positional, options, as_json = _parse(verb, function, argv)
         with phase(verb):
             outcome = function(*positional, **options)
     if as_json:
@@ -281,6 +309,8 @@ def _said(message: str, kinds: Mapping[str, Any]) -> str:
     found = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
     if found is None or found[1] not in kinds:
         return message.strip()
+    if float in (kinds[found[1]], *typing.get_args(kinds[found[1]])) and found[2].strip().lower() in _NOT_FINITE:
+        return f"{found[1]} must be a finite number, got {found[2].strip()}"
     return f"{found[1]} cannot be {shown(found[2].strip())}: expected {_words(kinds[found[1]])}"
 
 

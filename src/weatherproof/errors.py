@@ -21,6 +21,10 @@ class InputError(ValueError):
         super().__init__(one_line(message))
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, with work in a run folder from which the same command goes on."""
+
+
 def one_line(message: object) -> str:
     """A message as it may be printed: one line, at most 1,000 characters and of every word some 200, and what
     cannot be seen (control characters, marks that turn the writing round) written as an escape.

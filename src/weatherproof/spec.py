@@ -5,11 +5,13 @@ and literals only, nothing is ever evaluated) from an explicit table of names.
 """
 
 import ast
+import hashlib
 import importlib.util
 import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -230,6 +232,24 @@ def _depth(tree: ast.AST) -> int:
     while level := [inner for node in level for inner in ast.iter_child_nodes(node)]:
         deep += not all(isinstance(node, ast.expr_context | ast.operator | ast.unaryop) for node in level)
     return deep
+
+
+def own_files(text: str) -> dict[str, str]:
+    """The user's own files that a component's text names, and the SHA-256 of what they hold; without those that cannot
+    be read, which `parse` refuses."""
+    stripped = text.strip()
+    try:
+        found = [stripped] if _names_a_file(stripped) else [
+            node.value for node in ast.walk(ast.parse(stripped, mode="eval"))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _names_a_file(node.value)
+        ]  # fmt: skip
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    hashes = {}
+    for file in {path.rpartition(":")[0] for path in found}:
+        with suppress(OSError, texts.Malformed):
+            hashes[file] = hashlib.sha256(texts.read_text(file, _MODULE).encode()).hexdigest()
+    return hashes
 
 
 def _names_a_file(text: str) -> bool:

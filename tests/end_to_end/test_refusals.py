@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import weatherproof as wp
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, Stopped
 from weatherproof.training import RunFolder
 from weatherproof.training.run import refusals_leave_nothing
 
@@ -157,10 +157,14 @@ def test_what_others_put_there_and_an_earlier_call_left_is_never_removed(tmp_pat
 
 
 def test_ctrl_c_is_no_refusal(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), refusals_leave_nothing():
+    with pytest.raises(KeyboardInterrupt) as early, refusals_leave_nothing():
         RunFolder.open(tmp_path / "run", {"verb": "harden"})
         raise KeyboardInterrupt
     assert (tmp_path / "run" / "recipe.yaml").is_file()
+    with pytest.raises(Stopped), refusals_leave_nothing():
+        RunFolder.open(tmp_path / "run", {"verb": "harden"}).save_checkpoint({"step": 1})
+        raise KeyboardInterrupt
+    assert early.type is KeyboardInterrupt
 
 
 # run folders that somebody has written into

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
 
 import weatherproof
 from weatherproof import cli
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, Stopped
+from weatherproof.training.plan import Plan, PlanOptions, StepOptions
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -90,7 +92,7 @@ def test_help_explains_every_argument(capsys: pytest.CaptureFixture[str], verb: 
     for name, parameter in inspect.signature(function_of(verb)).parameters.items():
         shown = f"--{name.rstrip('_').replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else name
         assert shown in said
-        assert f"        {name}: " in described, f"{verb} does not say what {name} is"
+        assert f"    {name}: " in described, f"{verb} does not say what {name} is"
 
 
 def test_help_says_types_and_defaults_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,6 +134,23 @@ def test_options_reach_the_function_with_their_types() -> None:
     assert parse("audit", "--fail-under", "top1=0.5", "m", "i", "--fail-under", "top5=0.9")["fail_under"] == [
         "top1=0.5", "top5=0.9",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [PlanOptions, StepOptions])
+def test_options_of_a_plan_are_what_a_plan_has(options: type) -> None:
+    hints = get_type_hints(Plan)
+    assert {name: hints[name] for name in get_type_hints(options)} == get_type_hints(options)
+
+
+def test_a_misspelt_option_is_one_line_from_python_too() -> None:
+    with pytest.raises(InputError, match="^unknown option of train 'epoch': did you mean epochs"):
+        weatherproof.train("supervised", "digits", epoch=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", ".nan"])
+def test_a_number_must_be_finite(capsys: pytest.CaptureFixture[str], number: str) -> None:
+    status, _, err = run(capsys, "harden", "e", "i", f"--epochs={number}")
+    assert status == 2 and err.startswith(f"weatherproof: epochs must be a finite number, got {number.strip('.')}")
 
 
 def test_a_list_of_numbers() -> None:
@@ -234,11 +253,8 @@ def raising(error: BaseException):
             "weatherproof: [Errno 28] No space left on device: '/x/y'\n",
         ),
         (weatherproof.training.TrainingError("not a number"), 2, "weatherproof: not a number\n"),
-        (
-            KeyboardInterrupt(),
-            130,
-            "weatherproof: stopped; what was done is saved, the same command goes on from there\n",
-        ),
+        (Stopped(), 130, "weatherproof: stopped; what was done is saved, the same command goes on from there\n"),
+        (KeyboardInterrupt(), 130, "weatherproof: stopped; nothing was done yet\n"),
     ],
 )
 def test_errors_of_the_user_are_one_line(

@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import torch
-from weatherproof.reports.plane.section import draw_class, draw_map, make_plane
 
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
+from weatherproof.reports.plane.section import draw_class, draw_map, make_plane
 from weatherproof.reports.study.front import Combination, draw_front, make_front
 from weatherproof.reports.suite.scatter import Scatter, draw_scatter
 from weatherproof.reports.utility.curve import CurveSeries, UtilityCurves, draw_utility_curve

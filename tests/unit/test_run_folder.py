@@ -19,6 +19,7 @@ from weatherproof.errors import InputError
 from weatherproof.files import replacing, write_atomically
 from weatherproof.operators import RandomMask
 from weatherproof.training import RunFolder
+from weatherproof.verbs.outcome import recipe_of
 
 RECIPE = {"verb": "harden", "encoder": "small", "operator": RandomMask((0.5, 0.9)), "epochs": 4, "lr": 1e-5, "out": "x"}
 
@@ -32,6 +33,21 @@ def test_recipe_is_written_and_the_same_one_resumes(tmp_path: Path) -> None:
     assert found["hardware"]["cores"] == os.cpu_count()
     again = RunFolder.open(tmp_path / "a" / "b", {**RECIPE, "out": "elsewhere"})
     assert again.recipe == found
+
+
+def test_a_run_with_a_file_of_ones_own_is_not_taken_up_with_another(tmp_path: Path) -> None:
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    arguments = {"operator": f"Chain('{own}:fog', RandomMask(0.5))", "attack": [f"{own}:blunt"], "seed": 0}
+    own.write_text("fog = 1")
+    RunFolder.open(run, recipe_of("train", arguments))
+    RunFolder.open(run, recipe_of("train", arguments))
+    own.write_text("fog = 2")
+    with pytest.raises(InputError, match="own.py has changed since the run in .*run began: choose another --out"):
+        RunFolder.open(run, recipe_of("train", arguments))
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    del recipe["files"]  # as of a run from before there were hashes
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    RunFolder.open(run, recipe_of("train", arguments))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +232,7 @@ def test_writers_of_whole_files_are_one() -> None:
         for path in package.rglob("*.py")
         if moves.search(path.read_text(encoding="utf-8"))
     }
-    assert writers == {"files.py", "verbs/copies.py"}  # of thousands of pictures, synced together
+    assert writers == {"files.py", "verbs/corrupt/copies.py"}  # of thousands of pictures, synced together
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

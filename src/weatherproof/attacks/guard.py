@@ -10,6 +10,7 @@ from torch import nn
 from weatherproof.attacks.checks import check_outputs
 from weatherproof.attacks.losses import Loss, Losses
 from weatherproof.errors import InputError
+from weatherproof.modes import eval_mode
 from weatherproof.types import Images, Labels, Logits
 
 Model = Callable[[Images], Logits]
@@ -27,16 +28,8 @@ def guarded(model: Model) -> Iterator[None]:
     Outside, each of its modules is in the mode it had. The model is an `nn.Module` or a method of one, such as
     `encoder.logits`; of any other callable the modules are not known, and their modes are the caller's business.
     """
-    owner = _module(model)
-    modes = {part: part.training for part in owner.modules()} if owner else {}
-    try:
-        for part in modes:
-            part.training = False
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    with eval_mode(_module(model)), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
+from weatherproof.modes import eval_mode
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
 from weatherproof.types import Embeddings, Images, Keys, Labels
@@ -107,17 +108,15 @@ def teacher_cache(
     workers: int = 0,
 ) -> Tensor:
     """R of every clean image, on the CPU, by image index: [largest index + 1, feature_dim] (NaN where no image is)."""
-    was_training = teacher.training
-    teacher.to(device).eval()
+    teacher.to(device)
     cache: Tensor | None = None
-    with phase("the teacher's embeddings", len(images)) as meter:
+    with eval_mode(teacher), phase("the teacher's embeddings", len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             rows = teacher(batch.images).float().cpu()
             if cache is None:
                 cache = torch.full((int(images.index.max()) + 1, rows.shape[1]), torch.nan)
             cache[batch.index] = rows
             meter.advance(len(rows))
-    teacher.train(was_training)
     if cache is None:
         raise InputError("there are no images to embed")
     return cache

@@ -1,14 +1,15 @@
 """What stands on a finished encoder: linear probe, nearest neighbours, a new head to fine-tune with, its own head."""
 
+from weatherproof.modes import evaluating
 from weatherproof.readouts.classifier import Classifier, OwnHead, Reordered, UnitLength
-from weatherproof.readouts.embedding import embed, evaluating, require_embeddings, require_logits, unmeasurable
+from weatherproof.readouts.embedding import embed, require_embeddings, require_logits, unmeasurable
 from weatherproof.readouts.finetuning import HEADS, finetune_encoder, new_head, regularizers_of
 from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.readouts.neighbours import knn, knn_accuracy, nearest
 from weatherproof.readouts.probe import fit_probe
-from weatherproof.readouts.store import Readout, load_readout, save_readout
+from weatherproof.readouts.store import Readout, classifier_of, load_readout, save_model, save_readout
 
 __all__ = [
     "HEADS",
@@ -20,6 +21,7 @@ __all__ = [
     "Readout",
     "Reordered",
     "UnitLength",
+    "classifier_of",
     "embed",
     "evaluating",
     "evaluation_views",
@@ -35,6 +37,7 @@ __all__ = [
     "regularizers_of",
     "require_embeddings",
     "require_logits",
+    "save_model",
     "save_readout",
     "schedule_of",
     "unmeasurable",

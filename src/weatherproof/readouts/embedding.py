@@ -1,7 +1,6 @@
 """The embeddings of a whole data set, clean or damaged."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,28 +9,12 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.modes import evaluating
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.types import Embeddings, Images, Logits
 
 STREAM = 0x72656164  # "read": a readout's draws are neither those the encoder was trained on nor those of evaluation
-
-
-@contextmanager
-def evaluating(*models: object) -> Iterator[None]:
-    """Inside, every `nn.Module` among `models` is in evaluation mode and no gradients are recorded.
-
-    Outside, each submodule is in the mode it had: a train-mode encoder with frozen batch norm stays just that.
-    """
-    modes = {part: part.training for model in models if isinstance(model, nn.Module) for part in model.modules()}
-    try:
-        for part in modes:
-            part.training = False
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def unmeasurable(name: str, what: str = "NaN logits") -> InputError:

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from weatherproof.encoders import Encoder, save_encoder
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8_path
+from weatherproof.readouts.classifier import Classifier, UnitLength
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.texts import read_json
 
@@ -33,6 +35,29 @@ class Readout:
     kind: str = "probe"
     unit_length: bool = False
     label_fraction: float | None = None
+
+
+def classifier_of(encoder: nn.Module, readout: Readout) -> Classifier:
+    """The encoder with the readout on it, as one module from images to logits."""
+    return Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
+
+
+def save_model(
+    folder: str | os.PathLike[str],
+    encoder: Encoder,
+    readout: Readout,
+    *,
+    provenance: Mapping[str, Any],
+    readout_provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an encoder and what stands on it into a folder, the encoder last.
+
+    Args:
+        provenance: where the encoder's weights come from, anything that JSON can hold.
+        readout_provenance: the same of the readout; None: the same.
+    """
+    save_readout(readout, folder, provenance=provenance if readout_provenance is None else readout_provenance)
+    save_encoder(encoder, Path(folder), provenance=provenance)
 
 
 def save_readout(readout: Readout, folder: str | os.PathLike[str], *, provenance: Mapping[str, Any]) -> None:

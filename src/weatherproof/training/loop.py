@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.modes import eval_mode
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
@@ -22,7 +23,7 @@ from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
 from weatherproof.training.run import RunFolder
-from weatherproof.training.watch import Watch, due, resting
+from weatherproof.training.watch import Watch, due
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -300,7 +301,7 @@ class Training:
             "images_per_second": round(self.seen / max(now - self.since, 1e-9), 1),
         }
         if looks and self.watch is not None and self.fabric.is_global_zero:
-            with resting(self.method):
+            with eval_mode(self.method), torch.no_grad():
                 row |= self.watch(self.method, row["epoch"])
         self.seen, self.since = 0, time.monotonic()
         self.rows.append(row)

@@ -1,8 +1,9 @@
 """How long, how fast and on what to train."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import torch
 from jaxtyping import Int64
@@ -21,6 +22,27 @@ _MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, or no
     "epochs": 1_000_000, "batch_size": MOST_ROWS, "lr": 1e30, "weight_decay": 1e30,
     "warmup_epochs": 1_000_000, "accumulate": 1_000_000, "devices": 1024, "workers": 4096,
 }  # fmt: skip
+
+
+class PlanOptions(TypedDict, total=False):
+    """What the user may say of a `Plan` in every training, in the user's words."""
+
+    epochs: Annotated[float, "passes over the images."]
+    weight_decay: Annotated[float, "of the optimizer."]
+    schedule: Annotated[Schedule, "cosine, constant or as_run."]
+    warmup_epochs: Annotated[float, "linear rise of the learning rate at the start."]
+    precision: Annotated[Precision, "32-true, bf16-mixed or 16-mixed."]
+    devices: Annotated[int, "processes, each with its share of every batch."]
+    checkpoint_seconds: Annotated[
+        float, "at most this much work is lost to a kill; the same command goes on from there."
+    ]
+    tensorboard: Annotated[bool, "also write TensorBoard event files."]
+
+
+class StepOptions(PlanOptions, total=False):
+    """`PlanOptions` of trainings whose batches are independent of each other."""
+
+    accumulate: Annotated[int, "batches whose gradients make one step."]
 
 
 @component
@@ -75,6 +97,12 @@ class Plan:
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     floor: float = 0.0
+
+    @classmethod
+    def of(cls, options: Mapping[str, object], **own: Any) -> "Plan":
+        """The plan that a verb's options and what it says itself make; options of something else are passed over."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{**{name: value for name, value in options.items() if name in names}, **own})
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():

@@ -16,12 +16,13 @@ import torch
 import yaml
 
 from weatherproof import texts
-from weatherproof.errors import InputError, shown
+from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
 IGNORED = ("out", "json", "config", "device", "workers", "progress")  # settings that do not change what comes out
+OWN_FILES = "files"  # where a recipe has the hashes of the user's own code, which earlier ones have not
 _RECORDED = ("versions", "hardware")  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 _BEGUN = frozenset({"recipe.yaml", ".lock"})  # files that are there before anything is done
@@ -33,7 +34,8 @@ _opened: ContextVar[list["RunFolder"] | None] = ContextVar("opened", default=Non
 @contextmanager
 def refusals_leave_nothing() -> Iterator[None]:
     """The work of a verb, which this decorates: where it ends in an error, each run folder that was opened inside is
-    discarded, so that one which had not got anywhere is as it was before. Ctrl-C is no refusal."""
+    discarded, so that one which had not got anywhere is as it was before. Ctrl-C is no refusal; where one of them
+    holds work, it is a `Stopped`."""
     runs: list[RunFolder] = []
     token = _opened.set(runs)
     try:
@@ -41,6 +43,10 @@ def refusals_leave_nothing() -> Iterator[None]:
     except Exception:
         for run in reversed(runs):
             run.discard()
+        raise
+    except KeyboardInterrupt:
+        if any(run.holds_work for run in runs):
+            raise Stopped from None
         raise
     finally:
         _opened.reset(token)
@@ -145,6 +151,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the results are there."""
         return (self.path / "results.json").exists()
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether there is something in it from which the same command would go on."""
+        return any(file.is_file() and not self._is_nothing(file) for file in self.path.rglob("*"))
 
     def subrun(self, name: str) -> "RunFolder":
         """A second training inside this run ("teacher"): its own log and checkpoint, in a folder of that name."""
@@ -253,10 +264,24 @@ def _read_recipe(file: Path) -> dict[str, Any]:
 def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], ignore: set[str]) -> None:
     for name in dict.fromkeys([*wanted, *found]):
         there, here = found.get(name), wanted.get(name)
+        if name == OWN_FILES:
+            _compare_files(folder, there, here)
+            continue
         if name not in ignore and there != here:
             raise InputError(
                 f"{folder} holds another run: setting {shown(name)} is {shown(there)} there and {shown(here)} here; "
                 "choose another --out or delete it"
+            )
+
+
+def _compare_files(folder: Path, there: object, here: object) -> None:
+    """Raise `InputError` where a file of the user's own code is another than the run began with."""
+    if not isinstance(there, Mapping) or not isinstance(here, Mapping):
+        return
+    for file, content in there.items():
+        if here.get(file, content) != content:
+            raise InputError(
+                f"{file} has changed since the run in {folder} began: choose another --out, or delete the folder"
             )
 
 

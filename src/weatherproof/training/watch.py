@@ -1,10 +1,8 @@
 """Numbers that are taken now and then while a method trains, such as its encoder's k-NN accuracy."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import nn
 
 from weatherproof.training.plan import Course
@@ -30,16 +28,3 @@ def due(watch: Watch | None, course: Course, step: int) -> bool:
     if watch is None:
         return False
     return step % max(1, round(watch.every * course.steps_per_epoch)) == 0 or step == course.steps
-
-
-@contextmanager
-def resting(method: nn.Module) -> Iterator[None]:
-    """Inside, the method is in evaluation mode without gradients; after it, each part is in the mode it had."""
-    modes = {part: part.training for part in method.modules()}
-    try:
-        method.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

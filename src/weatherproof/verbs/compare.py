@@ -6,9 +6,11 @@ from weatherproof.errors import InputError
 from weatherproof.names import printable
 from weatherproof.reports import write_comparison
 from weatherproof.reports.files import read_results
-from weatherproof.verbs.outcome import Outcome, check_arguments
+from weatherproof.verbs.options import verb
+from weatherproof.verbs.outcome import Outcome
 
 
+@verb()
 def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Outcome:
     """Put several runs on one page. Numbers whose protocols differ are not put into one table.
 
@@ -18,7 +20,6 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     """
     if len(runs) < 2:
         raise InputError(f"compare needs two or more run folders, got {len(runs)}")
-    check_arguments({"runs": runs, "out": out})
     page = write_comparison(runs, out)
     records = []
     for run in runs:

@@ -2,36 +2,34 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, metric_of
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.objectives import Regularizer, parse_regularizer
 from weatherproof.protocols import Operator
-from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_readout
+from weatherproof.readouts import HEADS, Readout, finetune_encoder, fit_probe, regularizers_of, save_model
 from weatherproof.training import Plan, RunFolder
-from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.training.run import refusals_leave_nothing
+from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
-    device_of,
-    require_counts,
     require_embeds,
     require_twice_differentiable,
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import near_overlap, overlap
 
 _DECAY = 5e-4  # robust-models-transfer
 
 
-@refusals_leave_nothing()
+@verb(out=Path("runs/finetune"), epochs=30, batch_size=64, schedule="step")
 def finetune(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,
@@ -42,26 +40,10 @@ def finetune(
     labels: float = 1.0,
     operator: str | Operator | None = None,
     augment: str | Operator | None = "auto",
-    size: int | None = None,
-    epochs: float = 30,
-    batch_size: int = 64,
     lr: float | Literal["auto"] = 0.01,
     search_epochs: float | None = None,
-    weight_decay: float | None = None,
     optimizer: Optimizer = "sgd",
-    schedule: Schedule = "step",
-    warmup_epochs: float = 0.0,
-    accumulate: int = 1,
-    precision: Precision = "32-true",
-    device: str = "auto",
-    devices: int = 1,
-    workers: int = 2,
-    checkpoint_seconds: float = 30.0,
-    tensorboard: bool = False,
-    realizations: int = 3,
-    test_images: int | None = 2000,
-    out: str | Path = Path("runs/finetune"),
-    seed: int = 0,
+    **options: Unpack[TrainOptions],
 ) -> Outcome:
     """Fine-tune a whole encoder with a new classifier on labels, and measure both beside the encoder as it was. A
     regularizer can keep what made the encoder robust (URRL).
@@ -78,7 +60,6 @@ def finetune(
         labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
         operator: a damage that all are measured under, beside clean images. They are not trained on it.
         augment: crops and flips; "auto" and "none" as for harden.
-        size: side in pixels at which the images are read; by default the encoder's own.
         epochs: passes over the labelled images; 150 in the protocol that URRL follows.
         batch_size: images per step.
         lr: peak learning rate; or auto: 0.01 or 0.001, chosen on a validation split, a tenth of the training images.
@@ -86,37 +67,25 @@ def finetune(
         weight_decay: of the optimizer; 5e-4, and 0 with L2SP.
         optimizer: sgd (momentum 0.9), adam, adamw or lars.
         schedule: step (a tenth after each third of the epochs), cosine or constant.
-        warmup_epochs: linear rise of the learning rate at the start.
-        accumulate: batches whose gradients make one step.
-        precision: 32-true, bf16-mixed or 16-mixed.
-        device: auto, cpu or cuda.
-        devices: processes, each with its share of every batch.
-        workers: processes that decode images when they do not fit into memory.
-        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
-        tensorboard: also write TensorBoard event files.
-        realizations: draws of the damage that each measured number is the mean of.
-        test_images: measure on at most so many test images.
-        out: the run folder.
-        seed: of every random draw.
     """
     recipe = recipe_of("finetune", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    require_counted(options, realizations=options["realizations"])
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     asked = [regularizer] if isinstance(regularizer, str) else regularizer or []
     chosen = weighted([parse_regularizer(given) for given in asked], weight)
-    decay = _decay(weight_decay, chosen)
-    operator, where = None if operator is None else operators.parse(operator), device_of(device)
+    decay = _decay(options.get("weight_decay"), chosen)
+    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
+    where, size, seed = reading["device"], options["size"], options["seed"]
     start = load_encoder(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
     )
     require_embeds(start, training, where)
-    plan = Plan(
-        epochs=epochs, batch_size=batch_size, lr=0.01 if lr == "auto" else lr, weight_decay=decay, schedule=schedule,
-        milestones=(epochs / 3, epochs * 2 / 3) if schedule == "step" else (), optimizer=optimizer,
-        warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
-        workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
+    thirds = (options["epochs"] / 3, options["epochs"] * 2 / 3)
+    plan = Plan.of(
+        options, lr=0.01 if lr == "auto" else lr, weight_decay=decay, optimizer=optimizer,
+        milestones=thirds if options["schedule"] == "step" else (),
     )  # fmt: skip
     positions = label_fraction(training.labels, labels, seed)
     searching = "auto" in (lr, weight)
@@ -124,11 +93,10 @@ def finetune(
     if searching:
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
-    run = RunFolder.open(out, recipe | {"weight_decay": decay})
+    run = RunFolder.open(options["out"], recipe | {"weight_decay": decay})
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    notes = overlap(training, test, test_images)
-    reading: dict[str, Any] = {"device": where, "workers": workers, "batch_size": batch_size, "seed": seed}
+    notes = overlap(training, test, options["test_images"])
     metric = metric_of(images)
     setting = Setting(plan.lr, chosen)
     if searching:
@@ -140,10 +108,12 @@ def finetune(
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
     provenance = {"started_from": text_of(encoder), "trained_on": history(encoder, None), **setting.to_dict()}
-    save_encoder(tuned, run.path, provenance=provenance)
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None})
+    save_model(
+        run.path, tuned, readout, provenance=provenance,
+        readout_provenance={"images": text_of(images), "operator": None},
+    )  # fmt: skip
     measurement = Measurement(
-        run, test, operator=operator, trained_on={}, realizations=realizations, limit=test_images,
+        run, test, operator=operator, trained_on={}, realizations=options["realizations"], limit=options["test_images"],
         also=() if metric == "top1" else (metric,), notes=notes, **reading,
     )  # fmt: skip
     seen = Remembering(start, positions)

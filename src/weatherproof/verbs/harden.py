@@ -1,6 +1,7 @@
 """Teach a copy of an encoder to see through a known damage, without labels."""
 
 from pathlib import Path
+from typing import Unpack
 
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet
@@ -8,22 +9,19 @@ from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Objective, Operator
 from weatherproof.training import Plan, RunFolder, harden_encoder
-from weatherproof.training.plan import Precision, Schedule
-from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
-    device_of,
     measurable,
-    require_counts,
     require_embeds,
     require_objective_works,
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, own_fit
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
 
-@refusals_leave_nothing()
+@verb(out=Path("runs/harden"), epochs=25, batch_size=256, schedule="cosine", weight_decay=0.0)
 def harden(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,
@@ -31,25 +29,9 @@ def harden(
     operator: str | Operator = "RandomMask((0.5, 0.95))",
     objective: str | Objective = "StudentTeacher()",
     augment: str | Operator | None = "auto",
-    size: int | None = None,
-    epochs: float = 25,
-    batch_size: int = 256,
     lr: float = 3e-4,
-    weight_decay: float = 0.0,
-    schedule: Schedule = "cosine",
-    warmup_epochs: float = 0.0,
-    accumulate: int = 1,
-    precision: Precision = "32-true",
-    device: str = "auto",
-    devices: int = 1,
-    workers: int = 2,
-    checkpoint_seconds: float = 30.0,
-    tensorboard: bool = False,
     classes_match: bool = False,
-    realizations: int = 3,
-    test_images: int | None = 2000,
-    out: str | Path = Path("runs/harden"),
-    seed: int = 0,
+    **options: Unpack[TrainOptions],
 ) -> Outcome:
     """Teach a copy of a pretrained encoder to give, for a damaged image, the embedding that the original gives for the
     clean one (contrastive inversion, arXiv 2110.07439). No labels are needed; where the images have some, they are used
@@ -64,31 +46,18 @@ def harden(
         objective: what training minimises: StudentTeacher, StudentStudent, StudentBoth, NTXent or MSE.
         augment: crops and flips before the damage, seen by teacher and student alike. "auto": flips, and for images of
             64 pixels or more random crops too; "none": the image as it is.
-        size: side in pixels at which the images are read; by default the encoder's own.
-        epochs: passes over the images.
         batch_size: images per step; each is the negative of the others.
         lr: peak learning rate of Adam. Small networks learn faster with 1e-3 to 3e-3.
         weight_decay: 0 as in the paper's runs; the paper's text says 1e-4.
         schedule: cosine (annealed to 0 step by step), constant, or as_run (what the paper's code really did).
-        warmup_epochs: linear rise of the learning rate at the start.
-        accumulate: batches whose gradients make one step.
-        precision: 32-true, bf16-mixed or 16-mixed.
-        device: auto, cpu or cuda.
-        devices: processes, each with its share of every batch.
-        workers: processes that decode images when they do not fit into memory.
-        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
-        tensorboard: also write TensorBoard event files.
         classes_match: you say that the classes of the encoder's own classifier are those of the images, in the same
             order, where their names do not show it; then its accuracy is measured.
-        realizations: draws of the damage that each measured number is the mean of.
-        test_images: measure on at most so many test images.
-        out: the run folder.
-        seed: of every random draw.
     """
     recipe = recipe_of("harden", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
-    operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
-    teacher = load_encoder(encoder, size=size, seed=seed)
+    require_counted(options, realizations=options["realizations"])
+    operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
+    where, size = reading["device"], options["size"]
+    teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
         images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
     )
@@ -96,15 +65,11 @@ def harden(
     require_objective_works(objective, teacher, where)
     fit = own_fit(teacher, test, classes_match)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
-    plan = Plan(
-        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
-        warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device, devices=devices,
-        workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
-    )  # fmt: skip
-    run = RunFolder.open(out, recipe)
+    plan = Plan.of(options, lr=lr)
+    run = RunFolder.open(options["out"], recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    notes = overlap(train, test, test_images)
+    notes = overlap(train, test, options["test_images"])
     student = harden_encoder(
         teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
     )
@@ -112,8 +77,8 @@ def harden(
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
-        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations,
-        limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size, notes=notes,
+        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=options["realizations"],
+        limit=options["test_images"], notes=notes, **reading,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)

@@ -15,7 +15,7 @@ from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_o
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
+from weatherproof.readouts import OwnHead, Readout, UnitLength, classifier_of, evaluating, fit_probe
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
@@ -99,11 +99,8 @@ class Measurement:
         Args:
             fit: which output is which class; None: they are in the same order.
         """
-        head = readout.head.to(self.settings["device"])
-        models = {
-            name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
-            for name, encoder in encoders.items()
-        }
+        readout.head.to(self.settings["device"])
+        models = {name: classifier_of(encoder, readout) for name, encoder in encoders.items()}
         self.judged(models, fit or ClassFit(True, ""), readout=kind or readout.kind, fraction=readout.label_fraction)
 
     def judged(self, models: Mapping[str, nn.Module], fit: ClassFit, readout: str, fraction: float | None) -> None:

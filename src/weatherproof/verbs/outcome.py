@@ -8,10 +8,10 @@ from typing import Any
 
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
-from weatherproof.spec import UserFunction
+from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import finite
+from weatherproof.training.run import OWN_FILES, finite
 
 
 @dataclass
@@ -135,7 +135,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         for own in value if isinstance(value, list | tuple) else (value,):
             option = name.rstrip("_").replace("_", "-")
             if isinstance(own, float) and math.isnan(own):
-                raise InputError(f"{option} is not a number")
+                raise InputError(f"{option} must be a finite number, got nan")
             if isinstance(own, int) and abs(own) > LARGEST:
                 raise InputError(f"{option} is {shown(own)}: whole numbers go up to {LARGEST:,}")
             if isinstance(own, str | Path):
@@ -146,11 +146,18 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What recipe.yaml says: the verb and its arguments, objects by their text."""
-    check_arguments(arguments)
+    """What recipe.yaml says: the verb and its arguments, among which its `options` are flat; objects by their text."""
+    arguments = {**arguments, **arguments.get("options", {})}
     plain = (str, int, float, list, type(None))
-    given = {k: v for k, v in arguments.items() if (k, v) != ("classes_match", False)}  # as before there was the word
-    return {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if name != "options" and (name, value) != ("classes_match", False)  # as before there was the word
+    }
+    recipe = {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
+    named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]
+    files = {file: content for text in named for file, content in own_files(text).items()}
+    return recipe | ({OWN_FILES: files} if files else {})
 
 
 def text_of(value: Any) -> str:

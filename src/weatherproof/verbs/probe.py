@@ -1,32 +1,31 @@
 """Fit a linear readout on a frozen encoder, with many or few labels."""
 
 from pathlib import Path
+from typing import Unpack
 
 from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import history
 from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.protocols import Operator
-from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
+from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_model
 from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
-from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import (
     augmentation,
-    device_of,
-    require_counts,
     require_embeds,
     require_labels,
     require_one_size,
     require_works,
 )
 from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 from weatherproof.verbs.overlap import near_overlap, overlap
 
 
-@refusals_leave_nothing()
+@verb(out=Path("runs/probe"), batch_size=256)
 def probe(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,
@@ -35,14 +34,7 @@ def probe(
     operator: str | Operator | None = None,
     mode: Mode = "cached",
     augment: str | Operator | None = "none",
-    size: int | None = None,
-    batch_size: int = 256,
-    device: str = "auto",
-    workers: int = 2,
-    realizations: int = 3,
-    test_images: int | None = 2000,
-    out: str | Path = Path("runs/probe"),
-    seed: int = 0,
+    **options: Unpack[DamageOptions],
 ) -> Outcome:
     """Fit a linear classifier on a frozen encoder's embeddings of damaged images, and measure it.
 
@@ -56,18 +48,11 @@ def probe(
             of moco (SGD 30, 100 epochs), pycontrast (60 epochs) or simclr (SGD 0.2, cosine).
         augment: looks at the training images, before the damage; a fresh one every epoch. none: cached features.
             "auto": the crop and flip of moco, pycontrast or simclr, else those of harden.
-        size: side in pixels at which the images are read; by default the encoder's own.
-        batch_size: images per forward pass.
-        device: auto, cpu or cuda.
-        workers: processes that decode images when they do not fit into memory.
-        realizations: draws of the damage that each measured number is the mean of.
-        test_images: measure on at most so many test images.
-        out: the run folder.
-        seed: of every random draw.
     """
     recipe = recipe_of("probe", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
-    operator, where = None if operator is None else operators.parse(operator), device_of(device)
+    require_counted(options, realizations=options["realizations"])
+    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
+    where, size, seed = reading["device"], options["size"], options["seed"]
     loaded = load_encoder(encoder, size=size, seed=seed)
     side = size or loaded.preprocessing.size
     train, test = (load_images(images, split, size=side) for split in ("train", "test"))
@@ -78,25 +63,25 @@ def probe(
     positions = label_fraction(train.labels, labels, seed)
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
-    run = RunFolder.open(out, recipe)
+    run = RunFolder.open(options["out"], recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
-    notes, seen = overlap(train, test, test_images), Remembering(loaded, positions)
+    notes, seen = overlap(train, test, options["test_images"]), Remembering(loaded, positions)
     head = fit_probe(
         seen, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
-        seed=seed, device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
+        probe_batch_size=128 if labels >= 0.5 else 8, **reading,
     )  # fmt: skip
     readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
     measurement = Measurement(
-        run, test, operator=operator, trained_on={},
-        realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
-        notes=notes,
+        run, test, operator=operator, trained_on={}, realizations=options["realizations"],
+        limit=options["test_images"], notes=notes, **reading,
     )  # fmt: skip
     measurement.notes += near_overlap(seen, train, measurement.images, measurement.settings)
     measurement.readout(readout, {name_of(encoder): loaded})
-    save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
-    fitted_on = None if operator is None else repr(operator)
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})
+    save_model(
+        run.path, loaded, readout, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)},
+        readout_provenance={"images": text_of(images), "operator": None if operator is None else repr(operator)},
+    )  # fmt: skip
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")
     return measurement.finish(encoder=loaded, next_steps=(audit,))
 

@@ -8,12 +8,12 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.studies import STUDIES, run_study
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
-from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.inputs import device_of
-from weatherproof.verbs.outcome import Listing, Outcome, check_arguments, finished
+from weatherproof.verbs.options import verb
+from weatherproof.verbs.outcome import Listing, Outcome, finished
 
 
-@refusals_leave_nothing()
+@verb()
 def reproduce(
     study: str | None = None,
     *,
@@ -39,7 +39,6 @@ def reproduce(
         out: the run folder; by default runs/STUDY-SCALE.
         seed: of every random draw.
     """
-    check_arguments(locals())
     if list_:
         return Listing({name: study.title for name, study in STUDIES.items()})
     if study == "table-3":  # not a measurement

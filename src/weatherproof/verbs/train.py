@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from weatherproof import attacks, operators, random
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches, label_fraction
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
@@ -30,20 +30,18 @@ from weatherproof.methods import (
 )
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Attack, Operator
-from weatherproof.readouts import Readout, load_readout, save_readout
+from weatherproof.readouts import Readout, load_readout, save_model
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
-from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.training.run import refusals_leave_nothing
+from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
-    device_of,
     penalty_of,
     require_attack_works,
-    require_counts,
     require_embeds,
     require_twice_differentiable,
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -52,7 +50,7 @@ _OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
 _ATTACK = "PGD(L2(0.5), steps=7, step_size=0.1)"  # URRL's rival; "Adversarial Examples Are Not Bugs"
 
 
-@refusals_leave_nothing()
+@verb(out=Path("runs/train"), epochs=25, batch_size=64, schedule="cosine", weight_decay=0.0)
 def train(
     method: str,
     images: str | Path | ImageSet,
@@ -70,26 +68,10 @@ def train(
     attack: str | Attack | None = None,
     labels: float = 1.0,
     augment: str | Operator | None = "auto",
-    size: int | None = None,
-    epochs: float = 25,
-    batch_size: int = 64,
     lr: float = 1e-3,
-    weight_decay: float = 0.0,
     optimizer: Optimizer = "adam",
-    schedule: Schedule = "cosine",
-    warmup_epochs: float = 0.0,
-    accumulate: int = 1,
-    precision: Precision = "32-true",
-    device: str = "auto",
-    devices: int = 1,
-    workers: int = 2,
-    checkpoint_seconds: float = 30.0,
-    tensorboard: bool = False,
     classes_match: bool = False,
-    realizations: int = 3,
-    test_images: int | None = 2000,
-    out: str | Path = Path("runs/train"),
-    seed: int = 0,
+    **options: Unpack[TrainOptions],
 ) -> Outcome:
     """Train an encoder and a linear classifier end to end on labels: feature contrastive learning (fcl), which makes
     the embedding ignore noise on pixels that the answer does not need and heed those that it does; or a rival.
@@ -115,30 +97,15 @@ def train(
         attack: what adversarial is trained on; by default PGD(L2(0.5), steps=7, step_size=0.1).
         labels: the fraction of labels that may be used, drawn stratified. `epochs` are passes over those images.
         augment: crops and flips before the damage; "auto" and "none" as for harden.
-        size: side in pixels at which the images are read; by default the encoder's own.
         epochs: passes over the labelled images.
         batch_size: images per step.
         lr: peak learning rate.
-        weight_decay: of the optimizer.
         optimizer: adam, adamw, sgd (momentum 0.9) or lars.
-        schedule: cosine, constant or as_run.
-        warmup_epochs: linear rise of the learning rate at the start.
-        accumulate: batches whose gradients make one step.
-        precision: 32-true, bf16-mixed or 16-mixed.
-        device: auto, cpu or cuda.
-        devices: processes, each with its share of every batch.
-        workers: processes that decode images when they do not fit into memory.
-        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
-        tensorboard: also write TensorBoard event files.
         classes_match: with head own, you say that the classes of the classifier are those of the images, in the same
             order, where their names do not show it.
-        realizations: draws of the damage that each measured number is the mean of.
-        test_images: measure on at most so many test images.
-        out: the run folder.
-        seed: of every random draw.
     """
     recipe = recipe_of("train", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    require_counted(options, realizations=options["realizations"])
     if method not in LABELLED:
         raise unknown("training with labels", method, LABELLED)
     if method in _OWN_DAMAGE and operator is not None:
@@ -148,7 +115,8 @@ def train(
         )
     penalty, attack = penalty_of(tikhonov), _attack(method, attack)
     check_parts(method, penalty, attack)
-    operator, where = None if operator is None else operators.parse(operator), device_of(device)
+    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
+    where, size, seed = reading["device"], options["size"], options["seed"]
     start = load_encoder(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
@@ -161,44 +129,40 @@ def train(
         raise InputError(f"{WORD} is about the classifier that goes on: give --head own, or leave it out")
     goes_on = _own_head(start, encoder, training, classes_match) if head == "own" else None
     settings = _settings(
-        method, training, epochs, batch_size,
+        method, training, options["epochs"], options["batch_size"],
         {
             "k": k, "sigma": sigma, "temperature": temperature, "weight": weight, "start_epoch": start_epoch,
             "ramp_epochs": ramp_epochs,
         },
     )  # fmt: skip
     labelled = training.subset(label_fraction(training.labels, labels, seed))
-    plan = Plan(
-        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, schedule=schedule,
-        optimizer=optimizer, warmup_epochs=warmup_epochs, accumulate=accumulate, precision=precision, device=device,
-        devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
-    )  # fmt: skip
+    plan = Plan.of(options, lr=lr, optimizer=optimizer)
     made = {} if attack is None else {"attack": repr(attack)}
-    run = RunFolder.open(out, recipe | settings.used(method) | made)
+    run = RunFolder.open(options["out"], recipe | settings.used(method) | made)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    notes = overlap(training, test, test_images)
+    notes = overlap(training, test, options["test_images"])
     trained, top = train_classifier(
         start, labelled, plan=plan, method=method, settings=settings, head=goes_on or "new", operator=operator,
         augment=augment, tikhonov=penalty, attack=attack, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
     trained_on = met_in_training(method, settings, operator, attack)
-    save_encoder(
-        trained, run.path, provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)}
-    )
-    save_readout(readout, run.path, provenance={"images": text_of(images), "operator": trained_on})
+    save_model(
+        run.path, trained, readout,
+        provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)},
+        readout_provenance={"images": text_of(images), "operator": trained_on},
+    )  # fmt: skip
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
-        realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
-        notes=notes,
+        realizations=options["realizations"], limit=options["test_images"], notes=notes, **reading,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:
         before = {"start": (start, goes_on)} if goes_on is not None else {}
         save_utility_pictures(
             run.path, before | {method: (trained, readout.head)}, measurement.images, k=_shown(method, settings, test),
-            sigma=settings.sigma, seed=seed, device=where, batch_size=batch_size, workers=workers,
+            sigma=settings.sigma, **reading,
         )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
 

@@ -10,8 +10,7 @@ from torch import nn
 
 from weatherproof import attacks
 from weatherproof.attacks.described import facts_of
-from weatherproof.data import ImageSet, batches
-from weatherproof.encoders import Encoder
+from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.evaluation import Attacks, run_attacks, sanity_certificate, save_samples
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
@@ -24,8 +23,9 @@ from weatherproof.reports.words.attacks import attack_words
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
-from weatherproof.verbs.audit.limits import Limit, checked
+from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.pictures import save_attack_pictures
+from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import require_attack_works
 from weatherproof.verbs.outcome import Outcome, complete_state, finished
 
@@ -74,6 +74,28 @@ def read_attacks(attack: Attack | str | Sequence[str | Attack] | None) -> list[A
     return list({repr(one): one for one in found}.values())
 
 
+def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> AttackOutcome:
+    """Measure the subject under these attacks.
+
+    Args:
+        curve: at every size of their norms' grids too.
+
+    Raises:
+        InputError: no classifier, an attack that cannot be done, or a limit on what is not measured.
+    """
+    classifier, about = subject.classifier("an attack")
+    require_known(subject.limits, metrics_of(found, curve), "this audit under attack")
+    limit = subject.options["test_images"]
+    images = at_most(subject.images, IMAGES if limit is None else limit)
+    require_attacks_work(found, curve, subject.name, classifier, images, subject.reading["device"])
+    run = subject.open(attack=[repr(one) for one in found], curve=curve)
+    outcome = finished_attacks(run)
+    if outcome is None:
+        about |= {"trained_on": subject.trained_on}
+        outcome = measure_attacks(run, classifier, images, found, curve, subject, about)
+    return checked_attacks(outcome, subject.limits)
+
+
 def require_attacks_work(
     found: Sequence[Attack], curve: bool, name: str, classifier: nn.Module, images: ImageSet, device: torch.device
 ) -> None:
@@ -108,34 +130,33 @@ def checked_attacks(outcome: AttackOutcome, limits: Sequence[Limit]) -> AttackOu
 
 
 def measure_attacks(
-    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], *, model: str, encoder: Encoder,
-    about: Mapping[str, Any], curve: bool, whole: int, realizations: int, settings: Mapping[str, Any],
-    told: Sequence[str] = (),
+    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], curve: bool, subject: Subject,
+    about: Mapping[str, Any],
 ) -> AttackOutcome:  # fmt: skip
     """Attack the images, or what of them is left, and write the files of the run; the results last but one.
 
     Args:
+        images: some of the subject's.
         curve: measure each attack at every size of its norm's grid too.
-        whole: how many images there are, of which `images` are some.
-        told: notes that come before those of the numbers.
     """
+    model, settings = subject.name, subject.pace
     began = time.monotonic()
     sweeps = {repr(one): one for a in found for one in (facts_of(a).sweep(levels_of(a)) if curve else [])}
     every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
     result = run_attacks(
-        {model: classifier}, images, every, folder=run.path, realizations=realizations, **settings
-    )  # fmt: skip
+        {model: classifier}, images, every, folder=run.path, realizations=subject.options["realizations"], **settings
+    )
     certificates = _certificates(run, classifier, images, found, model, settings)
     records = _records(result, model, found, curve, about)
     save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
     save_samples(result, run.path / SAMPLES)
     save_diagrams(run.path, _answered(result, model, found))
-    notes = [*told, *_notes(result, whole)]
+    notes = [*subject.told, *_notes(result, len(subject.images))]
     run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
     run.write_json("results.json", {"records": records, "notes": notes})
     write_report(run.path)
     run.close()
-    return AttackOutcome(run.path, records, encoder=encoder, certificates=certificates, notes=notes)
+    return AttackOutcome(run.path, records, encoder=subject.encoder, certificates=certificates, notes=notes)
 
 
 def finished_attacks(run: RunFolder) -> AttackOutcome | None:

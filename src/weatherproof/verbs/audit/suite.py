@@ -13,25 +13,23 @@ from weatherproof import operators, random
 from weatherproof.benchmark import COMMON
 from weatherproof.data import ImageSet
 from weatherproof.data.statistics import save_pixel_std
-from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
-from weatherproof.evaluation.class_sets import ClassFit
 from weatherproof.evaluation.engine.conditions import Case, limited
-from weatherproof.evaluation.suites.sets import sets_of, suite_of
+from weatherproof.evaluation.suites.sets import sets_of, suite_of, total_metrics
 from weatherproof.operators.severities import SIDES
 from weatherproof.progress import phase
-from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
 from weatherproof.reports import save_strip, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
-from weatherproof.verbs.inputs import has_labels, require_works
+from weatherproof.verbs.audit.limits import checked, require_known
+from weatherproof.verbs.audit.subject import Parts, Subject
+from weatherproof.verbs.inputs import require_works
 from weatherproof.verbs.outcome import Outcome, complete_state, finished
 from weatherproof.views.contamination import seen
 
 STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
-Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
 _NAMED = 6  # missing conditions that a note names one by one
 
 
@@ -56,29 +54,37 @@ class Damage:
     jpeg_quality: int | None = None
 
 
-def classifier_of(
-    encoder: Encoder, readout: Readout | None, images: ImageSet, fit: ClassFit | None, name: str, what: str = "a suite"
-) -> tuple[nn.Module, dict[str, Any]]:
-    """What answers the images, and the records' words for it: the run's readout, else the network's own head.
-
-    Args:
-        fit: whether its classes are the images'; None: there is no classifier.
-        what: needs it, for messages.
+def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> SuiteOutcome:
+    """Measure the subject under a suite, or as its images are damaged already.
 
     Raises:
-        InputError: images without labels, or nothing that knows their classes.
+        InputError: no classifier, a suite that the images do not take, a limit on what is not measured, or, of "noisy",
+            images without training images.
     """
-    if not has_labels(images):
-        raise InputError(f"{what} is measured by accuracy, and {images.name!r} has images without a label")
-    if fit is None:
-        raise InputError(f"{what} needs a classifier, and {name} is an encoder alone: run probe on such images first")
-    if not fit.believed:
-        raise InputError(f"{what} needs a classifier of the images' classes: {fit.why}; or run probe on such images")
-    data = {"data": fit.data(images)}
-    if readout is None:
-        return fit.classifier(OwnHead(encoder)), {"readout": "own-head", **data}
-    model = Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
-    return fit.classifier(model), {"readout": readout.kind, "label_fraction": readout.label_fraction, **data}
+    images, parts = subject.images, subject.parts
+    training = _training_images(subject) if suite == "noisy" and parts is None else None
+    classifier, about = subject.classifier("a suite")
+    cases: list[Case] = []  # of "noisy": when there is a folder to put the training images' statistics into
+    if parts is not None:
+        cases = part_cases(suite, images, parts, damage)
+    elif suite is not None and suite != "noisy":
+        cases = common_cases(suite, images, damage, subject.reading["device"])
+    whole = suite_of(cases) if cases else "noisy"
+    require_known(subject.limits, total_metrics(whole, cases, images), f"{whole} as a whole")
+    run = subject.open(suite=suite, **vars(damage))
+    done = finished_suite(run)
+    if done is not None:
+        return checked(done, subject.limits, "corruption", done.suite)
+    if training is not None:
+        cases = noisy_cases(run, images, training, subject.options["workers"])
+    outcome = measure_suite(run, classifier, cases, subject, about)
+    return checked(outcome, subject.limits, "corruption", outcome.suite)
+
+
+def _training_images(subject: Subject) -> ImageSet:
+    if isinstance(subject.source, ImageSet) and not isinstance(subject.source, str | Path):
+        raise InputError("the noisy suite needs the training images of the same source: name it, such as cifar10:DIR")
+    return subject.others("train")
 
 
 def common_cases(suite: str, images: ImageSet, damage: Damage, device: torch.device) -> list[Case]:
@@ -137,24 +143,20 @@ def _digest(path: Path) -> str:
 
 
 def measure_suite(
-    run: RunFolder, classifier: nn.Module, cases: Sequence[Case], images: ImageSet, *, model: str, encoder: Encoder,
-    trained_on: str | None, about: Mapping[str, Any], limit: int | None, settings: Mapping[str, Any],
-    told: Sequence[str] = (),
-) -> SuiteOutcome:  # fmt: skip
-    """Answer the cases, or what of them is left, and write the files of the run; the results last but one.
-
-    Args:
-        told: notes that come before those of the numbers.
-    """
+    run: RunFolder, classifier: nn.Module, cases: Sequence[Case], subject: Subject, about: Mapping[str, Any]
+) -> SuiteOutcome:
+    """Answer the cases, or what of them is left, and write the files of the run; the results last but one."""
+    settings: dict[str, Any] = subject.pace
     keep_freed_memory()  # every condition needs the same blocks again
-    cases, images = limited(cases, images, limit)
+    cases, images = limited(cases, subject.images, subject.options["test_images"])
     suite = suite_of(cases)
     result = evaluate_suite(
-        classifier, images, cases, folder=run.path, suite=suite, model=model, trained_on=trained_on, **about, **settings
-    )
+        classifier, images, cases, folder=run.path, suite=suite, model=subject.name, trained_on=subject.trained_on,
+        **about, **settings,
+    )  # fmt: skip
     save_pictures(run, cases, images, settings)
-    save_diagrams(run.path, _answered(result, cases, suite, model, images.name))
-    notes = [*told, *_notes(result, cases, images)]
+    save_diagrams(run.path, _answered(result, cases, suite, subject.name, images.name))
+    notes = [*subject.told, *_notes(result, cases, images)]
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
         "complete": result.complete, "notes": notes,
@@ -164,7 +166,7 @@ def measure_suite(
     run.write_json("results.json", {"records": records, "notes": notes})
     write_report(run.path)
     run.close()
-    return SuiteOutcome(run.path, records, encoder=encoder, suite=suite, notes=notes)
+    return SuiteOutcome(run.path, records, encoder=subject.encoder, suite=suite, notes=notes)
 
 
 def finished_suite(run: RunFolder) -> SuiteOutcome | None:

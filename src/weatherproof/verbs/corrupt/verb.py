@@ -20,11 +20,12 @@ from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.progress import phase
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED, refusals_leave_nothing
+from weatherproof.training.run import IGNORED
 from weatherproof.verbs.corrupt.copies import ArrayCopy, Copy, FolderCopy
 from weatherproof.verbs.corrupt.inputs import layout_of, levels_of, names_of, require_clean
 from weatherproof.verbs.corrupt.names import file_names
 from weatherproof.verbs.inputs import device_of, require_counts, require_works
+from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import command, recipe_of, text_of
 
 JPEG_QUALITY = 85  # of the distributed ImageNet-C
@@ -60,7 +61,7 @@ class CorruptedCopy:
             print(f"next     {visible(line)}")
 
 
-@refusals_leave_nothing()
+@verb()
 def corrupt(
     images: str | Path | ImageSet,
     *,

@@ -16,11 +16,11 @@ import torch
 
 from weatherproof import operators, random, views
 from weatherproof.data import ImageSet, MemoryImages, label_fraction, load_images
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import Record, evaluate
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, Readout, UnitLength, fit_probe, load_readout, save_readout
+from weatherproof.readouts import Classifier, Readout, UnitLength, classifier_of, fit_probe, load_readout, save_model
 from weatherproof.reports import save_gallery
 from weatherproof.training import Plan, RunFolder, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs.measure import examples
@@ -173,8 +173,7 @@ def fresh(seed: int) -> Encoder:
 
 def _keep(encoder: Encoder, readout: Readout, folder: Path, **provenance: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_encoder(encoder, folder, provenance=provenance)
-    save_readout(readout, folder, provenance=provenance)
+    save_model(folder, encoder, readout, provenance=provenance)
 
 
 def _part(folder: Path) -> RunFolder:
@@ -206,5 +205,5 @@ def gallery(damage: Damage, folder: Path) -> None:
     for name, place in (("teacher", folder / "teacher"), ("hardened", home), ("supervised", home / "supervised")):
         encoder, readout = load_encoder(str(place)), load_readout(place)
         assert readout is not None
-        models[name] = Classifier(UnitLength(encoder) if readout.unit_length else encoder, readout.head)
+        models[name] = classifier_of(encoder, readout)
     save_gallery(home, examples(models, test, damage.tested_on[1], seed=0, device=torch.device("cpu")))

@@ -17,13 +17,13 @@ from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import refusals_leave_nothing
 from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage, gallery
 from weatherproof.verbs.inputs import require_counts
+from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome, finished
 
 
-@refusals_leave_nothing()
+@verb()
 def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
     """Harden an encoder on the embedded handwritten digits and put the gain beside the supervised rival, without any
     network, in two to five minutes on two cores.

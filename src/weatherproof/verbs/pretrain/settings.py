@@ -10,9 +10,9 @@ from weatherproof import methods, random, views
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
 from weatherproof.methods import Recipe
+from weatherproof.modes import eval_mode
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import Plan
-from weatherproof.training.watch import resting
 
 Preset = Literal["quick", "paper"]
 
@@ -66,20 +66,16 @@ def _is_look(look: Any, images: Tensor) -> bool:
     return alike and look.ndim == 4 and look.shape[:2] == images.shape[:2]
 
 
-def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any], **fixed: Any) -> Plan:
+def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any]) -> Plan:
     """The plan: what was given, then the preset's. The published learning rate goes with the batch, its milestones and
     its warm-up with the epochs."""
     said = {name: value for name, value in given.items() if value is not None}
     if preset == "paper":
         said = recipe.plan(said.get("epochs"), said.get("batch_size")) | said
     else:
-        said = {**_QUICK, **said}
-        said["warmup_epochs"] = said["warmup_epochs"] if given.get("warmup_epochs") is not None else min(
-            said["warmup_epochs"], said["epochs"] / 10
-        )  # fmt: skip
-    if "milestones" in said:
-        said["milestones"] = tuple(said["milestones"])
-    return Plan(**said, **fixed)
+        epochs = said.get("epochs", _QUICK["epochs"])
+        said = {**_QUICK, "warmup_epochs": min(_QUICK["warmup_epochs"], epochs / 10), **said}
+    return Plan.of(said | {"milestones": tuple(said.get("milestones", ()))})
 
 
 def batch_of(plan: Plan, images: ImageSet) -> int:
@@ -129,7 +125,7 @@ def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -
     """
     batch = next(batches(images, 2, device=device))
     learner.to(device)
-    with resting(learner):
+    with eval_mode(learner), torch.no_grad():
         try:
             learner(batch.images, batch.labels, batch.index, random.keys(0, batch.index), lambda rows: rows)
         except InputError:

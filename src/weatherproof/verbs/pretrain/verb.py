@@ -1,7 +1,7 @@
 """Learn an encoder from unlabelled images."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from weatherproof import methods
 from weatherproof.data import ImageSet, load_images
@@ -10,18 +10,17 @@ from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import RunFolder, fit
-from weatherproof.training.plan import Optimizer, Precision, Schedule
-from weatherproof.training.run import refusals_leave_nothing
+from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
     device_of,
     penalty_of,
     quietly,
-    require_counts,
     require_embeds,
     require_one_size,
     require_twice_differentiable,
 )
 from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.options import PretrainOptions, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
@@ -46,40 +45,26 @@ _FRACTIONS = (1.0, 0.1, 0.01)  # of labels, as the papers' tables
 _LOOKS = 20  # at most so often in a run, k-NN accuracy, alignment and uniformity are taken
 
 
-@refusals_leave_nothing()
+@verb(out=Path("runs/pretrain"), warmup_epochs=None)
 def pretrain(
     method: str,
     images: str | Path | ImageSet,
     *,
     encoder: str | Path | Encoder = "resnet20",
     views: str | Views | Operator = "auto",
-    size: int | None = None,
     preset: Preset = "quick",
-    epochs: float | None = None,
-    batch_size: int | None = None,
     lr: float | None = None,
-    weight_decay: float | None = None,
     optimizer: Optimizer | None = None,
-    schedule: Schedule | None = None,
     milestones: list[float] | None = None,
-    warmup_epochs: float | None = None,
     temperature: float | None = None,
     queue: int | None = None,
     negatives: int | None = None,
     momentum: float | None = None,
     tikhonov: float | str | InputGradient | None = None,
-    precision: Precision = "32-true",
-    device: str = "auto",
-    devices: int = 1,
-    workers: int = 2,
-    checkpoint_seconds: float = 30.0,
-    tensorboard: bool = False,
     watch_every: int | None = None,
     labels: list[float] | None = None,
     map_by: Literal["pca", "tsne"] = "pca",
-    test_images: int | None = 2000,
-    out: str | Path = Path("runs/pretrain"),
-    seed: int = 0,
+    **options: Unpack[PretrainOptions],
 ) -> Outcome:
     """Learn an encoder from images without labels: two looks at an image should have near embeddings, looks at others
     distant ones. Where the images have labels, they are used to measure, never to train.
@@ -90,7 +75,6 @@ def pretrain(
         encoder: where it starts: a bare NAME (random weights), NAME@WEIGHTS, or a run folder.
         views: how training looks at an image. "auto": the method's own family at the images' size; "urrl": that or
             AugMix's thirteen operations, drawn for each image and view (URRL); or a text such as "MoCoV2(32)".
-        size: side in pixels at which the images are read; by default the encoder's own.
         preset: what is taken where nothing is given. quick: Adam, for small data and few epochs; paper: what the
             method's authors trained with, on CIFAR up to 64 pixels and on ImageNet above.
         epochs: passes over the images; 100, or the paper's.
@@ -107,24 +91,15 @@ def pretrain(
         momentum: of mocov2's key encoder, or of the memory bank of instdis and pirl; the paper's.
         tikhonov: of simclr, lambda of a penalty on the gradients by the pixels of the views, or its text, such as
             InputGradient(0.1, "exact", per_sample=True).
-        precision: 32-true, bf16-mixed or 16-mixed.
-        device: auto, cpu or cuda.
-        devices: processes, each with its share of every batch.
-        workers: processes that decode images when they do not fit into memory.
-        checkpoint_seconds: at most this much work is lost to a kill; the same command goes on from there.
-        tensorboard: also write TensorBoard event files.
         watch_every: epochs between two looks at k-NN accuracy, alignment and uniformity; by default a twentieth of
             all epochs.
         labels: fractions of the labels that the linear probes are fitted with; 1, 0.1 and 0.01.
         map_by: how the page's map of embeddings is made, pca or tsne.
-        test_images: measure on at most so many test images.
-        out: the run folder.
-        seed: of every random draw.
     """
     recipe = recipe_of("pretrain", locals())
-    require_counts(test_images=test_images, batch_size=batch_size, watch_every=watch_every)
+    require_counted(options, watch_every=watch_every)
     methods.recipe(method)  # an unknown one is said before anything is read
-    where = device_of(device)
+    where, size, seed = device_of(options["device"]), options["size"], options["seed"]
     with quietly("randomly initialised"):  # which is where pretraining starts
         start = load_encoder(encoder, size=size, seed=seed)
     train, test = (load_images(images, split, size=size or start.preprocessing.size) for split in ("train", "test"))
@@ -135,17 +110,11 @@ def pretrain(
     fractions = _FRACTIONS if labels is None else tuple(labels)
     measurable = require_measurable(train, test, fractions, seed)
     plan = plan_of(
-        published, preset,
-        {
-            "epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer,
-            "schedule": schedule, "milestones": milestones, "warmup_epochs": warmup_epochs,
-        },
-        precision=precision, device=device, devices=devices, workers=workers, checkpoint_seconds=checkpoint_seconds,
-        seed=seed, tensorboard=tensorboard,
+        published, preset, {**options, "lr": lr, "optimizer": optimizer, "milestones": milestones},
     )  # fmt: skip
     batch = batch_of(plan, train)
     own = {"temperature": temperature, "queue": queue, "negatives": negatives, "momentum": momentum}
-    settings = settings_of(method, published, own, batch, devices)
+    settings = settings_of(method, published, own, batch, options["devices"])
     family = require_views(views_of(views, published, side), train, where)
     pretrained, penalty = start.clone(), penalty_of(tikhonov)
     require_twice_differentiable(start, penalty, train, where)
@@ -154,17 +123,17 @@ def pretrain(
         **settings,
     )  # fmt: skip
     require_learns(learner, train, where)
-    run = RunFolder.open(out, recipe | resolved(plan, own, published, learner))
+    run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
-    notes = overlap(train, test, test_images)
-    reading: dict[str, Any] = {"seed": seed, "workers": workers, "batch_size": plan.batch_size}
+    notes = overlap(train, test, options["test_images"])
+    reading: dict[str, Any] = {"seed": seed, "workers": plan.workers, "batch_size": plan.batch_size}
     watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), reading)
     fit(learner, train, plan, run, watch=watch, label=f"{method} on {train.name}")
     provenance = {"pretrained_by": method, "trained_on": history(encoder, family), "images": text_of(images)}
     save_encoder(pretrained, run.path, provenance=provenance)
     measurement = Measurement(
-        run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=test_images,
+        run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=options["test_images"],
         device=where, notes=notes, **reading,
     )  # fmt: skip
     encoders = {"start": start, "pretrained": pretrained}

@@ -1,0 +1,30 @@
+"""Evaluation mode for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def eval_mode(*models: object) -> Iterator[None]:
+    """Inside, every `nn.Module` among `models` is in evaluation mode; gradients are the caller's business.
+
+    Outside, each submodule is in the mode it had: a train-mode encoder with frozen batch norm stays just that.
+    """
+    modes = {part: part.training for model in models if isinstance(model, nn.Module) for part in model.modules()}
+    try:
+        for part in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextmanager
+def evaluating(*models: object) -> Iterator[None]:
+    """`eval_mode` in which nothing is recorded for gradients, now or later (`torch.inference_mode`)."""
+    with eval_mode(*models), torch.inference_mode():
+        yield

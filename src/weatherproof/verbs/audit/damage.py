@@ -1,0 +1,47 @@
+"""An audit by one damage: clean, as it is given, and along its levels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.protocols import Operator
+from weatherproof.verbs.audit.limits import checked
+from weatherproof.verbs.audit.subject import Subject
+from weatherproof.verbs.inputs import has_labels, require_embeds, require_works
+from weatherproof.verbs.measure import Measurement, own_fit
+from weatherproof.verbs.outcome import Outcome, finished
+
+
+def audit_damage(
+    subject: Subject, operator: Operator | None, teacher: str | Path | Encoder | None, given: Mapping[str, object]
+) -> Outcome:
+    """Measure the subject by what needs no labels, and where it can be by accuracy.
+
+    Args:
+        operator: the damage; None: clean images alone.
+        teacher: what embeddings are compared with; None: the subject's own encoder.
+        given: both, as the recipe has them.
+    """
+    encoder, images, options, where = subject.encoder, subject.images, subject.options, subject.reading["device"]
+    require_works(operator, images, where)
+    target = encoder
+    if teacher is not None:
+        target = load_encoder(teacher, size=options["size"], seed=options["seed"])
+        require_embeds(target, images, where)
+    run = subject.open(**given)
+    wanted = None if operator is None else repr(operator)
+    if run.finished:
+        known = finished(run, "this run is finished already: nothing was done")
+        return checked(known, subject.limits, "operator", wanted)
+    measurement = Measurement(
+        run, images, operator=operator, trained_on={}, realizations=options["realizations"],
+        limit=options["test_images"], **subject.reading,
+    )  # fmt: skip
+    models, fit = {subject.name: encoder}, subject.fit
+    if subject.readout is not None:
+        if has_labels(images):
+            measurement.readout(subject.readout, models, fit=fit)
+        fit = own_fit(encoder, images, classes_match=False)
+    measurement.own_head(models, fit)
+    measurement.embeddings(models, target)
+    return checked(measurement.finish(encoder=encoder), subject.limits, "operator", wanted)

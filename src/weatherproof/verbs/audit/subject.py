@@ -1,0 +1,180 @@
+"""What every form of audit needs: a model and images that fit each other, a run folder, a classifier."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+
+from weatherproof.data import ImageSet, load_images
+from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
+from weatherproof.evaluation.suites.contamination import trained_on
+from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout
+from weatherproof.training import RunFolder
+from weatherproof.training.run import IGNORED
+from weatherproof.verbs.audit.limits import Limit, read_limits
+from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
+from weatherproof.verbs.measure import own_fit
+from weatherproof.verbs.options import DamageOptions, Reading, reading_of, require_counted
+from weatherproof.verbs.outcome import name_of, recipe_of
+
+Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
+
+_FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
+
+
+class AuditOptions(DamageOptions, total=False):
+    """What every form of audit takes."""
+
+    classes_match: Annotated[
+        bool,
+        "you say that the classifier's classes are those of the images, in the same order, where their names do not "
+        "show it.",
+    ]
+    split: Annotated[str, "train, test, or all."]
+    crop_fraction: Annotated[
+        float | None,
+        "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
+        "Resize(256), CenterCrop(224). By default 1.",
+    ]
+    processes: Annotated[
+        int, "share a suite or attacks out over so many processes, on their own GPUs where there are several."
+    ]
+    minutes: Annotated[
+        float | None,
+        "of a suite or attacks: start nothing new after that time; the numbers then rest on fewer images and say on "
+        "how many. The same command goes on from there.",
+    ]
+    fail_under: Annotated[
+        list[str] | None,
+        "METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower. Of a suite: "
+        "its totals, such as mca=0.6.",
+    ]
+    fail_over: Annotated[list[str] | None, "METRIC=VALUE (such as mce=0.8): exit status 1 if it is higher."]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the images that it is measured on.
+
+    Attributes:
+        model, source: as the user gave them.
+        reading: how the model is fed.
+        limits: what is to be checked of the numbers.
+        readout: of the run folder that the model is; None: there is none.
+        fit: whether the classes of the readout, else of the encoder's own head, are the images'; None: there is
+            neither.
+    """
+
+    model: str | Path | Encoder
+    source: str | Path | ImageSet
+    options: AuditOptions
+    reading: Reading
+    limits: Sequence[Limit]
+    encoder: Encoder
+    images: ImageSet
+    readout: Readout | None
+    fit: ClassFit | None
+
+    @classmethod
+    def load(cls, model: str | Path | Encoder, source: str | Path | ImageSet, options: AuditOptions) -> "Subject":
+        """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
+        require_counted(options, realizations=options["realizations"], processes=options["processes"])
+        limits, reading = read_limits(options["fail_under"], options["fail_over"]), reading_of(options)
+        encoder = load_encoder(model, size=options["size"], seed=options["seed"])
+        folder = _folder(model)
+        readout = None if folder is None else load_readout(folder)
+        images = _images(source, options["split"], encoder, options)
+        require_embeds(encoder, images, reading["device"])
+        fit = _fit(model, encoder, readout, images, options["classes_match"])
+        return cls(model, source, options, reading, limits, encoder, images, readout, fit)
+
+    @property
+    def name(self) -> str:
+        """What records call the model."""
+        return name_of(self.model)
+
+    @property
+    def parts(self) -> Parts | None:
+        """Where each corruption and severity is, of images that are damaged already."""
+        return getattr(self.images, "parts", None)
+
+    @property
+    def trained_on(self) -> str | None:
+        """The damage that the model's run folder tells of."""
+        folder = _folder(self.model)
+        return None if folder is None else trained_on(folder)
+
+    @property
+    def pace(self) -> dict[str, Any]:
+        """How a suite or attacks are gone through."""
+        return {**self.reading, "minutes": self.options["minutes"], "processes": self.options["processes"]}
+
+    @property
+    def told(self) -> Sequence[str]:
+        """What is to be said of the classes."""
+        return self.fit.notes if self.fit else ()
+
+    def others(self, split: str) -> ImageSet:
+        """Images of another split of the same source, read alike."""
+        return _images(self.source, split, self.encoder, self.options)
+
+    def open(self, **own: object) -> RunFolder:
+        """The run folder of an audit with these options of its own."""
+        recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
+        return RunFolder.open(self.options["out"], recipe, ignore=_FREE)
+
+    def classifier(self, what: str) -> tuple[nn.Module, dict[str, Any]]:
+        """What answers the images, and the records' words for it: the run's readout, else the network's own head.
+
+        Args:
+            what: needs it, for messages.
+
+        Raises:
+            InputError: images without labels, or nothing that knows their classes.
+        """
+        if not has_labels(self.images):
+            raise InputError(f"{what} is measured by accuracy, and {self.images.name!r} has images without a label")
+        if self.fit is None:
+            raise InputError(
+                f"{what} needs a classifier, and {self.name} is an encoder alone: run probe on such images first"
+            )
+        if not self.fit.believed:
+            raise InputError(
+                f"{what} needs a classifier of the images' classes: {self.fit.why}; or run probe on such images"
+            )
+        about: dict[str, Any] = {"data": self.fit.data(self.images)}
+        if self.readout is None:
+            return self.fit.classifier(OwnHead(self.encoder)), {"readout": "own-head", **about}
+        about |= {"readout": self.readout.kind, "label_fraction": self.readout.label_fraction}
+        return self.fit.classifier(classifier_of(self.encoder, self.readout)), about
+
+
+def _folder(model: str | Path | Encoder) -> Path | None:
+    return Path(model) if isinstance(model, str | Path) and Path(model).is_dir() else None
+
+
+def _images(source: str | Path | ImageSet, split: str, encoder: Encoder, options: AuditOptions) -> ImageSet:
+    kept = 1.0 if options["crop_fraction"] is None else options["crop_fraction"]
+    images = load_images(source, split, size=options["size"] or encoder.preprocessing.size, crop_fraction=kept)
+    require_one_size(images)
+    return images
+
+
+def _fit(
+    model: str | Path | Encoder, encoder: Encoder, readout: Readout | None, images: ImageSet, classes_match: bool
+) -> ClassFit | None:
+    if readout is None:
+        return own_fit(encoder, images, classes_match)
+    fit = class_fit(head_of_readout(readout), images, classes_match=classes_match)
+    if not fit.believed and has_labels(images):
+        same = len(readout.classes) == len(images.classes)
+        raise InputError(
+            f"the classifier in {model} knows {some(readout.classes)}, the images are {some(images.classes)}: "
+            f"run probe on these images first{f', or say {WORD} where both are the same in the same order' * same}"
+        )
+    return fit

@@ -1,0 +1,156 @@
+"""What verbs have in common: options that stand once, with their help, and what is done around the work."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
+
+import torch
+
+from weatherproof.errors import unknown
+from weatherproof.spec import fits
+from weatherproof.training.plan import PlanOptions, StepOptions
+from weatherproof.training.run import refusals_leave_nothing
+from weatherproof.verbs.inputs import device_of, require_counts
+from weatherproof.verbs.outcome import check_arguments
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class MeasureOptions(TypedDict, total=False):
+    """How images are read and measured, and where the run goes."""
+
+    size: Annotated[int | None, "side in pixels at which the images are read; by default the encoder's own."]
+    batch_size: Annotated[int, "images per forward pass."]
+    device: Annotated[str, "auto, cpu or cuda."]
+    workers: Annotated[int, "processes that decode images when they do not fit into memory."]
+    test_images: Annotated[int | None, "measure on at most so many test images."]
+    out: Annotated[str | Path, "the run folder."]
+    seed: Annotated[int, "of every random draw."]
+
+
+class DamageOptions(MeasureOptions, total=False):
+    """`MeasureOptions` of what is measured under damage too."""
+
+    realizations: Annotated[int, "draws of the damage that each measured number is the mean of."]
+
+
+class PretrainOptions(PlanOptions, MeasureOptions, total=False):
+    """A training, and its measurement on clean images."""
+
+
+class TrainOptions(StepOptions, DamageOptions, total=False):
+    """A training, and its measurement under damage."""
+
+
+# Of options that nobody gives, in all verbs; what differs between them stands in their `verb(...)`.
+DEFAULTS = TrainOptions(
+    size=None, device="auto", workers=2, realizations=3, test_images=2000, seed=0, warmup_epochs=0.0, accumulate=1,
+    precision="32-true", devices=1, checkpoint_seconds=30.0, tensorboard=False,
+)  # fmt: skip
+
+
+class Reading(TypedDict):
+    """How a model is fed."""
+
+    seed: int
+    device: torch.device
+    batch_size: int
+    workers: int
+
+
+def reading_of(options: MeasureOptions) -> Reading:
+    """How a model is fed under these options. Raises `InputError` for a device that is not there."""
+    where = device_of(options["device"])
+    return Reading(seed=options["seed"], device=where, batch_size=options["batch_size"], workers=options["workers"])
+
+
+def require_counted(options: MeasureOptions, **counts: int | None) -> None:
+    """Raise `InputError` where an option that counts something, or one of these, is below 1 or beyond counting."""
+    require_counts(test_images=options["test_images"], batch_size=options.get("batch_size"), **counts)
+
+
+def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Makes a verb of a function, whose options from ``**options: Unpack[...]`` join its signature and its docstring:
+    Python's help, the command line and recipes see one flat list.
+
+    The function gets every option; one without a default, here or in `DEFAULTS`, only where it is given, and None is
+    not given. What its own docstring says of an option goes before what stands at the option.
+
+    A misspelt option, or an argument that nothing can be done with, is an `InputError`; and after any error each run
+    folder is as it was, unless there is something in it that is worth keeping.
+    """
+    known: dict[str, object] = {**DEFAULTS, **defaults}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        shared = _shared(function, known)
+        flat = _joined(inspect.signature(function), shared)
+
+        @wraps(function)
+        @refusals_leave_nothing()
+        def call(*args: P.args, **given: P.kwargs) -> R:
+            for name in given:
+                if name not in flat.parameters:
+                    raise unknown(f"option of {function.__name__}", name, flat.parameters)
+            bound = flat.bind(*args, **given)
+            bound.apply_defaults()
+            check_arguments(bound.arguments)
+            for name, option in shared.items():
+                if option.may_be_left_out and bound.arguments[name] is None:
+                    del bound.arguments[name]
+            return function(*bound.args, **bound.kwargs)
+
+        call.__doc__ = _with_help(inspect.getdoc(function) or "", shared)
+        call.__annotations__ = {n: p.annotation for n, p in flat.parameters.items()} | {
+            "return": flat.return_annotation
+        }
+        vars(call)["__signature__"] = flat
+        return call
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One of the options behind ``**options: Unpack[...]``."""
+
+    hint: Any
+    help: str
+    default: object
+
+    @property
+    def may_be_left_out(self) -> bool:
+        return self.default is None and not fits(None, self.hint)
+
+    def parameter(self, name: str) -> inspect.Parameter:
+        hint = self.hint | None if self.may_be_left_out else self.hint
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=hint)
+
+
+def _shared(function: Callable[..., object], known: Mapping[str, object]) -> dict[str, _Option]:
+    packed = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_KEYWORD]
+    if not packed:
+        return {}
+    (options,) = get_args(get_type_hints(function)[packed[0]])
+    hints = get_type_hints(options, include_extras=True)
+    return {n: _Option(get_args(hint)[0], get_args(hint)[1], known.get(n)) for n, hint in hints.items()}
+
+
+def _joined(signature: inspect.Signature, shared: Mapping[str, _Option]) -> inspect.Signature:
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    return signature.replace(parameters=[*own, *(option.parameter(name) for name, option in shared.items())])
+
+
+def _with_help(doc: str, shared: Mapping[str, _Option]) -> str:
+    said = {*re.findall(r"^    (\w+): ", doc, re.MULTILINE)}
+    lines = [
+        fill(f"{name}: {option.help}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        for name, option in shared.items()
+        if name not in said
+    ]
+    return "\n".join([doc, *lines])
