@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 Show = Callable[[float], str]
 
@@ -33,7 +32,7 @@ class Axis:
     def around(
         cls, values: Sequence[float], label: str = "", *, within: tuple[float, float] = (-math.inf, math.inf),
         count: int = 4, show: Show = "{:g}".format, grid: bool = False, inner: float = 0,
-    ) -> Self:  # fmt: skip
+    ) -> "Axis":  # fmt: skip
         """Holds the values, with a little room at both ends as far as that is `within`."""
         low, high = min(values), max(values)
         room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
