@@ -1,8 +1,4 @@
-"""The certificates that stand beside numbers under attack, as one file of a run folder.
-
-`certificate.json` holds a list, one entry for each attack on each model: "attack" (its text), "model", "images" (on how
-many the points were tried) and "checks", as in checks.json: [{"claim", "passed", "detail"}].
-"""
+"""The certificates that stand beside numbers under attack, as one file of a run folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +22,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The points of one attack on one model, called `checks` in the file. `run`: the name of its run, where a page has
+    """The points of one attack on one model, tried on so many images. `run`: the name of its run, where a page has
     several."""
 
     attack: str

@@ -1,11 +1,4 @@
-"""Single images, the perturbation that an attack adds and the attacked image, as one file of a run folder.
-
-`attack_images.safetensors` holds, for the attacks k = 0, 1, ..., "k clean", "k change" and "k attacked" (uint8, n x
-channels x height x width; the change around a middle grey, magnified), and n numbers each of "k labels", "k before",
-"k after" (int64: the truth, and the model's answers), "k sure_before", "k sure_after" and "k size" (float32). Beside
-them stands, as JSON, a list with for each attack its text, the model, the norm of the sizes, the magnification, the
-classes and the side of the images.
-"""
+"""Single images, the perturbation that an attack adds and the attacked image, as one file of a run folder."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,7 +47,13 @@ class AttackExamples:
 
 @dataclass(frozen=True)
 class AttackFile:
-    """The images under one attack, as the file has them. `factor`: of the change; `side`: of the images."""
+    """The images under one attack, as the file has them: tensors under "0 clean", "1 clean", ... by attack.
+
+    Attributes:
+        norm: of the sizes.
+        factor: by which the change is magnified, around a middle grey.
+        side: of the images as they were measured.
+    """
 
     attack: str
     model: str

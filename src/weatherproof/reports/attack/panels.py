@@ -1,8 +1,4 @@
-"""Curves under attack in several panels, where one chart for all models would have too many lines.
-
-`panels.json` in a run folder holds a list, one entry for each panel: "title", "attack" (the text of any attack of its
-family, of any eps), "models" (the models of its curves as records call them: what the legend says).
-"""
+"""Curves under attack in several panels, where one chart for all models would have too many lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +13,12 @@ from weatherproof.reports.words.records import JsonRecord
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: an attack on some models."""
+    """One chart: an attack on some models.
+
+    Attributes:
+        attack: the text of any attack of its family, of any eps.
+        models: those of its curves as records call them, with what the legend says.
+    """
 
     title: str
     attack: str

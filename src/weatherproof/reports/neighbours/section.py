@@ -1,9 +1,4 @@
-"""Test images and the training images that lie nearest to them, as one file of a run folder.
-
-`neighbours.safetensors` holds "queries" (uint8, q x channels x height x width), "neighbours" (uint8, q x k x channels x
-height x width), "similarity" (float32, q x k) and, where the images have labels, "query_labels" (int64, q) and "labels"
-(int64, q x k; -1 for none); beside them, as JSON, the classes and what the images are called.
-"""
+"""Test images and the training images that lie nearest to them, as one file of a run folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,5 @@
 """Embeddings on a plane: a dot for every image, by class, as inline SVG.
 
-`map.safetensors` holds "points" (float32, n x 2) and "labels" (int64, n; -1 for none); beside them, as JSON, the
-classes, how the map was made ("pca" or "tsne"), the share of the variance along each axis, and the images' name.
-
 A class has a colour and a shape of its own, and a small map in which it stands out alone: nothing rests on colour.
 """
 
@@ -28,7 +25,8 @@ GREY = Style(0)
 
 @dataclass(frozen=True)
 class MapFile:
-    """What the file holds; labels are places in `classes`, -1 for none."""
+    """What the file holds; labels are places in `classes`, -1 for none. `by`: "pca" or "tsne"; `shares`: of the
+    variance along each axis."""
 
     points: Float32[Tensor, "n 2"]
     labels: Int64[Tensor, "n"]

@@ -1,9 +1,4 @@
-"""Reliability diagrams, accuracy against confidence, from one file of a run folder.
-
-`reliability.json` holds a list, one entry for each condition: "model", "kind" ("clean", "corruption" or "attack"),
-"name" (of the corruptions, or the attack's text), "data", "error" (the RMS calibration error), "images" (how many) and
-"bins", [[mean confidence, accuracy, its standard error], ...].
-"""
+"""Reliability diagrams, accuracy against confidence, from one file of a run folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""One image through a suite: clean, and under every corruption at every severity, as one file of a run folder.
-
-`strip.safetensors` holds uint8 tensors, channels x height x width with 1 or 3 channels: "clean", and "fog/3" for fog at
-severity 3. They are stored at the size at which the page shows them.
-"""
+"""One image through a suite: clean, and under every corruption at every severity, as one file of a run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +16,7 @@ SHOWN = 96  # pixels of the longer side on the page
 
 @dataclass(frozen=True)
 class StripFile:
-    """What the file holds: `corrupted` by "corruption/severity"."""
+    """What the file holds, as large as the page shows it: "clean", and `corrupted`, where "fog/3" is at severity 3."""
 
     clean: Picture
     corrupted: Mapping[str, Picture]

@@ -1,7 +1,4 @@
-"""Combinations that are measured by four numbers, and those that no other dominates: scatter plots as inline SVG.
-
-`front.json` of a run folder holds what `save_front` writes.
-"""
+"""Combinations that are measured by four numbers, and those that no other dominates: scatter plots as inline SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

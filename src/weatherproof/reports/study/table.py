@@ -1,7 +1,4 @@
-"""A table or figure of a paper on a page: its title, ours beside the published numbers, and how it was measured.
-
-`study.json` of a run folder holds what `save_study` writes.
-"""
+"""A table or figure of a paper on a page: its title, ours beside the published numbers, and how it was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

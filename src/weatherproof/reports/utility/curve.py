@@ -1,9 +1,4 @@
-"""Sensitivity against utility, a line with its quartiles for every model, as one file of a run folder and inline SVG.
-
-`utility_curve.json` holds a list, one entry a model: "name", "correlation" (Spearman's, a number or null), "images",
-"elements" (of an image), and "bins", a list of four fractions each: the mean rank of the utility, and the quartiles of
-the rank of the sensitivity.
-"""
+"""Sensitivity against utility, a line with its quartiles for every model, as a file of a run folder and inline SVG."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -26,7 +21,8 @@ Point = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ModelCurve:
-    """One model, as the file has it."""
+    """One model, as the file has it: Spearman's correlation, and for each bin the mean rank of the utility and the
+    quartiles of the rank of the sensitivity, all fractions. `elements`: of an image."""
 
     name: str
     correlation: float | None

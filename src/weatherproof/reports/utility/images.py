@@ -1,11 +1,4 @@
-"""Single images, their utility, the elements of most and least of it and noise on these, as one file of a run folder.
-
-`utility_images.safetensors` holds, all n x height x width, "utility" (float32: |d loss / d pixel|, summed over
-channels), "top" and "bottom" (float32: the share of a pixel's channels that are among the k elements of most and of
-least utility); n x channels x height x width "images", "high" and "low" (uint8; noise on the top and on the bottom
-elements); and n numbers each of "labels", "answers" (int64), "confidence" (float32) and "keep" (uint8). Beside them
-stand, as JSON, the classes, k, sigma, what the images are called, and their channels, height and width.
-"""
+"""Single images, their utility, the elements of most and least of it and noise on these, as a file of a run folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +21,14 @@ _FAINTEST = 0.5  # of a mark's colour, where the image is black
 
 @dataclass(frozen=True)
 class ImagesFile:
-    """What the file holds. `shape`: of an image as it was measured."""
+    """What the file holds.
+
+    Attributes:
+        high, low: the images with noise on the elements of most and of least utility.
+        utility: |d loss / d pixel|, summed over channels.
+        top, bottom: the share of a pixel's channels that are among the k elements of most and of least utility.
+        shape: of an image as it was measured.
+    """
 
     images: UInt8[Tensor, "n channels height width"]
     high: UInt8[Tensor, "n channels height width"]

@@ -1,9 +1,4 @@
-"""Mean image beside mean utility, by class, as one file of a run folder (Figure 4 of feature contrastive learning).
-
-`utility_maps.safetensors` holds "images" (uint8, classes x channels x height x width), "utility" (float32, classes x
-height x width: |d loss / d pixel|, summed over channels) and "counts" (int64, classes); beside them, as JSON, the
-classes, how many are left out, what the images are called, and their number of channels.
-"""
+"""Mean image beside mean utility, by class, as one file of a run folder (Figure 4 of feature contrastive learning)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +18,7 @@ SHOWN = 96  # pixels of the longer side in the file
 
 @dataclass(frozen=True)
 class MapsFile:
-    """What the file holds."""
+    """What the file holds. `utility`: |d loss / d pixel|, summed over channels; `channels`: of the images."""
 
     images: UInt8[Tensor, "classes channels height width"]
     utility: Float32[Tensor, "classes height width"]

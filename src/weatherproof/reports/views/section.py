@@ -1,9 +1,4 @@
-"""How each family of views looks at one image, as one file of a run folder.
-
-`views.safetensors` holds uint8 tensors: "image", and for family 0, 1, ... "0", "1", ...: looks x channels x height x
-width, in the order in which they were drawn. Beside them stands, as JSON, each family's name and text, whether the run
-used it, and how many looks belong together (2: a pair of views; 9: the pieces of a jigsaw).
-"""
+"""How each family of views looks at one image, as one file of a run folder."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +18,8 @@ SHOWN = 96  # pixels of a look's longer side in the file
 
 @dataclass(frozen=True)
 class FamilyFile:
-    """One family in the file. `draw`: so many of its looks belong together."""
+    """One family in the file, its looks under "0", "1", ... in the order in which they were drawn. `draw`: so many
+    belong together (2: a pair of views; 9: the pieces of a jigsaw)."""
 
     name: str
     text: str
