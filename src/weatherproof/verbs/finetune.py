@@ -26,7 +26,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
-from weatherproof.verbs.overlap import near_overlap, overlap
+from weatherproof.verbs.overlap import overlap
 
 _DECAY = 5e-4  # robust-models-transfer
 
@@ -148,7 +148,7 @@ def finetune(
     )  # fmt: skip
     seen = Remembering(start, positions)
     probe = fit_probe(seen, training, num_classes=len(training.classes), labels=positions, **reading)
-    measurement.notes += near_overlap(seen, training, measurement.images, reading)
+    measurement.near_overlap("frozen", seen, training)
     measurement.readout(Readout(probe.cpu(), training.classes, "probe", label_fraction=labels), {"frozen": start})
     measurement.readout(readout, {"fine-tuned": tuned})
     return measurement.finish(

@@ -119,7 +119,7 @@ def harden(
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)
     if probed:
-        measurement.readout(clean_probe(teacher, train, measurement), encoders, kind="clean-probe")
+        measurement.readout(clean_probe("teacher", teacher, train, measurement), encoders, kind="clean-probe")
     return measurement.finish(
         encoder=student,
         next_steps=(

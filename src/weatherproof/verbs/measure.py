@@ -1,21 +1,28 @@
 """What harden, train, probe and audit have in common: the measurement of a run, and the files that come of it."""
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
-from weatherproof.evaluation import EVAL_STREAM, Record, evaluate, evaluate_embeddings
+from weatherproof.evaluation import EVAL_STREAM, Record
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.near_duplicates import Remembering
+from weatherproof.evaluation.readings import Head, Judgement, Likeness, Part, Readings, read
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, evaluating, fit_probe
+from weatherproof.readouts.classifier import Normalized
+from weatherproof.readouts.store import load_readout, save_readout
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
@@ -23,13 +30,15 @@ from weatherproof.verbs.outcome import Outcome
 from weatherproof.verbs.overlap import near_overlap
 
 _EXAMPLES = 12  # pictures in the gallery
+_KEPT = "measured"  # the folder of what a measurement that is stopped goes on from
 
 
 class Measurement:
-    """Collects the records of one run over its conditions: clean, the damage as trained, and its fixed levels.
+    """What is to be measured of one run: first everything is asked, then each image is embedded once with each encoder
+    under each condition (clean, the damage as trained, its fixed levels), and all answers are read from that.
 
     Args:
-        run: where the results go.
+        run: where the results go, and what a measurement that is stopped goes on from.
         images: the test images; at most `limit` of them are used, evenly spaced.
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
@@ -37,6 +46,7 @@ class Measurement:
 
     Attributes:
         notes: sentences that belong beside the numbers.
+        records: numbers that were measured in another way.
     """
 
     def __init__(
@@ -47,24 +57,26 @@ class Measurement:
         return_freed_memory()
         images = at_most(images, limit)
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
-        self.also, self.notes = tuple(also), list(notes)
-        self.settings: dict[str, Any] = {
-            "realizations": realizations, "seed": seed, "device": device, "workers": workers, "batch_size": batch_size,
-        }  # fmt: skip
+        self.also, self.notes, self.realizations = tuple(also), list(notes), realizations
+        self.settings: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "batch_size": batch_size}
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
-        self.conditions = [None, *([operator] if operator is not None and operator not in rungs else []), *rungs]
+        self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
+        self.encoders: dict[str, Encoder] = {}
+        self.parts: list[Part] = []
         self.records: list[Record] = []
         self.gallery_models: dict[str, nn.Module] = {}
+        self.keep_clean = False
+        self._near: list[tuple[int, str, Remembering, ImageSet]] = []
+
+    @property
+    def conditions(self) -> list[Operator | None]:
+        return [None, *self.damages]
 
     def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
         """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
-        with phase("embeddings", len(self.conditions), "conditions") as meter:
-            for condition in self.conditions:
-                self.records += evaluate_embeddings(
-                    encoders, teacher, self.images, operator=condition, trained_on=self.trained_on, **self.settings
-                )
-                meter.advance()
+        self.encoders |= encoders
+        self.parts.append(Likeness(tuple(encoders), teacher, self.conditions))
 
     def own_head(self, encoders: Mapping[str, Encoder], fit: ClassFit | None) -> None:
         """The pretrained model's own classifier: its accuracy where there is a reason to believe that the classes are
@@ -75,21 +87,17 @@ class Measurement:
         """
         if fit is None:
             return
-        heads = {name: OwnHead(encoder) for name, encoder in encoders.items()}
         if fit.believed:
-            self.judged(heads, fit, readout="own-head", fraction=None)
+            heads = {name: OwnHead(encoder) for name, encoder in encoders.items()}
+            self._judged(encoders, heads, Head(order=fit.order), fit, "own-head", None)
             return
         told = "is measured by its agreement with its answer for the clean image, not by accuracy"
         told = told if self.operator is not None else "is not measured"
         self.notes.append(f"the network's own classifier {told}: {fit.why}")
         if self.operator is not None:
-            with phase("own-head", len(self.conditions) - 1, "conditions") as meter:
-                for condition in self.conditions[1:]:
-                    self.records += evaluate(
-                        heads, self.images, operator=condition, metrics=("agreement",), readout="own-head",
-                        trained_on=self.trained_on, **self.settings,
-                    )  # fmt: skip
-                    meter.advance()
+            self.encoders |= encoders
+            own = dict.fromkeys(encoders, Head())
+            self.parts.append(Judgement(own, ("agreement",), "own-head", None, self.damages))
 
     def readout(
         self, readout: Readout, encoders: Mapping[str, Encoder], kind: str | None = None, fit: ClassFit | None = None
@@ -99,40 +107,66 @@ class Measurement:
         Args:
             fit: which output is which class; None: they are in the same order.
         """
-        head = readout.head.to(self.settings["device"])
+        fit, layer = fit or ClassFit(True, ""), readout.head.to(self.settings["device"])
         models = {
-            name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, head)
+            name: Classifier(UnitLength(encoder) if readout.unit_length else encoder, layer)
             for name, encoder in encoders.items()
         }
-        self.judged(models, fit or ClassFit(True, ""), readout=kind or readout.kind, fraction=readout.label_fraction)
+        head = Head(nn.Sequential(Normalized(), layer) if readout.unit_length else layer, fit.order)
+        self._judged(encoders, models, head, fit, kind or readout.kind, readout.label_fraction)
 
-    def judged(self, models: Mapping[str, nn.Module], fit: ClassFit, readout: str, fraction: float | None) -> None:
+    def _judged(
+        self, encoders: Mapping[str, Encoder], models: Mapping[str, nn.Module], head: Head, fit: ClassFit, readout: str,
+        fraction: float | None,
+    ) -> None:  # fmt: skip
         """The accuracy of classifiers whose classes are known to be the images', and their guesses for the gallery."""
-        fitted = {name: fit.classifier(model) for name, model in models.items()}
         self.notes += fit.notes
-        self.accuracy(fitted, readout=readout, fraction=fraction, data=fit.data(self.images))
-        self.gallery_models |= fitted
+        self.accuracy(encoders, head, readout=readout, fraction=fraction, data=fit.data(self.images))
+        self.gallery_models |= {name: fit.classifier(model) for name, model in models.items()}
 
     def accuracy(
-        self, models: Mapping[str, nn.Module], readout: str, fraction: float | None, data: str | None = None
-    ) -> None:
-        """Top-1 of classifiers, with more than five classes top-5, and what else was asked for; the images have labels
-        of their classes.
+        self, encoders: Mapping[str, Encoder], head: Head, *, readout: str, fraction: float | None,
+        data: str | None = None,
+    ) -> None:  # fmt: skip
+        """Top-1 of the head on each of these encoders, with more than five classes top-5, and what else was asked for;
+        the images have labels of its classes.
 
         Args:
             data: what the records call the images; None: their own name.
         """
         metrics = (*(("top1", "top5") if len(self.images.classes) > 5 else ("top1",)), *self.also)
-        with phase(readout, len(self.conditions), "conditions") as meter:
-            for condition in self.conditions:
-                self.records += evaluate(
-                    models, self.images, operator=condition, metrics=metrics, readout=readout, label_fraction=fraction,
-                    trained_on=self.trained_on, data=data, **self.settings,
-                )  # fmt: skip
-                meter.advance()
+        self.encoders |= encoders
+        heads = dict.fromkeys(encoders, head)
+        self.parts.append(Judgement(heads, metrics, readout, fraction, self.conditions, data))
+
+    def near_overlap(self, name: str, encoder: Remembering, train: ImageSet) -> None:
+        """Say beside the numbers which test images are nearly training images, by the embeddings of both.
+
+        Args:
+            name: of the encoder among those that are measured.
+        """
+        self.keep_clean = True
+        self._near.append((len(self.notes), name, encoder, train))
+
+    @cached_property
+    def found(self) -> Readings:
+        """The measurement, done where it is first asked for; it goes on from what the run folder holds of it."""
+        return read(
+            self.encoders, self.parts, self.images, self.damages, Settings(folder=self.run.path / _KEPT, **self.settings),
+            realizations=self.realizations, trained_on=self.trained_on, keep=self.keep_clean,
+        )  # fmt: skip
+
+    def clean(self, name: str) -> Answers:
+        """An encoder's "embedding" of the clean images, where these are kept."""
+        return self.found.clean.of(name)
 
     def finish(self, *, encoder: Any = None, next_steps: Sequence[str] = ()) -> Outcome:
-        """Write gallery, results and page; the results last but one, since they mark the run as finished."""
+        """Measure, and write gallery, results and page; the results last but one, since they mark the run as
+        finished."""
+        records = [record.to_dict() for record in (*self.found.records(), *self.records)]
+        for place, name, seen, train in reversed(self._near):
+            clean = self.clean(name)
+            self.notes[place:place] = near_overlap(seen, train, self.images, clean["embedding"], clean.place)
         if self.operator is not None and self.gallery_models:
             save_gallery(
                 self.run.path,
@@ -141,9 +175,9 @@ class Measurement:
                     seed=self.settings["seed"], device=self.settings["device"],
                 ),
             )  # fmt: skip
-        records = [record.to_dict() for record in self.records]
         notes = list(dict.fromkeys(self.notes))
         self.run.write_json("results.json", {"records": records} | ({"notes": notes} if notes else {}))
+        shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
         write_report(self.run.path)
         self.run.close()
         return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps, notes=notes)
@@ -191,10 +225,14 @@ def own_fit(encoder: Encoder, images: ImageSet, classes_match: bool) -> ClassFit
     return class_fit(head_of(encoder), images, classes_match=classes_match)
 
 
-def clean_probe(teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout:
-    """A linear layer on the teacher's clean embeddings (Table 9); the images have labels."""
+def clean_probe(name: str, teacher: Encoder, train: ImageSet, measurement: Measurement) -> Readout:
+    """A linear layer on the teacher's clean embeddings (Table 9); the images have labels.
+
+    Args:
+        name: of the teacher among the encoders that are measured.
+    """
     settings = {k: measurement.settings[k] for k in ("seed", "device", "workers", "batch_size")}
     seen = Remembering(UnitLength(teacher), torch.arange(len(train)))
     head = fit_probe(seen, train, num_classes=len(train.classes), **settings)
-    measurement.notes += near_overlap(seen, train, measurement.images, settings)
+    measurement.near_overlap(name, seen, train)
     return Readout(head, train.classes, "clean-probe", unit_length=True, label_fraction=1.0)

@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
-from weatherproof.verbs.overlap import near_overlap, overlap
+from weatherproof.verbs.overlap import overlap
 
 
 @refusals_leave_nothing()
@@ -92,7 +92,7 @@ def probe(
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
         notes=notes,
     )  # fmt: skip
-    measurement.notes += near_overlap(seen, train, measurement.images, measurement.settings)
+    measurement.near_overlap(name_of(encoder), seen, train)
     measurement.readout(readout, {name_of(encoder): loaded})
     save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
     fitted_on = None if operator is None else repr(operator)
