@@ -14,9 +14,9 @@ import yaml
 from html_page import Strict
 
 import weatherproof as wp
+from weatherproof.attacks.described import GRIDS
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
-from weatherproof.evaluation.attacks.perturbation import GRIDS
 from weatherproof.verbs.audit.attack import AttackOutcome
 
 from .conftest import Command, results, save_images, start

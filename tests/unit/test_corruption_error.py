@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from weatherproof.benchmark import COMMON_15, COMMON_19
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     ALEXNET,
@@ -16,7 +17,6 @@ from weatherproof.evaluation import (
 from weatherproof.evaluation.metrics.corruption_error import ALEXNET_BY_SEVERITY, ALEXNET_CLEAN
 from weatherproof.evaluation.suites.contamination import history, trained_on
 from weatherproof.operators import GaussianNoise, RandomMask
-from weatherproof.operators.severities import COMMON_15, COMMON_19
 
 MEANS = {  # as the benchmark's evaluation code prints them
     "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640, "defocus_blur": 0.819880,

@@ -18,7 +18,7 @@ def answers(n: int, seed: int, place: Sequence[int] | None = None) -> Answers:
     confidence = rng.uniform(0.3, 1, n)
     right = torch.from_numpy(rng.uniform(size=n) < confidence**2)
     rows = torch.arange(n) if place is None else torch.tensor(place)
-    return Answers(rows, right, right, torch.from_numpy(confidence.astype(np.float32)))
+    return Answers(rows, {"top1": right, "confidence": torch.from_numpy(confidence.astype(np.float32))})
 
 
 def gap(confidence: torch.Tensor, correct: torch.Tensor) -> float:
@@ -28,7 +28,7 @@ def gap(confidence: torch.Tensor, correct: torch.Tensor) -> float:
 
 def test_of_a_mean_it_is_the_textbooks_standard_error() -> None:
     found = answers(50, 1)
-    values = (found.confidence.double() - found.top1.double()).numpy()
+    values = (found["confidence"].double() - found["top1"].double()).numpy()
     assert jackknife_error(gap, [found], groups=50) == pytest.approx(values.std(ddof=1) / math.sqrt(50), rel=1e-9)
 
 
@@ -41,7 +41,7 @@ def test_an_image_leaves_all_its_conditions_at_once(pooled: bool) -> None:
         left = []
         for condition in (one, two):
             rows = [i for i, place in enumerate(condition.place.tolist()) if place % 6 != k]
-            left.append((condition.confidence[rows], condition.top1[rows]))
+            left.append((condition["confidence"][rows], condition["top1"][rows]))
         if pooled:
             left = [(torch.cat([c for c, _ in left]), torch.cat([r for _, r in left]))]
         values.append(np.mean([rms_calibration_error(c, r) for c, r in left]))
@@ -50,13 +50,13 @@ def test_an_image_leaves_all_its_conditions_at_once(pooled: bool) -> None:
 
 def test_images_far_apart_are_grouped_as_if_they_were_not() -> None:
     near = answers(40, 4)
-    far = Answers(near.place * 20 + 7, near.top1, near.top5, near.confidence)
+    far = Answers(near.place * 20 + 7, near.columns)
     assert jackknife_error(rms_calibration_error, [far]) == jackknife_error(rms_calibration_error, [near])
 
 
 def test_it_is_what_repeated_draws_spread_by() -> None:
     draws = [answers(1000, seed) for seed in range(200)]
-    real = np.std([rms_calibration_error(d.confidence, d.top1) for d in draws])
+    real = np.std([rms_calibration_error(d["confidence"], d["top1"]) for d in draws])
     told = np.mean([jackknife_error(rms_calibration_error, [d]) for d in draws[:40]])
     assert told == pytest.approx(real, rel=0.2)
 
@@ -64,5 +64,5 @@ def test_it_is_what_repeated_draws_spread_by() -> None:
 def test_there_is_none_for_one_image_nor_without_a_confidence() -> None:
     assert jackknife_error(gap, [answers(1, 5)]) is None
     some = answers(10, 6)
-    some.confidence[3] = math.nan
+    some["confidence"][3] = math.nan
     assert jackknife_error(gap, [some]) is None

@@ -19,8 +19,8 @@ from html_page import Strict
 from PIL import Image
 from safetensors.torch import save
 
+from weatherproof.benchmark import COMMON_15, COMMON_19, GROUPS
 from weatherproof.errors import InputError
-from weatherproof.operators.severities import COMMON_15, COMMON_19, GROUPS
 from weatherproof.reports import console_table, markdown_table, save_strip, write_comparison, write_report
 from weatherproof.reports.suite.bars import group_bars
 from weatherproof.reports.suite.heatmap import heat_map, step

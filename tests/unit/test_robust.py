@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.attacks import L2, PGD, Linf
+from weatherproof.attacks.described import GRIDS
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
@@ -26,9 +27,11 @@ from weatherproof.evaluation import (
     sanity_certificate,
     save_samples,
 )
-from weatherproof.evaluation.attacks.perturbation import GRIDS, half_point, median
+from weatherproof.evaluation.attacks.perturbation import half_point, median
 from weatherproof.evaluation.attacks.robust import Attacks
-from weatherproof.evaluation.engine.attack_work import AttackWork
+from weatherproof.evaluation.attacks.trials import AttackTrial
+from weatherproof.evaluation.engine.answers import BlockMemory
+from weatherproof.evaluation.engine.work import Work
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys, Labels, Logits
@@ -158,9 +161,9 @@ def test_shares_make_the_whole(tmp_path: Path) -> None:
 
 def same(a: Attacks, b: Attacks) -> bool:
     return a.found.keys() == b.found.keys() and all(
-        torch.equal(getattr(a.found[k], name), getattr(b.found[k], name))
+        torch.equal(a.found[k].place, b.found[k].place)
+        and all(torch.equal(a.found[k][name], b.found[k][name]) for name in ("answer", "size"))
         for k in a.found
-        for name in ("place", "answer", "size")
     )
 
 
@@ -486,7 +489,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ("named twice", models, images, [attack, Fgsm(Cube(0.1))], {}),
         ("a share is", models, images, [attack], {"share": (2, 2)}),
         ("time above 0", models, images, [attack], {"minutes": 0}),
-        ("realizations, processes", models, images, [attack], {"realizations": 0}),
+        ("expected realizations", models, images, [attack], {"realizations": 0}),
         ("NaN logits", {"m": Broken()}, images, [attack], {}),
         ("labels up to 2", {"m": Narrow()}, images, [attack], {}),
         ("for images", models, images, [Odd(Cube(0.1))], {}),
@@ -511,6 +514,6 @@ def ball_without_settings() -> Attack:
 
 
 def test_blocks_have_all_classes() -> None:
-    work = AttackWork({}, some_images(10), 10, (), (0, 1, 2), 3, Path(), "", 0, torch.device("cpu"), 4, 0)
-    places = [work.places(number).tolist() for number in range(3)]
+    work = Work({}, (), some_images(10), 10, (0, 1, 2), 3, BlockMemory(), 0, torch.device("cpu"), 4, 0)
+    places = [work.places(AttackTrial("m"), number).tolist() for number in range(3)]
     assert places == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from weatherproof import random, studies
+from weatherproof.attacks.described import GRIDS
 from weatherproof.data import batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
-from weatherproof.evaluation.attacks.perturbation import GRIDS
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report

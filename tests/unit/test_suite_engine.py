@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from weatherproof.benchmark import COMMON_15, COMMON_19
 from weatherproof.data import MemoryImages, load_images
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
@@ -26,14 +27,13 @@ from weatherproof.evaluation import (
     relative_mean_corruption_error,
     rms_calibration_error,
 )
-from weatherproof.evaluation.engine import work as suite_work_module
-from weatherproof.evaluation.engine.answers import Answers, BlockFile
+from weatherproof.evaluation.engine import work
+from weatherproof.evaluation.engine.answers import Answers, BlockFiles
 from weatherproof.evaluation.engine.conditions import Case, limited
-from weatherproof.evaluation.metrics.totals import clustered_error
+from weatherproof.evaluation.metrics.standard_errors import clustered_error
 from weatherproof.evaluation.suites.records import Summary
 from weatherproof.evaluation.suites.sets import is_imagenet, suite_of, total_metrics
 from weatherproof.operators import GaussianBlur, GaussianNoise, RandomMask
-from weatherproof.operators.severities import COMMON_15, COMMON_19
 from weatherproof.operators.suites import Condition
 
 SIDE = 6
@@ -184,9 +184,9 @@ def test_an_interrupted_suite_goes_on_where_it_was(tmp_path: Path, error: BaseEx
 
 def test_at_the_latest_every_thirty_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, saves = [0.0], []
-    monkeypatch.setattr(suite_work_module.time, "monotonic", lambda: clock[0])
-    save = BlockFile.save
-    monkeypatch.setattr(BlockFile, "save", lambda self: (saves.append((clock[0], len(self.answers))), save(self)))
+    monkeypatch.setattr(work.time, "monotonic", lambda: clock[0])
+    write = BlockFiles.write
+    monkeypatch.setattr(BlockFiles, "write", lambda *given: (saves.append((clock[0], len(given[2]))), write(*given)))
 
     class Slow(nn.Module):
         def forward(self, pixels: Tensor) -> Tensor:
@@ -346,7 +346,7 @@ def made_up(cases: Sequence[Case], n: int = 200) -> dict[str, Answers]:
         right = ease + rng.normal(size=n) > i / len(cases) - 0.5
         confidence = torch.from_numpy(rng.uniform(0.3, 1, n).astype(np.float32))
         told = torch.from_numpy(right)
-        answers[case.label] = Answers(torch.arange(n), told, told, confidence)
+        answers[case.label] = Answers(torch.arange(n), {"top1": told, "top5": told, "confidence": confidence})
     return answers
 
 
@@ -370,21 +370,21 @@ def test_imagenets_thousand_classes_have_mce() -> None:
     answers = made_up(cases)
     records = summary(WORDNET, cases, answers).records()
     errors = {
-        name: float(np.mean([1 - answers[f"{name}/{s}"].top1.double().mean() for s in range(1, 6)]))
+        name: float(np.mean([1 - answers[f"{name}/{s}"]["top1"].double().mean() for s in range(1, 6)]))
         for name in COMMON_15
     }
-    clean = 1 - answers["clean"].top1.double().mean().item()
+    clean = 1 - answers["clean"]["top1"].double().mean().item()
     assert value(records, "mce", "common-15").value == pytest.approx(mean_corruption_error(errors))
     relative = relative_mean_corruption_error(errors, clean)
     assert value(records, "relative_mce", "common-15").value == pytest.approx(relative)
     assert not [r for r in records if r.metric == "unnormalised_mce"]
     per_image = {
-        n: np.mean([answers[f"{n}/{s}"].top1.double().numpy() for s in range(1, 6)], axis=0) for n in COMMON_15
+        n: np.mean([answers[f"{n}/{s}"]["top1"].double().numpy() for s in range(1, 6)], axis=0) for n in COMMON_15
     }
     own = np.mean([(1 - per_image[n]) / ALEXNET[n] for n in COMMON_15], axis=0)
     error = own.std(ddof=1) / math.sqrt(200)
     assert value(records, "mce", "common-15").stderr == pytest.approx(error)
-    lost = answers["clean"].top1.double().numpy()
+    lost = answers["clean"]["top1"].double().numpy()
     own = np.mean([(lost - per_image[n]) / (ALEXNET[n] - 0.435) for n in COMMON_15], axis=0)
     assert value(records, "relative_mce", "common-15").stderr == pytest.approx(own.std(ddof=1) / math.sqrt(200))
     without = summary(WORDNET, full(COMMON_15, clean=False), answers).records()
@@ -397,7 +397,8 @@ def test_groups_and_the_fifteen_among_the_nineteen() -> None:
     answers = made_up(cases)
     records = summary([f"c{i}" for i in range(10)], cases, answers).records()
     accuracy = {
-        name: np.mean([answers[f"{name}/{s}"].top1.double().numpy() for s in range(1, 6)], axis=0) for name in COMMON_19
+        name: np.mean([answers[f"{name}/{s}"]["top1"].double().numpy() for s in range(1, 6)], axis=0)
+        for name in COMMON_19
     }
     wanted = {
         "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
@@ -456,7 +457,7 @@ def test_the_error_of_a_total_where_conditions_rest_on_different_images() -> Non
     first, second = (torch.from_numpy(rng.uniform(size=n) < p) for n, p in ((400, 0.7), (900, 0.2)))
 
     def answers(told: Tensor, start: int) -> Answers:
-        return Answers(torch.arange(len(told)) + start, told, told, told.float())
+        return Answers(torch.arange(len(told)) + start, {"top1": told})
 
     found = {"a": answers(first, 0), "b": answers(second, 400)}
     p, q = first.double().mean().item(), second.double().mean().item()

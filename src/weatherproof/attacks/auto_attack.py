@@ -8,6 +8,7 @@ import torch
 from weatherproof import random
 from weatherproof.attacks.balls import L1, L2, Ball, Linf
 from weatherproof.attacks.checks import check_images, check_reach
+from weatherproof.attacks.described import Facts
 from weatherproof.attacks.guard import Model, frozen, guarded, look, own
 from weatherproof.attacks.losses import CrossEntropy
 from weatherproof.errors import InputError, unknown
@@ -44,6 +45,11 @@ class AutoAttack:
             raise InputError(f"AutoAttack needs the ball L2(eps), Linf(eps) or L1(eps), got {self.ball!r}")
         if self.version not in VERSIONS:
             raise unknown("version of AutoAttack", str(self.version), VERSIONS)
+
+    @property
+    def facts(self) -> Facts:
+        """What it is."""
+        return Facts(self, self.ball.norm, self.ball)
 
     def __call__(self, model: Model, images: Images, labels: Labels, keys: Keys) -> Images:
         """The attacked images: in [0, 1] and in the ball, on the images' device. Arguments as for `PGD`."""

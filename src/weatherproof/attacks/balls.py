@@ -4,7 +4,7 @@ A ball supplies what projected gradient descent needs: a start, the unit step th
 and the size of a perturbation. Sizes are in pixel units; a norm is over all channels and positions of one image.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,11 @@ _EDGE = 1e-6  # so near to 0 or 1 a pixel is at the edge: rounding
 
 @runtime_checkable
 class Ball(Protocol):
-    """What PGD asks of a set of perturbations."""
+    """What PGD asks of a set of perturbations.
+
+    Those here also say their `norm`, the `symbol` that stands for it, and a `grid`: the sizes at which curves are
+    measured, in L2 and Linf those of "Robustness of Contrastive Learning Models", in L1 ours.
+    """
 
     @property
     def eps(self) -> float:
@@ -56,6 +60,10 @@ class Ball(Protocol):
 class L2:
     """Euclidean ball. Raises `InputError` where eps is no number of at least 0."""
 
+    norm: ClassVar = "l2"
+    symbol: ClassVar = "L2"
+    grid: ClassVar = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
     eps: float
 
     def __post_init__(self) -> None:
@@ -84,6 +92,10 @@ class L2:
 @component
 class Linf:
     """Every pixel may move by eps. Raises `InputError` where eps is no number from 0 to 1."""
+
+    norm: ClassVar = "linf"
+    symbol: ClassVar = "L∞"
+    grid: ClassVar = tuple(level / 255 for level in (0, 1, 2, 4, 8, 16))
 
     eps: float
 
@@ -126,6 +138,10 @@ class L1:
     Raises:
         InputError: eps is no number of at least 0, or sparsity none of [0, 1).
     """
+
+    norm: ClassVar = "l1"
+    symbol: ClassVar = "L1"
+    grid: ClassVar = (0.0, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 
     eps: float
     sparsity: float = 0.99

@@ -6,6 +6,7 @@ from weatherproof import errors, random
 from weatherproof.attacks.ascent import Ascent, Fooled
 from weatherproof.attacks.balls import L2, Sizes
 from weatherproof.attacks.checks import check_finite, check_images
+from weatherproof.attacks.described import Facts
 from weatherproof.attacks.guard import Model, climb, guarded, look, own
 from weatherproof.attacks.losses import CrossEntropy, Losses
 from weatherproof.attacks.proximal import prox_l0, prox_l2, prox_linf
@@ -70,6 +71,11 @@ class LogBarrier:
         for name in ("outer", "inner", "draws", "backtracks"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise InputError(f"{name} of LogBarrier must be a whole number from 1, got {getattr(self, name)!r}")
+
+    @property
+    def facts(self) -> Facts:
+        """What it is."""
+        return Facts(self, self.norm, smallest=True, longer=("outer", 2), short={"outer": 1, "inner": 1})
 
     def __call__(self, model: Model, images: Images, labels: Labels, keys: Keys) -> Images:
         """The nearest misclassified images; the clean one where none was found."""

@@ -4,6 +4,7 @@ from weatherproof import random
 from weatherproof.attacks.ascent import Ascent
 from weatherproof.attacks.balls import Ball
 from weatherproof.attacks.checks import check_images, check_reach
+from weatherproof.attacks.described import Facts, norm_of
 from weatherproof.attacks.guard import Model, guarded, own
 from weatherproof.attacks.losses import CrossEntropy, Loss
 from weatherproof.errors import InputError
@@ -60,6 +61,13 @@ class PGD:
     def deterministic(self) -> bool:
         """Whether it draws nothing, so that keys do not matter."""
         return not self.random_start
+
+    @property
+    def facts(self) -> Facts:
+        """What it is."""
+        return Facts(
+            self, norm_of(self.ball), self.ball, fixed=self.deterministic, longer=("steps", 5), short={"steps": 1}
+        )
 
     @property
     def step(self) -> float:

@@ -1,6 +1,8 @@
 """Where images come from: folders and the usual small data sets, as uint8 pixels, class labels and stable indices."""
 
-from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, CorruptedImages
+from weatherproof.benchmark import COMMON_19 as CORRUPTIONS
+from weatherproof.benchmark import SEVERITIES
+from weatherproof.data.corrupted import CorruptedImages
 from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced

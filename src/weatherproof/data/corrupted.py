@@ -14,17 +14,10 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from weatherproof.benchmark import COMMON_19, SEVERITIES
 from weatherproof.data.files import BadFiles
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import printable
-
-# In the order of the benchmark: its 15, then its four for validation. `operators` has the same, and a test says so.
-CORRUPTIONS = (
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-    "speckle_noise", "gaussian_blur", "spatter", "saturate",
-)  # fmt: skip
-SEVERITIES = (1, 2, 3, 4, 5)
 
 Part = tuple[str, int]  # corruption and severity
 
@@ -172,8 +165,8 @@ class CorruptedImages:
 def chosen_part(text: str) -> tuple[str, int | None]:
     """Corruption and severity out of "fog" or "fog/3". Raises `InputError` for anything else."""
     corruption, slash, level = text.partition("/")
-    if corruption not in CORRUPTIONS:
-        raise unknown("corruption", corruption, CORRUPTIONS)
+    if corruption not in COMMON_19:
+        raise unknown("corruption", corruption, COMMON_19)
     if not slash:
         return corruption, None
     return corruption, check_severity(int(level) if level.isdecimal() else level)

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, Corrupted
+from weatherproof.benchmark import COMMON_19, SEVERITIES
+from weatherproof.data.corrupted import Corrupted
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
 
@@ -75,7 +76,7 @@ def read_arrays(folder: Path, classes: tuple[str, ...], decoder_for: Callable[[i
     Raises:
         InputError: a file that is missing, short, or does not fit the others; labels that do not fit.
     """
-    names = [name for name in CORRUPTIONS if (folder / f"{name}.npy").is_file()]
+    names = [name for name in COMMON_19 if (folder / f"{name}.npy").is_file()]
     if not names:
         there = sorted(path.name for path in folder.iterdir())
         found = f"{', '.join(there[:3])}{', ...' * (len(there) > 3)}" if there else "nothing"

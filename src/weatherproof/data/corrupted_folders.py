@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from weatherproof.data.corrupted import CORRUPTIONS, SEVERITIES, Corrupted, Part
+from weatherproof.benchmark import COMMON_19, SEVERITIES
+from weatherproof.data.corrupted import Corrupted, Part
 from weatherproof.data.decoding import Decoder, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, find_images, list_folder
@@ -69,7 +70,7 @@ def _parts(folder: Path) -> dict[Part, Path]:
     """The folder of each part. Every corruption has the same severities."""
     groups = [folder, *sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
     homes: dict[str, Path] = {}
-    for name in CORRUPTIONS:
+    for name in COMMON_19:
         places = [group / name for group in groups if (group / name).is_dir()]
         if len(places) > 1:
             raise InputError(f"{name} is there twice, as {places[0]} and {places[1]}: remove one")

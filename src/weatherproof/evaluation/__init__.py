@@ -6,7 +6,8 @@ from weatherproof.evaluation.attacks.robust import Attacks, robust_accuracy, run
 from weatherproof.evaluation.attacks.samples import save_samples
 from weatherproof.evaluation.embeddings import evaluate_embeddings
 from weatherproof.evaluation.engine.conditions import Case, cases_of_parts, cases_on_the_fly
-from weatherproof.evaluation.evaluate import EVAL_STREAM, agreement, evaluate, severity_curve
+from weatherproof.evaluation.engine.trials import EVAL_STREAM
+from weatherproof.evaluation.evaluate import agreement, evaluate, severity_curve
 from weatherproof.evaluation.maps import PlaneMap, plane_map
 from weatherproof.evaluation.metrics.calibration import expected_calibration_error, rms_calibration_error
 from weatherproof.evaluation.metrics.corruption_error import (
@@ -18,7 +19,8 @@ from weatherproof.evaluation.metrics.corruption_error import (
 from weatherproof.evaluation.metrics.geometry import alignment, uniformity
 from weatherproof.evaluation.metrics.rank_correlation import rank_correlation
 from weatherproof.evaluation.metrics.ranking import auc, hits, top_k
-from weatherproof.evaluation.record import Record, protocol_hash, standard_error
+from weatherproof.evaluation.metrics.standard_errors import standard_error
+from weatherproof.evaluation.record import Record, protocol_hash
 from weatherproof.evaluation.sanity.certificate import sanity_certificate
 from weatherproof.evaluation.shift import relabel
 from weatherproof.evaluation.suites.contamination import history, seen

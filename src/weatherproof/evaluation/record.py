@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from weatherproof.data import ImageSet
+from weatherproof.evaluation.metrics.standard_errors import standard_error
 from weatherproof.protocols import Operator
 
 _DIGITS = 12  # of the hash: 48 bits, no two among a million protocols are likely to meet
@@ -66,11 +66,6 @@ def protocol_hash(**facts: Any) -> str:
     said = {name: fact for name, fact in facts.items() if fact is not None}
     text = json.dumps(said, sort_keys=True, ensure_ascii=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def standard_error(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (ddof 1) / sqrt(n), over realizations; None for a single value."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def protocol_facts(

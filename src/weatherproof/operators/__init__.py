@@ -3,13 +3,13 @@
 An operator is any callable ``op(images, keys) -> images`` of the same shape. `parse` reads its text.
 """
 
+from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.ladder import ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
-from weatherproof.operators.severities import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
 from weatherproof.operators.suites import SUITES, Condition, Corruption, suite
 from weatherproof.protocols import Operator
 from weatherproof.spec import parse as _parse

@@ -1,4 +1,4 @@
-"""The common corruptions' names, groups and numbers per severity (Hendrycks & Dietterich 2019).
+"""The common corruptions' numbers per severity (Hendrycks & Dietterich 2019).
 
 The benchmark has two sets of numbers: for ImageNet at 224 x 224 pixels and for CIFAR at 32 x 32.
 """
@@ -6,17 +6,6 @@ The benchmark has two sets of numbers: for ImageNet at 224 x 224 pixels and for 
 import math
 
 Numbers = tuple[float, ...]
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
-    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
-}
-GROUP_OF: dict[str, str] = {name: group for group, names in GROUPS.items() for name in names}
-EXTRA_4: tuple[str, ...] = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # for validation; one per group
-COMMON_15: tuple[str, ...] = tuple(name for name in GROUP_OF if name not in EXTRA_4)  # the benchmark
-COMMON_19: tuple[str, ...] = COMMON_15 + EXTRA_4
 
 SIDES = {"imagenet": 224, "cifar": 32}  # the side in pixels for which each set is made
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import torch
 
 from weatherproof import random
+from weatherproof.benchmark import COMMON, NOISY
+from weatherproof.benchmark import SUITES as _SUITES
 from weatherproof.errors import InputError, unknown
 from weatherproof.operators import blur, digital, noise, weather
 from weatherproof.operators.eight_bit import Bytes, as_bytes, as_pixels, cut_to_bytes
 from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
-from weatherproof.operators.severities import COMMON_15, COMMON_19, PARAMETERS, SIDES, Numbers, nearest, scaled
+from weatherproof.operators.severities import PARAMETERS, SIDES, Numbers, nearest, scaled
 from weatherproof.protocols import Operator
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
-SUITES = ("common-15", "common-19", "noisy")
+SUITES = tuple(_SUITES)
 
 _ON_BYTES = frozenset({  # these go from 8-bit images to 8-bit images, the others from pixels to pixels
     "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "defocus_blur", "contrast", "pixelate",
@@ -185,11 +187,11 @@ def suite(
         raise unknown("suite", name, SUITES)
     if name == "noisy":
         return (
-            Condition("uniform_noise", None, UniformNoise()),
-            Condition("nonuniform_noise", None, NonUniformNoise(std=std)),
+            Condition(NOISY[0], None, UniformNoise()),
+            Condition(NOISY[1], None, NonUniformNoise(std=std)),
         )
     return tuple(
         Condition(corruption, severity, Corruption(corruption, severity, parameters, glass, frost, jpeg_quality))
-        for corruption in (COMMON_15 if name == "common-15" else COMMON_19)
+        for corruption in COMMON[name]
         for severity in range(1, 6)
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, at_most
 from weatherproof.evaluation import Record, run_attacks, sanity_certificate
-from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
-from weatherproof.evaluation.engine.attack_trials import seeks_smallest
 from weatherproof.files import write_atomically
 from weatherproof.studies.attack_cells import AttackCell, AttackScale, CertifiedRecord
 from weatherproof.studies.pretraining_cells import PretrainingCell
@@ -77,12 +77,12 @@ class AttackWorkshop:
     def _attacked(self, model: PretrainingCell, name: str) -> list[Record]:
         attack, called = self.scale.attacks[name], model_name(model)
         levels, about = levels_of(attack), self.models.about(model)
-        attacks = sweep(attack, levels)
+        attacks = facts_of(attack).sweep(levels)
         result = run_attacks(
             {called: self.models.classifier(model)}, self._images(name), attacks, folder=self._home(model, name),
             seed=self.seed, device=self.device,
         )  # fmt: skip
-        balls = [] if seeks_smallest(attack) else attacks
+        balls = [] if facts_of(attack).smallest else attacks
         return [
             *accuracy_records(result, [called], balls, **about),
             *curve_records(result, [called], attack, levels, **about),

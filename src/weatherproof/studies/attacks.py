@@ -7,7 +7,7 @@ A panel has four curves: supervised and contrastive, each without and with regul
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from weatherproof.evaluation.attacks.perturbation import GRIDS
+from weatherproof.attacks.described import GRIDS
 from weatherproof.reports.attack.panels import Panel
 from weatherproof.studies.attack_cells import AttackCell, Metric
 from weatherproof.studies.attack_scales import BARRIER, PGD_L2, PGD_LINF

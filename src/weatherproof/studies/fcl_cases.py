@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from weatherproof import benchmark
 from weatherproof.data import ImageSet, save_pixel_std
 from weatherproof.evaluation import Case, Record, cases_on_the_fly
 from weatherproof.operators import NonUniformNoise
@@ -14,7 +15,7 @@ from weatherproof.operators.suites import suite
 from weatherproof.studies.fcl_cells import Damage
 from weatherproof.studies.store import digest
 
-NOISY = ("clean", "uniform_noise", "nonuniform_noise")
+NOISY = ("clean", *benchmark.NOISY)
 METRICS = ("top1", "mca")  # the records that a cell can ask for
 RARE = tuple(range(10, 15))  # classes of synthetic MNIST
 _STD = "'(of the training images)'"  # in a record, instead of a place on some machine

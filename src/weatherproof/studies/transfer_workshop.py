@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from weatherproof import attacks
+from weatherproof.benchmark import COMMON_15
 from weatherproof.data import CorruptedImages, ImageSet, at_most, load_images
 from weatherproof.evaluation import (
     Case,
@@ -23,7 +24,6 @@ from weatherproof.evaluation import (
     sanity_certificate,
 )
 from weatherproof.files import write_atomically
-from weatherproof.operators.severities import COMMON_15
 from weatherproof.operators.suites import suite
 from weatherproof.reports.training.search import regularizer_words
 from weatherproof.studies.attack_cells import CertifiedRecord

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from weatherproof import objectives, operators, restoration, views
+from weatherproof.benchmark import COMMON_19
 from weatherproof.data import ImageSet, at_most, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import Record, cases_on_the_fly, evaluate, evaluate_suite
 from weatherproof.evaluation.class_sets import class_fit, head_of
-from weatherproof.operators.suites import COMMON_19, suite
+from weatherproof.operators.suites import suite
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength, fit_probe, load_readout, save_readout
 from weatherproof.studies.sets import Sets

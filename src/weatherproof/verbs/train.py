@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from weatherproof import attacks, operators, random
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
-from weatherproof.evaluation.engine.attack_trials import short
 from weatherproof.methods import (
     FCL,
     LABELLED,
@@ -207,7 +207,7 @@ def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: to
     """Raise `InputError` where the attack cannot be done on the encoder with a new classifier."""
     with random.framework_seed(0):
         model = nn.Sequential(start.clone(), nn.Linear(start.feature_dim, len(images.classes))).to(device)
-    require_attack_works(attack, model, next(batches(images, 2, device=device)), short(attack))
+    require_attack_works(attack, model, next(batches(images, 2, device=device)), facts_of(attack).with_one_step())
 
 
 def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet, classes_match: bool) -> nn.Linear:

@@ -14,21 +14,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
-from weatherproof.evaluation.attacks.robust import Attacks, Classifiers, accuracy_records, facts_of, run_attacks
-from weatherproof.evaluation.engine.attack_trials import Trial, at_epsilon, ball_of, norm_of, seeks_smallest
-from weatherproof.evaluation.metrics.totals import binomial_error
+from weatherproof.evaluation.attacks.robust import Attacks, Classifiers, accuracy_records, facts_under, run_attacks
+from weatherproof.evaluation.attacks.trials import AttackTrial
+from weatherproof.evaluation.metrics.standard_errors import binomial_error
 from weatherproof.evaluation.record import Record, make_record
 from weatherproof.protocols import Attack
 
-# "Robustness of Contrastive Learning Models", its PGD curves; the paper has none for L1 and L0: ours.
-GRIDS: Mapping[str, tuple[float, ...]] = {
-    "l2": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
-    "linf": tuple(level / 255 for level in (0, 1, 2, 4, 8, 16)),
-    "l1": (0.0, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0),
-    "l0": (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),
-}
 DRAWS = 200  # of the bootstrap: its own error is 5 % of the standard error that it gives
 
 
@@ -38,16 +32,12 @@ def levels_of(attack: Attack) -> tuple[float, ...]:
     Raises:
         InputError: its norm has no grid, or it says neither a ball nor a norm.
     """
-    if norm_of(attack) not in GRIDS or (ball_of(attack) is None and not seeks_smallest(attack)):
+    grid = facts_of(attack).grid
+    if not grid:
         raise InputError(
             f"no sizes are known for {attack!r}: a curve needs an attack in an L2, Linf or L1 ball, or one with a norm"
         )
-    return GRIDS[norm_of(attack)]
-
-
-def sweep(attack: Attack, levels: Sequence[float]) -> list[Attack]:
-    """The attacks that a curve is made of: one for each size of its ball, or the attack alone."""
-    return [attack] if seeks_smallest(attack) else [at_epsilon(attack, level) for level in levels]
+    return grid
 
 
 def minimal_perturbation(
@@ -80,7 +70,7 @@ def perturbation_curve(
 
     Args:
         attack: its own eps, if it has one, does not matter.
-        levels: sizes, in pixel units; None: the paper's, by norm (`GRIDS`).
+        levels: sizes, in pixel units; None: the grid of its ball, or of its norm.
         data, readout, label_fraction, trained_on: for the records.
         settings: those of `run_attacks`.
 
@@ -91,7 +81,7 @@ def perturbation_curve(
     chosen = levels_of(attack) if levels is None else tuple(map(float, levels))
     if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0:
         raise InputError(f"a curve needs sizes from 0 up, each once; got {list(chosen)}")
-    result = run_attacks(classifiers, images, sweep(attack, chosen), **settings)
+    result = run_attacks(classifiers, images, facts_of(attack).sweep(chosen), **settings)
     about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
     return curve_records(result, list(classifiers), attack, chosen, data=data, **about)
 
@@ -106,19 +96,20 @@ def curve_records(
     **about: Any,
 ) -> list[Record]:
     """The records of `perturbation_curve`, of what was reached: a median only where all sizes were."""
-    records = []
-    attacks = sweep(attack, levels)
-    if not seeks_smallest(attack):
+    records: list[Record] = []
+    own = facts_of(attack)
+    attacks = own.sweep(levels)
+    if not own.smallest:
         records += accuracy_records(result, models, attacks, metrics=("error",), data=data, **about)
     for model in models:
         runs = [result.runs(model, one)[:1] for one in attacks]
         if not all(runs):
             continue
         trials = [run[0] for run in runs]
-        if seeks_smallest(attack):
+        if own.smallest:
             records += _of_distances(result, trials[0], levels, data, about)
         elif (found := crossing_of(result, trials, levels)) is not None:
-            facts = facts_of(result, trials[-1], data) | {"severity": None, "levels": list(levels)}
+            facts = facts_under(result, trials[-1], data) | {"severity": None, "levels": list(levels)}
             facts["attack"] = [repr(one) for one in attacks]
             made = _record(result, trials[-1], "median_perturbation", found, facts, about)
             records.append(replace(made, attack=repr(attacks[-1])))
@@ -126,23 +117,23 @@ def curve_records(
 
 
 def _of_distances(
-    result: Attacks, trial: Trial, levels: Sequence[float], data: str | None, about: Mapping[str, Any]
+    result: Attacks, trial: AttackTrial, levels: Sequence[float], data: str | None, about: Mapping[str, Any]
 ) -> list[Record]:
     distances = result.distances(trial)
     count, records = len(distances), []
     for level in levels:
         share = (distances <= level).double().mean().item()
-        facts = facts_of(result, trial, data, level)
+        facts = facts_under(result, trial, data, level)
         records.append(_record(result, trial, "error", (share, binomial_error(share, count)), facts, about))
     lost = distances.isinf().double().mean().item()
-    facts = facts_of(result, trial, data)
+    facts = facts_under(result, trial, data)
     records.append(_record(result, trial, "median_perturbation", median(distances), facts, about))
     records.append(_record(result, trial, "attack_failures", (lost, binomial_error(lost, count)), facts, about))
     return records
 
 
 def _record(
-    result: Attacks, trial: Trial, metric: str, value: tuple[float, float | None], facts: Mapping[str, Any],
+    result: Attacks, trial: AttackTrial, metric: str, value: tuple[float, float | None], facts: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> Record:  # fmt: skip
     count = len(result.found[trial.label])
@@ -167,7 +158,9 @@ def median(distances: Float[Tensor, "n"]) -> tuple[float, float | None]:
     return middle, (high - low) / 2 if math.isfinite(high) else None
 
 
-def crossing_of(result: Attacks, trials: Sequence[Trial], levels: Sequence[float]) -> tuple[float, float | None] | None:
+def crossing_of(
+    result: Attacks, trials: Sequence[AttackTrial], levels: Sequence[float]
+) -> tuple[float, float | None] | None:
     """The size at which the error of a sweep reaches one half, and its standard error by the bootstrap over images.
 
     None where the trials rest on unlike images.

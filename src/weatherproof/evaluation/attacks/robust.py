@@ -1,19 +1,10 @@
 """Classifiers under attack, in one pass over the images; resumable, in a given time, shared out.
 
-    for each block of images: read it once
-        for each trial (a model, an attack, a draw): attack it, answer it, keep 16 bytes an image
-
-So memory is bounded by the block and by what is kept of all answers in the end.
+Memory is bounded by the block and by what is kept of all answers in the end: 16 bytes an image.
 """
 
-import hashlib
-import math
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +12,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
+from weatherproof.evaluation.attacks.trials import AttackTrial, trials_of
 from weatherproof.evaluation.engine.answers import Answers
-from weatherproof.evaluation.engine.attack_trials import Trial, epsilon, fixed, trials_of
-from weatherproof.evaluation.engine.attack_work import BLOCK, Attacked, AttackWork, joined
-from weatherproof.evaluation.engine.block_files import weights_digest
-from weatherproof.evaluation.engine.processes import run_in_processes
-from weatherproof.evaluation.metrics.standard_errors import jackknife_error
-from weatherproof.evaluation.metrics.totals import binomial_error
-from weatherproof.evaluation.record import Record, make_record, protocol_facts, protocol_hash
-from weatherproof.evaluation.suites.records import CALIBRATION
-from weatherproof.files import disk_errors
-from weatherproof.progress import phase
+from weatherproof.evaluation.engine.run import Settings, run
+from weatherproof.evaluation.metrics.named import METRICS
+from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.protocols import Attack
 from weatherproof.types import Labels, Logits
+
+BLOCK = 256  # images
+_KEPT = ("place", "answer", "size", "confidence")
 
 Classifiers = Mapping[str, Callable[..., Logits]]
 
@@ -45,49 +34,48 @@ class Attacks:
     """What attacks came to, image by image.
 
     Attributes:
-        found: by the trials' labels; what is not there was not reached.
+        found: by the trials' labels, with the columns of `AttackTrial`; what is not there was not reached.
+        missing: the trials that were not reached at all.
+        fewest: how many images the trial with the fewest rests on, of those that were reached.
         complete: nothing is left to do, in any share.
     """
 
     images: ImageSet
-    trials: tuple[Trial, ...]
-    found: Mapping[str, Attacked]
+    trials: tuple[AttackTrial, ...]
+    found: Mapping[str, Answers]
+    missing: tuple[AttackTrial, ...]
+    fewest: int
     seed: int
     complete: bool
 
-    def runs(self, model: str, attack: Attack | None) -> list[Trial]:
+    def runs(self, model: str, attack: Attack | None) -> list[AttackTrial]:
         """The draws of an attack on a model that were reached."""
         own = [t for t in self.trials if t.model == model and t.attack == attack]
         return [t for t in own if t.label in self.found and len(self.found[t.label])]
 
-    def labels(self, trial: Trial) -> Labels:
+    def labels(self, trial: AttackTrial) -> Labels:
         return self.images.labels[self.found[trial.label].place]
 
-    def right(self, trial: Trial) -> Bool[Tensor, "n"]:
+    def right(self, trial: AttackTrial) -> Bool[Tensor, "n"]:
         """Whether each image is still recognised."""
-        return self.found[trial.label].answer == self.labels(trial)
+        return self.found[trial.label]["answer"] == self.labels(trial)
 
-    def confidence(self, trial: Trial) -> Float[Tensor, "n"]:
+    def confidence(self, trial: AttackTrial) -> Float[Tensor, "n"]:
         """The softmax probability of each answer."""
-        return self.found[trial.label].confidence
+        return self.found[trial.label]["confidence"]
 
-    def distances(self, trial: Trial) -> Float[Tensor, "n"]:
+    def judged(self, trial: AttackTrial) -> Answers:
+        """With the columns that metrics read."""
+        place = self.found[trial.label].place
+        return Answers(place, {"top1": self.right(trial), "confidence": self.confidence(trial)})
+
+    def distances(self, trial: AttackTrial) -> Float[Tensor, "n"]:
         """How large a perturbation misclassifies each image: infinite where none did, 0 where the clean image is
         misclassified already."""
-        found, clean = self.found[trial.label], self.found[Trial(trial.model).label]
+        found, clean = self.found[trial.label], self.found[trial.clean.label]
         wrong = torch.zeros(len(self.images), dtype=torch.bool)
-        wrong[clean.place] = clean.answer != self.images.labels[clean.place]
-        return found.size.masked_fill(self.right(trial), torch.inf).masked_fill(wrong[found.place], 0.0)
-
-    @cached_property
-    def missing(self) -> tuple[Trial, ...]:
-        """The trials that were not reached at all."""
-        return tuple(t for t in self.trials if t.label not in self.found)
-
-    @property
-    def fewest(self) -> int:
-        """How many images the trial with the fewest rests on, of those that were reached."""
-        return min(map(len, self.found.values()), default=0)
+        wrong[clean.place] = ~self.right(trial.clean)
+        return found["size"].masked_fill(self.right(trial), torch.inf).masked_fill(wrong[found.place], 0.0)
 
 
 def run_attacks(
@@ -126,24 +114,11 @@ def run_attacks(
         InputError: no images or classifiers, images without labels, a setting out of range, answers in `folder` to
             something else, a process that failed, and what an attack refuses.
     """
-    _check(classifiers, images, attacks, realizations, share, processes, minutes, block, batch_size)
-    trials, blocks = trials_of(list(classifiers), list(attacks), realizations), -(-len(images) // block)
-    with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory() as place:
-        home = Path(place) / "attacks"
-        with disk_errors(home):
-            home.mkdir(parents=True, exist_ok=True)
-        work = AttackWork(
-            classifiers, images, len(images), trials, range(*share[:1], blocks, share[1]), blocks, home,
-            plan=_plan(classifiers, images, seed, blocks), seed=seed, device=torch.device(device),
-            batch_size=batch_size, workers=workers, deadline=None if minutes is None else time.time() + 60 * minutes,
-        )  # fmt: skip
-        done, total = _progress(work)
-        with phase("attacks", total, done=done) as meter:
-            if processes == 1 or len(work.numbers) < 2:
-                work.run(meter.advance)
-            else:
-                run_in_processes(work, processes, meter.advance)
-        return _merged(replace(work, numbers=range(blocks)))
+    settings = Settings(seed, device, batch_size, workers, minutes, processes, share, folder, block)
+    _check(classifiers, images, attacks, realizations)
+    trials = trials_of(list(classifiers), [facts_of(one) for one in attacks], realizations, int(images.labels.max()))
+    found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts={"kept": _KEPT})
+    return Attacks(images, tuple(trials), found.answers, found.missing, found.fewest, seed, found.complete)
 
 
 def robust_accuracy(
@@ -194,80 +169,35 @@ def accuracy_records(
             runs = result.runs(model, attack)
             if not runs:
                 continue
-            facts = facts_of(result, runs[0], data)
-            count = min(len(result.found[trial.label]) for trial in runs)
-            for metric in metrics:
-                values = [_value(metric, result, trial) for trial in runs]
-                made = make_record(metric, values, count, model, result.seed, facts, attack=facts["attack"], **about)
+            facts = facts_under(result, runs[0], data)
+            answers = [result.judged(trial) for trial in runs]
+            for name in metrics:
+                metric = METRICS[name]
+                values = [metric(own) for own in answers]
+                count = min(map(len, answers))
+                made = make_record(name, values, count, model, result.seed, facts, attack=facts["attack"], **about)
                 if len(values) == 1:
-                    made = replace(made, stderr=_over_images(metric, result, runs[0], values[0]))
+                    made = replace(made, stderr=metric.stderr(answers[0]))
                 records.append(made)
     return records
 
 
-def _value(metric: str, result: Attacks, trial: Trial) -> float:
-    """NaN where it takes a confidence that is no number."""
-    right = result.right(trial)
-    if metric in CALIBRATION:
-        confidence = result.found[trial.label].confidence
-        return math.nan if bool(confidence.isnan().any()) else CALIBRATION[metric](confidence, right)
-    share = right.double().mean().item()
-    return share if metric == "top1" else 1 - share
-
-
-def _over_images(metric: str, result: Attacks, trial: Trial, value: float) -> float | None:
-    """The standard error of `_value`."""
-    found, right = result.found[trial.label], result.right(trial)
-    if metric not in CALIBRATION:
-        return binomial_error(value, len(found))
-    return jackknife_error(CALIBRATION[metric], [Answers(found.place, right, right, found.confidence)])
-
-
-def facts_of(result: Attacks, trial: Trial, data: str | None, severity: float | None = None) -> dict[str, Any]:
+def facts_under(
+    result: Attacks, trial: AttackTrial, data: str | None, severity: float | None = None
+) -> dict[str, Any]:  # fmt: skip
     """What makes a number under attack comparable: as `evaluate` says it, and the attack's text.
 
     Args:
         severity: None: the eps of the attack's ball.
     """
-    attack = trial.attack
+    eps = None if trial.facts is None else trial.facts.eps
     return protocol_facts(
-        result.images, None, () if fixed(attack) else (result.seed,), data, rows=result.found[trial.label].place,
-        attack=None if attack is None else repr(attack), severity=epsilon(attack) if severity is None else severity,
+        result.images, None, () if trial.fixed else (result.seed,), data, rows=result.found[trial.label].place,
+        attack=None if trial.attack is None else repr(trial.attack), severity=eps if severity is None else severity,
     )  # fmt: skip
 
 
-def _merged(work: AttackWork) -> Attacks:
-    blocks = [work.found(number) for number in work.numbers]
-    parts = {t.label: joined(found[t.label] for found in blocks if t.label in found) for t in work.trials}
-    known = {label: own for label, own in parts.items() if own is not None}
-    complete = all(t.label in found for found in blocks for t in work.trials)
-    return Attacks(work.images, tuple(work.trials), known, work.seed, complete)
-
-
-def _progress(work: AttackWork) -> tuple[int, int]:
-    """Images under trials: done, and altogether."""
-    labels = [trial.label for trial in work.trials]
-    found = [(work.found(number), len(work.places(number))) for number in work.numbers]
-    return (
-        sum(len(own[label]) for own, _ in found for label in labels if label in own),
-        sum(count for _, count in found) * len(labels),
-    )
-
-
-def _plan(classifiers: Classifiers, images: ImageSet, seed: int, blocks: int) -> str:
-    """Equal where the answers would be: the same weights, images and blocks, and where the same is kept of them."""
-    index, labels = (hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in (images.index, images.labels))
-    return protocol_hash(
-        weights={name: weights_digest(classifier) for name, classifier in classifiers.items()}, data=images.name,
-        size=images.image_size, channels=images.channels, classes=images.classes, index=index, labels=labels,
-        seed=seed, blocks=blocks, kept=[own.name for own in fields(Attacked)],
-    )  # fmt: skip
-
-
-def _check(
-    classifiers: Classifiers, images: ImageSet, attacks: Sequence[Attack], realizations: int, share: tuple[int, int],
-    processes: int, minutes: float | None, block: int, batch_size: int,
-) -> None:  # fmt: skip
+def _check(classifiers: Classifiers, images: ImageSet, attacks: Sequence[Attack], realizations: int) -> None:
     if not classifiers or len(images) == 0:
         raise InputError(f"expected classifiers and images, got {len(classifiers)} and {len(images)}")
     if not bool((images.labels >= 0).all()):
@@ -276,12 +206,5 @@ def _check(
         raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
     if len({repr(attack) for attack in attacks}) < len(attacks):
         raise InputError(f"an attack is named twice: {', '.join(map(repr, attacks))}")
-    if not 0 <= share[0] < share[1]:
-        raise InputError(f"a share is (k, n) with 0 <= k < n, got {share}")
-    if minutes is not None and not minutes > 0:
-        raise InputError(f"minutes is a time above 0, or None for as long as it takes; got {minutes}")
-    if min(realizations, processes, block, batch_size) < 1:
-        raise InputError(
-            f"expected realizations, processes, block and batch_size >= 1; got {realizations}, {processes}, {block}, "
-            f"{batch_size}"
-        )
+    if realizations < 1:
+        raise InputError(f"expected realizations >= 1, got {realizations}")

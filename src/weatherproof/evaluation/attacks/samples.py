@@ -8,7 +8,6 @@ from pathlib import Path
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.attacks.robust import Attacks
-from weatherproof.evaluation.engine.attack_trials import Trial, norm_of
 from weatherproof.files import write_atomically
 from weatherproof.names import utf8
 
@@ -56,16 +55,15 @@ def _parquet(rows: Iterable[Row]) -> bytes:
 
 def _rows(result: Attacks) -> Iterator[Row]:
     for trial in result.trials:
-        clean = Trial(trial.model)
-        if trial.attack is None or not {trial.label, clean.label} <= result.found.keys():
+        if trial.facts is None or not {trial.label, trial.clean.label} <= result.found.keys():
             continue
-        found, before = result.found[trial.label], result.found[clean.label]
-        answers = dict(zip(before.place.tolist(), before.answer.tolist(), strict=True))
+        found, before = result.found[trial.label], result.found[trial.clean.label]
+        answers = dict(zip(before.place.tolist(), before["answer"].tolist(), strict=True))
         index, labels = result.images.index[found.place].tolist(), result.labels(trial).tolist()
-        lengths = [[round(v, 7) for v in t.tolist()] for t in (found.size, result.distances(trial))]
+        lengths = [[round(v, 7) for v in t.tolist()] for t in (found["size"], result.distances(trial))]
         for i, place in enumerate(found.place.tolist()):
-            answer = int(found.answer[i])
+            answer = int(found["answer"][i])
             yield (
                 index[i], labels[i], trial.model, repr(trial.attack), trial.run, answers[place], answer,
-                int(answer == labels[i]), lengths[0][i], lengths[1][i], norm_of(trial.attack),
+                int(answer == labels[i]), lengths[0][i], lengths[1][i], trial.facts.norm,
             )  # fmt: skip

@@ -1,45 +1,44 @@
-"""What is kept of a classifier's answers: nine bytes for an image under a condition, one file for a block of images."""
+"""What is kept of a trial's answers: named columns, a row an image, in one file for a block of images."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
-from weatherproof.evaluation.engine.block_files import read_block, write_block
-from weatherproof.evaluation.metrics.ranking import hits
-from weatherproof.types import Labels, Logits
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.names import utf8_path
 
-_PARTS = ("place", "hits", "confidence")
+_PLACE = "place"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to some images under one condition.
+    """The answers to some images in one trial, on the CPU.
 
     Attributes:
-        place: which image of the case each row is about.
-        top1, top5: whether the label was the first guess, and among the first five.
-        confidence: the softmax probability of the first guess.
+        place: which image of the trial each row is about.
+        columns: by name, a row an image.
     """
 
     place: Int64[Tensor, "n"]
-    top1: Bool[Tensor, "n"]
-    top5: Bool[Tensor, "n"]
-    confidence: Float32[Tensor, "n"]
+    columns: Mapping[str, Tensor]
 
     def __len__(self) -> int:
         return len(self.place)
 
+    def __getitem__(self, column: str) -> Tensor:
+        return self.columns[column]
 
-def judge(logits: Logits, labels: Labels, place: Int64[Tensor, "batch"]) -> Answers:
-    """What the logits say of their images; the results are on the CPU."""
-    logits = logits.float()
-    confidence = (logits.max(dim=1).values - logits.logsumexp(dim=1)).exp().clamp(max=1)  # 1 + 1e-7 by rounding
-    told = torch.stack([confidence, hits(logits, labels, 1).float(), hits(logits, labels, 5).float()]).cpu()
-    return Answers(place, told[1].bool(), told[2].bool(), told[0].clone())
+    def of(self, model: str) -> "Answers":
+        """The columns of one of several models, by their own names: see `trials.column`."""
+        start = f"{model}/"
+        own = {name.removeprefix(start): rows for name, rows in self.columns.items() if name.startswith(start)}
+        return Answers(self.place, own)
 
 
 def joined(parts: Iterable[Answers]) -> Answers | None:
@@ -47,41 +46,76 @@ def joined(parts: Iterable[Answers]) -> Answers | None:
     parts = list(parts)
     if not parts:
         return None
-    place, top1, top5, confidence = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("place", "top1", "top5", "confidence")
-    )
+    parts = [part for part in parts if len(part)] or parts[:1]  # a block of unreadable files alone has no columns
+    place = torch.cat([part.place for part in parts])
     order = place.argsort()
-    return Answers(place[order], top1[order], top5[order], confidence[order])
+    columns = {name: torch.cat([part[name] for part in parts])[order] for name in parts[0].columns}
+    return Answers(place[order], columns)
 
 
-class BlockFile:
-    """The answers to one block of images, by the labels of the cases, in a safetensors file.
+@dataclass(frozen=True)
+class BlockMemory:
+    """Keeps the answers to each block for as long as this process lasts."""
+
+    blocks: dict[int, dict[str, Answers]] = field(default_factory=dict)
+
+    def read(self, number: int) -> dict[str, Answers]:
+        """By the trials' labels, what is known of a block."""
+        return dict(self.blocks.get(number, {}))
+
+    def write(self, number: int, answers: Mapping[str, Answers]) -> None:
+        self.blocks[number] = dict(answers)
+
+
+@dataclass(frozen=True)
+class BlockFiles:
+    """Keeps the answers to each block of images in a safetensors file of its own.
 
     Args:
-        path: the file; what it holds already is read.
+        folder: where the files are.
         plan: what the answers depend on; a file with another plan is refused.
-
-    Raises:
-        InputError: the file is of another plan, or cannot be read.
     """
 
-    def __init__(self, path: Path, plan: str) -> None:
-        self.path, self.plan = path, plan
-        self.answers: dict[str, Answers] = _read(path, plan)
+    folder: Path
+    plan: str
 
-    def save(self) -> None:
+    def path(self, number: int) -> Path:
+        return self.folder / f"block-{number:05}.safetensors"
+
+    def read(self, number: int) -> dict[str, Answers]:
+        """By the trials' labels, what is known of a block; nothing where there is no file.
+
+        Raises:
+            InputError: it is of another plan, or cannot be read.
+        """
+        from safetensors import safe_open
+
+        path = self.path(number)
+        if not path.is_file():
+            return {}
+        try:
+            with utf8_path(path) as there, safe_open(there, "pt") as file:
+                found = (file.metadata() or {}).get("plan")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except Exception as error:  # whatever a damaged file makes of the reader
+            raise InputError(f"{path} cannot be read, delete it to measure its images again: {error}") from error
+        if found != self.plan:
+            raise InputError(
+                f"{path} holds answers of another model, or to other images or conditions: delete it, or choose "
+                f"another folder"
+            )
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            label, _, part = name.rpartition(" ")
+            parts.setdefault(label, {})[unquote(part)] = tensor
+        return {label: Answers(own.pop(_PLACE).long(), own) for label, own in parts.items()}
+
+    def write(self, number: int, answers: Mapping[str, Answers]) -> None:
         """Replace the file, whole or not at all."""
-        blocks = {}
-        for label, found in self.answers.items():
-            both = found.top1.to(torch.uint8) + 2 * found.top5.to(torch.uint8)
-            values = (found.place.to(torch.int32), both, found.confidence)
-            blocks[label] = dict(zip(_PARTS, values, strict=True))
-        write_block(self.path, self.plan, blocks)
+        from safetensors.torch import save
 
-
-def _read(path: Path, plan: str) -> dict[str, Answers]:
-    answers = {}
-    for label, parts in read_block(path, plan).items():
-        place, both, confidence = (parts[part] for part in _PARTS)
-        answers[label] = Answers(place.long(), (both & 1).bool(), (both & 2).bool(), confidence)
-    return answers
+        tensors = {}
+        for label, own in answers.items():
+            tensors[f"{label} {_PLACE}"] = own.place.to(torch.int32)
+            tensors |= {f"{label} {quote(name, safe='')}": rows.contiguous() for name, rows in own.columns.items()}
+        write_atomically(self.path(number), save(tensors, metadata={"plan": self.plan}))

@@ -1,4 +1,4 @@
-"""The work of a suite shared out over processes of this machine, each with its own blocks and files."""
+"""Work shared out over processes of this machine, each with its own blocks and files."""
 
 import os
 import pickle

@@ -7,6 +7,7 @@ from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.evaluation.metrics.standard_errors import cautious_error
 
 BIN_SIZE = 100  # images a bin, in the code of Hendrycks et al. 2019 (outlier exposure) that published numbers come from
 ECE_BINS = 15  # Guo et al. 2017
@@ -111,8 +112,7 @@ def reliability(
     for own in number.unique():
         here = number == own
         share, images = correct[here].mean().item(), len(place[here].unique())
-        fair = (share * images + 1) / (images + 2)
-        error = (fair * (1 - fair) / (images + 2)) ** 0.5
+        error = cautious_error(share, images)
         found.append(Bin(confidence[here].mean().item(), share, error, int(here.sum()), images))
     return tuple(found)
 

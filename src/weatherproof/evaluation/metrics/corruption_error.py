@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from weatherproof.benchmark import EXTRA_4
 from weatherproof.errors import InputError, unknown
-from weatherproof.operators.severities import EXTRA_4
 
 # Top-1 errors of AlexNet on ImageNet-C, severities 1 to 5: the normalisers that every published mCE is made with.
 ALEXNET_BY_SEVERITY: Mapping[str, tuple[float, ...]] = {

@@ -1,14 +1,56 @@
-"""Standard errors of calibration errors, over images."""
+"""Standard errors: over images, over conditions on the same images, over draws, and by leaving images out."""
 
 import math
-from collections.abc import Callable, Sequence
-from statistics import fmean
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from weatherproof.evaluation.engine.answers import Answers
 
 GROUPS = 20  # of images, left out one after the other
+
+Weights = Mapping[str, float]
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (ddof 1) / sqrt(n), over realizations; None for a single value."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def binomial_error(share: float, images: int) -> float | None:
+    """Standard error of a share over independent images, sqrt(p (1 - p) / n); None for a single image."""
+    return math.sqrt(max(0.0, share * (1 - share)) / images) if images > 1 else None
+
+
+def cautious_error(share: float, images: int) -> float:
+    """The same with one hit and one miss added: never 0."""
+    fair = (share * images + 1) / (images + 2)
+    return (fair * (1 - fair) / (images + 2)) ** 0.5
+
+
+def clustered_error(answers: Mapping[str, Answers], weights: Weights) -> float | None:
+    """Standard error over images of sum_c w_c p_c, with p_c the accuracy under condition c; None for a single image.
+
+    The same images are answered under all conditions, so it is the image that is independent, not the answer. With
+    r_i = sum_c w_c (x_ic - p_c) / n_c over the conditions under which image i was answered, the variance is
+    n / (n - 1) sum_i r_i^2. Where all conditions have the same n images that is s^2 / n, with s the sample standard
+    deviation of the images' own weighted means.
+
+    Args:
+        answers: by condition, with the column "top1".
+        weights: by condition, of any sign.
+    """
+    length = 1 + max(int(answers[name].place.max()) for name in weights)
+    residuals = torch.zeros(length, dtype=torch.float64)
+    known = torch.zeros(length, dtype=torch.bool)
+    for name, weight in weights.items():
+        found = answers[name]
+        right = found["top1"].double()
+        residuals.index_add_(0, found.place, (right - right.mean()) * (weight / len(found)))
+        known[found.place] = True
+    images = int(known.sum())
+    return math.sqrt(images / (images - 1) * residuals.square().sum().item()) if images > 1 else None
 
 
 def jackknife_error(
@@ -23,7 +65,7 @@ def jackknife_error(
 
     Args:
         error: (confidence, correct) -> a number, such as `rms_calibration_error`.
-        answers: by condition, none of them empty.
+        answers: by condition, none of them empty, with the columns "confidence" and "top1".
         pooled: of the error of all answers together, instead of the mean over conditions.
         groups: at most as many as there are images.
 
@@ -32,7 +74,7 @@ def jackknife_error(
     """
     images = torch.cat([found.place for found in answers]).unique()
     groups = min(groups, len(images))
-    confidence, correct = ([getattr(found, name) for found in answers] for name in ("confidence", "top1"))
+    confidence, correct = ([found[name] for found in answers] for name in ("confidence", "top1"))
     group = [torch.searchsorted(images, found.place) % groups for found in answers]
     if groups < 2 or any(bool(sure.isnan().any()) for sure in confidence):
         return None
@@ -42,6 +84,6 @@ def jackknife_error(
     for k in range(groups):
         kept = [own != k for own in group]
         left = [error(c[k], r[k]) for c, r, k in zip(confidence, correct, kept, strict=True) if bool(k.any())]
-        without.append(fmean(left))
-    mean = fmean(without)
+        without.append(statistics.fmean(left))
+    mean = statistics.fmean(without)
     return math.sqrt((groups - 1) / groups * sum((value - mean) ** 2 for value in without))

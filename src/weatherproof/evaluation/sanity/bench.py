@@ -8,13 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from weatherproof import random
+from weatherproof.attacks.described import Facts
 from weatherproof.attacks.guard import climb, guarded
 from weatherproof.attacks.losses import CrossEntropy, Loss, Margin
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
-from weatherproof.evaluation.engine.attack_trials import ball_of, sizes
-from weatherproof.evaluation.engine.attack_work import guess
-from weatherproof.evaluation.evaluate import EVAL_STREAM
+from weatherproof.evaluation.attacks.trials import guess
+from weatherproof.evaluation.engine.trials import EVAL_STREAM
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys, Labels, Logits
@@ -58,12 +58,12 @@ class Bench:
     def accuracy(self, attack: Attack) -> float:
         return self.share(self.right(self.attacked(attack)))
 
-    def distances(self, attack: Attack) -> Float[Tensor, "n"]:
+    def distances(self, facts: Facts) -> Float[Tensor, "n"]:
         """Of an attack that looks for the smallest perturbation: its sizes, infinite where it failed, 0 where the clean
         image is misclassified."""
-        found = self.attacked(attack)
+        found = self.attacked(facts.attack)
         wrong = ~self.right(found) & found.flatten(1).isfinite().all(dim=1)
-        size = sizes(attack, (found - self.images).nan_to_num()).float()
+        size = facts.sizes((found - self.images).nan_to_num()).float()
         return size.masked_fill(~wrong, torch.inf).masked_fill(~self.clean, 0.0)
 
     def logits(self) -> Logits:
@@ -76,9 +76,10 @@ class Bench:
         length = size.to(noise) / noise.flatten(1).norm(dim=1)
         return (self.images + noise * length.view(-1, 1, 1, 1)).clamp(0, 1)
 
-    def started(self, attack: Attack) -> Images:
-        """A random image in the attack's ball, of as large a change as its start has."""
-        return ball_of(attack).start(self.images, random.fold(self.keys, _STREAM)).clamp(0, 1)
+    def started(self, facts: Facts) -> Images | None:
+        """A random image in the attack's ball, of as large a change as its start has; None where it has no start."""
+        found = facts.started(self.images, random.fold(self.keys, _STREAM))
+        return None if found is None else found.clamp(0, 1)
 
     def gradient(self, loss: Loss) -> Images:
         with guarded(self.model):

@@ -13,17 +13,9 @@ from typing import Any
 import torch
 
 from weatherproof.attacks.checks import are_probabilities
+from weatherproof.attacks.described import Facts, facts_of
 from weatherproof.data import ImageSet
-from weatherproof.evaluation.attacks.perturbation import GRIDS, median
-from weatherproof.evaluation.engine.attack_trials import (
-    at_epsilon,
-    ball_of,
-    epsilon,
-    fixed,
-    longer,
-    norm_of,
-    seeks_smallest,
-)
+from weatherproof.evaluation.attacks.perturbation import median
 from weatherproof.evaluation.sanity.bench import Bench, bench_of
 from weatherproof.progress import phase
 from weatherproof.protocols import Attack
@@ -61,16 +53,16 @@ def sanity_certificate(
     Raises:
         InputError: no images, or what the attack refuses.
     """
-    found = []
+    found, facts = [], facts_of(attack)
     with phase(f"certificate of {attack!r}", _CHECKS, "checks") as meter:
         bench = bench_of(name, classifier, images, limit=limit, seed=seed, device=device)
-        if ball_of(attack) is not None:
-            own = _in_a_ball(bench, attack)
-        elif seeks_smallest(attack):
-            own = _smallest(bench, attack)
+        if facts.ball is not None:
+            own = _in_a_ball(bench, facts)
+        elif facts.smallest:
+            own = _smallest(bench, facts)
         else:
             own = _unknown()
-        for check in chain(own, _of_any(bench, attack, seed)):
+        for check in chain(own, _of_any(bench, facts, seed)):
             found.append(check)
             meter.advance()
     return found
@@ -89,39 +81,36 @@ ZERO, FALLS, HUGE, HELP, ENOUGH = (
 )
 
 
-def _in_a_ball(bench: Bench, attack: Attack) -> Iterator[Check]:
-    eps, clean = epsilon(attack) or 0.0, bench.share(bench.clean)
+def _in_a_ball(bench: Bench, facts: Facts) -> Iterator[Check]:
+    attack, eps, clean = facts.attack, facts.eps or 0.0, bench.share(bench.clean)
     slack = _slack(bench)
-    at_zero = bench.accuracy(at_epsilon(attack, 0.0))
+    at_zero = bench.accuracy(facts.at(0.0))
     yield _check(ZERO, at_zero == clean, f"{_percent(at_zero)} at eps 0, {_percent(clean)} on clean images")
 
-    largest = _largest(bench, attack)
-    levels = [min(eps * factor, largest) for factor in (0.5, 1, 2)] if eps else GRIDS[norm_of(attack)][1:4]
-    accuracies = [at_zero, *(bench.accuracy(attack if e == eps else at_epsilon(attack, e)) for e in levels)]
+    largest = facts.largest(bench.images)
+    around = [min(eps * factor, largest) for factor in (0.5, 1, 2)]
+    levels = around if eps else facts.grid[1:4] or (largest / 4, largest)
+    accuracies = [at_zero, *(bench.accuracy(attack if e == eps else facts.at(e)) for e in levels)]
     falls = all(after <= before + slack for before, after in pairwise(accuracies))
     told = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip((0.0, *levels), accuracies, strict=True))
     still = accuracies[-1] >= accuracies[1] > 0  # a ball four times as wide holds nothing more: it is not reached
     yield _check(FALLS, falls and not still, told)
 
-    huge = at_epsilon(attack, largest / 2, reach=True)
+    huge = facts.at(largest / 2, reach=True)
     left = bench.accuracy(huge)
     yield _check(HUGE, left == 0, f"{_percent(left)} at {_eps(largest / 2)}, where every image can be made grey")
-    yield from _with_more_steps(bench, attack, bench.accuracy(attack), slack)
-
-
-def _with_more_steps(bench: Bench, attack: Attack, accuracy: float, slack: float) -> Iterator[Check]:
-    long, told = _with_more(attack)
+    long, told = _with_more(facts)
     if long is None:
         yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
         return
-    more = bench.accuracy(long)
+    accuracy, more = bench.accuracy(attack), bench.accuracy(long)
     told = told.format(_percent(accuracy), _percent(more))
     yield _check(HELP, more <= accuracy + slack, told)
     yield _check(ENOUGH, more >= accuracy - slack, told)
 
 
-def _smallest(bench: Bench, attack: Attack) -> Iterator[Check]:
-    distances = bench.distances(attack)
+def _smallest(bench: Bench, facts: Facts) -> Iterator[Check]:
+    distances = bench.distances(facts)
     zero, wrong = bench.share(distances <= 0), 1 - bench.share(bench.clean)
     told = f"{_percent(zero)} of the images need no perturbation, {_percent(wrong)} are misclassified as they are"
     yield _check(ZERO, abs(zero - wrong) < 1e-9, told)
@@ -134,11 +123,11 @@ def _smallest(bench: Bench, attack: Attack) -> Iterator[Check]:
 
     lost = bench.share(distances.isinf())
     yield _check(HUGE, lost == 0, f"{_percent(lost)} of the images were never misclassified")
-    long, told = _with_more(attack)
+    long, told = _with_more(facts)
     if long is None:
         yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
         return
-    before, after = median(distances.cpu())[0], median(bench.distances(long).cpu())[0]
+    before, after = median(distances.cpu())[0], median(bench.distances(facts_of(long)).cpu())[0]
     told = "median size " + told.format(_eps(before), _eps(after))
     # a smaller median is a better attack; beyond a tenth the first one was far from done
     yield _check(HELP, after <= before * (1 + TOLERANCE), told)
@@ -150,11 +139,11 @@ def _unknown() -> Iterator[Check]:
         yield _check(claim, False, "not checked: this attack has neither a ball with an eps nor a norm")
 
 
-def _of_any(bench: Bench, attack: Attack, seed: int) -> Iterator[Check]:
-    yield _not_zero(bench, attack)
-    yield _not_masked(bench, attack)
+def _of_any(bench: Bench, facts: Facts, seed: int) -> Iterator[Check]:
+    yield _not_zero(bench, facts.attack)
+    yield _not_masked(bench, facts)
     yield _logits(bench)
-    yield _disclosed(bench, attack, seed)
+    yield _disclosed(bench, facts, seed)
 
 
 def _not_zero(bench: Bench, attack: Attack) -> Check:
@@ -162,17 +151,17 @@ def _not_zero(bench: Bench, attack: Attack) -> Check:
     return _check("gradients are not zero", share == 0, f"{_percent(share)} of the images have none to follow")
 
 
-def _not_masked(bench: Bench, attack: Attack) -> Check:
+def _not_masked(bench: Bench, facts: Facts) -> Check:
     """Neither does blind noise find what the attack does not, nor does the gradient promise what the model does not
     keep."""
     slope = bench.slope()
     told = f"along its gradient the margin rises by {slope:.2f} of what the gradient says"
-    beaten = 0
-    if hasattr(ball_of(attack), "start"):
-        beaten = int((bench.right(bench.attacked(attack)) & ~bench.right(bench.started(attack))).sum())
+    beaten, started = 0, bench.started(facts)
+    if started is not None:
+        beaten = int((bench.right(bench.attacked(facts.attack)) & ~bench.right(started)).sum())
         told += f"; noise of that size fools {beaten} of {len(bench)} images that the attack does not"
-    elif seeks_smallest(attack) and norm_of(attack) == "l2":
-        distances = bench.distances(attack)
+    elif facts.smallest and facts.norm == "l2":
+        distances = bench.distances(facts)
         some = distances.isfinite() & bench.clean
         beaten = int((~bench.right(bench.noisy(distances.masked_fill(~some, 0.0))) & some).sum())
         told += f"; noise of the size that the attack needs fools {beaten} of {len(bench)} images"
@@ -186,11 +175,12 @@ def _logits(bench: Bench) -> Check:
     return _check("outputs are logits, not probabilities", not are_probabilities(logits), told)
 
 
-def _disclosed(bench: Bench, attack: Attack, seed: int) -> Check:
+def _disclosed(bench: Bench, facts: Facts, seed: int) -> Check:
+    attack = facts.attack
     same_model = torch.equal(bench.logits(), bench.logits())
     few = (bench.model, bench.images[:AGAIN], bench.labels[:AGAIN], bench.keys[:AGAIN])
     same_attack = torch.equal(attack(*few), attack(*few))
-    drawn = "the attack draws nothing" if fixed(attack) else f"the attack draws by the image's own key, seed {seed}"
+    drawn = "the attack draws nothing" if facts.fixed else f"the attack draws by the image's own key, seed {seed}"
     if not same_model:
         drawn += "; the model answers the same images differently from time to time"
     elif not same_attack:
@@ -198,20 +188,13 @@ def _disclosed(bench: Bench, attack: Attack, seed: int) -> Check:
     return _check("randomness is disclosed", same_model and same_attack, drawn)
 
 
-def _with_more(attack: Attack) -> tuple[Attack | None, str]:
+def _with_more(facts: Facts) -> tuple[Attack | None, str]:
     """The attack with more steps, and words with two gaps for what both come to."""
-    more, name, few, many = longer(attack)
+    more = facts.with_more_steps()
     if more is None:
         return None, "not checked: this attack does not say its steps"
-    return more, f"{{}} after {few} {name if name == 'steps' else name + ' steps'}, {{}} after {many}"
-
-
-def _largest(bench: Bench, attack: Attack) -> float:
-    """The size of the ball that holds all images."""
-    count = bench.images[0].numel()
-    known = {"linf": 1.0, "l2": math.sqrt(count), "l1": float(count)}
-    ball = ball_of(attack)
-    return float(ball.largest(bench.images)) if hasattr(ball, "largest") else known.get(norm_of(attack), 1.0)
+    long, name, few, many = more
+    return long, f"{{}} after {few} {name if name == 'steps' else name + ' steps'}, {{}} after {many}"
 
 
 def _slack(bench: Bench) -> float:

@@ -1,34 +1,71 @@
 """A classifier under a whole suite of corruptions, in one pass over the images; resumable, in a given time, shared out.
 
-    for each block of images: read it once, put it on the device once
-        for each condition: damage it, answer it, keep nine bytes an image
-
 Memory is bounded by the block and by what is kept of all answers in the end: 7 MB for 75 conditions x 10,000 images.
 """
 
-import hashlib
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
-from weatherproof.evaluation.engine.answers import Answers, joined
-from weatherproof.evaluation.engine.block_files import weights_digest
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case
-from weatherproof.evaluation.engine.processes import run_in_processes
-from weatherproof.evaluation.engine.work import BLOCK, Work
-from weatherproof.evaluation.record import Record, protocol_hash
+from weatherproof.evaluation.engine.run import BLOCK, Settings, run, weights_digest
+from weatherproof.evaluation.engine.trials import Columns, Look, Models, answer
+from weatherproof.evaluation.metrics.ranking import hits
+from weatherproof.evaluation.record import Record
 from weatherproof.evaluation.suites.records import Summary
 from weatherproof.evaluation.suites.sets import suite_of
-from weatherproof.files import disk_errors
 from weatherproof.progress import phase
+from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Logits
+
+_CLASSIFIER = "the classifier"
+
+
+@dataclass(frozen=True, eq=False)
+class CaseTrial:
+    """The answers of a classifier in one case: nine bytes an image, with its place.
+
+    Attributes:
+        classes: how many outputs there have to be.
+        data: the images' name, for messages.
+    """
+
+    case: Case
+    classes: int
+    data: str
+
+    @property
+    def label(self) -> str:
+        return self.case.label
+
+    @property
+    def words(self) -> str:
+        return self.case.label
+
+    @property
+    def positions(self) -> Int64[Tensor, "m"] | None:
+        return self.case.positions
+
+    def __call__(self, models: Models, look: Look) -> Columns:
+        classifier = models[_CLASSIFIER]
+        with evaluating(classifier):
+            logits = answer(classifier, look.damaged(self.case.operator), look.drawn()).float()
+            if logits.shape[1] < self.classes:
+                raise InputError(
+                    f"{_CLASSIFIER} has {logits.shape[1]} outputs, but {self.data!r} has {self.classes} classes: "
+                    f"give a classifier for these classes"
+                )
+            require_logits(_CLASSIFIER, logits)
+            confidence = (logits.max(dim=1).values - logits.logsumexp(dim=1)).exp()
+            first, five = (hits(logits, look.labels, k).to(torch.uint8) for k in (1, 5))
+        return {"hits": first + 2 * five, "confidence": confidence.clamp(max=1)}  # 1 + 1e-7 by rounding
 
 
 @dataclass(frozen=True)
@@ -41,7 +78,7 @@ class SuiteResult:
         missing: labels of the conditions that were not reached: "fog/3".
         fewest: how many images the condition with the fewest rests on, of those that were reached.
         complete: nothing is left to do.
-        answers: by the conditions' labels.
+        answers: by the conditions' labels, with the columns "top1", "top5" and "confidence".
     """
 
     records: tuple[Record, ...]
@@ -96,63 +133,38 @@ def evaluate_suite(
         InputError: no images, images without labels, a setting out of range, a classifier with fewer outputs than
             there are classes, answers in `folder` to something else, or a process that failed.
     """
-    _check(images, minutes, processes, block, batch_size)
-    where = torch.device(device)
-    most = max(case.count(images) for case in cases)
-    blocks = -(-most // block)
-    with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory() as place:
-        home = Path(place) / "suite"
-        with disk_errors(home):
-            home.mkdir(parents=True, exist_ok=True)
-        work = Work(
-            classifier, images, len(images), tuple(cases), range(blocks), blocks, home,
-            plan=_plan(classifier, images, cases, seed, blocks), seed=seed, device=where, batch_size=batch_size,
-            workers=workers, deadline=None if minutes is None else time.time() + 60 * minutes,
-        )  # fmt: skip
-        answers = _answered(work)
-        done = sum(map(len, answers.values()))
-        total = sum(case.count(images) for case in cases)
-        with phase(f"{suite or suite_of(cases)} on {model}", total, done=done) as meter:
-            if processes == 1 or blocks == 1:
-                work.run(meter.advance)
-            else:
-                run_in_processes(work, processes, meter.advance)
-        answers = _answered(work)
-        complete = all({case.label for case in cases} <= work.file(number).answers.keys() for number in range(blocks))
+    settings = Settings(seed, device, batch_size, workers, minutes, processes, folder=folder, block=block)
+    _check(images)
+    trials = [CaseTrial(case, len(images.classes), images.name) for case in cases]
+    conditions = [[c.label, c.text or repr(c.operator), c.parameters, c.count(images)] for c in cases]
+    whole = suite or suite_of(cases)
+    facts = {"weights": weights_digest(classifier), "conditions": conditions}
+    found = run(
+        {_CLASSIFIER: classifier}, trials, images, settings, name="suite", title=f"{whole} on {model}", facts=facts
+    )
+    answers = {label: _judged(own) for label, own in found.answers.items()}
     about = {"readout": readout, "label_fraction": label_fraction}
-    summary = Summary(images, cases, answers, suite or suite_of(cases), model, seed, data, trained_on, about)
-    missing = tuple(case.label for case in cases if case.label not in answers)
-    fewest = min((len(found) for found in answers.values()), default=0)
+    summary = Summary(images, cases, answers, whole, model, seed, data, trained_on, about)
     with phase("standard errors"):
         records = tuple(summary.records())
-    return SuiteResult(records, most, missing, fewest, complete, answers)
+    most = max(case.count(images) for case in cases)
+    missing = tuple(trial.label for trial in found.missing)
+    return SuiteResult(records, most, missing, found.fewest, found.complete, answers)
 
 
-def _check(images: ImageSet, minutes: float | None, processes: int, block: int, batch_size: int) -> None:
+def _judged(answers: Answers) -> Answers:
+    """With the columns that metrics read."""
+    if not len(answers):
+        return answers
+    both = answers["hits"]
+    told = {"top1": (both & 1).bool(), "top5": (both & 2).bool(), "confidence": answers["confidence"]}
+    return Answers(answers.place, told)
+
+
+def _check(images: ImageSet) -> None:
     if len(images) == 0:
         raise InputError(f"{images.name!r} has no images: expected at least one")
     if not bool((images.labels >= 0).all()):
         raise InputError(f"a suite is measured by accuracy, and not all images of {images.name!r} have labels")
     if images.image_size is None:
         raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
-    if minutes is not None and not minutes > 0:
-        raise InputError(f"minutes is a time above 0, or None for as long as it takes; got {minutes}")
-    if min(processes, block, batch_size) < 1:
-        raise InputError(f"expected processes, block and batch_size >= 1; got {processes}, {block}, {batch_size}")
-
-
-def _answered(work: Work) -> dict[str, Answers]:
-    """By the cases' labels, what the block files hold so far."""
-    files = [work.file(number) for number in work.numbers]
-    found = {c.label: joined(f.answers[c.label] for f in files if c.label in f.answers) for c in work.cases}
-    return {label: answers for label, answers in found.items() if answers is not None}
-
-
-def _plan(classifier: Callable[..., Logits], images: ImageSet, cases: Sequence[Case], seed: int, blocks: int) -> str:
-    """Equal where the answers would be: the same weights, images, conditions and blocks."""
-    index, labels = (hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in (images.index, images.labels))
-    conditions = [[c.label, c.text or repr(c.operator), c.parameters, c.count(images)] for c in cases]
-    return protocol_hash(
-        weights=weights_digest(classifier), data=images.name, size=images.image_size, channels=images.channels,
-        classes=images.classes, index=index, labels=labels, conditions=conditions, seed=seed, blocks=blocks,
-    )  # fmt: skip

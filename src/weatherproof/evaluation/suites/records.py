@@ -1,34 +1,27 @@
 """From a suite's answers to its records: every set, every corruption, groups and the whole."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from weatherproof.benchmark import COMMON_15, SEEN, UNSEEN
 from weatherproof.data import ImageSet
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case
-from weatherproof.evaluation.metrics.calibration import expected_calibration_error, rms_calibration_error
 from weatherproof.evaluation.metrics.corruption_error import (
     ALEXNET_CLEAN,
     corruption_error_weights,
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from weatherproof.evaluation.metrics.standard_errors import jackknife_error
-from weatherproof.evaluation.metrics.totals import Weights, accuracy, binomial_error, clustered_error
+from weatherproof.evaluation.metrics.named import CALIBRATION, METRICS, accuracy
+from weatherproof.evaluation.metrics.standard_errors import Weights, clustered_error
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.evaluation.suites.sets import is_imagenet, sets_of
-from weatherproof.operators.severities import COMMON_15
-
-CALIBRATION: Mapping[str, Callable[..., float]] = {
-    "rms_calibration_error": rms_calibration_error,
-    "ece": expected_calibration_error,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +31,7 @@ class Summary:
     Args:
         images: the whole set.
         cases: what was to be answered.
-        answers: by the cases' labels; what is not there was not reached.
+        answers: by the cases' labels, with the columns of `metrics.named`; what is not there was not reached.
         suite: the name of the whole, in the records of its totals.
         data: what records call the images; None: their own name.
         trained_on: text of the operators that the model was trained on.
@@ -64,8 +57,8 @@ class Summary:
             found += self._of_set(name, members)
         known = seen(self.trained_on) & set(self._names)
         if known:
-            found += self._mean_accuracy("seen", [name for name in self._names if name in known])
-            found += self._mean_accuracy("unseen", [name for name in self._names if name not in known])
+            found += self._mean_accuracy(SEEN, [name for name in self._names if name in known])
+            found += self._mean_accuracy(UNSEEN, [name for name in self._names if name not in known])
         return found
 
     @property
@@ -78,14 +71,9 @@ class Summary:
         found, facts = self.answers[case.label], self._facts[case.label]
         if not len(found):
             return
-        top1, images = accuracy(found), len(found)
-        shares = {"top1": top1, "error": 1 - top1}
-        if len(self.images.classes) > 5:
-            shares["top5"] = found.top5.double().mean().item()
-        for metric, share in shares.items():
-            yield self._record(metric, share, images, facts, binomial_error(share, images))
-        for metric, measure in CALIBRATION.items():
-            yield self._record(metric, _calibration(metric, [found]), images, facts, jackknife_error(measure, [found]))
+        for name, metric in METRICS.items():
+            if name != "top5" or len(self.images.classes) > 5:
+                yield self._record(name, metric(found), len(found), facts, metric.stderr(found))
 
     @cached_property
     def _facts(self) -> dict[str, dict[str, Any]]:
@@ -127,10 +115,9 @@ class Summary:
             records += self._normalised(name, cases)
         every = [self.answers[case.label] for case in cases]
         for metric, measure in CALIBRATION.items():
-            spread = jackknife_error(measure, every, pooled=True)
-            records.append(self._record(metric, _calibration(metric, every), images, facts, spread))
-            single, spread = [_calibration(metric, [found]) for found in every], jackknife_error(measure, every)
-            records.append(self._record(f"mean_{metric}", sum(single) / len(single), images, facts, spread))
+            records.append(self._record(metric, measure(*every), images, facts, measure.stderr(*every)))
+            mean = sum(map(measure, every)) / len(every)
+            records.append(self._record(f"mean_{metric}", mean, images, facts, measure.mean_stderr(every)))
         return records
 
     def _mean_accuracy(self, name: str, members: Sequence[str]) -> list[Record]:
@@ -192,10 +179,3 @@ class Summary:
         about = {**self.about, "trained_on": self.trained_on}
         made = make_record(metric, [value], images, self.model, self.seed, facts, **about)
         return replace(made, stderr=stderr)
-
-
-def _calibration(metric: str, answers: Sequence[Answers]) -> float:
-    """Over all of the answers together; NaN where a confidence is no number."""
-    confidence = torch.cat([found.confidence for found in answers])
-    correct = torch.cat([found.top1 for found in answers])
-    return math.nan if bool(confidence.isnan().any()) else CALIBRATION[metric](confidence, correct)

@@ -3,23 +3,20 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from weatherproof.benchmark import ALL, COMMON, COMMON_15, GROUPS, NOISY, SEVERITIES
 from weatherproof.data import ImageSet
 from weatherproof.evaluation.engine.conditions import Case
-from weatherproof.operators.severities import COMMON_15, COMMON_19, GROUPS
 
-ALL = "all"  # what a suite is called that is none of the known ones
-_SEVERITIES = {1, 2, 3, 4, 5}
-_NOISY = {"uniform_noise", "nonuniform_noise"}
 _IMAGENET_CLASSES = 1000
 
 
 def suite_of(cases: Iterable[Case]) -> str:
     """The suite that these cases are, whole: "common-15", "common-19", "noisy"; "all" for anything else."""
     levels = _levels(cases)
-    for name, members in (("common-15", COMMON_15), ("common-19", COMMON_19)):
-        if levels.keys() == set(members) and all(levels[member] == _SEVERITIES for member in members):
+    for name, members in COMMON.items():
+        if levels.keys() == set(members) and all(levels[member] == {*SEVERITIES} for member in members):
             return name
-    return "noisy" if levels.keys() == _NOISY else ALL
+    return "noisy" if levels.keys() == {*NOISY} else ALL
 
 
 def sets_of(suite: str, cases: Sequence[Case]) -> dict[str, list[str]]:
@@ -28,7 +25,7 @@ def sets_of(suite: str, cases: Sequence[Case]) -> dict[str, list[str]]:
     A group, and the 15, must be there with all severities; the four extra corruptions join their groups where they are.
     """
     levels = _levels(cases)
-    whole = [name for name in levels if levels[name] == _SEVERITIES]
+    whole = [name for name in levels if levels[name] == {*SEVERITIES}]
     sets = {
         group: [name for name in whole if name in members]
         for group, members in GROUPS.items()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weatherproof.operators.severities import GROUPS
+from weatherproof.benchmark import GROUPS
 from weatherproof.reports.drawing.charts import Style
 from weatherproof.reports.suite.records import ASIDE, OTHER, WHOLES
 from weatherproof.reports.suite.subjects import Subject

@@ -7,12 +7,11 @@ paper: the brighter), the worse. The number is in the cell, so that nothing rest
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weatherproof.operators.severities import GROUPS
+from weatherproof.benchmark import GROUPS, SEVERITIES
 from weatherproof.reports.drawing.charts import Style
 from weatherproof.reports.suite.records import (
     ASIDE,
     OTHER,
-    SEVERITIES,
     WHOLES,
     group_of,
     is_extra,

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from weatherproof.benchmark import SEVERITIES
 from weatherproof.reports.suite.heatmap import usual_images
-from weatherproof.reports.suite.records import SEVERITIES, in_order, synthetic_frost
+from weatherproof.reports.suite.records import in_order, synthetic_frost
 from weatherproof.reports.suite.subjects import Subject
 from weatherproof.reports.words import records as words
 

@@ -5,17 +5,14 @@ of corruptions, or the whole suite).
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from weatherproof.operators.severities import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
+from weatherproof.benchmark import ALL, COMMON, COMMON_19, EXTRA_4, GROUP_OF, GROUPS, SEEN, SUITES, UNSEEN
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
 
-SEVERITIES = (1, 2, 3, 4, 5)
-MEMBERS: Mapping[str, tuple[str, ...]] = {"common-15": COMMON_15, "common-19": COMMON_19}
-NOISY = ("uniform_noise", "nonuniform_noise")  # no severities, so no heat map: rows of an ordinary table
-WHOLES = ("all", "noisy", *MEMBERS)  # names of suites, smallest first; "all": whatever else was measured together
-ASIDE = ("seen", "unseen")  # totals over what was part of the training, and over the rest
+WHOLES = (ALL, "noisy", *COMMON)  # names of suites, smallest first; "all": whatever else was measured together
+ASIDE = (SEEN, UNSEEN)  # totals over what was part of the training, and over the rest
 TOTAL_METRICS = frozenset({
     *("mca", "mce", "relative_mce", "unnormalised_mce"),
     *("mean_rms_calibration_error", "mean_ece"),
@@ -45,7 +42,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 def members(whole: str | None) -> tuple[str, ...]:
     """The corruptions of a suite; none of a name that is not known."""
-    return NOISY if whole == "noisy" else MEMBERS.get(whole or "", ())
+    return SUITES.get(whole or "", ())
 
 
 def group_of(corruption: str) -> str:
@@ -72,8 +69,8 @@ def whole_words(name: str) -> str:
     >>> whole_words("common-15"), whole_words("blur"), whole_words("unseen")
     ('all 15 common corruptions', 'blur', 'not seen in training')
     """
-    if name in MEMBERS:
-        return f"all {len(MEMBERS[name])} common corruptions"
+    if name in COMMON:
+        return f"all {len(COMMON[name])} common corruptions"
     known = {
         "all": "all corruptions measured",
         "noisy": "uniform and non-uniform noise",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from weatherproof.operators.severities import GROUPS
+from weatherproof.benchmark import GROUPS
 from weatherproof.reports.drawing.charts import Style, marker
 from weatherproof.reports.drawing.frame import Frame, fitted, nice_ticks, percent
 from weatherproof.reports.suite.records import OTHER, group_of

@@ -4,11 +4,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from weatherproof.benchmark import COMMON, SEVERITIES
 from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.reports.drawing.charts import Style
 from weatherproof.reports.suite.records import (
-    MEMBERS,
-    SEVERITIES,
     WHOLES,
     in_order,
     is_cell,
@@ -81,7 +80,7 @@ class Subject:
     @property
     def expected(self) -> tuple[tuple[str, int], ...]:
         """The conditions that its suite consists of; without a suite, every severity of what was measured."""
-        names = in_order({*MEMBERS.get(self.suite or self.planned or "", ()), *self.corruptions})
+        names = in_order({*COMMON.get(self.suite or self.planned or "", ()), *self.corruptions})
         return tuple((name, severity) for name in names for severity in SEVERITIES)
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from weatherproof.operators.severities import GROUPS
+from weatherproof.benchmark import GROUPS
 from weatherproof.reports.suite.heatmap import heat_map
 from weatherproof.reports.suite.records import ASIDE, OTHER, TOTAL_METRICS, WHOLES, group_of, in_order, whole_words
 from weatherproof.reports.suite.subjects import Subject, alike

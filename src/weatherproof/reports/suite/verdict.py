@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from weatherproof.reports.suite.records import MEMBERS, in_order, members, whole_words
+from weatherproof.benchmark import COMMON
+from weatherproof.reports.suite.records import in_order, members, whole_words
 from weatherproof.reports.suite.subjects import Subject, split
 from weatherproof.reports.suite.tables import total_lines
 from weatherproof.reports.verdict import CLEAR, Bar, Verdict, make_verdict
@@ -59,7 +60,7 @@ def _mean(subject: Subject, whole: str) -> JsonRecord:
 
 
 def _over(whole: str) -> str:
-    return f"the {len(MEMBERS[whole])} common corruptions" if whole in MEMBERS else whole_words(whole)
+    return f"the {len(COMMON[whole])} common corruptions" if whole in COMMON else whole_words(whole)
 
 
 def _subject(subject: Subject) -> str:

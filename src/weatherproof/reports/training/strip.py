@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from weatherproof.benchmark import SEVERITIES
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.reports.drawing.pictures import (
@@ -19,7 +20,7 @@ from weatherproof.reports.drawing.pictures import (
     read_tensors,
     smaller,
 )
-from weatherproof.reports.suite.records import SEVERITIES, in_order
+from weatherproof.reports.suite.records import in_order
 from weatherproof.reports.words import records as words
 
 FILE = "strip.safetensors"

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from weatherproof import attacks
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import Encoder
 from weatherproof.evaluation import Attacks, run_attacks, sanity_certificate, save_samples
-from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of, sweep
+from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
-from weatherproof.evaluation.engine.attack_trials import seeks_smallest, short
-from weatherproof.evaluation.engine.attack_work import guess
+from weatherproof.evaluation.attacks.trials import guess
 from weatherproof.evaluation.sanity.certificate import SUBSET
 from weatherproof.protocols import Attack
 from weatherproof.reports import Answered, save_certificates, save_reliability, write_report
@@ -84,12 +84,12 @@ def require_attacks_work(
     for attack in found:
         if curve:
             levels_of(attack)
-        require_attack_works(attack, classifier, batch, short(attack))
+        require_attack_works(attack, classifier, batch, facts_of(attack).with_one_step())
 
 
 def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:
     """What limits can be about."""
-    free = [attack for attack in found if seeks_smallest(attack)]
+    free = [attack for attack in found if facts_of(attack).smallest]
     metrics = ["top1", "rms_calibration_error"] if len(free) < len(found) else []
     metrics += ["median_perturbation"] if curve or free else []
     return metrics + (["attack_failures"] if free else [])
@@ -119,7 +119,7 @@ def measure_attacks(
         told: notes that come before those of the numbers.
     """
     began = time.monotonic()
-    sweeps = {repr(one): one for a in found for one in (sweep(a, levels_of(a)) if curve else [])}
+    sweeps = {repr(one): one for a in found for one in (facts_of(a).sweep(levels_of(a)) if curve else [])}
     every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
     result = run_attacks(
         {model: classifier}, images, every, folder=run.path, realizations=realizations, **settings
@@ -171,10 +171,10 @@ def _certificates(
 def _records(
     result: Attacks, model: str, found: Sequence[Attack], curve: bool, about: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    fixed = [None, *(attack for attack in found if not seeks_smallest(attack))]
+    fixed = [None, *(attack for attack in found if not facts_of(attack).smallest)]
     records = accuracy_records(result, [model], fixed, metrics=("top1", "rms_calibration_error"), **about)
     for attack in found:
-        if curve or seeks_smallest(attack):
+        if curve or facts_of(attack).smallest:
             records += curve_records(result, [model], attack, levels_of(attack), **about)
     unique = {(r.metric, r.attack, r.severity, r.model): r for r in records}  # one sweep serves attacks of all eps
     return [record.to_dict() for record in unique.values()]
@@ -183,7 +183,7 @@ def _records(
 def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> list[Answered]:
     """Of clean images and of those under each attack of a size, in its first draw, for the reliability diagrams."""
     answered = []
-    for attack in (None, *(a for a in found if not seeks_smallest(a))):
+    for attack in (None, *(a for a in found if not facts_of(a).smallest)):
         for trial in result.runs(model, attack)[:1]:
             told = ("clean", "") if attack is None else ("attack", repr(attack))
             place = result.found[trial.label].place
@@ -207,6 +207,6 @@ def _notes(result: Attacks, whole: int) -> list[str]:
         )
     height, width = result.images.image_size or (0, 0)
     notes.append(f"sizes are norms over all values of an image of {height} x {width} pixels from 0 to 1")
-    if any(t.attack is not None and not getattr(t.attack, "deterministic", False) for t in result.trials):
+    if not all(trial.fixed for trial in result.trials):
         notes.append(f"attacks draw at random, by each image's own key; seed {result.seed}")
     return notes

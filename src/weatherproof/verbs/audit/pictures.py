@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from weatherproof import random
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.class_sets import output_names
-from weatherproof.evaluation.engine.attack_trials import norm_of, sizes
 from weatherproof.progress import phase
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating
@@ -43,15 +43,15 @@ def save_attack_pictures(
     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)
     examples = []
     for attack in found[:_MOST]:
-        attacked = attack(model, batch.images, batch.labels, keys)
+        facts, attacked = facts_of(attack), attack(model, batch.images, batch.labels, keys)
         with evaluating(model):
             before, after = (model(looks).float().softmax(dim=1).cpu().max(dim=1) for looks in (batch.images, attacked))
         examples.append(
             AttackExamples(
-                attack=repr(attack), model=name, norm=norm_of(attack), classes=output_names(model, images),
+                attack=repr(attack), model=name, norm=facts.norm, classes=output_names(model, images),
                 clean=batch.images.cpu(), attacked=attacked.cpu(), labels=batch.labels.cpu(),
                 before=before.indices.clone(), after=after.indices.clone(), sure_before=before.values.clone(),
-                sure_after=after.values.clone(), size=sizes(attack, attacked - batch.images).float().cpu(),
+                sure_after=after.values.clone(), size=facts.sizes(attacked - batch.images).float().cpu(),
             )
         )  # fmt: skip
     save_attack_images(folder, examples)

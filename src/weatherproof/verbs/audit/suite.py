@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from weatherproof import operators, random
+from weatherproof.benchmark import COMMON
 from weatherproof.data import ImageSet
 from weatherproof.data.statistics import save_pixel_std
 from weatherproof.encoders import Encoder
@@ -19,7 +20,7 @@ from weatherproof.evaluation.class_sets import ClassFit
 from weatherproof.evaluation.engine.conditions import Case, limited
 from weatherproof.evaluation.suites.contamination import seen
 from weatherproof.evaluation.suites.sets import sets_of, suite_of
-from weatherproof.operators.severities import COMMON_15, COMMON_19, SIDES
+from weatherproof.operators.severities import SIDES
 from weatherproof.progress import phase
 from weatherproof.readouts import Classifier, OwnHead, Readout, UnitLength
 from weatherproof.reports import Answered, save_reliability, save_strip, write_report
@@ -112,10 +113,9 @@ def part_cases(suite: str | None, images: ImageSet, parts: Parts, damage: Damage
     """
     if damage != Damage():
         raise InputError(f"the images of {images.name!r} are damaged already: no setting of the damage applies")
-    known = {"common-15": COMMON_15, "common-19": COMMON_19, None: None}
-    if suite not in known:
+    if suite not in (None, *COMMON):
         raise InputError(f"{images.name!r} holds common corruptions: --suite takes common-15 or common-19, got {suite}")
-    return cases_of_parts(parts, known[suite])
+    return cases_of_parts(parts, None if suite is None else COMMON[suite])
 
 
 def noisy_cases(run: RunFolder, images: ImageSet, training: ImageSet, workers: int) -> list[Case]:
@@ -205,8 +205,9 @@ def _answered(result: SuiteResult, cases: Sequence[Case], suite: str, model: str
         labels = [case.label for case in cases if case.corruption in members]
         if labels and all(label in result.answers for label in labels):
             own = [result.answers[label] for label in labels]
-            parts = (torch.cat([getattr(a, part) for a in own]) for part in ("confidence", "top1", "place"))
-            found.append(Answered(model, "corruption" if name else "clean", name, data, *parts))
+            parts = (torch.cat([a[part] for a in own]) for part in ("confidence", "top1"))
+            place = torch.cat([a.place for a in own])
+            found.append(Answered(model, "corruption" if name else "clean", name, data, *parts, place))
     return found
 
 
