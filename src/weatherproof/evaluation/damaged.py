@@ -97,9 +97,13 @@ class Damaged:
 
 
 def ask(
-    models: Models, images: ImageSet, draws: Sequence[Draw], question: Question, settings: Settings, title: str
-) -> list[Answers]:
+    models: Models, images: ImageSet, draws: Sequence[Draw], question: Question, settings: Settings, title: str,
+    name: str = "answers",
+) -> list[Answers]:  # fmt: skip
     """The answers to each draw, one part of the set after the other, in its own order and the settings' batches.
+
+    Args:
+        name: of what is kept in the settings' folder.
 
     Raises:
         InputError: no image could be read, and what the question refuses.
@@ -108,7 +112,7 @@ def ask(
     parts = torch.arange(len(images)).split(size)
     asked = [[Damaged(draw, question, f" | {i}", rows) for draw in draws] for i, rows in enumerate(parts)]
     trials = [trial for own in asked for trial in own]
-    found = run(models, trials, images, replace(settings, block=size), name="answers", title=title).answers
+    found = run(models, trials, images, replace(settings, block=size), name=name, title=title).answers
 
     def whole(draw: int) -> Answers:
         own = [(rows, found[trials[draw].label]) for rows, trials in zip(parts, asked, strict=True)]

@@ -60,7 +60,7 @@ def evaluate_embeddings(
             f"expected encoders, metrics, images and realizations >= 1; got {len(encoders)} encoders, metrics "
             f"{list(metrics)}, {len(images)} images, realizations={realizations}"
         )
-    ranked = any([_rank_of(metric) for metric in metrics])
+    ranked = bool([rank for rank in map(_rank_of, metrics) if rank])
     settings = Settings(seed=seed, device=device, batch_size=batch_size, workers=workers)
     target = getattr(teacher, "name", None)
     (clean,) = ask(

@@ -44,6 +44,10 @@ class Remembering(nn.Module):
         """One row an image, on the CPU."""
         return torch.cat(self._rows).float() if self._rows else torch.empty(0, 0)
 
+    def remember(self, features: Tensor) -> None:
+        """Take up what another one has seen of these images."""
+        self._rows, self._seen = [features], len(self.positions)
+
     def forward(self, images: Images) -> Embeddings:
         out: Tensor = self.encoder(images)
         if self._seen < len(self.positions):

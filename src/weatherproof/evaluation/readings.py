@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from weatherproof.data import ImageSet
@@ -215,8 +214,8 @@ def read(
     title = f"measuring {', '.join(encoders)}"
     first = Damaged(Draw(), Read(judged, kept=keep or teacher is not None))
     found = run(
-        models | others, [first], images, replace(settings, minutes=None), name="clean", title=f"{title} on clean images",
-        facts=facts,
+        models | others, [first], images, replace(settings, minutes=None), name="clean",
+        title=f"{title} on clean images", facts=facts,
     )  # fmt: skip
     clean = found.answers.get(first.label)
     if not clean:

@@ -46,6 +46,7 @@ def harden(
     checkpoint_seconds: float = 30.0,
     tensorboard: bool = False,
     classes_match: bool = False,
+    probe_images: int | None = None,
     realizations: int = 3,
     test_images: int | None = 2000,
     out: str | Path = Path("runs/harden"),
@@ -80,13 +81,16 @@ def harden(
         tensorboard: also write TensorBoard event files.
         classes_match: you say that the classes of the encoder's own classifier are those of the images, in the same
             order, where their names do not show it; then its accuracy is measured.
+        probe_images: fit the probe that both encoders are measured by on at most so many training images, evenly from
+            all classes; by default 2,000 for each class, from where more change its accuracy by less than its standard
+            error.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("harden", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, probe_images=probe_images)
     operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
     teacher = load_encoder(encoder, size=size, seed=seed)
     train, test, augment = training_sets(
@@ -119,7 +123,9 @@ def harden(
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)
     if probed:
-        measurement.readout(clean_probe("teacher", teacher, train, measurement), encoders, kind="clean-probe")
+        measurement.readout(
+            clean_probe("teacher", teacher, train, measurement, probe_images), encoders, kind="clean-probe"
+        )
     return measurement.finish(
         encoder=student,
         next_steps=(

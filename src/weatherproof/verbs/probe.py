@@ -6,9 +6,8 @@ from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
-from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.protocols import Operator
-from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_readout
+from weatherproof.readouts import SCHEDULES, evaluation_views, save_readout
 from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
 from weatherproof.training.run import refusals_leave_nothing
@@ -32,6 +31,7 @@ def probe(
     images: str | Path | ImageSet,
     *,
     labels: float = 1.0,
+    probe_images: int | None = None,
     operator: str | Operator | None = None,
     mode: Mode = "cached",
     augment: str | Operator | None = "none",
@@ -50,6 +50,8 @@ def probe(
         encoder: a run folder, or NAME@WEIGHTS as for harden.
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         labels: the fraction of labels that may be used, drawn stratified: 0.1, 0.01.
+        probe_images: use at most so many of these images, evenly from all classes; by default all, though with 1,000
+            for each class more change the accuracy by less than its standard error.
         operator: the damage on the images that it is fitted and measured on. Without: clean images.
         mode: cached (features of several draws of the damage cached once, then L-BFGS); paper (Adam, 10 epochs, a
             fresh draw every epoch; batches of 8 where less than half of the labels are used); or the linear evaluation
@@ -66,7 +68,7 @@ def probe(
         seed: of every random draw.
     """
     recipe = recipe_of("probe", locals())
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, probe_images=probe_images)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     loaded = load_encoder(encoder, size=size, seed=seed)
     side = size or loaded.preprocessing.size
@@ -81,19 +83,17 @@ def probe(
     run = RunFolder.open(out, recipe)
     if run.finished:
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
-    notes, seen = overlap(train, test, test_images), Remembering(loaded, positions)
-    head = fit_probe(
-        seen, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
-        seed=seed, device=where, batch_size=batch_size, workers=workers, probe_batch_size=128 if labels >= 0.5 else 8,
-    )  # fmt: skip
-    readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
+    name, notes = name_of(encoder), overlap(train, test, test_images)
     measurement = Measurement(
         run, test, operator=operator, trained_on={},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
         notes=notes,
     )  # fmt: skip
-    measurement.near_overlap(name_of(encoder), seen, train)
-    measurement.readout(readout, {name_of(encoder): loaded})
+    readout = measurement.probe(
+        name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
+        mode=mode, probe_batch_size=128 if labels >= 0.5 else 8,
+    )  # fmt: skip
+    measurement.readout(readout, {name: loaded})
     save_encoder(loaded, run.path, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)})
     fitted_on = None if operator is None else repr(operator)
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": fitted_on})

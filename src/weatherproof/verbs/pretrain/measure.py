@@ -12,7 +12,7 @@ from weatherproof.evaluation import Watch, alignment, uniformity
 from weatherproof.evaluation.readings import Head
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.protocols import Views
-from weatherproof.readouts import Readout, embed, fit_linear, knn
+from weatherproof.readouts import Readout, fit_linear, knn
 from weatherproof.types import Embeddings, Logits
 from weatherproof.verbs.inputs import measurable
 from weatherproof.verbs.measure import Measurement
@@ -59,7 +59,7 @@ def measure_accuracy(
     """Accuracy of a linear probe with each fraction of the labels, and of the nearest neighbours' vote with all."""
     s = measurement.settings
     for name, encoder in encoders.items():
-        features, labels = embed(encoder, train, device=s["device"], batch_size=s["batch_size"], workers=s["workers"])
+        features, labels = measurement.embedded(name, encoder, train)
         classes = len(train.classes)
         features, labels = features.to(s["device"]), labels.to(s["device"])
         for fraction in sorted(fractions, reverse=True):
