@@ -123,9 +123,7 @@ def harden(
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)
     if probed:
-        measurement.readout(
-            clean_probe("teacher", teacher, train, measurement, probe_images), encoders, kind="clean-probe"
-        )
+        measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     return measurement.finish(
         encoder=student,
         next_steps=(
