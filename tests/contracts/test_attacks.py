@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import attacks
-from weatherproof.attacks import L1, L2, PGD, Linf, LogBarrier, Margin
+from weatherproof.attacks import L1, L2, PGD, AutoAttack, Linf, LogBarrier, Margin, described
+from weatherproof.attacks.described import GRIDS, SYMBOLS, facts_of
 from weatherproof.errors import InputError
 from weatherproof.protocols import Attack
 
@@ -56,6 +57,26 @@ def loss(images: Tensor) -> Tensor:
 @every
 def test_text_reads_back(attack: Attack) -> None:
     assert attacks.parse(repr(attack)) == attack
+
+
+@pytest.mark.parametrize("attack", [*WITHIN.values(), *NEAREST.values(), AutoAttack(L1(2.0))])
+def test_it_says_of_itself_what_its_settings_say(attack: Attack) -> None:
+    facts = facts_of(attack)
+    assert facts == described.read(attack)
+    assert facts.grid == GRIDS[facts.norm] and facts.norm in SYMBOLS
+    assert (facts.ball is None) == facts.smallest
+    assert facts.smallest or (facts.eps == attack.ball.eps and facts.at(facts.eps) == attack)
+    if facts.longer is not None:
+        long, name, few, many = facts.with_more_steps()
+        assert getattr(long, name) == many > few == getattr(attack, name)
+        assert getattr(facts.with_one_step(), name) == 1
+
+
+@every
+def test_sizes_are_those_of_the_norm(attack: Attack) -> None:
+    facts, order = facts_of(attack), {"l2": 2, "linf": torch.inf, "l1": 1, "l0": 0}
+    expected = torch.linalg.vector_norm((IMAGES - 0.5).flatten(1), order[facts.norm], dim=1)
+    assert torch.allclose(facts.sizes(IMAGES - 0.5), expected)
 
 
 @every

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from weatherproof import operators
 from weatherproof.data import CORRUPTED_SOURCES, CORRUPTIONS, CorruptedImages, ImageSet, batches, load_images
 from weatherproof.data.class_lists import IMAGENET_100
 from weatherproof.errors import InputError
@@ -48,10 +47,6 @@ def files(root: Path, *parts: str, names: Sequence[str] = ("n01440764/b.JPEG", "
 def of(images: ImageSet) -> list[tuple[int, ...]]:
     """File, severity and image of each, as its pixels tell."""
     return [tuple(pixels[:, 0, 0].tolist()) for pixels, _, _ in images]
-
-
-def test_the_names_are_those_of_the_operators() -> None:
-    assert CORRUPTIONS == operators.COMMON_19 == operators.COMMON_15 + operators.EXTRA_4
 
 
 # --- arrays

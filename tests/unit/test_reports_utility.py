@@ -29,7 +29,7 @@ from weatherproof.evaluation import (
     utility_curve,
     utility_examples,
 )
-from weatherproof.evaluation.metrics.rank_correlation import fractional_ranks
+from weatherproof.evaluation.metrics.ranking import fractional_ranks
 from weatherproof.evaluation.utility.means import affordable
 from weatherproof.reports import (
     save_utility_curve,

@@ -8,7 +8,7 @@ import torch
 from weatherproof import random
 from weatherproof.attacks.balls import L1, L2, Ball, Linf
 from weatherproof.attacks.checks import check_images, check_reach
-from weatherproof.attacks.described import Facts
+from weatherproof.attacks.described import Facts, norm_of
 from weatherproof.attacks.guard import Model, frozen, guarded, look, own
 from weatherproof.attacks.losses import CrossEntropy
 from weatherproof.errors import InputError, unknown
@@ -49,7 +49,7 @@ class AutoAttack:
     @property
     def facts(self) -> Facts:
         """What it is."""
-        return Facts(self, self.ball.norm, self.ball)
+        return Facts(self, norm_of(self.ball), self.ball)
 
     def __call__(self, model: Model, images: Images, labels: Labels, keys: Keys) -> Images:
         """The attacked images: in [0, 1] and in the ball, on the images' device. Arguments as for `PGD`."""

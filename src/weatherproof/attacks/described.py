@@ -126,10 +126,10 @@ class Facts:
 def facts_of(attack: Attack) -> Facts:
     """The facts of an attack: what it says of itself (`facts`), else what can be read from its settings."""
     told = getattr(attack, "facts", None)
-    return told if isinstance(told, Facts) else _read(attack)
+    return told if isinstance(told, Facts) else read(attack)
 
 
-def _read(attack: Attack) -> Facts:
+def read(attack: Attack) -> Facts:
     """Of an attack of the user's own: `ball` with an `eps`, `norm`, `deterministic` and its settings, where it has
     them."""
     ball, norm, own = getattr(attack, "ball", None), getattr(attack, "norm", None), _settings(attack)

@@ -17,8 +17,7 @@ from weatherproof.evaluation.metrics.corruption_error import (
     unnormalised_mean_corruption_error,
 )
 from weatherproof.evaluation.metrics.geometry import alignment, uniformity
-from weatherproof.evaluation.metrics.rank_correlation import rank_correlation
-from weatherproof.evaluation.metrics.ranking import auc, hits, top_k
+from weatherproof.evaluation.metrics.ranking import auc, hits, rank_correlation, top_k
 from weatherproof.evaluation.metrics.standard_errors import standard_error
 from weatherproof.evaluation.record import Record, protocol_hash
 from weatherproof.evaluation.sanity.certificate import sanity_certificate

@@ -118,7 +118,8 @@ def run_attacks(
     _check(classifiers, images, attacks, realizations)
     trials = trials_of(list(classifiers), [facts_of(one) for one in attacks], realizations, int(images.labels.max()))
     found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts={"kept": _KEPT})
-    return Attacks(images, tuple(trials), found.answers, found.missing, found.fewest, seed, found.complete)
+    missing = tuple(trial for trial in trials if trial.label in found.missing)
+    return Attacks(images, tuple(trials), found.answers, missing, found.fewest, seed, found.complete)
 
 
 def robust_accuracy(

@@ -1,5 +1,6 @@
 """Work shared out over processes of this machine, each with its own blocks and files."""
 
+import json
 import os
 import pickle
 import signal
@@ -7,41 +8,28 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, cast, runtime_checkable
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import cast
 
 import torch
 
 from weatherproof.errors import InputError
+from weatherproof.evaluation.engine.work import Work
 
 _PATIENCE = 60.0  # seconds in which a process that is told to stop ends its condition and saves; then it is killed
 
 
-@runtime_checkable
-class Work(Protocol):
-    """Work that lies in blocks, each of which any process can do."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def left(self) -> list[int]:
-        """The numbers of the blocks of which something is to be done."""
-
-    def part(self, numbers: list[int], device: torch.device) -> "Work":
-        """The work on these blocks alone, with no more of the images than they need."""
-
-    def run(self, report: Callable[[int], None], wanted: Callable[[], bool] = ...) -> None: ...
-
-
 def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) -> None:
-    """`work.run(report)`, process k doing the blocks k, k + processes, ... on CUDA device k modulo their number.
+    """`work.run(report)`, process k doing the k-th, (k + processes)-th, ... block that is left, on CUDA device k modulo
+    their number.
 
     Raises:
         InputError: the parts cannot be sent to another process, or one of them has failed; one line says how.
     """
     context = torch.multiprocessing.get_context("spawn")
     shares = [share for k in range(processes) if (share := _share(work, k, processes)) is not None]
-    listening: dict[Connection, Any] = {}
+    listening: dict[Connection, BaseProcess] = {}
     with _interrupts_ignored():  # inherited: Ctrl-C is for this process, which tells the others
         for share in shares:
             here, there = context.Pipe()
@@ -54,16 +42,16 @@ def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) 
         while listening:
             for connection in cast(list[Connection], wait(list(listening))):
                 try:
-                    message = connection.recv()
+                    done, refusal = json.loads(connection.recv_bytes())
                 except EOFError:
                     child = listening.pop(connection)
                     child.join()
                     if child.exitcode:
                         raise InputError(_ended(child.exitcode)) from None
                     continue
-                if isinstance(message, str):
-                    raise InputError(message)
-                report(message)
+                if refusal is not None:
+                    raise InputError(refusal)
+                report(done)
     finally:
         for child in children:
             child.terminate()  # those that have ended do not mind
@@ -77,7 +65,7 @@ def _share(work: Work, k: int, processes: int) -> bytes | None:
 
     As bytes and not through shared memory, of which a container often has 64 MB.
     """
-    left = [number for number in work.left if number % processes == k]
+    left = work.left[k::processes]
     if not left:
         return None
     device = work.device
@@ -95,26 +83,30 @@ def _child(connection: Connection, share: bytes, parent: int) -> None:
     try:
         work, threads = pickle.loads(share)  # noqa: S301 - from the process that started this one
         torch.set_num_threads(threads)
-        work.run(connection.send, wanted=lambda: os.getppid() == parent)
+        work.run(lambda done: _tell(connection, done), wanted=lambda: os.getppid() == parent)
     except KeyboardInterrupt:
         pass
     except InputError as error:
-        _tell(connection, str(error))
+        _refuse(connection, str(error))
     except Exception as error:  # of a user's operator or model, or memory
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        _tell(connection, f"a process of the suite failed: {said}; what was done is saved")
+        _refuse(connection, f"a process of the suite failed: {said}; what was done is saved")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on it ends by itself
 
 
-def _stop(*_: Any) -> None:
+def _stop(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _tell(connection: Connection, message: str) -> None:
+def _tell(connection: Connection, done: int, refusal: str | None = None) -> None:
+    connection.send_bytes(json.dumps([done, refusal]).encode())
+
+
+def _refuse(connection: Connection, message: str) -> None:
     with suppress(OSError):  # nobody listens any more
-        connection.send(message)
+        _tell(connection, 0, message)
 
 
 def _ended(status: int) -> str:

@@ -79,9 +79,9 @@ class Measured:
     complete: bool
 
     @property
-    def missing(self) -> tuple[Trial, ...]:
-        """The trials that were not reached at all."""
-        return tuple(trial for trial in self.trials if trial.label not in self.answers)
+    def missing(self) -> tuple[str, ...]:
+        """The labels of the trials that were not reached at all."""
+        return tuple(trial.label for trial in self.trials if trial.label not in self.answers)
 
     @property
     def fewest(self) -> int:

@@ -1,4 +1,4 @@
-"""Metrics of classification, as pure functions."""
+"""Who comes first: labels among logits, positives among scores, and how two orders agree."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,3 +42,21 @@ def auc(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) ->
     last = sizes.cumsum(0)  # rank of the last member of each group of equal scores, from 1
     midrank = last.double() - (sizes.double() - 1) / 2
     return (midrank[group][wanted].sum().item() - p * (p + 1) / 2) / (p * n)
+
+
+def fractional_ranks(values: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+    """1 for the least of a row, n for the largest; equal values share the mean of their ranks. In float64."""
+    ordered = values.sort(dim=1).values
+    below = torch.searchsorted(ordered, values.contiguous())
+    up_to = torch.searchsorted(ordered, values.contiguous(), right=True)
+    return (below + up_to + 1).double() / 2
+
+
+def rank_correlation(first: Float[Tensor, "rows n"], second: Float[Tensor, "rows n"]) -> Float[Tensor, "rows"]:
+    """Spearman's rho of every pair of rows: the linear correlation of their `fractional_ranks`, -1 to 1, in float64.
+
+    NaN for a row whose values are all the same, on either side.
+    """
+    sides = [fractional_ranks(values) for values in (first, second)]
+    units = [ranks - ranks.mean(dim=1, keepdim=True) for ranks in sides]
+    return (units[0] * units[1]).sum(dim=1) / (units[0].norm(dim=1) * units[1].norm(dim=1))

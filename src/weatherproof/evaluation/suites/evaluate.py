@@ -148,16 +148,14 @@ def evaluate_suite(
     with phase("standard errors"):
         records = tuple(summary.records())
     most = max(case.count(images) for case in cases)
-    missing = tuple(trial.label for trial in found.missing)
-    return SuiteResult(records, most, missing, found.fewest, found.complete, answers)
+    return SuiteResult(records, most, found.missing, found.fewest, found.complete, answers)
 
 
 def _judged(answers: Answers) -> Answers:
     """With the columns that metrics read."""
-    if not len(answers):
-        return answers
-    both = answers["hits"]
-    told = {"top1": (both & 1).bool(), "top5": (both & 2).bool(), "confidence": answers["confidence"]}
+    none = {"hits": torch.zeros(0, dtype=torch.uint8), "confidence": torch.zeros(0)}  # no image could be read
+    own = answers.columns or none
+    told = {"top1": (own["hits"] & 1).bool(), "top5": (own["hits"] & 2).bool(), "confidence": own["confidence"]}
     return Answers(answers.place, told)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.metrics.rank_correlation import fractional_ranks, rank_correlation
+from weatherproof.evaluation.metrics.ranking import fractional_ranks, rank_correlation
 
 
 @dataclass(frozen=True)

@@ -205,9 +205,9 @@ def _answered(result: SuiteResult, cases: Sequence[Case], suite: str, model: str
         labels = [case.label for case in cases if case.corruption in members]
         if labels and all(label in result.answers for label in labels):
             own = [result.answers[label] for label in labels]
-            parts = (torch.cat([a[part] for a in own]) for part in ("confidence", "top1"))
+            confidence, right = (torch.cat([a[part] for a in own]) for part in ("confidence", "top1"))
             place = torch.cat([a.place for a in own])
-            found.append(Answered(model, "corruption" if name else "clean", name, data, *parts, place))
+            found.append(Answered(model, "corruption" if name else "clean", name, data, confidence, right, place))
     return found
 
 
