@@ -70,7 +70,7 @@ def write_report(run_folder: Path | str) -> Path:
     palette, front, study = Palette(run.records), read_front(run.path), read_study(run.path)
     planned = _planned([run], "")
     part = _part("", "", run.records, palette, notes=run.notes, planned=planned, runs=[run])
-    verdict = headline(run.records, planned)
+    verdict = headline(run.records, planned, run.recipe.get("operator"))
     if part.attacks is not None:
         verdict = replace(verdict, beside=(*verdict.beside, *part.attacks.sentences))
     if study is not None:
@@ -192,7 +192,9 @@ def _comparison_verdict(runs: Sequence[Run], groups: Sequence[Sequence[Run]]) ->
     if len(groups) == len(alike(subjects)) == 1:
         suite = suite_verdict(subjects)
         return replace(suite, beside=(sentence, *suite.beside))
-    own = tuple(f"{run.name}: {headline(run.records, _planned([run])).sentence}" for run in runs)
+    own = tuple(
+        f"{run.name}: {headline(run.records, _planned([run]), run.recipe.get('operator')).sentence}" for run in runs
+    )
     return Verdict(sentence, (*beside, *own), "", ())
 
 
