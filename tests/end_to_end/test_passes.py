@@ -1,6 +1,7 @@
 """A measurement embeds each image once with each encoder under each draw of each damage, and goes on where it was
 stopped."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ DAMAGE = "RandomMask(0.5)"
 RUNGS = 6  # of RandomMask, DAMAGE among them
 GALLERY = 12  # images, once more, as many as there are at most
 QUICK: dict[str, Any] = {"realizations": DRAWS, "workers": 0, "batch_size": 8}
-Verb = Callable[[str, Path, Path], None]
+Verb = Callable[..., None]
 MEASURED = TEST * (1 + RUNGS * DRAWS)
 
 
@@ -51,12 +52,12 @@ def finetune(teacher: str, photos: Path, out: Path) -> None:
     wp.finetune(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, out=out)
 
 
-def train(teacher: str, photos: Path, out: Path) -> None:
-    wp.train("supervised", photos, encoder=teacher, operator=DAMAGE, epochs=1, **QUICK, out=out)
+def train(teacher: str, photos: Path, out: Path, **settings: Any) -> None:
+    wp.train("supervised", photos, encoder=teacher, operator=DAMAGE, epochs=1, **QUICK | settings, out=out)
 
 
-def probe(teacher: str, photos: Path, out: Path) -> None:
-    wp.probe(teacher, photos, operator=DAMAGE, **QUICK, out=out)
+def probe(teacher: str, photos: Path, out: Path, **settings: Any) -> None:
+    wp.probe(teacher, photos, operator=DAMAGE, **QUICK | settings, out=out)
 
 
 def audit(teacher: str, photos: Path, out: Path) -> None:
@@ -110,3 +111,29 @@ def test_a_measurement_that_is_stopped_goes_on(
     assert sum(passes) == whole - before
     assert results(tmp_path / "run") == results(tmp_path / "whole")
     assert not (tmp_path / "run/measured").exists()
+
+
+@pytest.mark.parametrize("verb", [probe, train])
+def test_a_measurement_that_has_no_time_goes_on_with_more(
+    verb: Verb, teacher: str, photos: Path, tmp_path: Path, passes: list[int]
+) -> None:
+    verb(teacher, photos, tmp_path / "whole")
+    whole = sum(passes)
+    verb(teacher, photos, tmp_path / "run", minutes=1e-6)
+    told = json.loads((tmp_path / "run/results.json").read_text())
+    assert told["notes"] == ["time was up: 5 of 6 damages were not reached; the same command goes on from here"]
+    assert {r["operator"] for r in told["records"]} == {None, "RandomMask(0.5)"}
+    done = sum(passes)
+    verb(teacher, photos, tmp_path / "run")
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+    assert sum(passes) - GALLERY == whole - done < whole  # the pictures are made twice
+
+
+@pytest.mark.slow
+def test_processes_change_no_number(teacher: str, tmp_path: Path) -> None:
+    """They share out blocks of 512 images."""
+    settings: dict[str, Any] = {"operator": "RandomMask(0.5)", "realizations": 1, "workers": 0, "split": "train"}
+    one, two = (
+        wp.audit(teacher, "digits", processes=n, test_images=600, **settings, out=tmp_path / str(n)) for n in (1, 2)
+    )
+    assert list(one.records) == list(two.records)

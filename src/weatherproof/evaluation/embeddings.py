@@ -1,5 +1,6 @@
 """Encoders under damage, without labels: does the embedding stay where the clean image's is?"""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ class Compared:
     def with_index(cls, clean: Answers, *, ranked: bool = True, device: str | torch.device = "cpu") -> "Compared":
         """From the teacher's `Embedded` of the clean images."""
         return cls(normalize(clean["embedding"], dim=1).to(device), clean.place, ranked)
+
+    @property
+    def digest(self) -> str:
+        """Equal where the index is."""
+        return hashlib.sha256(self.index.cpu().numpy().tobytes()).hexdigest()
 
     def __call__(self, name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
         return self.keep(name, model(images), look.place)

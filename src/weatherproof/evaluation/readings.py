@@ -5,9 +5,8 @@ Every (encoder, damage, draw, image) is embedded once. The clean images come fir
 what all others are compared with.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,7 +170,7 @@ class Readings:
     def facts(self, condition: Operator | None, data: str | None = None, **facts: Any) -> dict[str, Any]:
         """What decides the numbers of a condition."""
         draws = self.under(condition)
-        rows = None if self.complete or not draws else draws[0].place
+        rows = draws[0].place if draws and len(draws[0]) < len(self.clean) else None
         seeds = () if draws_nothing(condition) else (self.seed,)
         return protocol_facts(self.images, condition, seeds, data, rows=rows, **facts)
 
@@ -189,12 +188,14 @@ def read(
     *,
     realizations: int,
     trained_on: Mapping[str, str],
+    first: Operator | None = None,
     keep: bool = False,
 ) -> Readings:
     """Embed the images, clean and under each draw of each damage, once with each encoder, and answer all parts.
 
     Args:
         settings: with a time, the damages take what the clean images have left of it.
+        first: the damage that comes before the others, as the first draw of all does before the second.
         keep: keep the embeddings of the clean images, though no part asks for them.
 
     Raises:
@@ -207,30 +208,29 @@ def read(
         name: Reading(encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads})
         for name, encoder in encoders.items()
     }
+    facts = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
+    title = f"measuring {', '.join(encoders)}"
+
     teacher = next((part.teacher for part in parts if isinstance(part, Likeness)), None)
     target = next((name for name, encoder in encoders.items() if encoder is teacher), _TARGET)
     others = {} if teacher is None or target in encoders else {target: Reading(teacher, {})}
-    facts = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
-    title = f"measuring {', '.join(encoders)}"
-    first = Damaged(Draw(), Read(judged, kept=keep or teacher is not None))
-    found = run(
-        models | others, [first], images, replace(settings, minutes=None), name="clean",
-        title=f"{title} on clean images", facts=facts,
-    )  # fmt: skip
-    clean = found.answers.get(first.label)
+    trial = Damaged(Draw(), Read(judged, kept=keep or teacher is not None))
+    whole = replace(settings, minutes=None)
+    found = run(models | others, [trial], images, whole, name="clean", title=f"{title} on clean images", facts=facts)
+    clean = found.answers.get(trial.label)
     if not clean:
         raise InputError(f"no image of {images.name!r} could be read")
+
     compared = None if teacher is None else Compared.with_index(clean.of(target), device=settings.device)
     trials = {
         repr(damage): [Damaged(draw, Read(judged, compared)) for draw in draws_of(damage, realizations)]
         for damage in damages
     }
     if trials:
-        digest = None if compared is None else hashlib.sha256(compared.index.cpu().numpy().tobytes()).hexdigest()
         left = None if settings.minutes is None else max(1e-9, settings.minutes - (time.monotonic() - since) / 60)
         found = run(
-            models, [trial for own in trials.values() for trial in own], images, replace(settings, minutes=left),
-            name="damaged", title=f"{title} under damage", facts=facts | {"target": digest},
+            models, _most_urgent_first(trials.values(), first), images, replace(settings, minutes=left), name="damaged",
+            title=f"{title} under damage", facts=facts | {"target": None if compared is None else compared.digest},
         )  # fmt: skip
     damaged = {
         key: [found.answers[trial.label] for trial in own if trial.label in found.answers]
@@ -239,6 +239,12 @@ def read(
     return Readings(
         images, asked, clean, damaged, compared, found.complete, settings.seed, settings.batch_size, trained_on
     )  # fmt: skip
+
+
+def _most_urgent_first(trials: Iterable[Sequence[Damaged]], first: Operator | None) -> list[Damaged]:
+    """The first draw of every damage before any second one, and each time that damage before the others."""
+    every = [trial for own in trials for trial in own]
+    return sorted(every, key=lambda trial: (trial.draw.run or 0, trial.draw.operator != first))
 
 
 def _ordered(logits: Logits, order: tuple[int, ...] | None) -> Logits:

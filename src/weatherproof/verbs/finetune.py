@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
     require_twice_differentiable,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, enough_for_a_probe
+from weatherproof.verbs.measure import Measurement, enough_for_a_probe, is_measured, require_pace
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
@@ -60,6 +60,8 @@ def finetune(
     probe_images: int | None = None,
     realizations: int = 3,
     test_images: int | None = 2000,
+    minutes: float | None = None,
+    processes: int = 1,
     out: str | Path = Path("runs/finetune"),
     seed: int = 0,
 ) -> Outcome:
@@ -99,11 +101,15 @@ def finetune(
             error.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
+        minutes: of the measurement: start nothing new after that time; the numbers under damage then rest on fewer
+            images and say on how many. The same command goes on from there.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("finetune", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, probe_images=probe_images)
+    require_pace(minutes, processes)
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     asked = [regularizer] if isinstance(regularizer, str) else regularizer or []
@@ -128,7 +134,7 @@ def finetune(
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
     run = RunFolder.open(out, recipe | {"weight_decay": decay})
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(training, test, test_images)
     reading: dict[str, Any] = {"device": where, "workers": workers, "batch_size": batch_size, "seed": seed}
@@ -147,7 +153,7 @@ def finetune(
     save_readout(readout, run.path, provenance={"images": text_of(images), "operator": None})
     measurement = Measurement(
         run, test, operator=operator, trained_on={}, realizations=realizations, limit=test_images,
-        also=() if metric == "top1" else (metric,), notes=notes, **reading,
+        also=() if metric == "top1" else (metric,), notes=notes, minutes=minutes, processes=processes, **reading,
     )  # fmt: skip
     most = enough_for_a_probe(training) if probe_images is None else probe_images
     probe = measurement.probe("frozen", start, training, labels=positions, fraction=labels, most=most)

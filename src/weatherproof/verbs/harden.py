@@ -18,7 +18,7 @@ from weatherproof.verbs.inputs import (
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe, own_fit
+from weatherproof.verbs.measure import Measurement, clean_probe, is_measured, own_fit, require_pace
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
@@ -49,6 +49,8 @@ def harden(
     probe_images: int | None = None,
     realizations: int = 3,
     test_images: int | None = 2000,
+    minutes: float | None = None,
+    processes: int = 1,
     out: str | Path = Path("runs/harden"),
     seed: int = 0,
 ) -> Outcome:
@@ -86,11 +88,15 @@ def harden(
             error.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
+        minutes: of the measurement: start nothing new after that time; the numbers under damage then rest on fewer
+            images and say on how many. The same command goes on from there.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("harden", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, probe_images=probe_images)
+    require_pace(minutes, processes)
     operator, objective, where = operators.parse(operator), objectives.parse(objective), device_of(device)
     teacher = load_encoder(encoder, size=size, seed=seed)
     train, test, augment = training_sets(
@@ -106,7 +112,7 @@ def harden(
         workers=workers, checkpoint_seconds=checkpoint_seconds, seed=seed, tensorboard=tensorboard,
     )  # fmt: skip
     run = RunFolder.open(out, recipe)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(train, test, test_images)
     student = harden_encoder(
@@ -118,6 +124,7 @@ def harden(
     measurement = Measurement(
         run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=realizations,
         limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size, notes=notes,
+        minutes=minutes, processes=processes,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,7 @@ from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
+from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.outcome import Outcome
 from weatherproof.verbs.overlap import near_overlap
 
@@ -46,6 +48,8 @@ class Measurement:
         images: the test images; at most `limit` of them are used, evenly spaced.
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
+        minutes: start no damage after that time; a later call goes on. None: to the end.
+        processes: that the images are shared out over.
         also: metrics of classifiers beside top-1 and top-5.
 
     Attributes:
@@ -56,13 +60,14 @@ class Measurement:
     def __init__(
         self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
         realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
-        also: Sequence[str] = (), notes: Sequence[str] = (),
+        minutes: float | None = None, processes: int = 1, also: Sequence[str] = (), notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
         return_freed_memory()
         images = at_most(images, limit)
         self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
         self.also, self.notes, self.realizations = tuple(also), list(notes), realizations
         self.settings: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "batch_size": batch_size}
+        self.pace: dict[str, Any] = {"minutes": minutes, "processes": processes}
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
@@ -200,17 +205,18 @@ class Measurement:
         """The measurement, done where it is first asked for; it goes on from what the run folder holds of it."""
         return read(
             self.encoders, self.parts, self.images, self.damages, self._settings, realizations=self.realizations,
-            trained_on=self.trained_on, keep=self.keep_clean,
+            trained_on=self.trained_on, first=self.operator, keep=self.keep_clean,
         )  # fmt: skip
 
     @property
     def _settings(self) -> Settings:
-        return Settings(folder=self.run.path / _KEPT, **self.settings)
+        return Settings(folder=self.run.path / _KEPT, **self.settings, **self.pace)
 
     def embedded(self, name: str, encoder: Encoder, train: ImageSet) -> tuple[Embeddings, Labels]:
         """An encoder's embeddings of training images and their labels, on the CPU."""
         title = f"embedding {train.name}"
-        (found,) = ask({"": encoder}, train, [Draw()], Embedded(name), self._settings, title, f"training of {name}")
+        settings = replace(self._settings, minutes=None, processes=1)
+        (found,) = ask({"": encoder}, train, [Draw()], Embedded(name), settings, title, f"training of {name}")
         return found.of("")["embedding"], train.labels[found.place]
 
     def clean(self, name: str) -> Answers:
@@ -218,8 +224,8 @@ class Measurement:
         return self.found.clean.of(name)
 
     def finish(self, *, encoder: Any = None, next_steps: Sequence[str] = ()) -> Outcome:
-        """Measure, and write gallery, results and page; the results last but one, since they mark the run as
-        finished."""
+        """Measure, and write gallery, results and page; the results last but one, since they mark the run as finished.
+        Where time was up, what the same command goes on from is left beside them."""
         records = [record.to_dict() for record in (*self.found.records(), *self.records)]
         for place, name, seen, train in reversed(self._near):
             clean = self.clean(name)
@@ -232,12 +238,38 @@ class Measurement:
                     seed=self.settings["seed"], device=self.settings["device"],
                 ),
             )  # fmt: skip
-        notes = list(dict.fromkeys(self.notes))
+        notes = list(dict.fromkeys([*self.notes, *_cut(self.found)]))
         self.run.write_json("results.json", {"records": records} | ({"notes": notes} if notes else {}))
-        shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
+        if self.found.complete:
+            shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
         write_report(self.run.path)
         self.run.close()
         return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps, notes=notes)
+
+
+def is_measured(run: RunFolder) -> bool:
+    """Whether a run has its results, and no measurement that is to go on."""
+    return run.finished and not (run.path / _KEPT).exists()
+
+
+def require_pace(minutes: float | None, processes: int) -> None:
+    """Raise `InputError` for a time or a number of processes that nothing can be measured with."""
+    require_counts(processes=processes)
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes is a time above 0, got {minutes:g}")
+
+
+def _cut(found: Readings) -> list[str]:
+    """What must be said of a measurement that had no time for everything."""
+    if found.complete:
+        return []
+    whole, reached = len(found.clean), [own for own in found.damaged.values() if own]
+    fewest = min((len(answers) for own in reached for answers in own), default=0)
+    parts = [f"the numbers under damage rest on {fewest:,} or more of {whole:,} images"] if fewest < whole else []
+    if len(reached) < len(found.damaged):
+        parts.append(f"{len(found.damaged) - len(reached)} of {len(found.damaged)} damages were not reached")
+    said = parts or ["some numbers are of fewer draws than asked for"]
+    return [f"time was up: {'; '.join(said)}; the same command goes on from here"]
 
 
 @phase("pictures for the gallery")

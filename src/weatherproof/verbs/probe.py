@@ -20,7 +20,7 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_works,
 )
-from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.measure import Measurement, is_measured, require_pace
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
@@ -41,6 +41,8 @@ def probe(
     workers: int = 2,
     realizations: int = 3,
     test_images: int | None = 2000,
+    minutes: float | None = None,
+    processes: int = 1,
     out: str | Path = Path("runs/probe"),
     seed: int = 0,
 ) -> Outcome:
@@ -64,11 +66,15 @@ def probe(
         workers: processes that decode images when they do not fit into memory.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
+        minutes: of the measurement: start nothing new after that time; the numbers under damage then rest on fewer
+            images and say on how many. The same command goes on from there.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("probe", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, probe_images=probe_images)
+    require_pace(minutes, processes)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     loaded = load_encoder(encoder, size=size, seed=seed)
     side = size or loaded.preprocessing.size
@@ -81,13 +87,13 @@ def probe(
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
     run = RunFolder.open(out, recipe)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
     name, notes = name_of(encoder), overlap(train, test, test_images)
     measurement = Measurement(
         run, test, operator=operator, trained_on={},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
-        notes=notes,
+        notes=notes, minutes=minutes, processes=processes,
     )  # fmt: skip
     readout = measurement.probe(
         name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),

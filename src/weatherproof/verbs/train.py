@@ -43,7 +43,7 @@ from weatherproof.verbs.inputs import (
     require_twice_differentiable,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.measure import Measurement, is_measured, require_pace
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -88,6 +88,8 @@ def train(
     classes_match: bool = False,
     realizations: int = 3,
     test_images: int | None = 2000,
+    minutes: float | None = None,
+    processes: int = 1,
     out: str | Path = Path("runs/train"),
     seed: int = 0,
 ) -> Outcome:
@@ -134,11 +136,15 @@ def train(
             order, where their names do not show it.
         realizations: draws of the damage that each measured number is the mean of.
         test_images: measure on at most so many test images.
+        minutes: of the measurement: start nothing new after that time; the numbers under damage then rest on fewer
+            images and say on how many. The same command goes on from there.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("train", locals())
     require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
+    require_pace(minutes, processes)
     if method not in LABELLED:
         raise unknown("training with labels", method, LABELLED)
     if method in _OWN_DAMAGE and operator is not None:
@@ -175,7 +181,7 @@ def train(
     )  # fmt: skip
     made = {} if attack is None else {"attack": repr(attack)}
     run = RunFolder.open(out, recipe | settings.used(method) | made)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(training, test, test_images)
     trained, top = train_classifier(
@@ -191,7 +197,7 @@ def train(
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
         realizations=realizations, limit=test_images, seed=seed, device=where, workers=workers, batch_size=batch_size,
-        notes=notes,
+        notes=notes, minutes=minutes, processes=processes,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:

@@ -45,12 +45,12 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_works,
 )
-from weatherproof.verbs.measure import Measurement, own_fit
+from weatherproof.verbs.measure import Measurement, is_measured, own_fit, require_pace
 from weatherproof.verbs.outcome import Outcome, finished, name_of, recipe_of
 
 _OF_SUITES = ("suite", "parameters", "glass", "frost", "jpeg_quality")  # left out of the recipe of any other audit
 _OF_ATTACKS = ("attack", "curve")
-_FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
+_FREE = (*IGNORED, "fail_under", "fail_over")  # a check does not change the numbers
 
 
 @refusals_leave_nothing()
@@ -116,10 +116,10 @@ def audit(
         batch_size: images per forward pass. Memory depends on this, not on the number of images.
         device: auto, cpu or cuda.
         workers: processes that decode images when they do not fit into memory.
-        processes: share a suite or attacks out over so many processes, on their own GPUs where there are several.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         realizations: draws of the operator's damage, or of a random attack, that each number is the mean of.
         test_images: measure on at most so many images; by default all, but 1,000 under attack.
-        minutes: of a suite or attacks: start nothing new after that time; the numbers then rest on fewer images and
+        minutes: start nothing new after that time; the numbers then rest on fewer images and
             say on how many. The same command goes on from there.
         fail_under: METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower. Of a
             suite: its totals, such as mca=0.6.
@@ -130,9 +130,10 @@ def audit(
     attacks = read_attacks(attack)
     attack = [repr(one) for one in attacks] or None
     recipe = recipe_of("audit", {name: value for name, value in locals().items() if name != "attacks"})
-    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size, processes=processes)
+    require_counts(realizations=realizations, test_images=test_images, batch_size=batch_size)
     limits = read_limits(fail_under, fail_over)
-    _require_one_kind(suite, operator, teacher, minutes, attack, curve)
+    require_pace(minutes, processes)
+    _require_one_kind(suite, operator, teacher, attack, curve)
     damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
     operator, where = None if operator is None else operators.parse(operator), device_of(device)
     encoder = load_encoder(model, size=size, seed=seed)
@@ -167,8 +168,8 @@ def audit(
         )  # fmt: skip
     recipe = {name: value for name, value in recipe.items() if name not in _OF_ATTACKS}
     if suite is None and parts is None:
-        if damage != Damage() or minutes is not None or processes > 1:
-            raise InputError("parameters, glass, frost, jpeg-quality, minutes and processes belong to --suite")
+        if damage != Damage():
+            raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
         recipe = {name: value for name, value in recipe.items() if name not in _OF_SUITES}
     else:
         return _by_suite(
@@ -182,12 +183,12 @@ def audit(
         )  # fmt: skip
     run = RunFolder.open(out, recipe, ignore=_FREE)
     wanted = None if operator is None else repr(operator)
-    if run.finished:
+    if is_measured(run):
         known = finished(run, "this run is finished already: nothing was done")
         return checked(known, limits, "operator", wanted)
     measurement = Measurement(
         run, chosen, operator=operator, trained_on={}, realizations=realizations, limit=test_images, seed=seed,
-        device=where, workers=workers, batch_size=batch_size,
+        device=where, workers=workers, batch_size=batch_size, minutes=minutes, processes=processes,
     )  # fmt: skip
     name = name_of(model)
     if readout is not None and has_labels(chosen):
@@ -263,9 +264,7 @@ def _by_attack(
     return checked_attacks(outcome, limits)
 
 
-def _require_one_kind(
-    suite: str | None, operator: object, teacher: object, minutes: float | None, attack: object, curve: bool
-) -> None:
+def _require_one_kind(suite: str | None, operator: object, teacher: object, attack: object, curve: bool) -> None:
     if attack is not None and any(other is not None for other in (suite, operator, teacher)):
         raise InputError("--attack stands alone: leave out --operator, --suite and --teacher")
     if attack is None and curve:
@@ -276,8 +275,6 @@ def _require_one_kind(
         raise InputError("give --operator or --suite, not both: a suite brings its own damage")
     if suite is not None and teacher is not None:
         raise InputError("--teacher is what embeddings are compared with, and --suite measures accuracy: leave it out")
-    if minutes is not None and not minutes > 0:
-        raise InputError(f"minutes is a time above 0, got {minutes:g}")
 
 
 def _training_images(source: str | Path | ImageSet, reading: Mapping[str, Any]) -> ImageSet:

@@ -21,7 +21,7 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_twice_differentiable,
 )
-from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.measure import Measurement, is_measured, require_pace
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
@@ -78,6 +78,7 @@ def pretrain(
     labels: list[float] | None = None,
     map_by: Literal["pca", "tsne"] = "pca",
     test_images: int | None = 2000,
+    processes: int = 1,
     out: str | Path = Path("runs/pretrain"),
     seed: int = 0,
 ) -> Outcome:
@@ -118,11 +119,13 @@ def pretrain(
         labels: fractions of the labels that the linear probes are fitted with; 1, 0.1 and 0.01.
         map_by: how the page's map of embeddings is made, pca or tsne.
         test_images: measure on at most so many test images.
+        processes: share the measurement out over so many processes, on their own GPUs where there are several.
         out: the run folder.
         seed: of every random draw.
     """
     recipe = recipe_of("pretrain", locals())
     require_counts(test_images=test_images, batch_size=batch_size, watch_every=watch_every)
+    require_pace(None, processes)
     methods.recipe(method)  # an unknown one is said before anything is read
     where = device_of(device)
     with quietly("randomly initialised"):  # which is where pretraining starts
@@ -155,7 +158,7 @@ def pretrain(
     )  # fmt: skip
     require_learns(learner, train, where)
     run = RunFolder.open(out, recipe | resolved(plan, own, published, learner))
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(train, test, test_images)
     reading: dict[str, Any] = {"seed": seed, "workers": workers, "batch_size": plan.batch_size}
@@ -165,7 +168,7 @@ def pretrain(
     save_encoder(pretrained, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=test_images,
-        device=where, notes=notes, **reading,
+        device=where, notes=notes, processes=processes, **reading,
     )  # fmt: skip
     encoders = {"start": start, "pretrained": pretrained}
     if measurable:
