@@ -188,7 +188,12 @@ def near(
     seen = Remembering(encoder, positions)
     for _ in range(2):  # only the first pass is kept
         embed(seen, train.subset(positions), batch_size=3)
-    return near_duplicates(seen, train, test).tolist()
+    return among(seen, train, test)
+
+
+def among(seen: Remembering, train: MemoryImages, test: MemoryImages) -> list[list[int]]:
+    queries, _ = embed(seen.encoder, test)
+    return near_duplicates(seen, train, test, queries, torch.arange(len(test))).tolist()
 
 
 def jpeg(pixels: np.ndarray) -> np.ndarray:
@@ -243,7 +248,7 @@ def test_every_other_embedding_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = torch.nn.functional.normalize(Flat()(train.read(torch.tensor([0, 3, 6, 9])) / 255), dim=1)
     torch.testing.assert_close(seen.features, expected, atol=1e-3, rtol=0)
     test = MemoryImages(torch.from_numpy(np.stack([jpeg(picture(i, 64)) for i in (6, 7)]).transpose(0, 3, 1, 2).copy()))
-    assert near_duplicates(seen, train, test).tolist() == [[0, 6]]
+    assert among(seen, train, test) == [[0, 6]]
 
 
 # what is said

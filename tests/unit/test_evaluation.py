@@ -104,7 +104,7 @@ def test_all_classifiers_see_the_same_damage_which_is_made_once_a_realization() 
 
     models = {"one": Brightness(), "two": Brightness(), "half": nn.Sequential(Brightness(), nn.Softmax(dim=1))}
     one, two, half = evaluate(models, digits(), operator=Counting(), realizations=3, metrics=("top1",), batch_size=40)
-    assert calls == [40] * 3 + [20] * 3
+    assert calls == [40, 20] * 3
     assert one.value == two.value == half.value and one.protocol == half.protocol and one.model == "one"
 
 

@@ -148,6 +148,29 @@ def test_verdict_is_honest_when_it_got_worse_or_is_unclear() -> None:
     assert "no clear difference" not in clear.sentence
 
 
+def test_one_draw_is_clear_by_the_images_or_not_known_to_be() -> None:
+    operator = "RandomMask(0.75)"
+    once = {"stderr": None, "realizations": 1, "images": 400}
+
+    def sentence(before: float, after: float, **more: Any) -> str:
+        pair = [
+            record("teacher", before, operator, **once, **more),
+            record("hardened", after, operator, **once, **more),
+        ]
+        return make_verdict(pair).sentence
+
+    # 2 standard errors of the difference of two shares of 400 images near 60 % are 0.069
+    assert "no clear difference" in sentence(0.6, 0.66) and "no clear difference" not in sentence(0.6, 0.68)
+    assert sentence(0.6, 0.9, metric="cosine").endswith("the original 0.60: how clear that is, one draw cannot tell.")
+
+
+def test_the_headline_of_one_model_is_under_the_damage_that_was_asked_for() -> None:
+    records = [record("small", 1 - level, f"RandomMask({level})") for level in (0.25, 0.5, 0.75, 0.9)]
+    assert make_verdict(records).sentence.startswith("With 75 % of the pixels missing")
+    assert make_verdict(records, "RandomMask( .25 )").sentence.startswith("With 25 % of the pixels missing")
+    assert make_verdict(records, "GaussianBlur(1)").sentence == make_verdict(records).sentence
+
+
 def test_verdict_compares_like_with_like() -> None:
     operator = "RandomMask(0.75)"
     unlike = [record("teacher", 0.1, operator, readout="own-head"), record("hardened", 0.9, operator)]

@@ -12,7 +12,8 @@ from torchvision import datasets
 
 from weatherproof.data import SOURCES, TRANSFER, load_images, metric_of, validation_split
 from weatherproof.errors import InputError
-from weatherproof.evaluation.metrics.tallies import tally
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.metrics import classification
 
 
 def _image(file: Path, shade: int) -> None:
@@ -141,12 +142,12 @@ def test_mean_per_class_is_balanced_accuracy() -> None:
     logits = torch.randn(200, 4, generator=generator)
     labels = (torch.rand(200, generator=generator) ** 3 * 4).long()  # few of the last classes
     logits[labels == 0, 0] += 2
-    made = tally("mean_per_class")
-    for rows in torch.arange(200).split(37):
-        made.add(logits[rows], labels[rows], None)
-    made.add(logits[:3], torch.full((3,), -1), None)  # without a label: not counted
+    metric = classification.metric_of("mean_per_class")
+    unlabelled = torch.full((3,), -1)  # not counted
+    kept = metric.keep(torch.cat([logits, logits[:3]]), torch.cat([labels, unlabelled]))
+    value, images = metric.value(Answers(torch.arange(203), kept), None)
     expected = balanced_accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy())
-    assert made.value() == pytest.approx(expected) and made.images == 200
+    assert value == pytest.approx(expected) and images == 200
     assert abs(expected - float((logits.argmax(dim=1) == labels).double().mean())) > 0.05
 
 

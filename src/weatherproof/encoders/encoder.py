@@ -101,8 +101,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Images) -> Embeddings:
         """The embeddings, not normalised. A map is averaged over its positions."""
-        raw = self._raw(images)
-        return raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw
+        return _pooled(self._raw(images))
 
     def logits(self, images: Images) -> Logits:
         """The network's own classification.
@@ -110,9 +109,17 @@ class Encoder(nn.Module):
         Raises:
             InputError: the network has no classifier.
         """
+        return self._judged(self._raw(images))
+
+    def embeddings_and_logits(self, images: Images) -> tuple[Embeddings, Logits]:
+        """Both in one pass through the body. Raises what `logits` raises."""
+        raw = self._raw(images)
+        return _pooled(raw), self._judged(raw)
+
+    def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:
             raise InputError(f"{self.name} has no classifier of its own: give num_classes, or fit a probe")
-        return self.head(self._raw(images)).flatten(1)
+        return self.head(raw).flatten(1)
 
     def _raw(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
@@ -172,3 +179,7 @@ class Encoder(nn.Module):
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}, feature_dim={self.feature_dim}, num_classes={self.num_classes}"
+
+
+def _pooled(raw: Tensor) -> Embeddings:
+    return raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw

@@ -1,24 +1,29 @@
 """Encoders under damage, without labels: does the embedding stay where the clean image's is?"""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, Int64
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from weatherproof import random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet
 from weatherproof.errors import InputError, unknown
-from weatherproof.evaluation.engine.trials import EVAL_STREAM
+from weatherproof.evaluation.damaged import Draw, ask, draws_nothing, draws_of
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.run import Settings
+from weatherproof.evaluation.engine.trials import Columns, Look
 from weatherproof.evaluation.evaluate import Text, measuring
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
-from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import embed, evaluating, require_embeddings
-from weatherproof.types import Embeddings, Images
+from weatherproof.readouts import require_embeddings
+from weatherproof.types import Embeddings, Images, Keys
 
+METRICS = ("cosine", "recall@1", "recall@5")
 _CHUNK = 1 << 16  # index rows at once: 64 MB of similarities for 256 queries
 _SLACK = 1e-6  # of a float32 cosine: an image must not lose to itself, or to its exact copy, by rounding
 
@@ -31,7 +36,7 @@ def evaluate_embeddings(
     operator: Operator | None = None,
     realizations: int = 10,
     seed: int = 0,
-    metrics: Sequence[str] = ("cosine", "recall@1", "recall@5"),
+    metrics: Sequence[str] = METRICS,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
@@ -45,57 +50,121 @@ def evaluate_embeddings(
                   the damaged image, as a query, finds its original in an index of clean ones
 
     All encoders see the same damaged images, those of `evaluate` with the same seed. The index takes one teacher
-    embedding an image; it is the only thing that grows with the data.
+    embedding an image; it is the only thing that grows much with the data.
 
     Raises:
         InputError: nothing to measure, an unknown metric, or embeddings that are not finite or of another size than the
             teacher's.
     """
-    if not encoders or not metrics or realizations < 1:
+    if not encoders or not metrics or len(images) == 0 or realizations < 1:
         raise InputError(
-            f"expected encoders, metrics and realizations >= 1; got {len(encoders)} encoders, metrics {list(metrics)}, "
-            f"realizations={realizations}"
+            f"expected encoders, metrics, images and realizations >= 1; got {len(encoders)} encoders, metrics "
+            f"{list(metrics)}, {len(images)} images, realizations={realizations}"
         )
-    ranks = {metric: _rank_of(metric) for metric in metrics}
-    index, _ = embed(teacher, images, device=device, batch_size=batch_size, workers=workers)
-    require_embeddings(getattr(teacher, "name", "teacher"), index)
-    index = normalize(index, dim=1).to(device)
-    fixed = operator is None or bool(getattr(operator, "deterministic", False))
-    runs = 1 if fixed else realizations
-    totals = {(name, metric): torch.zeros(runs, dtype=torch.float64) for name in encoders for metric in metrics}
-    for encoder in encoders.values():
-        if isinstance(encoder, nn.Module):
-            encoder.to(device)
-    done = 0
-    total = len(images) * runs * len(encoders)
-    with evaluating(*encoders.values()), phase(measuring(encoders, operator), total, "embeddings") as meter:
-        for batch in batches(images, batch_size, device=device, workers=workers):
-            own = index[done : done + len(batch.index)]
-            done += len(batch.index)
-            for run in range(runs):
-                keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, run)
-                damaged = batch.images if operator is None else operator(batch.images, keys)
-                for name, encoder in encoders.items():
-                    raw = encoder(damaged).float()
-                    require_embeddings(name, raw)
-                    queries = normalize(raw, dim=1)
-                    if queries.shape != own.shape:
-                        raise InputError(
-                            f"{name!r} gives embeddings of {queries.shape[1]} numbers, the teacher of {own.shape[1]}: "
-                            f"they can only be compared where these are equal"
-                        )
-                    similarity = (queries * own).sum(dim=1)
-                    ahead = _how_many_ahead(queries, index, similarity) if any(ranks.values()) else similarity
-                    for metric, k in ranks.items():
-                        values = similarity if k is None else ahead < k
-                        totals[name, metric][run] += values.double().sum().cpu()
-                    meter.advance(len(batch.index))
-
+    ranked = bool([rank for rank in map(_rank_of, metrics) if rank])
+    settings = Settings(seed=seed, device=device, batch_size=batch_size, workers=workers)
     target = getattr(teacher, "name", None)
-    facts = protocol_facts(images, operator, () if fixed else (seed,), data, teacher=target)
+    (clean,) = ask(
+        {"": teacher}, images, [Draw()], Embedded(target or "teacher"), settings, f"embedding {images.name}"
+    )  # fmt: skip
+    compared = Compared.with_index(clean.of(""), ranked=ranked, device=device)
+    answers = ask(encoders, images, draws_of(operator, realizations), compared, settings, measuring(encoders, operator))
+    facts = protocol_facts(images, operator, () if draws_nothing(operator) else (seed,), data, teacher=target)
     return [
-        make_record(metric, (total / done).tolist(), done, name, seed, facts, trained_on=trained_on)
-        for (name, metric), total in totals.items()
+        record
+        for name in encoders
+        for record in compared_records(
+            name, metrics, [own.of(name) for own in answers], batch_size, seed, facts, trained_on=trained_on
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Keeps the embeddings.
+
+    Attributes:
+        name: of the encoder, in a message.
+    """
+
+    name: str
+
+    def __call__(self, name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
+        embeddings = model(images).float()
+        require_embeddings(self.name, embeddings)
+        return {"embedding": embeddings}
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Keeps how near an image's embedding is to the teacher's of the clean image, and how many others are nearer.
+
+    Attributes:
+        index: of unit length, of the clean images that could be read.
+        place: which of the images these are, ascending.
+        ranked: whether a metric asks how many are nearer.
+    """
+
+    index: Float[Tensor, "n features"]
+    place: Int64[Tensor, "n"]
+    ranked: bool
+
+    @classmethod
+    def with_index(cls, clean: Answers, *, ranked: bool = True, device: str | torch.device = "cpu") -> "Compared":
+        """From the teacher's `Embedded` of the clean images."""
+        return cls(normalize(clean["embedding"], dim=1).to(device), clean.place, ranked)
+
+    @property
+    def digest(self) -> str:
+        """Equal where the index is."""
+        return hashlib.sha256(self.index.cpu().numpy().tobytes()).hexdigest()
+
+    def __call__(self, name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
+        return self.keep(name, model(images), look.place)
+
+    def keep(self, name: str, embeddings: Embeddings, place: Int64[Tensor, "batch"]) -> Columns:
+        """Raises `InputError` for embeddings that are not finite, or of another size than the index."""
+        require_embeddings(name, embeddings := embeddings.float())
+        queries = normalize(embeddings, dim=1)
+        index = self.index.to(queries.device)
+        if queries.shape[1] != index.shape[1]:
+            raise InputError(
+                f"{name!r} gives embeddings of {queries.shape[1]} numbers, the teacher of {index.shape[1]}: "
+                f"they can only be compared where these are equal"
+            )
+        cosine = (queries * index[torch.searchsorted(self.place, place)]).sum(dim=1)
+        return {"cosine": cosine} | ({"nearer": _how_many_nearer(queries, index, cosine)} if self.ranked else {})
+
+    def of_clean(self, name: str, clean: Answers, batch_size: int) -> Answers:
+        """The same of embeddings that were kept: of the clean images, in batches of this size."""
+        parts = [
+            self.keep(name, rows.to(self.index.device), place)
+            for rows, place in zip(clean["embedding"].split(batch_size), clean.place.split(batch_size), strict=True)
+        ]
+        return Answers(clean.place, {key: torch.cat([part[key] for part in parts]).cpu() for key in parts[0]})
+
+
+def compared_records(
+    name: str, metrics: Sequence[str], draws: Sequence[Answers], batch_size: int, seed: int, facts: Mapping[str, Any],
+    **about: Any,
+) -> list[Record]:  # fmt: skip
+    """The records of one encoder under one damage.
+
+    Args:
+        draws: what `Compared` has kept of each draw.
+        batch_size: of the partial sums.
+        facts: from `protocol_facts`.
+        about: more keys of the records; a mapping holds one for each model.
+    """
+
+    def value(metric: str, own: Answers) -> float:
+        k = _rank_of(metric)
+        values = own["cosine"] if k is None else own["nearer"] < k
+        return sum(part.double().sum().item() for part in values.split(batch_size)) / len(own)
+
+    return [
+        make_record(metric, [value(metric, own) for own in draws], len(draws[0]), name, seed, facts, **about)
+        for metric in metrics
     ]
 
 
@@ -103,16 +172,16 @@ def _rank_of(metric: str) -> int | None:
     """k of "recall@k"; None for "cosine"."""
     found = re.fullmatch(r"recall@([1-9]\d*)", metric)
     if found is None and metric != "cosine":
-        raise unknown("embedding metric", metric, ("cosine", "recall@1", "recall@5"))
+        raise unknown("embedding metric", metric, METRICS)
     return int(found[1]) if found else None
 
 
-def _how_many_ahead(
+def _how_many_nearer(
     queries: Float[Tensor, "batch features"], index: Float[Tensor, "n features"], own: Float[Tensor, "batch"]
 ) -> Tensor:
     """How many members of the index are nearer to each query than its own original is.
 
-    Not "at most as near" rather than "nearer": where an embedding is not a number, everything counts as ahead.
+    Not "at most as near" rather than "nearer": where an embedding is not a number, everything counts as nearer.
     """
     limit = own[:, None] + _SLACK
     return sum(((~(queries @ rows.T <= limit)).sum(dim=1) for rows in index.split(_CHUNK)), torch.zeros_like(own))

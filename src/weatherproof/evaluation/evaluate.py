@@ -1,21 +1,22 @@
 """Classifiers under damage, in one pass over the data."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from weatherproof import random
-from weatherproof.data import ImageSet, batches
+from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
-from weatherproof.evaluation.engine.trials import EVAL_STREAM, answer
-from weatherproof.evaluation.metrics.tallies import needs_labels, tally
+from weatherproof.evaluation.damaged import Draw, ask, draws_of
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.run import Settings
+from weatherproof.evaluation.engine.trials import Columns, Look, answer
+from weatherproof.evaluation.metrics.classification import metric_of
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
-from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.readouts import evaluating, unmeasurable
-from weatherproof.types import Images, Logits
+from weatherproof.readouts import require_logits
+from weatherproof.types import Images, Keys, Labels, Logits
 
 Text = str | Mapping[str, str] | None  # one for all models, or one for each by name
 Number = float | Mapping[str, float] | None
@@ -42,8 +43,8 @@ def evaluate(
     """Measure classifiers on the same damaged images: mean over `realizations` draws of the operator, standard error
     s / sqrt(realizations) with s the sample standard deviation (Contrastive Inversion: ten draws).
 
-    The data is read once; each batch is damaged once a realization, for all classifiers. Memory does not grow with the
-    number of images (AUC keeps one number an image). An operator that draws nothing runs once.
+    The data is read once; each batch is damaged once a realization, for all classifiers. Memory holds one part of the
+    images, and a few bytes for each answer. An operator that draws nothing runs once.
 
     Args:
         classifiers: by name, images -> logits; modules are moved to `device` and used in evaluation mode. One with
@@ -58,49 +59,30 @@ def evaluate(
         InputError: nothing to measure, an unknown metric, no labels where a metric needs them, or a classifier with
             fewer outputs than there are classes or with outputs that are NaN.
     """
-    _check(classifiers, images, metrics, realizations)
-    runs = 1 if _draws_nothing(operator, classifiers) else realizations
-    tallies = {(name, metric): [tally(metric) for _ in range(runs)] for name in classifiers for metric in metrics}
-    highest = int(images.labels.max()) if any(map(needs_labels, metrics)) else -1
-    for classifier in classifiers.values():
-        if isinstance(classifier, nn.Module):
-            classifier.to(device)
-    total = len(images) * (runs + ("agreement" in metrics)) * len(classifiers)
-    with evaluating(*classifiers.values()), phase(measuring(classifiers, operator), total, "answers") as meter:
-        for batch in batches(images, batch_size, device=device, workers=workers):
-            seen = random.keys(seed, batch.index)
-            clean: dict[str, Tensor] = {}
-            lost: dict[str, Tensor | bool] = dict.fromkeys(classifiers, False)
-            if "agreement" in metrics:
-                keys = random.fold(seen, EVAL_STREAM)
-                for name, classifier in classifiers.items():
-                    logits = answer(classifier, batch.images, keys)
-                    clean[name], lost[name] = logits.argmax(dim=1), logits.isnan().any()
-                    meter.advance(len(batch.index))
-            for run in range(runs):
-                keys = random.fold(seen, EVAL_STREAM, run)
-                damaged = batch.images if operator is None else operator(batch.images, keys)
-                for name, classifier in classifiers.items():
-                    logits = answer(classifier, damaged, keys)
-                    if logits.shape[1] <= highest:
-                        raise InputError(
-                            f"{name!r} has {logits.shape[1]} outputs, but {images.name!r} has labels up to {highest}: "
-                            f"give a classifier for these classes"
-                        )
-                    lost[name] = logits.isnan().any() | lost[name]
-                    for metric in metrics:
-                        tallies[name, metric][run].add(logits, batch.labels, clean.get(name))
-                    meter.advance(len(batch.index))
-            for name, bad in lost.items():  # once a batch: a GPU need not wait for it at every realization
-                if bool(bad):
-                    raise unmeasurable(name)
-
-    fixed = _draws_nothing(operator, classifiers)
-    facts = protocol_facts(images, operator, () if fixed else (seed,), data, corruption=corruption, severity=severity)
+    if not classifiers or not metrics or len(images) == 0 or realizations < 1:
+        raise InputError(
+            f"expected classifiers, images, metrics and realizations >= 1; got {len(classifiers)} classifiers, "
+            f"{len(images)} images, metrics {list(metrics)}, realizations={realizations}"
+        )
+    fixed = all(getattr(classifier, "deterministic", True) for classifier in classifiers.values())
+    draws = draws_of(operator, realizations, fixed=fixed)
+    clean = [Draw()] if "agreement" in metrics else []
+    found = ask(
+        classifiers, images, [*clean, *draws], Judged.of(metrics, images),
+        Settings(seed=seed, device=device, batch_size=batch_size, workers=workers), measuring(classifiers, operator),
+    )  # fmt: skip
+    drawn = draws_of(operator, 2, fixed=fixed)[1:]
+    facts = protocol_facts(
+        images, operator, (seed,) if drawn else (), data, corruption=corruption, severity=severity
+    )  # fmt: skip
     about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
+    answers, before = found[len(clean) :], found[0] if clean else None
     return [
-        make_record(metric, [t.value() for t in found], found[0].images, name, seed, facts, **about)
-        for (name, metric), found in tallies.items()
+        record
+        for name in classifiers
+        for record in judged_records(
+            name, metrics, [own.of(name) for own in answers], before and before.of(name), seed, facts, **about
+        )
     ]
 
 
@@ -137,18 +119,55 @@ def measuring(models: Mapping[str, Any], operator: Operator | None) -> str:
     return f"measuring {', '.join(models)} {'on clean images' if operator is None else f'under {operator!r}'}"
 
 
-def _draws_nothing(operator: Operator | None, classifiers: Mapping[str, Any]) -> bool:
-    fixed = operator is None or bool(getattr(operator, "deterministic", False))
-    return fixed and all(getattr(classifier, "deterministic", True) for classifier in classifiers.values())
+@dataclass(frozen=True)
+class Judged:
+    """Keeps of a classifier's logits what metrics need.
+
+    Attributes:
+        data: what the images are called.
+        highest: of the labels that a metric needs; -1: none does.
+    """
+
+    metrics: tuple[str, ...]
+    data: str
+    highest: int
+
+    @classmethod
+    def of(cls, metrics: Sequence[str], images: ImageSet) -> "Judged":
+        """Raises `InputError` for an unknown metric, and one that needs labels where there are none."""
+        labelled = [name for name in metrics if metric_of(name).needs_labels]
+        if labelled and not bool((images.labels >= 0).any()):
+            raise InputError(f"{labelled[0]} needs labels, and {images.name!r} has none: use agreement, or embeddings")
+        return cls(tuple(metrics), images.name, int(images.labels.max()) if labelled else -1)
+
+    def __call__(self, name: str, model: Callable[..., Logits], images: Images, keys: Keys, look: Look) -> Columns:
+        return self.keep(name, answer(model, images, keys), look.labels)
+
+    def keep(self, name: str, logits: Logits, labels: Labels) -> Columns:
+        """Raises `InputError` for logits that are NaN, or fewer than there are labels."""
+        if logits.shape[1] <= self.highest:
+            raise InputError(
+                f"{name!r} has {logits.shape[1]} outputs, but {self.data!r} has labels up to {self.highest}: "
+                f"give a classifier for these classes"
+            )
+        require_logits(name, logits)
+        return {key: rows for metric in self.metrics for key, rows in metric_of(metric).keep(logits, labels).items()}
 
 
-def _check(classifiers: Mapping[str, Any], images: ImageSet, metrics: Sequence[str], realizations: int) -> None:
-    if not classifiers or not metrics or len(images) == 0 or realizations < 1:
-        raise InputError(
-            f"expected classifiers, images, metrics and realizations >= 1; got {len(classifiers)} classifiers, "
-            f"{len(images)} images, metrics {list(metrics)}, realizations={realizations}"
-        )
-    for metric in metrics:
-        tally(metric)
-        if needs_labels(metric) and not bool((images.labels >= 0).any()):
-            raise InputError(f"{metric} needs labels, and {images.name!r} has none: use agreement, or embeddings")
+def judged_records(
+    name: str, metrics: Sequence[str], draws: Sequence[Answers], clean: Answers | None, seed: int,
+    facts: Mapping[str, Any], **about: Any,
+) -> list[Record]:  # fmt: skip
+    """The records of one classifier under one damage.
+
+    Args:
+        draws: its answers to each draw.
+        clean: those to the clean images, for "agreement".
+        facts: from `protocol_facts`.
+        about: more keys of the records; a mapping holds one for each model.
+    """
+    found = {metric: [metric_of(metric).value(own, clean) for own in draws] for metric in metrics}
+    return [
+        make_record(metric, [value for value, _ in values], values[0][1], name, seed, facts, **about)
+        for metric, values in found.items()
+    ]

@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from weatherproof.data import FileImages, ImageSet
 from weatherproof.data.duplicates import duplicates
 from weatherproof.errors import InputError
-from weatherproof.readouts import embed, nearest
+from weatherproof.readouts import nearest
 from weatherproof.types import Embeddings, Images
 
 MOST = 50_000  # training images whose embeddings are kept: of more, every second, third, ...
@@ -44,6 +44,10 @@ class Remembering(nn.Module):
         """One row an image, on the CPU."""
         return torch.cat(self._rows).float() if self._rows else torch.empty(0, 0)
 
+    def remember(self, features: Tensor) -> None:
+        """Take up what another one has seen of these images."""
+        self._rows, self._seen = [features], len(self.positions)
+
     def forward(self, images: Images) -> Embeddings:
         out: Tensor = self.encoder(images)
         if self._seen < len(self.positions):
@@ -57,10 +61,8 @@ def near_duplicates(
     encoder: Remembering,
     train: ImageSet,
     test: ImageSet,
-    *,
-    device: str | torch.device = "cpu",
-    batch_size: int = 256,
-    workers: int = 0,
+    queries: Float[Tensor, "m features"],
+    asked: Int64[Tensor, "m"],
 ) -> Int64[Tensor, "d 2"]:
     """(position in test, position in train) of every test image that is nearly a training image, but not equal to it.
 
@@ -69,15 +71,14 @@ def near_duplicates(
     deviations. Images without contrast are left out.
 
     Args:
-        encoder: has seen the training images in order, clean or damaged; embeds the test images.
+        encoder: has seen the training images in order, clean or damaged.
         train: the set that they are of.
+        queries, asked: the encoder's embeddings of test images, and which these are.
     """
     seen = _readable(train)[encoder.positions]
     features, rows = encoder.features, encoder.positions[seen][:: encoder.step]
     if len(features) != len(rows):
         return torch.empty(0, 2, dtype=torch.int64)
-    queries, _ = embed(encoder.encoder, test, device=device, batch_size=batch_size, workers=workers)
-    asked = _readable(test).nonzero().flatten()
     similarity, index = (part[:, 0] for part in nearest(features, queries, 1))
     order = similarity.argsort(descending=True, stable=True)[:PROPOSED]
     proposed = order[similarity[order] >= NEAR]

@@ -58,6 +58,13 @@ class Reordered(nn.Module):
         return self.classifier(images)[:, self.order]
 
 
+class Normalized(nn.Module):
+    """Embeddings on the unit sphere."""
+
+    def forward(self, embeddings: Embeddings) -> Embeddings:
+        return nn.functional.normalize(embeddings, dim=1)
+
+
 class UnitLength(nn.Module):
     """The encoder's embeddings on the unit sphere.
 

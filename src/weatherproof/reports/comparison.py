@@ -95,5 +95,8 @@ def comparison_verdict(whole: Group, groups: Sequence[Group]) -> Verdict:
     if len(groups) == len(alike(subjects)) == 1:
         suite = suite_verdict(subjects)
         return replace(suite, beside=(sentence, *suite.beside))
-    own = tuple(f"{run.name}: {headline(run.records, replace(whole, runs=(run,)).planned).sentence}" for run in runs)
+    own = tuple(
+        f"{run.name}: {headline(run.records, replace(whole, runs=(run,)).planned, run.recipe.get('operator')).sentence}"
+        for run in runs
+    )
     return Verdict(sentence, (*beside, *own), "", ())

@@ -48,7 +48,7 @@ def write_report(run_folder: Path | str) -> Path:
     run = read_run(run_folder)
     whole = Group((run,), Palette(run.records))
     parts = tuple(_parts(whole, [whole]))
-    verdict = headline(run.records, whole.planned)
+    verdict = headline(run.records, whole.planned, run.recipe.get("operator"))
     for part in parts:
         if part.section.verdict is not None:
             verdict = part.section.verdict(verdict, part.shown)

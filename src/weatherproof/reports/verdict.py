@@ -46,18 +46,24 @@ class Pair:
         return float(self.after["value"]) - float(self.before["value"])
 
     @property
-    def clear(self) -> bool:
-        """Whether the change is larger than the draws of the damage explain; the draws, not the training seed."""
-        errors = [r.get("stderr") for r in (self.before, self.after)]
-        spread = math.hypot(*(error for error in errors if words.finite(error)))
-        return abs(self.change) > CLEAR * spread and self.change != 0
+    def clear(self) -> bool | None:
+        """Whether the change is larger than the draws of the damage explain, or with a single draw the choice of the
+        images; not the training seed. None: not known."""
+        errors = [_error(record) for record in (self.before, self.after)]
+        known = [error for error in errors if error is not None]
+        if self.change == 0:
+            return False
+        return abs(self.change) > CLEAR * math.hypot(*known) if len(known) == len(errors) else None
 
 
-def make_verdict(records: Sequence[JsonRecord]) -> Verdict:
+def make_verdict(records: Sequence[JsonRecord], asked: str | None = None) -> Verdict:
     """The headline of a run.
 
-    The condition is the one the model was trained for where it was measured, otherwise the middle one by severity;
-    never the one that looks best. Readout and labels are the same on both sides.
+    The condition is the one the model was trained for where it was measured, or the one that was asked for, otherwise
+    the middle one by severity; never the one that looks best. Readout and labels are the same on both sides.
+
+    Args:
+        asked: text of the operator that the run was asked to measure under.
     """
     real = [r for r in records if not words.missing(r.get("value"))]
     if not real:
@@ -66,7 +72,7 @@ def make_verdict(records: Sequence[JsonRecord]) -> Verdict:
     usable = [r for r in real if r["metric"] == metric]
     pairs = _pairs(usable)
     if not pairs:
-        return _single(usable)
+        return _single(usable, asked)
     damaged = [p for p in pairs if not words.is_clean(p.after)]
     chosen = _choose(damaged or pairs)
     return Verdict(
@@ -104,6 +110,17 @@ def _choose(pairs: Sequence[Pair]) -> Pair:
     return trained[0] if trained else alike[len(alike) // 2]
 
 
+def _error(record: JsonRecord) -> float | None:
+    """The standard error over draws; of a share that was drawn once, over images; None where it is not known."""
+    stderr, value, images = (record.get(name) for name in ("stderr", "value", "images"))
+    if words.finite(stderr):
+        return stderr
+    single = record.get("realizations") == 1 and words.metric_words(str(record.get("metric"))).percent
+    if single and words.finite(value) and words.finite(images) and images > 1:
+        return math.sqrt(max(0.0, value * (1 - value)) / images)
+    return None
+
+
 def _where(record: JsonRecord) -> str:
     if record.get("attack"):
         return f"Under {words.condition_words(record)}"
@@ -133,6 +150,8 @@ def _sentence(pair: Pair) -> str:
     metric = str(pair.after["metric"])
     after = _does(metric, float(pair.after["value"]))
     before, where = words.quantity(metric, pair.before["value"]), _where(pair.after)
+    if pair.clear is None:
+        return f"{where}, the hardened encoder {after}, the original {before}: how clear that is, one draw cannot tell."
     if not pair.clear:
         return f"{where}, hardening makes no clear difference: the hardened encoder {after}, the original {before}."
     if pair.change < 0:
@@ -157,8 +176,8 @@ def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], record
         labels = words.labels_words(rival.get("label_fraction")) or "labels"
         said.append(f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}.")
     if len(damaged) > 1:
-        worse = sum(p.clear and p.change < 0 for p in damaged)
-        better = sum(p.clear and p.change > 0 for p in damaged)
+        worse = sum(p.clear is True and p.change < 0 for p in damaged)
+        better = sum(p.clear is True and p.change > 0 for p in damaged)
         unclear = len(damaged) - worse - better
         counts = {"better": better, "worse": worse, "not clearly different": unclear}
         shown = [f"{how} in {n if n < len(damaged) else f'all {n}'}" for how, n in counts.items() if n]
@@ -201,6 +220,11 @@ def _bar(record: JsonRecord) -> Bar:
     )
 
 
+def _same_operator(text: str, asked: str) -> bool:
+    """Whether two texts say the same operator, however they are written."""
+    return words.operator_words(text) == words.operator_words(asked)
+
+
 def _most_labels(records: Sequence[JsonRecord]) -> JsonRecord:
     """The first of those with most labels."""
     return max(records, key=lambda r: r["label_fraction"] if words.finite(r.get("label_fraction")) else 0.0)
@@ -231,15 +255,17 @@ def _beside_the_frozen(chosen: JsonRecord, clean: Sequence[JsonRecord], records:
     return [f"The frozen encoder with a probe {_does(metric, float(here[0]['value']))}{also}."]
 
 
-def _single(records: Sequence[JsonRecord]) -> Verdict:
-    """No pair to compare: how the hardened, pretrained, fine-tuned or else the first model does, under the middle
-    condition."""
+def _single(records: Sequence[JsonRecord], asked: str | None) -> Verdict:
+    """No pair to compare: how the hardened, pretrained, fine-tuned or else the first model does, under the condition
+    that was asked for, else the middle one."""
     ordered = sorted(records, key=condition_order)
     models = list(dict.fromkeys(str(r.get("model")) for r in records))
     model = next((name for name in ("hardened", "pretrained", "fine-tuned") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)]
-    chosen = damaged[len(damaged) // 2] if damaged else _most_labels(own)
+    wanted = [r for r in damaged if asked and r.get("operator") and _same_operator(str(r["operator"]), asked)]
+    middle = damaged[len(damaged) // 2 :]
+    chosen = next(iter((*wanted, *middle)), None) or _most_labels(own)
     metric = str(chosen["metric"])
     clean = [r for r in own if words.is_clean(r) and _setting(r)[:2] == _setting(chosen)[:2] and r is not chosen]
     clean = [r for r in clean if r.get("readout") == chosen.get("readout")]

@@ -21,7 +21,8 @@ from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
-IGNORED = ("out", "json", "config", "device", "workers", "progress")  # settings that do not change what comes out
+# Settings that do not change what comes out.
+IGNORED = ("out", "json", "config", "device", "workers", "progress", "minutes", "processes")
 OWN_FILES = "files"  # where a recipe has the hashes of the user's own code, which earlier ones have not
 _RECORDED = ("versions", "hardware")  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")

@@ -15,8 +15,8 @@ from weatherproof.verbs.inputs import (
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe, own_fit
-from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.measure import Measurement, clean_probe, is_measured, own_fit
+from weatherproof.verbs.options import TrainOptions, pace_of, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
@@ -31,6 +31,7 @@ def harden(
     augment: str | Operator | None = "auto",
     lr: float = 3e-4,
     classes_match: bool = False,
+    probe_images: int | None = None,
     **options: Unpack[TrainOptions],
 ) -> Outcome:
     """Teach a copy of a pretrained encoder to give, for a damaged image, the embedding that the original gives for the
@@ -52,9 +53,12 @@ def harden(
         schedule: cosine (annealed to 0 step by step), constant, or as_run (what the paper's code really did).
         classes_match: you say that the classes of the encoder's own classifier are those of the images, in the same
             order, where their names do not show it; then its accuracy is measured.
+        probe_images: fit the probe that both encoders are measured by on at most so many training images, evenly from
+            all classes; by default 2,000 for each class, from where more change its accuracy by less than its standard
+            error.
     """
     recipe = recipe_of("harden", locals())
-    require_counted(options, realizations=options["realizations"])
+    require_counted(options, realizations=options["realizations"], probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
@@ -67,7 +71,7 @@ def harden(
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
     run = RunFolder.open(options["out"], recipe)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(train, test, options["test_images"])
     student = harden_encoder(
@@ -78,13 +82,13 @@ def harden(
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=options["realizations"],
-        limit=options["test_images"], notes=notes, **reading,
+        limit=options["test_images"], notes=notes, **pace_of(options), **reading,
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)
     if probed:
-        measurement.readout(clean_probe(teacher, train, measurement), encoders, kind="clean-probe")
+        measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     return measurement.finish(
         encoder=student,
         next_steps=(

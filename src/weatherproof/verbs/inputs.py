@@ -132,6 +132,13 @@ def require_counts(**counts: int | None) -> None:
             raise InputError(f"{name} must be at least 1{f' and at most {most:,}' * (count > 1)}, got {shown(count)}")
 
 
+def require_pace(minutes: float | None, processes: int) -> None:
+    """Raise `InputError` for a time or a number of processes that nothing can be measured with."""
+    require_counts(processes=processes)
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes is a time above 0, got {minutes:g}")
+
+
 def require_works(operator: Operator | None, images: ImageSet, device: torch.device) -> None:
     """Try the operator on two of the images.
 

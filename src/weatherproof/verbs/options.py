@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 import torch
 
@@ -15,7 +15,7 @@ from weatherproof.errors import unknown
 from weatherproof.spec import fits
 from weatherproof.training.plan import PlanOptions, StepOptions
 from weatherproof.training.run import refusals_leave_nothing
-from weatherproof.verbs.inputs import device_of, require_counts
+from weatherproof.verbs.inputs import device_of, require_counts, require_pace
 from weatherproof.verbs.outcome import check_arguments
 
 P = ParamSpec("P")
@@ -30,6 +30,9 @@ class MeasureOptions(TypedDict, total=False):
     device: Annotated[str, "auto, cpu or cuda."]
     workers: Annotated[int, "processes that decode images when they do not fit into memory."]
     test_images: Annotated[int | None, "measure on at most so many test images."]
+    processes: Annotated[
+        int, "share the measurement out over so many processes, on their own GPUs where there are several."
+    ]
     out: Annotated[str | Path, "the run folder."]
     seed: Annotated[int, "of every random draw."]
 
@@ -38,6 +41,11 @@ class DamageOptions(MeasureOptions, total=False):
     """`MeasureOptions` of what is measured under damage too."""
 
     realizations: Annotated[int, "draws of the damage that each measured number is the mean of."]
+    minutes: Annotated[
+        float | None,
+        "of the measurement: start nothing new after that time; the numbers under damage then rest on fewer images and "
+        "say on how many. The same command goes on from there.",
+    ]
 
 
 class PretrainOptions(PlanOptions, MeasureOptions, total=False):
@@ -50,7 +58,8 @@ class TrainOptions(StepOptions, DamageOptions, total=False):
 
 # Of options that nobody gives, in all verbs; what differs between them stands in their `verb(...)`.
 DEFAULTS = TrainOptions(
-    size=None, device="auto", workers=2, realizations=3, test_images=2000, seed=0, warmup_epochs=0.0, accumulate=1,
+    size=None, device="auto", workers=2, realizations=3, test_images=2000, processes=1, minutes=None,
+    seed=0, warmup_epochs=0.0, accumulate=1,
     precision="32-true", devices=1, checkpoint_seconds=30.0, tensorboard=False,
 )  # fmt: skip
 
@@ -70,9 +79,22 @@ def reading_of(options: MeasureOptions) -> Reading:
     return Reading(seed=options["seed"], device=where, batch_size=options["batch_size"], workers=options["workers"])
 
 
+class Pace(TypedDict):
+    """How long a measurement may take, and what of the machine."""
+
+    minutes: float | None
+    processes: int
+
+
+def pace_of(options: MeasureOptions) -> Pace:
+    """How fast these options measure."""
+    return Pace(minutes=cast(DamageOptions, options).get("minutes"), processes=options["processes"])
+
+
 def require_counted(options: MeasureOptions, **counts: int | None) -> None:
     """Raise `InputError` where an option that counts something, or one of these, is below 1 or beyond counting."""
     require_counts(test_images=options["test_images"], batch_size=options.get("batch_size"), **counts)
+    require_pace(**pace_of(options))
 
 
 def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:

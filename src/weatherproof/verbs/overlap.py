@@ -1,14 +1,14 @@
 """What a verb says where it measures on images that it trained on."""
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
+from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof.data import ImageSet, at_most
 from weatherproof.data.duplicates import called, duplicates
 from weatherproof.evaluation.near_duplicates import Remembering, near_duplicates
+from weatherproof.types import Embeddings
 
 
 def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
@@ -21,10 +21,12 @@ def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
     return _told(train, measured, duplicates(train, measured), "training images too")
 
 
-def near_overlap(encoder: Remembering, train: ImageSet, test: ImageSet, settings: Mapping[str, Any]) -> list[str]:
-    """The same for test images that are nearly training images, where an encoder has seen those already."""
-    reading = {name: settings[name] for name in ("device", "batch_size", "workers")}
-    pairs = near_duplicates(encoder, train, test, **reading)
+def near_overlap(
+    encoder: Remembering, train: ImageSet, test: ImageSet, queries: Embeddings, asked: Int64[Tensor, "m"]
+) -> list[str]:
+    """The same for test images that are nearly training images, where an encoder has seen both: see
+    `near_duplicates`."""
+    pairs = near_duplicates(encoder, train, test, queries, asked)
     return _told(train, test, pairs, "near duplicates of training images")
 
 

@@ -7,9 +7,8 @@ from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import history
-from weatherproof.evaluation.near_duplicates import Remembering
 from weatherproof.protocols import Operator
-from weatherproof.readouts import SCHEDULES, Readout, evaluation_views, fit_probe, save_model
+from weatherproof.readouts import SCHEDULES, evaluation_views, save_model
 from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import (
@@ -19,10 +18,10 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_works,
 )
-from weatherproof.verbs.measure import Measurement
-from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
+from weatherproof.verbs.measure import Measurement, is_measured
+from weatherproof.verbs.options import DamageOptions, pace_of, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
-from weatherproof.verbs.overlap import near_overlap, overlap
+from weatherproof.verbs.overlap import overlap
 
 
 @verb(out=Path("runs/probe"), batch_size=256)
@@ -31,6 +30,7 @@ def probe(
     images: str | Path | ImageSet,
     *,
     labels: float = 1.0,
+    probe_images: int | None = None,
     operator: str | Operator | None = None,
     mode: Mode = "cached",
     augment: str | Operator | None = "none",
@@ -42,6 +42,8 @@ def probe(
         encoder: a run folder, or NAME@WEIGHTS as for harden.
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         labels: the fraction of labels that may be used, drawn stratified: 0.1, 0.01.
+        probe_images: use at most so many of these images, evenly from all classes; by default all, though with 1,000
+            for each class more change the accuracy by less than its standard error.
         operator: the damage on the images that it is fitted and measured on. Without: clean images.
         mode: cached (features of several draws of the damage cached once, then L-BFGS); paper (Adam, 10 epochs, a
             fresh draw every epoch; batches of 8 where less than half of the labels are used); or the linear evaluation
@@ -50,7 +52,7 @@ def probe(
             "auto": the crop and flip of moco, pycontrast or simclr, else those of harden.
     """
     recipe = recipe_of("probe", locals())
-    require_counted(options, realizations=options["realizations"])
+    require_counted(options, realizations=options["realizations"], probe_images=probe_images)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]
     loaded = load_encoder(encoder, size=size, seed=seed)
@@ -64,20 +66,18 @@ def probe(
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
     run = RunFolder.open(options["out"], recipe)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=loaded)
-    notes, seen = overlap(train, test, options["test_images"]), Remembering(loaded, positions)
-    head = fit_probe(
-        seen, train, num_classes=len(train.classes), operator=_chain(looks, operator), labels=positions, mode=mode,
-        probe_batch_size=128 if labels >= 0.5 else 8, **reading,
-    )  # fmt: skip
-    readout = Readout(head.cpu(), train.classes, "probe", label_fraction=labels)
+    name, notes = name_of(encoder), overlap(train, test, options["test_images"])
     measurement = Measurement(
         run, test, operator=operator, trained_on={}, realizations=options["realizations"],
-        limit=options["test_images"], notes=notes, **reading,
+        limit=options["test_images"], notes=notes, **pace_of(options), **reading,
     )  # fmt: skip
-    measurement.notes += near_overlap(seen, train, measurement.images, measurement.settings)
-    measurement.readout(readout, {name_of(encoder): loaded})
+    readout = measurement.probe(
+        name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
+        mode=mode, probe_batch_size=128 if labels >= 0.5 else 8,
+    )  # fmt: skip
+    measurement.readout(readout, {name: loaded})
     save_model(
         run.path, loaded, readout, provenance={"encoder": text_of(encoder), "trained_on": history(encoder, None)},
         readout_provenance={"images": text_of(images), "operator": None if operator is None else repr(operator)},

@@ -40,8 +40,8 @@ from weatherproof.verbs.inputs import (
     require_twice_differentiable,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement
-from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.measure import Measurement, is_measured
+from weatherproof.verbs.options import TrainOptions, pace_of, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -139,7 +139,7 @@ def train(
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
     made = {} if attack is None else {"attack": repr(attack)}
     run = RunFolder.open(options["out"], recipe | settings.used(method) | made)
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(training, test, options["test_images"])
     trained, top = train_classifier(
@@ -155,7 +155,7 @@ def train(
     )  # fmt: skip
     measurement = Measurement(
         run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
-        realizations=options["realizations"], limit=options["test_images"], notes=notes, **reading,
+        realizations=options["realizations"], limit=options["test_images"], notes=notes, **pace_of(options), **reading,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:

@@ -14,10 +14,13 @@ from weatherproof.reports.words.records import JsonRecord
 NAMED = 4  # subjects in the headline; the others are in the tables
 
 
-def headline(records: Sequence[JsonRecord], planned: Mapping[str, str] | None = None) -> Verdict:
-    """The headline of a run: that of its suite where it has one. `planned`: as for `split`."""
+def headline(
+    records: Sequence[JsonRecord], planned: Mapping[str, str] | None = None, asked: str | None = None
+) -> Verdict:
+    """The headline of a run: that of its suite where it has one. `planned`: as for `split`; `asked`: for
+    `make_verdict`."""
     subjects, _ = split(records, planned)
-    return suite_verdict(subjects) if subjects else make_verdict(records)
+    return suite_verdict(subjects) if subjects else make_verdict(records, asked)
 
 
 def suite_verdict(subjects: Sequence[Subject]) -> Verdict:

@@ -19,12 +19,12 @@ from weatherproof.training.run import IGNORED
 from weatherproof.verbs.audit.limits import Limit, read_limits
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
-from weatherproof.verbs.options import DamageOptions, Reading, reading_of, require_counted
+from weatherproof.verbs.options import DamageOptions, Reading, pace_of, reading_of, require_counted
 from weatherproof.verbs.outcome import name_of, recipe_of
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
 
-_FREE = (*IGNORED, "fail_under", "fail_over", "minutes", "processes")  # a check or a pace does not change the numbers
+_FREE = (*IGNORED, "fail_under", "fail_over")  # a check does not change the numbers
 
 
 class AuditOptions(DamageOptions, total=False):
@@ -40,14 +40,6 @@ class AuditOptions(DamageOptions, total=False):
         float | None,
         "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
         "Resize(256), CenterCrop(224). By default 1.",
-    ]
-    processes: Annotated[
-        int, "share a suite or attacks out over so many processes, on their own GPUs where there are several."
-    ]
-    minutes: Annotated[
-        float | None,
-        "of a suite or attacks: start nothing new after that time; the numbers then rest on fewer images and say on "
-        "how many. The same command goes on from there.",
     ]
     fail_under: Annotated[
         list[str] | None,
@@ -83,7 +75,7 @@ class Subject:
     @classmethod
     def load(cls, model: str | Path | Encoder, source: str | Path | ImageSet, options: AuditOptions) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
-        require_counted(options, realizations=options["realizations"], processes=options["processes"])
+        require_counted(options, realizations=options["realizations"])
         limits, reading = read_limits(options["fail_under"], options["fail_over"]), reading_of(options)
         encoder = load_encoder(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
@@ -111,8 +103,8 @@ class Subject:
 
     @property
     def pace(self) -> dict[str, Any]:
-        """How a suite or attacks are gone through."""
-        return {**self.reading, "minutes": self.options["minutes"], "processes": self.options["processes"]}
+        """How the images are gone through."""
+        return {**self.reading, **pace_of(self.options)}
 
     @property
     def told(self) -> Sequence[str]:

@@ -16,7 +16,7 @@ from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome
 
 
-@verb(out=Path("runs/audit"), batch_size=256, test_images=None, classes_match=False, split="test", processes=1)
+@verb(out=Path("runs/audit"), batch_size=256, test_images=None, classes_match=False, split="test")
 def audit(
     model: str | Path | Encoder,
     images: str | Path | ImageSet,
@@ -64,10 +64,7 @@ def audit(
         read_attacks(attack),
         Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality),
     )
-    minutes = options["minutes"]
     _require_one_kind(suite, operator, teacher, attack, curve)
-    if minutes is not None and not minutes > 0:
-        raise InputError(f"minutes is a time above 0, got {minutes:g}")
     wanted = None if operator is None else operators.parse(operator)
     subject = Subject.load(model, images, options)
     if attacks:
@@ -78,8 +75,8 @@ def audit(
         if operator is not None:
             raise InputError(f"the images of {subject.images.name!r} are damaged already: leave out --operator")
         return audit_suite(subject, suite, damage)
-    if damage != Damage() or minutes is not None or options["processes"] > 1:
-        raise InputError("parameters, glass, frost, jpeg-quality, minutes and processes belong to --suite")
+    if damage != Damage():
+        raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
     return audit_damage(subject, wanted, teacher, given={"operator": operator, "teacher": teacher})
 
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from weatherproof.data import ImageSet, label_fraction
 from weatherproof.encoders import Encoder
 from weatherproof.evaluation import Watch, alignment, uniformity
+from weatherproof.evaluation.readings import Head
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.protocols import Views
-from weatherproof.readouts import Classifier, Readout, embed, fit_linear, knn
+from weatherproof.readouts import Readout, fit_linear, knn
 from weatherproof.types import Embeddings, Logits
 from weatherproof.verbs.inputs import measurable
 from weatherproof.verbs.measure import Measurement
@@ -58,7 +59,7 @@ def measure_accuracy(
     """Accuracy of a linear probe with each fraction of the labels, and of the nearest neighbours' vote with all."""
     s = measurement.settings
     for name, encoder in encoders.items():
-        features, labels = embed(encoder, train, device=s["device"], batch_size=s["batch_size"], workers=s["workers"])
+        features, labels = measurement.embedded(name, encoder, train)
         classes = len(train.classes)
         features, labels = features.to(s["device"]), labels.to(s["device"])
         for fraction in sorted(fractions, reverse=True):
@@ -66,8 +67,8 @@ def measure_accuracy(
             head = fit_linear(features[kept], labels[kept], classes, l2=_L2, seed=s["seed"])
             readout = Readout(head, train.classes, "probe", label_fraction=fraction)
             measurement.readout(readout, {name: encoder})
-        vote = Classifier(encoder, Neighbours(features, labels, classes))
-        measurement.accuracy({name: vote}, readout="knn", fraction=1.0)
+        vote = Head(Neighbours(features, labels, classes))
+        measurement.accuracy({name: encoder}, vote, readout="knn", fraction=1.0)
 
 
 def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], family: Views) -> None:
@@ -76,9 +77,11 @@ def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], 
     s, test = measurement.settings, measurement.images
     reading = {name: s[name] for name in ("device", "batch_size", "workers")}
     watch = Watch(test, test, views=family, seed=s["seed"])
+    measurement.keep_clean = True
+    measurement.encoders |= encoders
     drawn = protocol_facts(test, None, (s["seed"],), None, views=repr(family))
     for name, encoder in encoders.items():
-        clean, _ = embed(encoder, test, **reading)
+        clean = measurement.clean(name)["embedding"]
         found = [("alignment", alignment(*watch.pair(encoder, family, test, reading)), drawn)]
         if len(clean) > 1:
             found.append(("uniformity", uniformity(clean), protocol_facts(test, None, (), None)))

@@ -19,8 +19,8 @@ from weatherproof.verbs.inputs import (
     require_one_size,
     require_twice_differentiable,
 )
-from weatherproof.verbs.measure import Measurement
-from weatherproof.verbs.options import PretrainOptions, require_counted, verb
+from weatherproof.verbs.measure import Measurement, is_measured
+from weatherproof.verbs.options import PretrainOptions, pace_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
@@ -124,7 +124,7 @@ def pretrain(
     )  # fmt: skip
     require_learns(learner, train, where)
     run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
-    if run.finished:
+    if is_measured(run):
         return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
     notes = overlap(train, test, options["test_images"])
     reading: dict[str, Any] = {"seed": seed, "workers": plan.workers, "batch_size": plan.batch_size}
@@ -134,7 +134,7 @@ def pretrain(
     save_encoder(pretrained, run.path, provenance=provenance)
     measurement = Measurement(
         run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=options["test_images"],
-        device=where, notes=notes, **reading,
+        device=where, notes=notes, **pace_of(options), **reading,
     )  # fmt: skip
     encoders = {"start": start, "pretrained": pretrained}
     if measurable:

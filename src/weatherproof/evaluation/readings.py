@@ -1,0 +1,251 @@
+"""Encoders under damage, and everything that is read from one embedding of each image: how near it is to the clean
+one's, and the answers of all classifiers that stand on it.
+
+Every (encoder, damage, draw, image) is embedded once. The clean images come first: the teacher's embeddings of them are
+what all others are compared with.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from weatherproof.data import ImageSet
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation.damaged import Damaged, Draw, draws_nothing, draws_of
+from weatherproof.evaluation.embeddings import METRICS, Compared, compared_records
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.run import Settings, run
+from weatherproof.evaluation.engine.trials import Columns, Look, column
+from weatherproof.evaluation.evaluate import Judged, judged_records
+from weatherproof.evaluation.record import Record, protocol_facts
+from weatherproof.protocols import Operator
+from weatherproof.readouts import require_embeddings
+from weatherproof.types import Embeddings, Images, Keys, Logits
+
+_TARGET = ""  # what the teacher is called here where it is none of the encoders that are measured
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What makes an encoder a classifier.
+
+    Attributes:
+        module: embeddings to logits; None: the encoder's own.
+        order: which output stands where; None: they stay where they are.
+    """
+
+    module: nn.Module | None = None
+    order: tuple[int, ...] | None = None
+
+
+class Reading(nn.Module):
+    """An encoder and the heads on it: images -> embeddings, and by their keys the heads' logits."""
+
+    def __init__(self, encoder: Encoder, heads: Mapping[str, Head]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.asked = {key: head.order for key, head in heads.items()}
+        self.own = [key for key, head in heads.items() if head.module is None]
+        self.heads = nn.ModuleDict({key: head.module for key, head in heads.items() if head.module is not None})
+
+    def forward(self, images: Images) -> tuple[Embeddings, dict[str, Logits]]:
+        if self.own:
+            embeddings, own = self.encoder.embeddings_and_logits(images)
+            logits = dict.fromkeys(self.own, own)
+        else:
+            embeddings, logits = self.encoder(images), {}
+        logits |= {key: head(embeddings) for key, head in self.heads.items()}
+        return embeddings, {key: _ordered(logits[key], order) for key, order in self.asked.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Keeps what the parts of a measurement need of a `Reading`.
+
+    Attributes:
+        judged: by the heads' keys.
+        compared: None: the embedding is not compared.
+        kept: whether the embedding itself is kept.
+    """
+
+    judged: Mapping[str, Judged]
+    compared: Compared | None = None
+    kept: bool = False
+
+    def __call__(self, name: str, model: Callable[..., Any], images: Images, keys: Keys, look: Look) -> Columns:
+        embeddings, logits = model(images)
+        found: dict[str, Tensor] = {}
+        if self.kept:
+            require_embeddings(name, embeddings)
+            found["embedding"] = embeddings.float()
+        if self.compared is not None:
+            found |= self.compared.keep(name, embeddings, look.place)
+        for key, own in logits.items():
+            found |= {column(key, part): rows for part, rows in self.judged[key].keep(name, own, look.labels).items()}
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Asks for metrics of one readout of some encoders.
+
+    Attributes:
+        heads: by the encoders' names.
+        conditions: the damages that it is measured under; None: clean images.
+        data: what the records call the images; None: their own name.
+    """
+
+    heads: Mapping[str, Head]
+    metrics: tuple[str, ...]
+    readout: str
+    fraction: float | None
+    conditions: Sequence[Operator | None]
+    data: str | None = None
+
+    def records(self, key: str, found: "Readings") -> Iterator[Record]:
+        about = {"readout": self.readout, "label_fraction": self.fraction, "trained_on": found.trained_on}
+        for condition in self.conditions:
+            for name in self.heads:
+                draws = [answers.of(name).of(key) for answers in found.under(condition)]
+                if draws:
+                    before, facts = found.clean.of(name).of(key), found.facts(condition, self.data)
+                    yield from judged_records(name, self.metrics, draws, before, found.seed, facts, **about)
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Asks how near the embeddings of some encoders are to those that the teacher gives for clean images."""
+
+    encoders: tuple[str, ...]
+    teacher: Encoder
+    conditions: Sequence[Operator | None]
+    heads: Mapping[str, Head] = field(default_factory=dict)
+
+    def records(self, key: str, found: "Readings") -> Iterator[Record]:
+        assert found.compared is not None
+        for condition in self.conditions:
+            facts = found.facts(condition, teacher=self.teacher.name)
+            for name in self.encoders:
+                draws = [answers.of(name) for answers in found.under(condition)]
+                if condition is None:
+                    draws = [found.compared.of_clean(name, own, found.batch_size) for own in draws]
+                if draws:
+                    yield from compared_records(
+                        name, METRICS, draws, found.batch_size, found.seed, facts, trained_on=found.trained_on
+                    )
+
+
+Part = Judgement | Likeness
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What has been read from the embeddings of some images.
+
+    Attributes:
+        clean: the answers to the clean images; `of` an encoder.
+        damaged: by condition, those to each of its draws.
+        compared: what the embeddings of damaged images were compared by; None: they were not.
+        complete: whether nothing is left to do.
+    """
+
+    images: ImageSet
+    parts: Mapping[str, Part]
+    clean: Answers
+    damaged: Mapping[str, Sequence[Answers]]
+    compared: Compared | None
+    complete: bool
+    seed: int
+    batch_size: int
+    trained_on: Mapping[str, str]
+
+    def under(self, condition: Operator | None) -> Sequence[Answers]:
+        """The answers to each draw of a damage that was reached; None: to the clean images."""
+        return [self.clean] if condition is None else self.damaged[repr(condition)]
+
+    def facts(self, condition: Operator | None, data: str | None = None, **facts: Any) -> dict[str, Any]:
+        """What decides the numbers of a condition."""
+        draws = self.under(condition)
+        rows = draws[0].place if draws and len(draws[0]) < len(self.clean) else None
+        seeds = () if draws_nothing(condition) else (self.seed,)
+        return protocol_facts(self.images, condition, seeds, data, rows=rows, **facts)
+
+    def records(self) -> list[Record]:
+        """All that was asked, in the order of the parts."""
+        return [record for key, part in self.parts.items() for record in part.records(key, self)]
+
+
+def read(
+    encoders: Mapping[str, Encoder],
+    parts: Sequence[Part],
+    images: ImageSet,
+    damages: Sequence[Operator],
+    settings: Settings,
+    *,
+    realizations: int,
+    trained_on: Mapping[str, str],
+    first: Operator | None = None,
+    keep: bool = False,
+) -> Readings:
+    """Embed the images, clean and under each draw of each damage, once with each encoder, and answer all parts.
+
+    Args:
+        settings: with a time, the damages take what the clean images have left of it.
+        first: the damage that comes before the others, as the first draw of all does before the second.
+        keep: keep the embeddings of the clean images, though no part asks for them.
+
+    Raises:
+        InputError: no image could be read, and what the engine and the metrics refuse.
+    """
+    since = time.monotonic()
+    asked = {str(i): part for i, part in enumerate(parts)}
+    judged = {k: Judged.of(p.metrics, images) for k, p in asked.items() if isinstance(p, Judgement)}
+    models = {
+        name: Reading(encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads})
+        for name, encoder in encoders.items()
+    }
+    facts = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
+    title = f"measuring {', '.join(encoders)}"
+
+    teacher = next((part.teacher for part in parts if isinstance(part, Likeness)), None)
+    target = next((name for name, encoder in encoders.items() if encoder is teacher), _TARGET)
+    others = {} if teacher is None or target in encoders else {target: Reading(teacher, {})}
+    trial = Damaged(Draw(), Read(judged, kept=keep or teacher is not None))
+    whole = replace(settings, minutes=None)
+    found = run(models | others, [trial], images, whole, name="clean", title=f"{title} on clean images", facts=facts)
+    clean = found.answers.get(trial.label)
+    if not clean:
+        raise InputError(f"no image of {images.name!r} could be read")
+
+    compared = None if teacher is None else Compared.with_index(clean.of(target), device=settings.device)
+    trials = {
+        repr(damage): [Damaged(draw, Read(judged, compared)) for draw in draws_of(damage, realizations)]
+        for damage in damages
+    }
+    if trials:
+        left = None if settings.minutes is None else max(1e-9, settings.minutes - (time.monotonic() - since) / 60)
+        found = run(
+            models, _most_urgent_first(trials.values(), first), images, replace(settings, minutes=left), name="damaged",
+            title=f"{title} under damage", facts=facts | {"target": None if compared is None else compared.digest},
+        )  # fmt: skip
+    damaged = {
+        key: [found.answers[trial.label] for trial in own if trial.label in found.answers]
+        for key, own in trials.items()
+    }
+    return Readings(
+        images, asked, clean, damaged, compared, found.complete, settings.seed, settings.batch_size, trained_on
+    )  # fmt: skip
+
+
+def _most_urgent_first(trials: Iterable[Sequence[Damaged]], first: Operator | None) -> list[Damaged]:
+    """The first draw of every damage before any second one, and each time that damage before the others."""
+    every = [trial for own in trials for trial in own]
+    return sorted(every, key=lambda trial: (trial.draw.run or 0, trial.draw.operator != first))
+
+
+def _ordered(logits: Logits, order: tuple[int, ...] | None) -> Logits:
+    return logits if order is None else logits[:, order]
