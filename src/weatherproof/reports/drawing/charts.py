@@ -7,7 +7,7 @@ and a dash pattern tell series apart without colour. Every text is escaped. Leng
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from markupsafe import Markup, escape
 
@@ -41,6 +41,7 @@ class Style:
         )[(self.colour + self.variant) % MARKERS]
 
 
+@runtime_checkable
 class Mark(Protocol):
     """Something in a chart, placed by the values of its axes."""
 
