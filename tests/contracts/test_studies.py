@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from frozen import compare
 
 from weatherproof import attacks, objectives, operators, restoration, views
 from weatherproof.cli import main
@@ -119,6 +120,7 @@ def test_a_refused_study_leaves_nothing(tmp_path: Path) -> None:
 def test_smoke(name: str, smoke_run: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder, study, scale = smoke_run(name), STUDIES[name], STUDIES[name].at("smoke")
     records, checks = (json.loads((folder / f"{file}.json").read_text()) for file in ("results", "checks"))
+    compare(name, records["records"])
     records, cells = records["records"], json.loads((folder / "cells.json").read_text())
     assert list(cells) == [f"{row} | {column}" for row, column in scale.cells]
     assert records == [found for found in cells.values() if found is not None] and records

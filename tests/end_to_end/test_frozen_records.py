@@ -1,4 +1,4 @@
-"""Every verb and every study gives the numbers that it gave: small runs, compared to the bit."""
+"""Every verb gives the numbers that it gave: small runs on the digits, compared to the bit. (Every study: tests/contracts.)"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from frozen import compare
 
 import weatherproof as wp
-from weatherproof.studies import STUDIES
 
 from .conftest import results
 
@@ -73,18 +72,3 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frozen(name: str, home: Path) -> None:
     RUNS[name](home)
     compare(f"verb-{name}", results(home / name))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Encoders that all studies share."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("frozen")
-@pytest.mark.filterwarnings("ignore:.*no weights given")
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "table-3"])
-def test_frozen_study(name: str, store: Path, tmp_path: Path) -> None:
-    wp.reproduce(name, store=store, out=tmp_path / "run", device="cpu")
-    compare(name, results(tmp_path / "run"))
