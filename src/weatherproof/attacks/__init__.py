@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weatherproof.attacks.auto_attack import AutoAttack
-from weatherproof.attacks.balls import L1, L2, Ball, Linf
+from weatherproof.attacks.balls import BALLS, L1, L2, Ball, Linf
 from weatherproof.attacks.log_barrier import LogBarrier
 from weatherproof.attacks.losses import CrossEntropy, Loss, Margin
 from weatherproof.attacks.pgd import PGD
@@ -16,7 +16,6 @@ from weatherproof.protocols import Attack
 from weatherproof.spec import parse as _parse
 
 TABLE: dict[str, Callable[..., Attack]] = {"PGD": PGD, "LogBarrier": LogBarrier, "AutoAttack": AutoAttack}
-BALLS: dict[str, Callable[..., Ball]] = {"L1": L1, "L2": L2, "Linf": Linf}
 LOSSES: dict[str, Callable[..., Loss]] = {"CrossEntropy": CrossEntropy, "Margin": Margin}
 
 __all__ = [

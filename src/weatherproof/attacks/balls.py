@@ -178,6 +178,9 @@ class L1:
         return float(images[0].numel())
 
 
+BALLS: dict[str, type[L1] | type[L2] | type[Linf]] = {"L1": L1, "L2": L2, "Linf": Linf}
+
+
 def _check(ball: Ball) -> None:
     eps = ball.eps
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps < float("inf"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weatherproof.attacks.balls import L1, L2, Ball, Linf, Sizes
+from weatherproof.attacks.balls import BALLS, L1, L2, Ball, Sizes
 from weatherproof.errors import InputError
 from weatherproof.protocols import Attack
 from weatherproof.types import Images, Keys
@@ -15,8 +15,8 @@ from weatherproof.types import Images, Keys
 ENOUGH_STEPS = 20  # for a ball that holds almost all images
 
 # By norm: how it is written, and the sizes at which curves are measured.
-SYMBOLS: Mapping[str, str] = {ball.norm: ball.symbol for ball in (L2, Linf, L1)} | {"l0": "L0"}
-GRIDS: Mapping[str, tuple[float, ...]] = {ball.norm: ball.grid for ball in (L2, Linf, L1)} | {
+SYMBOLS: Mapping[str, str] = {ball.norm: ball.symbol for ball in BALLS.values()} | {"l0": "L0"}
+GRIDS: Mapping[str, tuple[float, ...]] = {ball.norm: ball.grid for ball in BALLS.values()} | {
     "l0": (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),  # elements; the paper has none for it: ours
 }
 _ORDERS = {"l2": 2.0, "linf": torch.inf, "l1": 1.0, "l0": 0.0}

@@ -40,6 +40,11 @@ class Case:
             return "clean"
         return self.corruption if self.severity is None else f"{self.corruption}/{self.severity}"
 
+    @property
+    def fixed(self) -> bool:
+        """Whether nothing is drawn."""
+        return self.operator is None or bool(getattr(self.operator, "deterministic", False))
+
     def count(self, images: ImageSet) -> int:
         """How many images it is about."""
         return len(images) if self.positions is None else len(self.positions)

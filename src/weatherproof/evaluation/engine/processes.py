@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import cast
 
@@ -29,7 +29,7 @@ def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) 
     """
     context = torch.multiprocessing.get_context("spawn")
     shares = [share for k in range(processes) if (share := _share(work, k, processes)) is not None]
-    listening: dict[Connection, BaseProcess] = {}
+    listening: dict[Connection, SpawnProcess] = {}
     with _interrupts_ignored():  # inherited: Ctrl-C is for this process, which tells the others
         for share in shares:
             here, there = context.Pipe()

@@ -81,9 +81,8 @@ class Summary:
         return {case.label: self._facts_of(case) for case in self.cases if case.label in self.answers}
 
     def _facts_of(self, case: Case) -> dict[str, Any]:
-        fixed = case.operator is None or bool(getattr(case.operator, "deterministic", False))
         facts = protocol_facts(
-            self.images, case.operator, () if fixed else (self.seed,), self.data,
+            self.images, case.operator, () if case.fixed else (self.seed,), self.data,
             rows=case.rows(self.answers[case.label].place),
             corruption=case.corruption, severity=case.severity, parameters=case.parameters,
         )  # fmt: skip
