@@ -131,7 +131,10 @@ def number(measured: OverSeeds | None, store: Store) -> Number:
 
 
 def test_a_number_is_the_mean_over_seeds(store: Store) -> None:
-    for own in (Models(SMOKE, 0).accuracy("supervised"), Models(SMOKE, 0).rank_correlation("supervised")):
+    for own in (
+        Models(SMOKE, 0).accuracy(Training("supervised")),
+        Models(SMOKE, 0).rank_correlation(Training("supervised")),
+    ):
         found = number(own, store)
         assert found.record.seeds == (0, 1) and found.samples is not None and len(found.samples) == 2
         assert found.value == pytest.approx(np.mean(found.samples))
@@ -141,7 +144,7 @@ def test_a_number_is_the_mean_over_seeds(store: Store) -> None:
 
 def test_the_noisy_copy_is_one_for_all(store: Store) -> None:
     """UN as a loop over images would make it, with one seed whatever the training's."""
-    measured = Models(SMOKE, 0).accuracy("supervised", "uniform_noise")
+    measured = Models(SMOKE, 0).accuracy(Training("supervised"), "uniform_noise")
     assert measured is not None
     found = number(measured, store)
     test = at_most(load_images("synthetic-digits", "test"), SMOKE.test_images)
@@ -158,7 +161,7 @@ def test_the_noisy_copy_is_one_for_all(store: Store) -> None:
 
 def test_nonuniform_noise_follows_the_training_images(store: Store) -> None:
     models = Models(SMOKE, 0)
-    found = number(models.accuracy("supervised", "nonuniform_noise"), store)
+    found = number(models.accuracy(Training("supervised"), "nonuniform_noise"), store)
     assert found.record.operator == "NonUniformNoise(std='(of the training images)')"
     assert str(store.folder) not in json.dumps(found.to_dict())
     file = pixel_std_file(models.train, store)
@@ -166,7 +169,7 @@ def test_nonuniform_noise_follows_the_training_images(store: Store) -> None:
 
 
 def test_rare_is_the_classes_10_to_14(store: Store) -> None:
-    measured = Models(SMOKE, 0).accuracy("fcl", rare=True)
+    measured = Models(SMOKE, 0).accuracy(Training("fcl"), rare=True)
     assert measured is not None
     record = number(measured, store).record
     assert record.images == SMOKE.test_images and record.data.endswith("(classes 10-14)")
@@ -175,9 +178,9 @@ def test_rare_is_the_classes_10_to_14(store: Store) -> None:
 
 def test_other_data_are_other_trainings() -> None:
     models = Models(SMOKE_2, 0)
-    own, other = models.accuracy("fcl"), models.accuracy("fcl", data="CIFAR-100")
+    own, other = models.accuracy(Training("fcl")), models.accuracy(Training("fcl"), data="CIFAR-100")
     assert own is not None and other is not None and own.cells[0].model != other.cells[0].model
-    assert models.accuracy("fcl", data="STL-10") is None
+    assert models.accuracy(Training("fcl"), data="STL-10") is None
 
 
 def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Store) -> None:
@@ -185,7 +188,7 @@ def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Store) -> None:
     whole, tenth = Training("fcl"), Training("fcl", weight_times=0.1)
     assert models.settings(tenth, 1.0).weight == pytest.approx(models.settings(whole, 1.0).weight / 10)
     assert store.home(models.model(tenth, 0)) != store.home(models.model(whole, 0))
-    noisy = models.accuracy("fcl", "uniform_noise")
+    noisy = models.accuracy(Training("fcl"), "uniform_noise")
     assert noisy is not None and noisy.cells[0].model == models.model(whole, 0)
     assert tenth.name == "fcl, lambda x 0.1" and Training("fcl", "hardened").name == "hardened, fcl"
 
@@ -198,8 +201,8 @@ def test_records_and_pages_say_what_the_classifiers_were_trained_with() -> None:
     noise = SMOKE_ENCODERS.hardening.damages["noise-range"] if SMOKE_ENCODERS.hardening else ""
     assert encoders_too.met(Training("frozen", "hardened")) == noise
     assert encoders_too.met(Training("fcl", "hardened")) == f"{noise}, UtilityNoise()"
-    told = models.settings_facts([Training(m) for m in ("supervised", "cl-gaussian", "patch-gaussian")], ())
-    assert told == {
+    told = models.facts([Training(m) for m in ("supervised", "cl-gaussian", "patch-gaussian")])
+    assert {what: said for what, said in told.items() if what.startswith("settings of")} == {
         "settings of cl-gaussian": "sigma 0.5, weight 0.001, start_epoch 0.0, ramp_epochs 0.0, temperature 0.5",
         "settings of patch-gaussian": "on images with `PatchGaussian(25, 0.1)`",
     }
@@ -269,9 +272,9 @@ def test_padded_crop_against_a_loop() -> None:
 
 def test_groups_come_out_of_the_suite_that_has_them(store: Store) -> None:
     models = Models(SMOKE, 0)
-    one, other = models.accuracy("fcl", "weather"), models.accuracy("fcl", "common-19")
+    one, other = models.accuracy(Training("fcl"), "weather"), models.accuracy(Training("fcl"), "common-19")
     assert one is not None and other is not None and one.cells[0].measure == other.cells[0].measure
-    found = {name: number(models.accuracy("fcl", name), store).record for name in ("weather", "common-15")}
+    found = {name: number(models.accuracy(Training("fcl"), name), store).record for name in ("weather", "common-15")}
     assert {name: (record.corruption, record.metric) for name, record in found.items()} == {
         "weather": ("weather", "mca"), "common-15": ("common-15", "mca"),
     }  # fmt: skip
