@@ -16,8 +16,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from weatherproof.studies.scales import DESK
-from weatherproof.studies.sets import located
 
 from benchmarks.measure import machine
 from weatherproof import operators, views
@@ -27,6 +25,8 @@ from weatherproof.evaluation import evaluate
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, fit_probe
+from weatherproof.studies.lab.sets import located
+from weatherproof.studies.papers.contrastive_inversion.scales import DESK
 from weatherproof.training import Plan, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs.demo import tasks as demo_tasks
 

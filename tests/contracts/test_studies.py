@@ -218,6 +218,14 @@ OLD = {
         "pretrained-6b565a9f8ddd", "pretrained-711ade34b535", "pretrained-7bfa8db01040", "pretrained-df944d1deae8",
         "supervised-320cc1d36328", "supervised-a1dfe30b6e5b", "supervised-c911e724234a", "supervised-d596d16ec36f",
     },
+    "urrl-table-3": {
+        "pretrained-09c76231ef65", "pretrained-43d87f17c2c7", "transferred-34d8b0cf6b6d", "transferred-4424d5c4f9aa",
+        "transferred-6bef3eb655e2", "transferred-81f3bd2d7cac", "transferred-d2969d9d34e6",
+    },
+    "fcl-appendix-a": {
+        "labelled-fcl-b38d398f29b7", "labelled-fcl-c614c311ee7f", "labelled-supervised-a9e41c30d742",
+        "labelled-supervised-e6ce742190e4",
+    },
 }  # fmt: skip
 
 

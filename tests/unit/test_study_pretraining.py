@@ -10,9 +10,8 @@ from weatherproof.operators import COMMON_15
 from weatherproof.studies import STUDIES, Store
 from weatherproof.studies.lab.classifiers import Labelled
 from weatherproof.studies.lab.measures import Suite
-from weatherproof.studies.papers.pretraining.models import SUITE, Models
+from weatherproof.studies.papers.pretraining.models import CALIBRATION, ERROR, SUITE, TOP1, Models
 from weatherproof.studies.papers.pretraining.scales import SMOKE, Network
-from weatherproof.studies.papers.pretraining.words import CALIBRATION, ERROR, TOP1
 
 NAMES = ("urrl-table-1", "urrl-table-4", "label-efficiency-table-1", "layer-wise", "tikhonov-table-2")
 CPU = torch.device("cpu")

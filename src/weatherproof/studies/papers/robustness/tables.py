@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from weatherproof.studies.lab.claims import Test, above, below, falls, falls_less
 from weatherproof.studies.lab.published import published
 from weatherproof.studies.lab.study import Claim, Key, Study
-from weatherproof.studies.papers.pretraining.models import Metric, study
+from weatherproof.studies.papers.pretraining.models import ERROR, METRICS, ROBUSTNESS_NOTE, TOP1, Metric, study
 from weatherproof.studies.papers.pretraining.scales import (
     DESK_LABELS,
     DESK_LAYERS,
@@ -17,7 +17,6 @@ from weatherproof.studies.papers.pretraining.scales import (
     SMOKE,
     Network,
 )
-from weatherproof.studies.papers.pretraining.words import ERROR, METRICS, ROBUSTNESS_NOTE, TOP1
 
 SUPERVISED, CONTRASTIVE, TUNED = "Supervised Model", "Contrastive Model", "Fine-Tuned"
 LAMBDAS = (0.1, 1.0, 10.0)

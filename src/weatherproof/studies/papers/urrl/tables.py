@@ -7,9 +7,16 @@ Methods are named as `methods.build` does, families of views as the tables do.
 from weatherproof.studies.lab.claims import above, below
 from weatherproof.studies.lab.published import published
 from weatherproof.studies.lab.study import Claim, Key, Study
-from weatherproof.studies.papers.pretraining.models import Metric, study
+from weatherproof.studies.papers.pretraining.models import (
+    CALIBRATION,
+    ERROR,
+    METRICS,
+    ROBUSTNESS_NOTE,
+    TOP1,
+    Metric,
+    study,
+)
 from weatherproof.studies.papers.pretraining.scales import DESK, DESK_4, PAPER, PAPER_4, SMOKE, Network
-from weatherproof.studies.papers.pretraining.words import CALIBRATION, ERROR, METRICS, ROBUSTNESS_NOTE, TOP1
 
 MOCO, AUGMIX, ALL_OPS, AUGMIX_MOCO, URRL = "MoCo v2", "AugMix", "AugMix (AllOp)", "AugMix (MoCo)", "URRL"
 
