@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -17,6 +18,7 @@ from weatherproof.evaluation import EVAL_STREAM, ClassUtility, rank_correlation
 from weatherproof.operators import UniformNoise
 from weatherproof.readouts import Classifier
 from weatherproof.studies import Store
+from weatherproof.studies.lab.former import former_home
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.study import Number
 from weatherproof.studies.lab.table import table
@@ -131,7 +133,10 @@ def number(measured: OverSeeds | None, store: Store) -> Number:
 
 
 def test_a_number_is_the_mean_over_seeds(store: Store) -> None:
-    for own in (Models(SMOKE, 0).accuracy("supervised"), Models(SMOKE, 0).rank_correlation("supervised")):
+    for own in (
+        Models(SMOKE, 0).accuracy(Training("supervised")),
+        Models(SMOKE, 0).rank_correlation(Training("supervised")),
+    ):
         found = number(own, store)
         assert found.record.seeds == (0, 1) and found.samples is not None and len(found.samples) == 2
         assert found.value == pytest.approx(np.mean(found.samples))
@@ -141,7 +146,7 @@ def test_a_number_is_the_mean_over_seeds(store: Store) -> None:
 
 def test_the_noisy_copy_is_one_for_all(store: Store) -> None:
     """UN as a loop over images would make it, with one seed whatever the training's."""
-    measured = Models(SMOKE, 0).accuracy("supervised", "uniform_noise")
+    measured = Models(SMOKE, 0).accuracy(Training("supervised"), "uniform_noise")
     assert measured is not None
     found = number(measured, store)
     test = at_most(load_images("synthetic-digits", "test"), SMOKE.test_images)
@@ -158,7 +163,7 @@ def test_the_noisy_copy_is_one_for_all(store: Store) -> None:
 
 def test_nonuniform_noise_follows_the_training_images(store: Store) -> None:
     models = Models(SMOKE, 0)
-    found = number(models.accuracy("supervised", "nonuniform_noise"), store)
+    found = number(models.accuracy(Training("supervised"), "nonuniform_noise"), store)
     assert found.record.operator == "NonUniformNoise(std='(of the training images)')"
     assert str(store.folder) not in json.dumps(found.to_dict())
     file = pixel_std_file(models.train, store)
@@ -166,7 +171,7 @@ def test_nonuniform_noise_follows_the_training_images(store: Store) -> None:
 
 
 def test_rare_is_the_classes_10_to_14(store: Store) -> None:
-    measured = Models(SMOKE, 0).accuracy("fcl", rare=True)
+    measured = Models(SMOKE, 0).accuracy(Training("fcl"), rare=True)
     assert measured is not None
     record = number(measured, store).record
     assert record.images == SMOKE.test_images and record.data.endswith("(classes 10-14)")
@@ -175,9 +180,9 @@ def test_rare_is_the_classes_10_to_14(store: Store) -> None:
 
 def test_other_data_are_other_trainings() -> None:
     models = Models(SMOKE_2, 0)
-    own, other = models.accuracy("fcl"), models.accuracy("fcl", data="CIFAR-100")
+    own, other = models.accuracy(Training("fcl")), models.accuracy(Training("fcl"), data="CIFAR-100")
     assert own is not None and other is not None and own.cells[0].model != other.cells[0].model
-    assert models.accuracy("fcl", data="STL-10") is None
+    assert models.accuracy(Training("fcl"), data="STL-10") is None
 
 
 def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Store) -> None:
@@ -185,7 +190,7 @@ def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Store) -> None:
     whole, tenth = Training("fcl"), Training("fcl", weight_times=0.1)
     assert models.settings(tenth, 1.0).weight == pytest.approx(models.settings(whole, 1.0).weight / 10)
     assert store.home(models.model(tenth, 0)) != store.home(models.model(whole, 0))
-    noisy = models.accuracy("fcl", "uniform_noise")
+    noisy = models.accuracy(Training("fcl"), "uniform_noise")
     assert noisy is not None and noisy.cells[0].model == models.model(whole, 0)
     assert tenth.name == "fcl, lambda x 0.1" and Training("fcl", "hardened").name == "hardened, fcl"
 
@@ -198,8 +203,8 @@ def test_records_and_pages_say_what_the_classifiers_were_trained_with() -> None:
     noise = SMOKE_ENCODERS.hardening.damages["noise-range"] if SMOKE_ENCODERS.hardening else ""
     assert encoders_too.met(Training("frozen", "hardened")) == noise
     assert encoders_too.met(Training("fcl", "hardened")) == f"{noise}, UtilityNoise()"
-    told = models.settings_facts([Training(m) for m in ("supervised", "cl-gaussian", "patch-gaussian")], ())
-    assert told == {
+    told = models.facts([Training(m) for m in ("supervised", "cl-gaussian", "patch-gaussian")])
+    assert {what: said for what, said in told.items() if what.startswith("settings of")} == {
         "settings of cl-gaussian": "sigma 0.5, weight 0.001, start_epoch 0.0, ramp_epochs 0.0, temperature 0.5",
         "settings of patch-gaussian": "on images with `PatchGaussian(25, 0.1)`",
     }
@@ -248,6 +253,34 @@ def test_the_encoders_of_other_studies_are_shared(store: Store) -> None:
     assert any(not torch.equal(value, tuned.encoder.state()[name]) for name, value in begun.items())
 
 
+def test_a_training_on_another_papers_encoder_is_found_under_its_former_name(tmp_path: Path) -> None:
+    """Its start was named by the repr of all settings of that paper's scale: every setting of the encoder is in it."""
+    training = Models(SMOKE_ENCODERS, 0).model(Training("fcl", "pretrained"), 0)
+    start = (
+        "pretrained, seed 0, PretrainingScale(encoder='small(width=4, channels=3)', data={'main': Source(text='digits',"
+        " test=None, without=(), relabel={}, train_images=None, crop_fraction=None)}, views={'SimCLR': 'SimCLR(16)'}, "
+        "methods={'simclr': {'temperature': 0.5}}, plans={'simclr': {'epochs': 1, 'batch_size': 16, 'lr': 0.01}}, "
+        "train_images=64)"
+    )
+    words = {
+        "kind": "labelled-fcl", "start": start, "head": "new", "images": "64", "size": "None", "seed": "0",
+        "data": "Source(text='digits', test=None, without=(), relabel={}, train_images=None, crop_fraction=None)",
+        "plan": "Plan(1, 32, 0.01, device='cpu')", "augment": "None",
+        "settings": "[('k', 256), ('patch', None), ('ramp_epochs', 0.0), ('sigma', 0.5), ('start_epoch', 0.0), "
+        "('temperature', 0.1), ('weight', 0.001)]",
+    }  # fmt: skip
+    old, store = tmp_path / "labelled-fcl-0123456789ab", Store(tmp_path, data=None, device=CPU, former=former_home)
+    old.mkdir()
+    (old / "encoder.json").write_text("{}")
+    (old / "recipe.yaml").write_text(yaml.safe_dump(words))
+    assert store.home(training) == old
+    for said, other in (("'lr': 0.01", "'lr': 0.02"), ("seed 0", "seed 1"), ("SimCLR(16)", "SimCLR(32)")):
+        (old / "recipe.yaml").write_text(yaml.safe_dump({**words, "start": start.replace(said, other)}))
+        assert store.home(training).name.startswith("labelled-") and store.home(training) != old
+    (old / "recipe.yaml").write_text(yaml.safe_dump({**words, "seed": "1"}))
+    assert store.home(training) != old
+
+
 # the crop
 
 
@@ -269,9 +302,9 @@ def test_padded_crop_against_a_loop() -> None:
 
 def test_groups_come_out_of_the_suite_that_has_them(store: Store) -> None:
     models = Models(SMOKE, 0)
-    one, other = models.accuracy("fcl", "weather"), models.accuracy("fcl", "common-19")
+    one, other = models.accuracy(Training("fcl"), "weather"), models.accuracy(Training("fcl"), "common-19")
     assert one is not None and other is not None and one.cells[0].measure == other.cells[0].measure
-    found = {name: number(models.accuracy("fcl", name), store).record for name in ("weather", "common-15")}
+    found = {name: number(models.accuracy(Training("fcl"), name), store).record for name in ("weather", "common-15")}
     assert {name: (record.corruption, record.metric) for name, record in found.items()} == {
         "weather": ("weather", "mca"), "common-15": ("common-15", "mca"),
     }  # fmt: skip

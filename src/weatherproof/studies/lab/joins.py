@@ -29,23 +29,14 @@ class OverSeeds:
 
 @dataclass(frozen=True)
 class MeanOf:
-    """The mean over data sets.
+    """The mean over data sets, a cell each."""
 
-    Attributes:
-        cells: one a data set; None where there is no number.
-    """
-
-    parts: tuple[Cell | None, ...]
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """What it is made of."""
-        return tuple(part for part in self.parts if part is not None)
+    cells: tuple[Cell, ...]
 
     def number(self, store: Store) -> Number | None:
         """The number; None where one of the data sets has none."""
         found = _all(self.cells, store)
-        return mean_of(found) if found and len(found) == len(self.parts) else None
+        return None if found is None else mean_of(found)
 
 
 def over_seeds(records: Sequence[Record], seeds: Sequence[int]) -> Number:

@@ -7,8 +7,7 @@ from torch import nn
 from weatherproof import attacks, operators
 from weatherproof.attacks.described import facts_of
 from weatherproof.benchmark import COMMON_15
-from weatherproof.data import CORRUPTED_SOURCES, CorruptedImages, ImageSet
-from weatherproof.errors import InputError
+from weatherproof.data import CorruptedImages, ImageSet
 from weatherproof.evaluation import (
     Case,
     Record,
@@ -59,7 +58,8 @@ class Clean:
 
 @component
 class Suite:
-    """Everything that `evaluate_suite` says of common corruptions, made on the fly.
+    """Everything that `evaluate_suite` says of common corruptions: made on the fly, or those of images that lie
+    corrupted in files.
 
     Attributes:
         name: of `operators.suites.suite`; with fewer severities its records are called "all".
@@ -70,26 +70,17 @@ class Suite:
     seed: int = 0
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        conditions = [own for own in suite(self.name) if own.severity in self.severities]
-        return met(model, images, cases_on_the_fly(images, conditions), bench, name=self.called, seed=self.seed)
+        if isinstance(images, CorruptedImages):
+            cases = cases_of_parts(images.parts, COMMON_15)
+        else:
+            conditions = [own for own in suite(self.name) if own.severity in self.severities]
+            cases = cases_on_the_fly(images, conditions)
+        return met(model, images, cases, bench, name=self.called, seed=self.seed)
 
     @property
     def called(self) -> str:
         """What its records call the whole."""
         return self.name if self.severities == SEVERITIES else "all"
-
-
-@component
-class SuiteInFiles:
-    """Everything that `evaluate_suite` says of the 15 common corruptions, of images that lie corrupted in files."""
-
-    seed: int = 0
-
-    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        if not isinstance(images, CorruptedImages):
-            raise InputError(f"{images.name!r} holds no corrupted images: give a source of {CORRUPTED_SOURCES}")
-        cases = cases_of_parts(images.parts, COMMON_15)
-        return met(model, images, cases, bench, name="common-15", seed=self.seed)
 
 
 @component

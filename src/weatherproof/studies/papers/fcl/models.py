@@ -1,6 +1,6 @@
 """The models of feature contrastive learning and their cells, at a scale."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,11 +84,10 @@ class Models:
     # cells
 
     def accuracy(
-        self, method: str, damage: Damage = "clean", data: str = "main", *, rare: bool = False, start: str = "",
-        weight_times: float = 1.0,
-    ) -> OverSeeds | None:  # fmt: skip
-        """Of a training: on clean images, under a noise of the paper, or the mean over the corruptions of a suite or
-        group of the mean over their severities.
+        self, training: Training, damage: Damage = "clean", data: str = "main", rare: bool = False
+    ) -> OverSeeds | None:
+        """On clean images, under a noise of the paper, or the mean over the corruptions of a suite or group of the mean
+        over their severities.
 
         Args:
             data: the data set of training and measurement: "main", or a name of `FclScale.others`.
@@ -96,33 +95,29 @@ class Models:
         """
         if data != "main":
             other = self._others((data,)).get(data)
-            if other is None:
-                return None
-            return other.accuracy(method, damage, rare=rare, start=start, weight_times=weight_times)
-        training, scale = Training(method, start, weight_times), self.scale
-        corruption = None if damage == "clean" else damage
+            return None if other is None else other.accuracy(training, damage, rare=rare)
+        scale, corruption = self.scale, None if damage == "clean" else damage
         if damage in _NOISY:
             measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self.train, NOISE_SEED)
             test = replace(self.test, limit=scale.test_images, only=RARE if rare else ())
-            wanted = Wanted("top1", corruption)
         else:
             measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
-            test, wanted = replace(self.test, limit=scale.suite_images), Wanted("mca", corruption)
+            test = replace(self.test, limit=scale.suite_images)
+        wanted = Wanted("top1" if damage in _NOISY else "mca", corruption)
         return self._over_seeds(training, measure, test, wanted, self.readout(training))
 
-    def corner_utility(self, method: str, classes: tuple[int, ...]) -> OverSeeds:
+    def corner_utility(self, training: Training, classes: tuple[int, ...]) -> OverSeeds:
         """The share of all utility in the four corner boxes, for the images of these classes."""
         test = replace(self.test, limit=self.scale.map_images, only=classes)
-        return self._over_seeds(Training(method), CornerUtility(self.scale.corner), test, Wanted("corner_utility"))
+        return self._over_seeds(training, CornerUtility(self.scale.corner), test, Wanted("corner_utility"))
 
-    def rank_correlation(self, method: str, *, of: Output = "embedding", start: str = "") -> OverSeeds:
+    def rank_correlation(self, training: Training, of: Output = "embedding") -> OverSeeds:
         """Of every image's utility and the sensitivity of `of`, the mean over images."""
-        measure, wanted = RankCorrelation(of), Wanted("rank_correlation")
-        return self._over_seeds(Training(method, start), measure, self.few, wanted)
+        return self._over_seeds(training, RankCorrelation(of), self.few, Wanted("rank_correlation"))
 
-    def identity_error(self, method: str) -> OverSeeds:
+    def identity_error(self, training: Training) -> OverSeeds:
         """How far the utility is from |d f_y / d x| / f_y, relative to its size."""
-        return self._over_seeds(Training(method), IdentityError(), self.few, Wanted("identity_error"))
+        return self._over_seeds(training, IdentityError(), self.few, Wanted("identity_error"))
 
     def count(self, split: Literal["train", "validation", "test"], classes: tuple[int, ...]) -> Counted:
         """How many images of each of these classes a split has, on average."""
@@ -203,31 +198,33 @@ class Models:
 
     # words
 
-    def facts(self, trainings: Sequence[Training], data: Sequence[str]) -> dict[str, str]:
-        """What these trainings on these data sets start from and how they go, for the reader."""
-        facts: dict[str, str] = {}
-        for start in dict.fromkeys(training.start for training in trainings):
-            facts[start or "encoder"] = self._start_words(start)
-            head = "its own classifier goes on" if start in self.scale.own_heads else "new classifier"
-            facts[f"training{start and ', '}{start}"] = f"{settings_text(self.scale.plan(start))}, {head}"
-        facts["augmentation"] = f"`{self.scale.augment}`" if self.scale.augment else "none"
-        for method, changes in self.scale.settings.items():
-            facts[f"other than published, {method or 'all methods'}"] = settings_text(changes)
-        for name, other in self._others(data).items():
-            facts |= {f"{name}, {what}": said for what, said in other.facts(trainings, ()).items()}
-        return facts
+    def facts(self, trainings: Sequence[Training], data: Sequence[str] = ()) -> dict[str, str]:
+        """What these trainings start from, how they go and their settings of feature contrastive learning and its
+        rivals, for the reader.
 
-    def settings_facts(self, trainings: Sequence[Training], data: Sequence[str]) -> dict[str, str]:
-        """The settings of feature contrastive learning and its rivals that these trainings have, for the reader."""
-        facts: dict[str, str] = {}
+        Args:
+            data: the data sets beside "main".
+        """
+        sets = {"": self, **{f"{name}, ": other for name, other in self._others(data).items()}}
+        plans = {f"{name}{what}": said for name, at in sets.items() for what, said in at._plans(trainings)}
+        return plans | {f"{name}{what}": said for name, at in sets.items() for what, said in at._settings(trainings)}
+
+    def _plans(self, trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
+        for start in dict.fromkeys(training.start for training in trainings):
+            yield start or "encoder", self._start_words(start)
+            head = "its own classifier goes on" if start in self.scale.own_heads else "new classifier"
+            yield f"training{start and ', '}{start}", f"{settings_text(self.scale.plan(start))}, {head}"
+        yield "augmentation", f"`{self.scale.augment}`" if self.scale.augment else "none"
+        for method, changes in self.scale.settings.items():
+            yield f"other than published, {method or 'all methods'}", settings_text(changes)
+
+    def _settings(self, trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
         for training in trainings:
             settings = self.settings(training, plan_of(self.scale.plan(training.start), self.seed).epochs)
             damage = damage_of(settings, None)
             said = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
-            facts |= {f"settings of {training.name}": settings_text(said)} if said else {}
-        for name, other in self._others(data).items():
-            facts |= {f"{name}, {what}": said for what, said in other.settings_facts(trainings, ()).items()}
-        return facts
+            if said:
+                yield f"settings of {training.name}", settings_text(said)
 
     def _others(self, data: Sequence[str]) -> "dict[str, Models]":
         return {name: Models(other, self.seed) for name, other in self.scale.others.items() if name in data}

@@ -9,22 +9,24 @@ Rows are test sets, columns the trainings with labels of `methods.LABELLED`.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from weatherproof.studies.lab.claims import Test
 from weatherproof.studies.lab.paired import PairedClaim, beats, gains_more, together
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import After, Check, Claim, Grid, Key, Measurable, Scale, Study
+from weatherproof.studies.lab.study import Check, Claim, Key, Measurable, Scale, Study
 from weatherproof.studies.papers.fcl.maps import Output
 from weatherproof.studies.papers.fcl.models import RARE, Damage, Models, Training
 from weatherproof.studies.papers.fcl.pictures import save_curves, save_figures
 from weatherproof.studies.papers.fcl.scales import SCALES, FclScale
 
+Table = Mapping[Key, Callable[[Models], Measurable | None]]
+
 XE, XE_GAUSSIAN, CL_GAUSSIAN = "XE", "XE+Gaussian", "CL+Gaussian"
 FCL, PATCH, PATCH_FCL = "FCL", "Patch Gaussian", "Patch Gaussian+FCL"
 METHODS = {
-    XE: "supervised", XE_GAUSSIAN: "xe-gaussian", CL_GAUSSIAN: "cl-gaussian", FCL: "fcl", PATCH: "patch-gaussian",
-    PATCH_FCL: "patch-gaussian-fcl",
+    XE: Training("supervised"), XE_GAUSSIAN: Training("xe-gaussian"), CL_GAUSSIAN: Training("cl-gaussian"),
+    FCL: Training("fcl"), PATCH: Training("patch-gaussian"), PATCH_FCL: Training("patch-gaussian-fcl"),
 }  # fmt: skip
 PLAIN = (XE, XE_GAUSSIAN, CL_GAUSSIAN)  # what FCL is compared with where no image is patched
 CLEAN_MARGIN = 0.005  # half a point: less than that is "not hurt"
@@ -42,8 +44,7 @@ SPLITS: dict[str, Literal["train", "validation", "test"]] = {
     "training": "train", "validation": "validation", "test": "test",
 }  # fmt: skip
 STARTS = ("hardened", "pretrained")
-TRAININGS = tuple(map(Training, METHODS.values()))
-PAIR = tuple(Training(METHODS[name]) for name in (XE, FCL))
+PAIR = {column: METHODS[column] for column in (XE, FCL)}
 NOISE_NOTE = (
     "UN: 15 % of the pixels, chosen uniformly, replaced by random grey levels; NUN: the same, mostly where training "
     "images vary little, with odds of 1 / (standard deviation + 1/255). Every method and every training meets the same "
@@ -58,13 +59,7 @@ CLAIM_NOTE = (
 
 
 def _synthetic_mnist() -> Study:
-    def cells(at: Models) -> Grid:
-        return {
-            (row, column): at.accuracy(method, damage, rare=rare)
-            for row, (damage, rare) in SYNTHETIC_ROWS.items()
-            for column, method in METHODS.items()
-        }
-
+    cells = _synthetic(METHODS)
     noisy = ("BAL+UN", "BAL+NUN")
     claims = (
         *_noise_claims(noisy),
@@ -72,21 +67,13 @@ def _synthetic_mnist() -> Study:
         PairedClaim("FCL keeps the rare classes 10-14, within a point", beats(FCL, (XE,), (RARE_ROW,), RARE_MARGIN)),
     )
     title = "FCL, Table 1: synthetic MNIST"
-    return _study("fcl-table-1", title, cells, TRAININGS, claims, f"{NOISE_NOTE} {CLAIM_NOTE}")
+    return _study("fcl-table-1", title, cells, METHODS, claims, f"{NOISE_NOTE} {CLAIM_NOTE}")
 
 
 def _noisy_cifar() -> Study:
     sets = {"CIFAR-10": "main", "CIFAR-100": "CIFAR-100"}
     damages: dict[str, Damage] = {"clean": "clean", **NOISES}
-
-    def cells(at: Models) -> Grid:
-        return {
-            (f"{name}, {row}", column): at.accuracy(method, damage, data)
-            for name, data in sets.items()
-            for row, damage in damages.items()
-            for column, method in METHODS.items()
-        }
-
+    cells = _on_sets(sets, damages)
     noisy = tuple(f"{name}, {noise}" for name in sets for noise in NOISES)
     more = tuple((f"CIFAR-100, {noise}", f"CIFAR-10, {noise}") for noise in NOISES)
     claims = (
@@ -95,7 +82,7 @@ def _noisy_cifar() -> Study:
         PairedClaim("FCL gains more over XE where there are more classes", gains_more(FCL, XE, more)),
     )
     title, note = "FCL, Table 2: noisy CIFAR", f"{NOISE_NOTE} {CLAIM_NOTE}"
-    return _study("fcl-table-2", title, cells, TRAININGS, claims, note, data=tuple(sets.values()))
+    return _study("fcl-table-2", title, cells, METHODS, claims, note, data=tuple(sets.values()))
 
 
 def _common_corruptions() -> Study:
@@ -104,15 +91,7 @@ def _common_corruptions() -> Study:
         "digital": "digital",
     }  # fmt: skip
     sets = {"CIFAR-10": "main", "CIFAR-100": "CIFAR-100", "ImageNet": "ImageNet"}
-
-    def cells(at: Models) -> Grid:
-        return {
-            (f"{name}, {row}", column): at.accuracy(method, damage, data)
-            for name, data in sets.items()
-            for row, damage in groups.items()
-            for column, method in METHODS.items()
-        }
-
+    cells = _on_sets(sets, groups)
     whole, noise = (tuple(f"{name}, {row}" for name in sets) for row in ("mean of 19", "noise"))
     other = [(f"{name}, noise", f"{name}, {group}") for name in sets for group in ("blur", "weather", "digital")]
     claims = (
@@ -130,7 +109,7 @@ def _common_corruptions() -> Study:
         f"others. {CLAIM_NOTE}"
     )
     title = "FCL, Table 3: the 19 common corruptions"
-    return _study("fcl-table-3", title, cells, TRAININGS, claims, note, data=tuple(sets.values()))
+    return _study("fcl-table-3", title, cells, METHODS, claims, note, data=tuple(sets.values()))
 
 
 def _noise_claims(rows: tuple[str, ...]) -> tuple[PairedClaim, ...]:
@@ -151,20 +130,16 @@ def _clean_claims(rows: tuple[str, ...]) -> tuple[PairedClaim, ...]:
 
 
 def _figures() -> Study:
-    corners = {f"utility in the corners, {method}": METHODS[method] for method in (XE, FCL)}
-
-    def cells(at: Models) -> Grid:
-        counts: dict[Key, Measurable | None] = {
-            (f"{row} images of a class", context): at.count(split, classes)
-            for row, split in SPLITS.items()
-            for context, classes in CONTEXTS.items()
-        }
-        return counts | {
-            (row, context): at.corner_utility(method, classes)
-            for row, method in corners.items()
-            for context, classes in CONTEXTS.items()
-        }
-
+    counts: Table = {
+        (f"{row} images of a class", context): partial(Models.count, split=split, classes=classes)
+        for row, split in SPLITS.items()
+        for context, classes in CONTEXTS.items()
+    }
+    corners: Table = {
+        (f"utility in the corners, {column}", context): partial(Models.corner_utility, training=own, classes=classes)
+        for column, own in PAIR.items()
+        for context, classes in CONTEXTS.items()
+    }
     claims: tuple[Check, ...] = (
         Claim("in training a class 10-14 has about a hundredth of the images of another", _imbalanced),
         Claim("validation and test are balanced, within a fifth", _balanced),
@@ -182,7 +157,7 @@ def _figures() -> Study:
         f"The pictures of Figures 1 to 4 are on the page. {CLAIM_NOTE}"
     )
     title = "FCL, Figures 1 to 4: synthetic MNIST and its utility"
-    return _study("fcl-figures", title, cells, PAIR, claims, note, pictures=save_figures)
+    return _study("fcl-figures", title, {**counts, **corners}, PAIR, claims, note, pictures=save_figures)
 
 
 def _appendix_a() -> Study:
@@ -192,15 +167,12 @@ def _appendix_a() -> Study:
         "utility and sensitivity of the right class's probability": "right",
     }
     identity = "relative error of u = abs(d f_y / d x) / f_y"
-
-    def cells(at: Models) -> Grid:
-        followed: dict[Key, Measurable | None] = {
-            (row, column): at.rank_correlation(METHODS[column], of=of)
-            for row, of in rows.items()
-            for column in (XE, FCL)
-        }
-        return followed | {(identity, column): at.identity_error(METHODS[column]) for column in (XE, FCL)}
-
+    followed: Table = {
+        (row, column): partial(Models.rank_correlation, training=own, of=of)
+        for row, of in rows.items()
+        for column, own in PAIR.items()
+    }
+    errors: Table = {(identity, column): partial(Models.identity_error, training=own) for column, own in PAIR.items()}
     claims = (
         Claim("u = abs(d f_y / d x) / f_y, to one in ten thousand", _small(identity)),
         PairedClaim(
@@ -214,21 +186,13 @@ def _appendix_a() -> Study:
         f"all elements of all images together. {CLAIM_NOTE}"
     )
     title, curves = "FCL, Appendix A: utility and sensitivity", partial(save_curves, starts=("",))
-    return _study("fcl-appendix-a", title, cells, PAIR, claims, note, pictures=curves)
+    return _study("fcl-appendix-a", title, {**followed, **errors}, PAIR, claims, note, pictures=curves)
 
 
 def _weight() -> Study:
     tenth, noisy = "FCL, a tenth of lambda", ("BAL+UN", "BAL+NUN")
-    columns = {XE: (METHODS[XE], 1.0), XE_GAUSSIAN: (METHODS[XE_GAUSSIAN], 1.0), tenth: (METHODS[FCL], 0.1),
-               FCL: (METHODS[FCL], 1.0)}  # fmt: skip
-
-    def cells(at: Models) -> Grid:
-        return {
-            (row, column): at.accuracy(method, damage, rare=rare, weight_times=times)
-            for row, (damage, rare) in SYNTHETIC_ROWS.items()
-            for column, (method, times) in columns.items()
-        }
-
+    columns = {column: METHODS[column] for column in (XE, XE_GAUSSIAN)}
+    columns |= {tenth: Training("fcl", weight_times=0.1), FCL: METHODS[FCL]}
     claims = tuple(
         PairedClaim(text.format(column), beats(column, lows, rows, margin))
         for column in (tenth, FCL)
@@ -243,25 +207,21 @@ def _weight() -> Study:
         "Not in the paper; the claims are ours. Lambda, the weight of the second term, is the published one in all "
         f"columns but one. {NOISE_NOTE} {CLAIM_NOTE}"
     )
-    title, trainings = "FCL: what lambda buys and what it costs", [Training(m, "", w) for m, w in columns.values()]
-    return _study("fcl-weight", title, cells, trainings, claims, note, ours=True)
+    title = "FCL: what lambda buys and what it costs"
+    return _study("fcl-weight", title, _synthetic(columns), columns, claims, note, ours=True)
 
 
 def _on_encoders() -> Study:
-    ways = {"frozen": "frozen", "fine-tuned, XE": METHODS[XE], "fine-tuned, FCL": METHODS[FCL]}
+    ways = {"frozen": "frozen", "fine-tuned, XE": "supervised", "fine-tuned, FCL": "fcl"}
     frozen, tuned, contrasted = ways
     damages: dict[str, Damage] = {"clean": "clean", **NOISES, "mean of 15 corruptions": "common-15"}
     kept = "utility and sensitivity"
-
-    def cells(at: Models) -> Grid:
-        made: dict[Key, Measurable | None] = {}
-        for start in STARTS:
-            for way, method in ways.items():
-                for row, damage in damages.items():
-                    made[f"{start}: {row}", way] = at.accuracy(method, damage, start=start)
-                made[f"{start}: {kept}", way] = at.rank_correlation(method, start=start)
-        return made
-
+    trainings = {(start, way): Training(method, start) for start in STARTS for way, method in ways.items()}
+    cells: dict[Key, Callable[[Models], Measurable | None]] = {}
+    for (start, way), own in trainings.items():
+        for row, damage in damages.items():
+            cells[f"{start}: {row}", way] = partial(Models.accuracy, training=own, damage=damage)
+        cells[f"{start}: {kept}", way] = partial(Models.rank_correlation, training=own)
     claims: list[PairedClaim] = []
     for start in STARTS:
         noisy = tuple(f"{start}: {noise}" for noise in NOISES)
@@ -291,31 +251,44 @@ def _on_encoders() -> Study:
         f"mean over images. {NOISE_NOTE} {CLAIM_NOTE}"
     )
     title = "FCL on a hardened and on a pretrained encoder"
-    trainings = [Training(method, start) for start in STARTS for method in ways.values()]
     curves = partial(save_curves, starts=STARTS)
     return _study("fcl-on-encoders", title, cells, trainings, tuple(claims), note, pictures=curves, ours=True)
 
 
+def _synthetic(columns: Mapping[str, Training]) -> Table:
+    return {
+        (row, column): partial(Models.accuracy, training=own, damage=damage, rare=rare)
+        for row, (damage, rare) in SYNTHETIC_ROWS.items()
+        for column, own in columns.items()
+    }
+
+
+def _on_sets(sets: Mapping[str, str], damages: Mapping[str, Damage]) -> Table:
+    return {
+        (f"{name}, {row}", column): partial(Models.accuracy, training=own, damage=damage, data=data)
+        for name, data in sets.items()
+        for row, damage in damages.items()
+        for column, own in METHODS.items()
+    }
+
+
 def _study(
-    name: str, title: str, cells: Callable[[Models], Grid], trainings: Sequence[Training], claims: tuple[Check, ...],
-    note: str, *, data: Sequence[str] = ("main",), pictures: Callable[[Models, Store, Path], None] | None = None,
-    ours: bool = False,
+    name: str, title: str, cells: Table, trainings: Mapping[Any, Training], claims: tuple[Check, ...], note: str, *,
+    data: Sequence[str] = (), pictures: Callable[[Models, Store, Path], None] | None = None, ours: bool = False,
 ) -> Study:  # fmt: skip
     """The study at its scales.
 
     Args:
-        trainings: behind the cells, on each of these data sets.
+        trainings: behind the cells, on "main" and on each of these data sets.
         pictures: written into the run folder.
     """
 
     def at(settings: FclScale, seed: int) -> Scale:
         models = Models(settings, seed)
-        facts = {**models.facts(trainings, data), **models.settings_facts(trainings, data)}
-
-        after: tuple[After, ...] = ()
-        if pictures is not None:
-            after = (lambda store, folder, _: pictures(models, store, folder),)
-        return Scale(settings.name, settings.note, cells(models), facts, after=after)
+        grid = {key: measured(models) for key, measured in cells.items()}
+        facts = models.facts(tuple(trainings.values()), data)
+        after = () if pictures is None else (lambda store, folder, _: pictures(models, store, folder),)
+        return Scale(settings.name, settings.note, grid, facts, after=after)
 
     scales = {size: partial(at, settings) for size, settings in SCALES[name].items()}
     return Study(name, title, scales, claims, note=note, ours=ours)

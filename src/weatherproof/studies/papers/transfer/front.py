@@ -7,12 +7,13 @@ are those that are not.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from weatherproof.reports.study.front import Combination, State, save_front
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Claim, Found, Grid, Key, Study
+from weatherproof.studies.lab.study import Claim, Found, Key, Study
 from weatherproof.studies.papers.transfer.models import HARDENED, MOCO, URRL, Models, Tuned, study
 from weatherproof.studies.papers.urrl.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
 
@@ -130,14 +131,11 @@ def _one_wins(values: Mapping[Key, float]) -> tuple[int, int, str]:
 
 def _study() -> Study:
     models = {name_of(*own): Tuned(own[0], texts, alpha=own[2]) for own, texts in _ROWS.items()}
-
-    def cells(at: Models) -> Grid:
-        return {
-            (name, number): at.number(model, **settings)
-            for name, model in models.items()
-            for number, settings in _COLUMNS.items()
-        }
-
+    cells = {
+        (name, number): partial(Models.number, model=model, **settings)
+        for name, model in models.items()
+        for number, settings in _COLUMNS.items()
+    }
     claims = (
         Claim("plain fine-tuning of the plain encoder is dominated", _plain_is_dominated),
         Claim("so is each piece alone", _single_pieces_are_dominated),

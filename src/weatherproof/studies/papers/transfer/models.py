@@ -12,7 +12,7 @@ from weatherproof.reports.words.regularizers import regularizer_words
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.joins import MeanOf
-from weatherproof.studies.lab.measures import Attacked, Clean, Suite, SuiteInFiles
+from weatherproof.studies.lab.measures import Attacked, Clean, Suite
 from weatherproof.studies.lab.recipes import Between, Given, Hardened, plan_of, settings_of
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe, Store
@@ -22,7 +22,6 @@ from weatherproof.studies.lab.study import (
     Cell,
     Check,
     Found,
-    Grid,
     Key,
     Measurable,
     Scale,
@@ -41,6 +40,8 @@ EVERY = "Mean"  # of the data sets of a scale
 ADVERSARIAL = "PGD(L2(0.5), steps=7, step_size=0.1)"  # what URRL's rival is trained on
 
 Metric = Literal["top1", "corrupted", "calibration_error", "pooled_calibration_error"]
+Table = Mapping[Key, Callable[["Models"], Measurable | None]]
+
 _OF_SUITE = {
     "corrupted": "mca", "calibration_error": "mean_rms_calibration_error",
     "pooled_calibration_error": "rms_calibration_error",
@@ -103,29 +104,24 @@ class Models:
         if data == EVERY:
             parts = [self._cell(model, name, attack, metric) for name in self.scale.data]
             found = tuple(part for part in parts if part is not None)
-            return MeanOf(found) if found and len(found) == len(parts) else None
+            return MeanOf(found) if len(found) == len(parts) else None
         return self._cell(model, data, attack, metric)
 
     def _cell(self, model: Tuned, data: str, attack: str | None, metric: Metric) -> Cell | None:
         scale = self.scale
         if not self.has(model, data):
             return None
-        about = About(model.name, "end-to-end" if model.alpha == 1 else "probe", certified=f"{model.name}, {data}")
-        recipe = self.recipe(model, data)
+        recipe, readout = self.recipe(model, data), "end-to-end" if model.alpha == 1 else "probe"
+        about = About(model.name, readout, certified=f"{model.name}, {data}")
         if attack is not None:
             attacked = Attacked(attack, scale.certificate_images, self.seed)
-            wanted = Wanted("top1", severity=attacked.eps)
-            return Cell(recipe, attacked, self.test(data, scale.attack_images), about, wanted)
+            test, wanted = self.test(data, scale.attack_images), Wanted("top1", severity=attacked.eps)
+            return Cell(recipe, attacked, test, about, wanted)
         if metric == "top1":
             return Cell(recipe, Clean(self.seed), self.test(data, scale.test_images), about)
-        made = scale.corrupted.get(data)
-        if made is None:
-            suite = Suite("common-15", scale.severities, self.seed)
-            return Cell(
-                recipe, suite, self.test(data, scale.suite_images), about, Wanted(_OF_SUITE[metric], suite.called)
-            )
-        images = Images(Source(made), "test", scale.size)
-        return Cell(recipe, SuiteInFiles(self.seed), images, about, Wanted(_OF_SUITE[metric], "common-15"))
+        made, suite = scale.corrupted.get(data), Suite("common-15", scale.severities, self.seed)
+        test = self.test(data, scale.suite_images) if made is None else Images(Source(made), "test", scale.size)
+        return Cell(recipe, suite, test, about, Wanted(_OF_SUITE[metric], suite.called))
 
     def has(self, model: Tuned, data: str) -> bool:
         return data in self.scale.data and data not in self.scale.known.get(model.start, ())
@@ -246,7 +242,7 @@ def _words(setting: Setting) -> str:
 
 
 def study(
-    name: str, title: str, cells: Callable[[Models], Grid], models: Iterable[Tuned], claims: tuple[Check, ...],
+    name: str, title: str, cells: Table, models: Iterable[Tuned], claims: tuple[Check, ...],
     note: str, *, published: Mapping[Key, Mapping[str, float]] = {}, ours: bool = False, after: tuple[After, ...] = (),
 ) -> Study:  # fmt: skip
     """Numbers of these models as a study.
@@ -258,7 +254,7 @@ def study(
 
     def at(settings: Transfer, seed: int) -> Scale:
         made = Models(settings, seed)
-        grid = cells(made)
+        grid = {key: measured(made) for key, measured in cells.items()}
 
         def write(store: Store, folder: Path, _: Found) -> None:
             measured = [cell for number in grid.values() if number is not None for cell in number.cells]

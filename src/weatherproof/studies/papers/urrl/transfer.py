@@ -5,10 +5,11 @@ The paper attacks with L2 and eps 0.5 at 256 px. The smaller eps and the attack 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from weatherproof.studies.lab.claims import Test, above, below
 from weatherproof.studies.lab.published import published
-from weatherproof.studies.lab.study import Claim, Grid, Key, Study
+from weatherproof.studies.lab.study import Claim, Key, Study
 from weatherproof.studies.papers.transfer.models import EVERY, MOCO, RANDOM, URRL, Metric, Models, Tuned, study
 from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SUPERVISED
 
@@ -73,14 +74,12 @@ def ahead(high: str, low: str, whats: Sequence[str], points: float = 0.0) -> Tes
 
 
 def _table_2() -> Study:
-    def cells(at: Models) -> Grid:
-        return {
-            (row(what, name), data): at.number(model, data, attack=ATTACKS.get(what))
-            for what in (CLEAN, *ATTACKS)
-            for name, model in MODELS.items()
-            for data in (*DATA, EVERY)
-        }
-
+    cells = {
+        (row(what, name), data): partial(Models.number, model=model, data=data, attack=ATTACKS.get(what))
+        for what in (CLEAN, *ATTACKS)
+        for name, model in MODELS.items()
+        for data in (*DATA, EVERY)
+    }
     attacks = tuple(ATTACKS)
     claims = (
         *(
@@ -115,15 +114,12 @@ def _table_3() -> Study:
     numbers: dict[str, Metric] = {
         "": "calibration_error", ", pooled": "pooled_calibration_error", ", accuracy": "corrupted",
     }  # fmt: skip
-
-    def cells(at: Models) -> Grid:
-        return {
-            (f"{data}-C{words}", column): at.number(MODELS[column], data, metric=metric)
-            for data in ("CIFAR-10", "CIFAR-100")
-            for words, metric in numbers.items()
-            for column in columns
-        }
-
+    cells = {
+        (f"{data}-C{words}", column): partial(Models.number, model=MODELS[column], data=data, metric=metric)
+        for data in ("CIFAR-10", "CIFAR-100")
+        for words, metric in numbers.items()
+        for column in columns
+    }
     rows = ("CIFAR-10-C", "CIFAR-100-C")
     claims = (
         Claim("similarity regularization lowers the calibration error of MoCo v2", below(MOCO_SR, MOCO, rows)),
@@ -157,12 +153,11 @@ def _appendix_a() -> Study:
     settings |= {f"alpha {a:g}, beta {b:g}": (f"L2SP({a!r}, {b!r})",) for a in ALPHAS for b in BETAS}
     models = {name: Tuned(URRL, texts, as_written=True) for name, texts in settings.items()}
     whats = (CLEAN, *(what for what in ATTACKS if "100" not in what))
-
-    def cells(at: Models) -> Grid:
-        return {
-            (name, what): at.number(model, attack=ATTACKS.get(what)) for name, model in models.items() for what in whats
-        }
-
+    cells = {
+        (name, what): partial(Models.number, model=model, attack=ATTACKS.get(what))
+        for name, model in models.items()
+        for what in whats
+    }
     plain, recommended, others = "no L2-SP", f"alpha {ALPHAS[-1]:g}, beta {BETAS[-1]:g}", tuple(settings)[1:-1]
     claims = (
         Claim(
