@@ -1,4 +1,4 @@
-"""Every verb gives the numbers that it gave: small runs on the digits, compared to the bit (studies: tests/contracts)."""
+"""Every verb gives the numbers that it gave: small runs on the digits, to the bit (studies: tests/contracts)."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -16,10 +16,10 @@ from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
-from weatherproof.verbs.audit.limits import Limit, read_limits
+from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
-from weatherproof.verbs.options import DamageOptions, Reading, pace_of, reading_of, require_counted
+from weatherproof.verbs.options import DamageOptions, Reading, pace_of, reading_of
 from weatherproof.verbs.outcome import name_of, recipe_of
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -73,10 +73,11 @@ class Subject:
     fit: ClassFit | None
 
     @classmethod
-    def load(cls, model: str | Path | Encoder, source: str | Path | ImageSet, options: AuditOptions) -> "Subject":
+    def load(
+        cls, model: str | Path | Encoder, source: str | Path | ImageSet, options: AuditOptions, limits: Sequence[Limit]
+    ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
-        require_counted(options, realizations=options["realizations"])
-        limits, reading = read_limits(options["fail_under"], options["fail_over"]), reading_of(options)
+        reading = reading_of(options)
         encoder = load_encoder(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)

@@ -10,9 +10,10 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.protocols import Attack, Operator
 from weatherproof.verbs.audit.attack import audit_attack, read_attacks
 from weatherproof.verbs.audit.damage import audit_damage
+from weatherproof.verbs.audit.limits import read_limits
 from weatherproof.verbs.audit.subject import AuditOptions, Subject
 from weatherproof.verbs.audit.suite import Damage, audit_suite
-from weatherproof.verbs.options import verb
+from weatherproof.verbs.options import require_counted, verb
 from weatherproof.verbs.outcome import Outcome
 
 
@@ -60,13 +61,13 @@ def audit(
         realizations: draws of the operator's damage, or of a random attack, that each number is the mean of.
         test_images: measure on at most so many images; by default all, but 1,000 under attack.
     """
-    attacks, damage = (
-        read_attacks(attack),
-        Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality),
-    )
+    attacks = read_attacks(attack)
+    require_counted(options, realizations=options["realizations"])
+    limits = read_limits(options["fail_under"], options["fail_over"])
+    damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
     _require_one_kind(suite, operator, teacher, attack, curve)
     wanted = None if operator is None else operators.parse(operator)
-    subject = Subject.load(model, images, options)
+    subject = Subject.load(model, images, options, limits)
     if attacks:
         if damage != Damage():
             raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
