@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from weatherproof import attacks, objectives, operators, restoration, views
 from weatherproof.cli import main
 from weatherproof.errors import InputError
-from weatherproof.studies import STUDIES, Cell, Store
+from weatherproof.studies import STUDIES, Cell, Scale, Store
 from weatherproof.studies.lab.former import former_home, former_name
 from weatherproof.studies.lab.recipes import Given, Hardened
 from weatherproof.studies.lab.sets import Images, Source
@@ -39,9 +40,15 @@ PUBLISHED = {
 pytestmark = pytest.mark.filterwarnings("ignore:small.* no weights given")
 
 
-def cells_of(name: str, scale: str) -> list[Cell]:
+@cache
+def made(name: str, scale: str, seed: int = 0) -> Scale:
+    return STUDIES[name].at(scale, seed)
+
+
+@cache
+def cells_of(name: str, scale: str, seed: int = 0) -> list[Cell]:
     """All cells of a study, those that are taken together too."""
-    return [cell for own in STUDIES[name].at(scale).cells.values() if own is not None for cell in own.cells]
+    return [cell for own in made(name, scale, seed).cells.values() if own is not None for cell in own.cells]
 
 
 def parts(value: object) -> Iterator[object]:
@@ -58,13 +65,14 @@ def parts(value: object) -> Iterator[object]:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_cell_has_a_recipe_at_every_scale(name: str, scale: str) -> None:
-    study, made = STUDIES[name], STUDIES[name].at(scale)
-    assert (study.name, made.name) == (name, scale) and study.title and study.claims and made.note and made.facts
+    study, own = STUDIES[name], made(name, scale)
+    assert (study.name, own.name) == (name, scale) and study.title and study.claims and own.note and own.facts
     cells = cells_of(name, scale)
     assert cells, "no data at this scale"
     models = {repr(cell.model): cell.model for cell in cells}
     assert {*models.values()} == {cell.model for cell in cells}, "two models of one text"
-    for part in {part for cell in cells for own in (cell.model, cell.measure) for part in parts(own)}:
+    measures = {cell.measure for cell in cells}
+    for part in {part for asked in (*models.values(), *measures) for part in parts(asked)}:
         for field, parse in PARSED.items():
             text = getattr(part, field, None)
             assert text is None or parse(text)
@@ -83,9 +91,7 @@ def test_a_text_is_one_recipe(scale: str) -> None:
 
 def test_the_seed_of_the_run_is_in_every_recipe() -> None:
     for name in STUDIES:
-        first, other = ([cell for own in STUDIES[name].at("smoke", seed).cells.values() if own is not None
-                         for cell in own.cells] for seed in (0, 1000))  # fmt: skip
-        for one, two in zip(first, other, strict=True):
+        for one, two in zip(cells_of(name, "smoke"), cells_of(name, "smoke", 1000), strict=True):
             assert one.model != two.model, f"{name}: {one.about.model}"
 
 
@@ -97,7 +103,7 @@ def test_every_published_number_has_a_cell_beside_it() -> None:
         for entry in entries:
             found = study.published[entry["row"], entry["column"]]
             assert found["value"] == entry["value"] and found.get("stderr") == entry.get("stderr")
-        assert study.published.keys() <= study.at("paper").cells.keys()
+        assert study.published.keys() <= made(name, "paper").cells.keys()
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -117,7 +123,7 @@ def test_a_refused_study_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_smoke(name: str, smoke_run: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    folder, study, scale = smoke_run(name), STUDIES[name], STUDIES[name].at("smoke")
+    folder, study, scale = smoke_run(name), STUDIES[name], made(name, "smoke")
     records, checks = (json.loads((folder / f"{file}.json").read_text()) for file in ("results", "checks"))
     records, cells = records["records"], json.loads((folder / "cells.json").read_text())
     assert list(cells) == [f"{row} | {column}" for row, column in scale.cells]
