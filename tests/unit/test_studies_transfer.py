@@ -93,9 +93,10 @@ def test_what_was_chosen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Tuned(URRL, kept), Tuned(URRL, kept, alpha=0.4), Tuned(URRL, alpha=0.0), Tuned(URRL, kept, as_written=True),
         MODELS["Adv. Training"],
     ]  # fmt: skip
-    said = Models(replace(SMOKE, search=True), 0).told(tuned, Store(tmp_path, data=None, device=CPU))
+    store, models = Store(tmp_path, data=None, device=CPU), Models(replace(SMOKE, search=True), 0)
+    said = models.told(tuned, ("CIFAR-10", "Cars"), store)
     assert said == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
-    assert Models(SMOKE, 0).told(tuned, Store(tmp_path, data=None, device=CPU)) == {}
+    assert models.told(tuned, (), store) == Models(SMOKE, 0).told(tuned, ("CIFAR-10",), store) == {}
 
 
 def test_mean_of_data_sets() -> None:

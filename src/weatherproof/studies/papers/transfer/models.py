@@ -218,8 +218,8 @@ class Models:
         facts["augmentation"] = f"`{scale.augment}`"
         return facts
 
-    def told(self, models: Iterable[Tuned], store: Store) -> dict[str, str]:
-        """What the validation splits chose, by model."""
+    def told(self, models: Iterable[Tuned], sets: Sequence[str], store: Store) -> dict[str, str]:
+        """What the validation splits of these data sets chose, by model."""
         searched = (
             replace(model, alpha=1.0)
             for model in models
@@ -227,13 +227,9 @@ class Models:
         )  # of weights as they are written no more is chosen than the rate, which is that of none
         facts: dict[str, str] = {}
         for model in dict.fromkeys(searched) if self.scale.search else ():
-            chosen = {
-                data: _words(self.finetuned(model, data).setting(store))
-                for data in self.scale.data
-                if self.has(model, data)
-            }
-            if chosen:
-                facts[f"chosen, {model.name}"] = "; ".join(f"{data}: {words}" for data, words in chosen.items())
+            there = [data for data in sets if self.has(model, data)]
+            chosen = [f"{data}: {_words(self.finetuned(model, data).setting(store))}" for data in there]
+            facts |= {f"chosen, {model.name}": "; ".join(chosen)} if chosen else {}
         return facts
 
 
@@ -243,9 +239,10 @@ def _words(setting: Setting) -> str:
 
 def study(
     name: str, title: str, cells: Table, models: Iterable[Tuned], claims: tuple[Check, ...],
-    note: str, *, published: Mapping[Key, Mapping[str, float]] = {}, ours: bool = False, after: tuple[After, ...] = (),
+    note: str, *, sets: Sequence[str] = ("CIFAR-10",), published: Mapping[Key, Mapping[str, float]] = {},
+    ours: bool = False, after: tuple[After, ...] = (),
 ) -> Study:  # fmt: skip
-    """Numbers of these models as a study.
+    """Numbers of these models on these data sets as a study.
 
     Args:
         after: what is written into the run folder beside the certificates.
@@ -262,7 +259,7 @@ def study(
             attacks = dict.fromkeys(entry["attack"] for entry in entries)
             save_certificates(folder, [joint([e for e in entries if e["attack"] == own]) for own in attacks])
 
-        told = partial(made.told, tuned)
+        told = partial(made.told, tuned, sets)
         return Scale(settings.name, settings.note, grid, made.facts(tuned), told, (write, *after))
 
     scales = {size: partial(at, settings) for size, settings in SCALES[name].items()}

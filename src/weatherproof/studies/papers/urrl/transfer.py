@@ -106,17 +106,17 @@ def _table_2() -> Study:
     title = "URRL, Table 2: adversarial robustness after fine-tuning"
     note = f"{ATTACK_NOTE} Claims are about means over the data sets that both models have."
     theirs = published("urrl", "urrl-table-2")
-    return study("urrl-table-2", title, cells, MODELS.values(), claims, note, published=theirs)
+    return study("urrl-table-2", title, cells, MODELS.values(), claims, note, sets=DATA, published=theirs)
 
 
 def _table_3() -> Study:
-    columns = (MOCO, URRL, URRL_SP, MOCO_SR, URRL_SR)
+    columns, sets = (MOCO, URRL, URRL_SP, MOCO_SR, URRL_SR), ("CIFAR-10", "CIFAR-100")
     numbers: dict[str, Metric] = {
         "": "calibration_error", ", pooled": "pooled_calibration_error", ", accuracy": "corrupted",
     }  # fmt: skip
     cells = {
         (f"{data}-C{words}", column): partial(Models.number, model=MODELS[column], data=data, metric=metric)
-        for data in ("CIFAR-10", "CIFAR-100")
+        for data in sets
         for words, metric in numbers.items()
         for column in columns
     }
@@ -135,7 +135,7 @@ def _table_3() -> Study:
         "'Halves' is a quotient of at most 0.55. Frost is synthetic where corruptions are made on the fly."
     )
     theirs, models = published("urrl", "urrl-table-3"), [MODELS[column] for column in columns]
-    return study("urrl-table-3", title, cells, models, claims, note, published=theirs)
+    return study("urrl-table-3", title, cells, models, claims, note, sets=sets, published=theirs)
 
 
 def _halved(low: str, high: str, rows: Sequence[str]) -> Test:
