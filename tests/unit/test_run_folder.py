@@ -216,7 +216,7 @@ def test_writers_of_whole_files_are_one() -> None:
         for path in package.rglob("*.py")
         if moves.search(path.read_text(encoding="utf-8"))
     }
-    assert writers == {"files.py", "verbs/copies.py"}  # of thousands of pictures, synced together
+    assert writers == {"files.py", "verbs/corrupt/copies.py"}  # of thousands of pictures, synced together
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
