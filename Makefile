@@ -8,15 +8,16 @@ PLAIN  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
 
-# One thread a process: two test workers on two cores are then as quick as the tests get.
-test bench: export OMP_NUM_THREADS = 1
+# One thread a process: two test workers on two cores are then as quick as the tests get. Each takes half of the files, so that it
+# makes what the tests of a file share once, and whoever is done first takes over what the other has left.
+test test-all bench: export OMP_NUM_THREADS = 1
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check bench clean
+.PHONY: help install dev demo test test-all check bench clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 install: $(PLAIN) ## .venv with the package, ready for `.venv/bin/weatherproof`
 	@echo "Ready: $(BIN)/weatherproof --help"
@@ -26,8 +27,11 @@ dev: $(DEV) ## the same with the tools for tests, checks and benchmarks
 demo: $(PLAIN) ## harden an encoder on handwritten digits: a table and a page (two to five minutes on two cores)
 	$(BIN)/weatherproof demo
 
-test: $(DEV) ## all tests; those on real images need WEATHERPROOF_DATA
-	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+test: $(DEV) ## the tests, but for the long ones; those on real images need WEATHERPROOF_DATA
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow"
+
+test-all: $(DEV) ## all tests, those too that take long and whose kind `make test` covers quicker
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: $(DEV) ## lint, format, types
 	$(BIN)/ruff check .

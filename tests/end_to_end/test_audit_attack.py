@@ -21,9 +21,10 @@ from weatherproof.verbs.audit.attack import AttackOutcome
 
 from .conftest import Command, results, save_images, start
 
+QUICK = {"workers": 0, "device": "cpu"}
 SECONDS = 120  # what a slow machine may need to load the package
 FGSM = "PGD(Linf(8/255), steps=1, step_size=8/255, best=False)"
-BARRIER = "LogBarrier(outer=2, inner=3)"
+BARRIER = "LogBarrier(outer=2, inner=3, draws=10)"
 MINE = """
 import torch
 
@@ -33,26 +34,15 @@ def blunt(model, images, labels, keys):
 
 
 @pytest.fixture(scope="module")
-def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with a classifier of the photos."""
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        run = wp.train(
-            "supervised", photos, encoder="small", epochs=3, batch_size=8, workers=0, realizations=1,
-            out=tmp_path_factory.mktemp("models") / "model",
-        )  # fmt: skip
-    return run.folder
-
-
-@pytest.fixture(scope="module")
-def audited(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> AttackOutcome:
+def audited(classifier: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> AttackOutcome:
     out = tmp_path_factory.mktemp("audits") / "audit"
-    run = wp.audit(model, photos, attack=[FGSM, "PGD(L2(0.5), steps=4)", BARRIER], curve=True, workers=0, out=out)
+    run = wp.audit(classifier, photos, attack=[FGSM, "PGD(L2(0.5), steps=4)", BARRIER], curve=True, workers=0, out=out)
     assert isinstance(run, AttackOutcome)
     return run
 
 
-def test_one_step_is_fgsm_by_hand(audited: AttackOutcome, model: Path, photos: Path) -> None:
-    encoder, readout = wp.load_encoder(model), wp.readouts.load_readout(model)
+def test_one_step_is_fgsm_by_hand(audited: AttackOutcome, classifier: Path, photos: Path) -> None:
+    encoder, readout = wp.load_encoder(classifier), wp.readouts.load_readout(classifier)
     assert readout is not None
     classifier = wp.readouts.Classifier(encoder, readout.head).eval()
     images = wp.load_images(photos, "test", size=encoder.preprocessing.size)
@@ -70,8 +60,8 @@ def test_one_step_is_fgsm_by_hand(audited: AttackOutcome, model: Path, photos: P
     assert found["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 12))
 
 
-def test_calibration_and_its_diagrams_by_hand(audited: AttackOutcome, model: Path, photos: Path) -> None:
-    encoder, readout = wp.load_encoder(model), wp.readouts.load_readout(model)
+def test_calibration_and_its_diagrams_by_hand(audited: AttackOutcome, classifier: Path, photos: Path) -> None:
+    encoder, readout = wp.load_encoder(classifier), wp.readouts.load_readout(classifier)
     assert readout is not None
     images = wp.load_images(photos, "test", size=encoder.preprocessing.size)
     pixels = torch.stack([images[i][0] for i in range(len(images))]).float() / 255
@@ -90,14 +80,14 @@ def test_calibration_and_its_diagrams_by_hand(audited: AttackOutcome, model: Pat
     assert "How sure it is, and how often right" in page and "Under attack by PGD (L2, ε 0.5, steps=4)" in page
 
 
-def test_its_numbers(audited: AttackOutcome, model: Path, photos: Path) -> None:
+def test_its_numbers(audited: AttackOutcome, classifier: Path, photos: Path) -> None:
     records = results(audited.folder)
     assert records == list(audited.records) and list(records[0]) == list(Record.__dataclass_fields__)
-    plain = wp.audit(model, photos, workers=0, out=audited.folder.with_name("clean"))
+    plain = wp.audit(classifier, photos, workers=0, out=audited.folder.with_name("clean"))
     (clean,) = [r for r in plain.records if r["metric"] == "top1"]
     assert records[0] == clean | {"stderr": records[0]["stderr"]}  # the same protocol as without an attack
     errors = {(r["attack"], r["severity"]): r["value"] for r in records if r["metric"] == "error"}
-    barrier = [(level, errors["LogBarrier(outer=2, inner=3)", level]) for level in GRIDS["l2"]]
+    barrier = [(level, errors[BARRIER, level]) for level in GRIDS["l2"]]
     assert barrier[0][1] == pytest.approx(1 - clean["value"])
     assert [e for _, e in barrier] == sorted(e for _, e in barrier)
     for level in GRIDS["l2"]:
@@ -134,9 +124,9 @@ def test_its_files_page_and_certificates(audited: AttackOutcome) -> None:
     assert page.count("fails: ") == len(failed) and page.count("holds: ") == 27 - len(failed)
 
 
-def test_the_command_line(model: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited) -> None:
+def test_the_command_line(classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited) -> None:
     weak = "PGD(L2(2), steps=1, step_size=0.001)"
-    audit = ("audit", model, photos, "--attack", weak, "--workers", 0, "--out", tmp_path / "run")
+    audit = ("audit", classifier, photos, "--attack", weak, "--workers", 0, "--out", tmp_path / "run")
     status, out, _ = weatherproof(*audit, "--fail-over", "top1=1")
     lines = out.splitlines()
     assert status == 0 and "attack by PGD (L2, ε 2, steps=1" in out
@@ -153,7 +143,7 @@ def test_the_command_line(model: Path, photos: Path, tmp_path: Path, weatherproo
         check["claim"] for own in said["certificates"] for check in own["checks"] if not check["passed"]
     ]
     again = ("--config", tmp_path / "run" / "recipe.yaml", "--out", tmp_path / "again", "--workers", 0)
-    assert weatherproof("audit", model, photos, *again)[0] == 0
+    assert weatherproof("audit", classifier, photos, *again)[0] == 0
     assert results(tmp_path / "again") == results(tmp_path / "run")
     page = wp.compare(audited.folder, tmp_path / "again", out=tmp_path / "both").report.read_text()
     Strict(page)
@@ -161,10 +151,10 @@ def test_the_command_line(model: Path, photos: Path, tmp_path: Path, weatherproo
 
 
 def test_time_that_is_up_and_the_rest_of_it(
-    model: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited: AttackOutcome
+    classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited: AttackOutcome
 ) -> None:
     words = [word for text in (FGSM, "PGD(L2(0.5), steps=4)", BARRIER) for word in ("--attack", text)]
-    audit = ("audit", model, photos, *words, "--curve", "--workers", 0, "--out", tmp_path / "run")
+    audit = ("audit", classifier, photos, *words, "--curve", "--workers", 0, "--out", tmp_path / "run")
     status, out, _ = weatherproof(*audit, "--minutes", 1e-9, "--json")
     said = json.loads(out)
     assert status == 0 and said["notes"][0].startswith("time was up: the numbers rest on 12 or more of 12 images and")
@@ -173,22 +163,27 @@ def test_time_that_is_up_and_the_rest_of_it(
     assert status == 0 and json.loads(out)["records"] == list(audited.records)
 
 
-STOPPED = {"attack": ["LogBarrier(outer=6)", "PGD(L2(0.5), steps=10)"], "curve": True, "workers": 0, "device": "cpu"}
+STOPPED = {
+    "attack": ["PGD(L2(0.5), steps=10)", "PGD(Linf(8/255), steps=20)"],
+    "curve": True,
+    "workers": 0,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return wp.audit(model, photos, **STOPPED, out=tmp_path_factory.mktemp("undisturbed") / "run").folder
+def undisturbed(classifier: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wp.audit(classifier, photos, **STOPPED, out=tmp_path_factory.mktemp("undisturbed") / "run").folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_audit_goes_on(
-    how: signal.Signals, undisturbed: Path, model: Path, photos: Path, tmp_path: Path
+    how: signal.Signals, undisturbed: Path, classifier: Path, photos: Path, tmp_path: Path
 ) -> None:
     words = [word for text in STOPPED["attack"] for word in ("--attack", text)]
     process = start(
-        "audit", model, photos, *words, "--curve", "--workers", 0, "--device", "cpu", "--out", tmp_path / "cut"
+        "audit", classifier, photos, *words, "--curve", "--workers", 0, "--device", "cpu", "--out", tmp_path / "cut"
     )  # fmt: skip
     give_up = time.monotonic() + SECONDS
     while not [*tmp_path.rglob("block-*")] and process.poll() is None and time.monotonic() < give_up:
@@ -199,24 +194,24 @@ def test_a_stopped_audit_goes_on(
     assert said == "" and "Traceback" not in err
     if how == signal.SIGINT:
         assert process.returncode == 130 and "the same command goes on" in err.splitlines()[-1]
-    wp.audit(model, photos, **STOPPED, out=tmp_path / "cut")
+    wp.audit(classifier, photos, **STOPPED, out=tmp_path / "cut")
     assert results(tmp_path / "cut") == results(undisturbed)
 
 
 @pytest.mark.slow
-def test_processes_give_the_numbers_of_one(model: Path, tmp_path: Path) -> None:
+def test_processes_give_the_numbers_of_one(classifier: Path, tmp_path: Path) -> None:
     for tint, name in enumerate(("ant", "bee", "cat")):
         save_images(tmp_path / "many" / "test" / name, 100, tint=tint)
     audit = {"attack": ["PGD(L2(0.5), steps=3, random_start=True)"], "workers": 0, "split": "test"}
     one, two = (
-        wp.audit(model, tmp_path / "many", processes=n, out=tmp_path / str(n), **audit) for n in (1, 2)
+        wp.audit(classifier, tmp_path / "many", processes=n, out=tmp_path / str(n), **audit) for n in (1, 2)
     )  # fmt: skip
     assert list(one.records) == list(two.records) and one.records[-1]["realizations"] == 3
 
 
-def test_an_attack_of_ones_own(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_attack_of_ones_own(classifier: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    run = wp.audit(model, photos, attack=f"{tmp_path}/mine.py:blunt", workers=0, out=tmp_path / "run")
+    run = wp.audit(classifier, photos, attack=f"{tmp_path}/mine.py:blunt", workers=0, out=tmp_path / "run")
     assert [r["metric"] for r in run.records] == ["top1", "rms_calibration_error"] * 2
     assert run.records[2]["severity"] is None
     assert isinstance(run, AttackOutcome)
@@ -225,8 +220,8 @@ def test_an_attack_of_ones_own(model: Path, photos: Path, tmp_path: Path) -> Non
     assert "mine.py:blunt" in run.report.read_text()
 
 
-def test_refused(model: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:
-    audit = ("audit", model, photos, "--workers", 0)
+def test_refused(classifier: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:
+    audit = ("audit", classifier, photos, "--workers", 0)
     assert "at least 0" in refused(*audit, "--attack", "PGD(L2(-0.5))")
     assert "write Linf(8/255)" in refused(*audit, "--attack", "PGD(Linf(8))")
     assert "divide it by 255" in refused(*audit, "--attack", "PGD(L2(128))")
@@ -241,7 +236,7 @@ def test_refused(model: Path, teacher: str, photos: Path, tmp_path: Path, here: 
     assert "this audit under attack measures top1" in said
     assert "an attack needs a classifier" in refused("audit", teacher, photos, *attack)
     save_images(tmp_path / "loose" / "test", 4)
-    assert "without a label" in refused("audit", model, tmp_path / "loose", *attack)
+    assert "without a label" in refused("audit", classifier, tmp_path / "loose", *attack)
     (tmp_path / "mine.py").write_text(MINE)
     assert "no sizes are known" in refused(*audit, "--curve", "--attack", f"{tmp_path}/mine.py:blunt")
     assert not any(here.iterdir())

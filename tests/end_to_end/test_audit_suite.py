@@ -31,14 +31,8 @@ def fit(photos: Path, out: Path, operator: str | None = None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with a classifier of the photos."""
-    return fit(photos, tmp_path_factory.mktemp("models") / "model")
-
-
-@pytest.fixture(scope="module")
-def audited(model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return wp.audit(model, photos, suite="common-19", workers=0, out=tmp_path_factory.mktemp("audits") / "audit")
+def audited(classifier: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return wp.audit(classifier, photos, suite="common-19", workers=0, out=tmp_path_factory.mktemp("audits") / "audit")
 
 
 def value(records: list[dict], metric: str, corruption: str | None = None, severity: int | None = None) -> dict:
@@ -46,7 +40,7 @@ def value(records: list[dict], metric: str, corruption: str | None = None, sever
     return found
 
 
-def test_a_whole_suite(audited, model: Path, photos: Path) -> None:
+def test_a_whole_suite(audited, classifier: Path, photos: Path) -> None:
     records = results(audited.folder)
     assert records == list(audited.records)
     assert list(records[0]) == list(Record.__dataclass_fields__)
@@ -56,7 +50,7 @@ def test_a_whole_suite(audited, model: Path, photos: Path) -> None:
                 record = value(records, metric, name, severity)
                 assert record["images"] == 12 and record["realizations"] == 1
             assert record["operator"] == f"Corruption({name!r}, {severity})"
-    clean = wp.audit(model, photos, workers=0, out=audited.folder.with_name("clean"))
+    clean = wp.audit(classifier, photos, workers=0, out=audited.folder.with_name("clean"))
     (plain,) = [r for r in clean.records if r["metric"] == "top1"]
     assert value(records, "top1") == plain | {"trained_on": None, "stderr": value(records, "top1")["stderr"]}
     fog = [value(records, "top1", "fog", severity)["value"] for severity in range(1, 6)]
@@ -70,10 +64,10 @@ def test_a_whole_suite(audited, model: Path, photos: Path) -> None:
     assert {r["model"] for r in records} == {"model"} and {r["readout"] for r in records} == {"end-to-end"}
 
 
-def test_images_that_are_decoded_on_demand(audited, model: Path, photos: Path, tmp_path: Path) -> None:
+def test_images_that_are_decoded_on_demand(audited, classifier: Path, photos: Path, tmp_path: Path) -> None:
     images = wp.load_images(photos, "test", memory_budget=0)
     assert not isinstance(images, wp.data.MemoryImages)
-    run = wp.audit(model, images, suite="common-19", workers=0, out=tmp_path / "audit")
+    run = wp.audit(classifier, images, suite="common-19", workers=0, out=tmp_path / "audit")
     told = [(r["metric"], r["corruption"], r["severity"], r["value"]) for r in run.records]
     assert told == [(r["metric"], r["corruption"], r["severity"], r["value"]) for r in audited.records]
     assert (run.folder / "strip.safetensors").is_file()
@@ -91,10 +85,10 @@ def test_its_files_page_and_notes(audited) -> None:
 
 
 def test_the_command_line_prints_a_table_and_checks(
-    model: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited
+    classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited
 ) -> None:
     mca = value(list(audited.records), "mca", "common-15")["value"]
-    audit = ("audit", model, photos, "--suite", "common-15", "--workers", 0, "--out", tmp_path / "run")
+    audit = ("audit", classifier, photos, "--suite", "common-15", "--workers", 0, "--out", tmp_path / "run")
     status, out, _ = weatherproof(*audit, "--fail-under", f"mca={mca - 1e-6}", "--fail-over", "ece=1")
     assert status == 0
     assert "JPEG compression" in out and "all 15 common corruptions" in out and "note     synthetic frost" in out
@@ -118,10 +112,10 @@ def test_the_command_line_prints_a_table_and_checks(
 
 
 def test_a_corrupted_copy_gives_the_numbers_of_the_audit_on_the_fly(
-    audited, model: Path, photos: Path, tmp_path: Path, refused
+    audited, classifier: Path, photos: Path, tmp_path: Path, refused
 ) -> None:
     copy = wp.corrupt(photos, suite="common-15", workers=0, out=tmp_path / "copy")
-    run = wp.audit(model, f"corrupted:{copy.folder}", workers=0, out=tmp_path / "run")
+    run = wp.audit(classifier, f"corrupted:{copy.folder}", workers=0, out=tmp_path / "run")
     for record in run.records:
         if record["severity"] is not None:
             here = value(list(audited.records), record["metric"], record["corruption"], record["severity"])
@@ -131,7 +125,7 @@ def test_a_corrupted_copy_gives_the_numbers_of_the_audit_on_the_fly(
     assert mca["value"] == pytest.approx(value(list(audited.records), "mca", "common-15")["value"])
     assert mca["stderr"] == pytest.approx(value(list(audited.records), "mca", "common-15")["stderr"])
     assert not [r for r in run.records if r["corruption"] is None]  # a folder of corrupted images has no clean ones
-    audit = ("audit", model, f"corrupted:{copy.folder}", "--out", tmp_path / "no")
+    audit = ("audit", classifier, f"corrupted:{copy.folder}", "--out", tmp_path / "no")
     said = refused(*audit, "--suite", "common-19")
     assert "has no speckle_noise, gaussian_blur, spatter, saturate" in said or "have no speckle_noise" in said
     assert "--suite takes common-15 or common-19" in refused(*audit, "--suite", "noisy")
@@ -158,8 +152,8 @@ def test_a_downloaded_folder_of_one_corruption(tmp_path: Path, here: Path, refus
     assert "nothing.safetensors" in refused(*weights)
 
 
-def test_a_time_budget(model: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited, refused) -> None:
-    audit = ("audit", model, photos, "--suite", "common-15", "--workers", 0, "--out", tmp_path / "run")
+def test_a_time_budget(classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited, refused) -> None:
+    audit = ("audit", classifier, photos, "--suite", "common-15", "--workers", 0, "--out", tmp_path / "run")
     status, out, _ = weatherproof(*audit, "--minutes", 1e-9, "--json")
     said = json.loads(out)
     assert status == 0 and {r["corruption"] for r in said["records"]} == {None}
@@ -178,10 +172,10 @@ def test_a_time_budget(model: Path, photos: Path, tmp_path: Path, weatherproof: 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_audit_goes_on(
-    how: signal.Signals, model: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited
+    how: signal.Signals, classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited
 ) -> None:
     out = tmp_path / "run"
-    audit = ("audit", model, photos, "--suite", "common-19", "--workers", 0, "--device", "cpu", "--out", out)
+    audit = ("audit", classifier, photos, "--suite", "common-19", "--workers", 0, "--device", "cpu", "--out", out)
     process = start(*audit)
     give_up = time.monotonic() + SECONDS
     while not (out / "suite").exists() and process.poll() is None and time.monotonic() < give_up:
@@ -197,8 +191,8 @@ def test_a_stopped_audit_goes_on(
     assert results(out) == list(audited.records)
 
 
-def test_the_noisy_suite(model: Path, photos: Path, tmp_path: Path) -> None:
-    runs = [wp.audit(model, photos, suite="noisy", workers=0, out=tmp_path / name) for name in ("one", "two")]
+def test_the_noisy_suite(classifier: Path, photos: Path, tmp_path: Path) -> None:
+    runs = [wp.audit(classifier, photos, suite="noisy", workers=0, out=tmp_path / name) for name in ("one", "two")]
     records = [list(run.records) for run in runs]
     assert records[0] == records[1]  # also the protocols: the place of the run folder is no part of them
     assert value(records[0], "top1", "uniform_noise")["operator"] == "UniformNoise()"
@@ -223,8 +217,8 @@ def test_what_it_was_trained_on_is_set_apart(photos: Path, tmp_path: Path, weath
     assert not [r for r in run.records if r["corruption"] in ("seen", "unseen")]
 
 
-def test_refused(model: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:
-    audit = ("audit", model, photos, "--workers", 0)
+def test_refused(classifier: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:
+    audit = ("audit", classifier, photos, "--workers", 0)
     assert "unknown suite 'common15': did you mean common-15" in refused(*audit, "--suite", "common15")
     assert "not both" in refused(*audit, "--suite", "common-15", "--operator", "RandomMask(0.5)")
     assert "--teacher" in refused(*audit, "--suite", "common-15", "--teacher", teacher)
@@ -242,13 +236,13 @@ def test_refused(model: Path, teacher: str, photos: Path, tmp_path: Path, here: 
     assert "--fail-over takes METRIC=VALUE such as mce=0.8" in refused(*audit, "--fail-over", "ece")
     assert "is an encoder alone: run probe" in refused("audit", teacher, photos, "--suite", "common-15")
     save_images(tmp_path / "loose" / "test", 4)
-    assert "without a label" in refused("audit", model, tmp_path / "loose", "--suite", "common-15")
+    assert "without a label" in refused("audit", classifier, tmp_path / "loose", "--suite", "common-15")
     with pytest.raises(InputError, match="training images of the same source"):
-        wp.audit(model, wp.load_images(photos, "test"), suite="noisy", workers=0)
+        wp.audit(classifier, wp.load_images(photos, "test"), suite="noisy", workers=0)
     assert not any(here.iterdir())
 
 
-def test_fail_over_without_a_suite(model: Path, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
-    audit = ("audit", model, photos, "--operator", "RandomMask(0.9)", "--workers", 0, "--out", tmp_path / "run")
+def test_fail_over_without_a_suite(classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    audit = ("audit", classifier, photos, "--operator", "RandomMask(0.9)", "--workers", 0, "--out", tmp_path / "run")
     assert weatherproof(*audit, "--fail-over", "top1=1", "--fail-under", "top1=0")[0] == 0
     assert weatherproof(*audit, "--fail-over", "top1=-1")[0] == 1

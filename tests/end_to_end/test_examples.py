@@ -21,7 +21,3 @@ def test_an_example_runs(file: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and done.stdout.strip()
-
-
-def test_there_are_examples() -> None:
-    assert EXAMPLES

@@ -27,8 +27,7 @@ def undisturbed(teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
 def test_the_same_command_goes_on(
     how: signal.Signals, teacher: str, tmp_path: Path, undisturbed: Path, weatherproof: Command
 ) -> None:

@@ -207,7 +207,7 @@ def test_deterministic_corruptions_agree_on_benchmark_images(
 # Where something is drawn: the law
 
 
-@pytest.mark.parametrize("parameters", SETS)
+@pytest.mark.parametrize("parameters", ["cifar", pytest.param("imagenet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_corruptions_have_the_same_law(name: str, parameters: str) -> None:
     picture, count = pictures(SIDES[parameters])[0], COPIES[parameters]
@@ -280,9 +280,9 @@ def snow_without_its_twin(x: Array, rng: np.random.Generator, *numbers: float) -
         ("gaussian_noise", "cifar", one_noise_for_all_channels),
         ("impulse_noise", "cifar", whole_pixels_hit),
         ("motion_blur", "cifar", both_ways),
-        ("glass_blur", "imagenet", all_from_the_unmoved),
+        pytest.param("glass_blur", "imagenet", all_from_the_unmoved, marks=pytest.mark.slow),
         ("glass_blur", "cifar", swapped),
-        ("glass_blur", "imagenet", swapped),
+        pytest.param("glass_blur", "imagenet", swapped, marks=pytest.mark.slow),
         ("fog", "cifar", fog_of_another_decay),
         ("snow", "cifar", snow_without_its_twin),
     ],

@@ -54,13 +54,6 @@ def test_each_with_its_papers_projector(name: str, kind: type[nn.Module], layers
     assert method(images, index, index, random.keys(0, index), lambda rows: rows)["loss"].isfinite()
 
 
-def test_names_and_settings_that_are_not_known() -> None:
-    with pytest.raises(InputError, match="unknown pretraining method 'moco': did you mean mocov2"):
-        _build("moco")
-    with pytest.raises(InputError, match="cannot make the method 'simclr': .*'queue'"):
-        _build("simclr", queue=8)
-
-
 def test_what_the_data_set_does_not_allow_is_cut_unless_it_was_asked_for() -> None:
     assert len(_build("mocov2", images=50_000).queue) == 32_768
     assert len(_build("mocov2", images=50_000, size=32).queue) == 4_096

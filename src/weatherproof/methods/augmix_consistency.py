@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weatherproof import random
+from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
+from weatherproof.methods.answers import check_outputs
 from weatherproof.methods.parts import AUGMENT, OPERATOR, look, pixel_precision, trainable
 from weatherproof.objectives import jensen_shannon
 from weatherproof.protocols import Encoder, Gather, Operator, Views
@@ -21,6 +23,9 @@ class AugMixConsistency(nn.Module):
         views: makes two views of the augmented image, `AugMix()` as a rule.
         augment: crop and flip, which come first for all three.
         weight: 12 in the paper.
+
+    Raises:
+        InputError: a weight out of range; in training, labels that the head has no output for.
     """
 
     needs_labels = True  # the training loop refuses images without
@@ -35,6 +40,10 @@ class AugMixConsistency(nn.Module):
         self.views, self.augment, self.weight = views, augment, weight
         assert isinstance(encoder, nn.Module)
         trainable(encoder, head)
+
+    def prepare(self, images: ImageSet) -> None:
+        """Refuse labels that the head has no output for."""
+        check_outputs(self.encoder, self.head, images)
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         clean = look(self.augment, images, keys, AUGMENT)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
+from weatherproof.methods.answers import check_outputs
 from weatherproof.methods.partners import Partner, Partners
 from weatherproof.methods.parts import AUGMENT, NOISE, OPERATOR, batch_statistics, look, pixel_precision, trainable
 from weatherproof.methods.split_norm import split_batch_norm
 from weatherproof.methods.utility import utility, utility_of
-from weatherproof.methods.vectors import output_width
 from weatherproof.objectives import FeatureContrast, FeatureContrastMargin
 from weatherproof.protocols import Encoder, Gather, Operator
 from weatherproof.types import Embeddings, Images, Keys, Labels, Logits
@@ -75,9 +75,7 @@ class FeatureContrastive(nn.Module):
 
     def prepare(self, images: ImageSet) -> None:
         """Refuse labels that the head has no output for."""
-        outputs, top = output_width(self.encoder, self.head), int(images.labels.max())
-        if top >= outputs:
-            raise InputError(f"label {top} of {images.name} is out of range: the head has {outputs} outputs")
+        check_outputs(self.encoder, self.head, images)
 
     def at_step(self, step: int) -> None:
         """Told by the training loop before each step: how many are done."""

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from weatherproof.methods.answers import answer
+from weatherproof.data import ImageSet
+from weatherproof.methods.answers import answer, check_outputs
 from weatherproof.methods.parts import AUGMENT, OPERATOR, look, trainable
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Encoder, Gather, Operator
@@ -18,6 +19,9 @@ class Supervised(nn.Module):
         operator: the damage, or None to train on clean images.
         augment: crop and flip, before the damage.
         tikhonov: the penalty on the gradients by the pixels of A(x).
+
+    Raises:
+        InputError: in training, labels that the head has no output for.
     """
 
     needs_labels = True  # the training loop refuses images without
@@ -35,6 +39,10 @@ class Supervised(nn.Module):
         self.operator, self.augment, self.tikhonov = operator, augment, tikhonov
         assert isinstance(encoder, nn.Module)
         trainable(encoder, head)
+
+    def prepare(self, images: ImageSet) -> None:
+        """Refuse labels that the head has no output for."""
+        check_outputs(self.encoder, self.head, images)
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         seen = look(self.operator, look(self.augment, images, keys, AUGMENT), keys, OPERATOR)
