@@ -1,6 +1,7 @@
 """Every verb gives the numbers that it gave: small runs on the digits, to the bit (studies: tests/contracts)."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +17,66 @@ MEASURED: dict[str, Any] = {"device": "cpu", "workers": 0, "test_images": 60}
 DRAWN = {**MEASURED, "realizations": 2}
 TRAINED = {**DRAWN, "epochs": 1, "batch_size": 128}
 MIXED = "Chain(Sometimes(GaussianBlur((1, 2)), 0.8), GaussianNoise((0.05, 0.5)))"
-RUNS: dict[str, Callable[[Path], object]] = {
-    "train": lambda home: wp.train("supervised", "digits", encoder=SMALL, **TRAINED, out=home / "train"),
-    "train-fcl": lambda home: wp.train("fcl", "digits", encoder=SMALL, k=8, **TRAINED, out=home / "train-fcl"),
-    "train-noise": lambda home: wp.train(
+Made = Callable[[str], Path]  # the run folder of another of these runs
+RUNS: dict[str, Callable[[Made, Path], object]] = {
+    "train": lambda made, out: wp.train("supervised", "digits", encoder=SMALL, **TRAINED, out=out),
+    "train-fcl": lambda made, out: wp.train("fcl", "digits", encoder=SMALL, k=8, **TRAINED, out=out),
+    "train-noise": lambda made, out: wp.train(
         "supervised", "digits", encoder=SMALL, tikhonov=0.01, labels=0.2, operator=MIXED, **TRAINED,
-        out=home / "train-noise",
+        out=out,
     ),
-    "train-adversarial": lambda home: wp.train(
+    "train-adversarial": lambda made, out: wp.train(
         "adversarial", "digits", encoder=SMALL, attack="PGD(Linf(0.1), steps=2)", **TRAINED,
-        out=home / "train-adversarial",
+        out=out,
     ),
-    "harden": lambda home: wp.harden(home / "train", "digits", **TRAINED, out=home / "harden"),
-    "harden-mixed": lambda home: wp.harden(
-        home / "train", "digits", operator=MIXED, objective="NTXent(0.1)", **TRAINED, out=home / "harden-mixed"
+    "harden": lambda made, out: wp.harden(made("train"), "digits", **TRAINED, out=out),
+    "harden-mixed": lambda made, out: wp.harden(
+        made("train"), "digits", operator=MIXED, objective="NTXent(0.1)", **TRAINED, out=out
     ),
-    "probe": lambda home: wp.probe(home / "harden", "digits", labels=0.1, **DRAWN, out=home / "probe"),
-    "probe-damaged": lambda home: wp.probe(
-        home / "harden", "digits", operator="RandomMask(0.75)", **DRAWN, out=home / "probe-damaged"
+    "probe": lambda made, out: wp.probe(made("harden"), "digits", labels=0.1, **DRAWN, out=out),
+    "probe-damaged": lambda made, out: wp.probe(
+        made("harden"), "digits", operator="RandomMask(0.75)", **DRAWN, out=out
     ),
-    "finetune": lambda home: wp.finetune(
-        home / "harden", "digits", regularizer=["SimilarityMatrix(0.1)"], operator="GaussianNoise(0.3)", **TRAINED,
-        out=home / "finetune",
+    "finetune": lambda made, out: wp.finetune(
+        made("harden"), "digits", regularizer=["SimilarityMatrix(0.1)"], operator="GaussianNoise(0.3)", **TRAINED,
+        out=out,
     ),
-    "pretrain": lambda home: wp.pretrain(
+    "pretrain": lambda made, out: wp.pretrain(
         "simclr", "digits", encoder=SMALL, epochs=1, batch_size=128, labels=[0.1, 1.0], **MEASURED,
-        out=home / "pretrain",
+        out=out,
     ),
-    "pretrain-urrl": lambda home: wp.pretrain(
+    "pretrain-urrl": lambda made, out: wp.pretrain(
         "mocov2", "digits", encoder=SMALL, views="urrl", queue=256, epochs=1, batch_size=128, **MEASURED,
-        out=home / "pretrain-urrl",
+        out=out,
     ),
-    "audit": lambda home: wp.audit(
-        home / "harden", "digits", operator="RandomMask((0.5, 0.95))", teacher=home / "train", **DRAWN,
-        out=home / "audit",
+    "audit": lambda made, out: wp.audit(
+        made("harden"), "digits", operator="RandomMask((0.5, 0.95))", teacher=made("train"), **DRAWN,
+        out=out,
     ),
-    "audit-suite": lambda home: wp.audit(
-        home / "train", "digits", suite="common-15", **MEASURED, out=home / "audit-suite"
+    "audit-suite": lambda made, out: wp.audit(
+        made("train"), "digits", suite="common-15", **MEASURED, out=out
     ),
-    "audit-attack": lambda home: wp.audit(
-        home / "train", "digits", attack=["PGD(L2(0.5), steps=3)", "LogBarrier('l2', outer=2, inner=3)"], curve=True,
-        **MEASURED, out=home / "audit-attack",
+    "audit-attack": lambda made, out: wp.audit(
+        made("train"), "digits", attack=["PGD(L2(0.5), steps=3)", "LogBarrier('l2', outer=2, inner=3)"], curve=True,
+        **MEASURED, out=out,
     ),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("frozen")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Gives the folder of a run; each is made once, and before it those that it stands on."""
+    home = tmp_path_factory.mktemp("frozen")
+
+    @cache
+    def run(name: str) -> Path:
+        RUNS[name](run, home / name)
+        return home / name
+
+    return run
 
 
-@pytest.mark.xdist_group("frozen")  # later runs stand on earlier ones
 @pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:.*no weights given")
 @pytest.mark.parametrize("name", RUNS)
-def test_frozen(name: str, home: Path) -> None:
-    RUNS[name](home)
-    compare(f"verb-{name}", results(home / name))
+def test_frozen(name: str, made: Made) -> None:
+    compare(f"verb-{name}", results(made(name)))

@@ -14,11 +14,6 @@ Picture = UInt8[Tensor, "channels height width"]
 AnyPicture = UInt8[Tensor, "_ _ _"]  # of a shape that is still to be looked at
 
 
-def is_picture(image: Tensor) -> bool:
-    """Whether it is one image: 8 bits, 1 or 3 channels."""
-    return image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] in (1, 3) and image.numel() > 0
-
-
 def require_pictures(*several: UInt8[Tensor, "..."]) -> None:
     """Raise `ValueError` where the last three dimensions are no images."""
     for images in several:
