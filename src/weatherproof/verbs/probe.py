@@ -42,7 +42,7 @@ def probe(
         encoder: a run folder, or NAME@WEIGHTS as for harden.
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
         labels: the fraction of labels that may be used, drawn stratified: 0.1, 0.01.
-        probe_images: use at most so many of these images, evenly from all classes; by default all, though with 1,000
+        probe_images: use at most so many of these images, evenly from all classes; by default all, though with 2,000
             for each class more change the accuracy by less than its standard error.
         operator: the damage on the images that it is fitted and measured on. Without: clean images.
         mode: cached (features of several draws of the damage cached once, then L-BFGS); paper (Adam, 10 epochs, a
