@@ -11,28 +11,28 @@ from .conftest import Command, results, start
 SECONDS = 60  # what a slow machine may need until its first checkpoint
 
 
-def command(teacher: str, out: Path) -> tuple[object, ...]:
+def command(teacher: str, photos: Path, out: Path) -> tuple[object, ...]:
     return (
-        "harden", teacher, "digits", "--augment", "none", "--epochs", 8, "--batch-size", 64, "--lr", 3e-3,
-        "--checkpoint-seconds", 0.1, "--realizations", 1, "--test-images", 10, "--device", "cpu", "--out", out,
+        "harden", teacher, photos, "--augment", "none", "--epochs", 30, "--batch-size", 8, "--workers", 0,
+        "--checkpoint-seconds", 0.1, "--realizations", 1, "--device", "cpu", "--out", out,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def undisturbed(teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(teacher: str, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from weatherproof.cli import main
 
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert main([str(word) for word in command(teacher, out)]) == 0
+    assert main([str(word) for word in command(teacher, photos, out)]) == 0
     return out
 
 
 @pytest.mark.parametrize("how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
 def test_the_same_command_goes_on(
-    how: signal.Signals, teacher: str, tmp_path: Path, undisturbed: Path, weatherproof: Command
+    how: signal.Signals, teacher: str, photos: Path, tmp_path: Path, undisturbed: Path, weatherproof: Command
 ) -> None:
     out = tmp_path / "run"
-    process = start(*command(teacher, out))
+    process = start(*command(teacher, photos, out))
     give_up = time.monotonic() + SECONDS
     while not (out / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -45,7 +45,7 @@ def test_the_same_command_goes_on(
         assert process.returncode == 130
         assert err.splitlines()[-1].startswith("weatherproof: stopped") and "the same command goes on" in err
 
-    assert weatherproof(*command(teacher, out))[0] == 0
+    assert weatherproof(*command(teacher, photos, out))[0] == 0
     assert (out / "encoder.safetensors").read_bytes() == (undisturbed / "encoder.safetensors").read_bytes()
     assert results(out) == results(undisturbed)
     steps = [line.split(",")[0] for line in (out / "log.jsonl").read_text().splitlines()]
