@@ -27,6 +27,10 @@ from weatherproof.verbs.reproduce import reproduce
 
 SCALES = ("smoke", "desk", "paper")
 CPU = torch.device("cpu")
+LONG = {  # more than three seconds; what they measure and train, the short ones do too, but for attacks and searches
+    "table-1", "table-10", "urrl-table-1", "urrl-table-4", "layer-wise", "tikhonov-table-2", "fcl-table-3",
+    "fcl-on-encoders", "urrl-table-2", "urrl-appendix-a", "front",
+}  # fmt: skip
 PARSED: dict[str, Callable[[str], object]] = {  # the texts in components, by the names of their fields
     "operator": operators.parse, "augment": views.parse, "views": views.parse, "objective": objectives.parse,
     "restoration": restoration.parse,
@@ -122,7 +126,7 @@ def test_a_refused_study_leaves_nothing(tmp_path: Path) -> None:
 # at the smallest scale, each once, from one store
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in STUDIES])
 def test_smoke(name: str, smoke_run: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder, study, scale = smoke_run(name), STUDIES[name], made(name, "smoke")
     records, checks = (json.loads((folder / f"{file}.json").read_text()) for file in ("results", "checks"))

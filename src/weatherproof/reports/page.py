@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -114,7 +115,9 @@ def _style(section: Section) -> Any:
     return files("weatherproof.reports").joinpath(section.folder, "section.css")
 
 
+@cache
 def _environment() -> "Environment":
+    """Compiles each template once, whatever the number of pages."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     folder = files("weatherproof.reports")
