@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from weatherproof.attacks.balls import BALLS, L1, L2, Ball, Sizes
+from weatherproof.attacks.losses import Loss
 from weatherproof.errors import InputError
 from weatherproof.protocols import Attack
 from weatherproof.types import Images, Keys
@@ -36,6 +37,7 @@ class Facts:
         ball: what it stays in; None of an attack that looks for the smallest perturbation, or is unknown.
         smallest: it looks for the smallest perturbation.
         fixed: it draws nothing.
+        loss: whose gradient it follows; None: it does not say.
         longer: the setting that counts its steps, and how many times as many are more; None: it does not say.
         short: the settings with which it takes a single step.
     """
@@ -45,6 +47,7 @@ class Facts:
     ball: Any = None
     smallest: bool = False
     fixed: bool = False
+    loss: Loss | None = None
     longer: tuple[str, int] | None = None
     short: Mapping[str, int] = field(default_factory=dict)
 
@@ -141,6 +144,7 @@ def read(attack: Attack) -> Facts:
         ball=ball,
         smallest=ball is None and isinstance(norm, str),
         fixed=bool(getattr(attack, "deterministic", False)),
+        loss=getattr(attack, "loss", None),
         longer=longer,
         short={name: 1 for name in _SHORT if name in own},
     )

@@ -66,8 +66,9 @@ class PGD:
     def facts(self) -> Facts:
         """What it is."""
         return Facts(
-            self, norm_of(self.ball), self.ball, fixed=self.deterministic, longer=("steps", 5), short={"steps": 1}
-        )
+            self, norm_of(self.ball), self.ball, fixed=self.deterministic, loss=self.loss, longer=("steps", 5),
+            short={"steps": 1},
+        )  # fmt: skip
 
     @property
     def step(self) -> float:

@@ -134,6 +134,16 @@ def run(
         return Measured(tuple(trials), _answered(trials, kept, range(blocks)), complete)
 
 
+def require_measurable(images: ImageSet, what: str) -> None:
+    """Raise `InputError` where the accuracy of a classifier on these images is not defined."""
+    if len(images) == 0:
+        raise InputError(f"{images.name!r} has no images: expected at least one")
+    if not bool((images.labels >= 0).all()):
+        raise InputError(f"{what} is measured by accuracy, and not all images of {images.name!r} have labels")
+    if images.image_size is None:
+        raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
+
+
 @contextmanager
 def _kept(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[BlockFiles | BlockMemory]:
     """Where the answers are kept: in files, where they are to outlive this process or another one writes them."""

@@ -85,9 +85,9 @@ class Bench:
         with guarded(self.model):
             return climb(self.model, self.images, self.labels, loss)[2]
 
-    def vanishing(self, attack: Attack) -> Bool[Tensor, "n"]:
+    def vanishing(self, facts: Facts) -> Bool[Tensor, "n"]:
         """Whether the gradient that the attack follows is zero, or so small that its steps are, or no number."""
-        length = self.gradient(getattr(attack, "loss", None) or CrossEntropy()).flatten(1).norm(dim=1)
+        length = self.gradient(facts.loss or CrossEntropy()).flatten(1).norm(dim=1)
         return ~(length >= _VANISHING)
 
     def slope(self) -> float:

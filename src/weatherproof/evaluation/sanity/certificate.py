@@ -140,14 +140,14 @@ def _unknown() -> Iterator[Check]:
 
 
 def _of_any(bench: Bench, facts: Facts, seed: int) -> Iterator[Check]:
-    yield _not_zero(bench, facts.attack)
+    yield _not_zero(bench, facts)
     yield _not_masked(bench, facts)
     yield _logits(bench)
     yield _disclosed(bench, facts, seed)
 
 
-def _not_zero(bench: Bench, attack: Attack) -> Check:
-    share = bench.share(bench.vanishing(attack))
+def _not_zero(bench: Bench, facts: Facts) -> Check:
+    share = bench.share(bench.vanishing(facts))
     return _check("gradients are not zero", share == 0, f"{_percent(share)} of the images have none to follow")
 
 
