@@ -3,7 +3,8 @@
 import ast
 from dataclasses import dataclass
 
-NORMS = {"l2": "L2", "linf": "L∞", "l1": "L1", "l0": "L0"}
+from weatherproof.attacks.described import SYMBOLS
+
 _KINDS = {"PGD": "PGD", "LogBarrier": "log-barrier"}
 
 
@@ -99,7 +100,7 @@ def attack_order(text: str | None, size: float | None) -> tuple[str, str, float]
 
 
 def norm_words(norm: str) -> str:
-    return NORMS.get(norm, norm)
+    return SYMBOLS.get(norm, norm)
 
 
 def size_words(norm: str, size: float) -> str:
