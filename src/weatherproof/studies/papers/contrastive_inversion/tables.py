@@ -11,7 +11,7 @@ from functools import partial
 from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
 from weatherproof.studies.lab.claims import above, falls, mean_above, not_worst, spread, worst
-from weatherproof.studies.lab.published import published
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion.models import Models
 from weatherproof.studies.papers.contrastive_inversion.scales import (
@@ -57,11 +57,10 @@ def _study(
     name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
     scales: Mapping[str, Hardening] = SCALES,
 ) -> Study:  # fmt: skip
-    made = {own: partial(_at, settings, grid) for own, settings in scales.items()}
-    return Study(name, title, made, claims, published("contrastive_inversion", name), note)
+    return sized(name, title, scales, partial(_at, grid), claims, note)
 
 
-def _at(settings: Hardening, grid: Callable[[Models], Grid], seed: int) -> Scale:
+def _at(grid: Callable[[Models], Grid], settings: Hardening, seed: int) -> Scale:
     cells = grid(Models(settings, seed))
     made = [cell for own in cells.values() if own is not None for cell in own.cells]
     return Scale(settings.name, settings.note, cells, settings.facts(made))

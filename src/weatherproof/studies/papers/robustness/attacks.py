@@ -7,7 +7,6 @@ A panel has four curves: supervised and contrastive, each without and with regul
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from weatherproof.attacks import L2, PGD, Linf, LogBarrier
@@ -15,10 +14,11 @@ from weatherproof.attacks.described import GRIDS
 from weatherproof.protocols import Attack
 from weatherproof.reports import save_certificates
 from weatherproof.reports.attack.panels import Panel, save_panels
-from weatherproof.studies.lab.claims import Test
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.measures import Curve
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Cell, Claim, Found, Key, Scale, Study, Wanted, certificates
+from weatherproof.studies.lab.study import Cell, Claim, Found, Scale, Study, Wanted, certificates
 from weatherproof.studies.papers.pretraining.models import Models
 from weatherproof.studies.papers.pretraining.scales import DESK_TIKHONOV, PAPER_LABELS, SMOKE, Network, Pretraining
 from weatherproof.studies.papers.robustness.tables import CONTRASTIVE, LAMBDAS, SUPERVISED, regularized
@@ -140,8 +140,7 @@ def _figure_2() -> Study:
         "The attacks see the whole classifier, the linear readout included. Models and regularization are those of "
         "tikhonov-table-2."
     )
-    made = {name: partial(_at, settings) for name, settings in SCALES.items()}
-    return Study(NAME, title, made, tuple(_claims()), note=note)
+    return sized(NAME, title, SCALES, _at, tuple(_claims()), note)
 
 
 def _at(settings: Attacks, seed: int) -> Scale:
@@ -194,40 +193,34 @@ def _panels() -> Iterator[tuple[str, str, float]]:
             yield f"({next(letters)}) {attack}, lambda {weight:g}", attack, weight
 
 
-def under(attack: str, low: str, highs: Sequence[str]) -> Test:
+@awaiting_values
+def under(values: Values, attack: str, low: str, highs: Sequence[str]) -> Verdict:
     """The curve of `low` under each of the others, at all sizes above 0 but those where both are saturated."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        held, of, lost = 0, 0, []
-        for high in highs:
-            sizes = [size for size in GRIDS["l2"][1:] if _decides(values, row(attack, size), low, high)]
-            missed = [size for size in sizes if values[row(attack, size), low] >= values[row(attack, size), high]]
-            held, of = held + len(sizes) - len(missed), of + len(sizes)
-            lost += [f"at {', '.join(f'{size:g}' for size in missed)} against {high}"] if missed else []
-        return held, of, "not " + "; ".join(lost) if lost else ""
-
-    return test
+    held, of, lost = 0, 0, []
+    for high in highs:
+        sizes = [size for size in GRIDS["l2"][1:] if _decides(values, row(attack, size), low, high)]
+        missed = [size for size in sizes if values[row(attack, size), low] >= values[row(attack, size), high]]
+        held, of = held + len(sizes) - len(missed), of + len(sizes)
+        lost += [f"at {', '.join(f'{size:g}' for size in missed)} against {high}"] if missed else []
+    return held, of, "not " + "; ".join(lost) if lost else ""
 
 
-def _decides(values: Mapping[Key, float], key: str, *columns: str) -> bool:
+def _decides(values: Values, key: str, *columns: str) -> bool:
     """Whether a row has these columns, and not all of them are saturated."""
     there = [values[key, name] for name in columns if (key, name) in values]
     return len(there) == len(columns) and min(there) < SATURATED
 
 
-def largest(attack: str, high: str, lows: Sequence[str]) -> Test:
+@awaiting_values
+def largest(values: Values, attack: str, high: str, lows: Sequence[str]) -> Verdict:
     """The median perturbation of `high` is larger than that of each of the others."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        key = row(attack, MEDIAN)
-        sizes = {name: _size(values[key, name]) for name in (high, *lows) if (key, name) in values}
-        if high not in sizes:
-            return 0, 0, ""
-        others = [sizes[low] for low in lows if low in sizes]
-        told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
-        return sum(sizes[high] > other for other in others), len(others), told
-
-    return test
+    key = row(attack, MEDIAN)
+    sizes = {name: _size(values[key, name]) for name in (high, *lows) if (key, name) in values}
+    if high not in sizes:
+        return 0, 0, ""
+    others = [sizes[low] for low in lows if low in sizes]
+    told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
+    return sum(sizes[high] > other for other in others), len(others), told
 
 
 def _size(value: float | None) -> float:

@@ -8,11 +8,13 @@ are those that are not.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from weatherproof.reports.study.front import Combination, State, save_front
-from weatherproof.studies.lab.claims import Test
-from weatherproof.studies.lab.study import Claim, Found, Key, Study
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Claim, Found, Study
 from weatherproof.studies.papers.transfer.models import HARDENED, MOCO, URRL, Models, Tuned, study
 from weatherproof.studies.papers.urrl.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
 
@@ -67,7 +69,7 @@ def combinations(found: Found) -> list[Combination]:
     return made
 
 
-def _gains(values: Mapping[Key, float]) -> dict[str, tuple[float, ...]]:
+def _gains(values: Values) -> dict[str, tuple[float, ...]]:
     """The four numbers of each combination that has them all, so that more is better in each."""
     there = [name for name in _NAMES if all((name, number) in values for number in NUMBERS)]
     return {name: tuple(-values[name, n] if n == CALIBRATION else values[name, n] for n in NUMBERS) for name in there}
@@ -84,15 +86,12 @@ def apart(one: Sequence[float], other: Sequence[float], error: Sequence[float], 
     return any(a - b > APART * math.hypot(e, f) for a, b, e, f in pairs)
 
 
-def _dominated(*names: str) -> Test:
+@awaiting_values
+def _dominated(values: Values, *names: str) -> Verdict:
     """How many of these another combination dominates."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        known = _gains(values)
-        lost = {n: [o for o in known if dominates(known[o], known[n])] for n in names if n in known}
-        return sum(map(bool, lost.values())), len(lost), "; ".join(f"{name}: {_by(by)}" for name, by in lost.items())
-
-    return test
+    known = _gains(values)
+    lost = {n: [o for o in known if dominates(known[o], known[n])] for n in names if n in known}
+    return sum(map(bool, lost.values())), len(lost), "; ".join(f"{name}: {_by(by)}" for name, by in lost.items())
 
 
 def _by(names: Sequence[str]) -> str:
@@ -101,13 +100,17 @@ def _by(names: Sequence[str]) -> str:
     return f"dominated by {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _one_wins(values: Mapping[Key, float]) -> tuple[int, int, str]:
+def _one_wins(values: Values) -> Verdict:
     """One combination is the best in all four numbers."""
     known = _gains(values)
     if not known:
         return 0, 0, ""
     best = {number: max(known, key=lambda name: known[name][i]) for i, number in enumerate(NUMBERS)}
     return int(len(set(best.values())) == 1), 1, "; ".join(f"{number}: {name}" for number, name in best.items())
+
+
+def _save(_: Store, folder: Path, found: Found) -> None:
+    save_front(folder, combinations(found))
 
 
 def _study() -> Study:
@@ -134,16 +137,7 @@ def _study() -> Study:
         f"{ATTACK_NOTE}"
     )
     title = "The front: clean, corrupted and adversarial accuracy and calibration, together (CIFAR-10)"
-    return study(
-        NAME,
-        title,
-        cells,
-        models.values(),
-        claims,
-        note,
-        ours=True,
-        after=(lambda _, folder, found: save_front(folder, combinations(found)),),
-    )
+    return study(NAME, title, cells, models.values(), claims, note, ours=True, after=(_save,))
 
 
 STUDIES = {NAME: _study()}

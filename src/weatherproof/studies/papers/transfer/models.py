@@ -13,6 +13,7 @@ from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.joins import MeanOf
 from weatherproof.studies.lab.measures import Attacked, Clean, Suite
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import Between, Given, Hardened, plan_of, settings_of
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe, Store
@@ -249,8 +250,7 @@ def _words(setting: Setting) -> str:
 
 def study(
     name: str, title: str, cells: Table, models: Iterable[Tuned], claims: tuple[Check, ...],
-    note: str, *, sets: Sequence[str] = ("CIFAR-10",), published: Mapping[Key, Mapping[str, float]] = {},
-    ours: bool = False, after: tuple[After, ...] = (),
+    note: str, *, sets: Sequence[str] = ("CIFAR-10",), ours: bool = False, after: tuple[After, ...] = (),
 ) -> Study:  # fmt: skip
     """Numbers of these models on these data sets as a study.
 
@@ -272,8 +272,7 @@ def study(
         told = partial(made.told, tuned, sets)
         return Scale(settings.name, settings.note, grid, made.facts(tuned), told, (write, *after))
 
-    scales = {size: partial(at, settings) for size, settings in SCALES[name].items()}
-    return Study(name, title, scales, claims, published, note, ours)
+    return sized(name, title, SCALES[name], at, claims, note, ours=ours)
 
 
 def joint(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
