@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,16 +131,6 @@ class Models:
 
     def recipe(self, model: Tuned, data: str) -> Recipe:
         """The fine-tuned encoder with its classifier; between start and end with one fitted anew."""
-        if (model, data) not in self._recipes:
-            self._recipes[model, data] = self._recipe(model, data)
-        return self._recipes[model, data]
-
-    @cached_property
-    def _recipes(self) -> dict[tuple[Tuned, str], Recipe]:
-        """Those that were asked for: a table asks for each a dozen times."""
-        return {}
-
-    def _recipe(self, model: Tuned, data: str) -> Recipe:
         if model.adversarial:
             return self._adversarial(model, data)
         if model.alpha == 1:
