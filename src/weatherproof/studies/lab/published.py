@@ -1,4 +1,4 @@
-"""The papers' own numbers, as fractions, from the JSON file beside each paper's tables."""
+"""Studies at their scales beside the papers' own numbers: fractions, from the JSON file beside a paper's tables."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -141,13 +141,9 @@ class Store:
         Args:
             train: trains in the run folder, into which it need not write.
         """
-        folder = self.home(recipe)
-        if not (folder / "encoder.json").is_file():
-            self._train(recipe, folder, train)
-        return load_encoder(str(folder)), load_readout(folder)
-
-    def _train(self, recipe: Recipe, folder: Path, train: Callable[[RunFolder], Trained]) -> None:
-        said = {"recipe": repr(recipe)}
+        folder, said = self.home(recipe), {"recipe": repr(recipe)}
+        if (folder / "encoder.json").is_file():
+            return load_encoder(str(folder)), load_readout(folder)
         run = RunFolder.open(folder, said)
         try:
             encoder, readout = train(run)
@@ -159,6 +155,7 @@ class Store:
             raise
         finally:
             run.close()
+        return load_encoder(str(folder)), load_readout(folder)
 
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A readout on a frozen encoder: from its folder, or fitted now."""

@@ -215,17 +215,13 @@ def _decides(values: Values, key: str, *columns: str) -> bool:
 def largest(values: Values, attack: str, high: str, lows: Sequence[str]) -> Verdict:
     """The median perturbation of `high` is larger than that of each of the others."""
     key = row(attack, MEDIAN)
-    sizes = {name: _size(values[key, name]) for name in (high, *lows) if (key, name) in values}
+    there = {name: values[key, name] for name in (high, *lows) if (key, name) in values}
+    sizes = {name: math.inf if size is None else size for name, size in there.items()}  # None: they resist at all sizes
     if high not in sizes:
         return 0, 0, ""
     others = [sizes[low] for low in lows if low in sizes]
     told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
     return sum(sizes[high] > other for other in others), len(others), told
-
-
-def _size(value: float | None) -> float:
-    """A median; None where the images resist at all sizes."""
-    return math.inf if value is None else value
 
 
 STUDIES = {NAME: _figure_2()}

@@ -42,10 +42,8 @@ def name_of(start: str, kept: str, alpha: float) -> str:
     return ", ".join([start, *([kept] if kept else []), *([f"alpha {alpha:g}"] if alpha < 1 else [])])
 
 
-_ROWS = {
-    **{(start, kept, alpha): texts for start in STARTS for kept, texts in KEPT.items() for alpha in ALPHAS},
-    **{(start, "", 0.0): () for start in STARTS},
-}
+_ROWS = [(start, kept, alpha) for start in STARTS for kept in KEPT for alpha in ALPHAS]
+_ROWS += [(start, "", 0.0) for start in STARTS]
 _NAMES = {name_of(*own): own for own in _ROWS}
 
 
@@ -114,7 +112,7 @@ def _save(_: Store, folder: Path, found: Found) -> None:
 
 
 def _study() -> Study:
-    models = {name_of(*own): Tuned(own[0], texts, alpha=own[2]) for own, texts in _ROWS.items()}
+    models = {name: Tuned(start, KEPT[kept], alpha=alpha) for name, (start, kept, alpha) in _NAMES.items()}
     pieces = (URRL, HARDENED, f"{MOCO}, SR", f"{MOCO}, Tikhonov", f"{MOCO}, alpha 0.7")
     cells = {
         (name, number): partial(Models.number, model=model, **settings)
