@@ -20,9 +20,10 @@ from weatherproof.readouts import Classifier
 from weatherproof.studies import Store
 from weatherproof.studies.lab.former import former_home
 from weatherproof.studies.lab.joins import OverSeeds
+from weatherproof.studies.lab.store import Bench
 from weatherproof.studies.lab.study import Number
-from weatherproof.studies.lab.table import table
-from weatherproof.studies.papers.fcl.maps import Output, corner_share, identity_error, mean_correlation
+from weatherproof.studies.lab.table import shown_of, table
+from weatherproof.studies.papers.fcl.maps import CornerUtility, IdentityError, Output, RankCorrelation
 from weatherproof.studies.papers.fcl.models import NOISE_SEED, RARE, Models, Training
 from weatherproof.studies.papers.fcl.noisy import pixel_std as pixel_std_file
 from weatherproof.studies.papers.fcl.scales import SCALES, SMOKE, SMOKE_2, SMOKE_ENCODERS
@@ -86,11 +87,11 @@ def test_corner_share_against_a_loop() -> None:
                 whole += float(counts[c] * maps[c, y, x])
                 inside += float(counts[c] * maps[c, y, x]) * ((y < 4 or y >= 8) and (x < 4 or x >= 10))
     found = ClassUtility(("a", "b", "c"), counts, torch.zeros(3, 1, 12, 14), maps)
-    assert corner_share(found, 4) == pytest.approx(inside / whole)
+    assert CornerUtility(4).share(found) == pytest.approx(inside / whole)
 
 
 @pytest.mark.parametrize("of", ["embedding", "probabilities", "right"])
-def test_rank_correlation_and_identity_against_the_formulas(of: Output) -> None:
+def test_rank_correlation_and_identity_against_the_formulas(of: Output, tmp_path: Path) -> None:
     images = load_images("digits", "test").subset(torch.arange(11))
     weights = torch.randn(10, 32 * 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 100
     classifier = Summing(weights.float())
@@ -102,8 +103,9 @@ def test_rank_correlation_and_identity_against_the_formulas(of: Output) -> None:
     right = slopes[torch.arange(11), batch.labels].abs()
     reacts = {"embedding": weights.norm(dim=0).expand(11, -1), "probabilities": slopes.norm(dim=1), "right": right}[of]
     wanted = np.mean([spearmanr(u, s).statistic for u, s in zip(useful.numpy(), reacts.numpy(), strict=True)])
-    assert mean_correlation(classifier, images, of, CPU) == pytest.approx(wanted, abs=1e-4)
-    assert identity_error(classifier, images, CPU) < 1e-5
+    bench = Bench(Store(tmp_path, data=None, device=CPU), "m", Models(SMOKE_2, 0).few, tmp_path)
+    (correlation, error) = (m(classifier, images, bench).records[0] for m in (RankCorrelation(of), IdentityError()))
+    assert correlation.value == pytest.approx(wanted, abs=1e-4) and error.value < 1e-5
     assert of != "right" or wanted == pytest.approx(1)
     assert rank_correlation(useful, right).min() > 0.999999
 
@@ -233,8 +235,9 @@ def test_table_says_what_is_not_decided() -> None:
     (row, column), *_ = scale.cells
     record = {"value": 0.71234, "stderr": 0.0123, "samples": [0.7, 0.72], "metric": "rank_correlation", "images": 4,
               "data": "digits/test", "realizations": 1}  # fmt: skip
+    found = {(row, column): record}
     checks = [{"claim": "c", "passed": False, "verdict": "not decided", "detail": "0 of 1"}]
-    lines = table(study, scale, {(row, column): record}, checks, {"seed": 3}, {}).splitlines()
+    lines = table(study, scale, shown_of(study, scale, found, {"seed": 3}, {}), found, checks).splitlines()
     assert f"| {row} | 0.712 ± 0.012 |" in lines
     assert "| c | not decided (0 of 1) |" in lines
     assert "- ±: standard error over 2 training seeds; the damage is the same in all" in lines

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source
 from weatherproof.studies.lab.recipes import Given, Hardened
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Bench, Measured
-from weatherproof.studies.lab.table import certificate_lines, table
+from weatherproof.studies.lab.table import certificate_lines, shown_of, table
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
 from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
@@ -36,15 +37,15 @@ def store(tmp_path: Path) -> Store:
 
 def test_the_shifted_classes_are_not_learnt(store: Store) -> None:
     shift = SMOKE.data["shift"]
-    train, test = (store.images(Images(shift, split, limit=limit)) for split, limit in (("train", 128), ("test", None)))
+    train, test = store.images(Images(shift, "train", limit=128)), store.images(Images(shift, "test"))
     assert not {7, 9} & {*train.labels.tolist()} and len(train) == 128
     assert {*test.labels.tolist()} == {1, 4}  # sevens are called ones, nines fours
 
 
 def test_a_set_of_two_classes_is_tested_on_two(store: Store) -> None:
-    splits: tuple[Literal[train, test], ...] = ("train", "test")
-    for split in splits:
-        assert {*store.images(Images(SMOKE.data["COVID X-ray"], split)).labels.tolist()} == {0, 1}
+    source = SMOKE.data["COVID X-ray"]
+    for images in (Images(source, "train"), Images(source, "test")):
+        assert {*store.images(images).labels.tolist()} == {0, 1}
 
 
 def test_where_data_lie() -> None:
@@ -114,9 +115,12 @@ def test_a_refused_training_leaves_no_folder(store: Store) -> None:
 # a grid in words
 
 
-def _table(found: dict[tuple[str, str], dict[str, object]], study: Study = STUDY, **changes: object) -> list[str]:
+def _table(
+    found: dict[tuple[str, str], dict[str, object]], study: Study = STUDY, checks: Sequence[dict[str, object]] = ()
+) -> list[str]:
     scale: Scale = study.at("smoke")
-    return table(study, scale, found, changes.get("checks", []), {"seed": 3}, {}).splitlines()  # type: ignore[arg-type]
+    shown = shown_of(study, scale, found, {"seed": 3}, {})
+    return table(study, scale, shown, found, checks).splitlines()
 
 
 def test_table() -> None:

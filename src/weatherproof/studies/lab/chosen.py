@@ -36,9 +36,8 @@ class Chosen:
         """What was chosen: from the store, or found now."""
         folder = store.home(self)
         kept = read_setting(folder)
-        return self._searched(store, folder) if kept is None else kept
-
-    def _searched(self, store: Store, folder: Path) -> Setting:
+        if kept is not None:
+            return kept
         run = RunFolder.open(folder, {"recipe": repr(self)})
         try:
             train, plan = store.images(self.data), self.course(store)

@@ -64,7 +64,7 @@ class Labelled:
         encoder, head = train_classifier(
             store.encoder(self.start), train if kept is None else train.subset(kept), plan=self.course(store),
             method=self.method, settings=self.settings, head=self.head,
-            operator=None if self.operator is None else damage(self.operator), augment=look_of(self.augment),
+            operator=None if self.operator is None else operators.parse(self.operator), augment=look_of(self.augment),
             tikhonov=self.tikhonov,
             attack=None if self.attack is None else attacks.parse(self.attack), run=run,
         )  # fmt: skip
@@ -155,7 +155,7 @@ class Probed:
 
     @property
     def _looks(self) -> Operator | None:
-        parts = [look for look in (look_of(self.augment), self.operator and damage(self.operator)) if look]
+        parts = [look for look in (look_of(self.augment), self.operator and operators.parse(self.operator)) if look]
         return operators.Chain(*parts) if len(parts) > 1 else parts[0] if parts else None
 
 
@@ -214,12 +214,6 @@ class Restored:
 
     def make(self, store: Store) -> nn.Module:
         return RestoredModule(restoration.parse(self.restoration), store.get(self.of))
-
-
-def damage(text: str) -> Operator:
-    """The damage of this text."""
-    made: Operator = operators.parse(text)
-    return made
 
 
 def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bool, steps: int | None) -> Plan:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from weatherproof.evaluation import Record, protocol_hash, standard_error
+from weatherproof.evaluation import protocol_hash, standard_error
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.lab.study import Cell, Number
 
@@ -24,7 +24,11 @@ class OverSeeds:
     def number(self, store: Store) -> Number | None:
         """The number with that of each training; None where one has none."""
         found = _all(self.cells, store)
-        return None if found is None else over_seeds([number.record for number in found], self.seeds)
+        if found is None:
+            return None
+        samples = tuple(number.value for number in found)
+        mean, error = sum(samples) / len(samples), standard_error(samples)
+        return Number(replace(found[0].record, value=mean, stderr=error, seeds=self.seeds), samples=samples)
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,6 @@ class MeanOf:
         """The number; None where one of the data sets has none."""
         found = _all(self.cells, store)
         return None if found is None else mean_of(found)
-
-
-def over_seeds(records: Sequence[Record], seeds: Sequence[int]) -> Number:
-    """From the same number of each training."""
-    samples = tuple(record.value for record in records)
-    record = replace(
-        records[0], value=sum(samples) / len(samples), stderr=standard_error(samples), seeds=tuple(seeds)
-    )  # fmt: skip
-    return Number(record, samples=samples)
 
 
 def mean_of(numbers: Sequence[Number]) -> Number:

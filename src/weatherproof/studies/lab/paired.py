@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from weatherproof.studies.lab.claims import awaiting_values
 from weatherproof.studies.lab.study import Found, Key
 
 LEVEL = 0.05  # of the one-sided test of a single comparison
@@ -97,44 +98,36 @@ class PairedClaim:
         return {"claim": self.text, "passed": verdict == "holds", "detail": ". ".join(parts), "verdict": verdict}
 
 
-def beats(high: str, lows: Sequence[str], rows: Sequence[str], margin: float = 0.0) -> Compare:
+@awaiting_values
+def beats(
+    samples: Samples, high: str, lows: Sequence[str], rows: Sequence[str], margin: float = 0.0
+) -> list[Comparison]:
     """Column `high` above each column of `lows` in each row, or not more than `margin` below."""
-
-    def compare(samples: Samples) -> list[Comparison]:
-        return [
-            Comparison(f"{high} over {low} at {row}", tuple(samples[row, high]), tuple(samples[row, low]), margin)
-            for row in rows
-            for low in lows
-            if low != high and _measured(samples, (row, high), (row, low))
-        ]
-
-    return compare
+    return [
+        Comparison(f"{high} over {low} at {row}", tuple(samples[row, high]), tuple(samples[row, low]), margin)
+        for row in rows
+        for low in lows
+        if low != high and _measured(samples, (row, high), (row, low))
+    ]
 
 
-def together(*parts: Compare) -> Compare:
+@awaiting_values
+def together(samples: Samples, *parts: Compare) -> list[Comparison]:
     """All comparisons of all parts."""
-
-    def compare(samples: Samples) -> list[Comparison]:
-        return [comparison for part in parts for comparison in part(samples)]
-
-    return compare
+    return [comparison for part in parts for comparison in part(samples)]
 
 
-def gains_more(high: str, low: str, rows: Sequence[tuple[str, str]]) -> Compare:
+@awaiting_values
+def gains_more(samples: Samples, high: str, low: str, rows: Sequence[tuple[str, str]]) -> list[Comparison]:
     """What column `high` has over column `low` is more in the first row of each pair than in the second."""
-
-    def compare(samples: Samples) -> list[Comparison]:
-        found = []
-        for more, less in rows:
-            if _measured(samples, *((row, column) for row in (more, less) for column in (high, low))):
-                first, second = (
-                    tuple(a - b for a, b in zip(samples[row, high], samples[row, low], strict=True))
-                    for row in (more, less)
-                )
-                found.append(Comparison(f"{high}'s gain over {low}, {more} against {less},", first, second))
-        return found
-
-    return compare
+    found = []
+    for more, less in rows:
+        if _measured(samples, *((row, column) for row in (more, less) for column in (high, low))):
+            first, second = (
+                tuple(a - b for a, b in zip(samples[row, high], samples[row, low], strict=True)) for row in (more, less)
+            )
+            found.append(Comparison(f"{high}'s gain over {low}, {more} against {less},", first, second))
+    return found
 
 
 def _measured(samples: Samples, *keys: Key) -> bool:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from weatherproof import methods, objectives, operators, random, views
 from weatherproof.data import ImageSet, batches, label_fraction
-from weatherproof.encoders import Encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.encoders.taps import stages
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
 from weatherproof.readouts import UnitLength
 from weatherproof.spec import component
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, fit, harden_encoder
 from weatherproof.training.plan import Course
@@ -66,7 +66,8 @@ class Given:
         with warnings.catch_warnings():
             if self.quiet:
                 warnings.filterwarnings("ignore", message=".*randomly initialised")
-            encoder = store.start(self.text, size=self.size, classes=self.classes, seed=self.seed)
+            text = located(self.text, store.data)
+            encoder = load_encoder(text, size=self.size, num_classes=self.classes, seed=self.seed)
         if self.bare:
             encoder.set_preprocessing(replace(encoder.preprocessing, size=None))
         return encoder

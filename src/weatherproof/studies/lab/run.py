@@ -28,10 +28,10 @@ def run_study(
     shelf = Store(store, data=data, device=device, former=former_home)
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    told = scale.told(shelf)
-    run.write_text("table.md", table(study, scale, found, checks, run.recipe, told))
+    shown = shown_of(study, scale, found, run.recipe, scale.told(shelf))
+    run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
-    save_study(run.path, shown_of(study, scale, found, run.recipe, told))
+    save_study(run.path, shown)
     for write in scale.after:
         write(shelf, run.path, found)
     run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished

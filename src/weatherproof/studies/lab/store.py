@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -17,12 +17,10 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
-from weatherproof.studies.lab.sets import Images, located
+from weatherproof.studies.lab.sets import Images
 from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder
 
-K = TypeVar("K")
-V = TypeVar("V")
 Trained = tuple[Encoder, Readout | None]  # a network, and the classifier on it where it was trained with one
 
 _MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
@@ -31,6 +29,8 @@ _MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
 @runtime_checkable
 class Recipe(Protocol):
     """How a model comes about: a component, whose text is its identity."""
+
+    def __hash__(self) -> int: ...
 
     def make(self, store: "Store") -> nn.Module:
         """The model, made of what the store gives for the recipes and images that it names."""
@@ -73,11 +73,8 @@ class Measure(Protocol):
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured: ...
 
 
-@runtime_checkable
-class Former(Protocol):
-    """Where a model lay before folders were named after recipes."""
-
-    def __call__(self, recipe: object, store: "Store") -> Path | None: ...
+# where a model lay before folders were named after recipes
+Former = Callable[[object, "Store"], Path | None]
 
 
 class Store:
@@ -91,12 +88,15 @@ class Store:
 
     def __init__(self, folder: Path, *, data: str | None, device: torch.device, former: Former | None = None) -> None:
         self.folder, self.data, self.device, self._former = folder, data, device, former
-        self._models: _Recent[Recipe, nn.Module] = _Recent(_MODELS)
-        self._sets: _Recent[Images, ImageSet] = _Recent(_SETS)
+        self._made = lru_cache(_MODELS)(self._make)
+        self._read_images = lru_cache(_SETS)(self._read)
 
     def get(self, recipe: Recipe) -> nn.Module:
         """The encoder or classifier: from memory, from the folder, or made now."""
-        return self._models.once(recipe, lambda: recipe.make(self))
+        return self._made(recipe)
+
+    def _make(self, recipe: Recipe) -> nn.Module:
+        return recipe.make(self)
 
     def body(self, recipe: Recipe) -> nn.Module:
         """What embeds images: of a classifier what its head stands on."""
@@ -111,7 +111,10 @@ class Store:
 
     def images(self, images: Images) -> ImageSet:
         """The images: from memory, or read now."""
-        return self._sets.once(images, lambda: images.read(self.data))
+        return self._read_images(images)
+
+    def _read(self, images: Images) -> ImageSet:
+        return images.read(self.data)
 
     def measured(self, recipe: Recipe, measure: Measure, images: Images, *, name: str) -> Measured:
         """What the measure finds of the model on these images: from the folder, or found now.
@@ -138,13 +141,9 @@ class Store:
         Args:
             train: trains in the run folder, into which it need not write.
         """
-        folder = self.home(recipe)
-        if not (folder / "encoder.json").is_file():
-            self._train(recipe, folder, train)
-        return load_encoder(str(folder)), load_readout(folder)
-
-    def _train(self, recipe: Recipe, folder: Path, train: Callable[[RunFolder], Trained]) -> None:
-        said = {"recipe": repr(recipe)}
+        folder, said = self.home(recipe), {"recipe": repr(recipe)}
+        if (folder / "encoder.json").is_file():
+            return load_encoder(str(folder)), load_readout(folder)
         run = RunFolder.open(folder, said)
         try:
             encoder, readout = train(run)
@@ -156,6 +155,7 @@ class Store:
             raise
         finally:
             run.close()
+        return load_encoder(str(folder)), load_readout(folder)
 
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A readout on a frozen encoder: from its folder, or fitted now."""
@@ -174,29 +174,9 @@ class Store:
             return self._former(recipe, self) or folder
         return folder
 
-    def start(self, text: str, *, size: int | None, classes: int | None, seed: int) -> Encoder:
-        """The encoder of this text, as `load_encoder` gives it."""
-        return load_encoder(located(text, self.data), size=size, num_classes=classes, seed=seed)
-
     def plan(self, plan: Plan) -> Plan:
         """The plan on this store's device."""
         return replace(plan, device=self.device.type)
-
-
-class _Recent(Generic[K, V]):
-    """The last few things that were made."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._made = most, OrderedDict[K, V]()
-
-    def once(self, key: K, make: Callable[[], V]) -> V:
-        """From memory, or made now."""
-        if key not in self._made:
-            self._made[key] = make()
-        self._made.move_to_end(key)
-        while len(self._made) > self._most:
-            self._made.popitem(last=False)
-        return self._made[key]
 
 
 def digest(text: str) -> str:

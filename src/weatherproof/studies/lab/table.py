@@ -11,20 +11,8 @@ COUNT = "images_of_a_class"
 _NO_SHARES = ("rank_correlation", COUNT, "identity_error", "median_perturbation")
 
 
-def table(
-    study: Study,
-    scale: Scale,
-    found: Found,
-    checks: list[dict[str, Any]],
-    recipe: Mapping[str, Any],
-    told: Mapping[str, str],
-) -> str:
-    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol.
-
-    Args:
-        told: facts of the protocol that are known after the trainings.
-    """
-    shown = shown_of(study, scale, found, recipe, told)
+def table(study: Study, scale: Scale, shown: StudyTable, found: Found, checks: Sequence[Mapping[str, Any]]) -> str:
+    """The grid as Markdown: each cell ours, with the published number in brackets; the claims; the protocol."""
     lines = [f"# {study.title}", "", f"Scale: {scale.name}. {scale.note}", ""]
     lines += [f"{study.note}", ""] if study.note else []
     lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
@@ -38,13 +26,13 @@ def table(
 
 
 def shown_of(
-    study: Study,
-    scale: Scale,
-    found: Found,
-    recipe: Mapping[str, Any],
-    told: Mapping[str, str],
+    study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any], told: Mapping[str, str]
 ) -> StudyTable:
-    """The grid in words, without rows and columns of which nothing was measured. Arguments as for `table`."""
+    """The grid in words, without rows and columns of which nothing was measured.
+
+    Args:
+        told: facts of the protocol that are known after the trainings.
+    """
     columns, rows = (list(dict.fromkeys(key[side] for key in scale.cells)) for side in (1, 0))
     columns = [c for c in columns if any((r, c) in found for r in rows)]
     return StudyTable(

@@ -5,13 +5,13 @@ and "noise-range" (0.1-0.3) are drawn per image, "fog" is a common corruption at
 relabelling of Figure 5, not a measurement.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
 from weatherproof.studies.lab.claims import above, falls, mean_above, not_worst, spread, worst
-from weatherproof.studies.lab.published import published
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion.models import Models
 from weatherproof.studies.papers.contrastive_inversion.scales import (
@@ -32,36 +32,46 @@ FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 # DTD is not in the paper: a set of textures that desk scale has at hand.
 TRANSFER_SETS = ("CIFAR-10", "CIFAR-100", "STL-10", "ImageNet-100B", "DTD (10 classes)")
 BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data)"
-
-
 SCALES = {"smoke": SMOKE, "desk": DESK, "paper": PAPER}
 TRANSFER_SCALES = {**SCALES, "desk": DESK_TRANSFER}
 OWN_HEAD_SCALES = {**SCALES, "desk": DESK_OWN_HEAD}
+
+
+Column = Callable[[Models, str, str], Cell | None]  # of a damage in training and one in testing
+
+
+def _each(pairs: Iterable[tuple[str, str]], columns: Mapping[str, Column]) -> Callable[[Models], Grid]:
+    """A row, called by the second, for each damage in training and in testing."""
+    of = tuple(pairs)
+    return lambda models: {
+        (tested, column): made(models, trained, tested) for trained, tested in of for column, made in columns.items()
+    }
+
+
+def _known(rows: Iterable[str], columns: Mapping[str, Column]) -> Callable[[Models], Grid]:
+    """A row for each damage, which training has met."""
+    return _each(((damage, damage) for damage in rows), columns)
 
 
 def _study(
     name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
     scales: Mapping[str, Hardening] = SCALES,
 ) -> Study:  # fmt: skip
-    made = {own: partial(_at, settings, grid) for own, settings in scales.items()}
-    return Study(name, title, made, claims, published("contrastive_inversion", name), note)
+    return sized(name, title, scales, partial(_at, grid), claims, note)
 
 
-def _at(settings: Hardening, grid: Callable[[Models], Grid], seed: int) -> Scale:
+def _at(grid: Callable[[Models], Grid], settings: Hardening, seed: int) -> Scale:
     cells = grid(Models(settings, seed))
     made = [cell for own in cells.values() if own is not None for cell in own.cells]
     return Scale(settings.name, settings.note, cells, settings.facts(made))
 
 
 def _main_table(number: int, metric: str) -> Study:
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for damage in FIXED:
-            cells[damage, BASELINE] = models.supervised(damage, damage, metric=metric)
-            cells[damage, OURS] = models.probe(damage, damage, metric=metric)
-            cells[damage, OURS_10] = models.probe(damage, damage, labels=0.1, metric=metric)
-        return cells
-
+    columns: dict[str, Column] = {
+        BASELINE: partial(Models.supervised, metric=metric),
+        OURS: partial(Models.probe, metric=metric),
+        OURS_10: partial(Models.probe, labels=0.1, metric=metric),
+    }
     claims = (
         Claim("ours beats the supervised baseline at every distortion", above(OURS, BASELINE, FIXED)),
         Claim(
@@ -72,7 +82,7 @@ def _main_table(number: int, metric: str) -> Study:
     name = {"top1": "Top-1", "top5": "Top-5"}[metric]
     title = f"Table {number}: {name} accuracy where damage and data are known"
     chosen = claims if metric == "top1" else claims[:1]
-    return _study(f"table-{number}", title, grid, chosen)
+    return _study(f"table-{number}", title, _known(FIXED, columns), chosen)
 
 
 def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str) -> Study:
@@ -95,47 +105,32 @@ def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str)
 
 
 def _restoration_table(number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str) -> Study:
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for damage in rows:
-            cells[damage, rival] = models.restored(damage, restoration)
-            cells[damage, OURS] = models.probe(damage, damage)
-        return cells
-
+    columns: dict[str, Column] = {
+        rival: lambda models, _, damage: models.restored(damage, restoration),
+        OURS: Models.probe,
+    }
     claims = (Claim("ours beats restoring the image first, at every level", above(OURS, rival, rows)),)
-    return _study(f"table-{number}", f"Table {number}: {title}", grid, claims)
+    return _study(f"table-{number}", f"Table {number}: {title}", _known(rows, columns), claims)
 
 
 def _clean_classifier_table() -> Study:
     carried, fitted = "Clean linear classifier on robust encoder", "Ours (linear probe on distorted images)"
     own = "The pretrained model's own head on the robust encoder"
-
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for damage in FIXED:
-            cells[damage, carried] = models.clean_probe(damage, damage)
-            cells[damage, fitted] = models.probe(damage, damage)
-            cells[damage, own] = models.own_head(damage, damage)
-        return cells
-
+    columns: dict[str, Column] = {carried: Models.clean_probe, fitted: Models.probe, own: Models.own_head}
     claims = (
         Claim("the clean classifier stays within 8 points of the fitted probe", spread(carried, fitted, FIXED, 0.08)),
     )
     note = "The own-head column is ours: it needs no label at all. It is empty where the encoder has no head."
     title = "Table 9: a classifier of clean images put on the robust encoder"
-    return _study("table-9", title, grid, claims, note=note)
+    return _study("table-9", title, _known(FIXED, columns), claims, note=note)
 
 
 def _corruption_table() -> Study:
     names = (*COMMON_15, *EXTRA_4)
-
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for name in names:
-            cells[name, BASELINE] = models.supervised("clean", name)
-            cells[name, OURS] = models.probe("blur-noise", name)
-        return cells
-
+    columns: dict[str, Column] = {
+        BASELINE: lambda models, _, damage: models.supervised("clean", damage),
+        OURS: lambda models, _, damage: models.probe("blur-noise", damage),
+    }
     noises = tuple(name for name in names if name.endswith("_noise"))
     claims = (
         Claim("trained on other damage, ours is behind the baseline on average", mean_above(BASELINE, OURS, names)),
@@ -145,7 +140,7 @@ def _corruption_table() -> Study:
         "Mean top-1 over the five severities. The baseline is trained on clean images; ours on blur and noise, each on "
         "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic here."
     )
-    return _study("table-10", "Table 10: the common corruptions", grid, claims, note=note)
+    return _study("table-10", "Table 10: the common corruptions", _known(names, columns), claims, note=note)
 
 
 def _label_figure(number: int, metric: str) -> Study:
@@ -172,15 +167,8 @@ def _label_figure(number: int, metric: str) -> Study:
 
 def _severity_figure() -> Study:
     harsh = {"mask-range": HARSH_MASKS, "noise-range": HARSH_NOISES}
-
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for trained, rows in harsh.items():
-            for damage in rows:
-                cells[damage, BASELINE] = models.supervised(trained, damage)
-                cells[damage, OURS] = models.probe(trained, damage)
-        return cells
-
+    pairs = [(trained, damage) for trained, rows in harsh.items() for damage in rows]
+    grid = _each(pairs, {BASELINE: Models.supervised, OURS: Models.probe})
     claims = []
     for trained, rows in harsh.items():
         beats = above(OURS, BASELINE, rows)
@@ -192,20 +180,14 @@ def _severity_figure() -> Study:
 def _shift_figure() -> Study:
     masks = ("mask-0.50", "mask-0.75", "mask-0.90", "mask-0.96", "mask-0.99")
     noises = ("noise-0.05", "noise-0.1", "noise-0.2", "noise-0.3", "noise-0.4", "noise-0.5")
-
-    def grid(models: Models) -> Grid:
-        cells: dict[Key, Cell | None] = {}
-        for trained, rows in (("mask-range", masks), ("noise-range", noises)):
-            for damage in rows:
-                cells[damage, BASELINE] = models.supervised(trained, damage, data="shift")
-                cells[damage, OURS] = models.probe(trained, damage, data="shift")
-        return cells
-
+    pairs = [("mask-range", damage) for damage in masks] + [("noise-range", damage) for damage in noises]
+    made = {BASELINE: partial(Models.supervised, data="shift"), OURS: partial(Models.probe, data="shift")}
     claims = (
         Claim("masks: ours above the baseline at every level", above(OURS, BASELINE, masks)),
         Claim("noise: ours above the baseline at the three strongest levels", above(OURS, BASELINE, noises[3:])),
     )
-    return _study("figure-5", "Figure 5: images of unseen classes, labelled as their nearest known class", grid, claims)
+    title = "Figure 5: images of unseen classes, labelled as their nearest known class"
+    return _study("figure-5", title, _each(pairs, made), claims)
 
 
 def _objective_figure() -> Study:
@@ -217,14 +199,8 @@ def _objective_figure() -> Study:
         "MSE": "MSE()",
     }
     rows = ("mask-0.90", *HARSH_MASKS)
-
-    def grid(models: Models) -> Grid:
-        return {
-            (damage, column): models.probe("mask-range", damage, objective=objective)
-            for damage in rows
-            for column, objective in objectives.items()
-        }
-
+    columns = {name: partial(Models.probe, objective=text) for name, text in objectives.items()}
+    grid = _each((("mask-range", damage) for damage in rows), columns)
     claims = (
         Claim("MSE is the worst objective", worst("MSE", rows)),
         Claim("student-teacher, -student and -both beat NT-Xent", not_worst("NT-Xent", tuple(objectives)[:3], rows)),

@@ -21,62 +21,6 @@ Output = Literal["embedding", "probabilities", "right"]  # the last: the probabi
 _TOGETHER = 8  # images whose sensitivity is taken at once
 
 
-def corner_share(found: ClassUtility, side: int) -> float:
-    """The share of all utility that lies in the four corner boxes, over all images of all classes together."""
-    whole = (found.utility.double() * found.counts.view(-1, 1, 1)).sum(dim=0)
-    ends = torch.zeros(whole.shape[0], dtype=torch.bool), torch.zeros(whole.shape[1], dtype=torch.bool)
-    for end in ends:
-        end[:side] = end[-side:] = True
-    return float(whole[ends[0]][:, ends[1]].sum() / whole.sum())
-
-
-def mean_correlation(classifier: nn.Module, images: ImageSet, of: Output, device: torch.device) -> float:
-    """The mean over images of Spearman's rho of utility and sensitivity over an image's elements.
-
-    Images with a constant side, such as a utility that is 0 everywhere, are left out; NaN where all are.
-
-    Args:
-        of: what the sensitivity is that of.
-    """
-    found: list[Tensor] = []
-    for batch in batches(images, _TOGETHER, device=device):
-        with evaluating(classifier):
-            useful = methods.utility(classifier, batch.images, batch.labels)
-            reacts = methods.sensitivity(_output(classifier, of, batch.labels), batch.images)
-        found.append(rank_correlation(useful.flatten(1), reacts.flatten(1)).cpu())
-    return float(torch.cat(found).nanmean())
-
-
-def identity_error(classifier: nn.Module, images: ImageSet, device: torch.device) -> float:
-    """||u - |d f_y / d x| / f_y|| / ||u|| over all elements of all images together, f the softmax probabilities.
-
-    NaN where the utility is 0 everywhere: the network has died.
-    """
-    gap, size = 0.0, 0.0
-    for batch in batches(images, _TOGETHER, device=device):
-        right = _output(classifier, "right", batch.labels)
-        with evaluating(classifier):
-            useful = methods.utility(classifier, batch.images, batch.labels).double()
-            probability = right(batch.images).double().view(-1, 1, 1, 1)
-            other = methods.sensitivity(right, batch.images).double() / probability
-        gap += float((useful - other).square().sum())
-        size += float(useful.square().sum())
-    return (gap / size) ** 0.5 if size else math.nan
-
-
-def _output(classifier: nn.Module, of: Output, labels: Labels) -> Callable[[Images], Embeddings]:
-    """What the sensitivity is that of."""
-    match of:
-        case "embedding":
-            return classifier.get_submodule("encoder")
-        case "probabilities":
-            return lambda images: classifier(images).float().softmax(dim=1)
-    return lambda images: classifier(images).float().softmax(dim=1).gather(1, labels[:, None])
-
-
-# as measures of a study
-
-
 @component
 class CornerUtility:
     """The share of all utility that lies in the four corner boxes, over all images together.
@@ -89,12 +33,22 @@ class CornerUtility:
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         found = class_utility(model, images, limit=None, device=bench.store.device)
-        return _measured("corner_utility", corner_share(found, self.side), images, bench, corner=self.side)
+        return _measured("corner_utility", self.share(found), images, bench, corner=self.side)
+
+    def share(self, found: ClassUtility) -> float:
+        """The share in the corners, over all images of all classes together."""
+        whole = (found.utility.double() * found.counts.view(-1, 1, 1)).sum(dim=0)
+        ends = torch.zeros(whole.shape[0], dtype=torch.bool), torch.zeros(whole.shape[1], dtype=torch.bool)
+        for end in ends:
+            end[: self.side] = end[-self.side :] = True
+        return float(whole[ends[0]][:, ends[1]].sum() / whole.sum())
 
 
 @component
 class RankCorrelation:
-    """`mean_correlation` of utility and sensitivity.
+    """The mean over images of Spearman's rho of utility and sensitivity over an image's elements.
+
+    Images with a constant side, such as a utility that is 0 everywhere, are left out; NaN where all are.
 
     Attributes:
         of: what the sensitivity is that of.
@@ -103,16 +57,44 @@ class RankCorrelation:
     of: Output = "embedding"
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        found = mean_correlation(model, images, self.of, bench.store.device)
-        return _measured("rank_correlation", found, images, bench, of=self.of)
+        found: list[Tensor] = []
+        for batch in batches(images, _TOGETHER, device=bench.store.device):
+            with evaluating(model):
+                useful = methods.utility(model, batch.images, batch.labels)
+                reacts = methods.sensitivity(_output(model, self.of, batch.labels), batch.images)
+            found.append(rank_correlation(useful.flatten(1), reacts.flatten(1)).cpu())
+        return _measured("rank_correlation", float(torch.cat(found).nanmean()), images, bench, of=self.of)
 
 
 @component
 class IdentityError:
-    """`identity_error` of the utility."""
+    """||u - |d f_y / d x| / f_y|| / ||u|| over all elements of all images together, f the softmax probabilities.
+
+    NaN where the utility is 0 everywhere: the network has died.
+    """
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        return _measured("identity_error", identity_error(model, images, bench.store.device), images, bench)
+        gap, size = 0.0, 0.0
+        for batch in batches(images, _TOGETHER, device=bench.store.device):
+            right = _output(model, "right", batch.labels)
+            with evaluating(model):
+                useful = methods.utility(model, batch.images, batch.labels).double()
+                probability = right(batch.images).double().view(-1, 1, 1, 1)
+                other = methods.sensitivity(right, batch.images).double() / probability
+            gap += float((useful - other).square().sum())
+            size += float(useful.square().sum())
+        found = (gap / size) ** 0.5 if size else math.nan
+        return _measured("identity_error", found, images, bench)
+
+
+def _output(classifier: nn.Module, of: Output, labels: Labels) -> Callable[[Images], Embeddings]:
+    """What the sensitivity is that of."""
+    match of:
+        case "embedding":
+            return classifier.get_submodule("encoder")
+        case "probabilities":
+            return lambda images: classifier(images).float().softmax(dim=1)
+    return lambda images: classifier(images).float().softmax(dim=1).gather(1, labels[:, None])
 
 
 def _measured(metric: str, value: float, images: ImageSet, bench: Bench, **how: Any) -> Measured:

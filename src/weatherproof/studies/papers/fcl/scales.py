@@ -217,24 +217,16 @@ PAPER_CIFAR = replace(
 )
 # With Patch Gaussian alone the corrupted sets have a sigma of their own, CIFAR-100-C 0.1 instead of 0.05.
 _CIFAR_100_C = replace(_CIFAR_100, settings={"patch-gaussian": {"patch": "PatchGaussian(25, 0.1)"}})
+_IMAGENET_PLAN = {
+    "epochs": 90, "batch_size": 1024, "lr": 0.8, "optimizer": "sgd", "weight_decay": 1e-4, "schedule": "step",
+    "milestones": (30, 60, 80), "warmup_epochs": 5, "workers": 16,
+}  # fmt: skip
 _IMAGENET = FclScale(
     name="paper",
     encoder="resnetv2-50",
     data=Source("imagenet:$DATA/imagenet"),
     kind=(224, 3, 1000),
-    plans={
-        "": {
-            "epochs": 90,
-            "batch_size": 1024,
-            "lr": 0.8,
-            "optimizer": "sgd",
-            "weight_decay": 1e-4,
-            "schedule": "step",
-            "milestones": (30, 60, 80),
-            "warmup_epochs": 5,
-            "workers": 16,
-        }
-    },
+    plans={"": _IMAGENET_PLAN},
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
     size=224,
     crop_fraction=0.875,

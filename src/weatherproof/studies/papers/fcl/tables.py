@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from weatherproof.studies.lab.claims import Test
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.paired import PairedClaim, beats, gains_more, together
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.lab.study import Check, Claim, Key, Measurable, Scale, Study
 from weatherproof.studies.papers.fcl.maps import Output
@@ -290,21 +291,20 @@ def _study(
         after = () if pictures is None else (lambda store, folder, _: pictures(models, store, folder),)
         return Scale(settings.name, settings.note, grid, facts, after=after)
 
-    scales = {size: partial(at, settings) for size, settings in SCALES[name].items()}
-    return Study(name, title, scales, claims, note=note, ours=ours)
+    return sized(name, title, SCALES[name], at, claims, note, ours=ours)
 
 
 # claims
 
 
-def _imbalanced(values: Mapping[Key, float]) -> tuple[int, int, str]:
+def _imbalanced(values: Values) -> Verdict:
     few, many = (values.get(("training images of a class", context)) for context in ("10-14", "5-9"))
     if few is None or many is None:
         return 0, 0, ""
     return int(0.005 <= few / many <= 0.02), 1, f"{few:,.0f} against {many:,.0f}"
 
 
-def _balanced(values: Mapping[Key, float]) -> tuple[int, int, str]:
+def _balanced(values: Values) -> Verdict:
     held, of, said = 0, 0, []
     for row in ("validation images of a class", "test images of a class"):
         counts = [values[row, context] for context in CONTEXTS if (row, context) in values]
@@ -314,12 +314,10 @@ def _balanced(values: Mapping[Key, float]) -> tuple[int, int, str]:
     return held, of, "; ".join(said)
 
 
-def _small(row: str) -> Test:
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        found = [value for (where, _), value in values.items() if where == row]
-        return sum(value < IDENTITY_TOLERANCE for value in found), len(found), ", ".join(f"{v:.1e}" for v in found)
-
-    return test
+@awaiting_values
+def _small(values: Values, row: str) -> Verdict:
+    found = [value for (where, _), value in values.items() if where == row]
+    return sum(value < IDENTITY_TOLERANCE for value in found), len(found), ", ".join(f"{v:.1e}" for v in found)
 
 
 STUDIES = {

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.measures import Clean, Suite
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import Given, Pretrained, plan_of, settings_of
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Recipe
@@ -125,15 +125,13 @@ class Models:
 
 
 def study(
-    name: str, title: str, table: Table, scales: Mapping[str, Pretraining], claims: tuple[Check, ...] = (), *,
-    published: Mapping[Key, Mapping[str, float]] = {}, note: str = "",
+    name: str, title: str, table: Table, scales: Mapping[str, Pretraining], claims: tuple[Check, ...], note: str
 ) -> Study:  # fmt: skip
     """A table of networks and metrics as a study."""
-    made = {own: partial(_at, settings, table) for own, settings in scales.items()}
-    return Study(name, title, made, claims, published, note)
 
+    def at(settings: Pretraining, seed: int) -> Scale:
+        models = Models(settings, seed)
+        cells = {key: models.cell(*own) for key, own in table.items()}
+        return Scale(settings.name, settings.note, cells, settings.facts(network for network, _ in table.values()))
 
-def _at(settings: Pretraining, table: Table, seed: int) -> Scale:
-    models = Models(settings, seed)
-    cells = {key: models.cell(*own) for key, own in table.items()}
-    return Scale(settings.name, settings.note, cells, settings.facts(network for network, _ in table.values()))
+    return sized(name, title, scales, at, claims, note)

@@ -11,7 +11,6 @@ from weatherproof.studies.lab.recipes import FAST
 from weatherproof.studies.lab.sets import Source
 from weatherproof.studies.lab.study import settings_text
 
-NO_PENALTY = InputGradient(0.0)
 METHODS = ("mocov2", "instdis", "pirl", "simclr")
 
 
@@ -71,7 +70,7 @@ class Pretraining:
     supervised_plan: Mapping[str, Any] = field(default_factory=dict)
     finetuning_plan: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    penalty: InputGradient = field(default=NO_PENALTY, repr=False)  # the repr names encoders that have none
+    penalty: InputGradient = field(default=InputGradient(0.0))
     probe: Mapping[str, Any] = field(default_factory=dict)
     probe_augment: str | None = None
     augment: str | None = None  # of the supervised network and of fine-tuning

@@ -5,27 +5,23 @@ A panel has four curves: supervised and contrastive, each without and with regul
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from weatherproof.attacks import L2, PGD, Linf, LogBarrier
 from weatherproof.attacks.described import GRIDS
 from weatherproof.protocols import Attack
 from weatherproof.reports import save_certificates
 from weatherproof.reports.attack.panels import Panel, save_panels
-from weatherproof.studies.lab.claims import Test
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.measures import Curve
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Cell, Claim, Found, Key, Scale, Study, Wanted, certificates
+from weatherproof.studies.lab.study import Cell, Claim, Found, Scale, Study, Wanted, certificates
 from weatherproof.studies.papers.pretraining.models import Models
 from weatherproof.studies.papers.pretraining.scales import DESK_TIKHONOV, PAPER_LABELS, SMOKE, Network, Pretraining
 from weatherproof.studies.papers.robustness.tables import CONTRASTIVE, LAMBDAS, SUPERVISED, regularized
-
-Metric = Literal["error", "top1", "median_perturbation", "attack_failures"]
-
 
 PGD_L2, BARRIER, PGD_LINF = "PGD", "PLB", "PGD Linf"
 ATTACKS: Mapping[str, Attack] = {PGD_L2: PGD(L2(0.5)), BARRIER: LogBarrier("l2"), PGD_LINF: PGD(Linf(4 / 255))}
@@ -33,6 +29,16 @@ NAME = "attacks-figure-2"
 SATURATED = 0.99  # errors of both curves from which on nothing is left to tell them apart
 _KINDS = {"supervised": SUPERVISED, "contrastive": CONTRASTIVE}
 MEDIAN, FAILURES = "median", "failures"
+
+
+def column(kind: str, weight: float) -> str:
+    """ "supervised", "contrastive, lambda 0.1"."""
+    return f"{kind}, lambda {weight:g}" if weight else kind
+
+
+_NETWORKS = {
+    column(kind, weight): regularized(name, weight) for kind, name in _KINDS.items() for weight in (0.0, *LAMBDAS)
+}
 
 
 @dataclass(frozen=True)
@@ -53,41 +59,20 @@ class Attacks:
     images: Mapping[str, int]
     certificate_images: Mapping[str, int]
 
-    def facts(self, rows: Iterable["Row"]) -> dict[str, str]:
-        """The settings behind these numbers, for the reader."""
-        rows = list(rows)
-        return {
-            **{
-                name: f"`{self.attacks[name]!r}`, at every size, {self.images[name]:,} images; its certificate at the "
-                f"size that is printed, {self.certificate_images[name]} images"
-                for name in dict.fromkeys(own.attack for own in rows)
-            },
-            **self.models.facts(dict.fromkeys(own.model for own in rows)),
+    def facts(self) -> dict[str, str]:
+        """The settings behind the figure, for the reader."""
+        told = {
+            name: f"`{attack!r}`, at every size, {self.images[name]:,} images; its certificate at the size that is "
+            f"printed, {self.certificate_images[name]} images"
+            for name, attack in self.attacks.items()
         }
+        return {**told, **self.models.facts(_NETWORKS.values())}
 
-    def cell(self, own: "Row", seed: int) -> Cell:
+    def cell(self, network: Network, attack: str, wanted: Wanted, seed: int) -> Cell:
         """A number under attack, with its certificate."""
         models = Models(self.models, seed)
-        measure = Curve(self.attacks[own.attack], self.certificate_images[own.attack], seed)
-        data, wanted = models.test(self.images[own.attack]), Wanted(own.metric, severity=own.size)
-        return Cell(models.recipe(own.model), measure, data, models.about(own.model), wanted)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A number of a network under attack.
-
-    Attributes:
-        attack: a name of `Attacks.attacks`.
-        metric: "error" and "top1" at a size of the perturbation; "median_perturbation" over all sizes;
-            "attack_failures", the share of images that an attack without a ball could not get misclassified.
-        size: of the perturbation in the attack's norm, pixels from 0 to 1.
-    """
-
-    model: Network
-    attack: str
-    metric: Metric
-    size: float | None = None
+        measure = Curve(self.attacks[attack], self.certificate_images[attack], seed)
+        return Cell(models.recipe(network), measure, models.test(self.images[attack]), models.about(network), wanted)
 
 
 SMOKE_ATTACKS = Attacks(
@@ -124,11 +109,6 @@ PAPER_ATTACKS = Attacks(
 SCALES = {"smoke": SMOKE_ATTACKS, "desk": DESK_ATTACKS, "paper": PAPER_ATTACKS}
 
 
-def column(kind: str, weight: float) -> str:
-    """ "supervised", "contrastive, lambda 0.1"."""
-    return f"{kind}, lambda {weight:g}" if weight else kind
-
-
 def row(attack: str, size: float | str) -> str:
     """ "PGD, 0.25", "PGD Linf, 2/255", "PLB, median"."""
     if isinstance(size, str):
@@ -144,22 +124,12 @@ def panels(attacks: Mapping[str, object]) -> list[Panel]:
     """
     made = []
     for title, attack, weight in _panels():
-        models = {
-            regularized(name, own).name: kind + (" + Tikhonov" if own else "")
-            for kind, name in _KINDS.items()
-            for own in (0.0, weight)
-        }
-        made.append(Panel(title, repr(attacks[attack]), models))
+        told = [(column(kind, own), kind + (" + Tikhonov" if own else "")) for kind in _KINDS for own in (0.0, weight)]
+        made.append(Panel(title, repr(attacks[attack]), {_NETWORKS[name].name: words for name, words in told}))
     return made
 
 
 def _figure_2() -> Study:
-    rows = {}
-    for attack, size, metric in _numbers():
-        for kind, name in _KINDS.items():
-            for weight in (0.0, *LAMBDAS):
-                told = size if isinstance(size, float) else None
-                rows[row(attack, size), column(kind, weight)] = Row(regularized(name, weight), attack, metric, told)
     title = "Robustness of Contrastive Learning Models, Figure 2: under attack"
     note = (
         "PGD and PLB (proximal log-barrier): the share of images that are misclassified, in per cent, by a "
@@ -170,27 +140,30 @@ def _figure_2() -> Study:
         "The attacks see the whole classifier, the linear readout included. Models and regularization are those of "
         "tikhonov-table-2."
     )
-    made = {name: partial(_at, settings, rows) for name, settings in SCALES.items()}
-    return Study(NAME, title, made, tuple(_claims()), note=note)
+    return sized(NAME, title, SCALES, _at, tuple(_claims()), note)
 
 
-def _at(settings: Attacks, rows: Mapping[Key, Row], seed: int) -> Scale:
-    cells = {key: settings.cell(own, seed) for key, own in rows.items()}
+def _at(settings: Attacks, seed: int) -> Scale:
+    cells = {
+        (name, column): settings.cell(network, attack, wanted, seed)
+        for name, attack, wanted in _rows()
+        for column, network in _NETWORKS.items()
+    }
 
     def write(store: Store, folder: Path, _: Found) -> None:
         save_certificates(folder, certificates(cells.values(), store))
         save_panels(folder, panels(settings.attacks))
 
-    return Scale(settings.name, settings.note, cells, settings.facts(rows.values()), after=(write,))
+    return Scale(settings.name, settings.note, cells, settings.facts(), after=(write,))
 
 
-def _numbers() -> Iterator[tuple[str, float | str, Metric]]:
-    """Every row: attack, size or word, metric."""
+def _rows() -> Iterator[tuple[str, str, Wanted]]:
+    """Every row: its name, the attack, and which number it is."""
     for attack in (PGD_L2, BARRIER):
-        yield from ((attack, size, "error") for size in GRIDS["l2"])
-        yield attack, MEDIAN, "median_perturbation"
-    yield BARRIER, FAILURES, "attack_failures"
-    yield from ((PGD_LINF, size, "top1") for size in GRIDS["linf"])
+        yield from ((row(attack, size), attack, Wanted("error", severity=size)) for size in GRIDS["l2"])
+        yield row(attack, MEDIAN), attack, Wanted("median_perturbation")
+    yield row(BARRIER, FAILURES), BARRIER, Wanted("attack_failures")
+    yield from ((row(PGD_LINF, size), PGD_LINF, Wanted("top1", severity=size)) for size in GRIDS["linf"])
 
 
 def _claims() -> Iterator[Claim]:
@@ -220,45 +193,35 @@ def _panels() -> Iterator[tuple[str, str, float]]:
             yield f"({next(letters)}) {attack}, lambda {weight:g}", attack, weight
 
 
-def under(attack: str, low: str, highs: Sequence[str]) -> Test:
+@awaiting_values
+def under(values: Values, attack: str, low: str, highs: Sequence[str]) -> Verdict:
     """The curve of `low` under each of the others, at all sizes above 0 but those where both are saturated."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        held, of, lost = 0, 0, []
-        for high in highs:
-            sizes = [size for size in GRIDS["l2"][1:] if _decides(values, row(attack, size), low, high)]
-            missed = [size for size in sizes if values[row(attack, size), low] >= values[row(attack, size), high]]
-            held, of = held + len(sizes) - len(missed), of + len(sizes)
-            lost += [f"at {', '.join(f'{size:g}' for size in missed)} against {high}"] if missed else []
-        return held, of, "not " + "; ".join(lost) if lost else ""
-
-    return test
+    held, of, lost = 0, 0, []
+    for high in highs:
+        sizes = [size for size in GRIDS["l2"][1:] if _decides(values, row(attack, size), low, high)]
+        missed = [size for size in sizes if values[row(attack, size), low] >= values[row(attack, size), high]]
+        held, of = held + len(sizes) - len(missed), of + len(sizes)
+        lost += [f"at {', '.join(f'{size:g}' for size in missed)} against {high}"] if missed else []
+    return held, of, "not " + "; ".join(lost) if lost else ""
 
 
-def _decides(values: Mapping[Key, float], key: str, *columns: str) -> bool:
+def _decides(values: Values, key: str, *columns: str) -> bool:
     """Whether a row has these columns, and not all of them are saturated."""
     there = [values[key, name] for name in columns if (key, name) in values]
     return len(there) == len(columns) and min(there) < SATURATED
 
 
-def largest(attack: str, high: str, lows: Sequence[str]) -> Test:
+@awaiting_values
+def largest(values: Values, attack: str, high: str, lows: Sequence[str]) -> Verdict:
     """The median perturbation of `high` is larger than that of each of the others."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        key = row(attack, MEDIAN)
-        sizes = {name: _size(values[key, name]) for name in (high, *lows) if (key, name) in values}
-        if high not in sizes:
-            return 0, 0, ""
-        others = [sizes[low] for low in lows if low in sizes]
-        told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
-        return sum(sizes[high] > other for other in others), len(others), told
-
-    return test
-
-
-def _size(value: float | None) -> float:
-    """A median; None where the images resist at all sizes."""
-    return math.inf if value is None else value
+    key = row(attack, MEDIAN)
+    there = {name: values[key, name] for name in (high, *lows) if (key, name) in values}
+    sizes = {name: math.inf if size is None else size for name, size in there.items()}  # None: they resist at all sizes
+    if high not in sizes:
+        return 0, 0, ""
+    others = [sizes[low] for low in lows if low in sizes]
+    told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
+    return sum(sizes[high] > other for other in others), len(others), told
 
 
 STUDIES = {NAME: _figure_2()}

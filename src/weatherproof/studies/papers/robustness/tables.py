@@ -3,10 +3,9 @@
 Methods are named as `methods.build` does, families of views as the tables do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from weatherproof.studies.lab.claims import Test, above, below, falls, falls_less
-from weatherproof.studies.lab.published import published
+from weatherproof.studies.lab.claims import Values, Verdict, above, awaiting_values, below, falls, falls_less
 from weatherproof.studies.lab.study import Claim, Key, Study
 from weatherproof.studies.papers.pretraining.models import ERROR, METRICS, ROBUSTNESS_NOTE, TOP1, Metric, study
 from weatherproof.studies.papers.pretraining.scales import (
@@ -20,7 +19,6 @@ from weatherproof.studies.papers.pretraining.scales import (
 
 SUPERVISED, CONTRASTIVE, TUNED = "Supervised Model", "Contrastive Model", "Fine-Tuned"
 LAMBDAS = (0.1, 1.0, 10.0)
-TIKHONOV_SCALES = {"smoke": SMOKE, "desk": DESK_TIKHONOV, "paper": PAPER_LABELS}
 
 
 def _label_efficiency() -> Study:
@@ -45,8 +43,7 @@ def _label_efficiency() -> Study:
     title = "Robustness of Contrastive Learning Models, Table 1: accuracy with fewer labels"
     note = "Pretraining uses all images and no label. Fine-tuning: a new two-layer ReLU classifier, encoder and all."
     scales = {"smoke": SMOKE, "desk": DESK_LABELS, "paper": PAPER_LABELS}
-    numbers = published("robustness", "label-efficiency-table-1")
-    return study("label-efficiency-table-1", title, cells, scales, claims, published=numbers, note=note)
+    return study("label-efficiency-table-1", title, cells, scales, claims, note)
 
 
 def _layer_wise() -> Study:
@@ -67,7 +64,7 @@ def _layer_wise() -> Study:
     title = "Robustness of Contrastive Learning Models, equations 4 and 5 (which its authors had not tried)"
     note = f"{ROBUSTNESS_NOTE} The checks are the authors' hopes, not results of theirs, but for the second."
     scales = {"smoke": SMOKE, "desk": DESK_LAYERS, "paper": PAPER_LABELS}
-    return study("layer-wise", title, cells, scales, claims, note=note)
+    return study("layer-wise", title, cells, scales, claims, note)
 
 
 def regularized(kind: str, weight: float) -> Network:
@@ -77,16 +74,13 @@ def regularized(kind: str, weight: float) -> Network:
     return Network("probe", "simclr", "SimCLR", tikhonov=weight)
 
 
-def _all_below(column: str, high: str, rows: Sequence[str]) -> Test:
+@awaiting_values
+def _all_below(values: Values, column: str, high: str, rows: Sequence[str]) -> Verdict:
     """Row `high` of a column above each of the others."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        there = [row for row in rows if (row, column) in values and (high, column) in values]
-        gains = {row: values[row, column] - values[high, column] for row in there}
-        told = ", ".join(f"{row} {gain:+.1%}" for row, gain in gains.items())
-        return sum(gain < 0 for gain in gains.values()), len(gains), told
-
-    return test
+    there = [row for row in rows if (row, column) in values and (high, column) in values]
+    gains = {row: values[row, column] - values[high, column] for row in there}
+    told = ", ".join(f"{row} {gain:+.1%}" for row, gain in gains.items())
+    return sum(gain < 0 for gain in gains.values()), len(gains), told
 
 
 def _tikhonov() -> Study:
@@ -127,8 +121,8 @@ def _tikhonov() -> Study:
         "the batch, which the paper does not state, and one lambda does not weigh the same in both columns. Lambda 0 "
         f"is published in Table 1. {ROBUSTNESS_NOTE}"
     )
-    numbers = published("robustness", "tikhonov-table-2")
-    return study("tikhonov-table-2", title, cells, TIKHONOV_SCALES, claims, published=numbers, note=note)
+    scales = {"smoke": SMOKE, "desk": DESK_TIKHONOV, "paper": PAPER_LABELS}
+    return study("tikhonov-table-2", title, cells, scales, claims, note)
 
 
 STUDIES = {study.name: study for study in (_label_efficiency(), _layer_wise(), _tikhonov())}

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.reports.study.front import Combination, State, save_front
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Claim, Found, Key, Study
+from weatherproof.studies.lab.study import Claim, Found, Study
 from weatherproof.studies.papers.transfer.models import HARDENED, MOCO, URRL, Models, Tuned, study
 from weatherproof.studies.papers.urrl.transfer import ATTACK_NOTE, ATTACKS, ROBUST, SIMILARITY
 
@@ -32,10 +33,6 @@ _COLUMNS: Mapping[str, Mapping[str, Any]] = {
     ADVERSARIAL: {"attack": ATTACKS[ROBUST]},
     CALIBRATION: {"metric": "calibration_error"},
 }
-_ROWS = {
-    **{(start, kept, alpha): texts for start in STARTS for kept, texts in KEPT.items() for alpha in ALPHAS},
-    **{(start, "", 0.0): () for start in STARTS},
-}
 
 
 def name_of(start: str, kept: str, alpha: float) -> str:
@@ -45,8 +42,9 @@ def name_of(start: str, kept: str, alpha: float) -> str:
     return ", ".join([start, *([kept] if kept else []), *([f"alpha {alpha:g}"] if alpha < 1 else [])])
 
 
-def _save(store: Store, folder: Path, found: Found) -> None:
-    save_front(folder, combinations(found))
+_ROWS = [(start, kept, alpha) for start in STARTS for kept in KEPT for alpha in ALPHAS]
+_ROWS += [(start, "", 0.0) for start in STARTS]
+_NAMES = {name_of(*own): own for own in _ROWS}
 
 
 def combinations(found: Found) -> list[Combination]:
@@ -55,28 +53,24 @@ def combinations(found: Found) -> list[Combination]:
     Args:
         found: the records of the study's cells.
     """
-    measured = {}
-    for start, kept, alpha in _ROWS:
-        name = name_of(start, kept, alpha)
-        if all((name, number) in found for number in NUMBERS):
-            measured[name] = (start, kept, alpha, [found[name, number] for number in NUMBERS])
-    values = {name: gains([r["value"] for r in records]) for name, (*_, records) in measured.items()}
-    errors = {name: [r["stderr"] or 0.0 for r in records] for name, (*_, records) in measured.items()}
+    values = _gains({key: record["value"] for key, record in found.items()})
+    measured = {name: [found[name, number] for number in NUMBERS] for name in values}
+    errors = {name: [r["stderr"] or 0.0 for r in records] for name, records in measured.items()}
     made = []
-    for name, (start, kept, alpha, records) in measured.items():
+    for name, records in measured.items():
         by = [other for other in values if dominates(values[other], values[name])]
         sure = any(apart(values[o], values[name], errors[o], errors[name]) for o in by)
         state: State = "front" if not by else "dominated" if sure else "level"
         numbers, theirs = (tuple(r[key] for r in records) for key in ("value", "stderr"))
         doubted = bool(records[NUMBERS.index(ADVERSARIAL)].get("certificate"))
-        made.append(Combination(name, start, kept, alpha, numbers, theirs, state, tuple(by), doubted))
+        made.append(Combination(name, *_NAMES[name], numbers, theirs, state, tuple(by), doubted))
     return made
 
 
-def gains(numbers: Sequence[float]) -> tuple[float, ...]:
-    """The four numbers so that more is better in each."""
-    *accuracies, error = numbers
-    return (*accuracies, -error)
+def _gains(values: Values) -> dict[str, tuple[float, ...]]:
+    """The four numbers of each combination that has them all, so that more is better in each."""
+    there = [name for name in _NAMES if all((name, number) in values for number in NUMBERS)]
+    return {name: tuple(-values[name, n] if n == CALIBRATION else values[name, n] for n in NUMBERS) for name in there}
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -90,14 +84,12 @@ def apart(one: Sequence[float], other: Sequence[float], error: Sequence[float], 
     return any(a - b > APART * math.hypot(e, f) for a, b, e, f in pairs)
 
 
-def _dominated(values: Mapping[Key, float], names: Sequence[str]) -> tuple[int, int, str]:
+@awaiting_values
+def _dominated(values: Values, *names: str) -> Verdict:
     """How many of these another combination dominates."""
-    there = {name: _of(values, name) for name in (name_of(*own) for own in _ROWS)}
-    known = {name: numbers for name, numbers in there.items() if numbers is not None}
-    here = [name for name in names if name in known]
-    lost = {name: [other for other in known if dominates(known[other], known[name])] for name in here}
-    told = "; ".join(f"{name}: {_by(by)}" for name, by in lost.items())
-    return sum(bool(by) for by in lost.values()), len(here), told
+    known = _gains(values)
+    lost = {n: [o for o in known if dominates(known[o], known[n])] for n in names if n in known}
+    return sum(map(bool, lost.values())), len(lost), "; ".join(f"{name}: {_by(by)}" for name, by in lost.items())
 
 
 def _by(names: Sequence[str]) -> str:
@@ -106,39 +98,30 @@ def _by(names: Sequence[str]) -> str:
     return f"dominated by {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _of(values: Mapping[Key, float], name: str) -> tuple[float, ...] | None:
-    if any((name, number) not in values for number in NUMBERS):
-        return None
-    return gains([values[name, number] for number in NUMBERS])
-
-
-def _plain_is_dominated(values: Mapping[Key, float]) -> tuple[int, int, str]:
-    return _dominated(values, [MOCO])
-
-
-def _single_pieces_are_dominated(values: Mapping[Key, float]) -> tuple[int, int, str]:
-    return _dominated(values, [URRL, HARDENED, f"{MOCO}, SR", f"{MOCO}, Tikhonov", f"{MOCO}, alpha 0.7"])
-
-
-def _one_wins(values: Mapping[Key, float]) -> tuple[int, int, str]:
+def _one_wins(values: Values) -> Verdict:
     """One combination is the best in all four numbers."""
-    known = {name: numbers for own in _ROWS if (numbers := _of(values, name := name_of(*own))) is not None}
+    known = _gains(values)
     if not known:
         return 0, 0, ""
     best = {number: max(known, key=lambda name: known[name][i]) for i, number in enumerate(NUMBERS)}
     return int(len(set(best.values())) == 1), 1, "; ".join(f"{number}: {name}" for number, name in best.items())
 
 
+def _save(_: Store, folder: Path, found: Found) -> None:
+    save_front(folder, combinations(found))
+
+
 def _study() -> Study:
-    models = {name_of(*own): Tuned(own[0], texts, alpha=own[2]) for own, texts in _ROWS.items()}
+    models = {name: Tuned(start, KEPT[kept], alpha=alpha) for name, (start, kept, alpha) in _NAMES.items()}
+    pieces = (URRL, HARDENED, f"{MOCO}, SR", f"{MOCO}, Tikhonov", f"{MOCO}, alpha 0.7")
     cells = {
         (name, number): partial(Models.number, model=model, **settings)
         for name, model in models.items()
         for number, settings in _COLUMNS.items()
     }
     claims = (
-        Claim("plain fine-tuning of the plain encoder is dominated", _plain_is_dominated),
-        Claim("so is each piece alone", _single_pieces_are_dominated),
+        Claim("plain fine-tuning of the plain encoder is dominated", _dominated(MOCO)),
+        Claim("so is each piece alone", _dominated(*pieces)),
         Claim("one combination is the best in all four numbers", _one_wins),
     )
     note = (

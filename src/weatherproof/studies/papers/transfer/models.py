@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.joins import MeanOf
 from weatherproof.studies.lab.measures import Attacked, Clean, Suite
+from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import Between, Given, Hardened, plan_of, settings_of
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe, Store
@@ -130,16 +131,6 @@ class Models:
 
     def recipe(self, model: Tuned, data: str) -> Recipe:
         """The fine-tuned encoder with its classifier; between start and end with one fitted anew."""
-        if (model, data) not in self._recipes:
-            self._recipes[model, data] = self._recipe(model, data)
-        return self._recipes[model, data]
-
-    @cached_property
-    def _recipes(self) -> dict[tuple[Tuned, str], Recipe]:
-        """Those that were asked for: a table asks for each a dozen times."""
-        return {}
-
-    def _recipe(self, model: Tuned, data: str) -> Recipe:
         if model.adversarial:
             return self._adversarial(model, data)
         if model.alpha == 1:
@@ -249,8 +240,7 @@ def _words(setting: Setting) -> str:
 
 def study(
     name: str, title: str, cells: Table, models: Iterable[Tuned], claims: tuple[Check, ...],
-    note: str, *, sets: Sequence[str] = ("CIFAR-10",), published: Mapping[Key, Mapping[str, float]] = {},
-    ours: bool = False, after: tuple[After, ...] = (),
+    note: str, *, sets: Sequence[str] = ("CIFAR-10",), ours: bool = False, after: tuple[After, ...] = (),
 ) -> Study:  # fmt: skip
     """Numbers of these models on these data sets as a study.
 
@@ -272,8 +262,7 @@ def study(
         told = partial(made.told, tuned, sets)
         return Scale(settings.name, settings.note, grid, made.facts(tuned), told, (write, *after))
 
-    scales = {size: partial(at, settings) for size, settings in SCALES[name].items()}
-    return Study(name, title, scales, claims, published, note, ours)
+    return sized(name, title, SCALES[name], at, claims, note, ours=ours)
 
 
 def joint(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

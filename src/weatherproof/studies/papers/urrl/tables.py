@@ -5,7 +5,6 @@ Methods are named as `methods.build` does, families of views as the tables do.
 """
 
 from weatherproof.studies.lab.claims import above, below
-from weatherproof.studies.lab.published import published
 from weatherproof.studies.lab.study import Claim, Key, Study
 from weatherproof.studies.papers.pretraining.models import (
     CALIBRATION,
@@ -47,8 +46,7 @@ def _urrl_table_1() -> Study:
     )
     title = "URRL, Table 1: robust augmentation as the pretext task of MoCo v2"
     scales = {"smoke": SMOKE, "desk": DESK, "paper": PAPER}
-    numbers = published("urrl", "urrl-table-1")
-    return study("urrl-table-1", title, cells, scales, claims, published=numbers, note=ROBUSTNESS_NOTE)
+    return study("urrl-table-1", title, cells, scales, claims, ROBUSTNESS_NOTE)
 
 
 def _urrl_table_4() -> Study:
@@ -66,8 +64,7 @@ def _urrl_table_4() -> Study:
     title = "URRL, Table 4: its views for other methods"
     note = f"{ROBUSTNESS_NOTE} PIRL's puzzle keeps its own views; only the image branch mixes families."
     scales = {"smoke": SMOKE, "desk": DESK_4, "paper": PAPER_4}
-    numbers = published("urrl", "urrl-table-4")
-    return study("urrl-table-4", title, cells, scales, tuple(claims), published=numbers, note=note)
+    return study("urrl-table-4", title, cells, scales, tuple(claims), note)
 
 
 STUDIES = {study.name: study for study in (_urrl_table_1(), _urrl_table_4())}

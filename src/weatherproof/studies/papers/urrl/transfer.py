@@ -4,12 +4,11 @@ and 3 and its Appendix A.
 The paper attacks with L2 and eps 0.5 at 256 px. The smaller eps and the attack of 100 steps are not in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from weatherproof.studies.lab.claims import Test, above, below
-from weatherproof.studies.lab.published import published
-from weatherproof.studies.lab.study import Claim, Key, Study
+from weatherproof.studies.lab.claims import Values, Verdict, above, awaiting_values, below
+from weatherproof.studies.lab.study import Claim, Study
 from weatherproof.studies.papers.transfer.models import EVERY, MOCO, RANDOM, URRL, Metric, Models, Tuned, study
 from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SUPERVISED
 
@@ -52,25 +51,22 @@ def row(what: str, model: str) -> str:
     return f"{what}: {model}"
 
 
-def ahead(high: str, low: str, whats: Sequence[str], points: float = 0.0) -> Test:
+@awaiting_values
+def ahead(values: Values, high: str, low: str, whats: Sequence[str], points: float = 0.0) -> Verdict:
     """Model `high` above model `low`, or more than `points` above, in the mean over the data sets that both have, for
     each of `whats`; attacks that leave nothing of both are left out."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        held, of, told = 0, 0, []
-        for what in whats:
-            rows = row(what, high), row(what, low)
-            data = [d for d in DATA if all((r, d) in values for r in rows)]
-            if not data:
-                continue
-            first, second = (sum(values[r, d] for d in data) / len(data) for r in rows)
-            if what != CLEAN and max(first, second) <= NOTHING_LEFT:
-                continue
-            held, of = held + (first - second > points), of + 1
-            told.append(f"{what} {first:.1%} against {second:.1%} over {len(data)}")
-        return held, of, "; ".join(told)
-
-    return test
+    held, of, told = 0, 0, []
+    for what in whats:
+        rows = row(what, high), row(what, low)
+        data = [d for d in DATA if all((r, d) in values for r in rows)]
+        if not data:
+            continue
+        first, second = (sum(values[r, d] for d in data) / len(data) for r in rows)
+        if what != CLEAN and max(first, second) <= NOTHING_LEFT:
+            continue
+        held, of = held + (first - second > points), of + 1
+        told.append(f"{what} {first:.1%} against {second:.1%} over {len(data)}")
+    return held, of, "; ".join(told)
 
 
 def _table_2() -> Study:
@@ -105,8 +101,7 @@ def _table_2() -> Study:
     )
     title = "URRL, Table 2: adversarial robustness after fine-tuning"
     note = f"{ATTACK_NOTE} Claims are about means over the data sets that both models have."
-    theirs = published("urrl", "urrl-table-2")
-    return study("urrl-table-2", title, cells, MODELS.values(), claims, note, sets=DATA, published=theirs)
+    return study("urrl-table-2", title, cells, MODELS.values(), claims, note, sets=DATA)
 
 
 def _table_3() -> Study:
@@ -134,18 +129,16 @@ def _table_3() -> Study:
         "(the paper does not say which). ± is the standard error over the images, by the jackknife for calibration. "
         "'Halves' is a quotient of at most 0.55. Frost is synthetic where corruptions are made on the fly."
     )
-    theirs, models = published("urrl", "urrl-table-3"), [MODELS[column] for column in columns]
-    return study("urrl-table-3", title, cells, models, claims, note, sets=sets, published=theirs)
+    models = [MODELS[column] for column in columns]
+    return study("urrl-table-3", title, cells, models, claims, note, sets=sets)
 
 
-def _halved(low: str, high: str, rows: Sequence[str]) -> Test:
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        there = [r for r in rows if (r, low) in values and (r, high) in values]
-        shares = [values[r, low] / values[r, high] if values[r, high] else 1.0 for r in there]
-        told = ", ".join(f"{r}: to {share:.2f} of it" for r, share in zip(there, shares, strict=True))
-        return sum(share <= HALF for share in shares), len(shares), told
-
-    return test
+@awaiting_values
+def _halved(values: Values, low: str, high: str, rows: Sequence[str]) -> Verdict:
+    there = [r for r in rows if (r, low) in values and (r, high) in values]
+    shares = [values[r, low] / values[r, high] if values[r, high] else 1.0 for r in there]
+    told = ", ".join(f"{r}: to {share:.2f} of it" for r, share in zip(there, shares, strict=True))
+    return sum(share <= HALF for share in shares), len(shares), told
 
 
 def _appendix_a() -> Study:
@@ -175,17 +168,14 @@ def _appendix_a() -> Study:
     return study("urrl-appendix-a", title, cells, models.values(), claims, note)
 
 
-def _some_above(low: str, highs: Sequence[str]) -> Test:
+@awaiting_values
+def _some_above(values: Values, low: str, highs: Sequence[str]) -> Verdict:
     """One of the rows `highs` above row `low` at eps 0.5."""
-
-    def test(values: Mapping[Key, float]) -> tuple[int, int, str]:
-        found = {high: values[high, ROBUST] for high in highs if (high, ROBUST) in values}
-        if not found or (low, ROBUST) not in values:
-            return 0, 0, ""
-        best = max(found, key=lambda name: found[name])
-        return int(found[best] > values[low, ROBUST]), 1, f"{best}: {found[best]:.1%}, {low}: {values[low, ROBUST]:.1%}"
-
-    return test
+    found = {high: values[high, ROBUST] for high in highs if (high, ROBUST) in values}
+    if not found or (low, ROBUST) not in values:
+        return 0, 0, ""
+    best = max(found, key=lambda name: found[name])
+    return int(found[best] > values[low, ROBUST]), 1, f"{best}: {found[best]:.1%}, {low}: {values[low, ROBUST]:.1%}"
 
 
 STUDIES = {study.name: study for study in (_table_2(), _table_3(), _appendix_a())}
