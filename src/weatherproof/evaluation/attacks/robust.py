@@ -17,7 +17,7 @@ from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.attacks.trials import AttackTrial, trials_of
 from weatherproof.evaluation.engine.answers import Answers
-from weatherproof.evaluation.engine.run import Settings, run
+from weatherproof.evaluation.engine.run import Settings, require_judgeable, run
 from weatherproof.evaluation.metrics.named import METRICS
 from weatherproof.evaluation.record import Record, make_record, protocol_facts
 from weatherproof.protocols import Attack
@@ -183,9 +183,7 @@ def accuracy_records(
     return records
 
 
-def facts_under(
-    result: Attacks, trial: AttackTrial, data: str | None, severity: float | None = None
-) -> dict[str, Any]:  # fmt: skip
+def facts_under(result: Attacks, trial: AttackTrial, data: str | None, severity: float | None = None) -> dict[str, Any]:
     """What makes a number under attack comparable: as `evaluate` says it, and the attack's text.
 
     Args:
@@ -201,10 +199,7 @@ def facts_under(
 def _check(classifiers: Classifiers, images: ImageSet, attacks: Sequence[Attack], realizations: int) -> None:
     if not classifiers or len(images) == 0:
         raise InputError(f"expected classifiers and images, got {len(classifiers)} and {len(images)}")
-    if not bool((images.labels >= 0).all()):
-        raise InputError(f"robustness is measured by accuracy, and not all images of {images.name!r} have labels")
-    if images.image_size is None:
-        raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
+    require_judgeable(images, "robustness")
     if len({repr(attack) for attack in attacks}) < len(attacks):
         raise InputError(f"an attack is named twice: {', '.join(map(repr, attacks))}")
     if realizations < 1:

@@ -147,13 +147,23 @@ def _kept(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[Bl
         yield BlockFiles(home, plan())
 
 
-def _answered(
-    trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: Sequence[int]
-) -> dict[str, Answers]:  # fmt: skip
+def _answered(trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: Sequence[int]) -> dict[str, Answers]:
     """By the trials' labels, what is known of some blocks."""
     blocks = [kept.read(number) for number in numbers]
     found = {t.label: joined(block[t.label] for block in blocks if t.label in block) for t in trials}
     return {label: answers for label, answers in found.items() if answers is not None}
+
+
+def require_judgeable(images: ImageSet, what: str) -> None:
+    """Raise `InputError` unless these are images of one size that all have labels.
+
+    Args:
+        what: is measured by accuracy.
+    """
+    if not bool((images.labels >= 0).all()):
+        raise InputError(f"{what} is measured by accuracy, and not all images of {images.name!r} have labels")
+    if images.image_size is None:
+        raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
 
 
 def _plan(models: Models, images: ImageSet, seed: int, blocks: int, facts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case
-from weatherproof.evaluation.engine.run import BLOCK, Settings, run, weights_digest
+from weatherproof.evaluation.engine.run import BLOCK, Settings, require_judgeable, run, weights_digest
 from weatherproof.evaluation.engine.trials import Columns, Look, Models, answer
 from weatherproof.evaluation.metrics.ranking import hits
 from weatherproof.evaluation.record import Record
@@ -134,7 +134,9 @@ def evaluate_suite(
             there are classes, answers in `folder` to something else, or a process that failed.
     """
     settings = Settings(seed, device, batch_size, workers, minutes, processes, folder=folder, block=block)
-    _check(images)
+    if len(images) == 0:
+        raise InputError(f"{images.name!r} has no images: expected at least one")
+    require_judgeable(images, "a suite")
     trials = [CaseTrial(case, len(images.classes), images.name) for case in cases]
     conditions = [[c.label, c.text or repr(c.operator), c.parameters, c.count(images)] for c in cases]
     whole = suite or suite_of(cases)
@@ -157,12 +159,3 @@ def _judged(answers: Answers) -> Answers:
     own = answers.columns or none
     told = {"top1": (own["hits"] & 1).bool(), "top5": (own["hits"] & 2).bool(), "confidence": own["confidence"]}
     return Answers(answers.place, told)
-
-
-def _check(images: ImageSet) -> None:
-    if len(images) == 0:
-        raise InputError(f"{images.name!r} has no images: expected at least one")
-    if not bool((images.labels >= 0).all()):
-        raise InputError(f"a suite is measured by accuracy, and not all images of {images.name!r} have labels")
-    if images.image_size is None:
-        raise InputError(f"the images in {images.name!r} differ in size: give a size to read all at")
