@@ -9,21 +9,23 @@ import torch
 import yaml
 from html_page import Strict
 
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.reports import write_comparison, write_report
 from weatherproof.reports.drawing.charts import draw
 from weatherproof.reports.files import read_run
 from weatherproof.reports.reliability.section import DIAGRAMS, reliability_charts
-from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
+from weatherproof.verbs.audit.diagrams import save_diagrams
 
 SURE = torch.tensor([0.95, 0.95, 0.95, 0.55])
 RIGHT = torch.tensor([True, True, False, True])
 
 
-def answered(kind: Any = "clean", name: str = "", confidence: torch.Tensor = SURE) -> Answered:
-    return Answered("model", kind, name, "cifar10/test", confidence, RIGHT, torch.arange(4))
+def answered(kind: Any = "clean", name: str = "", confidence: torch.Tensor = SURE) -> tuple[Any, str, Answers]:
+    count = len(confidence)
+    return kind, name, Answers(torch.arange(count), {"confidence": confidence, "top1": RIGHT[:count]})
 
 
-def folder(path: Path, *found: Answered) -> Path:
+def folder(path: Path, *found: tuple[Any, str, Answers]) -> Path:
     path.mkdir()
     record = {
         "metric": "top1", "value": 0.75, "stderr": 0.1, "realizations": 1, "seeds": [0], "images": 4, "model": "model",
@@ -32,7 +34,7 @@ def folder(path: Path, *found: Answered) -> Path:
     }  # fmt: skip
     (path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "audit", "model": "runs/probe", "images": "digits"}))
     (path / "results.json").write_text(json.dumps({"records": [record]}))
-    save_diagrams(path, found)
+    save_diagrams(path, "model", "cifar10/test", found)
     return path
 
 
@@ -57,10 +59,9 @@ def test_one_diagram_for_each_condition_with_the_diagonal(tmp_path: Path) -> Non
 
 
 def test_what_has_no_answers_or_no_numbers_is_left_out(tmp_path: Path) -> None:
-    assert save_diagrams(tmp_path, [answered(confidence=SURE * torch.nan)]) is None
+    assert save_diagrams(tmp_path, "model", "x", [answered(confidence=SURE * torch.nan)]) is None
     assert not (tmp_path / DIAGRAMS.name).exists()
-    empty = Answered("model", "clean", "", "x", SURE[:0], RIGHT[:0], torch.arange(0))
-    assert save_diagrams(tmp_path, [empty, answered()]) is not None
+    assert save_diagrams(tmp_path, "model", "x", [answered(confidence=SURE[:0]), answered()]) is not None
     assert len(json.loads((tmp_path / DIAGRAMS.name).read_text())) == 1
 
 

@@ -1,6 +1,6 @@
 """Models on images under draws of a damage: the trials of `evaluate`, `evaluate_embeddings` and the verbs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,12 +13,10 @@ from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers, joined
 from weatherproof.evaluation.engine.run import BLOCK, Settings, run
-from weatherproof.evaluation.engine.trials import EVAL_STREAM, Columns, Look, column
+from weatherproof.evaluation.engine.trials import EVAL_STREAM, Columns, Look, Models, column
 from weatherproof.protocols import Operator
 from weatherproof.readouts import evaluating
 from weatherproof.types import Images, Keys
-
-Models = Mapping[str, Callable[..., Any]]
 
 
 @dataclass(frozen=True)

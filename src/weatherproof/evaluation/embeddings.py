@@ -64,10 +64,8 @@ def evaluate_embeddings(
     ranked = bool([rank for rank in map(_rank_of, metrics) if rank])
     settings = Settings(seed=seed, device=device, batch_size=batch_size, workers=workers)
     target = getattr(teacher, "name", None)
-    (clean,) = ask(
-        {"": teacher}, images, [Draw()], Embedded(target or "teacher"), settings, f"embedding {images.name}"
-    )  # fmt: skip
-    compared = Compared.with_index(clean.of(""), ranked=ranked, device=device)
+    clean = embedded(teacher, images, settings, target or "teacher")
+    compared = Compared.with_index(clean, ranked=ranked, device=device)
     answers = ask(encoders, images, draws_of(operator, realizations), compared, settings, measuring(encoders, operator))
     facts = protocol_facts(images, operator, () if draws_nothing(operator) else (seed,), data, teacher=target)
     return [
@@ -79,20 +77,26 @@ def evaluate_embeddings(
     ]
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Keeps the embeddings.
+def embedded(
+    encoder: Callable[[Images], Embeddings], images: ImageSet, settings: Settings, name: str, kept: str = "answers"
+) -> Answers:
+    """The encoder's "embedding" of every image that can be read.
 
-    Attributes:
+    Args:
         name: of the encoder, in a message.
+        kept: what this is called in the settings' folder.
+
+    Raises:
+        InputError: no image could be read, or embeddings that are not finite.
     """
+    (found,) = ask({name: encoder}, images, [Draw()], _embedding, settings, f"embedding {images.name}", kept)
+    return found.of(name)
 
-    name: str
 
-    def __call__(self, name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
-        embeddings = model(images).float()
-        require_embeddings(self.name, embeddings)
-        return {"embedding": embeddings}
+def _embedding(name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
+    embeddings = model(images).float()
+    require_embeddings(name, embeddings)
+    return {"embedding": embeddings}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,7 @@ class Compared:
 
     @classmethod
     def with_index(cls, clean: Answers, *, ranked: bool = True, device: str | torch.device = "cpu") -> "Compared":
-        """From the teacher's `Embedded` of the clean images."""
+        """From what the teacher's `embedded` gives of the clean images."""
         return cls(normalize(clean["embedding"], dim=1).to(device), clean.place, ranked)
 
     @property

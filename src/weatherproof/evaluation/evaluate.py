@@ -72,9 +72,7 @@ def evaluate(
         Settings(seed=seed, device=device, batch_size=batch_size, workers=workers), measuring(classifiers, operator),
     )  # fmt: skip
     drawn = draws_of(operator, 2, fixed=fixed)[1:]
-    facts = protocol_facts(
-        images, operator, (seed,) if drawn else (), data, corruption=corruption, severity=severity
-    )  # fmt: skip
+    facts = protocol_facts(images, operator, (seed,) if drawn else (), data, corruption=corruption, severity=severity)
     about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
     answers, before = found[len(clean) :], found[0] if clean else None
     return [

@@ -10,6 +10,7 @@ from weatherproof.data import ImageSet, validation_split
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.evaluate import evaluate
+from weatherproof.evaluation.metrics.standard_errors import cautious_error
 from weatherproof.objectives import L2SP, InputGradient, Regularizer, SimilarityMatrix
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
@@ -86,10 +87,8 @@ class Search:
         return next(s for s, value in zip(settings, values, strict=True) if value >= best - errors * self._error(best))
 
     def _error(self, share: float) -> float:
-        """The standard error of a share of the images held out, one hit and one miss added: never 0."""
-        n = len(self._split()[1]) + 2
-        fair = (share * (n - 2) + 1) / n
-        return (fair * (1 - fair) / n) ** 0.5
+        """The standard error of a share of the images held out."""
+        return cautious_error(share, len(self._split()[1]))
 
     def _value(self, stage: str, setting: Setting) -> float:
         trials = self._trials()

@@ -59,7 +59,7 @@ class Reading(nn.Module):
         else:
             embeddings, logits = self.encoder(images), {}
         logits |= {key: head(embeddings) for key, head in self.heads.items()}
-        return embeddings, {key: _ordered(logits[key], order) for key, order in self.asked.items()}
+        return embeddings, {k: logits[k] if order is None else logits[k][:, order] for k, order in self.asked.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +238,10 @@ def read(
     }
     return Readings(
         images, asked, clean, damaged, compared, found.complete, settings.seed, settings.batch_size, trained_on
-    )  # fmt: skip
+    )
 
 
 def _most_urgent_first(trials: Iterable[Sequence[Damaged]], first: Operator | None) -> list[Damaged]:
     """The first draw of every damage before any second one, and each time that damage before the others."""
     every = [trial for own in trials for trial in own]
     return sorted(every, key=lambda trial: (trial.draw.run or 0, trial.draw.operator != first))
-
-
-def _ordered(logits: Logits, order: tuple[int, ...] | None) -> Logits:
-    return logits if order is None else logits[:, order]

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation.metrics.geometry import alignment, uniformity
 from weatherproof.progress import phase
+from weatherproof.protocols import Operator
 from weatherproof.readouts import embed, evaluating, knn_accuracy
 from weatherproof.types import Embeddings, Images, Keys
+from weatherproof.views import Twice
 
 _STREAM = 0x7761746368  # "watch": the looks it takes are not those of training
 
@@ -67,41 +70,34 @@ class Watch:
         encoder, views = method.encoder, self.views or getattr(method, "views", None)
         assert isinstance(encoder, nn.Module)
         test = at_most(self.test, self.limit)
-        settings: dict[str, Any] = {
-            "device": _device(encoder), "batch_size": self.batch_size, "workers": self.workers,
-        }  # fmt: skip
+        embedded = partial(embed, encoder, device=_device(encoder), batch_size=self.batch_size, workers=self.workers)
         found = {}
-        features, labels = embed(encoder, test, **settings)
+        features, labels = embedded(test)
         train = at_most(self.train, self.limit)
         if _classes(train.labels) > 1 and _classes(labels) > 1:  # of one class alone, every vote is right
-            bank, classes = embed(encoder, train, **settings)
+            bank, classes = embedded(train)
             found["knn_accuracy"] = knn_accuracy(bank, classes, features, labels, self.k, self.temperature)
         if views is not None:
-            found["alignment"] = alignment(*self.pair(encoder, views, test, settings))
+            found["alignment"] = alignment(*self.pair(encoder, views, test))
         if len(features) > 1:
             found["uniformity"] = uniformity(features)
         return found
 
     def pair(
-        self, encoder: nn.Module, views: Any, images: ImageSet, settings: dict[str, Any]
+        self, encoder: nn.Module, views: Callable[[Images, Keys], Any], images: ImageSet
     ) -> tuple[Embeddings, Embeddings]:
-        """Embeddings of two views of each image."""
+        """Embeddings of the first two views of each image, or of two draws of something that gives one."""
         sides: tuple[list[Tensor], list[Tensor]] = ([], [])
         with evaluating(encoder, views), phase(f"two views of {images.name}", len(images)) as meter:
-            for batch in batches(images, **settings):
-                looks = two_looks(views, batch.images, random.fold(random.keys(self.seed, batch.index), _STREAM))
-                for side, look in zip(sides, looks, strict=True):
+            for batch in batches(images, self.batch_size, device=_device(encoder), workers=self.workers):
+                keys = random.fold(random.keys(self.seed, batch.index), _STREAM)
+                looks = views(batch.images, keys)
+                if isinstance(looks, Tensor):
+                    looks = Twice(cast(Operator, views))(batch.images, keys)
+                for side, look in zip(sides, looks[:2], strict=True):
                     side.append(encoder(look).float().cpu())
                 meter.advance(len(batch.index))
         return torch.cat(sides[0]), torch.cat(sides[1])
-
-
-def two_looks(views: Callable[[Images, Keys], Any], images: Images, keys: Keys) -> tuple[Tensor, Tensor]:
-    """The first two views of a family, or two draws of something that gives one."""
-    looks = views(images, keys)
-    if isinstance(looks, Tensor):
-        return views(images, random.fold(keys, 0)), views(images, random.fold(keys, 1))
-    return looks[0], looks[1]
 
 
 def _classes(labels: Tensor) -> int:

@@ -20,9 +20,9 @@ from weatherproof.verbs.inputs import (
     require_twice_differentiable,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, enough_for_a_probe, is_measured
-from weatherproof.verbs.options import TrainOptions, pace_of, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.measure import Measurement, enough_for_a_probe, measured_outcome
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
 _DECAY = 5e-4  # robust-models-transfer
@@ -72,7 +72,7 @@ def finetune(
             error.
     """
     recipe = recipe_of("finetune", locals())
-    require_counted(options, realizations=options["realizations"], probe_images=probe_images)
+    require_counted(options, probe_images=probe_images)
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     asked = [regularizer] if isinstance(regularizer, str) else regularizer or []
@@ -97,8 +97,8 @@ def finetune(
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
     run = RunFolder.open(options["out"], recipe | {"weight_decay": decay})
-    if is_measured(run):
-        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    if known := measured_outcome(run):
+        return known
     notes = overlap(training, test, options["test_images"])
     metric = metric_of(images)
     setting = Setting(plan.lr, chosen)
@@ -115,10 +115,8 @@ def finetune(
         run.path, tuned, readout, provenance=provenance,
         readout_provenance={"images": text_of(images), "operator": None},
     )  # fmt: skip
-    measurement = Measurement(
-        run, test, operator=operator, trained_on={}, realizations=options["realizations"], limit=options["test_images"],
-        also=() if metric == "top1" else (metric,), notes=notes, **pace_of(options), **reading,
-    )  # fmt: skip
+    also = () if metric == "top1" else (metric,)
+    measurement = Measurement(run, test, options, reading, operator=operator, also=also, notes=notes)
     most = enough_for_a_probe(training) if probe_images is None else probe_images
     probe = measurement.probe("frozen", start, training, labels=positions, fraction=labels, most=most)
     measurement.readout(probe, {"frozen": start})

@@ -15,9 +15,9 @@ from weatherproof.verbs.inputs import (
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe, is_measured, own_fit
-from weatherproof.verbs.options import TrainOptions, pace_of, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
 
@@ -58,7 +58,7 @@ def harden(
             error.
     """
     recipe = recipe_of("harden", locals())
-    require_counted(options, realizations=options["realizations"], probe_images=probe_images)
+    require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
@@ -71,19 +71,17 @@ def harden(
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
     run = RunFolder.open(options["out"], recipe)
-    if is_measured(run):
-        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    if known := measured_outcome(run):
+        return known
     notes = overlap(train, test, options["test_images"])
     student = harden_encoder(
         teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
     )
-    trained_on = repr(operator)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
-        run, test, operator=operator, trained_on={"hardened": trained_on}, realizations=options["realizations"],
-        limit=options["test_images"], notes=notes, **pace_of(options), **reading,
-    )  # fmt: skip
+        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes
+    )
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from weatherproof import random, views
+from weatherproof.attacks.described import facts_of
 from weatherproof.data import Batch, ImageSet, batches, load_images
 from weatherproof.data.loading import MOST_ROWS
 from weatherproof.encoders import Encoder
@@ -65,6 +66,17 @@ def quietly(about: str) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=f".*{about}")
         yield
+
+
+@contextmanager
+def tried(what_fails: str) -> Iterator[None]:
+    """Makes an `InputError` of whatever a user's own code raises, and says what fails."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what_fails}: {type(error).__name__}: {error}") from error
 
 
 def require_labels(training: ImageSet, test: ImageSet) -> None:
@@ -150,12 +162,8 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
     if operator is None or batch is None:
         return
     shape, before = list(batch.images.shape), batch.images.clone()
-    try:
+    with tried(f"{operator!r} fails on images {shape}"):
         damaged = operator(batch.images, random.keys(0, batch.index))
-    except InputError:
-        raise
-    except Exception as error:  # a user's own code: whatever it makes of our images
-        raise InputError(f"{operator!r} fails on images {shape}: {type(error).__name__}: {error}") from error
     if not _is_like(damaged, batch.images) or damaged.shape != batch.images.shape:
         raise InputError(f"{operator!r} must give images like those it takes, float {shape}; it gave {_kind(damaged)}")
     if not bool(damaged.isfinite().all()):
@@ -175,14 +183,8 @@ def require_objective_works(objective: Objective, encoder: Encoder, device: torc
     minimised: one finite number, with a gradient."""
     rows = torch.eye(4, encoder.feature_dim, device=device) + 0.1
     student = rows.clone().requires_grad_()
-    try:
+    with tried(f"{objective!r} fails on embeddings {list(rows.shape)}"):
         loss = objective(student, rows.roll(1, 0))
-    except InputError:
-        raise
-    except Exception as error:  # a user's own code: whatever it makes of our embeddings
-        raise InputError(
-            f"{objective!r} fails on embeddings {list(rows.shape)}: {type(error).__name__}: {error}"
-        ) from error
     if not _is_like(loss, rows, of_same_type=False) or loss.shape != () or not loss.requires_grad:
         gradient = "" if not isinstance(loss, Tensor) or loss.requires_grad else " without a gradient"
         raise InputError(
@@ -193,21 +195,12 @@ def require_objective_works(objective: Objective, encoder: Encoder, device: torc
         raise InputError(f"{objective!r} gives the loss {float(loss.detach())} for embeddings without anything special")
 
 
-def require_attack_works(
-    attack: Attack, model: Callable[[Images], Logits], batch: Batch, tried: Attack | None = None
-) -> None:
-    """Try the attack on a model and a few images. Raises `InputError` where it fails or gives back something else.
-
-    Args:
-        tried: the attack with fewer steps.
-    """
+def require_attack_works(attack: Attack, model: Callable[[Images], Logits], batch: Batch) -> None:
+    """Try the attack, with a single step, on a model and a few images. Raises `InputError` where it fails or gives back
+    something else."""
     images = batch.images
-    try:
-        attacked = (tried or attack)(model, images, batch.labels, random.keys(0, batch.index))
-    except InputError:
-        raise
-    except Exception as error:  # a user's own code, or a model that cannot be differentiated
-        raise InputError(f"{attack!r} fails on this model: {type(error).__name__}: {error}") from error
+    with tried(f"{attack!r} fails on this model"):  # which perhaps cannot be differentiated
+        attacked = facts_of(attack).with_one_step()(model, images, batch.labels, random.keys(0, batch.index))
     if not _is_like(attacked, images) or attacked.shape != images.shape or not bool(attacked.isfinite().all()):
         raise InputError(
             f"{attack!r} must give images like those it takes, float {list(images.shape)}; it gave {_kind(attacked)}"

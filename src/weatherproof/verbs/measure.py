@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int64
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
-from weatherproof.encoders import Encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
-from weatherproof.evaluation.damaged import Draw, ask
-from weatherproof.evaluation.embeddings import Embedded
+from weatherproof.evaluation.embeddings import embedded
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles
 from weatherproof.evaluation.engine.run import Settings, weights_digest
 from weatherproof.evaluation.near_duplicates import Remembering
@@ -31,7 +30,8 @@ from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
-from weatherproof.verbs.outcome import Outcome
+from weatherproof.verbs.options import DamageOptions, MeasureOptions, Reading, pace_of
+from weatherproof.verbs.outcome import NOTHING_DONE, Outcome, finished
 from weatherproof.verbs.overlap import near_overlap
 
 _EXAMPLES = 12  # pictures in the gallery
@@ -44,29 +44,27 @@ class Measurement:
 
     Args:
         run: where the results go, and what a measurement that is stopped goes on from.
-        images: the test images; at most `limit` of them are used, evenly spaced.
+        images: the test images; at most so many of them are used, evenly spaced, as the options say.
+        options: how much is measured, and in which time.
+        reading: how the models are fed.
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
-        minutes: start no damage after that time; a later call goes on. None: to the end.
-        processes: that the images are shared out over.
         also: metrics of classifiers beside top-1 and top-5.
+        notes: sentences that belong beside the numbers.
 
     Attributes:
-        notes: sentences that belong beside the numbers.
         records: numbers that were measured in another way.
     """
 
     def __init__(
-        self, run: RunFolder, images: ImageSet, *, operator: Operator | None, trained_on: Mapping[str, str],
-        realizations: int, limit: int | None, seed: int, device: torch.device, workers: int, batch_size: int,
-        minutes: float | None = None, processes: int = 1, also: Sequence[str] = (), notes: Sequence[str] = (),
+        self, run: RunFolder, images: ImageSet, options: MeasureOptions, reading: Reading, *,
+        operator: Operator | None = None, trained_on: Mapping[str, str] | None = None, also: Sequence[str] = (),
+        notes: Sequence[str] = (),
     ) -> None:  # fmt: skip
         return_freed_memory()
-        images = at_most(images, limit)
-        self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on
-        self.also, self.notes, self.realizations = tuple(also), list(notes), realizations
-        self.settings: dict[str, Any] = {"seed": seed, "device": device, "workers": workers, "batch_size": batch_size}
-        self.pace: dict[str, Any] = {"minutes": minutes, "processes": processes}
+        images = at_most(images, options["test_images"])
+        self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on or {}
+        self.also, self.notes, self.options, self.reading = tuple(also), list(notes), options, reading
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
@@ -113,7 +111,7 @@ class Measurement:
         Args:
             fit: which output is which class; None: they are in the same order.
         """
-        fit, layer = fit or ClassFit(True, ""), readout.head.to(self.settings["device"])
+        fit, layer = fit or ClassFit(True, ""), readout.head.to(self.reading["device"])
         models = {name: classifier_of(encoder, readout) for name, encoder in encoders.items()}
         head = Head(nn.Sequential(Normalized(), layer) if readout.unit_length else layer, fit.order)
         self._judged(encoders, models, head, fit, readout.kind, readout.label_fraction)
@@ -168,7 +166,7 @@ class Measurement:
         seen = Remembering(model, chosen)
         head = self._known_head(seen)
         if head is None:
-            head = fit_probe(seen, train, num_classes=len(train.classes), labels=labels, **self.settings, **how).cpu()
+            head = fit_probe(seen, train, num_classes=len(train.classes), labels=labels, **self.reading, **how).cpu()
             self._keep_head(seen, head)
         self.keep_clean = True
         self._near.append((len(self.notes), name, seen, train))
@@ -200,20 +198,20 @@ class Measurement:
     def found(self) -> Readings:
         """The measurement, done where it is first asked for; it goes on from what the run folder holds of it."""
         return read(
-            self.encoders, self.parts, self.images, self.damages, self._settings, realizations=self.realizations,
-            trained_on=self.trained_on, first=self.operator, keep=self.keep_clean,
+            self.encoders, self.parts, self.images, self.damages, self._settings,
+            realizations=cast(DamageOptions, self.options).get("realizations", 1), trained_on=self.trained_on,
+            first=self.operator, keep=self.keep_clean,
         )  # fmt: skip
 
     @property
     def _settings(self) -> Settings:
-        return Settings(folder=self.run.path / _KEPT, **self.settings, **self.pace)
+        return Settings(folder=self.run.path / _KEPT, **self.reading, **pace_of(self.options))
 
     def embedded(self, name: str, encoder: Encoder, train: ImageSet) -> tuple[Embeddings, Labels]:
         """An encoder's embeddings of training images and their labels, on the CPU."""
-        title = f"embedding {train.name}"
         settings = replace(self._settings, minutes=None, processes=1)
-        (found,) = ask({"": encoder}, train, [Draw()], Embedded(name), settings, title, f"training of {name}")
-        return found.of("")["embedding"], train.labels[found.place]
+        found = embedded(encoder, train, settings, name, f"training of {name}")
+        return found["embedding"], train.labels[found.place]
 
     def clean(self, name: str) -> Answers:
         """An encoder's "embedding" of the clean images, where these are kept."""
@@ -231,7 +229,7 @@ class Measurement:
                 self.run.path,
                 examples(
                     self.gallery_models, self.images, self.operator,
-                    seed=self.settings["seed"], device=self.settings["device"],
+                    seed=self.reading["seed"], device=self.reading["device"],
                 ),
             )  # fmt: skip
         notes = list(dict.fromkeys([*self.notes, *_cut(self.found)]))
@@ -243,9 +241,15 @@ class Measurement:
         return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps, notes=notes)
 
 
-def is_measured(run: RunFolder) -> bool:
-    """Whether a run has its results, and no measurement that is to go on."""
-    return run.finished and not (run.path / _KEPT).exists()
+def measured_outcome(run: RunFolder, encoder: Encoder | None = None) -> Outcome | None:
+    """The outcome of a run that has its results, and no measurement that is to go on; None of another.
+
+    Args:
+        encoder: that of the outcome; None: the one in the run folder, where there is one.
+    """
+    if not run.finished or (run.path / _KEPT).exists():
+        return None
+    return finished(run, NOTHING_DONE, encoder=load_encoder(str(run.path)) if encoder is None else encoder)
 
 
 def _cut(found: Readings) -> list[str]:

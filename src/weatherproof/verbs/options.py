@@ -93,7 +93,10 @@ def pace_of(options: MeasureOptions) -> Pace:
 
 def require_counted(options: MeasureOptions, **counts: int | None) -> None:
     """Raise `InputError` where an option that counts something, or one of these, is below 1 or beyond counting."""
-    require_counts(test_images=options["test_images"], batch_size=options.get("batch_size"), **counts)
+    own = cast(DamageOptions, options)  # or less of them
+    require_counts(
+        test_images=own["test_images"], batch_size=own.get("batch_size"), realizations=own.get("realizations"), **counts
+    )
     require_pace(**pace_of(options))
 
 

@@ -13,6 +13,8 @@ from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
 from weatherproof.training.run import OWN_FILES, finite
 
+NOTHING_DONE = "this run is finished already: nothing was done"
+
 
 @dataclass
 class Outcome:
@@ -103,18 +105,12 @@ class Listing:
             print(f"{name:<{width}}  {text}")
 
 
-def complete_state(run: RunFolder, file: str) -> dict[str, Any] | None:
-    """What a run that was measured to its end says of itself in this file; None where something is left to do."""
-    if not run.finished or not (run.path / file).is_file():
-        return None
+def own_json(file: Path) -> Any:
+    """What an earlier call wrote into a file of its run folder. Raises `InputError` where it cannot be read."""
     try:
-        state = read_json(run.path / file)
-    except (OSError, Malformed) as error:
-        raise InputError(f"{run.path / file} cannot be read ({error}): delete it, or choose another --out") from None
-    notes = state.get("notes") if isinstance(state, dict) else None
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes) or "complete" not in state:
-        raise InputError(f"{run.path / file} is not what an audit writes: delete it, or choose another --out")
-    return state if state["complete"] else None
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}): delete it, or choose another --out") from None
 
 
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:

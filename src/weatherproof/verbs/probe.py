@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Unpack
 
 from weatherproof import operators, views
-from weatherproof.data import ImageSet, label_fraction, load_images
+from weatherproof.data import ImageSet, label_fraction
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
@@ -14,13 +14,12 @@ from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import (
     augmentation,
     require_embeds,
-    require_labels,
-    require_one_size,
     require_works,
+    training_sets,
 )
-from weatherproof.verbs.measure import Measurement, is_measured
-from weatherproof.verbs.options import DamageOptions, pace_of, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, finished, name_of, recipe_of, text_of
+from weatherproof.verbs.measure import Measurement, measured_outcome
+from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
+from weatherproof.verbs.outcome import Outcome, command, name_of, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
 
@@ -52,27 +51,22 @@ def probe(
             "auto": the crop and flip of moco, pycontrast or simclr, else those of harden.
     """
     recipe = recipe_of("probe", locals())
-    require_counted(options, realizations=options["realizations"], probe_images=probe_images)
+    require_counted(options, probe_images=probe_images)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]
     loaded = load_encoder(encoder, size=size, seed=seed)
-    side = size or loaded.preprocessing.size
-    train, test = (load_images(images, split, size=side) for split in ("train", "test"))
-    require_labels(train, test)
-    require_one_size(train, test)
-    require_works(operator, train, where)
+    train, test, _ = training_sets(
+        images, size or loaded.preprocessing.size, augment=None, operator=operator, device=where, labelled=True
+    )
     require_embeds(loaded, train, where)
     positions = label_fraction(train.labels, labels, seed)
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
     run = RunFolder.open(options["out"], recipe)
-    if is_measured(run):
-        return finished(run, "this run is finished already: nothing was done", encoder=loaded)
+    if known := measured_outcome(run, loaded):
+        return known
     name, notes = name_of(encoder), overlap(train, test, options["test_images"])
-    measurement = Measurement(
-        run, test, operator=operator, trained_on={}, realizations=options["realizations"],
-        limit=options["test_images"], notes=notes, **pace_of(options), **reading,
-    )  # fmt: skip
+    measurement = Measurement(run, test, options, reading, operator=operator, notes=notes)
     readout = measurement.probe(
         name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
         mode=mode, probe_batch_size=128 if labels >= 0.5 else 8,

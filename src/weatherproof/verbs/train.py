@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from weatherproof import attacks, operators, random
-from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, unknown
@@ -40,9 +39,9 @@ from weatherproof.verbs.inputs import (
     require_twice_differentiable,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, is_measured
-from weatherproof.verbs.options import TrainOptions, pace_of, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, finished, recipe_of, text_of
+from weatherproof.verbs.measure import Measurement, measured_outcome
+from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.outcome import Outcome, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
@@ -105,7 +104,7 @@ def train(
             order, where their names do not show it.
     """
     recipe = recipe_of("train", locals())
-    require_counted(options, realizations=options["realizations"])
+    require_counted(options)
     if method not in LABELLED:
         raise unknown("training with labels", method, LABELLED)
     if method in _OWN_DAMAGE and operator is not None:
@@ -139,8 +138,8 @@ def train(
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
     made = {} if attack is None else {"attack": repr(attack)}
     run = RunFolder.open(options["out"], recipe | settings.used(method) | made)
-    if is_measured(run):
-        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    if known := measured_outcome(run):
+        return known
     notes = overlap(training, test, options["test_images"])
     trained, top = train_classifier(
         start, labelled, plan=plan, method=method, settings=settings, head=goes_on or "new", operator=operator,
@@ -154,8 +153,8 @@ def train(
         readout_provenance={"images": text_of(images), "operator": trained_on},
     )  # fmt: skip
     measurement = Measurement(
-        run, test, operator=operator, trained_on={} if trained_on is None else {method: trained_on},
-        realizations=options["realizations"], limit=options["test_images"], notes=notes, **pace_of(options), **reading,
+        run, test, options, reading, operator=operator,
+        trained_on=None if trained_on is None else {method: trained_on}, notes=notes,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
     if operator is None:
@@ -171,7 +170,7 @@ def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: to
     """Raise `InputError` where the attack cannot be done on the encoder with a new classifier."""
     with random.framework_seed(0):
         model = nn.Sequential(start.clone(), nn.Linear(start.feature_dim, len(images.classes))).to(device)
-    require_attack_works(attack, model, next(batches(images, 2, device=device)), facts_of(attack).with_one_step())
+    require_attack_works(attack, model, next(batches(images, 2, device=device)))
 
 
 def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet, classes_match: bool) -> nn.Linear:

@@ -183,9 +183,7 @@ def accuracy_records(
     return records
 
 
-def facts_under(
-    result: Attacks, trial: AttackTrial, data: str | None, severity: float | None = None
-) -> dict[str, Any]:  # fmt: skip
+def facts_under(result: Attacks, trial: AttackTrial, data: str | None, severity: float | None = None) -> dict[str, Any]:
     """What makes a number under attack comparable: as `evaluate` says it, and the attack's text.
 
     Args:

@@ -157,9 +157,7 @@ def _kept(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[Bl
         yield BlockFiles(home, plan())
 
 
-def _answered(
-    trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: Sequence[int]
-) -> dict[str, Answers]:  # fmt: skip
+def _answered(trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: Sequence[int]) -> dict[str, Answers]:
     """By the trials' labels, what is known of some blocks."""
     blocks = [kept.read(number) for number in numbers]
     found = {t.label: joined(block[t.label] for block in blocks if t.label in block) for t in trials}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -15,7 +15,7 @@ from weatherproof.types import Images, Keys, Labels, Logits
 
 EVAL_STREAM = 0x6576616C  # "eval": evaluation's draws are not those of training, whose keys know the epoch alone
 
-Models = Mapping[str, Callable[..., Tensor]]
+Models = Mapping[str, Callable[..., Any]]  # what each gives, its trials know
 Columns = Mapping[str, Tensor]  # one row an image, on any device
 
 

@@ -1,7 +1,7 @@
 """An audit under attack: accuracy, curves, a certificate beside every number, and pictures."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +11,26 @@ from torch import nn
 from weatherproof import attacks
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, at_most, batches
-from weatherproof.evaluation import Attacks, run_attacks, sanity_certificate, save_samples
+from weatherproof.evaluation import Attacks, Record, run_attacks, sanity_certificate, save_samples
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
 from weatherproof.evaluation.attacks.trials import guess
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.sanity.certificate import SUBSET
 from weatherproof.protocols import Attack
-from weatherproof.reports import save_certificates, write_report
+from weatherproof.reports import save_certificates
 from weatherproof.reports.attack.certificates import FILE, Certificate, read_certificates
 from weatherproof.reports.words.attacks import attack_words
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
+from weatherproof.verbs.audit.diagrams import Kind, save_diagrams
+from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.pictures import save_attack_pictures
 from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import require_attack_works
-from weatherproof.verbs.outcome import Outcome, complete_state, finished
+from weatherproof.verbs.options import Reading
+from weatherproof.verbs.outcome import Outcome
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
 STATE, SAMPLES = "attacks.json", "samples.csv"
@@ -35,17 +38,17 @@ STATE, SAMPLES = "attacks.json", "samples.csv"
 
 @dataclass
 class AttackOutcome(Outcome):
-    """The outcome of an audit under attack.
+    """The outcome of an audit under attack."""
 
-    Attributes:
-        certificates: one for each attack: {"attack", "model", "images", "checks"}.
-    """
-
-    certificates: Sequence[Mapping[str, Any]] = ()
+    @property
+    def certificates(self) -> list[dict[str, Any]]:
+        """One for each attack: {"attack", "model", "images", "checks"}."""
+        found: list[dict[str, Any]] = read_json(self.folder / FILE)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return super().to_dict() | {"certificates": list(self.certificates)}
+        return super().to_dict() | {"certificates": self.certificates}
 
     def show(self) -> None:
         """Print the numbers, where the files are, the failed points of each certificate, and the notes."""
@@ -89,7 +92,7 @@ def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> Atta
     images = at_most(subject.images, IMAGES if limit is None else limit)
     require_attacks_work(found, curve, subject.name, classifier, images, subject.reading["device"])
     run = subject.open(attack=[repr(one) for one in found], curve=curve)
-    outcome = finished_attacks(run)
+    outcome = known_outcome(run, STATE, AttackOutcome)
     if outcome is None:
         about |= {"trained_on": subject.trained_on}
         outcome = measure_attacks(run, classifier, images, found, curve, subject, about)
@@ -107,7 +110,7 @@ def require_attacks_work(
     for attack in found:
         if curve:
             levels_of(attack)
-        require_attack_works(attack, classifier, batch, facts_of(attack).with_one_step())
+        require_attack_works(attack, classifier, batch)
 
 
 def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:
@@ -123,9 +126,7 @@ def checked_attacks(outcome: AttackOutcome, limits: Sequence[Limit]) -> AttackOu
     for limit in limits:
         under = [r["attack"] for r in outcome.records if r["metric"] == limit.metric and r["attack"] is not None]
         for text in dict.fromkeys(under) or {f"no {limit.metric}": None}:
-            outcome = checked(outcome, [limit], "attack", text)
-            *before, last = outcome.checks
-            outcome.checks = [*before, {**last, "claim": f"{last['claim']} under {attack_words(str(text))}"}]
+            outcome = checked(outcome, [limit], "attack", text, f" under {attack_words(str(text))}")
     return outcome
 
 
@@ -139,80 +140,55 @@ def measure_attacks(
         images: some of the subject's.
         curve: measure each attack at every size of its norm's grid too.
     """
-    model, settings = subject.name, subject.pace
-    began = time.monotonic()
+    model, where, began = subject.name, subject.reading, time.monotonic()
     sweeps = {repr(one): one for a in found for one in (facts_of(a).sweep(levels_of(a)) if curve else [])}
     every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
     result = run_attacks(
-        {model: classifier}, images, every, folder=run.path, realizations=subject.options["realizations"], **settings
-    )
-    certificates = _certificates(run, classifier, images, found, model, settings)
+        {model: classifier}, images, every, folder=run.path, realizations=subject.options["realizations"],
+        **subject.pace,
+    )  # fmt: skip
+    _save_certificates(run, classifier, images, found, model, where)
     records = _records(result, model, found, curve, about)
-    save_attack_pictures(run.path, {model: classifier}, images, found, settings["seed"], settings["device"])
+    save_attack_pictures(run.path, model, classifier, images, found, where["seed"], where["device"])
     save_samples(result, run.path / SAMPLES)
-    save_diagrams(run.path, _answered(result, model, found))
+    save_diagrams(run.path, model, images.name, _answered(result, model, found))
     notes = [*subject.told, *_notes(result, len(subject.images))]
-    run.write_json(STATE, {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)})
-    run.write_json("results.json", {"records": records, "notes": notes})
-    write_report(run.path)
-    run.close()
-    return AttackOutcome(run.path, records, encoder=subject.encoder, certificates=certificates, notes=notes)
+    state = {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)}
+    return finish(run, STATE, state, records, AttackOutcome, subject.encoder)
 
 
-def finished_attacks(run: RunFolder) -> AttackOutcome | None:
-    """The outcome of a run that was measured to its end; None where something is left to do."""
-    state = complete_state(run, STATE)
-    if state is None:
-        return None
-    known = finished(run)
-    certificates = read_json(run.path / FILE)
-    notes = [*state["notes"], "this run is finished already: nothing was done"]
-    return AttackOutcome(run.path, known.records, certificates=certificates, notes=notes)
-
-
-def _certificates(
-    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], model: str,
-    settings: Mapping[str, Any],
-) -> list[dict[str, Any]]:  # fmt: skip
+def _save_certificates(
+    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], model: str, where: Reading
+) -> None:
     """One for each attack; those that an earlier call has made are taken up."""
     file = run.path / FILE
-    known = read_json(file) if file.is_file() else []
-    made = {entry["attack"]: entry for entry in known}
+    made = {entry["attack"]: entry for entry in (read_json(file) if file.is_file() else [])}
     for attack in found:
         if repr(attack) in made:
             continue
-        checks = sanity_certificate(
-            classifier, images, attack, name=model, seed=settings["seed"], device=settings["device"]
-        )
+        checks = sanity_certificate(classifier, images, attack, name=model, seed=where["seed"], device=where["device"])
         count = min(SUBSET, len(images))
         made[repr(attack)] = {"attack": repr(attack), "model": model, "images": count, "checks": checks}
         save_certificates(run.path, list(made.values()))
-    return [made[repr(attack)] for attack in found]
 
 
 def _records(
     result: Attacks, model: str, found: Sequence[Attack], curve: bool, about: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     fixed = [None, *(attack for attack in found if not facts_of(attack).smallest)]
     records = accuracy_records(result, [model], fixed, metrics=("top1", "rms_calibration_error"), **about)
     for attack in found:
         if curve or facts_of(attack).smallest:
             records += curve_records(result, [model], attack, levels_of(attack), **about)
     unique = {(r.metric, r.attack, r.severity, r.model): r for r in records}  # one sweep serves attacks of all eps
-    return [record.to_dict() for record in unique.values()]
+    return list(unique.values())
 
 
-def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> list[Answered]:
+def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> Iterator[tuple[Kind, str, Answers]]:
     """Of clean images and of those under each attack of a size, in its first draw, for the reliability diagrams."""
-    answered = []
     for attack in (None, *(a for a in found if not facts_of(a).smallest)):
         for trial in result.runs(model, attack)[:1]:
-            answers = result.confidence(trial), result.right(trial), result.found[trial.label].place
-            if attack is None:
-                answered.append(Answered(model, "clean", "", result.images.name, *answers))
-            else:
-                answered.append(Answered(model, "attack", repr(attack), result.images.name, *answers))
-    return answered
+            yield "clean" if attack is None else "attack", "" if attack is None else repr(attack), result.judged(trial)
 
 
 def _notes(result: Attacks, whole: int) -> list[str]:

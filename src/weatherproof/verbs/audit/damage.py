@@ -8,8 +8,8 @@ from weatherproof.protocols import Operator
 from weatherproof.verbs.audit.limits import checked
 from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_works
-from weatherproof.verbs.measure import Measurement, is_measured, own_fit
-from weatherproof.verbs.outcome import Outcome, finished
+from weatherproof.verbs.measure import Measurement, measured_outcome, own_fit
+from weatherproof.verbs.outcome import Outcome
 
 
 def audit_damage(
@@ -30,13 +30,9 @@ def audit_damage(
         require_embeds(target, images, where)
     run = subject.open(**given)
     wanted = None if operator is None else repr(operator)
-    if is_measured(run):
-        known = finished(run, "this run is finished already: nothing was done")
+    if known := measured_outcome(run, encoder):
         return checked(known, subject.limits, "operator", wanted)
-    measurement = Measurement(
-        run, images, operator=operator, trained_on={}, realizations=options["realizations"],
-        limit=options["test_images"], **subject.pace,
-    )  # fmt: skip
+    measurement = Measurement(run, images, options, subject.reading, operator=operator)
     models, fit = {subject.name: encoder}, subject.fit
     if subject.readout is not None:
         if has_labels(images):

@@ -1,50 +1,30 @@
 """The answers of an audit as reliability diagrams."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import Int64, Shaped
-from torch import Tensor
-
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.metrics.calibration import reliability, rms_calibration_error
 from weatherproof.reports import Diagram, save_reliability
 
-
-@dataclass(frozen=True)
-class Answered:
-    """The answers of one model under one condition.
-
-    Attributes:
-        name: of the corruptions, or the attack's text.
-        confidence, correct, place: as for `evaluation.metrics.calibration.reliability`.
-    """
-
-    model: str
-    kind: Literal["clean", "corruption", "attack"]
-    name: str
-    data: str
-    confidence: Shaped[Tensor, "n"]
-    correct: Shaped[Tensor, "n"]
-    place: Int64[Tensor, "n"]
+Kind = Literal["clean", "corruption", "attack"]
 
 
-def save_diagrams(folder: Path | str, found: Sequence[Answered]) -> Path | None:
+def save_diagrams(folder: Path | str, model: str, data: str, found: Iterable[tuple[Kind, str, Answers]]) -> Path | None:
     """Write `reliability.json` and return where it is. Conditions without answers, or whose confidences are no numbers,
-    are left out; None where no other is there."""
-    whole = [own for own in found if len(own.confidence) and not bool(own.confidence.isnan().any())]
-    return save_reliability(folder, [_diagram(own) for own in whole])
+    are left out; None where no other is there.
+
+    Args:
+        found: the name of the corruptions, or the attack's text, and the model's answers, with the columns
+            "confidence" and "top1".
+    """
+    whole = [own for own in found if len(own[2]) and not bool(own[2]["confidence"].isnan().any())]
+    return save_reliability(folder, [_diagram(model, data, *own) for own in whole])
 
 
-def _diagram(own: Answered) -> Diagram:
-    bins = reliability(own.confidence, own.correct, own.place)
-    return Diagram(
-        own.model,
-        own.kind,
-        own.name,
-        own.data,
-        error=rms_calibration_error(own.confidence, own.correct),
-        images=len(own.place.unique()),
-        bins=tuple((b.confidence, b.accuracy, b.stderr) for b in bins),
-    )
+def _diagram(model: str, data: str, kind: Kind, name: str, answers: Answers) -> Diagram:
+    confidence, right, place = answers["confidence"], answers["top1"], answers.place
+    bins = tuple((b.confidence, b.accuracy, b.stderr) for b in reliability(confidence, right, place))
+    error = rms_calibration_error(confidence, right)
+    return Diagram(model, kind, name, data, error=error, images=len(place.unique()), bins=bins)

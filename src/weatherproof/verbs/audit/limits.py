@@ -58,11 +58,12 @@ def require_known(limits: Sequence[Limit], metrics: Sequence[str], what: str) ->
             )
 
 
-def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | None) -> _Outcome:
+def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | None, about: str = "") -> _Outcome:
     """The outcome with its checks; status 1 if one fails.
 
     Args:
         key, wanted: the values are those of the records with this value of this key.
+        about: what the claim says of that.
 
     Raises:
         InputError: nothing was measured that a limit is about.
@@ -76,7 +77,7 @@ def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | 
         passed = limit.holds(values)
         known = [value for value in values if value is not None and math.isfinite(value)]
         worst = (min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan
-        check = {"claim": str(limit), "passed": passed, "detail": f"measured {worst:.4f}"}
+        check = {"claim": f"{limit}{about}", "passed": passed, "detail": f"measured {worst:.4f}"}
         outcome.checks = [*outcome.checks, check]
         outcome.status = outcome.status or int(not passed)
     return outcome

@@ -1,6 +1,6 @@
 """What the page of an audit under attack shows of single images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,20 +22,19 @@ _COUNT, _MOST = 6, 3  # images, and attacks that are shown
 @phase("pictures for the page")
 def save_attack_pictures(
     folder: str | Path,
-    classifiers: Mapping[str, nn.Module],
+    name: str,
+    model: nn.Module,
     images: ImageSet,
     found: Sequence[Attack],
-    seed: int = 0,
-    device: str | torch.device = "cpu",
+    seed: int,
+    device: torch.device,
 ) -> None:
     """Write `attack_images.safetensors` into a run folder, for its report: a few images, spread evenly over the
-    classes, under the first attacks on the last classifier, drawn as in the measurement.
+    classes, under the first attacks on a classifier, drawn as in the measurement.
 
     Args:
-        classifiers: by name.
         images: with labels.
     """
-    name, model = list(classifiers.items())[-1]
     model.to(device)
     by_class = images.labels.argsort(stable=True)
     places = evenly_spaced(len(images), _COUNT)

@@ -1,7 +1,7 @@
 """An audit by a whole suite of corruptions, made on the fly or lying in a folder."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,33 +15,25 @@ from weatherproof.data import ImageSet
 from weatherproof.data.statistics import save_pixel_std
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case, limited
 from weatherproof.evaluation.suites.sets import sets_of, suite_of, total_metrics
 from weatherproof.operators.severities import SIDES
 from weatherproof.progress import phase
-from weatherproof.reports import save_strip, write_report
+from weatherproof.reports import save_strip
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import keep_freed_memory
-from weatherproof.verbs.audit.diagrams import Answered, save_diagrams
+from weatherproof.verbs.audit.diagrams import Kind, save_diagrams
+from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Parts, Subject
 from weatherproof.verbs.inputs import require_works
-from weatherproof.verbs.outcome import Outcome, complete_state, finished
+from weatherproof.verbs.options import Reading
+from weatherproof.verbs.outcome import Outcome
 from weatherproof.views.contamination import seen
 
 STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
 _NAMED = 6  # missing conditions that a note names one by one
-
-
-@dataclass
-class SuiteOutcome(Outcome):
-    """The outcome of an audit by a suite.
-
-    Attributes:
-        suite: what the records of the whole are called.
-    """
-
-    suite: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class Damage:
     jpeg_quality: int | None = None
 
 
-def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> SuiteOutcome:
+def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> Outcome:
     """Measure the subject under a suite, or as its images are damaged already.
 
     Raises:
@@ -72,17 +64,16 @@ def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> SuiteOut
     whole = suite_of(cases) if cases else "noisy"
     require_known(subject.limits, total_metrics(whole, cases, images), f"{whole} as a whole")
     run = subject.open(suite=suite, **vars(damage))
-    done = finished_suite(run)
-    if done is not None:
-        return checked(done, subject.limits, "corruption", done.suite)
-    if training is not None:
-        cases = noisy_cases(run, images, training, subject.options["workers"])
-    outcome = measure_suite(run, classifier, cases, subject, about)
-    return checked(outcome, subject.limits, "corruption", outcome.suite)
+    outcome = known_outcome(run, STATE, Outcome)
+    if outcome is None:
+        if training is not None:
+            cases = noisy_cases(run, images, training, subject.options["workers"])
+        outcome = measure_suite(run, classifier, cases, subject, about)
+    return checked(outcome, subject.limits, "corruption", whole)
 
 
 def _training_images(subject: Subject) -> ImageSet:
-    if isinstance(subject.source, ImageSet) and not isinstance(subject.source, str | Path):
+    if not isinstance(subject.source, str | Path):
         raise InputError("the noisy suite needs the training images of the same source: name it, such as cifar10:DIR")
     return subject.others("train")
 
@@ -144,43 +135,27 @@ def _digest(path: Path) -> str:
 
 def measure_suite(
     run: RunFolder, classifier: nn.Module, cases: Sequence[Case], subject: Subject, about: Mapping[str, Any]
-) -> SuiteOutcome:
+) -> Outcome:
     """Answer the cases, or what of them is left, and write the files of the run; the results last but one."""
-    settings: dict[str, Any] = subject.pace
     keep_freed_memory()  # every condition needs the same blocks again
     cases, images = limited(cases, subject.images, subject.options["test_images"])
     suite = suite_of(cases)
     result = evaluate_suite(
         classifier, images, cases, folder=run.path, suite=suite, model=subject.name, trained_on=subject.trained_on,
-        **about, **settings,
+        **about, **subject.pace,
     )  # fmt: skip
-    save_pictures(run, cases, images, settings)
-    save_diagrams(run.path, _answered(result, cases, suite, subject.name, images.name))
+    save_pictures(run, cases, images, subject.reading)
+    save_diagrams(run.path, subject.name, images.name, _answered(result, cases, suite))
     notes = [*subject.told, *_notes(result, cases, images)]
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
         "complete": result.complete, "notes": notes,
     }  # fmt: skip
-    run.write_json(STATE, state)
-    records = [record.to_dict() for record in result.records]
-    run.write_json("results.json", {"records": records, "notes": notes})
-    write_report(run.path)
-    run.close()
-    return SuiteOutcome(run.path, records, encoder=subject.encoder, suite=suite, notes=notes)
-
-
-def finished_suite(run: RunFolder) -> SuiteOutcome | None:
-    """The outcome of a run whose suite was measured to its end; None where something is left to do."""
-    state = complete_state(run, STATE)
-    if state is None:
-        return None
-    known = finished(run)
-    notes = [*state["notes"], "this run is finished already: nothing was done"]
-    return SuiteOutcome(run.path, known.records, suite=str(state.get("suite")), notes=notes)
+    return finish(run, STATE, state, result.records, Outcome, subject.encoder)
 
 
 @phase("pictures for the page")
-def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, settings: Mapping[str, Any]) -> None:
+def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, reading: Reading) -> None:
     """The picture in the middle of the set under every corruption and severity, for the page."""
     parts: dict[tuple[str, int], torch.Tensor] = {}
     clean = None
@@ -189,8 +164,8 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, setti
         if case.operator is None:
             picture = images.read(row)
         else:
-            keys = random.fold(random.keys(settings["seed"], images.index[row]), EVAL_STREAM, 0)
-            pixels = images.read(row).to(settings["device"]).float().div_(255)
+            keys = random.fold(random.keys(reading["seed"], images.index[row]), EVAL_STREAM, 0)
+            pixels = images.read(row).to(reading["device"]).float().div_(255)
             picture = case.operator(pixels, keys).mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
         if case.corruption is None:
             clean = picture[0]
@@ -200,18 +175,16 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, setti
         save_strip(run.path, clean, parts)
 
 
-def _answered(result: SuiteResult, cases: Sequence[Case], suite: str, model: str, data: str) -> list[Answered]:
+def _answered(result: SuiteResult, cases: Sequence[Case], suite: str) -> Iterator[tuple[Kind, str, Answers]]:
     """Of clean images and of each set of corruptions that was reached whole, for the reliability diagrams."""
-    found = []
     sets: dict[str, Sequence[str | None]] = {"": [None], **sets_of(suite, cases)}
     for name, members in sets.items():
         labels = [case.label for case in cases if case.corruption in members]
         if labels and all(label in result.answers for label in labels):
             own = [result.answers[label] for label in labels]
-            confidence, right = (torch.cat([a[part] for a in own]) for part in ("confidence", "top1"))
-            place = torch.cat([a.place for a in own])
-            found.append(Answered(model, "corruption" if name else "clean", name, data, confidence, right, place))
-    return found
+            columns = {part: torch.cat([answers[part] for answers in own]) for part in ("confidence", "top1")}
+            answers = Answers(torch.cat([answers.place for answers in own]), columns)
+            yield "corruption" if name else "clean", name, answers
 
 
 def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list[str]:

@@ -62,22 +62,21 @@ def audit(
         test_images: measure on at most so many images; by default all, but 1,000 under attack.
     """
     attacks = read_attacks(attack)
-    require_counted(options, realizations=options["realizations"])
+    require_counted(options)
     limits = read_limits(options["fail_under"], options["fail_over"])
     damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
     _require_one_kind(suite, operator, teacher, attack, curve)
     wanted = None if operator is None else operators.parse(operator)
     subject = Subject.load(model, images, options, limits)
+    by_suite = not attacks and (suite is not None or subject.parts is not None)
+    if damage != Damage() and not by_suite:
+        raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
     if attacks:
-        if damage != Damage():
-            raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
         return audit_attack(subject, attacks, curve)
-    if suite is not None or subject.parts is not None:
+    if by_suite:
         if operator is not None:
             raise InputError(f"the images of {subject.images.name!r} are damaged already: leave out --operator")
         return audit_suite(subject, suite, damage)
-    if damage != Damage():
-        raise InputError("parameters, glass, frost and jpeg-quality belong to --suite")
     return audit_damage(subject, wanted, teacher, given={"operator": operator, "teacher": teacher})
 
 

@@ -42,6 +42,9 @@ class Copy(Protocol):
     def finish(self) -> dict[str, Any]:
         """Give the corruption its final name. Returns what the manifest says of it, by file or folder."""
 
+    def labels(self) -> dict[str, Any]:
+        """Write what stands beside all corruptions. Returns what the manifest says of it, by file."""
+
     def close(self) -> None:
         """Let go of open files and threads."""
 
@@ -126,7 +129,7 @@ class ArrayCopy:
         )
 
     def labels(self) -> dict[str, Any]:
-        """Write labels.npy (five times the same, as published), and index.npy where it is not 0 .. n - 1."""
+        """labels.npy (five times the same, as published), and index.npy where it is not 0 .. n - 1."""
         found = {"labels.npy": self._images.labels.repeat(len(SEVERITIES))}
         if not torch.equal(self._images.index, torch.arange(self._count)):
             found["index.npy"] = self._images.index
@@ -194,6 +197,10 @@ class FolderCopy:
         self.settle()
         parts = {f"{self._home.name}/{severity}": self._home / str(severity) for severity in self._severities}
         return {name: {"images": _count(part)} for name, part in parts.items()}
+
+    def labels(self) -> dict[str, Any]:
+        """See `Copy`: nothing, the folders are named by the classes."""
+        return {}
 
     def close(self) -> None:
         """See `Copy`."""

@@ -18,7 +18,6 @@ from weatherproof.files import disk_errors
 from weatherproof.names import printable, visible
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.progress import phase
-from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
 from weatherproof.verbs.corrupt.copies import ArrayCopy, Copy, FolderCopy
@@ -26,7 +25,7 @@ from weatherproof.verbs.corrupt.inputs import layout_of, levels_of, names_of, re
 from weatherproof.verbs.corrupt.names import file_names
 from weatherproof.verbs.inputs import device_of, require_counts, require_works
 from weatherproof.verbs.options import verb
-from weatherproof.verbs.outcome import command, recipe_of, text_of
+from weatherproof.verbs.outcome import command, own_json, recipe_of, text_of
 
 JPEG_QUALITY = 85  # of the distributed ImageNet-C
 NOTE_SECONDS = 30.0  # at most this much work is lost to a kill
@@ -137,13 +136,15 @@ def corrupt(
     run = RunFolder.open(out, recipe, ignore=(*IGNORED, "batch_size"))
     if (run.path / MANIFEST).exists():
         run.close()
-        return CorruptedCopy(run.path, _json(run.path / MANIFEST), ("this copy is finished already: nothing was done",))
+        return CorruptedCopy(
+            run.path, own_json(run.path / MANIFEST), ("this copy is finished already: nothing was done",)
+        )
     quality = jpeg_quality or JPEG_QUALITY
-    copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
+    copy: Copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
     run.provisional |= {*names, *(f"{name}.npy.part" for name in names)}  # a copy without notes is made anew
     try:
         done = _write(run, copy, clean, made, seed=seed, device=where, workers=workers, batch_size=batch_size)
-        written = (copy.labels() if isinstance(copy, ArrayCopy) else {}) | done["files"]
+        written = copy.labels() | done["files"]
     finally:
         copy.close()
     assert clean.image_size is not None
@@ -174,7 +175,7 @@ def _write(
         "files": {}, "finished": [], "bad": {}, "corruption": None, "images": 0, "data": _fingerprint(images),
     }  # fmt: skip
     if (run.path / PROGRESS).exists():
-        noted |= _json(run.path / PROGRESS)
+        noted |= own_json(run.path / PROGRESS)
     if noted["data"] != _fingerprint(images):
         raise InputError(f"{images.name!r} holds other images than when {run.path} was begun: choose another --out")
     order = images.index.argsort()  # positions by rising index, to find those of a batch
@@ -223,10 +224,3 @@ def _fingerprint(images: ImageSet) -> str:
 def _notes(names: Sequence[str], frost: str | Path | None) -> list[str]:
     synthetic = "frost has synthetic textures: its numbers are not comparable with published frost"
     return [synthetic] if "frost" in names and frost is None else []
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}): delete it, or choose another --out") from None

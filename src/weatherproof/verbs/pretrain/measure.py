@@ -1,7 +1,6 @@
 """The numbers of a pretrained encoder, beside those of the encoder that it started as."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from weatherproof.readouts import Readout, fit_linear, knn
 from weatherproof.types import Embeddings, Logits
 from weatherproof.verbs.inputs import measurable
 from weatherproof.verbs.measure import Measurement
+from weatherproof.verbs.options import Reading
 
 _L2 = 1e-2  # as `fit_probe`
 _K, _BANK, _FEWEST = 200, 50_000, 5  # MoCo's notebook takes 200 neighbours of CIFAR-10's 50,000 images
@@ -57,7 +57,7 @@ def measure_accuracy(
     measurement: Measurement, encoders: Mapping[str, Encoder], train: ImageSet, fractions: Sequence[float]
 ) -> None:
     """Accuracy of a linear probe with each fraction of the labels, and of the nearest neighbours' vote with all."""
-    s = measurement.settings
+    s = measurement.reading
     for name, encoder in encoders.items():
         features, labels = measurement.embedded(name, encoder, train)
         classes = len(train.classes)
@@ -74,15 +74,14 @@ def measure_accuracy(
 def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], family: Views) -> None:
     """Alignment of two views, and uniformity, of the test images' embeddings (Wang & Isola 2020), with the views that
     the log's numbers are of."""
-    s, test = measurement.settings, measurement.images
-    reading = {name: s[name] for name in ("device", "batch_size", "workers")}
-    watch = Watch(test, test, views=family, seed=s["seed"])
+    s, test = measurement.reading, measurement.images
+    watch = Watch(test, test, seed=s["seed"], batch_size=s["batch_size"], workers=s["workers"])
     measurement.keep_clean = True
     measurement.encoders |= encoders
     drawn = protocol_facts(test, None, (s["seed"],), None, views=repr(family))
     for name, encoder in encoders.items():
         clean = measurement.clean(name)["embedding"]
-        found = [("alignment", alignment(*watch.pair(encoder, family, test, reading)), drawn)]
+        found = [("alignment", alignment(*watch.pair(encoder, family, test)), drawn)]
         if len(clean) > 1:
             found.append(("uniformity", uniformity(clean), protocol_facts(test, None, (), None)))
         measurement.records += [
@@ -91,8 +90,10 @@ def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], 
         ]
 
 
-def log_watch(train: ImageSet, test: ImageSet, family: Views, every: int, settings: Mapping[str, Any]) -> Watch:
+def log_watch(train: ImageSet, test: ImageSet, family: Views, every: int, reading: Reading) -> Watch:
     """What is watched while the method trains."""
     limit = 2000
-    k = neighbours_of(min(limit, len(train)))
-    return Watch(train, test, every=every, limit=limit, k=k, temperature=_TEMPERATURE, views=family, **settings)
+    return Watch(
+        train, test, every=every, limit=limit, k=neighbours_of(min(limit, len(train))), temperature=_TEMPERATURE,
+        views=family, seed=reading["seed"], batch_size=reading["batch_size"], workers=reading["workers"],
+    )  # fmt: skip

@@ -11,12 +11,14 @@ from torch import Tensor
 from weatherproof import random, views
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.evaluation import plane_map
+from weatherproof.evaluation.embeddings import embedded
+from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.maps import MapBy
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder
-from weatherproof.readouts import evaluating, nearest
+from weatherproof.readouts import nearest
 from weatherproof.reports import FamilyLooks, save_map, save_neighbours, save_views
-from weatherproof.types import Images
+from weatherproof.types import Embeddings, Images
 
 _STREAM = 0x70696374  # "pict": the draws on the page are those of no training and of no measurement
 _DRAWS = 3  # of every family
@@ -68,11 +70,11 @@ def save_pretraining_pictures(
     """
     batch = next(batches(test, 1, device=device))
     save_views(folder, _bytes(batch.images[0]), _looks(families, batch.images, random.keys(seed, batch.index)))
-    settings: dict[str, Any] = {"device": device, "batch_size": batch_size, "workers": workers}
+    settings = Settings(device=device, batch_size=batch_size, workers=workers)
     train, bank = _embedded(encoder, at_most(train, limit), settings)
     test, features = _embedded(encoder, at_most(test, limit), settings)
     _save_neighbours(folder, train, bank, test, features)
-    if len(features) >= 3 and bool(features.isfinite().all()):
+    if len(features) >= 3:
         made = plane_map(features, map_by)
         save_map(folder, made.points, test.labels, classes=test.classes, by=map_by, shares=made.shares, data=test.name)
 
@@ -85,7 +87,7 @@ def _looks(families: Families, image: Images, keys: Tensor) -> list[FamilyLooks]
     for name, (family, used) in families.items():
         looks = family(copies, own)
         if isinstance(looks, Tensor):
-            looks = family(copies, random.fold(own, 0)), family(copies, random.fold(own, 1))
+            looks = views.Twice(family)(copies, own)
         draws = [[_bytes(look[i]) for look in looks] for i in range(_DRAWS)]
         made.append(FamilyLooks(name, repr(family), draws, used))
     return made
@@ -95,21 +97,10 @@ def _bytes(image: Float[Tensor, "channels height width"]) -> Tensor:
     return image.detach().cpu().clamp(0, 1).mul(255).round().byte()
 
 
-def _embedded(
-    encoder: Encoder, images: ImageSet, settings: Mapping[str, Any]
-) -> tuple[ImageSet, Float[Tensor, "n features"]]:
+def _embedded(encoder: Encoder, images: ImageSet, settings: Settings) -> tuple[ImageSet, Embeddings]:
     """The images that can be read, and their embeddings on the CPU, row by row."""
-    if isinstance(encoder, torch.nn.Module):
-        encoder.to(settings["device"])
-    features, index = [], []
-    with evaluating(encoder), phase(f"embedding {images.name}", len(images)) as meter:
-        for batch in batches(images, **settings):
-            features.append(encoder(batch.images).float().cpu())
-            index.append(batch.index)
-            meter.advance(len(batch.index))
-    places = {int(number): place for place, number in enumerate(images.index.tolist())}
-    kept = torch.tensor([places[number] for number in torch.cat(index).tolist()])
-    return images.subset(kept), torch.cat(features)
+    found = embedded(encoder, images, settings, "the encoder")
+    return images.subset(found.place), found["embedding"]
 
 
 def _save_neighbours(folder: str | Path, train: ImageSet, bank: Tensor, test: ImageSet, features: Tensor) -> None:

@@ -13,6 +13,7 @@ from weatherproof.methods import Recipe
 from weatherproof.modes import eval_mode
 from weatherproof.protocols import Operator, Views
 from weatherproof.training import Plan
+from weatherproof.verbs.inputs import tried
 
 Preset = Literal["quick", "paper"]
 
@@ -39,12 +40,8 @@ def require_views(family: Any, images: ImageSet, device: torch.device) -> Views:
     """
     batch = next(batches(images, 2, device=device))
     shape, keys = list(batch.images.shape), random.keys(0, batch.index)
-    try:
+    with tried(f"the views {family!r} fail on images {shape}"):
         looks = family(batch.images, keys)
-    except InputError:
-        raise
-    except Exception as error:  # a user's own code: whatever it makes of our images
-        raise InputError(f"the views {family!r} fail on images {shape}: {type(error).__name__}: {error}") from error
     if isinstance(looks, Tensor) and not isinstance(family, views.Twice):
         return require_views(views.Twice(family), images, device)
     found = list(looks) if isinstance(looks, tuple | list) else [looks]

@@ -1,10 +1,10 @@
 """Learn an encoder from unlabelled images."""
 
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from weatherproof import methods
-from weatherproof.data import ImageSet, load_images
+from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
@@ -16,12 +16,12 @@ from weatherproof.verbs.inputs import (
     penalty_of,
     quietly,
     require_embeds,
-    require_one_size,
     require_twice_differentiable,
+    training_sets,
 )
-from weatherproof.verbs.measure import Measurement, is_measured
-from weatherproof.verbs.options import PretrainOptions, pace_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, finished, recipe_of, text_of
+from weatherproof.verbs.measure import Measurement, measured_outcome
+from weatherproof.verbs.options import PretrainOptions, Reading, require_counted, verb
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
     log_watch,
@@ -102,10 +102,11 @@ def pretrain(
     where, size, seed = device_of(options["device"]), options["size"], options["seed"]
     with quietly("randomly initialised"):  # which is where pretraining starts
         start = load_encoder(encoder, size=size, seed=seed)
-    train, test = (load_images(images, split, size=size or start.preprocessing.size) for split in ("train", "test"))
-    require_one_size(train, test)
+    side = size or start.preprocessing.size
+    train, test, _ = training_sets(images, side, augment=None, operator=None, device=where, labelled=False)
     require_embeds(start, train, where)
-    side = _side(train)
+    assert train.image_size is not None  # `training_sets` has seen to it
+    side = min(train.image_size)
     published = methods.recipe(method, side)
     fractions = _FRACTIONS if labels is None else tuple(labels)
     measurable = require_measurable(train, test, fractions, seed)
@@ -124,25 +125,21 @@ def pretrain(
     )  # fmt: skip
     require_learns(learner, train, where)
     run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
-    if is_measured(run):
-        return finished(run, "this run is finished already: nothing was done", encoder=load_encoder(str(run.path)))
+    if known := measured_outcome(run):
+        return known
     notes = overlap(train, test, options["test_images"])
-    reading: dict[str, Any] = {"seed": seed, "workers": plan.workers, "batch_size": plan.batch_size}
+    reading = Reading(seed=seed, device=where, workers=plan.workers, batch_size=plan.batch_size)
     watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), reading)
     fit(learner, train, plan, run, watch=watch, label=f"{method} on {train.name}")
     provenance = {"pretrained_by": method, "trained_on": history(encoder, family), "images": text_of(images)}
     save_encoder(pretrained, run.path, provenance=provenance)
-    measurement = Measurement(
-        run, test, operator=None, trained_on={"pretrained": repr(family)}, realizations=1, limit=options["test_images"],
-        device=where, notes=notes, **pace_of(options), **reading,
-    )  # fmt: skip
+    measurement = Measurement(run, test, options, reading, trained_on={"pretrained": repr(family)}, notes=notes)
     encoders = {"start": start, "pretrained": pretrained}
     if measurable:
         measure_accuracy(measurement, encoders, train, fractions)
     measure_geometry(measurement, encoders, family)
     save_pretraining_pictures(
-        run.path, pretrained, train, measurement.images, example_families(side, family), device=where, map_by=map_by,
-        **reading,
+        run.path, pretrained, train, measurement.images, example_families(side, family), map_by=map_by, **reading,
     )  # fmt: skip
     return measurement.finish(
         encoder=pretrained,
@@ -151,8 +148,3 @@ def pretrain(
             command("audit", run.path, images, operator="GaussianNoise(0.2)"),
         ),
     )
-
-
-def _side(images: ImageSet) -> int:
-    assert images.image_size is not None  # `require_one_size`
-    return min(images.image_size)
