@@ -40,7 +40,7 @@ from weatherproof.reports import (
 )
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.attack.images import ATTACKED
-from weatherproof.reports.attack.panels import Panel, read_panels, save_panels
+from weatherproof.reports.attack.panels import PANELS, Panel, save_panels
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.neighbours.section import NEIGHBOURS
 from weatherproof.reports.parts import PartFile, read_list, read_part, save_part
@@ -50,7 +50,7 @@ from weatherproof.reports.search.section import SEARCH, SearchFile, Setting, Tri
 from weatherproof.reports.sections import SECTIONS
 from weatherproof.reports.strip.section import STRIP
 from weatherproof.reports.study.front import Combination, read_front, save_front
-from weatherproof.reports.study.table import Number, StudyTable, read_study, save_study
+from weatherproof.reports.study.table import STUDY, Number, StudyTable, save_study
 from weatherproof.reports.utility.curve import read_utility_curve
 from weatherproof.reports.utility.images import IMAGES
 from weatherproof.reports.utility.maps import MAPS
@@ -110,12 +110,14 @@ TABLE = {
         ),
         read_certificates,
     ),
-    "panels.json": Row(lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), read_panels),
+    "panels.json": Row(
+        lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), lambda run: read_list(run, PANELS)
+    ),
     "study.json": Row(
         lambda run: save_study(
             run, StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),))
         ),
-        read_study,
+        of(STUDY),
     ),
     "front.json": Row(lambda run: save_front(run, [combination(), combination("dominated")]), read_front),
     "utility_curve.json": Row(

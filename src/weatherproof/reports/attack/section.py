@@ -8,7 +8,7 @@ from markupsafe import Markup
 from weatherproof.reports.attack.certificates import Certificate, read_certificates
 from weatherproof.reports.attack.curves import attack_curves
 from weatherproof.reports.attack.images import ATTACKED, AttackFile
-from weatherproof.reports.attack.panels import panel_curves, read_panels
+from weatherproof.reports.attack.panels import PANELS, panel_curves
 from weatherproof.reports.attack.records import model_of
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
@@ -79,7 +79,7 @@ def with_doubts(verdict: Verdict, shown: AttackPart) -> Verdict:
 
 def _curves(runs: Sequence[Run], records: Sequence[JsonRecord]) -> Charts:
     """One run may say which models share a chart."""
-    panels = read_panels(runs[0].path) if len(runs) == 1 else ()
+    panels = read_list(runs[0].path, PANELS) if len(runs) == 1 else ()
     return panel_curves(records, panels) if panels else attack_curves(records)
 
 

@@ -86,7 +86,7 @@ def save_map(
 def read_map(folder: Path) -> Plane | None:
     """The map of a run folder; None where it has none. Raises `InputError`."""
     found = read_part(folder, MAP)
-    return found and make_plane(found)
+    return None if found is None else make_plane(found)
 
 
 def make_plane(found: MapFile) -> Plane:
