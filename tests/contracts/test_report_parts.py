@@ -39,22 +39,22 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports.attack.certificates import read_certificates
-from weatherproof.reports.attack.images import read_attack_images
-from weatherproof.reports.attack.panels import Panel, read_panels, save_panels
+from weatherproof.reports.attack.images import ATTACKED
+from weatherproof.reports.attack.panels import PANELS, Panel, save_panels
 from weatherproof.reports.gallery.section import read_examples
-from weatherproof.reports.neighbours.section import read_neighbours
-from weatherproof.reports.parts import PartFile, read_list, save_part
+from weatherproof.reports.neighbours.section import NEIGHBOURS
+from weatherproof.reports.parts import PartFile, read_list, read_part, save_part
 from weatherproof.reports.plane.section import read_map
 from weatherproof.reports.reliability.section import DIAGRAMS
-from weatherproof.reports.search.section import SEARCH, SearchFile, Setting, Tried, read_search
+from weatherproof.reports.search.section import SEARCH, SearchFile, Setting, Tried
 from weatherproof.reports.sections import SECTIONS
-from weatherproof.reports.strip.section import read_strip
+from weatherproof.reports.strip.section import STRIP
 from weatherproof.reports.study.front import Combination, read_front, save_front
-from weatherproof.reports.study.table import Number, StudyTable, read_study, save_study
+from weatherproof.reports.study.table import STUDY, Number, StudyTable, save_study
 from weatherproof.reports.utility.curve import read_utility_curve
-from weatherproof.reports.utility.images import read_utility_images
-from weatherproof.reports.utility.maps import read_utility_maps
-from weatherproof.reports.views.section import read_views
+from weatherproof.reports.utility.images import IMAGES
+from weatherproof.reports.utility.maps import MAPS
+from weatherproof.reports.views.section import VIEWS
 
 HOUSE = Path(weatherproof.reports.__file__).parents[1]
 # A page is made of files: nothing that measures, trains or has equations, but the words and names that records hold.
@@ -97,6 +97,10 @@ class Row:
     read: Callable[[Path], object]
 
 
+def of(part: PartFile[Any]) -> Callable[[Path], object]:
+    return lambda run: read_part(run, part)
+
+
 TABLE = {
     "certificate.json": Row(
         lambda run: save_certificates(
@@ -106,12 +110,14 @@ TABLE = {
         ),
         read_certificates,
     ),
-    "panels.json": Row(lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), read_panels),
+    "panels.json": Row(
+        lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), lambda run: read_list(run, PANELS)
+    ),
     "study.json": Row(
         lambda run: save_study(
             run, StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),))
         ),
-        read_study,
+        of(STUDY),
     ),
     "front.json": Row(lambda run: save_front(run, [combination(), combination("dominated")]), read_front),
     "utility_curve.json": Row(
@@ -130,7 +136,7 @@ TABLE = {
             SEARCH,
             SearchFile("top1", 2, 90, 10, (Tried("lr", Setting(0.1, (EVIL, "L2SP()")), 0.9, 0.1),), Setting(0.1, ())),
         ),
-        read_search,
+        of(SEARCH),
     ),
     "gallery.json": Row(
         lambda run: save_gallery(
@@ -138,17 +144,17 @@ TABLE = {
         ),
         read_examples,
     ),
-    "strip.safetensors": Row(lambda run: save_strip(run, PICTURE, {("fog", 3): PICTURE}), read_strip),
+    "strip.safetensors": Row(lambda run: save_strip(run, PICTURE, {("fog", 3): PICTURE}), of(STRIP)),
     "views.safetensors": Row(
         lambda run: save_views(run, PICTURE, [FamilyLooks(EVIL, "SimCLR(8)", [[PICTURE, PICTURE]], used=True)]),
-        read_views,
+        of(VIEWS),
     ),
     "neighbours.safetensors": Row(
         lambda run: save_neighbours(
             run, PICTURE[None], PICTURE[None, None], torch.tensor([[0.5]]), query_labels=torch.tensor([0]),
             labels=torch.tensor([[0]]), classes=(EVIL,), bank=EVIL, images=7,
         ),
-        read_neighbours,
+        of(NEIGHBOURS),
     ),
     "map.safetensors": Row(
         lambda run: save_map(
@@ -160,10 +166,12 @@ TABLE = {
         lambda run: save_utility_maps(
             run, ClassUtility((EVIL,), torch.tensor([4]), torch.rand(1, 3, 6, 6), torch.rand(1, 6, 6), 0, "toys")
         ),
-        read_utility_maps,
+        of(MAPS),
     ),
-    "utility_images.safetensors": Row(lambda run: save_utility_images(run, utility_examples()), read_utility_images),
-    "attack_images.safetensors": Row(lambda run: save_attack_images(run, [attack_examples()]), read_attack_images),
+    "utility_images.safetensors": Row(lambda run: save_utility_images(run, utility_examples()), of(IMAGES)),
+    "attack_images.safetensors": Row(
+        lambda run: save_attack_images(run, [attack_examples()]), lambda run: read_list(run, ATTACKED)
+    ),
 }  # fmt: skip
 JSON = [name for name in TABLE if name.endswith(".json")]
 TENSORS = [name for name in TABLE if name not in JSON]

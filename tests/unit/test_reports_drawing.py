@@ -10,10 +10,10 @@ import torch
 
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
-from weatherproof.reports.plane.section import draw_class, draw_map, make_plane
+from weatherproof.reports.plane.section import MapFile, draw_class, draw_map, make_plane
 from weatherproof.reports.study.front import Combination, draw_front, make_front
 from weatherproof.reports.suite.scatter import Scatter, draw_scatter
-from weatherproof.reports.utility.curve import CurveSeries, UtilityCurves, draw_utility_curve
+from weatherproof.reports.utility.curve import ModelCurve, UtilityCurves, draw_utility_curve
 
 EVIL = '"><script>alert(1)</script>&'
 STYLE = Style(1)
@@ -34,16 +34,16 @@ def front() -> Iterator[str]:
 
 
 def plane() -> Iterator[str]:
-    made = make_plane(torch.randn(40, 2), torch.arange(40) % 5, [EVIL, *"bcde"], "pca", [0.2, 0.1], EVIL)
+    made = make_plane(MapFile(torch.randn(40, 2), torch.arange(40) % 5, (EVIL, *"bcde"), "pca", (0.2, 0.1), EVIL))
     yield draw_map(made)
     yield from (draw_class(made, shown) for shown in made.named)
-    yield draw_map(make_plane(torch.ones(3, 2), torch.full((3,), -1), [], "tsne", [], EVIL))
+    yield draw_map(make_plane(MapFile(torch.ones(3, 2), torch.full((3,), -1), (), "tsne", (), EVIL)))
 
 
 def utility() -> Iterator[str]:
     points = ((0.0, 0.0, 0.0, 0.0), (0.5, 0.1, 0.2, 0.9), (1.0, 1.0, 1.0, 1.0))
-    yield draw_utility_curve(UtilityCurves((CurveSeries(EVIL, STYLE, points, "0.5", 8),), 9))
-    yield draw_utility_curve(UtilityCurves((CurveSeries(EVIL, STYLE, (), "n/a", 8),), 9))
+    yield draw_utility_curve(UtilityCurves((ModelCurve(EVIL, 0.5, 8, 9, points),)))
+    yield draw_utility_curve(UtilityCurves((ModelCurve(EVIL, None, 8, 9, ()),)))
 
 
 DRAWINGS = {

@@ -28,10 +28,12 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports.drawing.charts import MARKERS
-from weatherproof.reports.neighbours.section import read_neighbours
-from weatherproof.reports.plane.section import MOST, Plane, draw_class, draw_map, make_plane, read_map
+from weatherproof.reports.drawing.pictures import data_address
+from weatherproof.reports.neighbours.section import NEIGHBOURS
+from weatherproof.reports.parts import read_part
+from weatherproof.reports.plane.section import MOST, MapFile, Plane, draw_class, draw_map, make_plane, read_map
 from weatherproof.reports.training.curves import training_charts, watched_charts
-from weatherproof.reports.views.section import read_views
+from weatherproof.reports.views.section import VIEWS
 
 EVIL = "<script>alert(1)</script>"
 
@@ -114,23 +116,23 @@ def test_views_come_back_as_they_were_drawn(tmp_path: Path) -> None:
         FamilyLooks("Jigsaw", "Jigsaw(8)", [[*pieces[:9]], [*pieces[9:]]]),
     ]
     save_views(tmp_path, image, families)
-    looks = read_views(tmp_path)
+    looks = read_part(tmp_path, VIEWS)
     assert looks is not None and looks.pixelated
     simclr, jigsaw = looks.families
     assert (simclr.name, simclr.text, simclr.used, simclr.across) == ("SimCLR", "SimCLR(8)", True, 0)
-    assert (jigsaw.used, jigsaw.across, len(jigsaw.draws), len(jigsaw.draws[0])) == (False, 3, 2, 9)
-    assert np.array_equal(picture_of(looks.image), image.permute(1, 2, 0).numpy())
+    assert (jigsaw.used, jigsaw.across, len([*jigsaw.draws]), len(next(jigsaw.draws))) == (False, 3, 2, 9)
+    assert np.array_equal(picture_of(data_address(looks.image)), image.permute(1, 2, 0).numpy())
     for family, given in ((simclr, pairs), (jigsaw, pieces)):
         shown = [picture_of(look) for draw in family.draws for look in draw]
         assert np.array_equal(np.stack(shown), given.permute(0, 2, 3, 1).numpy())
-    assert read_views(tmp_path / "nowhere") is None
+    assert read_part(tmp_path / "nowhere", VIEWS) is None
 
 
 def test_large_pictures_are_stored_at_the_size_of_the_page(tmp_path: Path) -> None:
     image = bytes_like(1, 200, 150)
     save_views(tmp_path, image, [FamilyLooks("SimCLR", "SimCLR(200)", [[image, image]])])
-    looks = read_views(tmp_path)
-    assert looks is not None and not looks.pixelated and picture_of(looks.families[0].draws[0][0]).shape == (96, 72)
+    looks = read_part(tmp_path, VIEWS)
+    assert looks is not None and not looks.pixelated and picture_of(next(looks.families[0].draws)[0]).shape == (96, 72)
     with pytest.raises(InputError, match="one shape"):
         save_views(tmp_path, image, [FamilyLooks("Odd", "Odd()", [[image, image[:, :9]]])])
     with pytest.raises(InputError, match="at least one family"):
@@ -148,9 +150,9 @@ def near(tmp_path: Path, labelled: bool = True, classes: tuple[str, ...] = ("cat
 
 def test_neighbours_know_who_is_of_the_same_class(tmp_path: Path) -> None:
     near(tmp_path)
-    shown = read_neighbours(tmp_path)
+    shown = read_part(tmp_path, NEIGHBOURS)
     assert shown is not None and shown.labelled and (shown.bank, shown.images) == ("pets/train", 1234)
-    first, second = shown.queries
+    first, second = shown.rows
     assert (first.label, first.hits, second.label, second.hits) == ("cat", 1, "dog", 1)
     assert [(n.label, n.right, n.similarity) for n in first.near] == [("cat", True, "0.90"), ("dog", False, "0.80")]
     assert [(n.label, n.right, n.similarity) for n in second.near] == [("", None, "0.70"), ("dog", True, "0.65")]
@@ -160,24 +162,29 @@ def test_neighbours_know_who_is_of_the_same_class(tmp_path: Path) -> None:
 
 def test_a_map_keeps_directions_and_one_scale_for_both() -> None:
     points = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 1.0], [4.0, 1.0]])
-    plane = make_plane(points, torch.tensor([0, 0, 1, 1]), ["cat", "dog"], "pca", [0.5, 0.25], "pets/test")
+    plane = make_plane(MapFile(points, torch.tensor([0, 0, 1, 1]), ("cat", "dog"), "pca", (0.5, 0.25), "pets/test"))
     (low, right), (high, _) = (shown.points for shown in plane.classes)
     assert right[0] > low[0] and high[1] < low[1]  # SVG's y points down
     assert (right[0] - low[0]) / (low[1] - high[1]) == pytest.approx(4)
     assert plane.axes == ("first direction, 50 % of the variance", "second direction, 25 %")
-    assert make_plane(points, torch.tensor([0, 0, 1, 1]), ["cat", "dog"], "tsne", [], "pets/test").axes == ("", "")
+    assert make_plane(MapFile(points, torch.tensor([0, 0, 1, 1]), ("cat", "dog"), "tsne", (), "pets/test")).axes == (
+        "",
+        "",
+    )
 
 
 def test_every_class_has_a_colour_and_shape_of_its_own() -> None:
     n = MOST + 3
     labels = torch.cat([torch.arange(n), torch.arange(2, n), torch.tensor([-1])])
-    plane = make_plane(torch.randn(len(labels), 2), labels, [f"class {i}" for i in range(n)], "pca", [], "all")
+    plane = make_plane(
+        MapFile(torch.randn(len(labels), 2), labels, tuple(f"class {i}" for i in range(n)), "pca", (), "all")
+    )
     assert len(plane.named) == MOST
     looks = {(c.style.colour, (c.style.colour + c.style.variant) % MARKERS) for c in plane.named}
     assert len(looks) == MOST and not any(colour == 0 for colour, _ in looks)
     assert "class 0" not in {c.name for c in plane.named}  # the rarest are grey, with those of no class
     assert plane.classes[0].name == "other images" and sum(len(c.points) for c in plane.classes) == len(labels)
-    one = make_plane(torch.ones(3, 2), torch.full((3,), -1), [], "pca", [], "unlabelled")
+    one = make_plane(MapFile(torch.ones(3, 2), torch.full((3,), -1), (), "pca", (), "unlabelled"))
     assert [c.name for c in one.classes] == ["images"] and one.named == ()
 
 
@@ -186,7 +193,7 @@ def both_maps(plane: Plane) -> list[ET.Element]:
 
 
 def test_the_drawings_are_well_formed_escaped_and_hold_every_point_once() -> None:
-    plane = make_plane(torch.randn(50, 2), torch.arange(50) % 5, [EVIL, *"bcde"], "pca", [0.2, 0.1], "all")
+    plane = make_plane(MapFile(torch.randn(50, 2), torch.arange(50) % 5, (EVIL, *"bcde"), "pca", (0.2, 0.1), "all"))
     whole, small = both_maps(plane)
     paths = [path.get("d") or "" for path in whole.iter("path")]
     assert len(paths) == 5 and sum(path.count("M") for path in paths) == 50
@@ -266,13 +273,13 @@ def test_the_verb_saves_what_the_page_needs(tmp_path: Path) -> None:
     families = {"Noise": (GaussianNoise(0.2), True)}  # one look at a time: drawn twice for a pair
     run = run_folder(tmp_path / "run")
     save_pretraining_pictures(run, Quarters(), train, test, families, batch_size=16, limit=40)
-    shown = read_neighbours(run)
+    shown = read_part(run, NEIGHBOURS)
     assert shown is not None and shown.images == 40 and len(shown.queries) == 8
-    assert all(n.right for query in shown.queries for n in query.near)  # the classes are easy to tell
-    assert np.array_equal(picture_of(shown.queries[0].image), test.pixels[0].permute(1, 2, 0).numpy())
+    assert all(n.right for query in shown.rows for n in query.near)  # the classes are easy to tell
+    assert np.array_equal(picture_of(next(shown.rows).image), test.pixels[0].permute(1, 2, 0).numpy())
     plane = read_map(run)
     assert plane is not None and plane.images == 40 and [c.name for c in plane.classes] == list("abcd")
-    looks = read_views(run)
+    looks = read_part(run, VIEWS)
     assert looks is not None and [len(draw) for draw in looks.families[0].draws] == [2, 2, 2]
     pictures = {look for draw in looks.families[0].draws for look in draw}
     assert len(pictures) == 6  # all drawn apart

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from weatherproof.objectives import REGULARIZERS, parse_regularizer
-from weatherproof.reports.search.section import SEARCH, read_search
+from weatherproof.reports.parts import read_part
+from weatherproof.reports.search.section import SEARCH
 from weatherproof.reports.words.regularizers import WEIGHTS, regularizer_words
 
 
@@ -30,12 +31,12 @@ def test_what_decided_each_choice_is_marked(tmp_path: Path) -> None:
     chosen = {"lr": 0.001, "regularizers": ["SimilarityMatrix(weight=10.0)", "L2SP()"]}
     said = {"metric": "top1", "epochs": 2, "images": 90, "held_out": 10, "trials": trials, "chosen": chosen}
     (tmp_path / SEARCH.name).write_text(json.dumps(said))
-    found = read_search(tmp_path)
+    found = read_part(tmp_path, SEARCH)
     assert found is not None
-    assert [t.chosen for t in found.trials] == [False, True, True, False, True, False]
+    assert [t.chosen for t in found.rows] == [False, True, True, False, True, False]
     assert found.sentence.endswith("Taken: learning rate 0.001, SimilarityMatrix(10) and L2SP(0.1, 0.01).")
-    assert found.trials[0].text == "the loss became no number"
-    assert found.trials[0].regularizers == "SimilarityMatrix(1), L2SP(0.1, 0.001)"
+    assert found.rows[0].text == "the loss became no number"
+    assert found.rows[0].regularizers == "SimilarityMatrix(1), L2SP(0.1, 0.001)"
 
 
 def test_the_words_know_the_weights_of_every_regularizer() -> None:

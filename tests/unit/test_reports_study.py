@@ -8,7 +8,8 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.reports import write_report
 from weatherproof.reports.details import measured_on
-from weatherproof.reports.study.table import Number, StudyTable, claims_words, read_study, save_study
+from weatherproof.reports.parts import read_part
+from weatherproof.reports.study.table import STUDY, Number, StudyTable, claims_words, save_study
 from weatherproof.training import RunFolder
 
 TABLE = StudyTable(
@@ -30,15 +31,15 @@ CHECKS = [
 
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
     save_study(tmp_path, TABLE)
-    assert read_study(tmp_path) == TABLE and TABLE.published and TABLE.doubted
-    assert read_study(tmp_path / "elsewhere") is None
+    assert read_part(tmp_path, STUDY) == TABLE and TABLE.published and TABLE.doubted
+    assert read_part(tmp_path / "elsewhere", STUDY) is None
 
 
 def test_a_row_of_another_length_is_refused(tmp_path: Path) -> None:
     file = save_study(tmp_path, TABLE)
     file.write_text(file.read_text().replace('"theirs"', '"theirs", "more"'))
     with pytest.raises(InputError, match="a row has not as many numbers as there are columns"):
-        read_study(tmp_path)
+        read_part(tmp_path, STUDY)
 
 
 def test_claims_are_counted() -> None:

@@ -22,7 +22,9 @@ from safetensors.torch import save
 from weatherproof.benchmark import COMMON_15, COMMON_19, GROUPS
 from weatherproof.errors import InputError
 from weatherproof.reports import console_table, markdown_table, save_strip, write_comparison, write_report
-from weatherproof.reports.strip.section import read_strip
+from weatherproof.reports.drawing.pictures import data_address
+from weatherproof.reports.parts import read_part
+from weatherproof.reports.strip.section import STRIP
 from weatherproof.reports.suite.bars import group_bars
 from weatherproof.reports.suite.heatmap import heat_map, step
 from weatherproof.reports.suite.notes import FROST, suite_notes
@@ -401,27 +403,30 @@ def test_strip_round_trip(tmp_path: Path, size: int, kind: str) -> None:
     run = run_folder(tmp_path / "run", suite_records("teacher"))
     file = save_strip(run, clean, parts)
     assert file.name == "strip.safetensors"
-    strip = read_strip(run)
-    assert strip is not None and strip.stored == (min(size, 96), min(size, 96)) and strip.pixelated is (size == 32)
-    assert [row.name for row in strip.rows] == ["Gaussian noise", "fog"]
-    assert [[image is not None for image in row.images] for row in strip.rows] == [
-        [True, False, True, False, False]
-    ] * 2
+    strip = read_part(run, STRIP)
+    assert (
+        strip is not None
+        and strip.clean.shape[1:] == (min(size, 96), min(size, 96))
+        and strip.pixelated is (size == 32)
+    )
+    rows = tuple(strip.rows)
+    assert [row.name for row in rows] == ["Gaussian noise", "fog"]
+    assert [[image is not None for image in row.images] for row in rows] == [[True, False, True, False, False]] * 2
     page = write_report(run).read_text()
     addresses = Strict(page).addresses
     assert len(addresses) == 5 and all(a.startswith(f"data:image/{kind};base64,") for a in addresses)
     assert 'alt="fog, severity 3"' in page and ("which softens noise" in page) is (size == 224)
     if size == 32:
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip.rows[1].images[2].partition(",")[2]))))  # type: ignore[union-attr]
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(rows[1].images[2].partition(",")[2]))))  # type: ignore[union-attr]
         assert np.array_equal(pixels, (clean // 3).permute(1, 2, 0).numpy())
 
 
 def test_strip_of_grey_images(tmp_path: Path) -> None:
     grey = torch.full((1, 28, 20), 7, dtype=torch.uint8)
     save_strip(tmp_path, grey, {("fog", 1): grey, ("fog", 2): grey[:]})
-    strip = read_strip(tmp_path)
-    assert strip is not None and strip.stored == (28, 20)
-    assert Image.open(io.BytesIO(base64.b64decode(strip.clean.partition(",")[2]))).mode == "L"
+    strip = read_part(tmp_path, STRIP)
+    assert strip is not None and strip.clean.shape[1:] == (28, 20)
+    assert Image.open(io.BytesIO(base64.b64decode(data_address(strip.clean).partition(",")[2]))).mode == "L"
 
 
 def test_strips_that_are_none(tmp_path: Path) -> None:
@@ -432,7 +437,7 @@ def test_strips_that_are_none(tmp_path: Path) -> None:
         save_strip(tmp_path, image, {("fog", 2): image[:, :, :4]})
     (tmp_path / "strip.safetensors").write_bytes(save({"clean": image, "fog": image.clone()}))
     with pytest.raises(InputError, match="'fog' names no corruption with a severity"):
-        read_strip(tmp_path)
+        read_part(tmp_path, STRIP)
 
 
 def test_notes_that_are_no_sentences_are_refused(tmp_path: Path) -> None:

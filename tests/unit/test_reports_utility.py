@@ -39,9 +39,10 @@ from weatherproof.reports import (
     write_report,
 )
 from weatherproof.reports.drawing.shades import css_gradient, scientific, shaded
+from weatherproof.reports.parts import read_part
 from weatherproof.reports.utility.curve import draw_utility_curve, read_utility_curve
-from weatherproof.reports.utility.images import BOTTOM, TOP, read_utility_images
-from weatherproof.reports.utility.maps import read_utility_maps
+from weatherproof.reports.utility.images import BOTTOM, IMAGES, TOP
+from weatherproof.reports.utility.maps import MAPS
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
 EVIL = "<script>alert(1)</script>"
@@ -287,7 +288,7 @@ def maps(classes: int = 3, channels: int = 1, side: int = 8) -> ClassUtility:
 def test_maps_show_what_the_arrays_say(tmp_path: Path, classes: int, channels: int) -> None:
     given = maps(classes, channels)
     save_utility_maps(tmp_path, given)
-    shown = read_utility_maps(tmp_path)
+    shown = read_part(tmp_path, MAPS)
     assert shown is not None and shown.pixelated and (shown.data, shown.left_out) == ("toys/test", 2)
     assert shown.colour is (channels == 3)
     assert [(pair.name, pair.count) for pair in shown.pairs] == [("abc"[i], 600 * (i + 1)) for i in range(classes)]
@@ -297,14 +298,14 @@ def test_maps_show_what_the_arrays_say(tmp_path: Path, classes: int, channels: i
         wanted = utility / utility.max() * 255
         assert np.abs(values_of(pair.utility) - wanted.numpy()).max() <= 0.51
         assert pair.largest == scientific(float(utility.max()))
-    assert read_utility_maps(tmp_path / "nowhere") is None
+    assert read_part(tmp_path / "nowhere", MAPS) is None
 
 
 def test_large_maps_are_stored_at_the_size_of_the_page(tmp_path: Path) -> None:
     given = replace(maps(side=192), utility=torch.full((3, 192, 192), 0.5))
     save_utility_maps(tmp_path, given)
-    shown = read_utility_maps(tmp_path)
-    assert shown is not None and not shown.pixelated and picture_of(shown.pairs[0].utility).shape == (96, 96, 3)
+    shown = read_part(tmp_path, MAPS)
+    assert shown is not None and not shown.pixelated and picture_of(next(shown.pairs).utility).shape == (96, 96, 3)
     assert {pair.largest for pair in shown.pairs} == {"0.5"}  # a mean of equal values is that value
     with pytest.raises(InputError, match="at least one class"):
         save_utility_maps(
@@ -316,10 +317,10 @@ def test_large_maps_are_stored_at_the_size_of_the_page(tmp_path: Path) -> None:
 def test_images_show_what_the_arrays_say(tmp_path: Path, channels: int) -> None:
     found, images = examples(channels, count=3)
     save_utility_images(tmp_path, found)
-    shown = read_utility_images(tmp_path)
+    shown = read_part(tmp_path, IMAGES)
     assert shown is not None and (shown.k, shown.sigma, shown.elements) == (7, 0.5, 36 * channels)
     assert shown.colour is (channels == 3) and shown.pixelated and shown.data == images.name
-    for i, own in enumerate(shown.images):
+    for i, own in enumerate(shown.rows):
         for address, pixels in ((own.image, found.images), (own.high, found.high), (own.low, found.low)):
             wanted = (pixels[i].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
             assert np.array_equal(picture_of(address), wanted[..., 0] if channels == 1 else wanted)
@@ -334,7 +335,7 @@ def test_images_show_what_the_arrays_say(tmp_path: Path, channels: int) -> None:
             tinted = (np.ptp(shade, axis=2) > 3) & (shade.argmax(axis=2) == np.argmax(colour))
             assert np.array_equal(tinted, marks > 0)
         assert own.truth == images.classes[found.labels[i]] and own.right == (found.labels[i] == found.answers[i])
-    assert read_utility_images(tmp_path / "nowhere") is None
+    assert read_part(tmp_path / "nowhere", IMAGES) is None
 
 
 def two_curves() -> dict[str, Any]:
@@ -351,8 +352,8 @@ def test_the_plot_draws_the_medians_and_the_quartiles_where_they_are(tmp_path: P
     save_utility_curve(tmp_path, curves)
     shown = read_utility_curve(tmp_path)
     assert shown is not None and (shown.images, shown.elements) == (8, 100)
-    assert [s.name for s in shown.series] == ["before", "after"] and shown.series[0].style.colour == 0
-    assert [s.correlation for s in shown.series] == [
+    assert [own.name for own in shown.models] == ["before", "after"] and shown.series[0][0].colour == 0
+    assert [own.told for own in shown.models] == [
         f"{curve.correlation:.2f}".replace("-", "\N{MINUS SIGN}") for curve in curves.values()
     ]
     drawn = ET.fromstring(draw_utility_curve(shown))
@@ -369,13 +370,13 @@ def test_the_plot_draws_the_medians_and_the_quartiles_where_they_are(tmp_path: P
         low, high = np.split((edge[:, 1] - y0) / (y1 - y0), 2)
         assert np.allclose(low, curve.quartiles[:, 0].numpy(), atol=1e-3)
         assert np.allclose(high[::-1], curve.quartiles[:, 2].numpy(), atol=1e-3)
-    assert f"rank correlation {shown.series[1].correlation}" in (drawn.findtext("title") or "")
+    assert f"rank correlation {shown.models[1].told}" in (drawn.findtext("title") or "")
 
 
 def test_a_model_without_any_order_says_so(tmp_path: Path) -> None:
     save_utility_curve(tmp_path, {"dead": utility_curve(torch.zeros(2, 9), torch.rand(2, 9)), **two_curves()})
     shown = read_utility_curve(tmp_path)
-    assert shown is not None and shown.series[0].correlation == "n/a" and shown.series[0].points == ()
+    assert shown is not None and shown.models[0].told == "n/a" and shown.models[0].bins == ()
     ET.fromstring(draw_utility_curve(shown))
     assert read_utility_curve(tmp_path / "nowhere") is None
     with pytest.raises(InputError, match="at least one model"):

@@ -17,7 +17,8 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.objectives import InputGradient
 from weatherproof.reports import save_certificates, write_report
-from weatherproof.reports.attack.panels import panel_curves, read_panels
+from weatherproof.reports.attack.panels import PANELS, panel_curves
+from weatherproof.reports.parts import read_list
 from weatherproof.studies import STUDIES, Store
 from weatherproof.studies.lab.study import Key
 from weatherproof.studies.papers.pretraining.scales import Network
@@ -213,7 +214,7 @@ def test_the_page_has_six_panels_of_four_curves(folder: Path) -> None:
     for panel in panels(SMOKE_ATTACKS.attacks):
         assert f"{panel.title}: supervised, supervised + Tikhonov, contrastive, contrastive + Tikhonov" in page
     errors = [record for record in _records(folder).values() if record["metric"] == "error"]
-    shown = panel_curves(errors, read_panels(folder))
+    shown = panel_curves(errors, read_list(folder, PANELS))
     assert len(shown.charts) == 6 and len(shown.legend) == 4
     for chart, weight in zip(shown.charts[1::2], LAMBDAS, strict=True):
         for series, own in zip(chart.series, ("supervised", "supervised", "contrastive", "contrastive"), strict=True):

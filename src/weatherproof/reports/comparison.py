@@ -7,7 +7,7 @@ from weatherproof.reports.details import measured_on
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
 from weatherproof.reports.suite.records import is_cell, is_mean, is_total
-from weatherproof.reports.suite.subjects import alike, split
+from weatherproof.reports.suite.subjects import alike, grouped, split
 from weatherproof.reports.suite.verdict import headline, suite_verdict
 from weatherproof.reports.tables import CONDITION
 from weatherproof.reports.verdict import Verdict
@@ -28,25 +28,13 @@ def distinctly_named(runs: Sequence[Run]) -> list[Run]:
 
 def groups_of(whole: Group) -> list[Group]:
     """The page's runs, those together that measured alike."""
-    found = [tuple(runs) for runs in comparable(whole.runs)]
+    found = [tuple(runs) for runs in grouped(whole.runs, _alike)]
     if len(found) == 1:
         return [replace(whole, runs=found[0])]
     return [
         replace(whole, runs=runs, heading=f"Group {i}: {', '.join(run.name for run in runs)}", note=_how_measured(runs))
         for i, runs in enumerate(found, 1)
     ]
-
-
-def comparable(runs: Sequence[Run]) -> list[list[Run]]:
-    """Groups of runs that measured alike: a run joins the first group none of whose members contradicts it."""
-    groups: list[list[Run]] = []
-    for run in runs:
-        home = next((g for g in groups if all(_alike(run, member) for member in g)), None)
-        if home is None:
-            groups.append([run])
-        else:
-            home.append(run)
-    return groups
 
 
 def _alike(a: Run, b: Run) -> bool:

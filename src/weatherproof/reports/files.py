@@ -28,17 +28,9 @@ class Run:
     checks: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def has_encoder(self) -> bool:
-        return (self.path / "encoder.safetensors").is_file()
-
-    @property
-    def has_study(self) -> bool:
-        return (self.path / "study.json").is_file()
-
-    @property
-    def has_front(self) -> bool:
-        return (self.path / "front.json").is_file()
+    def has(self, name: str) -> bool:
+        """Whether its folder holds such a file."""
+        return (self.path / name).is_file()
 
 
 def read_run(folder: Path | str) -> Run:
@@ -56,7 +48,7 @@ def read_run(folder: Path | str) -> Run:
                 f"{str(path)!r} has no {needed}: expected a finished run; run its command again with the same --out to "
                 "finish it"
             )
-    recipe = _yaml(path / "recipe.yaml")
+    recipe = _parsed(path / "recipe.yaml")
     if not isinstance(recipe, dict):
         raise InputError(f"{str(path / 'recipe.yaml')!r} holds no settings: expected lines such as 'verb: harden'")
     records, notes = read_results(path)
@@ -81,7 +73,7 @@ def read_results(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
         InputError: results.json is something else than a run writes.
     """
     file = folder / "results.json"
-    results = _json(file)
+    results = _parsed(file)
     records = results.get("records") if isinstance(results, dict) else None
     if not isinstance(records, list) or not all(map(_is_record, records)):
         raise InputError(f"{str(file)!r} holds no records as a run writes them: make the run again in a new folder")
@@ -105,12 +97,15 @@ def read_checks(folder: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: checks.json is something else than a run writes.
     """
-    checks = _optional_list(folder / "checks.json")
+    file = folder / "checks.json"
+    if not file.is_file():
+        return []
+    checks = _parsed(file)
+    if not isinstance(checks, list) or not all(isinstance(check, dict) for check in checks):
+        raise InputError(f"{str(file)!r} is not a list of entries: remove it, or make the run again in a new folder")
     for check in checks:
         if not (isinstance(check.get("claim"), str) and isinstance(check.get("detail"), str) and "passed" in check):
-            raise InputError(
-                f"{str(folder / 'checks.json')!r} is not a list of checks: remove it, or make the run again"
-            )
+            raise InputError(f"{str(file)!r} is not a list of checks: remove it, or make the run again")
     return checks
 
 
@@ -122,27 +117,13 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key != "arguments"} | arguments
 
 
-def _json(path: Path) -> Any:
+def _parsed(path: Path) -> Any:
+    is_json = path.suffix == ".json"
     try:
-        return texts.read_json(path)
+        return texts.read_json(path) if is_json else texts.read_yaml(path)
     except (OSError, texts.Malformed) as error:
-        raise InputError(f"{str(path)!r} is not JSON ({error}): make the run again in a new folder") from None
-
-
-def _yaml(path: Path) -> Any:
-    try:
-        return texts.read_yaml(path)
-    except (OSError, texts.Malformed) as error:
-        raise InputError(f"{str(path)!r} is not YAML ({error}): make the run again in a new folder") from None
-
-
-def _optional_list(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    found = _json(path)
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise InputError(f"{str(path)!r} is not a list of entries: remove it, or make the run again in a new folder")
-    return found
+        kind = "JSON" if is_json else "YAML"
+        raise InputError(f"{str(path)!r} is not {kind} ({error}): make the run again in a new folder") from None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

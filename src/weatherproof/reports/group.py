@@ -70,9 +70,9 @@ class Group:
     @property
     def tabled(self) -> bool:
         """Whether a study's own table has the numbers."""
-        return not self.compared and self.runs[0].has_study
+        return not self.compared and self.runs[0].has("study.json")
 
     @property
     def drawn(self) -> bool:
         """Whether a study's own drawing has them."""
-        return not self.compared and self.runs[0].has_front
+        return not self.compared and self.runs[0].has("front.json")

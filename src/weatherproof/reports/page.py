@@ -16,6 +16,7 @@ from weatherproof.progress import phase
 from weatherproof.reports import details
 from weatherproof.reports.comparison import comparison_verdict, distinctly_named, groups_of
 from weatherproof.reports.drawing.charts import draw, marker, swatch
+from weatherproof.reports.drawing.pictures import data_address
 from weatherproof.reports.files import read_run
 from weatherproof.reports.group import Group
 from weatherproof.reports.sections import SECTIONS, Section
@@ -27,7 +28,8 @@ from weatherproof.reports.words.records import model_words
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_WORDS = {"draw": draw, "swatch": swatch, "marker": marker, "model_words": model_words}  # of the macros, and of several
+# of the macros, and of several sections
+_WORDS = {"draw": draw, "swatch": swatch, "marker": marker, "model_words": model_words, "data_address": data_address}
 
 
 @dataclass(frozen=True)

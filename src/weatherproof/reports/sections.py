@@ -12,12 +12,13 @@ from weatherproof.reports import details
 from weatherproof.reports.attack.section import attack_part, with_doubts
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.group import Group
-from weatherproof.reports.neighbours.section import read_neighbours
+from weatherproof.reports.neighbours.section import NEIGHBOURS
 from weatherproof.reports.numbers.section import headed, numbers_part
+from weatherproof.reports.parts import PartFile, read_part
 from weatherproof.reports.plane.section import draw_class, draw_map, read_map
 from weatherproof.reports.reliability.section import reliability_part
-from weatherproof.reports.search.section import read_search
-from weatherproof.reports.strip.section import read_strip
+from weatherproof.reports.search.section import SEARCH
+from weatherproof.reports.strip.section import STRIP
 from weatherproof.reports.study.front import draw_front
 from weatherproof.reports.study.section import read_study_part, study_verdict
 from weatherproof.reports.suite.scatter import draw_scatter
@@ -27,7 +28,7 @@ from weatherproof.reports.use.section import loading, use_part
 from weatherproof.reports.utility.curve import draw_utility_curve
 from weatherproof.reports.utility.section import read_utility
 from weatherproof.reports.verdict import Verdict
-from weatherproof.reports.views.section import read_views
+from weatherproof.reports.views.section import VIEWS
 from weatherproof.reports.words.attacks import attack_words
 
 Words = Mapping[str, Callable[..., object]]
@@ -63,9 +64,14 @@ def _measured(folder: str, read: Callable[[Group], Any], words: Words | None = N
     return Section(folder, read, read, grouped=True, words=words or {}, **further)
 
 
-def _from_file(folder: str, read: Callable[[Path], Any], **words: Callable[..., object]) -> Section:
-    """A section about a file of one run."""
+def _from_folder(folder: str, read: Callable[[Path], Any], **words: Callable[..., object]) -> Section:
+    """A section about files of one run."""
     return Section(folder, lambda group: read(group.runs[0].path), words=words)
+
+
+def _part(folder: str, part: PartFile[Any]) -> Section:
+    """A section that shows one file as it is."""
+    return _from_folder(folder, lambda run: read_part(run, part))
 
 
 def _of_all(folder: str, read: Callable[[Group], Any], **words: Callable[..., object]) -> Section:
@@ -80,15 +86,15 @@ SECTIONS = (
     _measured("attack", attack_part, {"attack_words": attack_words}, verdict=with_doubts),
     _measured("reliability", reliability_part),
     _measured("numbers", numbers_part),
-    _from_file("strip", read_strip),
-    _from_file("gallery", read_examples),
-    _from_file("neighbours", read_neighbours),
-    _from_file("plane", read_map, draw_map=draw_map, draw_class=draw_class),
-    _from_file("utility", read_utility, draw_utility_curve=draw_utility_curve),
-    _from_file("search", read_search),
+    _part("strip", STRIP),
+    _from_folder("gallery", read_examples),
+    _part("neighbours", NEIGHBOURS),
+    _from_folder("plane", read_map, draw_map=draw_map, draw_class=draw_class),
+    _from_folder("utility", read_utility, draw_utility_curve=draw_utility_curve),
+    _part("search", SEARCH),
     _of_all("checks", details.checks),
     Section("training", trained, watched),
-    _from_file("views", read_views),
+    _part("views", VIEWS),
     _of_all("use", use_part, loading=loading),
     _of_all("protocol", lambda group: group.runs, facts=details.facts, recipe_text=details.recipe_text,
             record_columns=details.record_columns, record_rows=details.record_rows),

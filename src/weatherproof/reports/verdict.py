@@ -148,15 +148,39 @@ def _does(metric: str, value: float) -> str:
 
 def _sentence(pair: Pair) -> str:
     metric = str(pair.after["metric"])
-    after = _does(metric, float(pair.after["value"]))
-    before, where = words.quantity(metric, pair.before["value"]), _where(pair.after)
+    before, after = words.quantity(metric, pair.before["value"]), _does(metric, float(pair.after["value"]))
     if pair.clear is None:
-        return f"{where}, the hardened encoder {after}, the original {before}: how clear that is, one draw cannot tell."
-    if not pair.clear:
+        return (
+            f"{_where(pair.after)}, the hardened encoder {after}, the original {before}: how clear that is, one draw "
+            "cannot tell."
+        )
+    return compared(_where(pair.after), before, after, pair.change if pair.clear else 0)
+
+
+def compared(where: str, before: str, after: str, change: float) -> str:
+    """What hardening has brought: `before` the original's number, `after` what the hardened encoder does, and a change
+    of 0 where it is not clear."""
+    if change == 0:
         return f"{where}, hardening makes no clear difference: the hardened encoder {after}, the original {before}."
-    if pair.change < 0:
+    if change < 0:
         return f"{where}, the hardened encoder is worse than the original: it {after}, the original {before}."
     return f"{where}, the hardened encoder {after}, where the original manages {before}."
+
+
+def clean_too(before: str, after: str, change: float) -> str:
+    """The same of the clean images, as numbers are printed."""
+    how = "the same on" if before == after else "lower on" if change < 0 else "higher on"
+    return f"It is {how} clean images: {after}, against {before} before."
+
+
+def counted(changes: Sequence[float], where: str) -> str:
+    """ "better in 3, worse in 1", where 0 is no clear change."""
+    kinds = {
+        "better": sum(change > 0 for change in changes),
+        "worse": sum(change < 0 for change in changes),
+        "not clearly different": sum(change == 0 for change in changes),
+    }
+    return ", ".join(f"{how} {where} {n if n < len(changes) else f'all {n}'}" for how, n in kinds.items() if n)
 
 
 def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], records: Sequence[JsonRecord]) -> list[str]:
@@ -168,21 +192,16 @@ def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], record
     clean = [p for p in alike if words.is_clean(p.after)]
     if clean and chosen is not clean[0]:
         before, after = (words.quantity(metric, r["value"]) for r in (clean[0].before, clean[0].after))
-        how = "the same on" if before == after else "lower on" if clean[0].change < 0 else "higher on"
-        said.append(f"It is {how} clean images: {after}, against {before} before.")
+        said.append(clean_too(before, after, clean[0].change))
     rivals = [r for r in records if r.get("model") == "supervised" and _same_damage(r, chosen.after)]
     if rivals:
         rival = max(rivals, key=lambda r: -1.0 if words.missing(r.get("label_fraction")) else r["label_fraction"])
         labels = words.labels_words(rival.get("label_fraction")) or "labels"
         said.append(f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}.")
     if len(damaged) > 1:
-        worse = sum(p.clear is True and p.change < 0 for p in damaged)
-        better = sum(p.clear is True and p.change > 0 for p in damaged)
-        unclear = len(damaged) - worse - better
-        counts = {"better": better, "worse": worse, "not clearly different": unclear}
-        shown = [f"{how} in {n if n < len(damaged) else f'all {n}'}" for how, n in counts.items() if n]
+        shown = counted([p.change if p.clear else 0 for p in damaged], "in")
         start = "It" if len(damaged) <= len(alike) else "Counting every readout and amount of labels, it"
-        said.append(f"{start} is {', '.join(shown)} comparisons under damage.")
+        said.append(f"{start} is {shown} comparisons under damage.")
     return said
 
 
@@ -218,11 +237,6 @@ def _bar(record: JsonRecord) -> Bar:
         text=words.quantity(metric, value),
         fraction=min(1.0, max(0.0, value)),
     )
-
-
-def _same_operator(text: str, asked: str) -> bool:
-    """Whether two texts say the same operator, however they are written."""
-    return words.operator_words(text) == words.operator_words(asked)
 
 
 def _most_labels(records: Sequence[JsonRecord]) -> JsonRecord:
@@ -263,7 +277,8 @@ def _single(records: Sequence[JsonRecord], asked: str | None) -> Verdict:
     model = next((name for name in ("hardened", "pretrained", "fine-tuned") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)]
-    wanted = [r for r in damaged if asked and r.get("operator") and _same_operator(str(r["operator"]), asked)]
+    same = words.operator_words(asked) if asked else None  # however it is written
+    wanted = [r for r in damaged if r.get("operator") and words.operator_words(str(r["operator"])) == same]
     middle = damaged[len(damaged) // 2 :]
     chosen = next(iter((*wanted, *middle)), None) or _most_labels(own)
     metric = str(chosen["metric"])

@@ -4,7 +4,7 @@ each model."""
 from collections.abc import Hashable, Sequence
 
 from weatherproof.reports.drawing.charts import COLOURS, Series, Style, line_chart
-from weatherproof.reports.training.curves import Charts
+from weatherproof.reports.training.curves import Charts, error_of
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import Named, named, norm_words, size_words
 from weatherproof.reports.words.records import JsonRecord
@@ -36,7 +36,7 @@ def attack_curves(records: Sequence[JsonRecord]) -> Charts:
                     continue
                 name = _name(model, models, family, families)
                 styles[name] = Style(1 + models.index(model) % COLOURS, _kind(family, families))
-                series.append(Series(name, styles[name], tuple((x, float(r["value"]), _error(r)) for x, r in points)))
+                series.append(Series(name, styles[name], tuple((x, float(r["value"]), error_of(r)) for x, r in points)))
         charts.append(
             line_chart(
                 title=f"Error, %, by the size of the perturbation in {norm_words(norm)}",
@@ -92,7 +92,3 @@ def _needs_settings(family: tuple[str, str, str], families: Sequence[tuple[str, 
 
 def _shown(record: JsonRecord) -> bool:
     return words.finite(record.get("value")) and isinstance(named(str(record["attack"])), Named)
-
-
-def _error(record: JsonRecord) -> float:
-    return float(record["stderr"]) if words.finite(record.get("stderr")) else 0.0

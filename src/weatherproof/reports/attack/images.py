@@ -1,7 +1,7 @@
 """Single images, the perturbation that an attack adds and the attacked image, as one file of a run folder."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, read_list, save_tensors
+from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, save_tensors
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import size_words
 
@@ -43,6 +43,26 @@ class AttackExamples:
     sure_before: Float[Tensor, "n"]
     sure_after: Float[Tensor, "n"]
     size: Float[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    name: str
+    sure: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class AttackImage:
+    """One image: data addresses, and what the model says of it."""
+
+    truth: str
+    clean: str
+    change: str
+    attacked: str
+    before: Answer
+    after: Answer
+    size: str
 
 
 @dataclass(frozen=True)
@@ -77,43 +97,32 @@ class AttackFile:
         if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
             raise ValueError("a label or an answer has no class")
 
+    @property
+    def pixelated(self) -> bool:
+        return self.side <= SMALL
+
+    @property
+    def rows(self) -> Iterator[AttackImage]:
+        for i, truth in enumerate(self.labels.tolist()):
+            yield AttackImage(
+                truth=self.classes[truth],
+                clean=data_address(self.clean[i]),
+                change=data_address(self.change[i]),
+                attacked=data_address(self.attacked[i]),
+                before=self._answer(self.before[i], self.sure_before[i], truth),
+                after=self._answer(self.after[i], self.sure_after[i], truth),
+                size=size_words(self.norm, float(self.size[i])),
+            )
+
+    def _answer(self, guess: Tensor, sure: Tensor, truth: int) -> Answer:
+        return Answer(self.classes[int(guess)], words.percent(float(sure)), int(guess) == truth)
+
 
 def _by_attack(tensors: Mapping[str, Tensor], about: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**said, **{n: tensors[f"{k} {n}"] for n in (*_PICTURES, *_NUMBERS)}} for k, said in enumerate(about)]
 
 
 ATTACKED = PartFile("attack_images.safetensors", "a file of attacked images", AttackFile, _by_attack)
-
-
-@dataclass(frozen=True)
-class Answer:
-    name: str
-    sure: str
-    right: bool
-
-
-@dataclass(frozen=True)
-class AttackImage:
-    """One image: data addresses, and what the model says of it."""
-
-    truth: str
-    clean: str
-    change: str
-    attacked: str
-    before: Answer
-    after: Answer
-    size: str
-
-
-@dataclass(frozen=True)
-class AttackImages:
-    """The images under one attack; every change is magnified by the same factor."""
-
-    attack: str
-    model: str
-    images: tuple[AttackImage, ...]
-    magnified: str
-    pixelated: bool
 
 
 def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -> Path:
@@ -130,7 +139,9 @@ def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -
         change = own.attacked - own.clean
         factor = magnification(float(change.abs().max()))
         pictures = (own.clean, 0.5 + factor * change, own.attacked)
-        tensors |= {f"{k} {name}": _bytes(images) for name, images in zip(_PICTURES, pictures, strict=True)}
+        tensors |= {
+            f"{k} {name}": smaller(bytes_of(images), SHOWN) for name, images in zip(_PICTURES, pictures, strict=True)
+        }
         tensors |= {f"{k} {name}": getattr(own, name).detach().cpu().clone() for name in _NUMBERS}
         about.append({
             "attack": own.attack, "model": own.model, "norm": own.norm, "factor": factor, "classes": list(own.classes),
@@ -144,36 +155,3 @@ def magnification(largest: float) -> float:
     most = _ROOM / max(largest, 1e-9)
     power = 10.0 ** math.floor(math.log10(max(most, 1.0)))
     return max(step * power for step in (1, 2, 5) if step * power <= max(most, 1.0))
-
-
-def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels _ _"]:
-    pixels = images.detach().cpu().clamp(0, 1).mul(255).round().byte()
-    return torch.stack([smaller(image, SHOWN) for image in pixels])
-
-
-def read_attack_images(folder: Path) -> tuple[AttackImages, ...]:
-    """The images of a run folder, by attack; none where it has none. Raises `InputError`."""
-    return tuple(map(_of_attack, read_list(folder, ATTACKED)))
-
-
-def _of_attack(found: AttackFile) -> AttackImages:
-    return AttackImages(
-        attack=found.attack,
-        model=found.model,
-        images=tuple(_image(found, i) for i in range(len(found.clean))),
-        magnified=f"{found.factor:g}",
-        pixelated=found.side <= SMALL,
-    )
-
-
-def _image(found: AttackFile, i: int) -> AttackImage:
-    truth, before, after = (int(own[i]) for own in (found.labels, found.before, found.after))
-    return AttackImage(
-        truth=found.classes[truth],
-        clean=data_address(found.clean[i]),
-        change=data_address(found.change[i]),
-        attacked=data_address(found.attacked[i]),
-        before=Answer(found.classes[before], words.percent(float(found.sure_before[i])), before == truth),
-        after=Answer(found.classes[after], words.percent(float(found.sure_after[i])), after == truth),
-        size=size_words(found.norm, float(found.size[i])),
-    )

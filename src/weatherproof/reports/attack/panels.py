@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weatherproof.reports.attack.curves import attack_curves
-from weatherproof.reports.parts import PartFile, read_list, save_list
+from weatherproof.reports.parts import PartFile, save_list
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words.attacks import named
 from weatherproof.reports.words.records import JsonRecord
@@ -31,11 +31,6 @@ PANELS = PartFile("panels.json", "a list of panels", Panel)
 def save_panels(folder: Path | str, panels: Sequence[Panel]) -> Path:
     """Write `panels.json` and return where it is."""
     return save_list(folder, PANELS, panels)
-
-
-def read_panels(folder: Path) -> tuple[Panel, ...]:
-    """Those of a run folder; none where it has none. Raises `InputError`."""
-    return read_list(folder, PANELS)
 
 
 def panel_curves(records: Sequence[JsonRecord], panels: Sequence[Panel]) -> Charts:

@@ -7,11 +7,12 @@ from markupsafe import Markup
 
 from weatherproof.reports.attack.certificates import Certificate, read_certificates
 from weatherproof.reports.attack.curves import attack_curves
-from weatherproof.reports.attack.images import AttackImages, read_attack_images
-from weatherproof.reports.attack.panels import panel_curves, read_panels
+from weatherproof.reports.attack.images import ATTACKED, AttackFile
+from weatherproof.reports.attack.panels import PANELS, panel_curves
 from weatherproof.reports.attack.records import model_of
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
+from weatherproof.reports.parts import read_list
 from weatherproof.reports.tables import Heading, Table, make_tables
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.verdict import Verdict
@@ -37,7 +38,7 @@ class AttackPart:
     curves: Charts
     further: tuple[Table, ...]
     certificates: tuple[Certificate, ...]
-    images: tuple[AttackImages, ...]
+    images: tuple[AttackFile, ...]
     sentences: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -65,7 +66,7 @@ def attack_part(group: Group) -> AttackPart | None:
         curves=_curves(runs, [r for r in records if r["metric"] == "error"]),
         further=tuple(map(_in_pixels, further_tables)),
         certificates=certificates,
-        images=() if several else read_attack_images(runs[0].path),
+        images=() if several else read_list(runs[0].path, ATTACKED),
         sentences=() if several else (*_medians(further), *_doubts(certificates)),
         notes=group.notes,
     )
@@ -78,7 +79,7 @@ def with_doubts(verdict: Verdict, shown: AttackPart) -> Verdict:
 
 def _curves(runs: Sequence[Run], records: Sequence[JsonRecord]) -> Charts:
     """One run may say which models share a chart."""
-    panels = read_panels(runs[0].path) if len(runs) == 1 else ()
+    panels = read_list(runs[0].path, PANELS) if len(runs) == 1 else ()
     return panel_curves(records, panels) if panels else attack_curves(records)
 
 

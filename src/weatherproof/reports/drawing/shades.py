@@ -29,18 +29,6 @@ def require_utility(maps: Float[Tensor, "..."]) -> None:
         raise ValueError("maps must be finite and not negative")
 
 
-def smaller_map(maps: Float[Tensor, "n height width"], side: int) -> Float[Tensor, "n _ _"]:
-    """A copy on the CPU with the longer side at most `side`, as `pictures.smaller` makes images: weighted means."""
-    height, width = maps.shape[1:]
-    ratio = side / max(height, width)
-    maps = maps.detach().cpu().float().contiguous()
-    if ratio >= 1:
-        return maps
-    size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-    made = torch.nn.functional.interpolate(maps[None], size, mode="bilinear", antialias=True, align_corners=False)
-    return made[0].clamp(min=0).contiguous()
-
-
 def scientific(value: float) -> str:
     """Two digits, with a power of ten where the number is small or large; the spaces in it do not break.
 

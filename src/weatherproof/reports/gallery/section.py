@@ -1,6 +1,5 @@
 """Pictures of single images: clean, damaged, and what each model makes of the damaged one (as in Figure 1)."""
 
-import base64
 import io
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError, shown
 from weatherproof.files import write_atomically
+from weatherproof.reports.drawing.pictures import address, as_picture, bytes_of
 from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.words import records as words
 
@@ -82,11 +82,8 @@ def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
 
 
 def _png(image: Tensor) -> bytes:
-    from PIL import Image
-
-    pixels = image.detach().cpu().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2).numpy() if pixels.shape[2] == 1 else pixels.numpy()).save(file, "PNG")
+    as_picture(bytes_of(image)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -106,8 +103,8 @@ def _example(folder: Path, row: GalleryRow) -> Example:
     return Example(
         truth=row.truth,
         condition=words.condition_words({"operator": row.operator}),
-        clean=_data_address(clean),
-        damaged=_data_address(damaged),
+        clean=address(clean, "png"),
+        damaged=address(damaged, "png"),
         pixelated=max(struct.unpack(">II", clean[16:24])) <= SMALL,  # width and height in a PNG's header
         models=tuple((model, tuple(_guess(*guess, row.truth) for guess in models[model][:TOP])) for model in order),
     )
@@ -129,10 +126,6 @@ def _read_png(folder: Path, name: str) -> bytes:
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         raise InputError(f"{str(file)!r} is not a PNG image: make the run again in a new folder")
     return content
-
-
-def _data_address(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _inside(folder: Path, name: str) -> Path | None:

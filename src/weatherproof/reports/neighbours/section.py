@@ -1,39 +1,16 @@
 """Test images and the training images that lie nearest to them, as one file of a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.drawing.pictures import data_address, is_small, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, save_part
 
 SHOWN = 96  # pixels of the longer side in the file
-
-
-@dataclass(frozen=True)
-class NeighboursFile:
-    """What the file holds; labels are places in `classes`, -1 for none."""
-
-    queries: UInt8[Tensor, "q channels height width"]
-    neighbours: UInt8[Tensor, "q k near_channels near_height near_width"]
-    similarity: Float32[Tensor, "q k"]
-    query_labels: Int64[Tensor, "q"]
-    labels: Int64[Tensor, "q k"]
-    classes: tuple[str, ...]
-    bank: str
-    images: int
-
-    def __post_init__(self) -> None:
-        require_pictures(self.queries, self.neighbours)
-        if max(int(self.query_labels.max()), int(self.labels.max())) >= len(self.classes):
-            raise ValueError("a label has no class")
-
-
-NEIGHBOURS = PartFile("neighbours.safetensors", "a file of neighbours", NeighboursFile)
 
 
 @dataclass(frozen=True)
@@ -60,17 +37,50 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
-    """What the page shows. `bank` and `images`: how many images of what the neighbours were looked for in."""
+class Neighbours:
+    """What the file holds; labels are places in `classes`, -1 for none. `bank` and `images`: how many images of what
+    the neighbours were looked for in."""
 
-    queries: tuple[Query, ...]
+    queries: UInt8[Tensor, "q channels height width"]
+    neighbours: UInt8[Tensor, "q k near_channels near_height near_width"]
+    similarity: Float32[Tensor, "q k"]
+    query_labels: Int64[Tensor, "q"]
+    labels: Int64[Tensor, "q k"]
+    classes: tuple[str, ...]
     bank: str
     images: int
-    pixelated: bool
+
+    def __post_init__(self) -> None:
+        require_pictures(self.queries, self.neighbours)
+        if max(int(self.query_labels.max()), int(self.labels.max())) >= len(self.classes):
+            raise ValueError("a label has no class")
 
     @property
     def labelled(self) -> bool:
-        return any(near.right is not None for query in self.queries for near in query.near)
+        return bool(((self.query_labels[:, None] >= 0) & (self.labels >= 0)).any())
+
+    @property
+    def pixelated(self) -> bool:
+        return is_small(self.queries)
+
+    @property
+    def rows(self) -> Iterator[Query]:
+        for i, (image, label) in enumerate(zip(self.queries, self.query_labels.tolist(), strict=True)):
+            rows = zip(self.neighbours[i], self.labels[i].tolist(), self.similarity[i].tolist(), strict=True)
+            near = tuple(
+                Near(data_address(own), self._name(of), f"{how:.2f}", self._right(label, of)) for own, of, how in rows
+            )
+            yield Query(data_address(image), self._name(label), near)
+
+    def _name(self, label: int) -> str:
+        return self.classes[label] if label >= 0 else ""
+
+    @staticmethod
+    def _right(truth: int, label: int) -> bool | None:
+        return None if truth < 0 or label < 0 else label == truth
+
+
+NEIGHBOURS = PartFile("neighbours.safetensors", "a file of neighbours", Neighbours)
 
 
 def save_neighbours(
@@ -92,9 +102,9 @@ def save_neighbours(
         bank: what the images are called that the neighbours were looked for in.
         images: how many those are.
     """
-    found = NeighboursFile(
-        queries=torch.stack([smaller(image, SHOWN) for image in queries]),
-        neighbours=torch.stack([torch.stack([smaller(image, SHOWN) for image in row]) for row in neighbours]),
+    found = Neighbours(
+        queries=smaller(queries, SHOWN),
+        neighbours=smaller(neighbours, SHOWN),
         similarity=similarity.float(),
         query_labels=query_labels,
         labels=labels,
@@ -103,34 +113,3 @@ def save_neighbours(
         images=images,
     )
     return save_part(folder, NEIGHBOURS, found)
-
-
-def read_neighbours(folder: Path) -> Neighbourhood | None:
-    """The neighbours of a run folder; None where it has none. Raises `InputError`."""
-    found = read_part(folder, NEIGHBOURS)
-    if found is None:
-        return None
-    return Neighbourhood(
-        queries=tuple(_query(found, i) for i in range(len(found.queries))),
-        bank=found.bank,
-        images=found.images,
-        pixelated=max(found.queries.shape[-2:]) <= SMALL,
-    )
-
-
-def _query(found: NeighboursFile, i: int) -> Query:
-    truth = int(found.query_labels[i])
-    near = tuple(
-        Near(
-            image=data_address(image),
-            label=_named(found.classes, int(label)),
-            similarity=f"{float(similarity):.2f}",
-            right=None if truth < 0 or int(label) < 0 else int(label) == truth,
-        )
-        for image, label, similarity in zip(found.neighbours[i], found.labels[i], found.similarity[i], strict=True)
-    )
-    return Query(data_address(found.queries[i]), _named(found.classes, truth), near)
-
-
-def _named(classes: Sequence[str], label: int) -> str:
-    return classes[label] if label >= 0 else ""

@@ -86,15 +86,12 @@ def save_map(
 def read_map(folder: Path) -> Plane | None:
     """The map of a run folder; None where it has none. Raises `InputError`."""
     found = read_part(folder, MAP)
-    if found is None:
-        return None
-    return make_plane(found.points, found.labels, found.classes, found.by, found.shares, found.data)
+    return None if found is None else make_plane(found)
 
 
-def make_plane(
-    points: Tensor, labels: Tensor, classes: Sequence[str], by: str, shares: Sequence[float], data: str
-) -> Plane:
+def make_plane(found: MapFile) -> Plane:
     """The points in user units, one scale for both directions, by class; the most frequent classes get a colour."""
+    points, labels, classes = found.points, found.labels, found.classes
     low, high = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()
     wide, tall = (max(b - a, 1e-12) for a, b in zip(low, high, strict=True))
     inner = WIDE - 2 * EDGE
@@ -110,7 +107,7 @@ def make_plane(
     for i, c in enumerate(shown):
         own = tuple(place for place, label in zip(placed, labels.tolist(), strict=True) if label == c)
         groups.append(Cloud(classes[c], Style(1 + i % COLOURS, i // COLOURS), own, len(groups)))
-    return Plane(tuple(groups), height, by, _axes(by, shares), data, len(labels))
+    return Plane(tuple(groups), height, found.by, _axes(found.by, found.shares), found.data, len(labels))
 
 
 def _axes(by: str, shares: Sequence[float]) -> tuple[str, str]:

@@ -1,41 +1,18 @@
 """One image through a suite: clean, and under every corruption at every severity, as one file of a run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from weatherproof.benchmark import SEVERITIES
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, read_part, save_tensors
+from weatherproof.reports.drawing.pictures import AnyPicture, Picture, data_address, is_small, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, save_tensors
 from weatherproof.reports.suite.records import in_order
 from weatherproof.reports.words import records as words
 
 SHOWN = 96  # pixels of the longer side on the page
-
-
-@dataclass(frozen=True)
-class StripFile:
-    """What the file holds, as large as the page shows it: "clean", and `corrupted`, where "fog/3" is at severity 3."""
-
-    clean: Picture
-    corrupted: Mapping[str, Picture]
-
-    def __post_init__(self) -> None:
-        require_pictures(self.clean, *self.corrupted.values())
-        for name in self.corrupted:
-            _place(name)
-
-
-STRIP = PartFile(
-    "strip.safetensors",
-    "a strip of images",
-    StripFile,
-    lambda tensors, _: {
-        "clean": tensors["clean"],
-        "corrupted": {name: image for name, image in tensors.items() if name != "clean"},
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -47,15 +24,43 @@ class StripRow:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """What the page shows."""
+class StripFile:
+    """What the file holds, as large as the page shows it: "clean", and `corrupted`, where "fog/3" is at severity 3."""
 
-    clean: str
-    severities: tuple[int, ...]
-    rows: tuple[StripRow, ...]
-    pixelated: bool
-    stored: tuple[int, int]  # height and width
-    limit: int = SHOWN
+    clean: Picture
+    corrupted: Mapping[str, Picture]
+    limit: ClassVar[int] = SHOWN
+
+    def __post_init__(self) -> None:
+        require_pictures(self.clean, *self.corrupted.values())
+        for name in self.corrupted:
+            _place(name)
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        return tuple(sorted({*SEVERITIES, *(severity for _, severity in map(_place, self.corrupted))}))
+
+    @property
+    def rows(self) -> Iterator[StripRow]:
+        places = {_place(name): data_address(image) for name, image in self.corrupted.items()}
+        for name in in_order({name for name, _ in places}):
+            images = tuple(places.get((name, severity)) for severity in self.severities)
+            yield StripRow(words.corruption_words(name), images)
+
+    @property
+    def pixelated(self) -> bool:
+        return is_small(self.clean)
+
+
+STRIP = PartFile(
+    "strip.safetensors",
+    "a strip of images",
+    StripFile,
+    lambda tensors, _: {
+        "clean": tensors["clean"],
+        "corrupted": {name: image for name, image in tensors.items() if name != "clean"},
+    },
+)
 
 
 def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int], AnyPicture]) -> Path:
@@ -77,26 +82,6 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
     named = {f"{name}/{severity}": image for (name, severity), image in parts.items()}
     tensors = {name: smaller(image, SHOWN) for name, image in {"clean": clean, **named}.items()}
     return save_tensors(Path(folder) / STRIP.name, tensors)
-
-
-def read_strip(folder: Path) -> Strip | None:
-    """The strip of a run folder; None where it has none. Raises `InputError`."""
-    found = read_part(folder, STRIP)
-    if found is None:
-        return None
-    places = {_place(name): data_address(image) for name, image in found.corrupted.items()}
-    severities = tuple(sorted({*SEVERITIES, *(severity for _, severity in places)}))
-    height, width = found.clean.shape[1:]
-    return Strip(
-        clean=data_address(found.clean),
-        severities=severities,
-        rows=tuple(
-            StripRow(words.corruption_words(name), tuple(places.get((name, severity)) for severity in severities))
-            for name in in_order({name for name, _ in places})
-        ),
-        pixelated=max(height, width) <= SMALL,
-        stored=(height, width),
-    )
 
 
 def _place(name: str) -> tuple[str, int]:

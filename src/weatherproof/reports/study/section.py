@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weatherproof.reports.group import Group
+from weatherproof.reports.parts import read_part
 from weatherproof.reports.study.front import Front, read_front
-from weatherproof.reports.study.table import StudyTable, claims_words, read_study
+from weatherproof.reports.study.table import STUDY, StudyTable, claims_words
 from weatherproof.reports.verdict import Verdict
 
 
@@ -22,7 +23,7 @@ class StudyPart:
 def read_study_part(group: Group) -> StudyPart | None:
     """The part of a study's run; None of any other."""
     (run,) = group.runs
-    table, front = read_study(run.path), read_front(run.path)
+    table, front = read_part(run.path, STUDY), read_front(run.path)
     return StudyPart(table, front, run.checks) if table or front else None
 
 

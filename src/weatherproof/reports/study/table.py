@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, save_part
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,6 @@ STUDY = PartFile("study.json", "a table of a study", StudyTable)
 def save_study(folder: Path | str, table: StudyTable) -> Path:
     """Write `study.json` and return where it is."""
     return save_part(folder, STUDY, table)
-
-
-def read_study(folder: Path) -> StudyTable | None:
-    """The study of a run folder; None where it has none. Raises `InputError`."""
-    return read_part(folder, STUDY)
 
 
 def claims_words(table: StudyTable, checks: Sequence[Mapping[str, Any]]) -> str:

@@ -1,8 +1,8 @@
 """The models of a page that were measured on a suite, each with its records sorted."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from weatherproof.benchmark import COMMON, SEVERITIES
 from weatherproof.reports.drawing.charts import Style
@@ -21,6 +21,7 @@ from weatherproof.views.contamination import seen
 COLOURS = 7  # the page defines so many
 IDENTITY = ("model", "readout", "label_fraction", "trained_on", "data", "run")
 
+T = TypeVar("T")
 Cells = dict[tuple[str, str, int], JsonRecord]
 Parts = dict[tuple[str, str], JsonRecord]
 
@@ -123,13 +124,18 @@ def split(
 
 def alike(subjects: Sequence[Subject]) -> list[list[Subject]]:
     """Groups of subjects that measured alike: no cell, and no clean number, under two protocols."""
-    groups: list[list[Subject]] = []
-    for subject in subjects:
-        home = next((g for g in groups if all(_agree(subject, member) for member in g)), None)
+    return grouped(subjects, _agree)
+
+
+def grouped(several: Iterable[T], agree: Callable[[T, T], bool]) -> list[list[T]]:
+    """Each joins the first group none of whose members contradicts it."""
+    groups: list[list[T]] = []
+    for one in several:
+        home = next((g for g in groups if all(agree(one, member) for member in g)), None)
         if home is None:
-            groups.append([subject])
+            groups.append([one])
         else:
-            home.append(subject)
+            home.append(one)
     return groups
 
 

@@ -7,7 +7,7 @@ from weatherproof.benchmark import COMMON
 from weatherproof.reports.suite.records import in_order, members, whole_words
 from weatherproof.reports.suite.subjects import Subject, split
 from weatherproof.reports.suite.tables import total_lines
-from weatherproof.reports.verdict import CLEAR, Bar, Verdict, make_verdict
+from weatherproof.reports.verdict import CLEAR, Bar, Verdict, clean_too, compared, counted, make_verdict
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
 
@@ -41,16 +41,11 @@ def suite_verdict(subjects: Sequence[Subject]) -> Verdict:
             *_counts(alike),
             *_worst(alike),
             *_further(alike, whole),
-            *_contaminated(subjects, whole),
+            *(text for s in subjects if (text := _contamination(s, whole, alone=len(subjects) == 1))),
         ),
         caption=f"Mean accuracy · {_over(whole)}",
         bars=tuple(_bar(subject, _mean(subject, whole)) for subject in alike),
     )
-
-
-def _contaminated(subjects: Sequence[Subject], whole: str) -> list[str]:
-    """One sentence for each subject of whose training something is known."""
-    return [text for s in subjects if (text := _contamination(s, whole, alone=len(subjects) == 1))]
 
 
 def _is_pair(subjects: Sequence[Subject]) -> bool:
@@ -85,20 +80,8 @@ def _sentence(subjects: Sequence[Subject], whole: str) -> str:
     if _is_pair(subjects):
         before, after = (next(i for i, s in enumerate(subjects) if s.model == m) for m in ("teacher", "hardened"))
         change = _change(*(_mean(subjects[i], whole) for i in (before, after)))
-        if change == 0:
-            return (
-                f"{over}, hardening makes no clear difference: the hardened encoder is right on {shown[after]} of the "
-                f"images, the original on {shown[before]}."
-            )
-        if change < 0:
-            return (
-                f"{over}, the hardened encoder is worse than the original: it is right on {shown[after]} of the "
-                f"images, the original on {shown[before]}."
-            )
-        return (
-            f"{over}, the hardened encoder is right on {shown[after]} of the images, where the original manages "
-            f"{shown[before]}."
-        )
+        own = shown[before] if change > 0 else f"on {shown[before]}"
+        return compared(over, own, f"is right on {shown[after]} of the images", change)
     order = sorted(range(len(subjects)), key=lambda i: -values[i])
     first, *others = [f"{_subject(subjects[i])} {'is right ' if i == order[0] else ''}on {shown[i]}" for i in order]
     more = [f"{len(others) - NAMED + 1} more below"] if len(others) >= NAMED else []
@@ -117,9 +100,7 @@ def _clean(subjects: Sequence[Subject]) -> list[str]:
         return []
     if _is_pair(subjects) and len(known) == 2:
         before, after = known["teacher"], known["hardened"]
-        shown = [words.quantity("top1", value) for value in (after, before)]
-        how = "the same on" if shown[0] == shown[1] else "lower on" if after < before else "higher on"
-        return [f"It is {how} clean images: {shown[0]}, against {shown[1]} before."]
+        return [clean_too(words.quantity("top1", before), words.quantity("top1", after), after - before)]
     each = [f"{_subject(s)} {words.quantity('top1', s.clean['top1']['value'])}" for s in subjects if "top1" in s.clean]
     return [f"On clean images: {', '.join(each)}."]
 
@@ -152,16 +133,9 @@ def _counts(subjects: Sequence[Subject]) -> list[str]:
         return []
     before, after = (_means(next(s for s in subjects if s.model == model)) for model in ("teacher", "hardened"))
     shared = [n for n in after if n in before and after[n].get("protocol") == before[n].get("protocol")]
-    changes = [_change(before[n], after[n]) for n in shared]
-    counts = {
-        "better": sum(c > 0 for c in changes),
-        "worse": sum(c < 0 for c in changes),
-        "not clearly different": sum(c == 0 for c in changes),
-    }
     if len(shared) < 2:
         return []
-    parts = [f"{how} on {n if n < len(shared) else f'all {n}'}" for how, n in counts.items() if n]
-    return [f"Corruption by corruption it is {', '.join(parts)}."]
+    return [f"Corruption by corruption it is {counted([_change(before[n], after[n]) for n in shared], 'on')}."]
 
 
 def _change(before: JsonRecord, after: JsonRecord) -> float:
@@ -188,7 +162,8 @@ def _further(subjects: Sequence[Subject], whole: str) -> list[str]:
 def _contamination(subject: Subject, whole: str, alone: bool) -> str:
     if not subject.trained_on:
         return ""
-    who = "This model" if alone else _capital(_subject(subject))
+    name = _subject(subject)  # one that the user gave stays as it is
+    who = "This model" if alone else f"T{name[1:]}" if name.startswith("the ") else name
     seen = [words.corruption_words(name) for name in in_order(subject.seen)]
     if not seen:
         trained = words.operator_words(subject.trained_on)
@@ -226,8 +201,3 @@ def _unfinished(subjects: Sequence[Subject]) -> Verdict:
         said.append(f"{_subject(subject)} was measured on {done} of {len(subject.expected)} conditions")
     sentence = f"No mean over the suite: {words.listed(said)}."
     return Verdict(sentence, tuple(_worst(subjects)), "", ())
-
-
-def _capital(text: str) -> str:
-    """A sentence's first word; a name that the user gave stays as it is."""
-    return f"T{text[1:]}" if text.startswith("the ") else text

@@ -208,11 +208,15 @@ def _show(metric: str) -> Show:
 def _series(placed: Placed, palette: Palette) -> tuple[Series, ...]:
     by_key: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
     for x, record in placed:
-        error = record.get("stderr")
-        point = (x, float(record["value"]), float(error) if words.finite(error) else 0.0)
-        by_key.setdefault(series_key(record), []).append(point)
+        by_key.setdefault(series_key(record), []).append((x, float(record["value"]), error_of(record)))
     order = [key for key in palette.styles if key in by_key]
     return tuple(Series(palette.name(key), palette.styles[key], tuple(by_key[key])) for key in order)
+
+
+def error_of(record: JsonRecord) -> float:
+    """Its standard error, 0 where there is none."""
+    error = record.get("stderr")
+    return float(error) if words.finite(error) else 0.0
 
 
 def _with_legend(charts: list[Chart], records: Sequence[JsonRecord], palette: Palette) -> Charts:

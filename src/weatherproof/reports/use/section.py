@@ -17,7 +17,7 @@ class Use:
 
 def use_part(group: Group) -> Use | None:
     """The part; None where no run has an encoder."""
-    runs = tuple(run for run in group.runs if run.has_encoder)
+    runs = tuple(run for run in group.runs if run.has("encoder.safetensors"))
     return Use(runs, () if group.compared else next_steps(runs[0])) if runs else None
 
 

@@ -34,31 +34,34 @@ class ModelCurve:
         if not all(0 <= across <= 1 and 0 <= low <= middle <= high <= 1 for across, low, middle, high in self.bins):
             raise ValueError(f"the bins of {self.name} hold no ranks and quartiles")
 
+    @property
+    def told(self) -> str:
+        """Its correlation, in words."""
+        return "n/a" if self.correlation is None else f"{self.correlation:.2f}".replace("-", "\N{MINUS SIGN}")
+
 
 CURVES = PartFile("utility_curve.json", "a plot of sensitivity against utility", ModelCurve)
-
-
-@dataclass(frozen=True)
-class CurveSeries:
-    """One model. A point is the utility's rank and the lower quartile, median and upper quartile of sensitivity's."""
-
-    name: str
-    style: Style
-    points: tuple[Point, ...]
-    correlation: str
-    images: int
 
 
 @dataclass(frozen=True)
 class UtilityCurves:
     """What the page shows."""
 
-    series: tuple[CurveSeries, ...]
-    elements: int
+    models: tuple[ModelCurve, ...]
+
+    @property
+    def series(self) -> tuple[tuple[Style, ModelCurve], ...]:
+        """Grey is what others are compared with."""
+        first = 0 if len(self.models) > 1 else 1
+        return tuple((Style(i % COLOURS, i // COLOURS), own) for i, own in enumerate(self.models, first))
+
+    @property
+    def elements(self) -> int:
+        return max(own.elements for own in self.models)
 
     @property
     def images(self) -> int:
-        return max(series.images for series in self.series)
+        return max(own.images for own in self.models)
 
 
 def save_utility_curve(folder: Path | str, curves: Mapping[str, UtilityCurve]) -> Path:
@@ -91,35 +94,20 @@ def save_utility_curve(folder: Path | str, curves: Mapping[str, UtilityCurve]) -
 def read_utility_curve(folder: Path) -> UtilityCurves | None:
     """The plot of a run folder; None where it has none. Raises `InputError`."""
     found = read_list(folder, CURVES)
-    if not found:
-        return None
-    first = 0 if len(found) > 1 else 1  # grey is what others are compared with
-    series = tuple(_series(own, i) for i, own in enumerate(found, first))
-    return UtilityCurves(series, max(own.elements for own in found))
-
-
-def _series(own: ModelCurve, place: int) -> CurveSeries:
-    correlation = own.correlation
-    return CurveSeries(
-        name=own.name,
-        style=Style(place % COLOURS, place // COLOURS),
-        points=own.bins,
-        correlation="n/a" if correlation is None else f"{correlation:.2f}".replace("-", "\N{MINUS SIGN}"),
-        images=own.images,
-    )
+    return UtilityCurves(found) if found else None
 
 
 def draw_utility_curve(shown: UtilityCurves) -> Markup:
     """The plot as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
-    told = ", ".join(f"{s.name} (rank correlation {s.correlation})" for s in shown.series)
+    told = ", ".join(f"{own.name} (rank correlation {own.told})" for own in shown.models)
     chart = Chart(
         f"sensitivity against utility: {told}",
         Axis(0, 1, "utility, rank in the image, %", show=percent, inner=6),
         Axis(0, 1, "sensitivity, rank in the image, %", show=percent),
         (
             Line(((0, 0), (1, 1)), Style(0), "axis ideal"),
-            *map(_band, shown.series),
-            *(mark for series in shown.series for mark in _median(series)),  # above all bands
+            *(_band(*series) for series in shown.series),
+            *(mark for series in shown.series for mark in _median(*series)),  # above all bands
         ),
         height=334,
         right=14,
@@ -127,14 +115,14 @@ def draw_utility_curve(shown: UtilityCurves) -> Markup:
     return draw(chart, wide=True)
 
 
-def _band(series: CurveSeries) -> Line:
+def _band(style: Style, own: ModelCurve) -> Line:
     """From the lower to the upper quartile."""
-    lower, upper = [(x, low) for x, low, _, _ in series.points], [(x, high) for x, _, _, high in series.points]
-    return Line((*lower, *reversed(upper)), series.style, "band")
+    lower, upper = [(x, low) for x, low, _, _ in own.bins], [(x, high) for x, _, _, high in own.bins]
+    return Line((*lower, *reversed(upper)), style, "band")
 
 
-def _median(series: CurveSeries) -> Iterator[Mark]:
-    yield Line([(x, middle) for x, _, middle, _ in series.points], series.style)
-    for x, low, middle, high in series.points:
+def _median(style: Style, own: ModelCurve) -> Iterator[Mark]:
+    yield Line([(x, middle) for x, _, middle, _ in own.bins], style)
+    for x, low, middle, high in own.bins:
         half = f"half of them from {words.percent(low)} to {words.percent(high)}"
-        yield Dot(x, middle, series.style, f"{series.name}: {words.percent(middle)}, {half}")
+        yield Dot(x, middle, style, f"{own.name}: {words.percent(middle)}, {half}")

@@ -1,5 +1,7 @@
 """Single images, their utility, the elements of most and least of it and noise on these, as a file of a run folder."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +11,32 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.pixel_utility import UtilityExamples
-from weatherproof.reports.drawing.pictures import SMALL, data_address, require_pictures, smaller
-from weatherproof.reports.drawing.shades import require_utility, scientific, shaded, smaller_map
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
+from weatherproof.reports.drawing.shades import require_utility, scientific, shaded
+from weatherproof.reports.parts import PartFile, save_part
 from weatherproof.reports.words import records as words
 
 SHOWN = 160  # pixels of the longer side in the file
 TOP, BOTTOM = (255, 154, 46), (78, 168, 255)  # orange and blue, which no kind of colour vision takes for each other
 _FAINTEST = 0.5  # of a mark's colour, where the image is black
+
+
+@dataclass(frozen=True)
+class UtilityImage:
+    """One image: data addresses, and what the classifier says of it. `largest`: of its utility, each its own scale."""
+
+    truth: str
+    answer: str
+    confidence: str
+    right: bool
+    image: str
+    utility: str
+    largest: str
+    top: str
+    bottom: str
+    high: str
+    low: str
+    keep: bool
 
 
 @dataclass(frozen=True)
@@ -53,39 +73,40 @@ class ImagesFile:
         if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
             raise ValueError("a label or an answer has no class")
 
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def colour(self) -> bool:
+        return self.shape[0] > 1
+
+    @property
+    def pixelated(self) -> bool:
+        return max(self.shape[1:]) <= SMALL
+
+    @property
+    def rows(self) -> Iterator[UtilityImage]:
+        for i, (truth, answer) in enumerate(zip(self.labels.tolist(), self.answers.tolist(), strict=True)):
+            image, utility = self.images[i], self.utility[i]
+            largest = float(utility.max())
+            yield UtilityImage(
+                truth=self.classes[truth],
+                answer=self.classes[answer],
+                confidence=words.percent(float(self.confidence[i])),
+                right=truth == answer,
+                image=data_address(image),
+                utility=data_address(shaded(utility, largest)),
+                largest=scientific(largest),
+                top=data_address(marked(image, self.top[i], TOP)),
+                bottom=data_address(marked(image, self.bottom[i], BOTTOM)),
+                high=data_address(self.high[i]),
+                low=data_address(self.low[i]),
+                keep=bool(self.keep[i]),
+            )
+
 
 IMAGES = PartFile("utility_images.safetensors", "a file of images and their utility", ImagesFile)
-
-
-@dataclass(frozen=True)
-class UtilityImage:
-    """One image: data addresses, and what the classifier says of it. `largest`: of its utility, as text."""
-
-    truth: str
-    answer: str
-    confidence: str
-    right: bool
-    image: str
-    utility: str
-    largest: str
-    top: str
-    bottom: str
-    high: str
-    low: str
-    keep: bool
-
-
-@dataclass(frozen=True)
-class UtilityImages:
-    """What the page shows. Every map has a scale of its own."""
-
-    images: tuple[UtilityImage, ...]
-    k: int
-    elements: int
-    sigma: float
-    data: str
-    colour: bool
-    pixelated: bool
 
 
 def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
@@ -98,12 +119,12 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
         raise InputError("a page of utility needs at least one image, got none")
     channels, height, width = examples.images.shape[1:]
     found = ImagesFile(
-        images=_bytes(examples.images),
-        high=_bytes(examples.high),
-        low=_bytes(examples.low),
-        utility=smaller_map(examples.utility.sum(dim=1), SHOWN),
-        top=smaller_map(_marked(examples.top, examples.images), SHOWN),
-        bottom=smaller_map(_marked(examples.bottom, examples.images), SHOWN),
+        images=smaller(bytes_of(examples.images), SHOWN),
+        high=smaller(bytes_of(examples.high), SHOWN),
+        low=smaller(bytes_of(examples.low), SHOWN),
+        utility=smaller(examples.utility.sum(dim=1).float(), SHOWN),
+        top=smaller(_marked(examples.top, examples.images), SHOWN),
+        bottom=smaller(_marked(examples.bottom, examples.images), SHOWN),
         labels=examples.labels,
         answers=examples.answers,
         confidence=examples.confidence.float(),
@@ -117,52 +138,10 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
     return save_part(folder, IMAGES, found)
 
 
-def _bytes(images: Float[Tensor, "n channels height width"]) -> UInt8[Tensor, "n channels _ _"]:
-    pixels = images.clamp(0, 1).mul(255).round().byte()
-    return torch.stack([smaller(image, SHOWN) for image in pixels])
-
-
 def _marked(places: Int64[Tensor, "n k"], images: Float[Tensor, "n channels height width"]) -> Tensor:
     """For each pixel the share of its channels that are among the places."""
     chosen = torch.zeros(len(images), images[0].numel()).scatter_(1, places.cpu(), 1.0)
     return chosen.view(images.shape).mean(dim=1)
-
-
-def read_utility_images(folder: Path) -> UtilityImages | None:
-    """The images of a run folder; None where it has none. Raises `InputError`."""
-    found = read_part(folder, IMAGES)
-    if found is None:
-        return None
-    channels, height, width = found.shape
-    return UtilityImages(
-        images=tuple(_image(found, i) for i in range(len(found.images))),
-        k=found.k,
-        elements=channels * height * width,
-        sigma=found.sigma,
-        data=found.data,
-        colour=channels > 1,
-        pixelated=max(height, width) <= SMALL,
-    )
-
-
-def _image(found: ImagesFile, i: int) -> UtilityImage:
-    truth, answer = int(found.labels[i]), int(found.answers[i])
-    image, utility = found.images[i], found.utility[i]
-    largest = float(utility.max())
-    return UtilityImage(
-        truth=found.classes[truth],
-        answer=found.classes[answer],
-        confidence=words.percent(float(found.confidence[i])),
-        right=truth == answer,
-        image=data_address(image),
-        utility=data_address(shaded(utility, largest)),
-        largest=scientific(largest),
-        top=data_address(marked(image, found.top[i], TOP)),
-        bottom=data_address(marked(image, found.bottom[i], BOTTOM)),
-        high=data_address(found.high[i]),
-        low=data_address(found.low[i]),
-        keep=bool(found.keep[i]),
-    )
 
 
 def marked(

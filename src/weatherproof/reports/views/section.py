@@ -1,7 +1,7 @@
 """How each family of views looks at one image, as one file of a run folder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, AnyPicture, Picture, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, read_part, save_tensors
+from weatherproof.reports.drawing.pictures import AnyPicture, Picture, data_address, is_small, require_pictures, smaller
+from weatherproof.reports.parts import PartFile, save_tensors
 
 SHOWN = 96  # pixels of a look's longer side in the file
 
@@ -32,6 +32,21 @@ class FamilyFile:
         if self.draw < 1 or len(self.looks) % self.draw:
             raise ValueError(f"{len(self.looks)} looks are no draws of {self.draw}")
 
+    @property
+    def draws(self) -> Iterator[list[str]]:
+        for i in range(0, len(self.looks), self.draw):
+            yield [data_address(look) for look in self.looks[i : i + self.draw]]
+
+    @property
+    def across(self) -> int:
+        """Pieces of a puzzle in a row, or 0."""
+        root = math.isqrt(self.draw)
+        return root if self.draw > 2 and root**2 == self.draw else 0
+
+    @property
+    def pixelated(self) -> bool:
+        return is_small(self.looks)
+
 
 @dataclass(frozen=True)
 class ViewsFile:
@@ -44,6 +59,10 @@ class ViewsFile:
         require_pictures(self.image)
         if not self.families:
             raise ValueError("there are no families")
+
+    @property
+    def pixelated(self) -> bool:
+        return is_small(self.image)
 
 
 VIEWS = PartFile(
@@ -67,27 +86,6 @@ class FamilyLooks:
     used: bool = False
 
 
-@dataclass(frozen=True)
-class FamilyRow:
-    """One family as the page shows it: data addresses, draw by draw. `across`: pieces of a puzzle in a row, or 0."""
-
-    name: str
-    text: str
-    used: bool
-    draws: tuple[tuple[str, ...], ...]
-    across: int = 0
-    pixelated: bool = False
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What the page shows."""
-
-    image: str
-    pixelated: bool
-    families: tuple[FamilyRow, ...]
-
-
 def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLooks]) -> Path:
     """Write `views.safetensors` and return where it is. Looks larger than the page shows them are made smaller.
 
@@ -104,28 +102,3 @@ def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLook
     if not about:
         raise InputError("a page of views needs at least one family, got none")
     return save_tensors(Path(folder) / VIEWS.name, tensors, about)
-
-
-def read_views(folder: Path) -> Looks | None:
-    """The views of a run folder; None where it has none. Raises `InputError`."""
-    found = read_part(folder, VIEWS)
-    if found is None:
-        return None
-    return Looks(data_address(found.image), _small(found.image), tuple(map(_row, found.families)))
-
-
-def _row(family: FamilyFile) -> FamilyRow:
-    size = family.draw
-    images = [data_address(look) for look in family.looks]
-    return FamilyRow(
-        name=family.name,
-        text=family.text,
-        used=family.used,
-        draws=tuple(tuple(images[i : i + size]) for i in range(0, len(images), size)),
-        across=math.isqrt(size) if size > 2 and math.isqrt(size) ** 2 == size else 0,
-        pixelated=_small(family.looks[0]),
-    )
-
-
-def _small(image: Tensor) -> bool:
-    return max(image.shape[-2:]) <= SMALL
