@@ -1,6 +1,7 @@
 """Every verb from beginning to end: Python, the command line and a recipe say the same."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,9 @@ def test_fail_under(teacher: str, photos: Path, tmp_path: Path, weatherproof: Co
         ("cosine at least -1", True), ("cosine at least 1.01", False),
     ]  # fmt: skip
     assert "this audit measured cosine, recall@1, recall@5 only" in refused(*audit, "--fail-under", "top1=0.5")
+    fresh = (*audit[:-1], tmp_path / "fresh")
+    assert "this audit measures cosine, recall@1, recall@5 only" in refused(*fresh, "--fail-under", "top1=0.5")
+    assert not (tmp_path / "fresh").exists()
     for wrong in ("top1", "top1=", "=0.5", "top1=much", "top1=nan"):
         assert "METRIC=VALUE" in refused(
             "audit", "nothing", "nowhere", "--operator", "Nonsense(", "--fail-under", wrong
@@ -182,6 +186,9 @@ def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, wea
     assert {r["model"] for r in run.records} == {"before: small", "after: hardened"}
     page = run.report.read_text()
     assert "before" in page and "after" in page
+    elsewhere = shutil.copytree(audits[0], tmp_path / "elsewhere/before")
+    again = wp.compare(audits[0], elsewhere, out=tmp_path / "again")
+    assert {r["model"] for r in again.records} == {"before (1): small", "before (2): small"}
     assert run.report.is_file() and json.loads(out)["report"].endswith(run.report.name)
 
 

@@ -270,6 +270,10 @@ def test_page_without_labels_says_nothing_of_truth(tmp_path: Path) -> None:
         (lambda run: (run / "recipe.yaml").unlink(), "has no recipe.yaml"),
         (lambda run: (run / "results.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "results.json").write_text('{"records": []}'), "holds no records"),
+        (
+            lambda run: (run / "results.json").write_text('{"records": [{"metric": "top1", "seeds": 5}]}'),
+            "holds no rec",
+        ),
         (lambda run: (run / "recipe.yaml").write_text("a: [\nb"), "is not YAML"),
         (
             lambda run: (run / "gallery.json").write_text('[{"clean": "../../etc/passwd", "damaged": ""}]'),

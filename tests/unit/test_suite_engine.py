@@ -238,7 +238,9 @@ def test_what_fails_in_a_process_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^the classifier has 3 outputs, but 'made/test' has 6 classes"):
         evaluate_suite(few, found, cases, block=16)
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(5, 6))
-    with pytest.raises(InputError, match="^a process of the suite failed: RuntimeError: .*mat1 and mat2") as caught:
+    with pytest.raises(
+        InputError, match="^a process of the measurement failed: RuntimeError: .*mat1 and mat2"
+    ) as caught:
         evaluate_suite(wrong, found, cases, block=16, processes=2)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be sent to another process"):

@@ -124,6 +124,7 @@ class Likeness:
     teacher: Encoder
     conditions: Sequence[Operator | None]
     heads: Mapping[str, Head] = field(default_factory=dict)
+    metrics = METRICS
 
     def records(self, key: str, found: "Readings") -> Iterator[Record]:
         assert found.compared is not None
@@ -135,7 +136,7 @@ class Likeness:
                     draws = [found.compared.of_clean(name, own, found.batch_size) for own in draws]
                 if draws:
                     yield from compared_records(
-                        name, METRICS, draws, found.batch_size, found.seed, facts, trained_on=found.trained_on
+                        name, self.metrics, draws, found.batch_size, found.seed, facts, trained_on=found.trained_on
                     )
 
 

@@ -16,10 +16,14 @@ HASHES = 6  # protocols named in a sentence; where there are more, the table of 
 OWN = frozenset({"alignment"})  # of two views of the family that the run was trained with, whichever that is
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """Those that are there more than once with their place behind them."""
+    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
+
+
 def distinctly_named(runs: Sequence[Run]) -> list[Run]:
     """Runs with names that no other run of the page has; their records carry them as "run"."""
-    folders = [run.name for run in runs]
-    names = [name if folders.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(folders, 1)]
+    names = distinct([run.name for run in runs])
     return [
         replace(run, name=name, records=[{**record, "run": name} for record in run.records])
         for run, name in zip(runs, names, strict=True)

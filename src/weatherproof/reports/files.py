@@ -88,6 +88,9 @@ def _is_record(entry: object) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("metric"), str):
         return False
     words = all(entry.get(name) is None or isinstance(entry[name], str) for name in _TEXTS)
+    seeds = entry.get("seeds") or []
+    if not isinstance(seeds, list) or not fits(tuple(seeds), tuple[int, ...]):
+        return False
     return words and all(fits(entry.get(name), float | None) for name in _NUMBERS)
 
 

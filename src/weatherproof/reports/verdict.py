@@ -178,7 +178,7 @@ def counted(changes: Sequence[float], where: str) -> str:
     kinds = {
         "better": sum(change > 0 for change in changes),
         "worse": sum(change < 0 for change in changes),
-        "not clearly different": sum(change == 0 for change in changes),
+        "too close to tell": sum(change == 0 for change in changes),
     }
     return ", ".join(f"{how} {where} {n if n < len(changes) else f'all {n}'}" for how, n in kinds.items() if n)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 from weatherproof.reports import write_comparison
+from weatherproof.reports.comparison import distinct
 from weatherproof.reports.files import read_results
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome
@@ -21,8 +22,9 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     if len(runs) < 2:
         raise InputError(f"compare needs two or more run folders, got {len(runs)}")
     page = write_comparison(runs, out)
-    records = []
-    for run in runs:
-        for record in read_results(Path(run))[0]:
-            records.append({**record, "model": f"{printable(Path(run).name)}: {record.get('model')}"})
+    records = [
+        {**record, "model": f"{printable(name)}: {record.get('model')}"}
+        for run, name in zip(runs, distinct([Path(run).name for run in runs]), strict=True)
+        for record in read_results(Path(run))[0]
+    ]
     return Outcome(page.parent, records, page=page)

@@ -79,6 +79,11 @@ class Measurement:
     def conditions(self) -> list[Operator | None]:
         return [None, *self.damages]
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what has been asked for."""
+        return tuple(dict.fromkeys(metric for part in self.parts for metric in part.metrics))
+
     def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
         """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
         self.encoders |= encoders

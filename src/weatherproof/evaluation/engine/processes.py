@@ -90,7 +90,7 @@ def _child(connection: Connection, share: bytes, parent: int) -> None:
         _refuse(connection, str(error))
     except Exception as error:  # of a user's operator or model, or memory
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        _refuse(connection, f"a process of the suite failed: {said}; what was done is saved")
+        _refuse(connection, f"a process of the measurement failed: {said}; what was done is saved")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on it ends by itself
 
@@ -112,11 +112,11 @@ def _refuse(connection: Connection, message: str) -> None:
 def _ended(status: int) -> str:
     if status < 0:
         return (
-            f"a process of the suite was ended by signal {-status}, often for want of memory: take fewer processes or "
-            f"a smaller batch size; the same command goes on from there"
+            f"a process of the measurement was ended by signal {-status}, often for want of memory: take fewer "
+            f"processes or a smaller batch size; the same command goes on from there"
         )
     return (
-        f"a process of the suite ended with status {status}: in a script, call it under "
+        f"a process of the measurement ended with status {status}: in a script, call it under "
         f"if __name__ == '__main__', as processes need; or use one process"
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.protocols import Operator
-from weatherproof.verbs.audit.limits import checked
+from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_works
 from weatherproof.verbs.measure import Measurement, measured_outcome, own_fit
@@ -40,4 +40,5 @@ def audit_damage(
         fit = own_fit(encoder, images, classes_match=False)
     measurement.own_head(models, fit)
     measurement.embeddings(models, target)
+    require_known(subject.limits, measurement.metrics, "this audit")
     return checked(measurement.finish(encoder=encoder), subject.limits, "operator", wanted)
