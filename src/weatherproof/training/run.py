@@ -94,7 +94,8 @@ class RunFolder:
     Attributes:
         path: the folder.
         recipe: the settings as they stand in recipe.yaml.
-        provisional: names of files and folders in it that are of no use before something else tells of them.
+        provisional: files and folders in it, such as measured/clean, that are of no use before something else tells of
+            them.
     """
 
     def __init__(
@@ -180,8 +181,8 @@ class RunFolder:
 
     def _is_nothing(self, file: Path) -> bool:
         """Whether the work would be the same without this file."""
-        top = file.relative_to(self.path).parts[0]
-        if top in self.provisional or file.parent.name == _BOARD:
+        inside = file.relative_to(self.path)
+        if any(inside.is_relative_to(name) for name in self.provisional) or file.parent.name == _BOARD:
             return True
         if file.name == "log.jsonl" and file.stat().st_size == 0:
             return True

@@ -68,6 +68,7 @@ class Measurement:
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
+        run.provisional.add(f"{_KEPT}/clean")  # where a damage is refused, the same command has no use for it
         self.encoders: dict[str, Encoder] = {}
         self.parts: list[Part] = []
         self.records: list[Record] = []
