@@ -129,7 +129,8 @@ def test_an_unknown_scale_is_refused(name: str) -> None:
         STUDIES[name].at("smke")
 
 
-def test_a_refused_study_leaves_nothing(tmp_path: Path) -> None:
+def test_a_refused_study_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEATHERPROOF_DATA", raising=False)  # with it, desk scale would run
     with pytest.raises(InputError, match="give --data DIR or set WEATHERPROOF_DATA"):
         reproduce("table-7", scale="desk", out=tmp_path / "run", store=tmp_path / "store", device="cpu")
     assert not (tmp_path / "run").exists()
