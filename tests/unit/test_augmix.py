@@ -10,8 +10,9 @@ from torchvision.transforms.functional import gaussian_blur, rgb_to_grayscale
 from weatherproof import random, views
 from weatherproof.errors import InputError
 from weatherproof.types import Images, Keys
-from weatherproof.views import URRL, AugMix, AugMixMoCo, HorizontalFlip, MoCoV2, RandomResizedCrop, augmix_mix
-from weatherproof.views.augmix_draws import OPERATIONS, STANDARD, Draws, draw, mixing_weights
+from weatherproof.views import URRL, AugMix, AugMixMoCo, HorizontalFlip, MoCoV2, RandomResizedCrop
+from weatherproof.views.augmix import mix as augmix_mix
+from weatherproof.views.augmix.draws import OPERATIONS, STANDARD, Draws, draw, mixing_weights
 from weatherproof.views.families import look
 
 MANY = 20_000

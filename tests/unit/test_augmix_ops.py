@@ -10,9 +10,8 @@ from oracles.augmix_pillow import STANDARD as THE_NINE
 from PIL import Image
 
 from weatherproof.errors import InputError
-from weatherproof.views import augmix_geometry as geometry
-from weatherproof.views import augmix_ops as ops
-from weatherproof.views.augmix_draws import OPERATIONS, STANDARD
+from weatherproof.views.augmix import geometry, ops
+from weatherproof.views.augmix.draws import OPERATIONS, STANDARD
 
 COUNT = 14
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from weatherproof.encoders import from_torchvision, load_encoder
-from weatherproof.encoders.from_open_clip import open_clip_releases
-from weatherproof.encoders.from_timm import timm_releases
-from weatherproof.encoders.from_torchvision import torchvision_releases
+from weatherproof.encoders import load_encoder
+from weatherproof.encoders.libraries import torchvision as from_torchvision
+from weatherproof.encoders.libraries.open_clip import open_clip_releases
+from weatherproof.encoders.libraries.timm import timm_releases
+from weatherproof.encoders.libraries.torchvision import torchvision_releases
 from weatherproof.encoders.releases import released
 from weatherproof.errors import InputError
 

@@ -2,8 +2,8 @@
 
 from weatherproof.benchmark import COMMON_19 as CORRUPTIONS
 from weatherproof.benchmark import SEVERITIES
-from weatherproof.data.corrupted import CorruptedImages
-from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES
+from weatherproof.data.corrupted.sets import CorruptedImages
+from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced
 from weatherproof.data.labels import label_fraction, validation_split

@@ -10,7 +10,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from weatherproof.data.corrupted import CorruptedImages
+from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError, shown

@@ -12,7 +12,7 @@ import torch
 from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
-from weatherproof.data.corrupted_sources import CORRUPTED_SOURCES, load_corrupted
+from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
 from weatherproof.data.decoding import Decoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder

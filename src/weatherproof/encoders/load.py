@@ -10,9 +10,9 @@ from torch import Tensor
 from weatherproof import spec, texts
 from weatherproof.encoders import folder
 from weatherproof.encoders.encoder import Encoder
-from weatherproof.encoders.from_open_clip import build_open_clip
-from weatherproof.encoders.from_timm import build_timm
-from weatherproof.encoders.from_torchvision import build_torchvision
+from weatherproof.encoders.libraries.open_clip import build_open_clip
+from weatherproof.encoders.libraries.timm import build_timm
+from weatherproof.encoders.libraries.torchvision import build_torchvision
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.releases import released

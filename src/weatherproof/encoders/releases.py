@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from weatherproof.encoders.adapter import Release
-from weatherproof.encoders.from_open_clip import open_clip_releases
-from weatherproof.encoders.from_timm import timm_releases
-from weatherproof.encoders.from_torchvision import torchvision_releases
+from weatherproof.encoders.libraries.open_clip import open_clip_releases
+from weatherproof.encoders.libraries.timm import timm_releases
+from weatherproof.encoders.libraries.torchvision import torchvision_releases
 from weatherproof.encoders.messages import some
 
 _RELEASES: Mapping[str, Callable[[str], list[Release]]] = {

@@ -6,7 +6,7 @@ from weatherproof import operators
 from weatherproof.operators import Chain, OneOf, Sometimes
 from weatherproof.protocols import Operator, Views
 from weatherproof.spec import parse as _parse
-from weatherproof.views.augmix import AugMix, AugMixMoCo
+from weatherproof.views.augmix.families import AugMix, AugMixMoCo
 from weatherproof.views.blur import RandomBlur
 from weatherproof.views.colour import ColorJitter, RandomGrayscale
 from weatherproof.views.families import InstDis, MoCoV1, MoCoV2, SimCLR

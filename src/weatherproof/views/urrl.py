@@ -9,7 +9,7 @@ from weatherproof.errors import InputError
 from weatherproof.protocols import Views
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
-from weatherproof.views.augmix_mix import View
+from weatherproof.views.augmix.mix import View
 
 
 @component

@@ -11,7 +11,7 @@ import torch
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, batches, load_images
-from weatherproof.data.corrupted_sources import MANIFEST
+from weatherproof.data.corrupted.sources import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.files import disk_errors

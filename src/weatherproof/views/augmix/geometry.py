@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int64, Real, UInt8
 from torch import Tensor
 
 from weatherproof.operators.eight_bit import whole
-from weatherproof.views.augmix_ops import Levels
+from weatherproof.views.augmix.ops import Levels
 
 _SLACK = 1 / 128  # of a level: what float32 has rounded down from a level still counts as that level
 

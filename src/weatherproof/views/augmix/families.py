@@ -7,8 +7,8 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.protocols import Operator
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
-from weatherproof.views.augmix_draws import OPERATIONS, STANDARD, Link
-from weatherproof.views.augmix_mix import View, mix
+from weatherproof.views.augmix.draws import OPERATIONS, STANDARD, Link
+from weatherproof.views.augmix.mix import View, mix
 from weatherproof.views.blur import RandomBlur
 from weatherproof.views.colour import ColorJitter, RandomGrayscale
 from weatherproof.views.families import look

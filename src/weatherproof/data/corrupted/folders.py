@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from weatherproof.benchmark import COMMON_19, SEVERITIES
-from weatherproof.data.corrupted import Corrupted, Part
+from weatherproof.data.corrupted.sets import Corrupted, Part
 from weatherproof.data.decoding import Decoder, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, find_images, list_folder

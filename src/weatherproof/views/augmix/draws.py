@@ -10,8 +10,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.protocols import Operator
 from weatherproof.types import Keys
-from weatherproof.views import augmix_geometry as geometry
-from weatherproof.views import augmix_ops as ops
+from weatherproof.views.augmix import geometry, ops
 
 Numbers = Float64[Tensor, "numbers"]
 

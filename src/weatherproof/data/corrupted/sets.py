@@ -1,7 +1,7 @@
 """A test set under the common corruptions (Hendrycks & Dietterich 2019), downloaded or written by `corrupt`.
 
-DIR/fog.npy, ..., DIR/labels.npy                 CIFAR-10-C, CIFAR-100-C: see `corrupted_arrays`
-DIR/fog/3/n01440764/*.JPEG, ...                  ImageNet-C: see `corrupted_folders`
+DIR/fog.npy, ..., DIR/labels.npy                 CIFAR-10-C, CIFAR-100-C: see `arrays`
+DIR/fog/3/n01440764/*.JPEG, ...                  ImageNet-C: see `folders`
 """
 
 from collections.abc import Mapping

@@ -8,9 +8,9 @@ import torch
 
 from weatherproof.data.cifar_classes import CIFAR_10, CIFAR_100
 from weatherproof.data.class_lists import IMAGENET_100
-from weatherproof.data.corrupted import Corrupted, CorruptedImages, Part, chosen_part
-from weatherproof.data.corrupted_arrays import read_arrays
-from weatherproof.data.corrupted_folders import read_folders
+from weatherproof.data.corrupted.arrays import read_arrays
+from weatherproof.data.corrupted.folders import read_folders
+from weatherproof.data.corrupted.sets import Corrupted, CorruptedImages, Part, chosen_part
 from weatherproof.data.decoding import Decoder
 from weatherproof.data.files import BadFiles
 from weatherproof.data.folders import check_folder

@@ -20,7 +20,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from weatherproof.benchmark import COMMON_19, SEVERITIES
-from weatherproof.data.corrupted import Corrupted
+from weatherproof.data.corrupted.sets import Corrupted
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.operators.eight_bit import as_bytes, as_pixels
 from weatherproof.types import Images, Keys
-from weatherproof.views.augmix_draws import Draws, Link, Operation, draw
-from weatherproof.views.augmix_ops import Levels
+from weatherproof.views.augmix.draws import Draws, Link, Operation, draw
+from weatherproof.views.augmix.ops import Levels
 
 View = Float[Tensor, "batch channels rows columns"]
 

@@ -1,0 +1,1 @@
+"""Test sets under the common corruptions, downloaded or written by `corrupt`."""

@@ -1,0 +1,1 @@
+"""Encoders whose network is written by somebody else."""

@@ -1,0 +1,1 @@
+"""AugMix: mild operations in chains, mixed with the image."""
