@@ -23,6 +23,7 @@ from weatherproof.methods import (
     FineTuning,
     Hardening,
     InstDis,
+    KeepClean,
     LayerwiseSimCLR,
     MoCo,
     SimCLR,
@@ -81,6 +82,9 @@ def _contrast(partner: UtilityNoise | WholeNoise, objective: FeatureContrast | N
 TABLE: dict[str, Callable[[], nn.Module]] = {
     "hardening": lambda: Hardening(Net(), Net(1), NOISE, StudentTeacher(), FLIP),
     "hardening, batch statistics": lambda: Hardening(Net(), Net(1), NOISE, StudentTeacher(), FLIP, teacher_bn="batch"),
+    "hardening, clean kept": lambda: Hardening(
+        Net(), Net(1), NOISE, StudentTeacher(), FLIP, keep=KeepClean(0.4, 0.9)
+    ),
     "supervised": lambda: Supervised(Net(), _linear(), NOISE, FLIP),
     "supervised, penalised": lambda: Supervised(Net(), _linear(), NOISE, FLIP, InputGradient(0.5, "exact")),
     "augmix": lambda: AugMixConsistency(Net(), _linear(), VIEWS, FLIP),
@@ -100,7 +104,7 @@ TABLE: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 CONTRASTIVE = ("simclr", "simclr, penalised", "layerwise", "moco", "instdis", "pirl")
 PROJECTED = ("simclr", "moco", "instdis", "pirl")
-MOVE_AT_ONCE = ("moco", "instdis", "pirl")  # their memory, before the optimizer steps
+MOVE_AT_ONCE = ("hardening, clean kept", "moco", "instdis", "pirl")  # their memory, before the optimizer steps
 REFUSE_EVALUATION = ("fcl", "cl-gaussian", "xe-gaussian")
 Make = Callable[[], nn.Module]
 every = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE)
@@ -181,7 +185,7 @@ def test_calling_it_moves_nothing_but_statistics_and_memory(make: Make) -> None:
     moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {f"{prefix}norm.{name}" for prefix in ("encoder.", "student.", "momentum_encoder.networks.0.")
                   for name in ("running_mean", "running_var", "num_batches_tracked")}  # fmt: skip
-    memory = {"queue", "cursor", "bank.vectors"}
+    memory = {"queue", "cursor", "bank.vectors", "multiplier.value"}
     assert moved & statistics and moved <= statistics | memory
     assert bool(moved & memory) == (make in [TABLE[name] for name in MOVE_AT_ONCE])
     assert torch.equal(torch.get_rng_state(), chance)
@@ -306,7 +310,7 @@ def test_a_batch_of_one_has_nothing_to_be_told_from(make: Make) -> None:
     assert "\n" not in str(caught.value)
 
 
-@_without(*CONTRASTIVE, "hardening", "hardening, batch statistics")
+@_without(*CONTRASTIVE, *(name for name in TABLE if name.startswith("hardening")))
 def test_what_learns_from_labels_refuses_images_that_have_none_or_others(make: Make) -> None:
     plan = Plan(1.0, N, 0.1, device="cpu")
     with pytest.raises(InputError, match="training with labels") as caught:

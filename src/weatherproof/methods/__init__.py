@@ -8,6 +8,7 @@ from weatherproof.methods.adversarial import AdversarialTraining
 from weatherproof.methods.answers import check_outputs, trained_weights
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
+from weatherproof.methods.clean import KeepClean
 from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.feature_settings import (
     FCL,
@@ -50,6 +51,7 @@ __all__ = [
     "Hardening",
     "InstDis",
     "JigsawHead",
+    "KeepClean",
     "LayerwiseSimCLR",
     "MoCo",
     "MomentumCopy",

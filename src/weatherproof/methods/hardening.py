@@ -5,12 +5,16 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.errors import InputError
+from weatherproof.methods.clean import KeepClean, Multiplier
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
 from weatherproof.modes import eval_mode
+from weatherproof.operators import Sometimes
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
 from weatherproof.types import Embeddings, Images, Keys, Labels
@@ -28,6 +32,8 @@ class Hardening(nn.Module):
         teacher_embeddings: R of the clean images by image index (`teacher_cache`), where nothing is augmented.
         teacher_bn: "batch" gives the teacher's batch normalisation the statistics of its batch, as in the authors'
             runs (an accident of their framework); its running statistics do not drift. Not with a cache.
+        keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
+            damaged images alone.
 
     Raises:
         InputError: parts that cannot go together.
@@ -42,12 +48,15 @@ class Hardening(nn.Module):
         augment: Operator | None = None,
         teacher_embeddings: Tensor | None = None,
         teacher_bn: Literal["eval", "batch"] = "eval",
+        keep: KeepClean | None = None,
     ) -> None:
         super().__init__()
         _check(student, teacher, augment, teacher_embeddings, teacher_bn)
         self.student, self.teacher = student, teacher
         self.operator, self.objective, self.augment = operator, objective, augment
-        self.teacher_embeddings, self.teacher_bn = teacher_embeddings, teacher_bn
+        self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
+        self.seen = operator if keep is None or not keep.share else Sometimes(operator, 1 - keep.share)
+        self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
         assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
         trainable(student)
         teacher.requires_grad_(False)
@@ -62,12 +71,33 @@ class Hardening(nn.Module):
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         clean = look(self.augment, images, keys, AUGMENT)
-        damaged = look(self.operator, clean, keys, OPERATOR)
+        seen = look(self.seen, clean, keys, OPERATOR)
         teacher = gather(self._target(clean, index))
-        student = gather(self.student(damaged))
+        student = gather(self.student(seen))
         with torch.no_grad():
             cosine = F.cosine_similarity(student.float(), teacher.float()).mean()
-        return {"loss": self.objective(student, teacher), "cosine": cosine}
+        terms = {"loss": self.objective(student, teacher), "cosine": cosine}
+        return terms if self.multiplier is None else self._held(terms, student, teacher, gather(self._left_clean(keys)))
+
+    def _held(
+        self, terms: dict[str, Tensor], student: Embeddings, teacher: Embeddings, clean: Float[Tensor, "batch"]
+    ) -> dict[str, Tensor]:
+        """The terms, with the anchor on those images that are clean (1, else 0)."""
+        assert self.keep is not None and self.multiplier is not None
+        rows, weight = clean > 0, self.multiplier.value.clone()
+        held = {"clean_cosine": torch.full_like(weight, torch.nan), "multiplier": weight}
+        if rows.any():
+            anchor, apart = self.keep.anchor(student[rows], teacher[rows])
+            terms["loss"] = terms["loss"] + weight * anchor
+            held["clean_cosine"] = 1 - apart.detach()
+            if self.training:
+                self.multiplier.follow(apart)
+        return terms | held
+
+    def _left_clean(self, keys: Keys) -> Float[Tensor, "batch"]:
+        """1 for images that the operator is not applied to."""
+        assert isinstance(self.seen, Sometimes)
+        return (~self.seen.chosen(random.fold(keys, OPERATOR))).float()
 
     @torch.no_grad()
     def _target(self, clean: Images, index: Labels) -> Embeddings:
@@ -106,11 +136,12 @@ def teacher_cache(
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     workers: int = 0,
+    label: str = "the teacher's embeddings",
 ) -> Tensor:
     """R of every clean image, on the CPU, by image index: [largest index + 1, feature_dim] (NaN where no image is)."""
     teacher.to(device)
     cache: Tensor | None = None
-    with eval_mode(teacher), phase("the teacher's embeddings", len(images)) as meter:
+    with eval_mode(teacher), phase(label, len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             rows = teacher(batch.images).float().cpu()
             if cache is None:

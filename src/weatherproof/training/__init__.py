@@ -3,6 +3,7 @@
 from weatherproof.training.errors import TrainingError
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Plan
+from weatherproof.training.promise import CleanCosine
 from weatherproof.training.recipes import (
     check_own_head,
     harden_encoder,
@@ -14,6 +15,7 @@ from weatherproof.training.run import RunFolder
 from weatherproof.training.watch import Watch
 
 __all__ = [
+    "CleanCosine",
     "Plan",
     "RunFolder",
     "TrainingError",

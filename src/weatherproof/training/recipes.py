@@ -11,6 +11,7 @@ from weatherproof.errors import InputError, unknown
 from weatherproof.methods import (
     FeatureSettings,
     Hardening,
+    KeepClean,
     SimCLR,
     build_labelled,
     check_start,
@@ -24,6 +25,7 @@ from weatherproof.training.loop import fit
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import make_fabric
 from weatherproof.training.run import RunFolder
+from weatherproof.training.watch import Watch
 
 _HEAD, _PROJECTOR = 0x68656164, 0x70726F6A  # seeds of the new layers: "head", "proj"
 
@@ -36,10 +38,16 @@ def harden_encoder(
     objective: Objective,
     plan: Plan,
     augment: Operator | None = None,
+    keep: KeepClean | None = None,
+    watch: Watch | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
 ) -> Encoder:
     """A copy of the teacher that embeds damaged images as the teacher embeds clean ones (Contrastive Inversion).
+
+    Args:
+        keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
+            damaged images alone.
 
     Without augmentation the teacher's embeddings never change, so they are computed once (8-28 % of the time saved).
     """
@@ -50,8 +58,8 @@ def harden_encoder(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )
     fit(
-        Hardening(student, teacher, operator, objective, augment, cache),
-        images, plan, run, label="hardening", progress=progress,
+        Hardening(student, teacher, operator, objective, augment, cache, keep=keep),
+        images, plan, run, watch=watch, label="hardening", progress=progress,
     )  # fmt: skip
     return student.eval()
 

@@ -1,14 +1,16 @@
 """Teach a copy of an encoder to see through a known damage, without labels."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Unpack
 
 from weatherproof import objectives, operators
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, held_out
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.evaluation import history
+from weatherproof.methods import KeepClean
 from weatherproof.protocols import Objective, Operator
-from weatherproof.training import Plan, RunFolder, harden_encoder
+from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
 from weatherproof.verbs.inputs import (
     measurable,
     require_embeds,
@@ -26,8 +28,10 @@ def harden(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,
     *,
-    operator: str | Operator = "RandomMask((0.5, 0.95))",
+    operator: str | Operator = "RandomMask((0.0, 0.95))",
     objective: str | Objective = "StudentTeacher()",
+    keep_clean: float = 0.95,
+    clean_share: float = 0.2,
     augment: str | Operator | None = "auto",
     lr: float = 3e-4,
     classes_match: bool = False,
@@ -45,6 +49,11 @@ def harden(
         operator: the damage to see through, for example "GaussianNoise((0.1, 0.3))", "Chain(GaussianBlur((1, 5)),
             RandomMask(0.5))", or your own as path/to/file.py:name.
         objective: what training minimises: StudentTeacher, StudentStudent, StudentBoth, NTXent or MSE.
+        keep_clean: what is promised of clean images: the mean cosine between the hardened encoder and what it was, on
+            clean images that it is not trained on. Training holds it as well as it can, and the page says whether it
+            was kept; 0: promise nothing.
+        clean_share: of the training images that are left undamaged. With keep_clean=0, clean_share=0 and a damage that
+            begins where it is severe, training is that of the paper, and clean images suffer.
         augment: crops and flips before the damage, seen by teacher and student alike. "auto": flips, and for images of
             64 pixels or more random crops too; "none": the image as it is.
         batch_size: images per step; each is the negative of the others.
@@ -60,6 +69,7 @@ def harden(
     recipe = recipe_of("harden", locals())
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
+    keep = KeepClean(clean_share, keep_clean)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
@@ -74,9 +84,24 @@ def harden(
     if known := measured_outcome(run):
         return known
     notes = overlap(train, test, options["test_images"])
+    promise = None
+    if keep.cosine:
+        train, validation = held_out(train)
+        promise = CleanCosine(
+            teacher,
+            validation,
+            keep.cosine,
+            plan.epochs,
+            device=where,
+            batch_size=plan.batch_size,
+            workers=plan.workers,
+        )
     student = harden_encoder(
-        teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
-    )
+        teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, keep=keep, watch=promise,
+        run=run,
+    )  # fmt: skip
+    if promise is not None:
+        run.write_json("promise.json", asdict(promise.kept(student, run)))
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
