@@ -40,17 +40,17 @@ from weatherproof.reports import (
 )
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.attack.images import ATTACKED
-from weatherproof.reports.attack.panels import PANELS, Panel, save_panels
+from weatherproof.reports.attack.panels import PANELS, Panel
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.neighbours.section import NEIGHBOURS
-from weatherproof.reports.parts import PartFile, read_list, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, read_part, save_list, save_part
 from weatherproof.reports.plane.section import read_map
 from weatherproof.reports.reliability.section import DIAGRAMS
 from weatherproof.reports.search.section import SEARCH, SearchFile, Setting, Tried
 from weatherproof.reports.sections import SECTIONS
 from weatherproof.reports.strip.section import STRIP
-from weatherproof.reports.study.front import Combination, read_front, save_front
-from weatherproof.reports.study.table import STUDY, Number, StudyTable, save_study
+from weatherproof.reports.study.front import FRONT, Combination, read_front
+from weatherproof.reports.study.table import STUDY, Number, StudyTable
 from weatherproof.reports.utility.curve import read_utility_curve
 from weatherproof.reports.utility.images import IMAGES
 from weatherproof.reports.utility.maps import MAPS
@@ -111,15 +111,18 @@ TABLE = {
         read_certificates,
     ),
     "panels.json": Row(
-        lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), lambda run: read_list(run, PANELS)
+        lambda run: save_list(run, PANELS, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]),
+        lambda run: read_list(run, PANELS),
     ),
     "study.json": Row(
-        lambda run: save_study(
-            run, StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),))
+        lambda run: save_part(
+            run,
+            STUDY,
+            StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),)),
         ),
         of(STUDY),
     ),
-    "front.json": Row(lambda run: save_front(run, [combination(), combination("dominated")]), read_front),
+    "front.json": Row(lambda run: save_list(run, FRONT, [combination(), combination("dominated")]), read_front),
     "utility_curve.json": Row(
         lambda run: save_utility_curve(
             run, {EVIL: UtilityCurve(torch.tensor([0.5]), torch.tensor([[0.1, 0.2, 0.3]]), 0.5, 3, 36)}

@@ -20,8 +20,8 @@ from weatherproof.evaluation.embeddings import METRICS, Compared, compared_recor
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings, run
 from weatherproof.evaluation.engine.trials import Columns, Look, column
-from weatherproof.evaluation.evaluate import Judged, judged_records
-from weatherproof.evaluation.record import Record, protocol_facts
+from weatherproof.evaluation.evaluate import Judged
+from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Operator
 from weatherproof.readouts import require_embeddings
 from weatherproof.types import Embeddings, Images, Keys, Logits
@@ -107,13 +107,15 @@ class Judgement:
     data: str | None = None
 
     def records(self, key: str, found: "Readings") -> Iterator[Record]:
-        about = {"readout": self.readout, "label_fraction": self.fraction, "trained_on": found.trained_on}
+        about: dict[str, Any] = {"readout": self.readout, "label_fraction": self.fraction}
         for condition in self.conditions:
             for name in self.heads:
                 draws = [answers.of(name).of(key) for answers in found.under(condition)]
                 if draws:
                     before, facts = found.clean.of(name).of(key), found.facts(condition, self.data)
-                    yield from judged_records(name, self.metrics, draws, before, found.seed, facts, **about)
+                    yield from judged_records(
+                        name, self.metrics, draws, before, found.seed, facts, trained_on=found.trained_on, **about
+                    )
 
 
 @dataclass(frozen=True, eq=False)
