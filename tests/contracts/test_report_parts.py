@@ -42,6 +42,9 @@ from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.attack.images import ATTACKED
 from weatherproof.reports.attack.panels import PANELS, Panel
 from weatherproof.reports.gallery.section import read_examples
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, ModelLevels
+from weatherproof.reports.hardened.gauge import GAUGED, Gauged, GaugedKind, GaugedLevel
+from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.neighbours.section import NEIGHBOURS
 from weatherproof.reports.parts import PartFile, read_list, read_part, save_list, save_part
 from weatherproof.reports.plane.section import read_map
@@ -97,11 +100,29 @@ class Row:
     read: Callable[[Path], object]
 
 
+def changed_by_hardening() -> Changed:
+    change = Change(0.9, 0.5, (0.1, None, 0.1), 9)
+    levels = ModelLevels(EVIL, (0.5, -0.1), (None, 0.1))
+    return Changed("top1", EVIL, EVIL, EVIL, change, change, (Curve(EVIL, ((0.1, 0.2),), (0.0, 0.3), (levels,), 9),))
+
+
+def gauged() -> Gauged:
+    level = GaugedLevel(0.3, 0.2, 0.1, 0.4, 0.5, 0.1, 9)
+    return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), ((0.9,),), 0.8, 0.9)
+
+
 def of(part: PartFile[Any]) -> Callable[[Path], object]:
     return lambda run: read_part(run, part)
 
 
 TABLE = {
+    "curve.json": Row(
+        lambda run: save_list(run, CURVE, [changed_by_hardening()]), lambda run: read_list(run, CURVE)
+    ),
+    "promise.json": Row(
+        lambda run: save_part(run, PROMISE, Promise(0.95, 0.9, 500, False, 0.91, 3, EVIL)), of(PROMISE)
+    ),
+    "gauged.json": Row(lambda run: save_part(run, GAUGED, gauged()), of(GAUGED)),
     "certificate.json": Row(
         lambda run: save_certificates(
             run,

@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 
 from weatherproof import operators, random
 from weatherproof.errors import InputError
-from weatherproof.operators import Chain, GaussianBlur, GaussianNoise, OneOf, RandomMask, Sometimes, ladder
+from weatherproof.operators import Chain, GaussianBlur, GaussianNoise, OneOf, RandomMask, Sometimes, kinds, ladder
 
 
 def keys(n, seed=0):
@@ -133,3 +133,17 @@ def test_ladder_holds_the_trained_levels_and_goes_beyond():
     assert {0.5, 0.95} < set(levels) and max(levels) > 0.95 and levels == sorted(levels)
     assert all(rung.radius < 32 for _, rung in ladder(GaussianBlur(5.0), 32))
     assert ladder(Chain(RandomMask(0.5)), 32) == []
+    for operator in (RandomMask((0.2, 0.995)), GaussianNoise((0.1, 0.8)), GaussianBlur((1, 12))):
+        levels = [level for level, _ in ladder(operator, 224)]
+        assert levels[-1] > levels[-2] == getattr(operator, "fraction", getattr(operator, "sigma", None))[1]
+    assert ladder(RandomMask(1.0), 32)[-1][0] == 1 and ladder(GaussianNoise(1.0), 32)[-1][0] == 1  # nothing is beyond
+
+
+def test_a_mixture_has_a_ladder_for_each_kind_that_an_image_meets_alone():
+    mixed = OneOf(RandomMask((0.1, 0.3)), Sometimes(GaussianNoise(0.4), 0.8), Chain(GaussianBlur(1.0)), RandomMask(0.8))
+    mask, noise = kinds(mixed, 32)
+    assert (mask.family, mask.trained) == ("RandomMask", ((0.1, 0.3), (0.8, 0.8)))
+    assert [level for level, _ in mask.rungs] == [0.1, 0.25, 0.3, 0.5, 0.75, 0.8, 0.9, 0.96, 0.99]
+    assert (noise.trained, noise.rungs) == (((0.4, 0.4),), ladder(GaussianNoise(0.4), 32))
+    assert [kind.rungs for kind in kinds(RandomMask(0.5), 32)] == [ladder(RandomMask(0.5), 32)]
+    assert kinds(Chain(RandomMask(0.5)), 32) == []

@@ -65,7 +65,8 @@ class Question(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Damaged:
-    """The trial of asking every model about one draw of the images."""
+    """The trial of asking every model about one draw of the images. The question sees where an image stands in the set,
+    whichever of them are asked about."""
 
     draw: Draw
     question: Question
@@ -80,6 +81,8 @@ class Damaged:
         return self.draw.words
 
     def __call__(self, models: Models, look: Look) -> Columns:
+        if self.positions is not None:
+            look = replace(look, place=self.positions[look.place])
         with evaluating(*models.values()):
             images, keys = look.damaged(self.draw.operator, self.draw.run or 0), self.draw.keys(look)
             return {

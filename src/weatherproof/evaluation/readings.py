@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from weatherproof.data import ImageSet
+from weatherproof.data import ImageSet, evenly_spaced
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.damaged import Damaged, Draw, draws_nothing, draws_of
 from weatherproof.evaluation.embeddings import METRICS, Compared, compared_records
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings, run
-from weatherproof.evaluation.engine.trials import Columns, Look, column
+from weatherproof.evaluation.engine.trials import Columns, Look, column, rows_of
 from weatherproof.evaluation.evaluate import Judged
 from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Operator
@@ -192,6 +192,8 @@ def read(
     realizations: int,
     trained_on: Mapping[str, str],
     first: Operator | None = None,
+    few: Sequence[Operator] = (),
+    most: int = 0,
     keep: bool = False,
 ) -> Readings:
     """Embed the images, clean and under each draw of each damage, once with each encoder, and answer all parts.
@@ -199,6 +201,7 @@ def read(
     Args:
         settings: with a time, the damages take what the clean images have left of it.
         first: the damage that comes before the others, as the first draw of all does before the second.
+        few: further damages, each drawn once on at most so many of the images, evenly spaced.
         keep: keep the embeddings of the clean images, though no part asks for them.
 
     Raises:
@@ -229,6 +232,8 @@ def read(
         repr(damage): [Damaged(draw, Read(judged, compared)) for draw in draws_of(damage, realizations)]
         for damage in damages
     }
+    places = evenly_spaced(len(images), most)
+    trials |= {repr(damage): [Damaged(Draw(damage, 0), Read(judged, compared), positions=places)] for damage in few}
     if trials:
         left = None if settings.minutes is None else max(1e-9, settings.minutes - (time.monotonic() - since) / 60)
         found = run(
@@ -236,7 +241,7 @@ def read(
             title=f"{title} under damage", facts=facts | {"target": None if compared is None else compared.digest},
         )  # fmt: skip
     damaged = {
-        key: [found.answers[trial.label] for trial in own if trial.label in found.answers]
+        key: [_in_the_set(found.answers[trial.label], trial) for trial in own if trial.label in found.answers]
         for key, own in trials.items()
     }
     return Readings(
@@ -245,6 +250,12 @@ def read(
 
 
 def _most_urgent_first(trials: Iterable[Sequence[Damaged]], first: Operator | None) -> list[Damaged]:
-    """The first draw of every damage before any second one, and each time that damage before the others."""
+    """The first draw of every damage before any second one, and each time that damage before the others; then those of
+    a part of the images."""
     every = [trial for own in trials for trial in own]
-    return sorted(every, key=lambda trial: (trial.draw.run or 0, trial.draw.operator != first))
+    return sorted(every, key=lambda t: (t.positions is not None, t.draw.run or 0, t.draw.operator != first))
+
+
+def _in_the_set(answers: Answers, trial: Damaged) -> Answers:
+    """The answers to a part of the images, by where these stand among all."""
+    return Answers(rows_of(trial, answers.place), answers.columns)

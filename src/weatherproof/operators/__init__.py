@@ -6,7 +6,7 @@ An operator is any callable ``op(images, keys) -> images`` of the same shape. `p
 from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
-from weatherproof.operators.ladder import ladder
+from weatherproof.operators.ladder import Kind, kinds, ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
@@ -29,8 +29,8 @@ TABLE = {
 
 __all__ = [
     "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "SUITES", "TABLE", "Chain", "Condition", "Corruption",
-    "GaussianBlur", "GaussianNoise", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes",
-    "UniformNoise", "ladder", "parse", "suite",
+    "GaussianBlur", "GaussianNoise", "Kind", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes",
+    "UniformNoise", "kinds", "ladder", "parse", "suite",
 ]  # fmt: skip
 
 

@@ -76,3 +76,8 @@ class Group:
     def drawn(self) -> bool:
         """Whether a study's own drawing has them."""
         return not self.compared and self.runs[0].has("front.json")
+
+    @property
+    def curved(self) -> bool:
+        """Whether a hardening's own curve shows the levels."""
+        return not self.compared and self.runs[0].has("curve.json")

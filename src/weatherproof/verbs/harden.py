@@ -105,8 +105,9 @@ def harden(
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_encoder(student, run.path, provenance=provenance)
     measurement = Measurement(
-        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes
-    )
+        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes,
+        change=("teacher", "hardened"),
+    )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": student}
     measurement.embeddings(encoders, teacher)
     measurement.own_head(encoders, fit)

@@ -61,12 +61,15 @@ class Outcome:
         self.show_notes()
 
     def show_numbers(self) -> None:
-        """Print the table, the checks and where the files are."""
+        """Print the four numbers of a hardening, the table, the checks and where the files are."""
         from rich.console import Console
 
         from weatherproof.reports import console_table
+        from weatherproof.reports.hardened.words import summary_lines
 
         console = Console()
+        for line in summary_lines(self.folder):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         console.print(console_table(self.records))
         for check in self.checks:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"

@@ -209,8 +209,8 @@ def _in_words(tree: ast.expr) -> str:
             return ", then ".join(_in_words(argument) for argument in tree.args)
         case "OneOf" if tree.args:
             return " or ".join(_in_words(argument) for argument in tree.args)
-        case "Sometimes" if len(tree.args) == 2 and isinstance(literals[1], (int, float)):
-            return f"{_in_words(tree.args[0])} on {percent(literals[1])} of the images"
+        case "Sometimes" if tree.args and isinstance(p := given.get("p", (*literals, None)[1]), (int, float)):
+            return f"{_in_words(tree.args[0])} on {percent(p)} of the images"
     return ast.unparse(tree)
 
 
@@ -280,3 +280,14 @@ def axis_words(family: str) -> str:
         "GaussianBlur": f"blur, {SIGMA} in pixels",
     }
     return known.get(family, f"{family.replace('_', ' ')}, severity")
+
+
+def damage_words(family: str) -> str:
+    """A kind of damage: its axis without the unit.
+
+    >>> damage_words("RandomMask"), damage_words("GaussianNoise"), damage_words("clean")
+    ('Missing pixels', 'Gaussian noise', 'Clean')
+    """
+    known = {"RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise", "GaussianBlur": "Gaussian blur"}
+    name = known.get(family, family.replace("_", " "))
+    return name[:1].upper() + name[1:]
