@@ -144,7 +144,11 @@ class Encoder(nn.Module):
 
     def _raw(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
-        return self.body((pixels.to(self.mean.dtype) - self.mean) / self.std)
+        return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
+
+    def _network(self, pixels: Tensor) -> Tensor:
+        raw: Tensor = self.body(pixels)
+        return raw
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers under the original network's names; they share memory with the encoder."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 import weatherproof
 from weatherproof.encoders.encoder import Encoder
@@ -47,9 +48,6 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         provenance: where the weights come from, anything that JSON can hold.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
-    plain = {k: torch.empty(v.shape, dtype=v.dtype).copy_(v) for k, v in encoder.state().items()}
     settings = {
         "format": FORMAT,
         "weatherproof": weatherproof.__version__,
@@ -60,15 +58,26 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "preprocessing": asdict(encoder.preprocessing),
         "provenance": dict(provenance),
     }
-    # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
-    weights, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
     forget_gauge(folder)
-    with replacing(folder / SETTINGS, len(text)) as about, replacing(folder / WEIGHTS, len(weights)) as file:
-        about.write(text.encode())
-        about.flush()  # a disk that is full refuses both
-        file.write(weights)
+    write_tensors(folder, WEIGHTS, encoder.state(), SETTINGS, settings)
     if encoder.fitted_gauge is not None:
         save_gauge(encoder.fitted_gauge, folder, folder / WEIGHTS)
+
+
+def write_tensors(
+    folder: Path, weights: str, tensors: Mapping[str, Tensor], about: str, settings: Mapping[str, Any]
+) -> None:
+    """Write a safetensors file and the JSON that belongs to it, each in one step, in a folder that is made where it is
+    missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
+    plain = {k: torch.empty(v.shape, dtype=v.dtype).copy_(v) for k, v in tensors.items()}
+    # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
+    numbers, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
+    with replacing(folder / about, len(text)) as words, replacing(folder / weights, len(numbers)) as file:
+        words.write(text.encode())
+        words.flush()  # a disk that is full refuses both
+        file.write(numbers)
 
 
 def read(folder: Path) -> Saved:
