@@ -94,6 +94,17 @@ class Encoder(nn.Module):
         self.fitted_gauge: Gauge | None = None
         self.set_preprocessing(preprocessing)
 
+    def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
+        """Another network of the same build in this encoder's place."""
+        return Encoder(
+            self.name, body, head, feature_dim=self.feature_dim, preprocessing=self.preprocessing, names=self.names,
+            num_classes=self.num_classes, options=self.options,
+        )  # fmt: skip
+
+    def kept_with(self) -> dict[str, Any]:
+        """What encoder.json says of it beside the network's name, options and preprocessing."""
+        return {}
+
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Replace the preprocessing."""
         device = next(self.parameters()).device

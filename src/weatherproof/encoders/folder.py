@@ -25,6 +25,26 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """What encoder.json says of a gate.
+
+    Attributes:
+        low, high: extents of damage between which the hardened encoder takes over.
+        adapter: the text of the adapter that makes the hardened encoder of the original; None: it has all its weights.
+    """
+
+    low: float
+    high: float
+    adapter: str | None
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "GateSettings":
+        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
+        adapter = settings["adapter"]
+        return cls(float(settings["low"]), float(settings["high"]), None if adapter is None else str(adapter))
+
+
+@dataclass(frozen=True)
 class Saved:
     """What encoder.json says."""
 
@@ -33,6 +53,7 @@ class Saved:
     feature_dim: int
     num_classes: int | None
     preprocessing: Preprocessing
+    gate: GateSettings | None = None
 
     def preprocessing_for(self, size: int | None) -> Preprocessing:
         """The preprocessing, for another input size if one is given."""
@@ -56,6 +77,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "feature_dim": encoder.feature_dim,
         "num_classes": encoder.num_classes,
         "preprocessing": asdict(encoder.preprocessing),
+        **encoder.kept_with(),
         "provenance": dict(provenance),
     }
     forget_gauge(folder)
@@ -101,6 +123,7 @@ def read(folder: Path) -> Saved:
             feature_dim=int(settings["feature_dim"]),
             num_classes=None if classes is None else int(classes),
             preprocessing=Preprocessing.from_dict(settings["preprocessing"]),
+            gate=GateSettings.from_dict(settings["gate"]) if "gate" in settings else None,
         )
     except InputError:
         raise

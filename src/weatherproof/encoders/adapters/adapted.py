@@ -156,11 +156,7 @@ def merged(encoder: Encoder) -> Encoder:
     knows nothing of adapters. Of an encoder without adapters a copy."""
     if not isinstance(encoder, Adapted):
         return encoder.clone()
-    plain = Encoder(
-        encoder.name, copy.deepcopy(encoder.body), copy.deepcopy(encoder.head), feature_dim=encoder.feature_dim,
-        preprocessing=encoder.preprocessing, names=encoder.names, num_classes=encoder.num_classes,
-        options=encoder.options,
-    )  # fmt: skip
+    plain = encoder.around(copy.deepcopy(encoder.body), copy.deepcopy(encoder.head))
     with torch.no_grad():
         for name, value in plain.state().items():
             value.copy_(encoder.state()[name])
