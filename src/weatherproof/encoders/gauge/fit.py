@@ -62,7 +62,7 @@ def fit_gauge(
         gauge, chosen, ways, seed=int(random.fold(torch.tensor([seed]), _STREAM)), device=device, workers=workers
     )
     gauge.cpu()
-    if not (drawn.kind > 0).any():
+    if not (drawn.seen & (drawn.kind > 0)).any():
         raise InputError(f"{operator!r} damages no image: a gauge has nothing to learn from it")
     held = random.uniform(random.keys(_HELD, drawn.index)) < 1 / 3
     taught, kept = drawn.part(~held), drawn.part(held)

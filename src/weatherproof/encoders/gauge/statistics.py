@@ -23,8 +23,10 @@ _STEPS = (24 * _LEVEL, 6 * _LEVEL, 1.5 * _LEVEL)
 _SMALL = 1e-4  # far below a level: what is added before a logarithm
 
 Plane = Float[Tensor, "batch windows rows columns"]
+Smaller = Float[Tensor, "batch windows fewer narrower"]
 Sum = tuple[Float[Tensor, "batch"], float]
 Rows = Float[Tensor, "batch statistics"]
+Some = Float[Tensor, "batch _"]
 
 
 def statistics(images: Images) -> Rows:
@@ -80,14 +82,14 @@ def _starts(side: int) -> tuple[int, ...]:
     return first, (side - WINDOW - first) // _GRID * _GRID
 
 
-def _halved(plane: Plane) -> Plane:
+def _halved(plane: Plane) -> Smaller:
     """The mean of every 2 x 2 pixels."""
     rows, columns = plane.shape[2] // 2 * 2, plane.shape[3] // 2 * 2
     down = plane[:, :, 0:rows:2] + plane[:, :, 1:rows:2]
     return (down[..., 0:columns:2] + down[..., 1:columns:2]).mul_(0.25)
 
 
-def _mixed(plane: Plane) -> Plane:
+def _mixed(plane: Plane) -> Smaller:
     across = plane[..., 1:] - plane[..., :-1]
     return across[:, :, 1:] - across[:, :, :-1]
 
@@ -98,7 +100,7 @@ def _mean(plane: Tensor, unit: float = 1.0) -> Sum:
     return values.sum(dim=1), values.shape[1] * unit
 
 
-def _means(sums: list[Sum]) -> Rows:
+def _means(sums: list[Sum]) -> Some:
     """All divisions in one: a small operation costs as much as a pass over the pixels of twenty small images."""
     columns, counts = zip(*sums, strict=True)
     return torch.stack(columns, dim=1).div_(torch.tensor(counts, device=columns[0].device))
@@ -109,7 +111,7 @@ def _sizes(sizes: Plane, steps: tuple[float, ...]) -> list[Sum]:
     return [_mean(sizes), *(_mean(sizes.clamp_(max=step)) for step in steps)]
 
 
-def _ends(plane: Plane) -> list[Rows]:
+def _ends(plane: Plane) -> list[Some]:
     """The smallest, the largest and how far values lie from their mean, and the logarithms of their distance and of
     that."""
     values = plane.flatten(1)
@@ -118,7 +120,7 @@ def _ends(plane: Plane) -> list[Rows]:
     return [low, high, away, torch.cat([high - low, away], dim=1).add_(_SMALL).log_()]
 
 
-def _shared(first: Plane, last: Plane) -> list[Rows]:
+def _shared(first: Plane, last: Plane) -> list[Some]:
     """The correlation of two channels' mixed differences (1 for a grey image) in the upper half of each window, and the
     logarithms of their mean squares."""
     one, other = _mixed(first[:, :, : first.shape[2] // 2]), _mixed(last[:, :, : last.shape[2] // 2])
