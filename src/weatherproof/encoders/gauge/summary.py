@@ -41,16 +41,25 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Levels:
-    """Images of one kind and about one level: means, and the share whose level lies in the interval."""
+    """Images of one kind and about one level.
+
+    Attributes:
+        level: their mean level.
+        beyond: whether their levels are worse than training's.
+        called: share whose kind is told right.
+        told, low, high, coverage: of these, the mean level told, the mean ends of its interval, and the share whose
+            level lies in it; None: there are none.
+    """
 
     kind: str
     beyond: bool
     level: float
-    told: float
-    low: float
-    high: float
-    coverage: float
     images: int
+    called: float
+    told: float | None
+    low: float | None
+    high: float | None
+    coverage: float | None
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,7 @@ class Summary:
     Attributes:
         images: how many; each was looked at clean, with the operator's damage and with levels that it does not draw.
         errors: mean distance of the level told from the true one by kind, in the kind's unit, where the kind is right.
-        coverage: share of the operator's damaged images whose level lies in the interval of nominally 90 %; None: it
-            has no level.
+        coverage: share of these images whose level lies in the interval of nominally 90 %; None: there are none.
         width: mean width of that interval, as a share of the way from none to the worst trained level.
         clean_called_damaged: share of the clean images.
         auc: of the probability of damage, clean images against the operator's.
@@ -113,14 +121,14 @@ def gauge_summary(
     for name, other in (unseen or {}).items():
         strange = sample(gauge, chosen, [Look(other, False)], seed=stream, device=device, workers=workers)
         rows.append(_confusion(gauge, name, False, gauge.reading(strange.rows)))
-    clean, drawn = true.kind == 0, true.seen & (true.kind > 0)
-    worse = ~true.seen & (true.severity > 1)
+    clean, drawn, worse = true.kind == 0, true.seen & (true.kind > 0), true.severity > 1
     levelled = drawn & ~true.severity.isnan()
+    right = levelled & (told.kind == true.kind)
     return Summary(
         images=len(chosen),
-        errors=_errors(gauge, true.part(drawn), _part(told, drawn)),
-        coverage=_mean(_inside(true.level, told)[levelled]),
-        width=_mean(_width(gauge, true, told)[levelled]),
+        errors=_errors(gauge, true.part(right), _part(told, right)),
+        coverage=_mean(_inside(true.level, told)[right]),
+        width=_mean(_width(gauge, told)[right]),
         clean_called_damaged=_share((told.kind > 0)[clean]),
         auc=_auc(told.damaged[drawn], told.damaged[clean]),
         auc_mild=_auc(told.damaged[_mild(true, levelled)], told.damaged[clean]) if levelled.any() else None,
@@ -151,20 +159,17 @@ def _confusion(gauge: Gauge, name: str, seen: bool, told: Reading) -> Confusion:
 
 
 def _errors(gauge: Gauge, true: Sample, told: Reading) -> dict[str, float]:
-    errors = {}
-    for place, name in enumerate(gauge.kinds):
-        right = (true.kind == place) & (told.kind == place) & ~true.level.isnan()
-        if (error := _mean((told.level - true.level).abs()[right])) is not None:
-            errors[name] = error
-    return errors
+    away = (told.level - true.level).abs()
+    errors = {name: _mean(away[true.kind == place]) for place, name in enumerate(gauge.kinds)}
+    return {name: error for name, error in errors.items() if error is not None}
 
 
 def _inside(level: Float[Tensor, "n"], told: Reading) -> Float[Tensor, "n"]:
     return ((told.low <= level) & (level <= told.high)).float()
 
 
-def _width(gauge: Gauge, true: Sample, told: Reading) -> Float[Tensor, "n"]:
-    which = (true.kind - 1).clamp(min=0)
+def _width(gauge: Gauge, told: Reading) -> Float[Tensor, "n"]:
+    which = (told.kind - 1).clamp(min=0)
     return (told.high - told.low) / (gauge.top - gauge.none).abs()[which]
 
 
@@ -187,13 +192,12 @@ def _calibration_error(chance: Float[Tensor, "n"], true: Sample) -> float:
 
 
 def _levels(gauge: Gauge, place: int, true: Sample, told: Reading) -> Iterator[Levels]:
-    own = (true.kind == place) & ~true.level.isnan()
+    own, name = (true.kind == place) & ~true.level.isnan(), gauge.kinds[place]
     for beyond in (False, True):
         here = (own & ((true.severity > 1) == beyond)).nonzero().flatten()
         for part in here[true.severity[here].argsort()].tensor_split(_LEVELS):
-            if len(part):
-                level, said, low, high = (
-                    float(one[part].mean()) for one in (true.level, told.level, told.low, told.high)
-                )
-                coverage = float(_inside(true.level, told)[part].mean())
-                yield Levels(gauge.kinds[place], beyond, level, said, low, high, coverage, len(part))
+            if not len(part):
+                continue
+            right = part[told.kind[part] == place]
+            means = [_mean(one[right]) for one in (told.level, told.low, told.high, _inside(true.level, told))]
+            yield Levels(name, beyond, float(true.level[part].mean()), len(part), len(right) / len(part), *means)
