@@ -3,17 +3,18 @@
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
 from weatherproof.encoders.gauge.calibration import calibrate
-from weatherproof.encoders.gauge.gauge import HIDDEN, Gauge, Settings, Told
+from weatherproof.encoders.gauge.gauge import LEARNED, Gauge, Settings, Told
 from weatherproof.encoders.gauge.sample import Sample, looks, sample
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.operators.drawn import Kind, kinds
+from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 
 FEWEST = 60  # images: fewer leave no hundredth of anything
@@ -62,7 +63,7 @@ def fit_gauge(
         gauge, chosen, ways, seed=int(random.fold(torch.tensor([seed]), _STREAM)), device=device, workers=workers
     )
     gauge.cpu()
-    if not (drawn.kind > 0).any():
+    if not (drawn.seen & (drawn.kind > 0)).any():
         raise InputError(f"{operator!r} damages no image: a gauge has nothing to learn from it")
     held = random.uniform(random.keys(_HELD, drawn.index)) < 1 / 3
     taught, kept = drawn.part(~held), drawn.part(held)
@@ -86,31 +87,26 @@ def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
     gauge.centre.copy_(taught.rows.mean(dim=0))
     gauge.scale.copy_(torch.where(spread > 1e-6, spread, 1.0))
     normal, weight = gauge.normal(taught.rows), taught.weight
-    with random.framework_seed(seed, _STREAM):
-        layers = [
-            nn.Linear(normal.shape[1], HIDDEN),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.Linear(HIDDEN, len(gauge.third_bias)),
-        ]
-    network = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     generator = torch.Generator().manual_seed(seed)
-    with torch.enable_grad():
+    learned = {name: gauge.get_buffer(name) for name in LEARNED}
+    for name, own in learned.items():
+        if name.endswith("weight"):
+            own.uniform_(-(len(own) ** -0.5), len(own) ** -0.5, generator=generator).mul_(name != "direct_weight")
+        own.requires_grad_(True)
+    optimizer = torch.optim.Adam(learned.values(), lr=_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
+    with torch.enable_grad(), phase("the gauge", _STEPS) as meter:
         for _ in range(_STEPS):
             picked = torch.randint(len(taught), (min(_BATCH, len(taught)),), generator=generator)
             optimizer.zero_grad(set_to_none=True)
-            loss = _loss(gauge, network(normal[picked]), taught.kind[picked], taught.severity[picked], weight[picked])
-            loss.backward()
+            outputs = gauge.outputs(normal[picked])
+            _loss(gauge, outputs, taught.kind[picked], taught.severity[picked], weight[picked]).backward()
             optimizer.step()
             schedule.step()
-    weights, biases = (
-        (gauge.first_weight, gauge.second_weight, gauge.third_weight),
-        (gauge.first_bias, gauge.second_bias, gauge.third_bias),
-    )
-    for layer, weight_, bias in zip(layers, weights, biases, strict=True):
-        weight_.copy_(layer.weight.detach().T)
-        bias.copy_(layer.bias.detach())
+            meter.advance(1)
+    for own in learned.values():
+        own.requires_grad_(False)
+        own.grad = None
 
 
 def _loss(

@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from weatherproof.encoders.gauge.statistics import LEAST, Rows, statistics
+from weatherproof.encoders.gauge.statistics import LEAST, Rows, in_blocks, statistics
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.errors import InputError
 from weatherproof.types import Images
 
 HIDDEN = 48  # units of each of the two hidden layers
 BINS = 6  # of the levels of a kind, each with what its images look like
+LEARNED = (
+    "first_weight", "first_bias", "second_weight", "second_bias", "third_weight", "third_bias", "direct_weight",
+)  # fmt: skip
 _BLOCK = 64  # images in a product: always as many, so that an image's numbers do not depend on who else is there
 
 
@@ -107,6 +110,7 @@ class Gauge(nn.Module):
     second_bias: Tensor
     third_weight: Tensor
     third_bias: Tensor
+    direct_weight: Tensor
     none: Tensor
     top: Tensor
     end: Tensor
@@ -132,6 +136,7 @@ class Gauge(nn.Module):
         self.register_buffer("second_bias", torch.zeros(HIDDEN))
         self.register_buffer("third_weight", torch.zeros(HIDDEN, outputs))
         self.register_buffer("third_bias", torch.zeros(outputs))
+        self.register_buffer("direct_weight", torch.zeros(features, outputs))
         for name in ("none", "top", "end"):
             given = [getattr(own, name) for own in settings.kinds]
             values = torch.tensor([torch.nan if value is None else value for value in given])
@@ -192,10 +197,12 @@ class Gauge(nn.Module):
         return ((rows - self.centre) / self.scale).clamp_(-20, 20)
 
     def outputs(self, normal: Rows) -> Float[Tensor, "batch outputs"]:
-        """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities."""
-        hidden = in_blocks(normal, self.first_weight).add_(self.first_bias).relu_()
-        hidden = in_blocks(hidden, self.second_weight).add_(self.second_bias).relu_()
-        return in_blocks(hidden, self.third_weight).add_(self.third_bias)
+        """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities. It has
+        two hidden layers, and a way past them: a share of black pixels is a level as it is."""
+        hidden = in_blocks(normal, self.first_weight, _BLOCK).add_(self.first_bias).relu_()
+        hidden = in_blocks(hidden, self.second_weight, _BLOCK).add_(self.second_bias).relu_()
+        past = in_blocks(normal, self.direct_weight, _BLOCK)
+        return in_blocks(hidden, self.third_weight, _BLOCK).add_(self.third_bias).add_(past)
 
     def damage(self, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch"]:
         """Its probability."""
@@ -237,7 +244,7 @@ class Gauge(nn.Module):
     ) -> Float[Tensor, "batch"]:
         """The mean squared distance to those, in their standard deviations, along axes that are uncorrelated."""
         place = self.bins(which, middle, clean)
-        away = in_blocks(normal, self.whitening) - self.means[place]
+        away = in_blocks(normal, self.whitening, _BLOCK) - self.means[place]
         return (away * away / self.variances[place]).mean(dim=1)
 
     def level(self, which: Int64[Tensor, "batch"], severity: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
@@ -254,15 +261,6 @@ def squeezed(times: Tensor) -> Tensor:
 def stretched(severity: Tensor) -> Tensor:
     """The inverse of `squeezed`."""
     return torch.where(severity > 1, (severity.clamp(min=1) - 1).exp(), severity)
-
-
-def in_blocks(
-    rows: Float[Tensor, "batch inputs"], weight: Float[Tensor, "inputs outputs"]
-) -> Float[Tensor, "batch outputs"]:
-    """rows @ weight, always as many rows at a time: a product of another size may sum in another order."""
-    missing = -len(rows) % _BLOCK
-    padded = torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
-    return torch.cat([block @ weight for block in padded.split(_BLOCK)] or [padded @ weight])[: len(rows)]
 
 
 def _width() -> int:

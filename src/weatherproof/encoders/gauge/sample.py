@@ -39,7 +39,7 @@ class Sample:
     Attributes:
         rows: the statistics of each image.
         index: of the image in its source.
-        kind: 0: nothing was done; else 1 + the kind's place in the gauge.
+        kind: 0: nothing was done; else 1 + the kind's place in the gauge; -1: a kind that the gauge does not know.
         level: in the operator's unit; NaN where nothing was done or where it cannot be told.
         severity: as inside `Gauge`; 0 where nothing was done, NaN where it cannot be told.
         seen: whether training sees such.
@@ -103,10 +103,11 @@ def sample(
 def _looked(gauge: Gauge, images: Images, index: Int64[Tensor, "batch"], keys: Keys, way: Look) -> Sample:
     damaged = images if way.operator is None else way.operator(images, keys)
     told = _told(gauge, way.operator, keys)
-    none = torch.cat([torch.zeros(1), gauge.none])[told.kind]
-    top = torch.cat([torch.ones(1), gauge.top])[told.kind]
+    none = torch.cat([torch.zeros(1), gauge.none])[told.kind.clamp(min=0)]
+    top = torch.cat([torch.ones(1), gauge.top])[told.kind.clamp(min=0)]
     severity = squeezed(((told.level.float() - none) / (top - none)).clamp(min=0))
     severity[told.kind == 0] = 0
+    severity[told.kind < 0] = torch.nan
     return Sample(
         gauge.look(damaged).cpu(), index, told.kind, told.level.float(), severity, torch.full(told.kind.shape, way.seen)
     )
@@ -117,5 +118,6 @@ def _told(gauge: Gauge, operator: Operator | None, keys: Keys) -> Drawn:
     if operator is None:
         return Drawn(torch.zeros_like(keys), torch.full((len(keys),), torch.nan, dtype=torch.float64))
     found = drawn(operator, keys)
-    places = torch.tensor([0, *(gauge.kinds.index(kind.name) for kind in kinds(operator))])
+    known = {name: place for place, name in enumerate(gauge.kinds)}
+    places = torch.tensor([0, *(known.get(kind.name, -1) for kind in kinds(operator))])
     return Drawn(places[found.kind], found.level)
