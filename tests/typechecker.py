@@ -27,8 +27,10 @@ def names_array(hint: Any) -> bool:
     return get_origin(hint) is not Callable and any(map(names_array, get_args(hint)))
 
 
-def jaxtyped(*, typechecker: Callable[..., Any]) -> Callable[[Any], Any]:
-    """`jaxtyping.jaxtyped` for what names an array; the rest stays as it is."""
+def jaxtyped(*what: Any, typechecker: Callable[..., Any] | None = None) -> Any:
+    """`jaxtyping.jaxtyped`, as the hook's decorator for what names an array alone; the rest stays as it is."""
+    if what:
+        return _jaxtyped(*what, typechecker=typechecker) if typechecker else _jaxtyped(*what)
 
     def wrap(made: Any) -> Any:
         hints = inspect.get_annotations(made.__init__ if isinstance(made, type) else made)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.encoders.weights import check_fit, fits
@@ -90,7 +91,19 @@ class Encoder(nn.Module):
         self.feature_dim = feature_dim
         self.num_classes = None if head is None else num_classes
         self.options = dict(options or {})
+        self.fitted_gauge: Gauge | None = None
         self.set_preprocessing(preprocessing)
+
+    def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
+        """Another network of the same build in this encoder's place."""
+        return Encoder(
+            self.name, body, head, feature_dim=self.feature_dim, preprocessing=self.preprocessing, names=self.names,
+            num_classes=self.num_classes, options=self.options,
+        )  # fmt: skip
+
+    def kept_with(self) -> dict[str, Any]:
+        """What encoder.json says of it beside the network's name, options and preprocessing."""
+        return {}
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Replace the preprocessing."""
@@ -98,6 +111,25 @@ class Encoder(nn.Module):
         self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean, device=device).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std, device=device).view(-1, 1, 1), persistent=False)
+
+    def set_gauge(self, gauge: Gauge | None) -> None:
+        """Give the encoder a gauge, from `fit_gauge`; None takes it away. It is saved, loaded and moved with the
+        encoder, and is no part of its weights."""
+        self.fitted_gauge = gauge
+
+    def gauge(self, images: Images) -> Reading:
+        """How damaged the images are, by what, and whether training saw such.
+
+        Raises:
+            InputError: the encoder has no gauge; images that it cannot see.
+        """
+        if self.fitted_gauge is None:
+            raise InputError(
+                f"{self.name} has no gauge, as it was hardened without one: harden it again, or fit one, "
+                "encoder.set_gauge(wp.encoders.fit_gauge(images, operator, preprocessing=encoder.preprocessing))"
+            )
+        reading: Reading = self.fitted_gauge(images)
+        return reading
 
     def forward(self, images: Images) -> Embeddings:
         """The embeddings, not normalised. A map is averaged over its positions."""
@@ -123,7 +155,11 @@ class Encoder(nn.Module):
 
     def _raw(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
-        return self.body((pixels.to(self.mean.dtype) - self.mean) / self.std)
+        return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
+
+    def _network(self, pixels: Tensor) -> Tensor:
+        raw: Tensor = self.body(pixels)
+        return raw
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers under the original network's names; they share memory with the encoder."""

@@ -24,7 +24,8 @@ class Hardening(nn.Module):
     """objective(S(A(x)), R(x)), where crop and flip come first and the same crop x feeds both (paper, section 3).
 
     Args:
-        student: S, trained; its own classifier, if it has one, stays as it is.
+        student: S, trained; its own classifier, if it has one, stays as it is. Weights that it does not train, under
+            an adapter, it may share with the teacher.
         teacher: R, frozen, in evaluation mode whatever mode the method is in.
         operator: A, the known damage.
         objective: a component of `weatherproof.objectives`.
@@ -51,14 +52,14 @@ class Hardening(nn.Module):
         keep: KeepClean | None = None,
     ) -> None:
         super().__init__()
+        assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
+        trainable(student)
         _check(student, teacher, augment, teacher_embeddings, teacher_bn)
         self.student, self.teacher = student, teacher
         self.operator, self.objective, self.augment = operator, objective, augment
         self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
         self.seen = operator if keep is None or not keep.share else Sometimes(operator, 1 - keep.share)
         self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
-        assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
-        trainable(student)
         teacher.requires_grad_(False)
         self.train()
 
@@ -113,7 +114,8 @@ class Hardening(nn.Module):
 
 def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str) -> None:
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
-    if {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}:
+    moved = {id(p) for p in student.parameters() if p.requires_grad}
+    if moved & {id(p) for p in teacher.parameters()}:
         raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")
     if student.feature_dim != teacher.feature_dim:
         raise InputError(

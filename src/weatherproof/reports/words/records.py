@@ -278,6 +278,8 @@ def axis_words(family: str) -> str:
         "RandomMask": "pixels missing, %",
         "GaussianNoise": f"noise, {SIGMA}",
         "GaussianBlur": f"blur, {SIGMA} in pixels",
+        "JPEG": "100 less the JPEG quality",
+        "Contrast": "contrast lost, %",
     }
     return known.get(family, f"{family.replace('_', ' ')}, severity")
 
@@ -288,6 +290,9 @@ def damage_words(family: str) -> str:
     >>> damage_words("RandomMask"), damage_words("GaussianNoise"), damage_words("clean")
     ('Missing pixels', 'Gaussian noise', 'Clean')
     """
-    known = {"RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise", "GaussianBlur": "Gaussian blur"}
+    known = {
+        "RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise", "GaussianBlur": "Gaussian blur",
+        "JPEG": "JPEG compression", "Contrast": "low contrast",
+    }  # fmt: skip
     name = known.get(family, family.replace("_", " "))
     return name[:1].upper() + name[1:]

@@ -1,0 +1,127 @@
+"""Where a gate opens: learned from images and their damage, without labels."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from weatherproof import random
+from weatherproof.data import ImageSet, batches
+from weatherproof.data.images import at_most
+from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gate import opened
+from weatherproof.encoders.gauge import Gauge
+from weatherproof.errors import InputError
+from weatherproof.modes import evaluating
+from weatherproof.operators import OneOf
+from weatherproof.operators.drawn import kinds
+from weatherproof.progress import phase
+from weatherproof.protocols import Operator
+
+CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
+_STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
+_PLACES = 32  # extents that are tried as low and high
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Of each image, embeddings as their products: c what the original makes of the clean one, o and h what original and
+    hardened make of the damaged one, all of length 1 but for the lengths of o and h."""
+
+    clean_extent: Float[Tensor, "n"]
+    extent: Float[Tensor, "n"]
+    beyond: Bool[Tensor, "n"]
+    oc: Float[Tensor, "n"]
+    hc: Float[Tensor, "n"]
+    oo: Float[Tensor, "n"]
+    oh: Float[Tensor, "n"]
+    hh: Float[Tensor, "n"]
+
+
+def fit_gate(
+    original: Encoder,
+    hardened: Encoder,
+    images: ImageSet,
+    operator: Operator,
+    gauge: Gauge | None,
+    *,
+    seed: int = 0,
+    most: int = 1000,
+    batch_size: int = 128,
+    workers: int = 0,
+) -> tuple[float, float]:
+    """(low, high) for `gated`: the extents between which the hardened encoder comes nearer than the original to what the
+    original makes of the clean image.
+
+    Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 32 extents, each pair is
+    tried; taken is the one with the largest mean cosine of the gate's embedding and the original's of the clean image,
+    among those that leave at most 0.5 % of the clean images to anything but the original alone.
+
+    Args:
+        images: held out from training; labels are not looked at.
+        operator: what the hardened encoder was trained on.
+        gauge: of this damage.
+        most: look at no more images than these, evenly spaced.
+
+    Raises:
+        InputError: no images, or no gauge.
+    """
+    if gauge is None:
+        raise InputError(
+            f"where a gate opens is said in a gauge's extents, and {hardened.name} was hardened without one"
+        )
+    if not len(images):
+        raise InputError(f"{images.name} holds no images: where a gate opens is found on some that are held out")
+    chosen = at_most(images, most)
+    device = next(original.parameters()).device
+    gauge = copy.deepcopy(gauge).to(device)
+    parts = []
+    with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:
+        for part in _look(original, hardened, chosen, from_none(operator), gauge, seed, batch_size, workers):
+            parts.append(part)
+            meter.advance(len(part.extent))
+    seen = _Seen(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Seen)))
+    return _best(seen)
+
+
+def from_none(operator: Operator) -> Operator:
+    """The same kinds of damage, each at levels from none to the worst that the operator draws; one without a level as
+    it is."""
+    mild = [
+        own.operators[0] if own.scale is None else own.between(own.scale.none, own.span[1]) for own in kinds(operator)
+    ]
+    return mild[0] if len(mild) == 1 else OneOf(*mild)
+
+
+def _look(
+    original: Encoder, hardened: Encoder, images: ImageSet, operator: Operator, gauge: Gauge, seed: int,
+    batch_size: int, workers: int,
+) -> Iterator[_Seen]:  # fmt: skip
+    device = next(original.parameters()).device
+    for batch in batches(images, batch_size, device=device, workers=workers):
+        damaged = operator(batch.images, random.fold(random.keys(seed, batch.index), _STREAM))
+        reading = gauge(damaged)
+        clean = F.normalize(original(batch.images).double())
+        o, h = original(damaged).double(), hardened(damaged).double()
+        products = ((o, clean), (h, clean), (o, o), (o, h), (h, h))
+        yield _Seen(
+            gauge(batch.images).extent.cpu(), reading.extent.cpu(), reading.beyond.cpu(),
+            *((a * b).sum(dim=1).cpu() for a, b in products),
+        )  # fmt: skip
+
+
+def _best(seen: _Seen) -> tuple[float, float]:
+    least = seen.clean_extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
+    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
+    places = torch.linspace(float(least), float(most), _PLACES)
+    low, high = places[torch.combinations(torch.arange(_PLACES))].T
+    extent, beyond = (own.expand(len(low), -1) for own in (seen.extent, seen.beyond))
+    w = opened(extent, beyond, low[:, None], high[:, None]).double()
+    length = ((1 - w) ** 2 * seen.oo + 2 * w * (1 - w) * seen.oh + w**2 * seen.hh).clamp(min=1e-24).sqrt()
+    cosine = ((1 - w) * seen.oc + w * seen.hc) / length
+    best = int(cosine.mean(dim=1).argmax())
+    return float(low[best]), float(high[best])
