@@ -24,9 +24,9 @@ _HARDENED, _ADAPTER = "hardened.", "adapter."  # before the names of tensors tha
 class Gated(Encoder):
     """An encoder that is its original for clean images, to the bit, and its hardened form for damaged ones.
 
-    The raw embedding is (1 - w) original + w hardened, where w is `opened` of what the gauge reads. Each of the two runs
-    on the images that need it alone, so that a batch of one kind costs one pass. The classifier is the one of both.
-    `state()` is the original's, and beside it what the hardened one has of its own. Made by `gated`.
+    The raw embedding is (1 - w) original + w hardened, where w is `opened` of what the gauge reads. Each of the two
+    runs on the images that need it alone, so that a batch of one kind costs one pass. The classifier is the one of
+    both. `state()` is the original's, and beside it what the hardened one has of its own. Made by `gated`.
 
     Args:
         original: its network is taken, not copied.

@@ -29,8 +29,8 @@ _PLACES = 32  # extents that are tried as low and high
 
 @dataclass(frozen=True)
 class _Seen:
-    """Of each image, embeddings as their products: c what the original makes of the clean one, o and h what original and
-    hardened make of the damaged one, all of length 1 but for the lengths of o and h."""
+    """Of each image what the gauge says, and products of its embeddings: c, of length 1, is what the original makes of
+    the clean image, o and h what original and hardened make of the damaged one."""
 
     clean_extent: Float[Tensor, "n"]
     extent: Float[Tensor, "n"]
@@ -54,8 +54,8 @@ def fit_gate(
     batch_size: int = 128,
     workers: int = 0,
 ) -> tuple[float, float]:
-    """(low, high) for `gated`: the extents between which the hardened encoder comes nearer than the original to what the
-    original makes of the clean image.
+    """(low, high) for `gated`: the extents between which the hardened encoder comes nearer than the original to what
+    the original makes of the clean image.
 
     Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 32 extents, each pair is
     tried; taken is the one with the largest mean cosine of the gate's embedding and the original's of the clean image,
