@@ -17,9 +17,7 @@ from weatherproof.reports.parts import save_list, save_part
 from weatherproof.verbs.before_after import _mean_of_draws
 
 
-def changed(
-    clean: float = -0.003, damaged: float = 0.51, metric: str = "top1", error: float | None = 0.005
-) -> Changed:  # fmt: skip
+def changed(clean: float = -0.003, damaged: float = 0.51, metric: str = "top1", error: float | None = 0.005) -> Changed:
     before, errors = 0.4, (0.01, 0.01, error)
     return Changed(
         metric, None, "RandomMask(0.5)", "toys", Change(before, before + clean, errors, 9),
