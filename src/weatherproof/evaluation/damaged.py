@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+from jaxtyping import Int64
+from torch import Tensor
+
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
@@ -70,7 +73,7 @@ class Damaged:
 
     draw: Draw
     question: Question
-    positions: None = None  # all images
+    positions: Int64[Tensor, "m"] | None = None
 
     @property
     def label(self) -> str:

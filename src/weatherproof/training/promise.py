@@ -1,7 +1,6 @@
 """Whether a training keeps what was promised of clean images, looked at while it still goes on."""
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,27 +12,6 @@ from weatherproof.methods import teacher_cache
 from weatherproof.training.run import RunFolder
 
 LOGGED = "clean_validation"  # the log's name of the mean cosine on clean validation images
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What came of a promise.
-
-    Attributes:
-        asked: the promised mean cosine between the encoder and what it was, on clean images.
-        reached: what it is at the end, on `images` clean validation images, which are not trained on.
-        best: the best at the end of any epoch, and `epoch`, which one that was.
-    """
-
-    asked: float
-    reached: float
-    images: int
-    best: float
-    epoch: float
-
-    @property
-    def kept(self) -> bool:
-        return self.reached >= self.asked
 
 
 class CleanCosine:
@@ -80,12 +58,9 @@ class CleanCosine:
         rows = self._embedded(encoder, next(encoder.parameters()).device)
         return F.cosine_similarity(rows, self.target).mean().item()
 
-    def kept(self, encoder: Encoder, run: RunFolder) -> Kept:
-        """What came of the promise, for a finished encoder and the log of its training."""
-        looks = [(row[LOGGED], row["epoch"]) for row in run.rows() if row.get(LOGGED) is not None]
-        reached = self.of(encoder)
-        best, epoch = max([*looks, (reached, self.epochs)])
-        return Kept(self.promised, reached, len(self.images), best, epoch)
+    def logged(self, run: RunFolder) -> list[float]:
+        """What it was after the epochs of a training in this folder."""
+        return [row[LOGGED] for row in run.rows() if row.get(LOGGED) is not None]
 
     def _embedded(self, encoder: Encoder, device: torch.device) -> torch.Tensor:
         rows = teacher_cache(

@@ -12,12 +12,12 @@ from weatherproof.reports.words import records as words
 
 ESTIMATE, BEYOND, CLEAN = Style(3), Style(2), Style(6, 1)
 TRAINED = "trained"  # the class of what was trained on
-_SHARES = ("RandomMask", "Contrast")  # families whose levels are shares, near 1 where it is severe
+SHARES = ("RandomMask", "Contrast")  # families whose levels are shares, near 1 where it is severe
 
 
 def levels_axis(curve: Curve) -> Axis:
     """From none to the last level. Levels without an upper end stand on a square-root scale, the mild ones apart."""
-    share = curve.family in _SHARES
+    share = curve.family in SHARES
     show = percent if share else "{:g}".format
     top = curve.levels[-1] or 1.0
     return Axis(0, top, words.axis_words(curve.family), show=show, given=curve.levels, inner=10, root=not share)

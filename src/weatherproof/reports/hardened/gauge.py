@@ -49,7 +49,9 @@ class Gauged:
 
     Attributes:
         kinds: the answers by true level.
-        names, confusion: row i, column j: the share of the images of kind i that were called kind j.
+        names, rows, confusion: row i, column j: the share of the images of kind `rows[i]` that were called `names[j]`;
+            the kinds that the gauge knows come first among the rows, then those that it never saw.
+        beyond: of each row the share that was called beyond what was trained.
         coverage: the share of the images whose true level lies in the interval; None: not measured.
         asked: the share that the interval promises; None: nothing.
     """
@@ -57,14 +59,18 @@ class Gauged:
     kinds: tuple[GaugedKind, ...]
     images: int
     names: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
     confusion: tuple[tuple[float, ...], ...] = ()
+    beyond: tuple[float, ...] = ()
     coverage: float | None = None
     asked: float | None = None
 
     def __post_init__(self) -> None:
-        _require_shares(self.coverage, self.asked, *(share for row in self.confusion for share in row))
-        if {len(self.names)} != {len(self.confusion), *map(len, self.confusion)}:
-            raise ValueError(f"the confusion of {len(self.names)} kinds must have as many rows and columns")
+        _require_shares(self.coverage, self.asked, *self.beyond, *(share for row in self.confusion for share in row))
+        if not len(self.rows) == len(self.confusion) == len(self.beyond) or self.rows[: len(self.names)] != self.names:
+            raise ValueError("the confusion must have a row for each kind, those that the gauge knows first")
+        if {len(self.names), *map(len, self.confusion)} != {len(self.names)}:
+            raise ValueError(f"the confusion of {len(self.names)} kinds must have as many columns")
 
 
 GAUGED = PartFile("gauged.json", "answers of a gauge", Gauged)

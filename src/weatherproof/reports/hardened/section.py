@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from weatherproof.reports.drawing.charts import Chart, Style
 from weatherproof.reports.group import Group
 from weatherproof.reports.hardened.curve import CURVE, Changed, Curve
-from weatherproof.reports.hardened.drawing import BEYOND, CLEAN, ESTIMATE, draw_called, draw_estimates, draw_levels
+from weatherproof.reports.hardened.drawing import (
+    BEYOND,
+    CLEAN,
+    ESTIMATE,
+    SHARES,
+    draw_called,
+    draw_estimates,
+    draw_levels,
+)
 from weatherproof.reports.hardened.gauge import GAUGED, Gauged
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.hardened.words import Pair, measured_how, pairs, sentence, warning
@@ -49,6 +57,7 @@ class Hardened:
     promise: Promise | None
     gauged: Gauged | None
     kinds: tuple[str, ...]
+    rows: tuple[str, ...]
 
 
 def hardened_part(group: Group) -> Hardened | None:
@@ -73,6 +82,7 @@ def hardened_part(group: Group) -> Hardened | None:
         promise=promise,
         gauged=gauged,
         kinds=tuple(map(words.damage_words, gauged.names)) if gauged else (),
+        rows=tuple(map(words.damage_words, gauged.rows)) if gauged else (),
     )  # fmt: skip
 
 
@@ -97,7 +107,7 @@ def _drawn(found: tuple[Changed, ...], gauged: Gauged | None, palette: Palette) 
 
 
 def _trained(curve: Curve) -> str:
-    scale, unit = (100, " %") if curve.family == "RandomMask" else (1, "")
+    scale, unit = (100, " %") if curve.family in SHARES else (1, "")
     ranges = [
         f"{low * scale:g}" if low == high else f"{low * scale:g} to {high * scale:g}" for low, high in curve.trained
     ]
