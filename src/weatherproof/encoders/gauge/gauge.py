@@ -18,7 +18,6 @@ BINS = 6  # of the levels of a kind, each with what its images look like
 LEARNED = (
     "first_weight", "first_bias", "second_weight", "second_bias", "third_weight", "third_bias", "direct_weight",
 )  # fmt: skip
-_BLOCK = 64  # images in a product: always as many, so that an image's numbers do not depend on who else is there
 
 
 @dataclass(frozen=True)
@@ -199,10 +198,10 @@ class Gauge(nn.Module):
     def outputs(self, normal: Rows) -> Float[Tensor, "batch outputs"]:
         """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities. It has
         two hidden layers, and a way past them: a share of black pixels is a level as it is."""
-        hidden = in_blocks(normal, self.first_weight, _BLOCK).add_(self.first_bias).relu_()
-        hidden = in_blocks(hidden, self.second_weight, _BLOCK).add_(self.second_bias).relu_()
-        past = in_blocks(normal, self.direct_weight, _BLOCK)
-        return in_blocks(hidden, self.third_weight, _BLOCK).add_(self.third_bias).add_(past)
+        hidden = in_blocks(normal, self.first_weight).add_(self.first_bias).relu_()
+        hidden = in_blocks(hidden, self.second_weight).add_(self.second_bias).relu_()
+        past = in_blocks(normal, self.direct_weight)
+        return in_blocks(hidden, self.third_weight).add_(self.third_bias).add_(past)
 
     def damage(self, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch"]:
         """Its probability."""
@@ -244,7 +243,7 @@ class Gauge(nn.Module):
     ) -> Float[Tensor, "batch"]:
         """The mean squared distance to those, in their standard deviations, along axes that are uncorrelated."""
         place = self.bins(which, middle, clean)
-        away = in_blocks(normal, self.whitening, _BLOCK) - self.means[place]
+        away = in_blocks(normal, self.whitening) - self.means[place]
         return (away * away / self.variances[place]).mean(dim=1)
 
     def level(self, which: Int64[Tensor, "batch"], severity: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
