@@ -51,7 +51,8 @@ def statistics(images: Images) -> Rows:
     first, middle, last = (_windows(images[:, c]) for c in (0, images.shape[1] // 2, images.shape[1] - 1))
     coarse = _halved(middle)
     coarser = _halved(coarse)
-    across = middle[..., 1:] - middle[..., :-1]
+    red, green, blue = (_lower(plane) for plane in (first, middle, last))
+    across = green[..., 1:] - green[..., :-1]
     mixed, sizes = (across[:, :, 1:] - across[:, :, :-1]).abs_(), across.abs_()
     lit = middle.clamp(0, _LEVEL)
     plain = [
@@ -74,8 +75,8 @@ def statistics(images: Images) -> Rows:
     ]
     logarithms = _means(magnitudes).add_(_SMALL).log_()
     blocks = logarithms[:, :1] - logarithms[:, 1:3]
-    luma = torch.add(first, last, alpha=_LUMA[2] / _LUMA[0]).mul_(_LUMA[0]).add_(middle, alpha=_LUMA[1])
-    return torch.cat([_means(plain), *_ends(coarser), logarithms, blocks, *_shared(first, last), _bands(luma)], dim=1)
+    luma = torch.add(red, blue, alpha=_LUMA[2] / _LUMA[0]).mul_(_LUMA[0]).add_(green, alpha=_LUMA[1])
+    return torch.cat([_means(plain), *_ends(coarser), logarithms, blocks, *_shared(red, blue), _bands(luma)], dim=1)
 
 
 def in_blocks(
@@ -99,6 +100,11 @@ def _starts(side: int) -> tuple[int, ...]:
         return (max(0, side - WINDOW) // 2 // _GRID * _GRID,)
     first = (side - 2 * WINDOW) // 4 // _GRID * _GRID
     return first, (side - WINDOW - first) // _GRID * _GRID
+
+
+def _lower(plane: Plane) -> Smaller:
+    """The lower half of each window, where all is looked at that takes many passes."""
+    return plane[:, :, plane.shape[2] // 2 // _GRID * _GRID :]
 
 
 def _halved(plane: Plane) -> Smaller:
@@ -140,9 +146,9 @@ def _ends(plane: Plane) -> list[Some]:
 
 
 def _shared(first: Plane, last: Plane) -> list[Some]:
-    """The correlation of two channels' mixed differences (1 for a grey image) in the upper half of each window, and the
-    logarithms of their mean squares."""
-    one, other = _mixed(first[:, :, : first.shape[2] // 2]), _mixed(last[:, :, : last.shape[2] // 2])
+    """The correlation of two channels' mixed differences (1 for a grey image), and the logarithms of their mean
+    squares."""
+    one, other = _mixed(first), _mixed(last)
     both = _means([_mean(one * one), _mean(other * other), _mean(one * other)])
     squares = both[:, :2] + _SMALL**2
     return [both[:, 2:] / squares.prod(dim=1, keepdim=True).sqrt_(), squares.log_()]
