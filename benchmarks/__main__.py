@@ -22,6 +22,7 @@ ROOMS = (
     "feature_contrast",
     "attacks",
     "finetuning",
+    "gauge",
     "memory",
     "startup",
 )

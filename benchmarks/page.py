@@ -14,6 +14,7 @@ TITLES = {
     "feature_contrast": "Feature contrastive learning",
     "attacks": "Attacks",
     "finetuning": "Fine-tuning and regularization",
+    "gauge": "The gauge",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
 }
@@ -72,6 +73,11 @@ EXPLAINED = {
         "for similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization "
         "in its three ways against the plain step, and the quickest against double backward. Adversarial training with "
         "PGD-7 needs 9 forward passes, 8 backward to the inputs and one to the weights."
+    ),
+    "gauge": (
+        "What `encoder.gauge(images)` takes, beside the forward pass of the same images. A look at one image is a "
+        "hundred calls of the framework on next to nothing: there the ratio says what these cost, not what the gauge "
+        "computes."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "

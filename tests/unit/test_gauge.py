@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from weatherproof import operators, random
-from weatherproof.data import MemoryImages, load_images
+from weatherproof.data import ImageSet, MemoryImages, load_images
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, fit_gauge, load_encoder, save_encoder
 from weatherproof.encoders.gauge import fit, gauge_summary
 from weatherproof.encoders.gauge import summary as summaries
@@ -27,19 +27,24 @@ MIXED = "OneOf(RandomMask((0.0, 0.9)), GaussianNoise((0.0, 0.4)), JPEG((10, 90))
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_lessons() -> Iterator[None]:
-    """A third of the usual steps: digits are easy, and what is calibrated holds whatever was learned."""
+    """A quarter of the usual steps: digits are easy, and what is calibrated holds whatever was learned."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "_STEPS", 300)
+        patch.setattr(fit, "_STEPS", 200)
         yield
 
 
 @cache
+def digits(split: str = "train") -> ImageSet:
+    return load_images("digits", split)
+
+
+@cache
 def fitted(text: str) -> Gauge:
-    return fit_gauge(load_images("digits"), operators.parse(text), preprocessing=GREY, most=900)
+    return fit_gauge(digits(), operators.parse(text), preprocessing=GREY, most=500)
 
 
 def held_out() -> tuple[Tensor, Tensor]:
-    images = load_images("digits", "test")
+    images = digits("test")
     return images.read(torch.arange(len(images))).float() / 255, random.keys(11, images.index)
 
 
@@ -82,11 +87,12 @@ def test_what_lies_beyond_training_is_called_so_and_what_lies_within_is_not():
 def test_kinds_are_told_apart_and_each_has_the_level_of_its_own_unit():
     gauge, (images, keys) = fitted(MIXED), held_out()
     assert gauge.kinds == ("clean", "RandomMask", "GaussianNoise", "JPEG")
-    for kind, (text, level) in enumerate((("RandomMask(0.6)", 0.6), ("GaussianNoise(0.2)", 0.2), ("JPEG(20)", 20)), 1):
+    made = (("RandomMask(0.6)", 0.6, 0.03), ("GaussianNoise(0.2)", 0.2, 0.03), ("JPEG(20)", 20, 12))
+    for kind, (text, level, off) in enumerate(made, 1):
         told = gauge(operators.parse(text)(images, keys))
         right = told.kind == kind
         assert right.float().mean() > 0.9, text
-        assert abs(float(told.level[right].median()) - level) < 0.15 * level
+        assert abs(float(told.level[right].median()) - level) < off
         assert (told.low <= told.high).all()
 
 
@@ -95,7 +101,7 @@ def test_of_a_users_own_function_it_learns_whether_there_is_any_damage_and_says_
         alive = random.uniform_fields(keys, (1, 1, images.shape[-1])) > 0.4
         return (images + 0.3) * alive
 
-    gauge = fit_gauge(load_images("digits"), dead_columns, preprocessing=GREY, most=300)
+    gauge = fit_gauge(digits(), dead_columns, preprocessing=GREY, most=300)
     images, keys = held_out()
     told, clean = gauge(dead_columns(images, keys)), gauge(images)
     assert gauge.kinds == ("clean", "dead_columns")
@@ -136,7 +142,7 @@ def test_one_plain_state_dict_and_settings_for_json_hold_all_of_it():
 
 def test_the_same_images_and_seed_give_the_same_gauge_and_another_seed_another(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fit, "_STEPS", 20)
-    images = load_images("digits").subset(torch.arange(120))
+    images = digits().subset(torch.arange(120))
     one, same, other = (
         fit_gauge(images, operators.RandomMask(0.5), preprocessing=GREY, seed=seed).state_dict() for seed in (0, 0, 1)
     )
@@ -148,7 +154,7 @@ def test_what_a_gauge_cannot_learn_from_is_refused():
     few = MemoryImages(torch.randint(0, 255, (20, 1, 32, 32), dtype=torch.uint8))
     with pytest.raises(InputError, match="at least 60 images, got 20"):
         fit_gauge(few, operators.RandomMask(0.5), preprocessing=GREY)
-    images = load_images("digits").subset(torch.arange(80))
+    images = digits().subset(torch.arange(80))
     for text, said in (
         ("RandomMask(0.0)", "does nothing to an image"),
         ("Sometimes(RandomMask(0.5), 0.0)", "damages no"),
@@ -207,6 +213,9 @@ def test_foreign_damaged_and_cut_off_files_are_refused_in_one_line(tmp_path: Pat
         ({"format": 7}, "has format 7, expected 1"),
         ({"kinds": []}, "does not describe a gauge"),
         ({"kinds": 3}, "does not describe a gauge"),
+        ({"kinds": [{"name": "x", "none": 0, "top": 1e999, "end": 1}]}, "does not describe a gauge"),
+        ({"kinds": [{"name": "x", "none": 0, "top": 1, "end": None}]}, "does not describe a gauge"),
+        ({"kinds": [{"name": "x", "none": None, "top": None, "end": None}] * 2000}, "does not describe a gauge"),
         ({"kinds": [{"name": "x", "none": 0, "top": 0, "end": 0}]}, "does not describe a gauge"),
         ({"kinds": [{"name": "x", "none": None, "top": None, "end": None}] * 2}, "do not fit the gauge"),
     ):
@@ -223,7 +232,7 @@ def test_foreign_damaged_and_cut_off_files_are_refused_in_one_line(tmp_path: Pat
 
 def test_a_summary_counts_what_a_count_by_hand_does():
     gauge, operator = fitted(MIXED), operators.parse(MIXED)
-    images = load_images("digits", "test")
+    images = digits("test")
     found = gauge_summary(gauge, images, operator, seed=5, unseen={"fog": operators.Corruption("fog", 5)})
     text = json.dumps(asdict(found))
     assert "NaN" not in text and "Infinity" not in text

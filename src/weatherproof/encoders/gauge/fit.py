@@ -46,7 +46,7 @@ def fit_gauge(
             there is any, no level.
         preprocessing: of the encoder: the images' size and channels as it sees them.
         most: look at no more images than these, evenly spaced.
-        device: where images are damaged and looked at; the gauge itself comes back on the CPU.
+        device: where images are damaged and looked at; the gauge itself learns, and comes back, on the CPU.
 
     Raises:
         InputError: fewer than 60 images, or a damage that does nothing.
@@ -57,12 +57,11 @@ def fit_gauge(
     found = kinds(operator)
     side = min(next(batches(chosen, 1)).images.shape[2:])
     told = tuple(_told(kind, side) for kind in found)
-    gauge = Gauge(Settings(told, preprocessing)).to(device)
+    gauge = Gauge(Settings(told, preprocessing))
     ways = looks(operator, found, [kind.end for kind in told])
     drawn = sample(
         gauge, chosen, ways, seed=int(random.fold(torch.tensor([seed]), _STREAM)), device=device, workers=workers
     )
-    gauge.cpu()
     if not (drawn.seen & (drawn.kind > 0)).any():
         raise InputError(f"{operator!r} damages no image: a gauge has nothing to learn from it")
     held = random.uniform(random.keys(_HELD, drawn.index)) < 1 / 3

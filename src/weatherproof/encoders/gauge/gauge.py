@@ -1,5 +1,6 @@
 """How damaged an image is, what its damage is, and whether training saw such: read off statistics of its pixels."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +16,10 @@ from weatherproof.types import Images
 
 HIDDEN = 48  # units of each of the two hidden layers
 BINS = 6  # of the levels of a kind, each with what its images look like
+MOST_KINDS = 1000
 LEARNED = (
     "first_weight", "first_bias", "second_weight", "second_bias", "third_weight", "third_bias", "direct_weight",
 )  # fmt: skip
-_BLOCK = 64  # images in a product: always as many, so that an image's numbers do not depend on who else is there
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Told:
     top: float | None = None
     end: float | None = None
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Told":
+        """From JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
+        ends = [told[name] for name in ("none", "top", "end")]
+        if ends == [None, None, None]:
+            return cls(str(told["name"]))
+        none, top, end = map(float, ends)
+        if not all(map(math.isfinite, (none, top, end))) or (top - none) * (end - top) < 0 or top == none:
+            raise ValueError(f"levels {none}, {top}, {end} do not go from none by a top to an end")
+        return cls(str(told["name"]), none, top, end)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -52,20 +64,10 @@ class Settings:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Settings":
         """The inverse, after a journey through JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
-        kinds = tuple(
-            Told(str(own["name"]), *(_number(own[k]) for k in ("none", "top", "end"))) for own in settings["kinds"]
-        )
-        if not kinds or any((own.none is None) != (own.top is None) or own.none == own.top for own in _levelled(kinds)):
-            raise ValueError("kinds without levels from none to a top")
+        kinds = tuple(Told.from_dict(own) for own in settings["kinds"][:MOST_KINDS])
+        if not 0 < len(kinds) == len(settings["kinds"]):
+            raise ValueError(f"expected from 1 to {MOST_KINDS} kinds")
         return cls(kinds, Preprocessing.from_dict(settings["preprocessing"]))
-
-
-def _levelled(kinds: tuple[Told, ...]) -> list[Told]:
-    return [own for own in kinds if (own.none, own.top, own.end) != (None, None, None)]
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,10 @@ class Gauge(nn.Module):
     def outputs(self, normal: Rows) -> Float[Tensor, "batch outputs"]:
         """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities. It has
         two hidden layers, and a way past them: a share of black pixels is a level as it is."""
-        hidden = in_blocks(normal, self.first_weight, _BLOCK).add_(self.first_bias).relu_()
-        hidden = in_blocks(hidden, self.second_weight, _BLOCK).add_(self.second_bias).relu_()
-        past = in_blocks(normal, self.direct_weight, _BLOCK)
-        return in_blocks(hidden, self.third_weight, _BLOCK).add_(self.third_bias).add_(past)
+        hidden = in_blocks(normal, self.first_weight).add_(self.first_bias).relu_()
+        hidden = in_blocks(hidden, self.second_weight).add_(self.second_bias).relu_()
+        past = in_blocks(normal, self.direct_weight)
+        return in_blocks(hidden, self.third_weight).add_(self.third_bias).add_(past)
 
     def damage(self, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch"]:
         """Its probability."""
@@ -244,7 +246,7 @@ class Gauge(nn.Module):
     ) -> Float[Tensor, "batch"]:
         """The mean squared distance to those, in their standard deviations, along axes that are uncorrelated."""
         place = self.bins(which, middle, clean)
-        away = in_blocks(normal, self.whitening, _BLOCK) - self.means[place]
+        away = in_blocks(normal, self.whitening) - self.means[place]
         return (away * away / self.variances[place]).mean(dim=1)
 
     def level(self, which: Int64[Tensor, "batch"], severity: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:

@@ -103,8 +103,8 @@ def sample(
 def _looked(gauge: Gauge, images: Images, index: Int64[Tensor, "batch"], keys: Keys, way: Look) -> Sample:
     damaged = images if way.operator is None else way.operator(images, keys)
     told = _told(gauge, way.operator, keys)
-    none = torch.cat([torch.zeros(1), gauge.none])[told.kind.clamp(min=0)]
-    top = torch.cat([torch.ones(1), gauge.top])[told.kind.clamp(min=0)]
+    none = torch.cat([torch.zeros(1), gauge.none.cpu()])[told.kind.clamp(min=0)]
+    top = torch.cat([torch.ones(1), gauge.top.cpu()])[told.kind.clamp(min=0)]
     severity = squeezed(((told.level.float() - none) / (top - none)).clamp(min=0))
     severity[told.kind == 0] = 0
     severity[told.kind < 0] = torch.nan

@@ -26,6 +26,7 @@ _STEPS = (24 * _LEVEL, 6 * _LEVEL, 1.5 * _LEVEL)
 _SMALL = 1e-4  # far below a level: what is added before a logarithm
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's
+_ROWS = 64
 _BANDS = (1, 4, 7, 10, 15)  # sums of the two frequencies at which the bands begin, and the end
 
 Plane = Float[Tensor, "batch windows rows columns"]
@@ -50,7 +51,8 @@ def statistics(images: Images) -> Rows:
     first, middle, last = (_windows(images[:, c]) for c in (0, images.shape[1] // 2, images.shape[1] - 1))
     coarse = _halved(middle)
     coarser = _halved(coarse)
-    across = middle[..., 1:] - middle[..., :-1]
+    red, green, blue = (_lower(plane) for plane in (first, middle, last))
+    across = green[..., 1:] - green[..., :-1]
     mixed, sizes = (across[:, :, 1:] - across[:, :, :-1]).abs_(), across.abs_()
     lit = middle.clamp(0, _LEVEL)
     plain = [
@@ -73,24 +75,24 @@ def statistics(images: Images) -> Rows:
     ]
     logarithms = _means(magnitudes).add_(_SMALL).log_()
     blocks = logarithms[:, :1] - logarithms[:, 1:3]
-    luma = torch.add(first, last, alpha=_LUMA[2] / _LUMA[0]).mul_(_LUMA[0]).add_(middle, alpha=_LUMA[1])
-    return torch.cat([_means(plain), *_ends(coarser), logarithms, blocks, *_shared(first, last), _bands(luma)], dim=1)
+    luma = torch.add(red, blue, alpha=_LUMA[2] / _LUMA[0]).mul_(_LUMA[0]).add_(green, alpha=_LUMA[1])
+    return torch.cat([_means(plain), *_ends(coarser), logarithms, blocks, *_shared(red, blue), _bands(luma)], dim=1)
 
 
 def in_blocks(
-    rows: Float[Tensor, "many inputs"], weight: Float[Tensor, "inputs outputs"], size: int
+    rows: Float[Tensor, "many inputs"], weight: Float[Tensor, "inputs outputs"]
 ) -> Float[Tensor, "many outputs"]:
-    """rows @ weight, always as many rows at a time: a product of another size may sum in another order."""
-    missing = -len(rows) % size
+    """rows @ weight, always 64 rows at a time: a product of another size may sum in another order."""
+    missing = -len(rows) % _ROWS
     padded = torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
-    return torch.cat([block @ weight for block in padded.split(size)] or [padded @ weight])[: len(rows)]
+    return torch.cat([block @ weight for block in padded.split(_ROWS)] or [padded @ weight])[: len(rows)]
 
 
 def _windows(planes: Float[Tensor, "batch height width"]) -> Plane:
     height, width = planes.shape[-2:]
     tall, wide = min(WINDOW, height), min(WINDOW, width)
     seen = [planes[:, y : y + tall, x : x + wide] for y in _starts(height) for x in _starts(width)]
-    return torch.stack(seen, dim=1)
+    return torch.stack(seen, dim=1) if len(seen) > 1 else seen[0][:, None]
 
 
 def _starts(side: int) -> tuple[int, ...]:
@@ -98,6 +100,11 @@ def _starts(side: int) -> tuple[int, ...]:
         return (max(0, side - WINDOW) // 2 // _GRID * _GRID,)
     first = (side - 2 * WINDOW) // 4 // _GRID * _GRID
     return first, (side - WINDOW - first) // _GRID * _GRID
+
+
+def _lower(plane: Plane) -> Smaller:
+    """The lower half of each window, where all is looked at that takes many passes."""
+    return plane[:, :, plane.shape[2] // 2 // _GRID * _GRID :]
 
 
 def _halved(plane: Plane) -> Smaller:
@@ -139,9 +146,9 @@ def _ends(plane: Plane) -> list[Some]:
 
 
 def _shared(first: Plane, last: Plane) -> list[Some]:
-    """The correlation of two channels' mixed differences (1 for a grey image) in the upper half of each window, and the
-    logarithms of their mean squares."""
-    one, other = _mixed(first[:, :, : first.shape[2] // 2]), _mixed(last[:, :, : last.shape[2] // 2])
+    """The correlation of two channels' mixed differences (1 for a grey image), and the logarithms of their mean
+    squares."""
+    one, other = _mixed(first), _mixed(last)
     both = _means([_mean(one * one), _mean(other * other), _mean(one * other)])
     squares = both[:, :2] + _SMALL**2
     return [both[:, 2:] / squares.prod(dim=1, keepdim=True).sqrt_(), squares.log_()]
@@ -149,24 +156,27 @@ def _shared(first: Plane, last: Plane) -> list[Some]:
 
 def _bands(luma: Plane) -> Some:
     """The logarithm of the mean size of the coefficients of each band, cut off at one level and at four."""
-    batch, windows, rows, columns = luma.shape
-    down, across = rows // _GRID, columns // _GRID
-    blocks = luma[:, :, : down * _GRID, : across * _GRID].reshape(batch, windows * down, _GRID, across, _GRID)
-    transform, bands = _transform(str(luma.device))
-    sizes = in_blocks(blocks.transpose(2, 3).reshape(-1, _GRID**2), transform, 16 * _GRID).abs_()
-    found = []
-    for most in (4 * _LEVEL, _LEVEL):
-        cut = sizes.clamp_(max=most).view(batch, -1, _GRID**2).mean(dim=1)
-        found += [cut[:, band].mean(dim=1) for band in bands]
-    return torch.stack(found, dim=1).add_(_SMALL).log_()
+    down, across = luma.shape[2] // _GRID, luma.shape[3] // _GRID
+    left, right, bands = _transform(down, across, str(luma.device))
+    # batched products of one size each: what an image gets does not depend on how many there are
+    planes = luma[:, :, : down * _GRID, : across * _GRID].flatten(0, 1)
+    halfway = torch.bmm(planes, right.expand(len(planes), -1, -1))
+    sizes = torch.bmm(left.expand(len(planes), -1, -1), halfway).abs_().view(*luma.shape[:2], -1)
+    cut = [in_blocks(sizes.clamp_(max=most).mean(dim=1), bands) for most in (4 * _LEVEL, _LEVEL)]
+    return torch.cat(cut, dim=1).add_(_SMALL).log_()
 
 
 @lru_cache
-def _transform(device: str) -> tuple[Float[Tensor, "pixels coefficients"], list[Tensor]]:
-    """The cosine transform of a block as a matrix, and which coefficients lie in each band."""
+def _transform(
+    down: int, across: int, device: str
+) -> tuple[Float[Tensor, "rows rows"], Float[Tensor, "columns columns"], Float[Tensor, "pixels bands"]]:
+    """The cosine transform of so many blocks as two matrices, for their rows and columns, and one that averages the
+    coefficients of each band."""
     at = torch.arange(_GRID, dtype=torch.float64)
-    waves = torch.cos(torch.pi * (at[:, None] + 0.5) * at / _GRID) * (2 / _GRID) ** 0.5
-    waves[:, 0] /= 2**0.5
-    frequencies = (at[:, None] + at).flatten()
-    inside = [((frequencies >= low) & (frequencies < high)).nonzero().flatten() for low, high in pairwise(_BANDS)]
-    return torch.kron(waves, waves).float().to(device), [band.to(device) for band in inside]
+    waves = torch.cos(torch.pi * (at + 0.5) * at[:, None] / _GRID) * (2 / _GRID) ** 0.5
+    waves[0] /= 2**0.5
+    sums = at.repeat(down)[:, None] + at.repeat(across)
+    inside = [((sums >= low) & (sums < high)).flatten() for low, high in pairwise(_BANDS)]
+    bands = torch.stack([band / band.sum() for band in inside], dim=1)
+    left, right = (torch.block_diag(*[waves] * count) for count in (down, across))
+    return left.float().to(device), right.T.float().contiguous().to(device), bands.float().to(device)

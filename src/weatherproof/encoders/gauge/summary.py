@@ -1,5 +1,6 @@
 """How far a gauge can be trusted, on images that it did not learn from: what a page prints of it."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
@@ -112,7 +113,7 @@ def gauge_summary(
         unseen: kinds of damage that it never saw, by their names.
         most: look at no more images than these, evenly spaced.
     """
-    chosen = at_most(images, most)
+    gauge, chosen = copy.deepcopy(gauge).cpu(), at_most(images, most)
     stream = int(random.fold(torch.tensor([seed]), _STREAM))
     ways = looks(operator, kinds(operator), [own.end for own in gauge.settings.kinds])
     true = sample(gauge, chosen, ways, seed=stream, device=device, workers=workers)
