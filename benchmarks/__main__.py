@@ -14,6 +14,7 @@ from benchmarks.measure import machine
 
 ROOMS = (
     "steps",
+    "adapters",
     "operators",
     "views",
     "pretraining",
