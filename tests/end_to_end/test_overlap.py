@@ -12,10 +12,10 @@ from PIL import Image
 
 import weatherproof as wp
 
-from .conftest import CLASSES, Command, class_folders
+from .conftest import ALONE_LINE, CLASSES, Command, class_folders
 
 VERBS: dict[str, tuple[Any, ...]] = {
-    "harden": ("TEACHER", "IMAGES", "--epochs", 1),
+    "harden": ("TEACHER", "IMAGES", *ALONE_LINE, "--epochs", 1),
     "train": ("supervised", "IMAGES", "--encoder", "TEACHER", "--epochs", 1),
     "finetune": ("TEACHER", "IMAGES", "--epochs", 1),
     "pretrain": ("simclr", "IMAGES", "--encoder", "TEACHER", "--epochs", 1, "--labels", 1.0),

@@ -11,6 +11,8 @@ import weatherproof as wp
 from weatherproof.cli import main
 from weatherproof.verbs.demo import tasks as demo_tasks
 
+from .conftest import ALONE
+
 Told = Callable[[], list[str]]
 OPERATOR = "RandomMask(0.5)"
 
@@ -34,7 +36,7 @@ def assert_told(lines: list[str], *phases: str) -> None:
 
 def test_harden_tells_of_every_phase(teacher: str, photos: Path, tmp_path: Path, told: Told) -> None:
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "realizations": 1, "augment": "none", "device": "cpu"}
-    wp.harden(teacher, photos, operator=OPERATOR, out=tmp_path, **settings)
+    wp.harden(teacher, photos, operator=OPERATOR, **ALONE, out=tmp_path, **settings)
     assert_told(
         told(),
         f"looking for images in {photos}", "reading photos/train: 24 of 24 images", "reading photos/test",
