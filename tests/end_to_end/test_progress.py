@@ -43,7 +43,7 @@ def test_harden_tells_of_every_phase(teacher: str, photos: Path, tmp_path: Path,
         "the teacher's embeddings: 24 of 24 images", "hardening: 6 of 6 steps, ", ", loss ",
         "features for a probe: 0 of 1 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
         "measuring teacher, hardened on clean images: 12 of 12 images",
-        "measuring teacher, hardened under damage: 24 of 72 images", "; RandomMask(0.5)",
+        "measuring teacher, hardened under damage: 24 of 84 images", "; RandomMask(0.5)",
         "pictures for the gallery", "drawing the page",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_probe_and_audit_tell_of_every_phase(teacher: str, photos: Path, tmp_pat
     assert_told(
         told(),
         "features for a probe: 3 of 4 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
-        "measuring small on clean images: 12 of 12 images", "measuring small under damage: 24 of 144 images",
+        "measuring small on clean images: 12 of 12 images", "measuring small under damage: 24 of 168 images",
         "; RandomMask(0.5)", "drawing the page",
     )  # fmt: skip
     wp.probe(teacher, photos, mode="paper", out=tmp_path / "paper", **settings)
@@ -64,7 +64,7 @@ def test_probe_and_audit_tell_of_every_phase(teacher: str, photos: Path, tmp_pat
 
     wp.audit(run, photos, operator=OPERATOR, out=tmp_path / "operator", **settings)
     assert_told(
-        told(), "measuring probe on clean images: 12 of 12 images", "measuring probe under damage: 24 of 144 images"
+        told(), "measuring probe on clean images: 12 of 12 images", "measuring probe under damage: 24 of 168 images"
     )
     wp.audit(run, photos, suite="noisy", out=tmp_path / "suite", **settings)
     assert_told(

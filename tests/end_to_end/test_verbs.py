@@ -10,9 +10,10 @@ import yaml
 
 import weatherproof as wp
 
-from .conftest import ALONE, ALONE_LINE, Command, class_folders, results
+from .conftest import ALONE, PLAIN, Command, class_folders, results
 
 QUICK = {"epochs": 2, "batch_size": 8, "realizations": 2, "workers": 0}
+MASKS = (*PLAIN, "--operator", "RandomMask((0.5, 0.95))")
 QUICK_OPTIONS = ("--epochs", 2, "--batch-size", 8, "--realizations", 2, "--workers", 0)
 CONTRACT = {
     "recipe.yaml", "log.jsonl", "checkpoint.pt", "encoder.safetensors", "encoder.json", "results.json", "report.html",
@@ -49,7 +50,7 @@ def test_harden_from_python_the_command_line_and_a_recipe(
     teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command
 ) -> None:
     line, again = tmp_path / "line", tmp_path / "again"
-    assert weatherproof("harden", teacher, photos, *ALONE_LINE, *QUICK_OPTIONS, "--out", line)[0] == 0
+    assert weatherproof("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--out", line)[0] == 0
     assert weatherproof("harden", "--config", hardened / "recipe.yaml", "--out", again)[0] == 0
     for folder in (line, again):
         assert results(folder) == results(hardened)
@@ -79,13 +80,13 @@ def test_an_encoder_and_images_in_memory(teacher: str, photos: Path, tmp_path: P
 
 def test_a_finished_run_is_not_done_again(teacher: str, photos: Path, hardened: Path, weatherproof: Command) -> None:
     before = (hardened / "results.json").stat().st_mtime_ns
-    status, out, _ = weatherproof("harden", teacher, photos, *ALONE_LINE, *QUICK_OPTIONS, "--out", hardened)
+    status, out, _ = weatherproof("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--out", hardened)
     assert status == 0 and "finished already" in out
     assert (hardened / "results.json").stat().st_mtime_ns == before
 
 
 def test_another_recipe_is_refused(teacher: str, photos: Path, hardened: Path, here: Path, refused) -> None:
-    said = refused("harden", teacher, photos, *ALONE_LINE, *QUICK_OPTIONS, "--lr", 1e-2, "--out", hardened)
+    said = refused("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--lr", 1e-2, "--out", hardened)
     assert "'lr' is 0.0003 there and 0.01 here" in said
     said = refused("probe", hardened, photos, "--out", hardened)
     assert "'verb' is 'harden' there and 'probe' here" in said
@@ -196,7 +197,7 @@ def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, wea
 
 def test_json_alone_on_standard_output(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
     status, out, _ = weatherproof(
-        "harden", teacher, photos, *ALONE_LINE, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json"
+        "harden", teacher, photos, *PLAIN, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json"
     )
     assert status == 0
     said = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -208,7 +209,7 @@ def test_the_default_output_is_a_table_and_the_places(
     teacher: str, photos: Path, tmp_path: Path, weatherproof: Command
 ) -> None:
     out = tmp_path / "a folder"
-    status, said, _ = weatherproof("harden", teacher, photos, *ALONE_LINE, *QUICK_OPTIONS, "--out", out)
+    status, said, _ = weatherproof("harden", teacher, photos, *PLAIN, *QUICK_OPTIONS, "--out", out)
     assert status == 0
     for place in (out / "report.html", out / "encoder.safetensors"):
         assert str(place) in said
