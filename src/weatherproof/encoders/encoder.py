@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.encoders.weights import check_fit, fits
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         self.feature_dim = feature_dim
         self.num_classes = None if head is None else num_classes
         self.options = dict(options or {})
+        self.fitted_gauge: Gauge | None = None
         self.set_preprocessing(preprocessing)
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
@@ -98,6 +100,25 @@ class Encoder(nn.Module):
         self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean, device=device).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std, device=device).view(-1, 1, 1), persistent=False)
+
+    def set_gauge(self, gauge: Gauge | None) -> None:
+        """Give the encoder a gauge, from `fit_gauge`; None takes it away. It is saved, loaded and moved with the
+        encoder, and is no part of its weights."""
+        self.fitted_gauge = gauge
+
+    def gauge(self, images: Images) -> Reading:
+        """How damaged the images are, by what, and whether training saw such.
+
+        Raises:
+            InputError: the encoder has no gauge; images that it cannot see.
+        """
+        if self.fitted_gauge is None:
+            raise InputError(
+                f"{self.name} has no gauge, as it was hardened without one: harden it again, or fit one, "
+                "encoder.set_gauge(wp.encoders.fit_gauge(images, operator, preprocessing=encoder.preprocessing))"
+            )
+        reading: Reading = self.fitted_gauge(images)
+        return reading
 
     def forward(self, images: Images) -> Embeddings:
         """The embeddings, not normalised. A map is averaged over its positions."""

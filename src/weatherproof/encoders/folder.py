@@ -1,4 +1,5 @@
-"""A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it."""
+"""A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it, and
+beside them its gauge, where it has one."""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from safetensors.torch import save
 
 import weatherproof
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gauge.folder import forget_gauge, save_gauge
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
@@ -37,7 +39,8 @@ class Saved:
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[str, Any]) -> None:
-    """Write encoder.safetensors and encoder.json, each in one step: a reader never sees half a file.
+    """Write encoder.safetensors and encoder.json, each in one step: a reader never sees half a file; and its gauge's
+    files, where it has one.
 
     Args:
         folder: made if it is not there.
@@ -59,10 +62,13 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
     }
     # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
     weights, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
+    forget_gauge(folder)
     with replacing(folder / SETTINGS, len(text)) as about, replacing(folder / WEIGHTS, len(weights)) as file:
         about.write(text.encode())
         about.flush()  # a disk that is full refuses both
         file.write(weights)
+    if encoder.fitted_gauge is not None:
+        save_gauge(encoder.fitted_gauge, folder, folder / WEIGHTS)
 
 
 def read(folder: Path) -> Saved:

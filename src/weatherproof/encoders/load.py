@@ -10,6 +10,7 @@ from torch import Tensor
 from weatherproof import spec, texts
 from weatherproof.encoders import folder
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gauge.folder import read_gauge
 from weatherproof.encoders.libraries.open_clip import build_open_clip
 from weatherproof.encoders.libraries.timm import build_timm
 from weatherproof.encoders.libraries.torchvision import build_torchvision
@@ -171,4 +172,5 @@ def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
     encoder.load_state(read_weights(path / folder.WEIGHTS), source=str(path / folder.WEIGHTS))
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
+    encoder.set_gauge(read_gauge(path, path / folder.WEIGHTS))
     return encoder

@@ -6,6 +6,8 @@ An operator is any callable ``op(images, keys) -> images`` of the same shape. `p
 from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
+from weatherproof.operators.compression import JPEG
+from weatherproof.operators.contrast import Contrast
 from weatherproof.operators.ladder import ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
@@ -18,6 +20,8 @@ TABLE = {
     "RandomMask": RandomMask,
     "GaussianNoise": GaussianNoise,
     "GaussianBlur": GaussianBlur,
+    "JPEG": JPEG,
+    "Contrast": Contrast,
     "PatchGaussian": PatchGaussian,
     "UniformNoise": UniformNoise,
     "NonUniformNoise": NonUniformNoise,
@@ -28,9 +32,9 @@ TABLE = {
 }
 
 __all__ = [
-    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "SUITES", "TABLE", "Chain", "Condition", "Corruption",
-    "GaussianBlur", "GaussianNoise", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes",
-    "UniformNoise", "ladder", "parse", "suite",
+    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain", "Condition",
+    "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "NonUniformNoise", "OneOf", "PatchGaussian",
+    "RandomMask", "Sometimes", "UniformNoise", "ladder", "parse", "suite",
 ]  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""The gauge: from the pixels of an image, how damaged it is, by what, and whether training saw such."""
+
+from weatherproof.encoders.gauge.fit import fit_gauge
+from weatherproof.encoders.gauge.gauge import Gauge, Reading, Settings, Told
+
+__all__ = ["Gauge", "Reading", "Settings", "Told", "fit_gauge"]
