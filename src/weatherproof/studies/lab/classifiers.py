@@ -178,15 +178,17 @@ class Own:
 
     Attributes:
         data: images whose classes must be those of the classifier, else there is no number.
+        among: or some of them: a right answer is then one among all.
     """
 
     of: Recipe
     data: Images
+    among: bool = False
 
     def make(self, store: Store) -> nn.Module:
         encoder = store.encoder(self.of)
         fit = class_fit(head_of(encoder), store.images(self.data))
-        if not fit.believed or fit.among is not None:
+        if not fit.believed or (fit.among is not None and not self.among):
             raise NoNumber(fit.why)
         return fit.classifier(OwnHead(encoder))
 
