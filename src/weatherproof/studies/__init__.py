@@ -12,7 +12,7 @@ from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
-from weatherproof.studies.weather import all_weather
+from weatherproof.studies.weather import all_weather, unseen_kinds
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
@@ -23,6 +23,7 @@ STUDIES = {
     **transfer.STUDIES,
     **front.STUDIES,
     **all_weather.STUDIES,
+    **unseen_kinds.STUDIES,
 }
 
 __all__ = [

@@ -105,9 +105,9 @@ class Subject:
 
     encoder: str
     data: Source
-    kinds: Mapping[str, Kind]
-    asked: Mapping[str, Asked]
     plan: Mapping[str, Any]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    asked: Mapping[str, Asked] = field(default_factory=dict)
     classes: int | None = None
     size: int | None = None
     augment: str | None = None
@@ -202,3 +202,29 @@ PAPER = Weather(
 )  # fmt: skip
 
 SCALES: Mapping[str, Weather] = {"smoke": SMOKE, "desk": DESK, "paper": PAPER}
+
+
+@dataclass(frozen=True)
+class Family:
+    """The settings of a scale of `unseen-kinds`.
+
+    Attributes:
+        seeds: so many trainings of each model.
+    """
+
+    name: str
+    note: str
+    subject: Subject
+    seeds: int = 1
+
+
+FAMILIES: Mapping[str, Family] = {
+    "smoke": Family("smoke", SMOKE.note, replace(_TINY, test_images=4)),
+    "desk": Family(
+        "desk",
+        "ResNet-20 on CIFAR-10 (JPEG copies), 15,000 training images, two epochs of each training, one seed; 512 test "
+        "images under each of the 75 conditions, met in two batches of 256.",
+        replace(_RESNET, plan={**_RESNET.plan, "epochs": 2}, test_images=512),
+    ),
+    "paper": Family("paper", "ResNet-20 on CIFAR-10, three training seeds: for a GPU.", PAPER.subjects[RESNET], 3),
+}
