@@ -106,7 +106,7 @@ def grid(scale: Family, seed: int) -> Scale:
     """The study at a scale. The damage is that of the run's seed whatever the training's."""
     seeds = tuple(seed + i for i in range(scale.seeds))
     test = Models(scale.subject, seed).test
-    suite, clean = Suite(SUITE, seed=seed), Damaged("Chain()", 1, seed=seed)
+    clean = Damaged("Chain()", 1, seed=seed)
     cells: dict[Key, Measurable | None] = {}
     for name, own in ROWS.items():
 
@@ -116,6 +116,7 @@ def grid(scale: Family, seed: int) -> Scale:
             return Cell(own.make(Trainings(scale.subject, training), damage), measure, test, about, wanted)
 
         for group in GROUPS:
+            suite = Suite(SUITE, seed=seed, group=group if own.trained else None)
             trained = tuple(cell(training, group, suite, Wanted("mca", group)) for training in seeds)
             cells[name, group] = trained[0] if len(seeds) == 1 else OverSeeds(trained, seeds)
         groups = tuple(GROUPS) if own.trained else (next(iter(GROUPS)),)
