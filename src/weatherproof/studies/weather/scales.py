@@ -13,13 +13,12 @@ from weatherproof.studies.lab.study import settings_text
 
 # how an encoder is trained: the rows of each kind
 ORIGINAL = "as it was"
-SEVERE = "severe range (the paper's recipe)"
+SEVERE = "severe range, as in the paper"
 FIFTH = "severe range, a fifth clean"
 HALF = "severe range, half clean"
 WHOLE = "range from none"
-HALFWAY = "halfway in weights to the severe range's"
-DEFAULT = "the default: range from none, a fifth clean, a promise"
-GATE = "a gate between as it was and the default"
+HALFWAY = "halfway in weights"  # to the severe range's
+DEFAULT = "the default"  # range from none, a fifth clean, a promise
 EVERY = (ORIGINAL, SEVERE, FIFTH, HALF, WHOLE, HALFWAY, DEFAULT)
 SHORT = (ORIGINAL, SEVERE, DEFAULT)
 SPECIALISTS = (SEVERE, WHOLE)  # trained on one kind, for as long, with nothing else asked
@@ -139,7 +138,7 @@ _TINY = Subject(
     encoder="small",
     data=Source("digits"),
     kinds=SMALL,
-    asked={"masks": Asked(EVERY, 2), "JPEG": Asked(SHORT)},
+    asked={"masks": Asked(EVERY), "JPEG": Asked(SHORT, 2)},
     plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
     classes=10,
     train_images=128,
