@@ -13,6 +13,7 @@ from weatherproof import methods, objectives, operators, random, views
 from weatherproof.data import ImageSet, batches, label_fraction
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.encoders.taps import stages
+from weatherproof.methods import KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
@@ -75,7 +76,11 @@ class Given:
 
 @component
 class Hardened:
-    """A student that answers on damaged images as the start does on clean ones."""
+    """A student that answers on damaged images as the start does on clean ones.
+
+    Attributes:
+        keep: what stays clean and what is promised of it; None: the paper's training, which sees damaged images alone.
+    """
 
     start: Recipe
     data: Images
@@ -83,6 +88,7 @@ class Hardened:
     plan: Plan
     objective: str = "StudentTeacher()"
     augment: str | None = None
+    keep: KeepClean | None = None
 
     def make(self, store: Store) -> Encoder:
         return store.kept(self, lambda run: self._train(store, run))[0]
@@ -91,7 +97,7 @@ class Hardened:
         student = harden_encoder(
             store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
             objective=objectives.parse(self.objective), plan=store.plan(self.plan), augment=look_of(self.augment),
-            run=run,
+            keep=self.keep, run=run,
         )  # fmt: skip
         return student, None
 
