@@ -28,6 +28,7 @@ from weatherproof.studies.weather.scales import (
     DEFAULT,
     EVERY,
     FIFTH,
+    GATE,
     HALF,
     HALFWAY,
     LARGE,
@@ -74,7 +75,7 @@ def test_hardening_keeps_what_the_recipe_says(tmp_path: Path, monkeypatch: pytes
 
 def test_recipes_differ_in_one_thing_alone() -> None:
     models, kind = Models(SMOKE.subjects[TINY], 3), SMALL["masks"]
-    made = {recipe: models.encoder(recipe, kind) for recipe in EVERY if recipe not in (ORIGINAL, HALFWAY)}
+    made = {recipe: models.encoder(recipe, kind) for recipe in EVERY if recipe not in (ORIGINAL, HALFWAY, GATE)}
     trained = {recipe: (own.operator, own.keep) for recipe, own in made.items() if isinstance(own, Hardened)}
     severe, whole = kind.severe, kind.whole
     assert trained == {
@@ -85,6 +86,8 @@ def test_recipes_differ_in_one_thing_alone() -> None:
     assert len(alike) == 1
     halfway = models.encoder(HALFWAY, kind)
     assert (halfway.start, halfway.end) == (models.original, made[SEVERE])  # type: ignore[attr-defined]
+    gate = models.encoder(GATE, kind)
+    assert (gate.original, gate.hardened, gate.operator) == (models.original, made[DEFAULT], whole)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [*SMALL.values(), LARGE["blur"]], ids=lambda kind: kind.whole)
@@ -111,7 +114,7 @@ def test_within_and_shown() -> None:
     samples = {(there, CLEAN): (0.5, 0.51, 0.52), (other, CLEAN): (0.501, 0.512, 0.519)}
     (found,) = all_weather.shown(pairs)(samples)
     assert found.margin == 0.005 and found.high == (0.5, 0.51, 0.52) and found.low == (0.501, 0.512, 0.519)
-    assert len(claims) == 6
+    assert len(claims) == 12
     pairs = levels_are_specialists(DEFAULT)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)

@@ -19,8 +19,9 @@ HALF = "severe range, half clean"
 WHOLE = "range from none"
 HALFWAY = "halfway in weights"  # to the severe range's
 DEFAULT = "the default"  # range from none, a fifth clean, a promise
-EVERY = (ORIGINAL, SEVERE, FIFTH, HALF, WHOLE, HALFWAY, DEFAULT)
-SHORT = (ORIGINAL, SEVERE, DEFAULT)
+GATE = "a gate on the default"  # and on the encoder as it was
+EVERY = (ORIGINAL, SEVERE, FIFTH, HALF, WHOLE, HALFWAY, DEFAULT, GATE)
+SHORT = (ORIGINAL, SEVERE, DEFAULT, GATE)
 SPECIALISTS = (SEVERE, WHOLE)  # trained on one kind, for as long, with nothing else asked
 
 LEVELS = ("mild", "middle", "strong", "severe")
