@@ -28,11 +28,12 @@ from weatherproof.studies.weather.scales import (
     DEFAULT,
     EVERY,
     FIFTH,
-    GATE,
     HALF,
     HALFWAY,
     LARGE,
+    LEANING,
     ORIGINAL,
+    PROMISE,
     SEVERE,
     SMALL,
     SMOKE,
@@ -75,19 +76,20 @@ def test_hardening_keeps_what_the_recipe_says(tmp_path: Path, monkeypatch: pytes
 
 def test_recipes_differ_in_one_thing_alone() -> None:
     models, kind = Models(SMOKE.subjects[TINY], 3), SMALL["masks"]
-    made = {recipe: models.encoder(recipe, kind) for recipe in EVERY if recipe not in (ORIGINAL, HALFWAY, GATE)}
+    made = {recipe: models.encoder(recipe, kind) for recipe in EVERY if recipe not in (ORIGINAL, HALFWAY, DEFAULT)}
     trained = {recipe: (own.operator, own.keep) for recipe, own in made.items() if isinstance(own, Hardened)}
     severe, whole = kind.severe, kind.whole
     assert trained == {
         SEVERE: (severe, None), FIFTH: (severe, KeepClean(0.2, 0.0)), HALF: (severe, KeepClean(0.5, 0.0)),
-        WHOLE: (whole, None), DEFAULT: (whole, KeepClean()),
+        WHOLE: (whole, None), PROMISE: (whole, KeepClean()),
+        LEANING: (f"OneOf({whole}, RandomMask((0.475, 0.95)))", KeepClean(0.1, 0.0)),
     }  # fmt: skip
     alike = {replace(own, operator="", keep=None) for own in made.values() if isinstance(own, Hardened)}
     assert len(alike) == 1
     halfway = models.encoder(HALFWAY, kind)
     assert (halfway.start, halfway.end) == (models.original, made[SEVERE])  # type: ignore[attr-defined]
-    gate = models.encoder(GATE, kind)
-    assert (gate.original, gate.hardened, gate.operator) == (models.original, made[DEFAULT], whole)  # type: ignore[attr-defined]
+    gate = models.encoder(DEFAULT, kind)
+    assert (gate.original, gate.hardened, gate.operator) == (models.original, made[LEANING], whole)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [*SMALL.values(), LARGE["blur"]], ids=lambda kind: kind.whole)
