@@ -229,8 +229,8 @@ NOTE = (
     "severe range, or on the range from none. Halfway in weights between as it was and the severe range's, batch "
     "normalisation takes its statistics anew, over clean images. Promised: a fifth of the images are clean, and a "
     "multiplier holds their mean cosine to 0.95. Leaning: half of the images draw their level from the severe half of "
-    "the range. The default is that encoder and the one as it was behind a gate: a gauge, which sees "
-    "pixels and no labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of "
+    "the range. The default is that encoder and the one as it was behind a gate: a gauge, which sees pixels and no "
+    "labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of "
     "quality 80, a quarter of the contrast gone. Rows without ± are of one training."
 )
 
