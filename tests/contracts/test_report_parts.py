@@ -108,7 +108,7 @@ def changed_by_hardening() -> Changed:
 
 def gauged() -> Gauged:
     level = GaugedLevel(0.3, 0.2, 0.1, 0.4, 0.5, 0.1, 9)
-    return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), ((0.9,),), 0.8, 0.9)
+    return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), (EVIL, f"{EVIL}2"), ((0.9,), (1.0,)), (0.1, 0.7), 0.8, 0.9)
 
 
 def of(part: PartFile[Any]) -> Callable[[Path], object]:

@@ -173,13 +173,9 @@ def test_what_came_of_a_promise_is_measured_on_validation_images(teacher: Encode
     pixels = PIXELS[held.index].float() / 255
     with torch.no_grad():
         expected = F.cosine_similarity(student(pixels), teacher(pixels)).mean().item()
-    found = watch.kept(student, run)
-    logged = [json.loads(line).get("clean_validation") for line in (run.path / "log.jsonl").read_text().splitlines()]
-    assert found.reached == pytest.approx(expected, abs=1e-6)
-    assert found.images == 4
-    assert found.kept
-    assert found.best == pytest.approx(max(value for value in logged if value is not None))
-    assert len([value for value in logged if value is not None]) == 3
+    assert watch.of(student) == pytest.approx(expected, abs=1e-6)
+    assert len(watch.logged(run)) == 3  # after every epoch
+    assert watch.logged(run)[-1] == pytest.approx(expected, abs=1e-6)
     run.close()
 
 
@@ -197,9 +193,52 @@ def test_a_promise_that_is_not_kept_is_told_of_in_the_middle_of_the_training(tea
 @pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:the promise is not kept")
 def test_the_verb_says_what_came_of_its_promise(tmp_path: Path) -> None:
     small = {"epochs": 1, "batch_size": 128, "device": "cpu", "workers": 0, "test_images": 20, "realizations": 1}
-    wp.harden("small(width=2)", "digits", keep_clean=0.6, out=tmp_path / "a", **small)
+    run = wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0.6, out=tmp_path / "a", **small)
     found = json.loads((tmp_path / "a" / "promise.json").read_text())
-    assert found["asked"] == 0.6
-    assert found["images"] == 143  # a tenth of the training digits
-    wp.harden("small(width=2)", "digits", keep_clean=0, out=tmp_path / "b", **small)
+    assert (found["asked"], found["images"]) == (0.6, 143)  # a tenth of the training digits
+    assert found["kept"] == (found["reached"] >= 0.6)
+    assert run.encoder.fitted_gauge is None
+    wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0, out=tmp_path / "b", **small)
     assert not (tmp_path / "b" / "promise.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+def test_by_default_both_stand_behind_a_gate_and_clean_images_get_the_original(tmp_path: Path) -> None:
+    small = {"epochs": 2, "batch_size": 128, "lr": 1e-2, "device": "cpu", "workers": 0, "test_images": 40}
+    teacher = wp.load_encoder("small(width=4)", seed=0).eval()
+    run = wp.harden(teacher, "digits", realizations=1, out=tmp_path / "run", **small)
+    test = wp.load_images("digits", "test")
+    clean = test.read(test.index[:40]).float() / 255
+    told = run.encoder.gauge(clean)
+    with torch.no_grad():
+        assert torch.equal(run.encoder(clean), teacher(clean)) and not told.damaged.gt(0.5).any()
+        damaged = RandomMask(0.99)(clean, random.keys(0, torch.arange(40)))
+        alone = load_encoder(tmp_path / "run" / "hardened").eval()
+        assert torch.equal(run.encoder(damaged), alone(damaged)) and run.encoder.gauge(damaged).beyond.all()
+        again = load_encoder(tmp_path / "run").eval()
+        assert torch.equal(again(damaged), run.encoder(damaged)) and torch.equal(again(clean), run.encoder(clean))
+    by = {(r["model"], r["metric"], r["operator"]): r["value"] for r in run.records}
+    assert by["hardened", "top1", None] == by["teacher", "top1", None]
+    gauged = json.loads((tmp_path / "run" / "gauged.json").read_text())
+    assert gauged["names"] == ["clean", "RandomMask"] and "fog" in gauged["rows"]
+    levels = {own["level"]: own for own in gauged["kinds"][0]["levels"]}
+    assert levels[0.0]["clean"] > 0.95 and abs(levels[0.5]["estimate"] - 0.5) < 0.05 and levels[0.99]["beyond"] > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"keep": "al"}, "unknown keep 'al'"),
+        ({"keep_clean": 1.0}, "from 0 to below 1"),
+        ({"adapt": "LoRA(0)"}, "rank of LoRA"),
+        ({"operator": "RandomMask(0.0)"}, "does nothing to an image"),
+        ({"keep": "hardened", "clean_share": 0.0}, "needs some in training"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is(
+    options: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        wp.harden("small(width=2)", "digits", out=tmp_path / "run", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()

@@ -84,8 +84,8 @@ class Gated(Encoder):
         """Raises `InputError` where something is to train: a gate is put on what is finished."""
         if requires_grad:
             raise InputError(
-                f"{self.name} is a gate on two finished encoders, and does not train: take encoder.original or "
-                "encoder.hardened"
+                f"{self.name} is a gate before two finished encoders, and does not train: take the hardened one alone, "
+                "RUN/hardened of its run folder (in Python encoder.hardened), or encoder.original"
             )
         super().requires_grad_(False)
         return self

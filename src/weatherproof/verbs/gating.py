@@ -11,7 +11,7 @@ from weatherproof.encoders.gate import gated
 from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.gauge import fit_gauge, gauge_summary
 from weatherproof.encoders.gauge.calibration import COVERAGE
-from weatherproof.encoders.gauge.fit import FEWEST
+from weatherproof.encoders.gauge.fit import FEWEST, require_damage
 from weatherproof.errors import InputError
 from weatherproof.operators import Kind, drawn
 from weatherproof.protocols import Operator
@@ -27,8 +27,9 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def require_enough_for_a_gate(images: ImageSet) -> None:
+def require_a_gate(images: ImageSet, operator: Operator) -> None:
     """Raise `InputError` where a gauge could not be learned."""
+    require_damage(operator)
     if len(images) < FEWEST:
         raise InputError(
             f"a gate needs a gauge, which learns from at least {FEWEST} images beside those held out; {images.name} "

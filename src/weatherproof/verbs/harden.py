@@ -1,5 +1,6 @@
 """Teach a copy of an encoder to see through a known damage, without labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +15,7 @@ from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
-from weatherproof.verbs.gating import behind_a_gate, gauged, require_enough_for_a_gate
+from weatherproof.verbs.gating import behind_a_gate, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
     measurable,
     require_embeds,
@@ -83,6 +84,7 @@ def harden(
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     gate, adaptation = _has_gate(keep), adapters.parse(adapt)
+    kept = _kept(gate, clean_share, keep_clean)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
@@ -97,7 +99,7 @@ def harden(
     if gate or keep_clean:
         train, held = held_out(train)
     if gate:
-        require_enough_for_a_gate(train)
+        require_a_gate(train, operator)
     run = RunFolder.open(options["out"], recipe)
     if known := measured_outcome(run):
         return known
@@ -105,7 +107,7 @@ def harden(
     promise = CleanCosine(teacher, held, keep_clean, plan.epochs, **_feed(reading)) if held and keep_clean else None
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
-        augment=augment, keep=_kept(gate, clean_share, keep_clean), watch=None if gate else promise, adapt=adaptation,
+        augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
         run=run,
     )  # fmt: skip
     finished = student
@@ -143,8 +145,9 @@ def _has_gate(keep: str) -> bool:
 
 def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
     """What training holds. Behind a gate a promise is not its affair: clean images are the original's."""
-    usual = 0.1 if gate else 0.2 if promised else 0.0
-    return KeepClean(usual if share is None else share, 0.0 if gate else promised)
+    asked = KeepClean((0.2 if promised else 0.0) if share is None else share, 0.0 if gate else promised)
+    KeepClean(0.5, promised)  # whether it can be promised at all
+    return replace(asked, share=0.1) if gate and share is None else asked
 
 
 def _feed(reading: Reading) -> dict[str, Any]:

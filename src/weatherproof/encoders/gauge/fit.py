@@ -54,6 +54,7 @@ def fit_gauge(
     chosen = at_most(images, most)
     if len(chosen) < FEWEST:
         raise InputError(f"a gauge learns from at least {FEWEST} images, got {len(chosen)}: give more")
+    require_damage(operator)
     found = kinds(operator)
     side = min(next(batches(chosen, 1)).images.shape[2:])
     told = tuple(_told(kind, side) for kind in found)
@@ -71,13 +72,17 @@ def fit_gauge(
     return gauge
 
 
+def require_damage(operator: Operator) -> None:
+    """Raise `InputError` where the worst level of a kind is none."""
+    for kind in kinds(operator):
+        if kind.scale is not None and kind.span[1] == kind.scale.none:
+            raise InputError(f"{kind.operators[0]!r} does nothing to an image: a gauge needs a level at which it does")
+
+
 def _told(kind: Kind, side: int) -> Told:
     if kind.scale is None:
         return Told(kind.name)
-    none, top = kind.scale.none, kind.span[1]
-    if top == none:
-        raise InputError(f"{kind.operators[0]!r} does nothing to an image: a gauge needs a level at which it does")
-    return Told(kind.name, none, top, kind.end(_TIMES, side))
+    return Told(kind.name, kind.scale.none, kind.span[1], kind.end(_TIMES, side))
 
 
 def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
@@ -94,7 +99,7 @@ def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
         own.requires_grad_(True)
     optimizer = torch.optim.Adam(learned.values(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
-    with torch.enable_grad(), phase("the gauge", _STEPS) as meter:
+    with torch.enable_grad(), phase("the gauge", _STEPS, "steps") as meter:
         for _ in range(_STEPS):
             picked = torch.randint(len(taught), (min(_BATCH, len(taught)),), generator=generator)
             optimizer.zero_grad(set_to_none=True)
