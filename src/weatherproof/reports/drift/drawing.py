@@ -96,7 +96,7 @@ def draw_kinds(drift: Drift) -> Chart | None:
     return Chart("the kinds of damage", order_axis(drift), up, (), series, height=_HEIGHT)
 
 
-def draw_levels(drift: Drift) -> tuple[tuple[Style, Chart], ...]:
+def draw_own_levels(drift: Drift) -> tuple[tuple[Style, Chart], ...]:
     """For each of the drawn kinds with a level: the mean level of the images that are called so, in its unit."""
     drawn = ((style, _draw_level(drift, kind, style)) for kind, style in kind_styles(drift).items())
     return tuple((style, chart) for style, chart in drawn if chart is not None)

@@ -82,6 +82,8 @@ class Window:
         _require_interval(self.low, self.level, self.high)
         if not 0 < self.first <= self.last <= _FAR or not 0 < self.images <= self.last - self.first + 1:
             raise ValueError("a window must have images, from first to last")
+        if sum(own.images for own in self.kinds) > self.images:
+            raise ValueError("no more images can be damaged than there are")
 
 
 @dataclass(frozen=True)

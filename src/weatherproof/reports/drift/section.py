@@ -11,7 +11,7 @@ from weatherproof.reports.drift.drawing import (
     LEVEL,
     draw_extents,
     draw_kinds,
-    draw_levels,
+    draw_own_levels,
     draw_shares,
     kind_styles,
 )
@@ -138,7 +138,7 @@ def _figures(drift: Drift, limits: tuple[Limit, ...]) -> tuple[tuple[Figure, ...
         named = tuple((style, kind_words(drift.kinds[kind])) for kind, style in kind_styles(drift).items())
         figures.append(Figure("Which kind of damage it is", kinds, named))
     first = 2 if kinds is None else 4
-    figures += [Figure(own.title, own, ((style, _OWN_LEVEL),)) for style, own in draw_levels(drift)]
+    figures += [Figure(own.title, own, ((style, _OWN_LEVEL),)) for style, own in draw_own_levels(drift)]
     return tuple(figures[:first]), tuple(figures[first:])
 
 

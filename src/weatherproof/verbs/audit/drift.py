@@ -142,7 +142,9 @@ def _measured(
         raise InputError(f"no image of {images.name!r} could be read")
     write_atomically(run.path / TABLE, utf8(table(roll, gauge.kinds, answers)))
     save_part(run.path, DRIFT, _drift(roll, gauge.kinds, answers, order, window))
-    save_part(run.path, SUSPECTS, _suspects(roll, gauge.kinds, answers))
+    chosen = answers.at(suspects(answers, _SUSPECTS))
+    if len(chosen):
+        save_part(run.path, SUSPECTS, _suspects(roll, gauge.kinds, chosen))
     notes = []
     if not found.complete:
         notes.append(
@@ -150,7 +152,8 @@ def _measured(
             "command goes on from here"
         )
     if images.bad:
-        notes.append(f"{len(images.bad):,} files could not be read and are left out")
+        many = len(images.bad) > 1
+        notes.append(f"{len(images.bad):,} file{'s' * many} could not be read and {'are' if many else 'is'} left out")
     state = {"complete": found.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)}
     records = drift_records(answers, images, subject.name, roll.digest)
     return finish(run, STATE, state, records, DriftOutcome, subject.encoder)
@@ -246,8 +249,7 @@ def _number(value: Tensor) -> float | None:
     return None if bool(value.isnan()) else float(value)
 
 
-def _suspects(roll: Roll, kinds: Sequence[str], answers: Answers) -> Suspects:
-    own = answers.at(suspects(answers, _SUSPECTS))
+def _suspects(roll: Roll, kinds: Sequence[str], own: Answers) -> Suspects:
     told = []
     for row, place in enumerate(own.place.tolist()):
         kind, beyond = int(own["kind"][row]), bool(own["beyond"][row])
