@@ -21,10 +21,12 @@ from weatherproof.cli import main
 from weatherproof.data import MemoryImages, load_images
 from weatherproof.data.roll import moment_of, rolled
 from weatherproof.encoders import Gauge, Preprocessing, fit_gauge, load_encoder, save_encoder
-from weatherproof.encoders.gauge import Reading, Settings, Told, fit
+from weatherproof.encoders.gauge import Reading, Told, fit
+from weatherproof.encoders.gauge import Settings as GaugeSettings
 from weatherproof.errors import InputError
-from weatherproof.evaluation.drift import extents, suspects, windows
+from weatherproof.evaluation.drift import GAUGE, extents, gauge_images, suspects, windows
 from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.run import Settings
 from weatherproof.reports.drift.files import Drift, KindLevel, Window
 from weatherproof.reports.drift.words import course, level_words, sentence, tick_words
 from weatherproof.verbs.audit.drift import DriftOutcome
@@ -213,6 +215,11 @@ def test_files_that_cannot_be_read_are_told_of_and_left_out(run: Path, tmp_path:
         made = audit(run, tmp_path / "new", tmp_path / "run")
     assert made.drift.images == 39 and "1 file could not be read and is left out" in made.notes
     assert [row["file"] for row in rows_of(made)][6:8] == ["6.png", "8.png"]
+    on_demand = rolled(load_images(tmp_path / "new", "every", memory_budget=0), "name")
+    gauge = load_encoder(run).own_gauge
+    with pytest.warns(UserWarning, match="cannot be read and are left out"):
+        found = gauge_images(gauge, on_demand.images, Settings(), files=on_demand.digest, title="t").answers[GAUGE]
+    assert [on_demand.names[place] for place in found.place.tolist()] == [row["file"] for row in rows_of(made)]
 
 
 def test_hostile_names_are_cells_of_one_line_and_no_formulas(run: Path, tmp_path: Path) -> None:
@@ -286,7 +293,7 @@ def test_windows_are_as_even_as_they_can_be_or_of_the_size_that_is_asked_for() -
 
 def test_an_interval_in_extents_is_0_at_none_and_1_at_the_worst_of_training_whichever_way_levels_run() -> None:
     kinds = (Told("JPEG", 100.0, 20.0, 5.0), Told("own.py:f"), Told("RandomMask", 0.0, 0.5, 1.0))
-    gauge = Gauge(Settings(kinds, Preprocessing((0.0,), (1.0,), None, 1)))
+    gauge = Gauge(GaugeSettings(kinds, Preprocessing((0.0,), (1.0,), None, 1)))
     nan = torch.nan
     told = Reading(
         level=torch.tensor([60.0, nan, 0.5, 0.0]), low=torch.tensor([20.0, nan, 0.25, 0.0]),
