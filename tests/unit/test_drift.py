@@ -197,6 +197,13 @@ def test_the_order_of_time_is_the_cameras_where_a_file_has_it_else_the_last_chan
         audit(run, "digits", tmp_path / "other", order="time")
 
 
+def test_a_refused_look_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    save(tmp_path / "new" / "small.png", pixels()[0][:, :8, :8])
+    with pytest.raises(InputError, match="a gauge needs images of at least 12 pixels a side"):
+        audit(run, tmp_path / "new", tmp_path / "run", fail_over=["beyond=0.1"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_images_of_unlike_sizes_are_read_at_one(run: Path, tmp_path: Path) -> None:
     looks = pixels()
     save(tmp_path / "new" / "a.png", looks[0])
@@ -337,7 +344,7 @@ def test_the_first_sentence_names_the_damage_that_most_are_beyond_by() -> None:
     said = sentence(drift([0.1], (kind(0, 36, 0), kind(1, 4, 4))))
     assert said == "10 % of 40 images are beyond what training saw, most of them by missing pixels."
     assert sentence(drift([0.1], (kind(0, 36, 0), kind(1, 2, 2), kind(2, 2, 2)))).endswith("saw.")
-    assert "though they look clean" in sentence(drift([0.1], (kind(0, 40, 4),)))
+    assert sentence(drift([0.1], (kind(0, 40, 4),))).endswith("saw, though most of them look clean.")
     assert sentence(drift([0.025], (kind(0, 39, 0), kind(2, 1, 1)))).startswith("2.5 % of 40 images is beyond")
     assert sentence(drift([0.0], (kind(0, 40, 0),))) == "None of 40 images is beyond what training saw."
 
@@ -363,5 +370,6 @@ def test_levels_and_times_in_words() -> None:
 def test_a_set_in_memory_is_looked_at_as_it_is(run: Path, tmp_path: Path) -> None:
     images = MemoryImages((pixels() * 255).round().byte(), name="mine")
     made = audit(run, images, tmp_path / "run")
-    assert made.drift.images == COUNT and rows_of(made)[5]["file"] == "5"
+    assert made.drift.images == COUNT and "They are in their own order." in made.report.read_text("utf-8")
+    assert rows_of(made)[5]["file"] == "5"
     assert all(record["data"] == "mine" and record["readout"] == "gauge" for record in made.records)

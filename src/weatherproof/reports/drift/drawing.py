@@ -13,6 +13,7 @@ SHOWN = 4  # kinds of damage that are drawn, the most frequent first
 _KINDS = (Style(3), Style(5, 1), Style(6, 2), Style(1, 3))
 _LEAST = 0.05  # how high a chart of shares reaches at least: of 20 images one is as much
 _TICKS, _HEIGHT = 5, 270
+_MARKED = 12  # windows up to which each has a dot
 
 
 def order_axis(drift: Drift) -> Axis:
@@ -21,7 +22,8 @@ def order_axis(drift: Drift) -> Axis:
     timed = [window for window in drift.windows if window.start is not None]
     if not timed:
         ticks = tuple(tick for tick in nice_ticks(1, last, _TICKS) if tick >= 1)
-        return Axis(1, last, "images in the order of their names", show="{:,.0f}".format, given=ticks, inner=6)
+        label = f"images in {'the order of their names' if drift.order == 'name' else 'their own order'}"
+        return Axis(1, last, label, show="{:,.0f}".format, given=ticks, inner=6)
     chosen = timed[:: -(-len(timed) // _TICKS)]
     shown = dict(zip([own.first for own in chosen], tick_words([str(own.start) for own in chosen]), strict=True))
     return Axis(
@@ -144,5 +146,5 @@ def _across(axis: Axis, value: float, kind: str) -> Line:
 
 
 def _shown(drift: Drift, over: bool) -> str:
-    """The class of a window's dot: hidden until it is pointed at, where the line says as much."""
-    return "over" if over else "quiet" if len(drift.windows) > 1 else ""
+    """The class of a window's dot: of many hidden until it is pointed at, as the line says as much."""
+    return "over" if over else "quiet" if len(drift.windows) > _MARKED else ""

@@ -12,6 +12,7 @@ from weatherproof.reports.drawing.pictures import require_pictures
 from weatherproof.reports.parts import PartFile
 
 Level = float | None
+Order = Literal["name", "time", "set"]
 _FAR = 1e9  # a level that no gauge tells
 
 
@@ -92,7 +93,7 @@ class Drift:
 
     Attributes:
         data: what records call the images.
-        order: what they are ordered by.
+        order: what they are ordered by; "set": as they stand in a set without files.
         files: how many there are; `images` of them were measured.
         beyond, damaged: shares of these.
         level: the mean extent.
@@ -103,7 +104,7 @@ class Drift:
     """
 
     data: str
-    order: Literal["name", "time"]
+    order: Order
     files: int
     images: int
     beyond: float

@@ -59,8 +59,9 @@ def sentence(drift: Drift) -> str:
     main = _dominant(drift.levels, [own.beyond for own in drift.levels])
     if main is None:
         return f"{said}."
-    name = drift.kinds[main.kind]
-    return f"{said}, most of them {'though they look clean' if main.kind == 0 else f'by {kind_words(name)}'}."
+    if main.kind == 0:
+        return f"{said}, though most of them look clean."
+    return f"{said}, most of them by {kind_words(drift.kinds[main.kind])}."
 
 
 def _mostly_damaged(drift: Drift) -> str:
@@ -126,7 +127,7 @@ def _found(drift: Drift) -> str:
 
 def _ordered(drift: Drift) -> str:
     if drift.by_camera is None:
-        return "They are in the order of their files' names."
+        return f"They are in {'the order of their names' if drift.order == 'name' else 'their own order'}."
     others = drift.files - drift.by_camera
     if others == 0:
         return "They are in the order in which they were taken, by the camera's clock (EXIF)."

@@ -40,6 +40,7 @@ from weatherproof.reports.drift.files import (
     SUSPECTS,
     Drift,
     KindLevel,
+    Order,
     Suspect,
     Suspects,
     Window,
@@ -56,7 +57,7 @@ from weatherproof.verbs.options import reading_of
 from weatherproof.verbs.outcome import Outcome, print_lines
 
 STATE, TABLE = "audit.json", "gauge.csv"
-COLUMNS = (*("number", "file", "time", "time_of", "kind", "level", "low", "high", "damaged", "extent", "beyond"),)
+COLUMNS = ("number", "file", "time", "time_of", "kind", "level", "low", "high", "damaged", "extent", "beyond")
 _SUSPECTS, _SIDE = 12, 192  # pictures of the page, and pixels of their longer side
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes what begins so for a formula, a shell for an option
 Cell = int | float | str
@@ -112,10 +113,12 @@ def audit_drift(
     files = {str(source): roll.digest} if roll.digest else {}
     subject = Subject(model, source, options, reading, limits, encoder, roll.images, None, None, files)
     run = subject.open(gauge=True, order=order, window=window)
+    drawn_anew = _save_limits(run, limits)
     outcome = known_outcome(run, STATE, DriftOutcome)
     if outcome is None:
         outcome = _measured(run, gauge, roll, subject, order, window)
-    _save_limits(run.path, limits)
+    elif drawn_anew:
+        write_report(run.path)
     return checked(outcome, limits, "readout", READOUT)
 
 
@@ -141,7 +144,7 @@ def _measured(
     if not answers:
         raise InputError(f"no image of {images.name!r} could be read")
     write_atomically(run.path / TABLE, utf8(table(roll, gauge.kinds, answers)))
-    save_part(run.path, DRIFT, _drift(roll, gauge.kinds, answers, order, window))
+    save_part(run.path, DRIFT, _drift(roll, gauge.kinds, answers, order if roll.digest else "set", window))
     chosen = answers.at(suspects(answers, _SUSPECTS))
     if len(chosen):
         save_part(run.path, SUSPECTS, _suspects(roll, gauge.kinds, chosen))
@@ -159,12 +162,14 @@ def _measured(
     return finish(run, STATE, state, records, DriftOutcome, subject.encoder)
 
 
-def _save_limits(folder: Path, limits: Sequence[Limit]) -> None:
-    """They are no part of the measurement: the page follows those of the last call."""
+def _save_limits(run: RunFolder, limits: Sequence[Limit]) -> bool:
+    """Keep them for the page, which follows those of the last call; whether they are others than before."""
+    run.provisional.add(LIMITS.name)
     now = [ShownLimit(own.metric, own.value, own.least) for own in limits]
-    if read_list(folder, LIMITS) != tuple(now):
-        save_list(folder, LIMITS, now)
-        write_report(folder)
+    if read_list(run.path, LIMITS) == tuple(now):
+        return False
+    save_list(run.path, LIMITS, now)
+    return True
 
 
 def table(roll: Roll, kinds: Sequence[str], answers: Answers) -> str:
@@ -200,10 +205,8 @@ def _when(moment: Moment | None) -> tuple[str, str]:
     return moment.time.isoformat(" "), "camera" if moment.by_camera else "file"
 
 
-def _drift(roll: Roll, kinds: Sequence[str], answers: Answers, order: By, window: int | None) -> Drift:
-    every = [
-        _window(roll, answers, places) for places in windows(len(roll.images), window)
-    ]  # fmt: skip
+def _drift(roll: Roll, kinds: Sequence[str], answers: Answers, order: Order, window: int | None) -> Drift:
+    every = [_window(roll, answers, places) for places in windows(len(roll.images), window)]
     moments = roll.moments
     return Drift(
         data=roll.images.name, order=order, files=len(roll.images), images=len(answers),
