@@ -41,6 +41,17 @@ from weatherproof.reports import (
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.attack.images import ATTACKED
 from weatherproof.reports.attack.panels import PANELS, Panel
+from weatherproof.reports.drift.files import (
+    DRIFT,
+    LIMITS,
+    SUSPECTS,
+    Drift,
+    KindLevel,
+    Limit,
+    Suspect,
+    Suspects,
+    Window,
+)
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, ModelLevels
 from weatherproof.reports.hardened.gauge import GAUGED, Gauged, GaugedKind, GaugedLevel
@@ -111,6 +122,13 @@ def gauged() -> Gauged:
     return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), (EVIL, f"{EVIL}2"), ((0.9,), (1.0,)), (0.1, 0.7), 0.8, 0.9)
 
 
+
+def drifted() -> Drift:
+    level = KindLevel(1, 3, 1, 0.5, 0.4, 0.6)
+    window = Window(1, 9, 9, 0.1, 0.3, 0.2, 0.1, 0.3, (level,), "2026-01-01 00:00:00", "2026-01-02 00:00:00")
+    return Drift(EVIL, "time", 9, 9, 0.1, 0.3, 0.2, ("clean", EVIL), (level,), (window,), 9)
+
+
 def of(part: PartFile[Any]) -> Callable[[Path], object]:
     return lambda run: read_part(run, part)
 
@@ -123,6 +141,16 @@ TABLE = {
         lambda run: save_part(run, PROMISE, Promise(0.95, 0.9, 500, False, 0.91, 3, EVIL)), of(PROMISE)
     ),
     "gauged.json": Row(lambda run: save_part(run, GAUGED, gauged()), of(GAUGED)),
+    "drift.json": Row(lambda run: save_part(run, DRIFT, drifted()), of(DRIFT)),
+    "limits.json": Row(
+        lambda run: save_list(run, LIMITS, [Limit("beyond", 0.1, False)]), lambda run: read_list(run, LIMITS)
+    ),
+    "suspects.safetensors": Row(
+        lambda run: save_part(
+            run, SUSPECTS, Suspects(PICTURE[None], (Suspect(EVIL, 1, EVIL, 0.5, None, 0.6, 0.9, True, False),))
+        ),
+        of(SUSPECTS),
+    ),
     "certificate.json": Row(
         lambda run: save_certificates(
             run,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
@@ -10,6 +11,8 @@ import torch
 
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
+from weatherproof.reports.drift.drawing import draw_extents, draw_kinds, draw_own_levels, draw_shares
+from weatherproof.reports.drift.files import Drift, KindLevel, Limit, Window
 from weatherproof.reports.hardened.curve import Change, Changed, Curve, ModelLevels
 from weatherproof.reports.hardened.drawing import draw_called, draw_estimates, draw_levels
 from weatherproof.reports.hardened.gauge import GaugedKind, GaugedLevel
@@ -62,7 +65,27 @@ def hardened() -> Iterator[str]:
         yield draw(draw_called(curve, kind))
 
 
+def drifted() -> Iterator[str]:
+    """Windows with and without times; limits inside the axes and beyond them; kinds with and without a level."""
+    for start, end in ((None, None), ("2026-01-01 00:00:00", "2026-01-03 00:00:00")):
+        told = (KindLevel(1, 5, 5, 0.9, 0.8, 2.0), KindLevel(2, 1, 0, None, None, None))
+        windows = (
+            Window(1, 20, 20, 0.0, 0.0, 0.0, 0.0, 0.0, (), start, start),
+            Window(21, 30, 10, 0.5, 0.6, 3.0, 2.0, 1e6, told, end, end),
+        )
+        limits = (Limit("beyond", 0.4, False), Limit("level", 2.0, False), Limit("clean", -3.0, True))
+        for own in (windows, windows[:1], (*windows, replace(windows[1], first=31, last=31, images=1, kinds=()))):
+            drift = Drift(EVIL, "name", 40, 30, 0.1, 0.1, 0.1, ("clean", "RandomMask", EVIL), told, own)
+            yield draw(draw_shares(drift, limits), wide=True)
+            yield draw(draw_extents(drift, limits), wide=True)
+            yield from (draw(chart) for _, chart in draw_own_levels(drift))
+            kinds = draw_kinds(drift)
+            assert kinds is not None
+            yield draw(kinds)
+
+
 DRAWINGS = {
+    "drift": list(drifted()),
     "hardened": list(hardened()),
     "a line": [draw(line_chart(EVIL, EVIL, lines((0, 0, 0), (1, 1, 0.1)), y_range=(0.0, 1.0)))],
     "a line without markers": [draw(line_chart(EVIL, EVIL, lines((3, 2, 0), (1, 4, 0), marked=False)), wide=True)],

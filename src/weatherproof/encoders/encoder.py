@@ -123,13 +123,18 @@ class Encoder(nn.Module):
         Raises:
             InputError: the encoder has no gauge; images that it cannot see.
         """
+        reading: Reading = self.own_gauge(images)
+        return reading
+
+    @property
+    def own_gauge(self) -> Gauge:
+        """The gauge itself. Raises `InputError` where the encoder has none."""
         if self.fitted_gauge is None:
             raise InputError(
                 f"{self.name} has no gauge, as it was hardened without one: harden it again, or fit one, "
                 "encoder.set_gauge(wp.encoders.fit_gauge(images, operator, preprocessing=encoder.preprocessing))"
             )
-        reading: Reading = self.fitted_gauge(images)
-        return reading
+        return self.fitted_gauge
 
     def forward(self, images: Images) -> Embeddings:
         """The embeddings, not normalised. A map is averaged over its positions."""

@@ -43,7 +43,8 @@ def done(run: Run) -> list[str]:
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
         attacks = words.listed([attack_words(str(text)) for text in recipe.get("attack") or []])
         under = f", under attack by {attacks}" if attacks else ""
-        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}.")
+        gauge = ", by its gauge" if recipe.get("gauge") else ""
+        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
     if keys:
         said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")

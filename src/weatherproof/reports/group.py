@@ -69,8 +69,8 @@ class Group:
 
     @property
     def tabled(self) -> bool:
-        """Whether a study's own table has the numbers."""
-        return not self.compared and self.runs[0].has("study.json")
+        """Whether a study's own table has the numbers, or a gauge's own part."""
+        return not self.compared and any(map(self.runs[0].has, ("study.json", "drift.json")))
 
     @property
     def drawn(self) -> bool:

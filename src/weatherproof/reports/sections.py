@@ -10,6 +10,7 @@ from typing import Any
 
 from weatherproof.reports import details
 from weatherproof.reports.attack.section import attack_part, with_doubts
+from weatherproof.reports.drift.section import drift_part, drift_words
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.group import Group
 from weatherproof.reports.hardened.promise import promise_beside, promise_words
@@ -86,6 +87,7 @@ def _of_all(folder: str, read: Callable[[Group], Any], **words: Callable[..., ob
 SECTIONS = (
     Section("hardened", hardened_part, verdict=first_words, leads=True,
             words={"promise_words": promise_words, "promise_beside": promise_beside}),
+    Section("drift", drift_part, verdict=drift_words, leads=True),
     Section("study", read_study_part, verdict=study_verdict, words={"draw_front": draw_front}),
     Section("groups", compare=headed, grouped=True),
     _measured("suite", suite_parts, {"draw_scatter": draw_scatter}),

@@ -130,7 +130,7 @@ class _Reader:
 
 
 def _looks(work: Work, rows: Int64[Tensor, "b"], places: Int64[Tensor, "b"]) -> list[Look]:
-    here = rows if work.rows is None else torch.searchsorted(work.rows, rows)
+    here = rows if work.rows is None else torch.searchsorted(work.rows, rows.contiguous())
     read = [
         (as_bytes(batch.images), batch.labels, batch.index)
         for batch in batches(work.images, work.batch_size, order=here, device=work.device, workers=work.workers)

@@ -15,12 +15,14 @@ MODEL_ORDER = ("teacher", "hardened", "supervised", "restored")  # before, after
 MODEL_WORDS = {"teacher": "original", "start": "before training"} | {
     name: name for name in (*MODEL_ORDER[1:], "pretrained", "frozen", "fine-tuned")
 }
+GAUGE = "gauge"  # a readout that looks at images as they are, clean or not
 READOUT_WORDS = {
     "own-head": "own head",
     "probe": "linear probe",
     "clean-probe": "linear probe from clean images",
     "knn": "nearest neighbours",
     "end-to-end": "trained end to end",
+    GAUGE: "gauge",
 }
 METHOD_WORDS = {"simclr": "SimCLR", "mocov2": "MoCo v2", "instdis": "InstDis", "pirl": "PIRL"} | {
     "supervised": "supervised training", "adversarial": "adversarial training", "augmix": "AugMix",
@@ -71,6 +73,10 @@ METRICS = {  # in order of preference for the headline
     "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),
     "median_perturbation": Metric("Median perturbation", False, "half of the images are misclassified by less"),
     "attack_failures": Metric("Failures of the attack", True, "images that it could not get misclassified", None),
+    "beyond": Metric("Beyond training", True, "more damaged than what training saw, or unlike it", False),
+    "damaged": Metric("Damaged", True, "the gauge sees damage of some kind", False),
+    "clean": Metric("Clean", True, "the gauge sees no damage"),
+    "level": Metric("Mean level", False, "0: all are clean; 1: all are as damaged as the worst of training", False),
     "images_of_a_class": Metric("Images of a class", False, "mean over the classes", None),
 }
 
@@ -237,6 +243,8 @@ def corruption_words(name: str) -> str:
 
 def condition_words(record: JsonRecord) -> str:
     """What was done to the test images: `75 % of the pixels missing`, `fog, severity 3`, `clean images`."""
+    if record.get("readout") == GAUGE:
+        return "images as they are"
     parts = []
     if record.get("operator") and not record.get("corruption"):  # else the operator says the same again
         parts.append(operator_words(str(record["operator"])))
