@@ -27,16 +27,14 @@ def names_array(hint: Any) -> bool:
     return get_origin(hint) is not Callable and any(map(names_array, get_args(hint)))
 
 
-def jaxtyped(*what: Any, typechecker: Callable[..., Any] | None = None) -> Any:
-    """`jaxtyping.jaxtyped`, as the hook's decorator for what names an array alone; the rest stays as it is."""
-    if what:
-        return _jaxtyped(*what, typechecker=typechecker) if typechecker else _jaxtyped(*what)
+def jaxtyped(*made: Any, **given: Any) -> Any:
+    """`jaxtyping.jaxtyped`, but that what the hook decorates stays as it is where it names no array."""
 
     def wrap(made: Any) -> Any:
         hints = inspect.get_annotations(made.__init__ if isinstance(made, type) else made)
-        return _jaxtyped(made, typechecker=typechecker) if any(map(names_array, hints.values())) else made
+        return _jaxtyped(made, **given) if any(map(names_array, hints.values())) else made
 
-    return wrap
+    return _jaxtyped(*made, **given) if made else wrap
 
 
 jaxtyping.jaxtyped = jaxtyped  # the name that the hook's decorators look up

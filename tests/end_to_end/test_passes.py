@@ -14,7 +14,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.evaluation.engine.trials import Look
 from weatherproof.verbs import measure
 
-from .conftest import results
+from .conftest import ALONE, results
 
 TRAIN, TEST, DRAWS = 24, 12, 2
 DAMAGE = "RandomMask(0.5)"
@@ -48,11 +48,11 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def harden(teacher: str, photos: Path, out: Path) -> None:
-    wp.harden(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, out=out)
+    wp.harden(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, **ALONE, out=out)
 
 
 def harden_on_a_mixture(teacher: str, photos: Path, out: Path) -> None:
-    wp.harden(teacher, photos, operator=MIXTURE, epochs=1, **QUICK, out=out)
+    wp.harden(teacher, photos, operator=MIXTURE, epochs=1, **QUICK, **ALONE, out=out)
 
 
 def finetune(teacher: str, photos: Path, out: Path) -> None:

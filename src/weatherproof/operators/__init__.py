@@ -8,6 +8,7 @@ from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.compression import JPEG
 from weatherproof.operators.contrast import Contrast
+from weatherproof.operators.family import CommonCorruptions
 from weatherproof.operators.ladder import Kind, kinds, ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
@@ -27,13 +28,15 @@ TABLE = {
     "UniformNoise": UniformNoise,
     "NonUniformNoise": NonUniformNoise,
     "Corruption": Corruption,
+    "CommonCorruptions": CommonCorruptions,
     "Chain": Chain,
     "Sometimes": Sometimes,
     "OneOf": OneOf,
 }
 
 __all__ = [
-    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain", "Condition",
+    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain",
+    "CommonCorruptions", "Condition",
     "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "NonUniformNoise", "OneOf", "PatchGaussian",
     "RandomMask", "Sometimes", "UniformNoise", "kinds", "ladder", "leaning", "parse", "suite",
 ]  # fmt: skip

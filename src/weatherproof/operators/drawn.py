@@ -20,6 +20,7 @@ from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.compression import JPEG
 from weatherproof.operators.contrast import Contrast
+from weatherproof.operators.family import CommonCorruptions
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
@@ -170,6 +171,8 @@ def _leaves(operator: Operator) -> Iterator[Operator]:
     match operator:
         case Sometimes(op=op) | Chain(ops=(op,)):
             yield from _leaves(op)
+        case CommonCorruptions(family=op):
+            yield from _leaves(op)
         case OneOf(ops=ops):
             for op in ops:
                 yield from _leaves(op)
@@ -185,6 +188,8 @@ def _drawn(
         case Sometimes(op=op, p=p):
             chosen = random.uniform(random.fold(keys, 0)) < p
             yield from _drawn(op, random.fold(keys, 1), among & chosen)
+        case CommonCorruptions(family=op):
+            yield from _drawn(op, keys, among)
         case OneOf(ops=ops):
             choice = random.integers(random.fold(keys, 0), len(ops))
             for place, op in enumerate(ops):

@@ -113,7 +113,8 @@ def measured_on(records: Sequence[JsonRecord]) -> str:
     seeds = max((len(r.get("seeds") or [0]) for r in single), default=1)
     drawn = f" Damage was drawn {draws} times for every image" if draws > 1 else ""
     if seeds > 1:
-        drawn = f" Everything was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
+        what = "Everything" if all(len(r.get("seeds") or [0]) > 1 for r in single) else "What has a ±"
+        drawn = f" {what} was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
     elif drawn:
         drawn += "; ± is the standard error over these draws."
     elif names and any(words.finite(r.get("stderr")) for r in single):

@@ -8,6 +8,7 @@ from weatherproof.reports.tables import Table, make_tables
 from weatherproof.reports.training.curves import Charts, label_charts, severity_charts
 
 SECONDARY = frozenset({"top5", "recall@5", "error", "ece"})  # folded away: they say the same as their relatives
+MOST_SERIES = 24  # of charts that share a legend
 
 CURVED = frozenset({"top1", "cosine"})  # drawn above, where a hardening has its curve
 
@@ -37,7 +38,9 @@ def numbers_part(group: Group) -> Numbers:
         notes=() if others else group.notes,
         tables=tuple(main),
         more_tables=tuple(t for t in tables if t not in main),
-        severity=_without(SECONDARY | (CURVED if group.curved else set()), severity_charts(group.rest, group.palette)),
+        severity=_legible(
+            _without(SECONDARY | (CURVED if group.curved else set()), severity_charts(group.rest, group.palette)), group
+        ),
         labels=_without(SECONDARY, label_charts(group.rest, group.palette)),
     )
 
@@ -51,6 +54,11 @@ def _heading(group: Group) -> str:
 def headed(group: Group) -> Group | None:
     """The group, where its heading has to stand above a suite or an attack; else it is that of its tables."""
     return group if (group.heading or group.note) and (group.subjects or group.attacked) else None
+
+
+def _legible(charts: Charts, group: Group) -> Charts:
+    """Nothing, where a study's own table says what no reader tells apart in a chart."""
+    return replace(charts, legend=(), charts=()) if group.tabled and len(charts.legend) > MOST_SERIES else charts
 
 
 def _without(metrics: AbstractSet[str], charts: Charts) -> Charts:

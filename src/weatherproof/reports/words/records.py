@@ -256,7 +256,8 @@ def condition_words(record: JsonRecord) -> str:
 
 
 def is_clean(record: JsonRecord) -> bool:
-    return not any(record.get(key) for key in ("operator", "corruption", "attack"))
+    """Whether the images were as they are; `Chain()` of nothing changes none."""
+    return record.get("operator") in (None, "", "Chain()") and not (record.get("corruption") or record.get("attack"))
 
 
 def level(record: JsonRecord) -> tuple[str, float] | None:

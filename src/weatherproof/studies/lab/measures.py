@@ -6,7 +6,7 @@ from torch import nn
 
 from weatherproof import attacks, operators
 from weatherproof.attacks.described import facts_of
-from weatherproof.benchmark import COMMON_15
+from weatherproof.benchmark import COMMON_15, GROUP_OF
 from weatherproof.data import CorruptedImages, ImageSet
 from weatherproof.evaluation import (
     Case,
@@ -62,25 +62,31 @@ class Suite:
     corrupted in files.
 
     Attributes:
-        name: of `operators.suites.suite`; with fewer severities its records are called "all".
+        name: of `operators.suites.suite`; with fewer severities or corruptions its records are called "all".
+        group: its corruptions alone, where they are made on the fly; None: all.
     """
 
     name: str
     severities: tuple[int, ...] = SEVERITIES
     seed: int = 0
+    group: str | None = None
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         if isinstance(images, CorruptedImages):
             cases = cases_of_parts(images.parts, COMMON_15)
         else:
-            conditions = [own for own in suite(self.name) if own.severity in self.severities]
+            conditions = [
+                own
+                for own in suite(self.name)
+                if own.severity in self.severities and self.group in (None, GROUP_OF.get(own.corruption))
+            ]
             cases = cases_on_the_fly(images, conditions)
         return met(model, images, cases, bench, name=self.called, seed=self.seed)
 
     @property
     def called(self) -> str:
         """What its records call the whole."""
-        return self.name if self.severities == SEVERITIES else "all"
+        return self.name if self.severities == SEVERITIES and self.group is None else "all"
 
 
 @component
