@@ -33,7 +33,15 @@ from weatherproof.methods import (
     build,
     build_labelled,
 )
-from weatherproof.objectives import L2SP, FeatureContrast, InputGradient, NTXent, SimilarityMatrix, StudentTeacher
+from weatherproof.objectives import (
+    L2SP,
+    Dense,
+    FeatureContrast,
+    InputGradient,
+    NTXent,
+    SimilarityMatrix,
+    StudentTeacher,
+)
 from weatherproof.operators import GaussianNoise
 from weatherproof.training import Plan, RunFolder, fit, state
 from weatherproof.types import Images, Keys
@@ -84,6 +92,9 @@ TABLE: dict[str, Callable[[], nn.Module]] = {
     "hardening, batch statistics": lambda: Hardening(Net(), Net(1), NOISE, StudentTeacher(), FLIP, teacher_bn="batch"),
     "hardening, clean kept": lambda: Hardening(
         Net(), Net(1), NOISE, StudentTeacher(), FLIP, keep=KeepClean(0.4, 0.9)
+    ),
+    "hardening, positions too": lambda: Hardening(
+        Net(), Net(1), NOISE, StudentTeacher(), FLIP, dense=Dense(0.5, gram=1.0)
     ),
     "supervised": lambda: Supervised(Net(), _linear(), NOISE, FLIP),
     "supervised, penalised": lambda: Supervised(Net(), _linear(), NOISE, FLIP, InputGradient(0.5, "exact")),
