@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -61,7 +61,8 @@ class Teachers(nn.Module):
         last: the module of the encoder's body after which the last stage begins; None: of `encoders.stages`.
 
     Raises:
-        InputError: no such module, or nothing to train after it.
+        InputError: no such module, nothing to train after it, or an encoder that is more than its body (a gate, or an
+            adapter that is on: `adapters.merged` makes one of it).
     """
 
     def __init__(self, encoder: nn.Module, last: str | None = None) -> None:
@@ -78,6 +79,10 @@ class Teachers(nn.Module):
         if not any(parameter.requires_grad for parameter in self.moving.parameters()):
             raise InputError(f"nothing to train after {self.last}: name an earlier module of the teacher")
         self.train()
+        with torch.no_grad():
+            moving, frozen = self(_some_images(encoder))
+        if not torch.allclose(moving, frozen, rtol=1e-3, atol=1e-4 * float(frozen.abs().max())):
+            raise InputError("the teacher cannot be parted at its last stage: take a plain encoder, no gate or adapter")
 
     def train(self, mode: bool = True) -> "Teachers":
         """Evaluation mode, always."""
@@ -85,10 +90,12 @@ class Teachers(nn.Module):
 
     def forward(self, images: Images) -> tuple[Embeddings, Embeddings]:
         """What the moving and the frozen one give; gradients reach the last stage of the moving one."""
-        with torch.no_grad(), _output_of(self.frozen, self.last) as halfway:
+        with torch.no_grad(), _seen(self.frozen, "") as whole, _seen(self.frozen, self.last) as halfway:
             frozen = self.frozen(images)
-        with _put_in(self.moving, self.last, halfway[0]):
-            return self.moving(images[:1]), frozen  # one image up to the last stage, and there all take its place
+        pixels, trunk = whole[0][0], halfway[0][1]
+        with _hooked(self.moving, self.last, lambda *_: trunk):
+            raw = body_of(self.moving)(pixels[:1])  # one image up to the last stage, and there all take its place
+        return raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw, frozen
 
 
 class MovingTeacher(nn.Module):
@@ -146,8 +153,8 @@ class MovingTeacher(nn.Module):
 
 @torch.no_grad()
 def _weights_after(encoder: nn.Module, last: str) -> Iterator[nn.Parameter]:
-    """The parameters of all modules that run after this one is done, found out with one black image."""
-    body, preprocessing = body_of(encoder), getattr(encoder, "preprocessing", None)
+    """The parameters of all modules that run after this one is done, found out with two images."""
+    body = body_of(encoder)
     modules = dict(body.named_modules())
     if last not in modules:
         raise InputError(f"no module {last!r} in the teacher, after which its last stage would begin")
@@ -158,22 +165,28 @@ def _weights_after(encoder: nn.Module, last: str) -> Iterator[nn.Parameter]:
         if done:
             later.append(module)
 
-    side, weight = getattr(preprocessing, "size", None) or _SIDE, next(encoder.parameters())
-    black = torch.zeros(1, getattr(preprocessing, "channels", 3), side, side, device=weight.device, dtype=weight.dtype)
     with ExitStack() as hooks:
         hooks.enter_context(eval_mode(encoder))
         hooks.callback(modules[last].register_forward_hook(lambda *_: done.append(True)).remove)
         for module in modules.values():
             hooks.callback(module.register_forward_pre_hook(begin).remove)
-        body(black)
+        body(_some_images(encoder))
     return (parameter for module in later for parameter in module.parameters(recurse=False))
 
 
+def _some_images(encoder: nn.Module) -> Images:
+    """A black and a white one, of the size that the encoder takes."""
+    preprocessing, weight = getattr(encoder, "preprocessing", None), next(encoder.parameters())
+    side = getattr(preprocessing, "size", None) or _SIDE
+    shades = torch.tensor([0.0, 1.0], device=weight.device, dtype=weight.dtype).view(2, 1, 1, 1)
+    return shades.expand(2, getattr(preprocessing, "channels", 3), side, side)
+
+
 @contextmanager
-def _output_of(encoder: nn.Module, name: str) -> Iterator[list[Tensor]]:
-    """Inside, the list gets what the module gives in each pass."""
-    kept: list[Tensor] = []
-    with _hooked(encoder, name, lambda _, __, output: kept.append(output)):
+def _seen(encoder: nn.Module, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Inside, the list gets what the module takes and gives in each pass."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    with _hooked(encoder, name, lambda _, given, output: kept.append((given[0], output))):
         yield kept
 
 
@@ -184,8 +197,3 @@ def _hooked(encoder: nn.Module, name: str, hook: Callable[..., Any]) -> Iterator
         yield
     finally:
         handle.remove()
-
-
-def _put_in(encoder: nn.Module, name: str, output: Tensor) -> AbstractContextManager[None]:
-    """Inside, every pass goes on with this in the place of what the module gives."""
-    return _hooked(encoder, name, lambda *_: output)

@@ -7,12 +7,14 @@ from torch import nn
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
-from weatherproof.encoders.adapters import FULL, Adaptation
+from weatherproof.encoders.adapters import FULL, Adaptation, merged
 from weatherproof.errors import InputError, unknown
 from weatherproof.methods import (
+    Anchor,
     FeatureSettings,
     Hardening,
     KeepClean,
+    MovingTeacher,
     SimCLR,
     build_labelled,
     check_start,
@@ -69,6 +71,35 @@ def harden_encoder(
         images, plan, run, watch=watch, label="hardening", progress=progress,
     )  # fmt: skip
     return student.eval()
+
+
+def harden_with_moving_teacher(
+    teacher: Encoder,
+    images: ImageSet,
+    *,
+    operator: Operator,
+    objective: Objective,
+    anchor: Anchor,
+    plan: Plan,
+    augment: Operator | None = None,
+    run: RunFolder | None = None,
+    progress: bool = True,
+) -> tuple[Encoder, Encoder]:
+    """A copy of the teacher, hardened while the teacher's last stage moves towards it, and the teacher as it is then.
+
+    Args:
+        teacher: stays as it is.
+        anchor: of the moving teacher to the one that is given.
+
+    Raises:
+        InputError: a teacher whose stages are not known (`encoders.stages`).
+    """
+    student, start = merged(teacher), merged(teacher)
+    method = MovingTeacher(student, start, operator, objective, anchor, augment)
+    fit(method, images, plan, run, label="hardening with a moving teacher", progress=progress)
+    moved = method.teacher.moving
+    assert isinstance(moved, Encoder)
+    return student.eval(), moved.eval()
 
 
 def train_classifier(

@@ -69,6 +69,8 @@ METRICS = {  # in order of preference for the headline
     # no better and no worse: an encoder that makes all images alike has the lowest alignment there is
     "alignment": Metric("Alignment", False, "squared distance of two views; 0: they are alike", None),
     "uniformity": Metric("Uniformity", False, "the lower, the more evenly spread", None),
+    "effective_rank": Metric("Effective rank", False, "of the embeddings; 1: they are one point", None),
+    "embedding_deviation": Metric("Standard deviation", False, "of the embeddings; 0: they are one point", None),
     "corner_utility": Metric("Utility in the corners", True, "share of all utility in the four corner boxes", None),
     "rank_correlation": Metric("Rank correlation", False, "of utility and sensitivity, over an image's elements", None),
     "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),
