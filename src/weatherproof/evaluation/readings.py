@@ -116,15 +116,15 @@ class Judgement:
     data: str | None = None
 
     def records(self, key: str, found: "Readings") -> Iterator[Record]:
-        about: dict[str, Any] = {"readout": self.readout, "label_fraction": self.fraction}
         for condition in self.conditions:
             for name in self.heads:
                 draws = [answers.of(name).of(key) for answers in found.under(condition)]
                 if draws:
                     before, facts = found.clean.of(name).of(key), found.facts(condition, self.data)
                     yield from judged_records(
-                        name, self.metrics, draws, before, found.seed, facts, trained_on=found.trained_on, **about
-                    )
+                        name, self.metrics, draws, before, found.seed, facts,
+                        readout=self.readout, label_fraction=self.fraction, trained_on=found.trained_on,
+                    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
