@@ -37,7 +37,8 @@ class Hardening(nn.Module):
             runs (an accident of their framework); its running statistics do not drift. Not with a cache.
         keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
             damaged images alone.
-        dense: a term of the last maps, from the same passes, position by position; None: embeddings alone.
+        dense: adds its mean over the images of the last maps, the student's of A(x) and the teacher's of x, from the
+            same passes; None: embeddings alone.
         side: of the images, where the encoders take any.
 
     Raises:

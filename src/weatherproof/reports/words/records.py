@@ -49,13 +49,13 @@ METRICS = {  # in order of preference for the headline
     "mean_per_class": Metric("Mean accuracy per class", True, "the first guess is right; every class counts the same"),
     "auc": Metric("AUC", False, "area under the ROC curve; 0.5 is chance"),
     "recall@1": Metric("Recall at 1", True, "the damaged image finds its own clean image first"),
-    "position_recall": Metric(
-        "Recall of positions", True, "a place of the damaged image's map finds its own in the clean image's first"
-    ),
     "cosine": Metric("Cosine similarity", False, "between the embedding of the damaged image and the clean one"),
     "agreement": Metric("Agreement", True, "the same first guess as the original gives for the clean image"),
     "top5": Metric("Top-5 accuracy", True, "the truth is among the first five guesses"),
     "recall@5": Metric("Recall at 5", True, "the damaged image finds its own clean image among the first five"),
+    "position_recall": Metric(
+        "Recall of positions", True, "a place of the damaged image's map finds its own in the clean image's first"
+    ),
     "mca": Metric("Mean accuracy", True, "mean over corruptions of the mean over their severities"),
     "error": Metric("Error", True, "the first guess is wrong", higher_is_better=False),
     "mce": Metric("mCE", True, "errors over AlexNet's, mean over corruptions; AlexNet is 100", False),

@@ -168,8 +168,8 @@ SCALES: Mapping[str, Moving] = {
     ),
     "desk": Moving(
         "desk",
-        "ResNet-20 on CIFAR-10 (JPEG copies), 15,000 training images, four epochs of each training, one seed.",
-        replace(DESK.subjects[RESNET], test_images=2_000), EVERY,
+        "ResNet-20 on CIFAR-10 (JPEG copies), 10,000 training images, three epochs of each training, one seed.",
+        DESK.subjects[RESNET], EVERY,
     ),
     "paper": Moving(
         "paper", "ResNet-20 on CIFAR-10, three training seeds: for a GPU.", PAPER.subjects[RESNET], EVERY, 3
