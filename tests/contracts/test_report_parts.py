@@ -122,7 +122,6 @@ def gauged() -> Gauged:
     return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), (EVIL, f"{EVIL}2"), ((0.9,), (1.0,)), (0.1, 0.7), 0.8, 0.9)
 
 
-
 def drifted() -> Drift:
     level = KindLevel(1, 3, 1, 0.5, 0.4, 0.6)
     window = Window(1, 9, 9, 0.1, 0.3, 0.2, 0.1, 0.3, (level,), "2026-01-01 00:00:00", "2026-01-02 00:00:00")

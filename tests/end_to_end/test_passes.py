@@ -11,6 +11,7 @@ from torch import Tensor
 
 import weatherproof as wp
 from weatherproof.encoders import Encoder
+from weatherproof.evaluation import positions
 from weatherproof.evaluation.engine.trials import Look
 from weatherproof.verbs import measure
 
@@ -55,6 +56,12 @@ def harden_on_a_mixture(teacher: str, photos: Path, out: Path) -> None:
     wp.harden(teacher, photos, operator=MIXTURE, epochs=1, **QUICK, **ALONE, out=out)
 
 
+def harden_densely(teacher: str, photos: Path, out: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(positions, "MEMORY", 5 * 64 * 2 * 2 * 4)  # maps of 5 of the test images
+        wp.harden(teacher, photos, operator=DAMAGE, dense=0.5, epochs=1, **QUICK, **ALONE, out=out)
+
+
 def finetune(teacher: str, photos: Path, out: Path) -> None:
     wp.finetune(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, out=out)
 
@@ -80,6 +87,7 @@ def audit_beside_a_teacher(teacher: str, photos: Path, out: Path) -> None:
     ("verb", "images"),
     [
         (harden, TRAIN + 2 * (MEASURED + GALLERY)),
+        (harden_densely, TRAIN + 2 * (MEASURED + GALLERY)),
         (harden_on_a_mixture, TRAIN + 2 * (TEST * (1 + DRAWS) + FEW * LEVELS + GALLERY)),
         (finetune, TRAIN + 2 * (MEASURED + GALLERY)),
         (train, MEASURED + GALLERY),
@@ -96,7 +104,7 @@ def test_each_image_is_embedded_once(
     assert sum(passes) == images
 
 
-@pytest.mark.parametrize("verb", [harden, probe, finetune])
+@pytest.mark.parametrize("verb", [harden, harden_densely, probe, finetune])
 def test_a_measurement_that_is_stopped_goes_on(
     verb: Verb, teacher: str, photos: Path, tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

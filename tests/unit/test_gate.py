@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from weatherproof.data import MemoryImages
-from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, map_place, save_encoder
 from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, switched
 from weatherproof.encoders.gate import Gated, gated
 from weatherproof.encoders.gate_fit import fit_gate
@@ -113,6 +113,19 @@ def test_each_network_sees_only_the_images_that_need_it() -> None:
         seen.clear()
         gate(images(*extents))
         assert seen == expected
+
+
+@every
+@torch.no_grad()
+def test_a_map_is_that_of_who_saw_the_image(adaptation: Adaptation) -> None:
+    original, hardened = pair(adaptation)
+    gate = gated(original, hardened, Brightness(), LOW, HIGH).eval()
+    place, batch = map_place(gate, 16), images(0.0, 0.9, 0.3, 0.1, 0.5)
+    seen, share = gate.see(batch, place=place), gate.share(batch).view(-1, 1, 1, 1)
+    one, two = (own.see(batch, place=place).maps for own in (original, hardened))
+    assert seen.maps is not None and one is not None and two is not None
+    assert torch.equal(seen.embeddings, gate(batch)) and not torch.equal(one, two)
+    torch.testing.assert_close(seen.maps, (1 - share) * one + share * two)
 
 
 def test_with_an_adapter_there_is_one_backbone() -> None:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.encoders.gauge.gauge import Gauge, Reading
+from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
-from weatherproof.types import Embeddings, Images, Logits
+from weatherproof.types import Embeddings, Images, Logits, Maps
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,20 @@ class Names:
         """The number of classes of the head in these weights, 0 if they have no head."""
         rows = [len(v) for k, v in state.items() if self.is_head(k) and k.endswith("weight") and v.ndim >= 2]
         return rows[-1] if rows else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one pass through an encoder gives.
+
+    Attributes:
+        logits: of its own classifier, where they were asked for.
+        maps: what it knows of each position, where that was asked for.
+    """
+
+    embeddings: Embeddings
+    logits: Logits | None
+    maps: Maps | None
 
 
 class Encoder(nn.Module):
@@ -152,6 +167,21 @@ class Encoder(nn.Module):
         """Both in one pass through the body. Raises what `logits` raises."""
         raw = self._raw(images)
         return _pooled(raw), self._judged(raw)
+
+    def see(self, images: Images, *, judged: bool = False, place: MapPlace | None = None) -> Seen:
+        """All that is asked for, in one pass through the body.
+
+        Args:
+            judged: the logits too. Raises what `logits` raises.
+            place: the map too, of this place of the encoder, from `map_place`.
+        """
+        raw, maps = (self._raw(images), None) if place is None else self._raw_and_map(images, place)
+        return Seen(_pooled(raw), self._judged(raw) if judged else None, maps)
+
+    def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
+        with map_kept(self, place) as kept:
+            raw = self._raw(images)
+        return raw, kept[0]
 
     def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:

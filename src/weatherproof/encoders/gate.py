@@ -1,7 +1,7 @@
 """Original and hardened behind one gate: which of them looks at an image is the gauge's to say."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,10 +14,12 @@ from weatherproof.encoders.adapters.folder import body_hash
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.folder import GateSettings
 from weatherproof.encoders.gauge import Gauge
+from weatherproof.encoders.maps import MapPlace
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
-from weatherproof.types import Images
+from weatherproof.types import Images, Maps
 
+_Pass = Callable[[Images], tuple[Tensor, ...]]  # of an encoder
 _HARDENED, _ADAPTER = "hardened.", "adapter."  # before the names of tensors that the original does not have
 
 
@@ -65,20 +67,27 @@ class Gated(Encoder):
             hardened.set_preprocessing(preprocessing)
 
     def _raw(self, images: Images) -> Tensor:
+        whole = super()._raw
+        (raw,) = self._behind(images, lambda rows: (whole(rows),), lambda rows: (self.hardened._raw(rows),))
+        return raw
+
+    def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
+        original, hardened = self.original, self.hardened
+        raw, maps = self._behind(
+            images, lambda rows: original._raw_and_map(rows, place), lambda rows: hardened._raw_and_map(rows, place)
+        )
+        return raw, maps
+
+    def _behind(self, images: Images, original: _Pass, hardened: _Pass) -> tuple[Tensor, ...]:
+        """What both give, each for the images that need it, blended row by row."""
         share = self.share(images)
         few, many = share < 1, share > 0
         if not bool(many.any()):
-            return super()._raw(images)
+            return original(images)
         if not bool(few.any()):
-            return self.hardened._raw(images)
-        original, hardened = super()._raw(images[few]), self.hardened._raw(images[many])
-        raw = original.new_zeros(len(images), *original.shape[1:])
-        raw[few] = original
-        raw[many & ~few] = hardened[~few[many]]
-        between = few & many
-        weight = share[between].to(raw.dtype).view(-1, *[1] * (raw.ndim - 1))
-        raw[between] = (1 - weight) * original[many[few]] + weight * hardened[few[many]]
-        return raw
+            return hardened(images)
+        pairs = zip(original(images[few]), hardened(images[many]), strict=True)
+        return tuple(_blended(share, few, many, *pair) for pair in pairs)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Gated":
         """Raises `InputError` where something is to train: a gate is put on what is finished."""
@@ -119,6 +128,20 @@ class Gated(Encoder):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, low={self.low:g}, high={self.high:g}"
+
+
+def _blended(
+    share: Float[Tensor, "batch"], few: Bool[Tensor, "batch"], many: Bool[Tensor, "batch"], original: Tensor,
+    hardened: Tensor,
+) -> Tensor:  # fmt: skip
+    """(1 - share) original + share hardened, of rows of those images alone that each was asked about."""
+    rows = original.new_zeros(len(share), *original.shape[1:])
+    rows[few] = original
+    rows[many & ~few] = hardened[~few[many]]
+    between = few & many
+    weight = share[between].to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
+    rows[between] = (1 - weight) * original[many[few]] + weight * hardened[few[many]]
+    return rows
 
 
 def opened(

@@ -27,6 +27,7 @@ from weatherproof.methods.labelled import build_labelled, check_parts, damage_of
 from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors, rising
 from weatherproof.methods.moco import MoCo
 from weatherproof.methods.momentum import MomentumCopy
+from weatherproof.methods.moving_teacher import Anchor, MovingTeacher
 from weatherproof.methods.partners import Partners, UtilityNoise, WholeNoise, check_k
 from weatherproof.methods.pirl import PIRL, JigsawHead
 from weatherproof.methods.recipes import RECIPES, SMALL_RECIPES, Recipe, recipe
@@ -44,6 +45,7 @@ __all__ = [
     "SMALL_RECIPES",
     "USES",
     "AdversarialTraining",
+    "Anchor",
     "AugMixConsistency",
     "FeatureContrastive",
     "FeatureSettings",
@@ -55,6 +57,7 @@ __all__ = [
     "LayerwiseSimCLR",
     "MoCo",
     "MomentumCopy",
+    "MovingTeacher",
     "Partners",
     "Recipe",
     "SimCLR",

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
+from weatherproof.encoders import MapPlace, embedded_with_map, map_place
 from weatherproof.errors import InputError
 from weatherproof.methods.clean import KeepClean, Multiplier
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
 from weatherproof.modes import eval_mode
+from weatherproof.objectives import Dense
 from weatherproof.operators import Sometimes
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
-from weatherproof.types import Embeddings, Images, Keys, Labels
+from weatherproof.types import Embeddings, Images, Keys, Labels, Maps
 
 
 class Hardening(nn.Module):
@@ -35,6 +37,9 @@ class Hardening(nn.Module):
             runs (an accident of their framework); its running statistics do not drift. Not with a cache.
         keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
             damaged images alone.
+        dense: adds its mean over the images of the last maps, the student's of A(x) and the teacher's of x, from the
+            same passes; None: embeddings alone.
+        side: of the images, where the encoders take any.
 
     Raises:
         InputError: parts that cannot go together.
@@ -50,16 +55,20 @@ class Hardening(nn.Module):
         teacher_embeddings: Tensor | None = None,
         teacher_bn: Literal["eval", "batch"] = "eval",
         keep: KeepClean | None = None,
+        dense: Dense | None = None,
+        side: int | None = None,
     ) -> None:
         super().__init__()
         assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
         trainable(student)
-        _check(student, teacher, augment, teacher_embeddings, teacher_bn)
+        _check(student, teacher, augment, teacher_embeddings, teacher_bn, dense)
         self.student, self.teacher = student, teacher
         self.operator, self.objective, self.augment = operator, objective, augment
         self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
         self.seen = operator if keep is None or not keep.share else Sometimes(operator, 1 - keep.share)
         self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
+        self.dense = dense
+        self.places = None if dense is None else _places(student, teacher, side)
         teacher.requires_grad_(False)
         self.train()
 
@@ -73,11 +82,16 @@ class Hardening(nn.Module):
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         clean = look(self.augment, images, keys, AUGMENT)
         seen = look(self.seen, clean, keys, OPERATOR)
-        teacher = gather(self._target(clean, index))
-        student = gather(self.student(seen))
+        target, target_map = self._target(clean, index)
+        teacher = gather(target)
+        embedded, own_map = _embedded(self.student, seen, self.places and self.places[0])
+        student = gather(embedded)
         with torch.no_grad():
             cosine = F.cosine_similarity(student.float(), teacher.float()).mean()
         terms = {"loss": self.objective(student, teacher), "cosine": cosine}
+        if self.dense is not None and own_map is not None and target_map is not None:
+            apart = gather(self.dense(own_map, target_map)).mean()
+            terms = {"loss": terms["loss"] + apart, "cosine": cosine, "dense": apart.detach()}
         return terms if self.multiplier is None else self._held(terms, student, teacher, gather(self._left_clean(keys)))
 
     def _held(
@@ -101,18 +115,40 @@ class Hardening(nn.Module):
         return (~self.seen.chosen(random.fold(keys, OPERATOR))).float()
 
     @torch.no_grad()
-    def _target(self, clean: Images, index: Labels) -> Embeddings:
+    def _target(self, clean: Images, index: Labels) -> tuple[Embeddings, Maps | None]:
         if self.teacher_embeddings is not None:
-            return self.teacher_embeddings[index].to(clean.device, non_blocking=True)
+            return self.teacher_embeddings[index].to(clean.device, non_blocking=True), None
         with self._teacher_mode():
-            return self.teacher(clean)
+            return _embedded(self.teacher, clean, self.places and self.places[1])
 
     def _teacher_mode(self) -> AbstractContextManager[None]:
         assert isinstance(self.teacher, nn.Module)
         return batch_statistics(self.teacher) if self.teacher_bn == "batch" else nullcontext()
 
 
-def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str) -> None:
+def _embedded(encoder: Encoder, images: Images, place: MapPlace | None) -> tuple[Embeddings, Maps | None]:
+    """The embeddings, and where it is asked for the map of the same pass."""
+    if place is None:
+        return encoder(images), None
+    assert isinstance(encoder, nn.Module)
+    return embedded_with_map(encoder, images, place)
+
+
+def _places(student: Encoder, teacher: Encoder, side: int | None) -> tuple[MapPlace, MapPlace]:
+    assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
+    places = map_place(student, side), map_place(teacher, side)
+    if places[0].shape != places[1].shape:
+        raise InputError(
+            "a dense term compares maps of one size, channels and positions; those of student and teacher have "
+            f"{list(places[0].shape)} and {list(places[1].shape)}"
+        )
+    return places
+
+
+def _check(
+    student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str,
+    dense: Dense | None,
+) -> None:  # fmt: skip
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
     moved = {id(p) for p in student.parameters() if p.requires_grad}
     if moved & {id(p) for p in teacher.parameters()}:
@@ -128,6 +164,8 @@ def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: 
             "cached teacher embeddings belong to unaugmented images and an eval-mode teacher: "
             "drop augment and teacher_bn, or the cache"
         )
+    if cache is not None and dense is not None:
+        raise InputError("the teacher's cache holds embeddings, and a dense term needs its maps: drop the cache")
 
 
 @torch.no_grad()

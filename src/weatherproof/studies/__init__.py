@@ -12,7 +12,7 @@ from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
-from weatherproof.studies.weather import all_weather, unseen_kinds
+from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
@@ -24,6 +24,7 @@ STUDIES = {
     **front.STUDIES,
     **all_weather.STUDIES,
     **unseen_kinds.STUDIES,
+    **moving_teacher.STUDIES,
 }
 
 __all__ = [

@@ -7,6 +7,7 @@ from weatherproof.training.promise import CleanCosine
 from weatherproof.training.recipes import (
     check_own_head,
     harden_encoder,
+    harden_with_moving_teacher,
     pretrain_encoder,
     settings_for,
     train_classifier,
@@ -23,6 +24,7 @@ __all__ = [
     "check_own_head",
     "fit",
     "harden_encoder",
+    "harden_with_moving_teacher",
     "pretrain_encoder",
     "settings_for",
     "train_classifier",

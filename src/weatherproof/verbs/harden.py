@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, held_out
-from weatherproof.encoders import Encoder, adapters, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
 from weatherproof.errors import unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import KeepClean
@@ -40,6 +40,7 @@ def harden(
     clean_share: float | None = None,
     lean: bool = True,
     adapt: str | adapters.Adaptation = "Full()",
+    dense: float | str | objectives.Dense = 0.0,
     augment: str | Operator | None = "auto",
     lr: float = 3e-4,
     classes_match: bool = False,
@@ -68,6 +69,9 @@ def harden(
             at none costs nothing where the damage is severe.
         adapt: what trains: Full(), all weights; Norms(), the norm layers and their statistics; LoRA(16), low-rank
             changes of attention and linear layers. What an adapter changes is saved by itself, too.
+        dense: weight of a further term, by which every position of the last map (or every patch) keeps its place in
+            the teacher's, for segmentation and for finding parts; Dense(0.5, gram=1.0) keeps the likeness of the
+            positions of an image too. 0: embeddings alone.
         augment: crops and flips before the damage, seen by teacher and student alike. "auto": flips, and for images of
             64 pixels or more random crops too; "none": the image as it is.
         batch_size: images per step; each is the negative of the others.
@@ -83,7 +87,7 @@ def harden(
     recipe = recipe_of("harden", locals())
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
-    gate, adaptation = _has_gate(keep), adapters.parse(adapt)
+    gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
     kept = _kept(gate, clean_share, keep_clean)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
@@ -92,6 +96,7 @@ def harden(
     )
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
+    place = map_place(teacher, min(train.image_size) if train.image_size else None) if dense_term else None
     fit = own_fit(teacher, test, classes_match)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
@@ -108,7 +113,7 @@ def harden(
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
         augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
-        run=run,
+        dense=dense_term, run=run,
     )  # fmt: skip
     finished = student
     if gate and held:
@@ -124,7 +129,7 @@ def harden(
         change=("teacher", "hardened"),
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": finished}
-    measurement.embeddings(encoders, teacher)
+    measurement.embeddings(encoders, teacher, place)
     measurement.own_head(encoders, fit)
     if probed:
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder, MapPlace, load_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
@@ -104,10 +104,14 @@ class Measurement:
         """The names of what has been asked for."""
         return tuple(dict.fromkeys(metric for part in self.parts for metric in part.metrics))
 
-    def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
-        """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
+    def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder, place: MapPlace | None = None) -> None:
+        """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them.
+
+        Args:
+            place: where the maps of all of them are, for the recall of positions; None: without.
+        """
         self.encoders |= encoders
-        self.parts.append(Likeness(tuple(encoders), teacher, self.conditions))
+        self.parts.append(Likeness(tuple(encoders), teacher, self.conditions, place))
 
     def own_head(self, encoders: Mapping[str, Encoder], fit: ClassFit | None) -> None:
         """The pretrained model's own classifier: its accuracy where there is a reason to believe that the classes are

@@ -55,6 +55,9 @@ METRICS = {  # in order of preference for the headline
     "agreement": Metric("Agreement", True, "the same first guess as the original gives for the clean image"),
     "top5": Metric("Top-5 accuracy", True, "the truth is among the first five guesses"),
     "recall@5": Metric("Recall at 5", True, "the damaged image finds its own clean image among the first five"),
+    "position_recall": Metric(
+        "Recall of positions", True, "a place of the damaged image's map finds its own in the clean image's first"
+    ),
     "mca": Metric("Mean accuracy", True, "mean over corruptions of the mean over their severities"),
     "error": Metric("Error", True, "the first guess is wrong", higher_is_better=False),
     "mce": Metric("mCE", True, "errors over AlexNet's, mean over corruptions; AlexNet is 100", False),
@@ -68,6 +71,8 @@ METRICS = {  # in order of preference for the headline
     # no better and no worse: an encoder that makes all images alike has the lowest alignment there is
     "alignment": Metric("Alignment", False, "squared distance of two views; 0: they are alike", None),
     "uniformity": Metric("Uniformity", False, "the lower, the more evenly spread", None),
+    "effective_rank": Metric("Effective rank", False, "of the embeddings; 1: they are one point", None),
+    "embedding_deviation": Metric("Standard deviation", False, "of the embeddings; 0: they are one point", None),
     "corner_utility": Metric("Utility in the corners", True, "share of all utility in the four corner boxes", None),
     "rank_correlation": Metric("Rank correlation", False, "of utility and sensitivity, over an image's elements", None),
     "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),

@@ -13,6 +13,8 @@ from weatherproof.evaluation import (
     Record,
     cases_of_parts,
     cases_on_the_fly,
+    effective_rank,
+    embedding_deviation,
     evaluate,
     evaluate_suite,
     robust_accuracy,
@@ -21,6 +23,9 @@ from weatherproof.evaluation import (
 )
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
+from weatherproof.evaluation.embeddings import embedded
+from weatherproof.evaluation.engine.run import Settings
+from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.operators.suites import suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
@@ -44,6 +49,18 @@ class Damaged:
             seed=self.seed, metrics=(self.metric,), device=bench.store.device, batch_size=256,
         )  # fmt: skip
         return Measured(tuple(records))
+
+
+@component
+class Spread:
+    """How spread out an encoder's embeddings of the images are: whether they have collapsed."""
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        found = embedded(model, images, Settings(device=bench.store.device), bench.name)["embedding"]
+        facts = protocol_facts(images, None, (), None)
+        values = {"effective_rank": effective_rank(found), "embedding_deviation": embedding_deviation(found)}
+        made = (make_record(name, [value], len(found), bench.name, 0, facts) for name, value in values.items())
+        return Measured(tuple(made))
 
 
 @component

@@ -15,7 +15,7 @@ from weatherproof.encoders import Encoder, fit_gauge, load_encoder
 from weatherproof.encoders.gate import gated
 from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.taps import stages
-from weatherproof.methods import KeepClean
+from weatherproof.methods import Anchor, KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
@@ -23,7 +23,7 @@ from weatherproof.readouts import UnitLength
 from weatherproof.spec import component
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Recipe, Store, Trained
-from weatherproof.training import Plan, RunFolder, fit, harden_encoder
+from weatherproof.training import Plan, RunFolder, fit, harden_encoder, harden_with_moving_teacher
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
 
@@ -100,6 +100,34 @@ class Hardened:
             store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
             objective=objectives.parse(self.objective), plan=store.plan(self.plan), augment=look_of(self.augment),
             keep=self.keep, run=run,
+        )  # fmt: skip
+        return student, None
+
+
+@component
+class TaughtByMoving:
+    """A student like `Hardened`, whose teacher's last stage trains with it.
+
+    Attributes:
+        anchor: of the teacher to what it was.
+    """
+
+    start: Recipe
+    data: Images
+    operator: str
+    plan: Plan
+    anchor: Anchor
+    objective: str = "StudentTeacher()"
+    augment: str | None = None
+
+    def make(self, store: Store) -> Encoder:
+        return store.kept(self, lambda run: self._train(store, run))[0]
+
+    def _train(self, store: Store, run: RunFolder) -> Trained:
+        student, _ = harden_with_moving_teacher(
+            store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
+            objective=objectives.parse(self.objective), anchor=self.anchor, plan=store.plan(self.plan),
+            augment=look_of(self.augment), run=run,
         )  # fmt: skip
         return student, None
 
