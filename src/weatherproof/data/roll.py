@@ -113,7 +113,7 @@ def moment_of(path: str) -> Moment:
     if taken is not None:
         return Moment(taken, by_camera=True)
     changed = datetime.fromtimestamp(_state(path).st_mtime_ns / 1e9, UTC)
-    return Moment(changed.replace(tzinfo=None), by_camera=False)
+    return Moment(datetime.combine(changed.date(), changed.time()), by_camera=False)
 
 
 def _taken(path: str) -> datetime | None:
