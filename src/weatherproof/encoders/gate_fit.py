@@ -6,13 +6,14 @@ from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gate import opened
 from weatherproof.encoders.gauge import Gauge
 from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
@@ -20,22 +21,26 @@ from weatherproof.operators import OneOf
 from weatherproof.operators.drawn import kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
+from weatherproof.types import Embeddings
 
-WIDTH = 0.05  # of the part in which both answer
+TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
-_PLACES = 64  # extents that are tried
+_PLACES = 24  # extents that are tried as low and high
+_TIE = 1e-3  # weight of the mean cosine, which decides where all clean images are embedded alike
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Of each image the extents that the gauge tells, clean and damaged, and the cosines between what the original
-    makes of the clean image and what original and hardened make of the damaged one."""
+    """Of each image what the gauge says, and embeddings: what the original makes of the clean image, and what original
+    and hardened make of the damaged one."""
 
     clean_extent: Float[Tensor, "n"]
     extent: Float[Tensor, "n"]
-    original: Float[Tensor, "n"]
-    hardened: Float[Tensor, "n"]
+    beyond: Bool[Tensor, "n"]
+    clean: Embeddings
+    original: Embeddings
+    hardened: Embeddings
 
 
 def fit_gate(
@@ -46,17 +51,18 @@ def fit_gate(
     gauge: Gauge | None,
     *,
     seed: int = 0,
-    most: int = 1000,
+    most: int = 500,
     batch_size: int = 128,
     workers: int = 0,
 ) -> tuple[float, float]:
-    """(low, high) for `gated`: the extent from which the hardened encoder comes nearer than the original to what the
-    original makes of the clean image, less and more 0.025.
+    """(low, high) for `gated`: the extents between which the hardened encoder takes over.
 
-    Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 64 extents that one is
-    taken at which a switch from the one to the other gives the largest mean cosine to the original's embedding of the
-    clean image, among those that leave at most 0.5 % of the clean images to anything but the original alone. What a
-    mixture of both would give does not count: its cosine is larger than that of either, and its guesses are worse.
+    Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
+    tried; taken is the one whose embeddings find the original's of their own clean images best among those of all these
+    images: the contrastive loss of temperature 0.1 that hardening minimises, too. Only pairs count that leave at most
+    0.5 % of the clean images to anything but the original alone.
+
+    The mean cosine alone would not do: that of a mixture is above that of either, and its guesses are worse.
 
     Args:
         images: held out from training; labels are not looked at.
@@ -101,16 +107,25 @@ def _look(
     device = next(original.parameters()).device
     for batch in batches(images, batch_size, device=device, workers=workers):
         damaged = operator(batch.images, random.fold(random.keys(seed, batch.index), _STREAM))
-        clean = original(batch.images)
-        cosines = (F.cosine_similarity(own(damaged).double(), clean.double()).cpu() for own in (original, hardened))
-        yield _Seen(gauge(batch.images).extent.cpu(), gauge(damaged).extent.cpu(), *cosines)
+        reading = gauge(damaged)
+        found = (gauge(batch.images).extent, reading.extent, reading.beyond)
+        embedded = (original(batch.images), original(damaged), hardened(damaged))
+        yield _Seen(*(one.cpu() for one in found), *(one.double().cpu() for one in embedded))
 
 
 def _best(seen: _Seen) -> tuple[float, float]:
     least = seen.clean_extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
-    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least))
+    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
     places = torch.linspace(float(least), float(most), _PLACES)
-    cosine = torch.where(seen.extent > places[:, None], seen.hardened, seen.original)
-    switch = float(places[int(cosine.mean(dim=1).argmax())])
-    low = max(float(least), switch - WIDTH / 2)
-    return low, low + WIDTH
+    pairs = places[torch.combinations(torch.arange(_PLACES))]
+    clean = F.normalize(seen.clean, dim=1)
+    original, hardened = seen.original @ clean.T, seen.hardened @ clean.T
+    losses = []
+    for low, high in pairs:
+        w = opened(seen.extent, seen.beyond, low, high).double()[:, None]
+        length = ((1 - w) * seen.original + w * seen.hardened).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        cosines = ((1 - w) * original + w * hardened) / length
+        found = F.cross_entropy(cosines / TEMPERATURE, torch.arange(len(cosines)))
+        losses.append(found - _TIE * cosines.diagonal().mean())
+    low, high = pairs[int(torch.stack(losses).argmin())]
+    return float(low), float(high)
