@@ -59,7 +59,7 @@ def fit_gate(
 
     Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
     tried; taken is the one whose embeddings find the original's of their own clean images best among those of all these
-    images, and lie near them: the smallest sum of the contrastive loss of temperature 0.1, that hardening minimises, too,
+    images, and lie near them: the smallest sum of the contrastive loss of temperature 0.1, which hardening minimises,
     and 4 (1 - mean cosine). Only pairs count that leave at most 0.5 % of the clean images to anything but the original.
 
     Neither term would do alone: a mixture's cosine is above that of either and its guesses may be worse; and what tells
