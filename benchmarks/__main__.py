@@ -14,6 +14,7 @@ from benchmarks.measure import machine
 
 ROOMS = (
     "steps",
+    "adapters",
     "operators",
     "views",
     "pretraining",
@@ -22,6 +23,7 @@ ROOMS = (
     "feature_contrast",
     "attacks",
     "finetuning",
+    "gauge",
     "memory",
     "startup",
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 TITLES = {
     "steps": "A hardening step",
+    "adapters": "Adapters and the gate",
     "operators": "Operators and augmentations",
     "views": "Views",
     "pretraining": "Pretraining",
@@ -14,6 +15,7 @@ TITLES = {
     "feature_contrast": "Feature contrastive learning",
     "attacks": "Attacks",
     "finetuning": "Fine-tuning and regularization",
+    "gauge": "The gauge",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
 }
@@ -23,6 +25,13 @@ EXPLAINED = {
         "objective, backward, optimiser, log) against bare PyTorch: the same forward and backward passes and the same "
         "optimiser on a fixed batch, without any view or operator. The two alternate step by step. "
         "Processor time is what the process used of the cores; other work on the machine disturbs it less."
+    ),
+    "adapters": (
+        "A hardening with an adapter against one that trains everything: a step (operator, teacher and student "
+        "forward, objective, backward, Adam), and by how much three of them raise the peak of a process's memory above "
+        "what loading the encoder took. The gate on a batch of images, with the original and a LoRA(16) behind it, "
+        "against one forward pass of the plain encoder; the gauge's own look is in it. Where half of the images are "
+        "damaged it runs two passes of half the batch, where all are between clean and damaged two of the whole."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "views": (
@@ -72,6 +81,11 @@ EXPLAINED = {
         "for similarity regularization the plain step and one forward pass of a frozen copy. Tikhonov regularization "
         "in its three ways against the plain step, and the quickest against double backward. Adversarial training with "
         "PGD-7 needs 9 forward passes, 8 backward to the inputs and one to the weights."
+    ),
+    "gauge": (
+        "What `encoder.gauge(images)` takes, beside the forward pass of the same images. A look at one image is a "
+        "hundred calls of the framework on next to nothing: there the ratio says what these cost, not what the gauge "
+        "computes."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "

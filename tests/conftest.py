@@ -1,9 +1,9 @@
 """What every test relies on: one thread, no network, and the real images where there are some.
 
 Shapes and dtypes of the package are checked by jaxtyping's pytest plugin (`--jaxtyping-packages` in pyproject.toml). It
-installs its import hook before any conftest is read, so tests and conftests import the package as usual. The hook reads
-annotations at run time: `from __future__ import annotations` would turn them into strings and switch off the checks of
-dataclass fields, so the linter forbids it.
+installs its import hook before any conftest is read, so tests and conftests import the package as usual, after
+`typechecker`, which says what is checked. The hook reads annotations at run time: `from __future__ import annotations`
+would turn them into strings and switch off the checks of dataclass fields, so the linter forbids it.
 """
 
 import ipaddress
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typechecker  # noqa: F401 - before the package
 
 from weatherproof import progress
 from weatherproof.verbs.reproduce import reproduce

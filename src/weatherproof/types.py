@@ -11,3 +11,4 @@ Labels = Int64[Tensor, "batch"]  # class index; -1 where the image has no label
 Keys = Int64[Tensor, "batch"]  # one random key per image, on the CPU
 Embeddings = Float[Tensor, "batch features"]
 Logits = Float[Tensor, "batch classes"]
+Maps = Float[Tensor, "batch depth rows columns"]  # what a network knows of each position of an image

@@ -17,14 +17,17 @@ from weatherproof.methods import (
     PIRL,
     RECIPES,
     AdversarialTraining,
+    Anchor,
     AugMixConsistency,
     FeatureContrastive,
     FeatureSettings,
     FineTuning,
     Hardening,
     InstDis,
+    KeepClean,
     LayerwiseSimCLR,
     MoCo,
+    MovingTeacher,
     SimCLR,
     Supervised,
     UtilityNoise,
@@ -32,7 +35,15 @@ from weatherproof.methods import (
     build,
     build_labelled,
 )
-from weatherproof.objectives import L2SP, FeatureContrast, InputGradient, NTXent, SimilarityMatrix, StudentTeacher
+from weatherproof.objectives import (
+    L2SP,
+    Dense,
+    FeatureContrast,
+    InputGradient,
+    NTXent,
+    SimilarityMatrix,
+    StudentTeacher,
+)
 from weatherproof.operators import GaussianNoise
 from weatherproof.training import Plan, RunFolder, fit, state
 from weatherproof.types import Images, Keys
@@ -81,6 +92,15 @@ def _contrast(partner: UtilityNoise | WholeNoise, objective: FeatureContrast | N
 TABLE: dict[str, Callable[[], nn.Module]] = {
     "hardening": lambda: Hardening(Net(), Net(1), NOISE, StudentTeacher(), FLIP),
     "hardening, batch statistics": lambda: Hardening(Net(), Net(1), NOISE, StudentTeacher(), FLIP, teacher_bn="batch"),
+    "hardening, clean kept": lambda: Hardening(
+        Net(), Net(1), NOISE, StudentTeacher(), FLIP, keep=KeepClean(0.4, 0.9)
+    ),
+    "hardening, positions too": lambda: Hardening(
+        Net(), Net(1), NOISE, StudentTeacher(), FLIP, dense=Dense(0.5, gram=1.0)
+    ),
+    "moving teacher": lambda: MovingTeacher(
+        Net(), Net(1), NOISE, StudentTeacher(), Anchor(0.5, similarity=1.0), FLIP, last="conv"
+    ),
     "supervised": lambda: Supervised(Net(), _linear(), NOISE, FLIP),
     "supervised, penalised": lambda: Supervised(Net(), _linear(), NOISE, FLIP, InputGradient(0.5, "exact")),
     "augmix": lambda: AugMixConsistency(Net(), _linear(), VIEWS, FLIP),
@@ -100,7 +120,7 @@ TABLE: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 CONTRASTIVE = ("simclr", "simclr, penalised", "layerwise", "moco", "instdis", "pirl")
 PROJECTED = ("simclr", "moco", "instdis", "pirl")
-MOVE_AT_ONCE = ("moco", "instdis", "pirl")  # their memory, before the optimizer steps
+MOVE_AT_ONCE = ("hardening, clean kept", "moco", "instdis", "pirl")  # their memory, before the optimizer steps
 REFUSE_EVALUATION = ("fcl", "cl-gaussian", "xe-gaussian")
 Make = Callable[[], nn.Module]
 every = pytest.mark.parametrize("make", TABLE.values(), ids=TABLE)
@@ -181,7 +201,7 @@ def test_calling_it_moves_nothing_but_statistics_and_memory(make: Make) -> None:
     moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {f"{prefix}norm.{name}" for prefix in ("encoder.", "student.", "momentum_encoder.networks.0.")
                   for name in ("running_mean", "running_var", "num_batches_tracked")}  # fmt: skip
-    memory = {"queue", "cursor", "bank.vectors"}
+    memory = {"queue", "cursor", "bank.vectors", "multiplier.value"}
     assert moved & statistics and moved <= statistics | memory
     assert bool(moved & memory) == (make in [TABLE[name] for name in MOVE_AT_ONCE])
     assert torch.equal(torch.get_rng_state(), chance)
@@ -306,7 +326,7 @@ def test_a_batch_of_one_has_nothing_to_be_told_from(make: Make) -> None:
     assert "\n" not in str(caught.value)
 
 
-@_without(*CONTRASTIVE, "hardening", "hardening, batch statistics")
+@_without(*CONTRASTIVE, *(name for name in TABLE if name.startswith(("hardening", "moving"))))
 def test_what_learns_from_labels_refuses_images_that_have_none_or_others(make: Make) -> None:
     plan = Plan(1.0, N, 0.1, device="cpu")
     with pytest.raises(InputError, match="training with labels") as caught:
@@ -335,6 +355,10 @@ REFUSED: list[tuple[Make, str]] = [
     (lambda: FeatureContrastive(Net(), _linear(), WholeNoise(), None, -1.0), r"weight \(lambda\) must be a number"),
     (lambda: FeatureContrastive(Net(), _linear(), WholeNoise(), None, 1.0, start=-1), "start and ramp are steps"),
     (lambda: Hardening(net := Net(), net, NOISE, StudentTeacher()), r"student = teacher.clone\(\)"),
+    (lambda: MovingTeacher(net := Net(), net, NOISE, StudentTeacher(), Anchor(), last="conv"), "share weights"),
+    (lambda: MovingTeacher(Net(), Net(1), NOISE, StudentTeacher(), Anchor(), last="cnv"), "no module 'cnv'"),
+    (lambda: MovingTeacher(Net(), Net(1), NOISE, StudentTeacher(), Anchor(), last="norm"), "nothing to train after"),
+    (lambda: Anchor(-1.0), "weight of Anchor must be a number of 0 or more, got -1.0"),
     (lambda: FineTuning(net := Net(), _linear(), net, SimilarityMatrix()), r"teacher = encoder.clone\(\)"),
     (lambda: build_labelled("adversarial", Net(), _linear()), "adversarial training needs an attack, such as PGD"),
     (lambda: build_labelled("superwised", Net(), _linear()), "did you mean supervised"),

@@ -40,17 +40,31 @@ from weatherproof.reports import (
 )
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.attack.images import ATTACKED
-from weatherproof.reports.attack.panels import PANELS, Panel, save_panels
+from weatherproof.reports.attack.panels import PANELS, Panel
+from weatherproof.reports.drift.files import (
+    DRIFT,
+    LIMITS,
+    SUSPECTS,
+    Drift,
+    KindLevel,
+    Limit,
+    Suspect,
+    Suspects,
+    Window,
+)
 from weatherproof.reports.gallery.section import read_examples
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, ModelLevels
+from weatherproof.reports.hardened.gauge import GAUGED, Gauged, GaugedKind, GaugedLevel
+from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.neighbours.section import NEIGHBOURS
-from weatherproof.reports.parts import PartFile, read_list, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_list, read_part, save_list, save_part
 from weatherproof.reports.plane.section import read_map
 from weatherproof.reports.reliability.section import DIAGRAMS
 from weatherproof.reports.search.section import SEARCH, SearchFile, Setting, Tried
 from weatherproof.reports.sections import SECTIONS
 from weatherproof.reports.strip.section import STRIP
-from weatherproof.reports.study.front import Combination, read_front, save_front
-from weatherproof.reports.study.table import STUDY, Number, StudyTable, save_study
+from weatherproof.reports.study.front import FRONT, Combination, read_front
+from weatherproof.reports.study.table import STUDY, Number, StudyTable
 from weatherproof.reports.utility.curve import read_utility_curve
 from weatherproof.reports.utility.images import IMAGES
 from weatherproof.reports.utility.maps import MAPS
@@ -97,11 +111,45 @@ class Row:
     read: Callable[[Path], object]
 
 
+def changed_by_hardening() -> Changed:
+    change = Change(0.9, 0.5, (0.1, None, 0.1), 9)
+    levels = ModelLevels(EVIL, (0.5, -0.1), (None, 0.1))
+    return Changed("top1", EVIL, EVIL, EVIL, change, change, (Curve(EVIL, ((0.1, 0.2),), (0.0, 0.3), (levels,), 9),))
+
+
+def gauged() -> Gauged:
+    level = GaugedLevel(0.3, 0.2, 0.1, 0.4, 0.5, 0.1, 9)
+    return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), (EVIL, f"{EVIL}2"), ((0.9,), (1.0,)), (0.1, 0.7), 0.8, 0.9)
+
+
+def drifted() -> Drift:
+    level = KindLevel(1, 3, 1, 0.5, 0.4, 0.6)
+    window = Window(1, 9, 9, 0.1, 0.3, 0.2, 0.1, 0.3, (level,), "2026-01-01 00:00:00", "2026-01-02 00:00:00")
+    return Drift(EVIL, "time", 9, 9, 0.1, 0.3, 0.2, ("clean", EVIL), (level,), (window,), 9)
+
+
 def of(part: PartFile[Any]) -> Callable[[Path], object]:
     return lambda run: read_part(run, part)
 
 
 TABLE = {
+    "curve.json": Row(
+        lambda run: save_list(run, CURVE, [changed_by_hardening()]), lambda run: read_list(run, CURVE)
+    ),
+    "promise.json": Row(
+        lambda run: save_part(run, PROMISE, Promise(0.95, 0.9, 500, False, 0.91, 3, EVIL)), of(PROMISE)
+    ),
+    "gauged.json": Row(lambda run: save_part(run, GAUGED, gauged()), of(GAUGED)),
+    "drift.json": Row(lambda run: save_part(run, DRIFT, drifted()), of(DRIFT)),
+    "limits.json": Row(
+        lambda run: save_list(run, LIMITS, [Limit("beyond", 0.1, False)]), lambda run: read_list(run, LIMITS)
+    ),
+    "suspects.safetensors": Row(
+        lambda run: save_part(
+            run, SUSPECTS, Suspects(PICTURE[None], (Suspect(EVIL, 1, EVIL, 0.5, None, 0.6, 0.9, True, False),))
+        ),
+        of(SUSPECTS),
+    ),
     "certificate.json": Row(
         lambda run: save_certificates(
             run,
@@ -111,15 +159,18 @@ TABLE = {
         read_certificates,
     ),
     "panels.json": Row(
-        lambda run: save_panels(run, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]), lambda run: read_list(run, PANELS)
+        lambda run: save_list(run, PANELS, [Panel(EVIL, "PGD(L2(0.25))", {"m": EVIL})]),
+        lambda run: read_list(run, PANELS),
     ),
     "study.json": Row(
-        lambda run: save_study(
-            run, StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),))
+        lambda run: save_part(
+            run,
+            STUDY,
+            StudyTable(EVIL, "smoke", ("note",), ("a", "b"), ((EVIL, (Number("1"), None)),), (("command", "w"),)),
         ),
         of(STUDY),
     ),
-    "front.json": Row(lambda run: save_front(run, [combination(), combination("dominated")]), read_front),
+    "front.json": Row(lambda run: save_list(run, FRONT, [combination(), combination("dominated")]), read_front),
     "utility_curve.json": Row(
         lambda run: save_utility_curve(
             run, {EVIL: UtilityCurve(torch.tensor([0.5]), torch.tensor([[0.1, 0.2, 0.3]]), 0.5, 3, 36)}

@@ -16,6 +16,7 @@ from frozen import compare
 from weatherproof import attacks, objectives, operators, restoration, views
 from weatherproof.cli import main
 from weatherproof.errors import InputError
+from weatherproof.readouts import adaptation
 from weatherproof.studies import STUDIES, Cell, Scale, Store
 from weatherproof.studies.lab.former import former_home, former_name
 from weatherproof.studies.lab.recipes import Given, Hardened
@@ -27,13 +28,14 @@ from weatherproof.verbs.reproduce import reproduce
 
 SCALES = ("smoke", "desk", "paper")
 CPU = torch.device("cpu")
-LONG = {  # more than three seconds; what they measure and train, the short ones do too, but for attacks and searches
+LONG = {  # what they measure and train, the short ones do too, but for searches, and attacks: test_study_attacks
     "table-1", "table-10", "urrl-table-1", "urrl-table-4", "layer-wise", "tikhonov-table-2", "fcl-table-3",
-    "fcl-on-encoders", "urrl-table-2", "urrl-appendix-a", "front",
+    "fcl-on-encoders", "fcl-table-2", "urrl-table-2", "urrl-appendix-a", "front", "attacks-figure-2", "unseen-kinds",
+    "all-weather", "moving-teacher",
 }  # fmt: skip
 PARSED: dict[str, Callable[[str], object]] = {  # the texts in components, by the names of their fields
     "operator": operators.parse, "augment": views.parse, "views": views.parse, "objective": objectives.parse,
-    "restoration": restoration.parse,
+    "restoration": restoration.parse, "adaptation": adaptation.parse,
 }  # fmt: skip
 PAPERS = files("weatherproof.studies.papers")
 PUBLISHED = {

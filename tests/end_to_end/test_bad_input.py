@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import weatherproof as wp
 
-from .conftest import Command, class_folders, results, save_images
+from .conftest import ALONE, PLAIN, Command, class_folders, results, save_images
 
 Refused = Callable[..., str]
 
@@ -84,8 +84,8 @@ def test_a_folder_that_cannot_be_listed(
 def test_images_of_different_sizes(teacher: str, tmp_path: Path, refused: Refused, weatherproof: Command) -> None:
     photos = class_folders(tmp_path / "photos")
     save_images(photos / "train" / "ant", 3, side=20)
-    assert "give --size N" in refused("harden", teacher, photos)
-    assert weatherproof("harden", teacher, photos, "--size", 16, *HARDEN, "--out", tmp_path / "run")[0] == 0
+    assert "give --size N" in refused("harden", teacher, photos, *PLAIN)
+    assert weatherproof("harden", teacher, photos, *PLAIN, "--size", 16, *HARDEN, "--out", tmp_path / "run")[0] == 0
 
 
 def test_a_class_without_images_to_learn_from(teacher: str, tmp_path: Path, refused: Refused) -> None:
@@ -154,9 +154,11 @@ def test_a_run_folder_without_an_encoder(photos: Path, tmp_path: Path, refused: 
 
 
 def test_unknown_names(teacher: str, photos: Path, refused: Refused) -> None:
-    assert "did you mean RandomMask?" in refused("harden", teacher, photos, "--operator", "RandomMsk(0.5)")
-    assert "did you mean StudentTeacher" in refused("harden", teacher, photos, "--objective", "StudentTeecher()")
-    assert "did you mean HorizontalFlip" in refused("harden", teacher, photos, "--augment", "HorizontalFlop()")
+    assert "did you mean RandomMask?" in refused("harden", teacher, photos, *PLAIN, "--operator", "RandomMsk(0.5)")
+    assert "did you mean StudentTeacher" in refused(
+        "harden", teacher, photos, *PLAIN, "--objective", "StudentTeecher()"
+    )
+    assert "did you mean HorizontalFlip" in refused("harden", teacher, photos, *PLAIN, "--augment", "HorizontalFlop()")
     assert "did you mean table-1" in refused("reproduce", "table_1")
     assert "did you mean harden?" in refused("hardn")
 
@@ -166,12 +168,12 @@ def test_unknown_names(teacher: str, photos: Path, refused: Refused) -> None:
     ["RandomMask(0.5", "RandomMask(0.5))", "", "0.5", "RandomMask(1.5)", "RandomMask()", "RandomMask(fracton=1)"],
 )
 def test_malformed_text(teacher: str, photos: Path, refused: Refused, text: str) -> None:
-    assert "operator" in refused("harden", teacher, photos, "--operator", text)
+    assert "operator" in refused("harden", teacher, photos, *PLAIN, "--operator", text)
 
 
 def test_a_blur_too_wide_for_the_images(teacher: str, photos: Path, refused: Refused) -> None:
     for text in ("GaussianBlur(9.0)", "Chain(RandomMask(0.5), GaussianBlur((1, 20)))"):
-        assert "give a smaller sigma or kernel_size" in refused("harden", teacher, photos, "--operator", text)
+        assert "give a smaller sigma or kernel_size" in refused("harden", teacher, photos, *PLAIN, "--operator", text)
 
 
 OPERATORS = """
@@ -204,10 +206,12 @@ def test_an_operator_of_the_user_that_does_not_work(
         "burns": "not finite",
         "smog": "did you mean fog?",
     }.items():
-        assert expected in refused("harden", teacher, photos, "--operator", f"{file}:{name}"), name
-    assert "no file" in refused("harden", teacher, photos, "--operator", f"{tmp_path}/none.py:fog")
+        assert expected in refused("harden", teacher, photos, *PLAIN, "--operator", f"{file}:{name}"), name
+    assert "no file" in refused("harden", teacher, photos, *PLAIN, "--operator", f"{tmp_path}/none.py:fog")
     (tmp_path / "broken.py").write_text("import nonsense_of_the_user")
-    assert "nonsense_of_the_user" in refused("harden", teacher, photos, "--operator", f"{tmp_path}/broken.py:fog")
+    assert "nonsense_of_the_user" in refused(
+        "harden", teacher, photos, *PLAIN, "--operator", f"{tmp_path}/broken.py:fog"
+    )
 
 
 # settings
@@ -227,12 +231,12 @@ def test_settings_out_of_range(teacher: str, photos: Path, refused: Refused) -> 
         ("--device", "tpu", "device must be auto, cpu, cuda"),
         ("--epoch", "1", "unrecognized arguments"),
     ):
-        assert expected in refused("harden", teacher, photos, f"{option}={value}"), option
+        assert expected in refused("harden", teacher, photos, *PLAIN, f"{option}={value}"), option
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_gpu_where_there_is_none(teacher: str, photos: Path, refused: Refused) -> None:
-    for verb in (("harden", teacher, photos), ("probe", teacher, photos), ("audit", teacher, photos)):
+    for verb in (("harden", teacher, photos, *PLAIN), ("probe", teacher, photos), ("audit", teacher, photos)):
         assert "use --device cpu" in refused(*verb, "--device", "cuda")
     assert "use --device cpu" in refused("reproduce", "table-7", "--device", "cuda")
 
@@ -261,10 +265,10 @@ def test_an_output_that_is_a_file_or_holds_something_else(
     teacher: str, photos: Path, tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    assert "is a file" in refused("harden", teacher, photos, "--out", tmp_path / "file")
+    assert "is a file" in refused("harden", teacher, photos, *PLAIN, "--out", tmp_path / "file")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("mine")
-    assert "holds other files" in refused("harden", teacher, photos, "--out", tmp_path / "folder")
+    assert "holds other files" in refused("harden", teacher, photos, *PLAIN, "--out", tmp_path / "folder")
     assert [f.name for f in (tmp_path / "folder").iterdir() if not f.name.startswith(".")] == ["thesis.tex"]
 
 
@@ -282,7 +286,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_no_space_left(teacher: str, photos: Path, tiny_disk: Path, refused: Refused) -> None:
     out = tiny_disk / "run"
-    assert "no space left" in refused("harden", teacher, photos, *HARDEN, "--out", out)
+    assert "no space left" in refused("harden", teacher, photos, *PLAIN, *HARDEN, "--out", out)
     assert {f.name for f in out.iterdir()} <= {"recipe.yaml", "log.jsonl", ".lock"}
 
 
@@ -300,7 +304,7 @@ def test_no_space_left_for_one_file(
         replace(source, target)
 
     out = tmp_path / "run"
-    command = ("harden", teacher, photos, *HARDEN, "--out", out)
+    command = ("harden", teacher, photos, *PLAIN, *HARDEN, "--out", out)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         assert "no space left" in refused(*command).lower()
@@ -327,7 +331,7 @@ def test_odd_images_are_welcome(teacher: str, tmp_path: Path, weatherproof: Comm
     Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
     out = tmp_path / "run"
     with pytest.warns(UserWarning, match="cannot be read and are left out"):
-        run = wp.harden(teacher, photos, epochs=1, batch_size=16, realizations=1, workers=0, out=out)
+        run = wp.harden(teacher, photos, epochs=1, batch_size=16, realizations=1, workers=0, **ALONE, out=out)
     assert run.report.is_file()
     images = wp_load(photos)
     assert len(images) == 90 + 3
@@ -344,7 +348,7 @@ def test_bad_images_are_told_in_one_line(teacher: str, tmp_path: Path, weatherpr
     (photos / "train" / "ant" / "000.png").write_bytes(b"no picture")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.filters", [])
-        status, _, err = weatherproof("harden", teacher, photos, *HARDEN, "--out", tmp_path / "run", "--json")
+        status, _, err = weatherproof("harden", teacher, photos, *PLAIN, *HARDEN, "--out", tmp_path / "run", "--json")
     lines = [line for line in err.splitlines() if "cannot be read" in line]
     assert status == 0 and len(lines) == 1
     assert lines[0].startswith("weatherproof: 1 of 90 images") and "000.png: not an image" in lines[0]
@@ -360,7 +364,7 @@ def test_images_without_labels(teacher: str, tmp_path: Path, labelled: str) -> N
             for folder in (photos / split).iterdir():
                 if folder.is_dir():
                     folder.rmdir()
-    run = wp.harden(teacher, photos, epochs=1, batch_size=8, realizations=1, workers=0, out=tmp_path / "run")
+    run = wp.harden(teacher, photos, epochs=1, batch_size=8, realizations=1, workers=0, **ALONE, out=tmp_path / "run")
     assert {r["metric"] for r in run.records} == {"cosine", "recall@1", "recall@5"}
     assert run.report.is_file() and (run.folder / "encoder.safetensors").is_file()
     audit = wp.audit(run.folder, photos, operator="RandomMask(0.5)", workers=0, out=tmp_path / "audit")
@@ -372,7 +376,7 @@ def test_an_operator_of_the_user(teacher: str, photos: Path, tmp_path: Path, wea
     file.write_text(OPERATORS)
     for i, text in enumerate((f"{file}:fog", f"Chain('{file}:fog', GaussianNoise(0.1))")):
         out = tmp_path / f"run-{i}"
-        assert weatherproof("harden", teacher, photos, "--operator", text, *HARDEN, "--out", out)[0] == 0
+        assert weatherproof("harden", teacher, photos, *PLAIN, "--operator", text, *HARDEN, "--out", out)[0] == 0
         assert any("mine.py:fog" in str(r["operator"]) for r in results(out))
         again = tmp_path / f"again-{i}"
         assert weatherproof("harden", "--config", out / "recipe.yaml", "--out", again)[0] == 0

@@ -14,7 +14,7 @@ from html_page import Strict
 import weatherproof as wp
 from weatherproof.data import MemoryImages
 
-from .conftest import CLASSES, Command, class_folders, results, save_images
+from .conftest import ALONE, CLASSES, Command, class_folders, results, save_images
 
 LEARN: dict[str, Any] = {"epochs": 1, "batch_size": 8, "workers": 0, "device": "cpu"}
 QUICK: dict[str, Any] = LEARN | {"realizations": 1}
@@ -44,7 +44,7 @@ def test_a_head_that_nothing_speaks_for_is_measured_by_agreement_and_all_say_why
         "accuracy: the classifier's classes are 3 whose names are not known, the images' are ant, bee, cat; "
         "--classes-match says that both are the same in the same order"
     )
-    run = wp.harden(network, photos, **QUICK, out=tmp_path / "run")
+    run = wp.harden(network, photos, **QUICK, **ALONE, out=tmp_path / "run")
     assert own_head(run.records) == {"agreement"} and list(run.notes) == [why]
     assert json.loads((run.folder / "results.json").read_text())["notes"] == [why]
     page = run.report.read_text()
@@ -65,7 +65,7 @@ def test_a_head_that_nothing_speaks_for_is_measured_by_agreement_and_all_say_why
 def test_the_users_word_makes_it_accuracy(
     network: str, photos: Path, tmp_path: Path, weatherproof: Command, here: Path
 ) -> None:
-    run = wp.harden(network, photos, **QUICK, classes_match=True, out=tmp_path / "run")
+    run = wp.harden(network, photos, **QUICK, classes_match=True, **ALONE, out=tmp_path / "run")
     assert own_head(run.records) == {"top1"} and "user's word (--classes-match)" in run.notes[0]
     assert yaml.safe_load((run.folder / "recipe.yaml").read_text())["classes_match"] is True
     encoder, images = wp.load_encoder(network).eval(), wp.load_images(photos, "test")
@@ -191,7 +191,7 @@ def test_one_check_of_classes_for_all_verbs(
             said[verb] = err.splitlines()[-1].removeprefix("weatherproof: ")
         assert not any(here.iterdir())
         for verb, measure in (
-            ("harden", lambda out, of=folder: wp.harden(network, of, **QUICK, out=out)),
+            ("harden", lambda out, of=folder: wp.harden(network, of, **QUICK, **ALONE, out=out)),
             ("pretrain", lambda out, of=folder: wp.pretrain("simclr", of, encoder=teacher, **LEARN, out=out)),
         ):
             with pytest.warns(UserWarning, match="no accuracies are measured") as warned:
@@ -207,7 +207,7 @@ def test_accuracy_of_a_believed_head_is_left_where_a_probe_cannot_learn(network:
     for file in (folder / "train" / "bee").iterdir():
         file.unlink()
     with pytest.warns(UserWarning, match="no accuracies of a probe are measured: 'photos/train' has no image of class"):
-        run = wp.harden(network, folder, **QUICK, classes_match=True, out=tmp_path / "run")
+        run = wp.harden(network, folder, **QUICK, classes_match=True, **ALONE, out=tmp_path / "run")
     assert {r["readout"] for r in run.records if r["metric"] == "top1"} == {"own-head"}
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import normalize
 
 import weatherproof as wp
 
-from .conftest import CLASSES, class_folders, results
+from .conftest import ALONE, CLASSES, class_folders, results
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_a_torchvision_classifier_comes_back_whole(name: str, tmp_path: Path) ->
 
     run = wp.harden(
         f"torchvision:{name}@{tmp_path / 'weights.safetensors'}", photos, size=64, epochs=1, batch_size=8,
-        realizations=1, workers=0, classes_match=True, out=tmp_path / "run",
+        realizations=1, workers=0, classes_match=True, **ALONE, out=tmp_path / "run",
     )  # fmt: skip
 
     # without a label, and with its own head: before and after

@@ -16,6 +16,7 @@ SMALL = "small(width=4)"
 MEASURED: dict[str, Any] = {"device": "cpu", "workers": 0, "test_images": 60}
 DRAWN = {**MEASURED, "realizations": 2}
 TRAINED = {**DRAWN, "epochs": 1, "batch_size": 128}
+PAPER: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False}
 MIXED = "Chain(Sometimes(GaussianBlur((1, 2)), 0.8), GaussianNoise((0.05, 0.5)))"
 Made = Callable[[str], Path]  # the run folder of another of these runs
 RUNS: dict[str, Callable[[Made, Path], object]] = {
@@ -29,9 +30,11 @@ RUNS: dict[str, Callable[[Made, Path], object]] = {
         "adversarial", "digits", encoder=SMALL, attack="PGD(Linf(0.1), steps=2)", **TRAINED,
         out=out,
     ),
-    "harden": lambda made, out: wp.harden(made("train"), "digits", **TRAINED, out=out),
+    "harden": lambda made, out: wp.harden(
+        made("train"), "digits", operator="RandomMask((0.5, 0.95))", **PAPER, **TRAINED, out=out
+    ),
     "harden-mixed": lambda made, out: wp.harden(
-        made("train"), "digits", operator=MIXED, objective="NTXent(0.1)", **TRAINED, out=out
+        made("train"), "digits", operator=MIXED, objective="NTXent(0.1)", **PAPER, **TRAINED, out=out
     ),
     "probe": lambda made, out: wp.probe(made("harden"), "digits", labels=0.1, **DRAWN, out=out),
     "probe-damaged": lambda made, out: wp.probe(

@@ -13,7 +13,7 @@ from weatherproof.data import load_images
 from weatherproof.names import printable
 from weatherproof.readouts import load_readout
 
-from .conftest import Command, results
+from .conftest import PLAIN, Command, results
 
 QUICK = ("--realizations", 1, "--workers", 0, "--batch-size", 64)
 CLASSES = tuple(map(printable, sorted(map(os.fsdecode, HOSTILE))))
@@ -58,7 +58,7 @@ def test_probe_and_what_comes_after_it(teacher: str, odd: Path, tmp_path: Path, 
 def test_harden(teacher: str, odd: Path, tmp_path: Path, weatherproof: Command) -> None:
     pytest.importorskip("tensorboard")
     out = tmp_path / os.fsdecode(HOSTILE[4])
-    status, _, err = weatherproof("harden", teacher, odd, *QUICK, "--epochs", 1, "--tensorboard", "--out", out)
+    status, _, err = weatherproof("harden", teacher, odd, *PLAIN, *QUICK, "--epochs", 1, "--tensorboard", "--out", out)
     assert (status, err) == (0, "")
     files(out)
     assert list((out / "tensorboard").iterdir())

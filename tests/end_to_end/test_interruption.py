@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Command, results, start
+from .conftest import PLAIN, Command, results, start
 
 SECONDS = 60  # what a slow machine may need until its first checkpoint
 
 
 def command(teacher: str, photos: Path, out: Path) -> tuple[object, ...]:
     return (
-        "harden", teacher, photos, "--augment", "none", "--epochs", 30, "--batch-size", 8, "--workers", 0,
+        "harden", teacher, photos, *PLAIN, "--augment", "none", "--epochs", 30, "--batch-size", 8, "--workers", 0,
         "--checkpoint-seconds", 0.1, "--realizations", 1, "--device", "cpu", "--out", out,
     )  # fmt: skip
 

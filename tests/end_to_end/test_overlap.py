@@ -12,10 +12,10 @@ from PIL import Image
 
 import weatherproof as wp
 
-from .conftest import CLASSES, Command, class_folders
+from .conftest import ALONE, CLASSES, PLAIN, Command, class_folders
 
 VERBS: dict[str, tuple[Any, ...]] = {
-    "harden": ("TEACHER", "IMAGES", "--epochs", 1),
+    "harden": ("TEACHER", "IMAGES", *PLAIN, "--epochs", 1),
     "train": ("supervised", "IMAGES", "--encoder", "TEACHER", "--epochs", 1),
     "finetune": ("TEACHER", "IMAGES", "--epochs", 1),
     "pretrain": ("simclr", "IMAGES", "--encoder", "TEACHER", "--epochs", 1, "--labels", 1.0),
@@ -80,6 +80,8 @@ def test_near_duplicates(verb: str, teacher: str, tmp_path: Path) -> None:
     quick: dict[str, Any] = {"workers": 0, "realizations": 1, "out": tmp_path / "run"}
     if verb != "probe":
         quick |= {"epochs": 1, "batch_size": 8}
+    if verb == "harden":
+        quick |= ALONE
     with pytest.warns(UserWarning, match="^1 of the 10 test images are near duplicates of training images"):
         getattr(wp, verb)(teacher, tmp_path / "photos", **quick)
     (note,) = notes(tmp_path / "run")

@@ -11,18 +11,22 @@ from torch import Tensor
 
 import weatherproof as wp
 from weatherproof.encoders import Encoder
+from weatherproof.evaluation import positions
 from weatherproof.evaluation.engine.trials import Look
 from weatherproof.verbs import measure
 
-from .conftest import results
+from .conftest import ALONE, results
 
 TRAIN, TEST, DRAWS = 24, 12, 2
 DAMAGE = "RandomMask(0.5)"
-RUNGS = 6  # of RandomMask, DAMAGE among them
+RUNGS = 7  # of RandomMask, DAMAGE among them
 GALLERY = 12  # images, once more, as many as there are at most
 QUICK: dict[str, Any] = {"realizations": DRAWS, "workers": 0, "batch_size": 8}
 Verb = Callable[..., None]
 MEASURED = TEST * (1 + RUNGS * DRAWS)
+MIXTURE = "OneOf(RandomMask(0.5), GaussianNoise((0.1, 0.4)))"
+LEVELS = 7 + 8  # of its kinds, each drawn once
+FEW = TEST * (1 + DRAWS) // LEVELS  # images at each: no more in all than everything else
 
 
 @pytest.fixture
@@ -45,7 +49,17 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def harden(teacher: str, photos: Path, out: Path) -> None:
-    wp.harden(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, out=out)
+    wp.harden(teacher, photos, operator=DAMAGE, epochs=1, **QUICK, **ALONE, out=out)
+
+
+def harden_on_a_mixture(teacher: str, photos: Path, out: Path) -> None:
+    wp.harden(teacher, photos, operator=MIXTURE, epochs=1, **QUICK, **ALONE, out=out)
+
+
+def harden_densely(teacher: str, photos: Path, out: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(positions, "MEMORY", 5 * 64 * 2 * 2 * 4)  # maps of 5 of the test images
+        wp.harden(teacher, photos, operator=DAMAGE, dense=0.5, epochs=1, **QUICK, **ALONE, out=out)
 
 
 def finetune(teacher: str, photos: Path, out: Path) -> None:
@@ -73,6 +87,8 @@ def audit_beside_a_teacher(teacher: str, photos: Path, out: Path) -> None:
     ("verb", "images"),
     [
         (harden, TRAIN + 2 * (MEASURED + GALLERY)),
+        (harden_densely, TRAIN + 2 * (MEASURED + GALLERY)),
+        (harden_on_a_mixture, TRAIN + 2 * (TEST * (1 + DRAWS) + FEW * LEVELS + GALLERY)),
         (finetune, TRAIN + 2 * (MEASURED + GALLERY)),
         (train, MEASURED + GALLERY),
         (probe, 4 * TRAIN + MEASURED + GALLERY),  # it is fitted on four draws
@@ -88,7 +104,7 @@ def test_each_image_is_embedded_once(
     assert sum(passes) == images
 
 
-@pytest.mark.parametrize("verb", [harden, probe, finetune])
+@pytest.mark.parametrize("verb", [harden, harden_densely, probe, finetune])
 def test_a_measurement_that_is_stopped_goes_on(
     verb: Verb, teacher: str, photos: Path, tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +137,7 @@ def test_a_measurement_that_has_no_time_goes_on_with_more(
     whole = sum(passes)
     verb(teacher, photos, tmp_path / "run", minutes=1e-6)
     told = json.loads((tmp_path / "run/results.json").read_text())
-    assert told["notes"] == ["time was up: 5 of 6 damages were not reached; the same command goes on from here"]
+    assert told["notes"] == ["time was up: 6 of 7 damages were not reached; the same command goes on from here"]
     assert {r["operator"] for r in told["records"]} == {None, "RandomMask(0.5)"}
     done = sum(passes)
     verb(teacher, photos, tmp_path / "run")

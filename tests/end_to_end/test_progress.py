@@ -11,6 +11,8 @@ import weatherproof as wp
 from weatherproof.cli import main
 from weatherproof.verbs.demo import tasks as demo_tasks
 
+from .conftest import ALONE
+
 Told = Callable[[], list[str]]
 OPERATOR = "RandomMask(0.5)"
 
@@ -34,14 +36,14 @@ def assert_told(lines: list[str], *phases: str) -> None:
 
 def test_harden_tells_of_every_phase(teacher: str, photos: Path, tmp_path: Path, told: Told) -> None:
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "realizations": 1, "augment": "none", "device": "cpu"}
-    wp.harden(teacher, photos, operator=OPERATOR, out=tmp_path, **settings)
+    wp.harden(teacher, photos, operator=OPERATOR, **ALONE, out=tmp_path, **settings)
     assert_told(
         told(),
         f"looking for images in {photos}", "reading photos/train: 24 of 24 images", "reading photos/test",
         "the teacher's embeddings: 24 of 24 images", "hardening: 6 of 6 steps, ", ", loss ",
         "features for a probe: 0 of 1 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
         "measuring teacher, hardened on clean images: 12 of 12 images",
-        "measuring teacher, hardened under damage: 24 of 72 images", "; RandomMask(0.5)",
+        "measuring teacher, hardened under damage: 24 of 84 images", "; RandomMask(0.5)",
         "pictures for the gallery", "drawing the page",
     )  # fmt: skip
 
@@ -52,7 +54,7 @@ def test_probe_and_audit_tell_of_every_phase(teacher: str, photos: Path, tmp_pat
     assert_told(
         told(),
         "features for a probe: 3 of 4 draws; embedding photos/train: 24 of 24 images", "fitting a linear layer: ",
-        "measuring small on clean images: 12 of 12 images", "measuring small under damage: 24 of 144 images",
+        "measuring small on clean images: 12 of 12 images", "measuring small under damage: 24 of 168 images",
         "; RandomMask(0.5)", "drawing the page",
     )  # fmt: skip
     wp.probe(teacher, photos, mode="paper", out=tmp_path / "paper", **settings)
@@ -62,7 +64,7 @@ def test_probe_and_audit_tell_of_every_phase(teacher: str, photos: Path, tmp_pat
 
     wp.audit(run, photos, operator=OPERATOR, out=tmp_path / "operator", **settings)
     assert_told(
-        told(), "measuring probe on clean images: 12 of 12 images", "measuring probe under damage: 24 of 144 images"
+        told(), "measuring probe on clean images: 12 of 12 images", "measuring probe under damage: 24 of 168 images"
     )
     wp.audit(run, photos, suite="noisy", out=tmp_path / "suite", **settings)
     assert_told(

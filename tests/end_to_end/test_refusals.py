@@ -12,7 +12,7 @@ from weatherproof.errors import InputError, Stopped
 from weatherproof.training import RunFolder
 from weatherproof.training.run import refusals_leave_nothing
 
-from .conftest import Command, class_folders
+from .conftest import ALONE, PLAIN, Command, class_folders
 
 Refused = Callable[..., str]
 
@@ -51,8 +51,8 @@ def commands(teacher: str, photos: Path, own: Path) -> dict[str, tuple[object, .
     attack = ("--attack", late(own, "given[1] if len(given[1]) < 8 else None", 1, "attack"))
     looks = ("--views", late(own, "(given[0], given[0].flip(-1))", 3, "looks"))
     return {
-        "harden": ("harden", teacher, photos, *operator, *SHORT, *MEASURED),
-        "harden, objective": ("harden", teacher, photos, *goal, *SHORT, *MEASURED),
+        "harden": ("harden", teacher, photos, *PLAIN, *operator, *SHORT, *MEASURED),
+        "harden, objective": ("harden", teacher, photos, *PLAIN, *goal, *SHORT, *MEASURED),
         "train": ("train", "supervised", photos, "--encoder", teacher, *operator, *SHORT, *MEASURED),
         "train, attack": ("train", "adversarial", photos, "--encoder", teacher, *attack, *SHORT, *MEASURED),
         "probe": ("probe", teacher, photos, *operator, *MEASURED, "--workers", 0),
@@ -118,7 +118,18 @@ def test_a_run_that_has_got_somewhere_stays(
 ) -> None:
     operator = late(tmp_path, "given[0]", fine=5)
     refused(
-        "harden", teacher, photos, "--operator", operator, *SHORT, *MEASURED, "--checkpoint-seconds", 0, "--out", "r"
+        "harden",
+        teacher,
+        photos,
+        *PLAIN,
+        "--operator",
+        operator,
+        *SHORT,
+        *MEASURED,
+        "--checkpoint-seconds",
+        0,
+        "--out",
+        "r",
     )
     assert {"recipe.yaml", "checkpoint.pt", "log.jsonl"} <= {item.name for item in (here / "r").iterdir()}
 
@@ -205,7 +216,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, teacher: str, photos:
     """The files of a finished harden."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     wp.harden(
-        teacher, photos, epochs=1, batch_size=8, workers=0, realizations=1, test_images=4, out=folder, device="cpu"
+        teacher, photos, epochs=1, batch_size=8, workers=0, realizations=1, test_images=4, **ALONE, out=folder,
+        device="cpu",
     )  # fmt: skip
     return {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
 
@@ -224,7 +236,7 @@ def test_a_run_folder_that_was_written_into_is_one_line(
 ) -> None:  # fmt: skip
     run, other = copied(finished_run, tmp_path / "run"), copied(finished_run, tmp_path / "other")
     (run / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    again = ("harden", teacher, photos, *SHORT, *MEASURED, "--device", "cpu", "--out", run)
+    again = ("harden", teacher, photos, *PLAIN, *SHORT, *MEASURED, "--device", "cpu", "--out", run)
     if (name, text) == ("encoder.json", "[]") or name != "encoder.json":
         assert len(refused(*again)) < 1100
     if name == "encoder.json":

@@ -10,9 +10,10 @@ import yaml
 
 import weatherproof as wp
 
-from .conftest import Command, class_folders, results
+from .conftest import ALONE, PLAIN, Command, class_folders, results
 
 QUICK = {"epochs": 2, "batch_size": 8, "realizations": 2, "workers": 0}
+MASKS = (*PLAIN, "--operator", "RandomMask((0.5, 0.95))")
 QUICK_OPTIONS = ("--epochs", 2, "--batch-size", 8, "--realizations", 2, "--workers", 0)
 CONTRACT = {
     "recipe.yaml", "log.jsonl", "checkpoint.pt", "encoder.safetensors", "encoder.json", "results.json", "report.html",
@@ -26,7 +27,7 @@ RECORD = {
 @pytest.fixture(scope="module")
 def hardened(teacher: str, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "hardened"
-    wp.harden(teacher, photos, operator="RandomMask((0.5, 0.95))", **QUICK, out=out)
+    wp.harden(teacher, photos, operator="RandomMask((0.5, 0.95))", **QUICK, **ALONE, out=out)
     return out
 
 
@@ -49,7 +50,7 @@ def test_harden_from_python_the_command_line_and_a_recipe(
     teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command
 ) -> None:
     line, again = tmp_path / "line", tmp_path / "again"
-    assert weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", line)[0] == 0
+    assert weatherproof("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--out", line)[0] == 0
     assert weatherproof("harden", "--config", hardened / "recipe.yaml", "--out", again)[0] == 0
     for folder in (line, again):
         assert results(folder) == results(hardened)
@@ -59,17 +60,19 @@ def test_harden_from_python_the_command_line_and_a_recipe(
 def test_objects_and_their_texts_make_the_same_run(teacher: str, photos: Path, hardened: Path, tmp_path: Path) -> None:
     run = wp.harden(
         teacher, photos, operator=wp.operators.RandomMask((0.5, 0.95)), objective=wp.objectives.StudentTeacher(),
-        **QUICK, out=str(tmp_path / "objects"),
+        **QUICK, **ALONE, out=str(tmp_path / "objects"),
     )  # fmt: skip
     assert list(run.records) == results(hardened)
     texts = {"operator": "RandomMask((0.5, 0.95))", "objective": "StudentTeacher()"}
-    assert wp.harden(teacher, photos, **texts, **QUICK, out=run.folder).records == run.records  # the same recipe
+    assert (
+        wp.harden(teacher, photos, **texts, **QUICK, **ALONE, out=run.folder).records == run.records
+    )  # the same recipe
 
 
 def test_an_encoder_and_images_in_memory(teacher: str, photos: Path, tmp_path: Path) -> None:
     encoder, images = wp.load_encoder(teacher), wp.load_images(photos)
     with pytest.warns(UserWarning, match="^4 of the 4 test images are training images too"):  # one set for both
-        run = wp.harden(encoder, images, **QUICK, test_images=4, out=tmp_path / "run")
+        run = wp.harden(encoder, images, **QUICK, test_images=4, **ALONE, out=tmp_path / "run")
     recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
     assert (recipe["encoder"], recipe["images"]) == ("small", "photos/train")
     assert run.encoder(images.read(images.index[:2]).float() / 255).shape == (2, encoder.feature_dim)
@@ -77,13 +80,13 @@ def test_an_encoder_and_images_in_memory(teacher: str, photos: Path, tmp_path: P
 
 def test_a_finished_run_is_not_done_again(teacher: str, photos: Path, hardened: Path, weatherproof: Command) -> None:
     before = (hardened / "results.json").stat().st_mtime_ns
-    status, out, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", hardened)
+    status, out, _ = weatherproof("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--out", hardened)
     assert status == 0 and "finished already" in out
     assert (hardened / "results.json").stat().st_mtime_ns == before
 
 
 def test_another_recipe_is_refused(teacher: str, photos: Path, hardened: Path, here: Path, refused) -> None:
-    said = refused("harden", teacher, photos, *QUICK_OPTIONS, "--lr", 1e-2, "--out", hardened)
+    said = refused("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--lr", 1e-2, "--out", hardened)
     assert "'lr' is 0.0003 there and 0.01 here" in said
     said = refused("probe", hardened, photos, "--out", hardened)
     assert "'verb' is 'harden' there and 'probe' here" in said
@@ -193,7 +196,9 @@ def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, wea
 
 
 def test_json_alone_on_standard_output(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
-    status, out, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json")
+    status, out, _ = weatherproof(
+        "harden", teacher, photos, *PLAIN, *QUICK_OPTIONS, "--out", tmp_path / "run", "--json"
+    )
     assert status == 0
     said = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert said.keys() == {"folder", "report", "records", "checks", "status", "notes"}
@@ -204,7 +209,7 @@ def test_the_default_output_is_a_table_and_the_places(
     teacher: str, photos: Path, tmp_path: Path, weatherproof: Command
 ) -> None:
     out = tmp_path / "a folder"
-    status, said, _ = weatherproof("harden", teacher, photos, *QUICK_OPTIONS, "--out", out)
+    status, said, _ = weatherproof("harden", teacher, photos, *PLAIN, *QUICK_OPTIONS, "--out", out)
     assert status == 0
     for place in (out / "report.html", out / "encoder.safetensors"):
         assert str(place) in said
@@ -213,7 +218,7 @@ def test_the_default_output_is_a_table_and_the_places(
 
 def test_tensorboard(teacher: str, photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    run = wp.harden(teacher, photos, **QUICK, tensorboard=True, out=tmp_path / "run")
+    run = wp.harden(teacher, photos, **QUICK, tensorboard=True, **ALONE, out=tmp_path / "run")
     assert list((run.folder / "tensorboard").glob("events.out.tfevents*"))
 
 
@@ -235,6 +240,6 @@ def test_images_that_stay_in_their_files(teacher: str, tmp_path: Path) -> None:
     sorted(folder.glob("*/*.png"))[-1].write_bytes(b"no picture")
     images = wp.load_images(folder, "all", memory_budget=0)
     with pytest.warns(UserWarning, match="^36 of the 36 test images are training images too"):  # one set for both
-        run = wp.harden(teacher, images, **QUICK, out=tmp_path / "run")
+        run = wp.harden(teacher, images, **QUICK, **ALONE, out=tmp_path / "run")
     assert {r["images"] for r in run.records} == {35}
     assert len(json.loads((run.folder / "gallery.json").read_text())) == 11

@@ -266,7 +266,7 @@ def test_what_draws_nothing_says_so():
     [
         ("Corruption('fgo', 3)", "unknown corruption 'fgo': did you mean fog"),
         ("Corruption('gaussian', 3)", "did you mean gaussian_blur or gaussian_noise"),
-        ("Corruption('fog', 0)", "a severity is 1, 2, 3, 4 or 5, got 0"),
+        ("Corruption('fog', 0)", r"a severity is 1, 2, 3, 4 or 5, or an ordered pair \(low, high\) of them, got 0"),
         ("Corruption('fog', 6)", "got 6"),
         ("Corruption('fog', True)", "got True"),
         ("Corruption('fog', 3, 'imagnet')", "unknown set of parameters 'imagnet': did you mean imagenet"),

@@ -31,7 +31,7 @@ from weatherproof.methods import (
     WholeNoise,
 )
 from weatherproof.methods.partners import Partner
-from weatherproof.objectives import L2SP, FeatureContrast, InputGradient, NTXent, SimilarityMatrix
+from weatherproof.objectives import L2SP, Dense, FeatureContrast, InputGradient, NTXent, SimilarityMatrix
 from weatherproof.operators import GaussianNoise
 from weatherproof.protocols import Gather
 from weatherproof.training import Plan, RunFolder, fit
@@ -95,6 +95,7 @@ def _corners(images: Images, keys: Keys) -> tuple[Images, ...]:
 
 def _pretraining() -> Together:
     views, bank = Twice(GaussianNoise(0.2, clip=False)), {"images": 44, "negatives": 20}
+    noise = GaussianNoise(0.2, clip=False)
     with random.framework_seed(2):
         projectors = [nn.Linear(6, 5) for _ in range(5)]
     return Together(
@@ -108,6 +109,7 @@ def _pretraining() -> Together:
             "simclr_tikhonov": SimCLR(Net(1), views, projectors[4], NTXent(), TIKHONOV),
             "similarity": _finetuning(similarity=SimilarityMatrix()),
             "all_three": _finetuning(similarity=SimilarityMatrix(), sp=L2SP(0.1, 0.1), tikhonov=TIKHONOV),
+            "dense": Hardening(Net(1), Net(0), noise, NTXent(), dense=Dense(0.5, gram=1.0)),
             "tikhonov": _finetuning(tikhonov=TIKHONOV),
         }
     )

@@ -266,6 +266,12 @@ def test_clean_embeddings_find_themselves() -> None:
     assert values == pytest.approx({"cosine": 1.0, "recall@1": 1.0, "recall@5": 1.0})
 
 
+def test_every_image_is_compared_with_itself_however_many_there_are():
+    images = MemoryImages(torch.arange(600 * 12).remainder(251).reshape(600, 3, 2, 2).byte())
+    model = lambda x: x.flatten(1) - 0.5  # noqa: E731
+    assert embedding_values(evaluate_embeddings({"m": model}, model, images))["cosine"] == pytest.approx(1)
+
+
 def test_embedding_metrics_agree_with_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weatherproof.evaluation.embeddings._CHUNK", 13)
     images, operator = digits(), GaussianNoise(0.1)

@@ -137,7 +137,7 @@ def test_any_component_text_gives_a_component_or_one_line(text: str) -> None:
         ("RandomMask('a\0b')", "a null character"),
         ("Corruption(3, 3)", "name of Corruption must be a text, got 3"),
         ("Corruption('fog', 3, parameters=7)", "parameters of Corruption must be a text, got 7"),
-        ("Corruption('fog', True)", "severity of Corruption must be a whole number, got True"),
+        ("Corruption('fog', True)", "severity of Corruption must be a whole number or a pair"),
         ("GaussianNoise(0.1, clip=1)", "clip of GaussianNoise must be True or False, got 1"),
         ("RandomMask((1, 2, 3))", "must be a number or a pair of numbers in brackets, got (1, 2, 3)"),
         ("Sometimes(0.5)", "op of Sometimes must be a callable"),

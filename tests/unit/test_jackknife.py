@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from weatherproof.evaluation import rms_calibration_error
-from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.answers import Answers, pooled
 from weatherproof.evaluation.metrics.standard_errors import jackknife_error
 
 
@@ -21,9 +21,13 @@ def answers(n: int, seed: int, place: Sequence[int] | None = None) -> Answers:
     return Answers(rows, {"top1": right, "confidence": torch.from_numpy(confidence.astype(np.float32))})
 
 
-def gap(confidence: torch.Tensor, correct: torch.Tensor) -> float:
+def gap(found: Answers) -> float:
     """A plain mean."""
-    return float((confidence.double() - correct.double()).mean())
+    return float((found["confidence"].double() - found["top1"].double()).mean())
+
+
+def rms(found: Answers) -> float:
+    return rms_calibration_error(found["confidence"], found["top1"])
 
 
 def test_of_a_mean_it_is_the_textbooks_standard_error() -> None:
@@ -32,17 +36,17 @@ def test_of_a_mean_it_is_the_textbooks_standard_error() -> None:
     assert jackknife_error(gap, [found], groups=50) == pytest.approx(values.std(ddof=1) / math.sqrt(50), rel=1e-9)
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-def test_an_image_leaves_all_its_conditions_at_once(pooled: bool) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_an_image_leaves_all_its_conditions_at_once(together: bool) -> None:
     one, two = answers(30, 2), answers(20, 3, range(5, 25))
-    found = jackknife_error(rms_calibration_error, [one, two], pooled=pooled, groups=6)
+    found = jackknife_error(rms, [pooled([one, two])] if together else [one, two], groups=6)
     values = []
     for k in range(6):
         left = []
         for condition in (one, two):
             rows = [i for i, place in enumerate(condition.place.tolist()) if place % 6 != k]
             left.append((condition["confidence"][rows], condition["top1"][rows]))
-        if pooled:
+        if together:
             left = [(torch.cat([c for c, _ in left]), torch.cat([r for _, r in left]))]
         values.append(np.mean([rms_calibration_error(c, r) for c, r in left]))
     assert found == pytest.approx(math.sqrt(5 / 6 * np.square(values - np.mean(values)).sum()), rel=1e-9)
@@ -51,13 +55,13 @@ def test_an_image_leaves_all_its_conditions_at_once(pooled: bool) -> None:
 def test_images_far_apart_are_grouped_as_if_they_were_not() -> None:
     near = answers(40, 4)
     far = Answers(near.place * 20 + 7, near.columns)
-    assert jackknife_error(rms_calibration_error, [far]) == jackknife_error(rms_calibration_error, [near])
+    assert jackknife_error(rms, [far]) == jackknife_error(rms, [near])
 
 
 def test_it_is_what_repeated_draws_spread_by() -> None:
     draws = [answers(1000, seed) for seed in range(200)]
-    real = np.std([rms_calibration_error(d["confidence"], d["top1"]) for d in draws])
-    told = np.mean([jackknife_error(rms_calibration_error, [d]) for d in draws[:40]])
+    real = np.std([rms(d) for d in draws])
+    told = np.mean([jackknife_error(rms, [d]) for d in draws[:40]])
     assert told == pytest.approx(real, rel=0.2)
 
 

@@ -1,15 +1,29 @@
 """Operators against the paper's definitions and independent implementations."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage, stats
 
 from weatherproof import operators, random
 from weatherproof.errors import InputError
-from weatherproof.operators import Chain, GaussianBlur, GaussianNoise, OneOf, RandomMask, Sometimes, ladder
+from weatherproof.operators import (
+    JPEG,
+    Chain,
+    Contrast,
+    Corruption,
+    GaussianBlur,
+    GaussianNoise,
+    OneOf,
+    RandomMask,
+    Sometimes,
+    kinds,
+    ladder,
+)
 
 
 def keys(n, seed=0):
@@ -79,6 +93,46 @@ def test_blur_default_kernel_is_the_papers():
         GaussianBlur(5.0)(torch.rand(1, 1, 8, 8), keys(1))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_what_pillow_writes_and_reads_at_the_images_own_quality(channels):
+    images = torch.randint(0, 256, (6, channels, 24, 40), generator=torch.Generator().manual_seed(0)).float() / 255
+    op = JPEG((10, 95))
+    drawn = random.uniform(random.fold(keys(6), 0), 10, 95).double().round().int().tolist()
+    assert len(set(drawn)) > 3
+    for image, quality, out in zip(images, drawn, op(images, keys(6)), strict=True):
+        pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "JPEG", quality=quality)
+        expected = np.asarray(Image.open(file)).reshape(pixels.shape)
+        np.testing.assert_array_equal((out * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+def test_contrast_is_the_benchmarks_formula_with_each_images_own_amount():
+    images = torch.rand(5, 3, 7, 9, dtype=torch.float64).float()
+    amount = random.uniform(random.fold(keys(5), 0), 0.2, 0.9).double().numpy()[:, None, None, None]
+    pixels = images.double().numpy()
+    mean = pixels.mean(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(
+        Contrast((0.2, 0.9))(images, keys(5)).numpy(), (pixels - mean) * (1 - amount) + mean, atol=1e-6
+    )
+    assert torch.equal(Contrast(0.0)(images, keys(5)), images)
+    assert Contrast(1.0)(images, keys(5)).flatten(2).std(dim=2).max() < 1e-6
+
+
+def test_a_range_of_severities_gives_each_image_what_its_own_severity_gives():
+    images = torch.rand(40, 3, 16, 16)
+    for name in ("fog", "jpeg_compression", "gaussian_noise"):
+        op = Corruption(name, (2, 4))
+        severities = op.draw(keys(40))
+        assert set(severities.tolist()) == {2, 3, 4}
+        for severity in (2, 3, 4):
+            chosen = severities == severity
+            one = Corruption(name, severity)(images[chosen], keys(40)[chosen])
+            assert torch.equal(op(images, keys(40))[chosen], one)
+        as_bytes = (images * 255).byte()
+        assert torch.equal(op(as_bytes, keys(40))[:5], op(as_bytes[:5], keys(40)[:5]))
+
+
 def test_sometimes_and_oneof_draw_their_shares():
     marked = OneOf(RandomMask(1.0), GaussianNoise(0.0), GaussianNoise(0.0))(torch.ones(6000, 1, 2, 2), keys(6000))
     assert abs((marked == 0).float().mean() - 1 / 3) < 0.03
@@ -114,6 +168,10 @@ def test_user_operator_from_a_file(tmp_path):
         ("RandomMask(0.5, 1)", "too many positional"),
         ("GaussianNoise(-1)", r"in \[0, 1\]"),
         ("GaussianBlur(1, 4)", "odd"),
+        ("JPEG(0)", r"quality must be a number in \[1, 100\]"),
+        ("Contrast((0.5, 1.5))", r"amount must be a number in \[0, 1\]"),
+        ("Corruption('fog', (3, 6))", "1, 2, 3, 4 or 5, or an ordered pair"),
+        ("Corruption('fog', (4, 2))", r"ordered pair \(low, high\) of them, got \(4, 2\)"),
         ("1 + 1", "expected a call"),
         ("RandomMask(__import__('os'))", "unknown operator '__import__'"),
         ("Chain(3)", r"Chain\(3\)"),
@@ -133,3 +191,23 @@ def test_ladder_holds_the_trained_levels_and_goes_beyond():
     assert {0.5, 0.95} < set(levels) and max(levels) > 0.95 and levels == sorted(levels)
     assert all(rung.radius < 32 for _, rung in ladder(GaussianBlur(5.0), 32))
     assert ladder(Chain(RandomMask(0.5)), 32) == []
+    qualities = [level for level, _ in ladder(JPEG((30, 80)), 32)]
+    assert qualities == sorted(qualities, reverse=True) and {30, 80} < set(qualities)  # the mildest first
+    assert [level for level, _ in ladder(Contrast(0.6), 32)] == [0.1, 0.25, 0.5, 0.6, 0.75, 0.9, 0.95]
+    for operator in (RandomMask((0.2, 0.995)), GaussianNoise((0.1, 0.8)), GaussianBlur((1, 12))):
+        levels = [level for level, _ in ladder(operator, 224)]
+        assert levels[-1] > levels[-2] == getattr(operator, "fraction", getattr(operator, "sigma", None))[1]
+    assert ladder(RandomMask(1.0), 32)[-1][0] == 1 and ladder(GaussianNoise(1.0), 32)[-1][0] == 1  # nothing is beyond
+
+
+def test_a_mixture_has_a_ladder_for_each_kind_that_an_image_meets_alone():
+    both = Chain(GaussianBlur(1.0), GaussianNoise(0.1))
+    mixed = OneOf(RandomMask((0.1, 0.3)), Sometimes(GaussianNoise(0.4), 0.8), both, RandomMask(0.8))
+    mask, noise = kinds(mixed, 32)
+    assert (mask.family, mask.trained) == ("RandomMask", ((0.1, 0.3), (0.8, 0.8)))
+    assert [level for level, _ in mask.rungs] == [0.1, 0.25, 0.3, 0.5, 0.75, 0.8, 0.9, 0.96, 0.99]
+    assert (noise.trained, noise.rungs) == (((0.4, 0.4),), ladder(GaussianNoise(0.4), 32))
+    assert [kind.rungs for kind in kinds(RandomMask(0.5), 32)] == [ladder(RandomMask(0.5), 32)]
+    assert kinds(both, 32) == []
+    (jpeg,) = kinds(JPEG((30, 80)), 32)
+    assert (jpeg.trained, [level for level, _ in jpeg.rungs][:3]) == (((20, 70),), [10, 20, 25])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
@@ -10,9 +11,15 @@ import torch
 
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Cloud, Dot, Line, Series, Style, draw, line_chart, marker
+from weatherproof.reports.drift.drawing import draw_extents, draw_kinds, draw_own_levels, draw_shares
+from weatherproof.reports.drift.files import Drift, KindLevel, Limit, Window
+from weatherproof.reports.hardened.curve import Change, Changed, Curve, ModelLevels
+from weatherproof.reports.hardened.drawing import draw_called, draw_estimates, draw_levels
+from weatherproof.reports.hardened.gauge import GaugedKind, GaugedLevel
 from weatherproof.reports.plane.section import MapFile, draw_class, draw_map, make_plane
 from weatherproof.reports.study.front import Combination, draw_front, make_front
 from weatherproof.reports.suite.scatter import Scatter, draw_scatter
+from weatherproof.reports.training.curves import Palette
 from weatherproof.reports.utility.curve import ModelCurve, UtilityCurves, draw_utility_curve
 
 EVIL = '"><script>alert(1)</script>&'
@@ -46,7 +53,40 @@ def utility() -> Iterator[str]:
     yield draw_utility_curve(UtilityCurves((ModelCurve(EVIL, None, 8, 9, ()),)))
 
 
+def hardened() -> Iterator[str]:
+    for family, levels in (("RandomMask", (0.0, 0.5, 0.99)), ("GaussianNoise", (0.0, 0.02, 0.7)), (EVIL, (0.0,))):
+        values = tuple(1 - level for level in levels)
+        models = (ModelLevels(EVIL, values, (None,) * len(levels)), ModelLevels("hardened", values, values))
+        curve = Curve(family, ((0.1, 0.3), (0.5, 0.5), (0.9, 9.0)), levels, models, 5)
+        gauge = [GaugedLevel(level, level, 0.0, 99.0, 0.5, 0.1, 9) for level in levels]
+        kind = GaugedKind(family, (*gauge, GaugedLevel(99.0, None, None, None, 1.0, 0.0, 9)))
+        yield draw(draw_levels(Changed("cosine", None, EVIL, EVIL, Change(1, 1, (0, 0, 0), 5)), curve, Palette([])))
+        yield draw(draw_estimates(curve, kind))
+        yield draw(draw_called(curve, kind))
+
+
+def drifted() -> Iterator[str]:
+    """Windows with and without times; limits inside the axes and beyond them; kinds with and without a level."""
+    for start, end in ((None, None), ("2026-01-01 00:00:00", "2026-01-03 00:00:00")):
+        told = (KindLevel(1, 5, 5, 0.9, 0.8, 2.0), KindLevel(2, 1, 0, None, None, None))
+        windows = (
+            Window(1, 20, 20, 0.0, 0.0, 0.0, 0.0, 0.0, (), start, start),
+            Window(21, 30, 10, 0.5, 0.6, 3.0, 2.0, 1e6, told, end, end),
+        )
+        limits = (Limit("beyond", 0.4, False), Limit("level", 2.0, False), Limit("clean", -3.0, True))
+        for own in (windows, windows[:1], (*windows, replace(windows[1], first=31, last=31, images=1, kinds=()))):
+            drift = Drift(EVIL, "name", 40, 30, 0.1, 0.1, 0.1, ("clean", "RandomMask", EVIL), told, own)
+            yield draw(draw_shares(drift, limits), wide=True)
+            yield draw(draw_extents(drift, limits), wide=True)
+            yield from (draw(chart) for _, chart in draw_own_levels(drift))
+            kinds = draw_kinds(drift)
+            assert kinds is not None
+            yield draw(kinds)
+
+
 DRAWINGS = {
+    "drift": list(drifted()),
+    "hardened": list(hardened()),
     "a line": [draw(line_chart(EVIL, EVIL, lines((0, 0, 0), (1, 1, 0.1)), y_range=(0.0, 1.0)))],
     "a line without markers": [draw(line_chart(EVIL, EVIL, lines((3, 2, 0), (1, 4, 0), marked=False)), wide=True)],
     "one point": [draw(line_chart(EVIL, EVIL, lines((5, 0, 0))))],
@@ -145,3 +185,8 @@ def test_a_new_plot_is_data_and_marks() -> None:
     root = ET.fromstring(drawn)
     texts = [text.text for text in root.iter("text")]
     assert {"x", "y", "1", "75", "0.75"} <= set(texts) and root.findtext("title") == "new"
+
+
+def test_mild_levels_have_room_on_a_square_root_axis() -> None:
+    axis = Axis(0, 4, root=True)
+    assert [axis.place(value, 0, 100) for value in (-1, 0, 0.25, 1, 4)] == [0, 0, 25, 50, 100]

@@ -8,8 +8,8 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.reports import write_report
 from weatherproof.reports.details import measured_on
-from weatherproof.reports.parts import read_part
-from weatherproof.reports.study.table import STUDY, Number, StudyTable, claims_words, save_study
+from weatherproof.reports.parts import read_part, save_part
+from weatherproof.reports.study.table import STUDY, Number, StudyTable, claims_words
 from weatherproof.training import RunFolder
 
 TABLE = StudyTable(
@@ -30,13 +30,13 @@ CHECKS = [
 
 
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
-    save_study(tmp_path, TABLE)
+    save_part(tmp_path, STUDY, TABLE)
     assert read_part(tmp_path, STUDY) == TABLE and TABLE.published and TABLE.doubted
     assert read_part(tmp_path / "elsewhere", STUDY) is None
 
 
 def test_a_row_of_another_length_is_refused(tmp_path: Path) -> None:
-    file = save_study(tmp_path, TABLE)
+    file = save_part(tmp_path, STUDY, TABLE)
     file.write_text(file.read_text().replace('"theirs"', '"theirs", "more"'))
     with pytest.raises(InputError, match="a row has not as many numbers as there are columns"):
         read_part(tmp_path, STUDY)
@@ -48,7 +48,7 @@ def test_claims_are_counted() -> None:
 
 def test_the_page_shows_it(tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", {"verb": "reproduce", "study": "x", "scale": "smoke", "seed": 0})
-    save_study(run.path, TABLE)
+    save_part(run.path, STUDY, TABLE)
     run.write_json("checks.json", CHECKS)
     record = Record(metric="top1", value=0.9125, images=10, model="ours", data="digits", protocol="p")
     run.write_json("results.json", {"records": [record.to_dict()]})

@@ -162,7 +162,7 @@ def test_shares_make_the_whole(tmp_path: Path) -> None:
 def same(a: Attacks, b: Attacks) -> bool:
     return a.found.keys() == b.found.keys() and all(
         torch.equal(a.found[k].place, b.found[k].place)
-        and all(torch.equal(a.found[k][name], b.found[k][name]) for name in ("answer", "size"))
+        and all(torch.equal(a.found[k][name], b.found[k][name]) for name in ("guess", "size"))
         for k in a.found
     )
 
@@ -517,3 +517,9 @@ def test_blocks_have_all_classes() -> None:
     work = Work({}, (), some_images(10), 10, (0, 1, 2), 3, BlockMemory(), 0, torch.device("cpu"), 4, 0)
     places = [work.places(AttackTrial("m"), number).tolist() for number in range(3)]
     assert places == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+def test_blocks_in_order_follow_on_one_another() -> None:
+    work = Work({}, (), some_images(10), 10, (0, 1, 2), 3, BlockMemory(), 0, torch.device("cpu"), 4, 0, block=4)
+    places = [work.places(AttackTrial("m"), number).tolist() for number in range(3)]
+    assert places == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

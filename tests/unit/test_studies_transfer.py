@@ -18,7 +18,8 @@ from weatherproof.evaluation.finetune_search import LRS, Setting
 from weatherproof.evaluation.record import Record
 from weatherproof.objectives import SimilarityMatrix, parse_regularizer
 from weatherproof.readouts import Classifier
-from weatherproof.reports.study.front import Combination, draw_front, make_front, read_front, save_front
+from weatherproof.reports.parts import save_list
+from weatherproof.reports.study.front import FRONT, Combination, draw_front, make_front, read_front
 from weatherproof.studies import Claim, Store
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.former import former_home, former_name
@@ -176,7 +177,7 @@ def test_the_front_on_the_page(tmp_path: Path) -> None:
         Combination(MOCO, MOCO, "", 1.0, (0.6, 0.5, 0.1, 0.2), (0.01, 0.01, 0.01, None), "dominated", ("URRL, SR",)),
         Combination("URRL, SR", URRL, "SR", 1.0, (0.6, 0.5, 0.2, 0.1), (0.01, 0.01, 0.01, 0.01), "front", doubted=True),
     ]  # fmt: skip
-    save_front(tmp_path, made)
+    save_list(tmp_path, FRONT, made)
     shown = read_front(tmp_path)
     assert shown is not None and shown.sentence == "1 of 2 combinations are not dominated."
     first, second = shown.rows

@@ -348,7 +348,8 @@ def made_up(cases: Sequence[Case], n: int = 200) -> dict[str, Answers]:
         right = ease + rng.normal(size=n) > i / len(cases) - 0.5
         confidence = torch.from_numpy(rng.uniform(0.3, 1, n).astype(np.float32))
         told = torch.from_numpy(right)
-        answers[case.label] = Answers(torch.arange(n), {"top1": told, "top5": told, "confidence": confidence})
+        columns = {"top1": told, "top5": told, "confidence": confidence, "label": torch.zeros(n, dtype=torch.int32)}
+        answers[case.label] = Answers(torch.arange(n), columns)
     return answers
 
 

@@ -13,7 +13,7 @@ from torchvision import datasets
 from weatherproof.data import SOURCES, TRANSFER, load_images, metric_of, validation_split
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers
-from weatherproof.evaluation.metrics import classification
+from weatherproof.evaluation.metrics import named
 
 
 def _image(file: Path, shade: int) -> None:
@@ -142,12 +142,12 @@ def test_mean_per_class_is_balanced_accuracy() -> None:
     logits = torch.randn(200, 4, generator=generator)
     labels = (torch.rand(200, generator=generator) ** 3 * 4).long()  # few of the last classes
     logits[labels == 0, 0] += 2
-    metric = classification.metric_of("mean_per_class")
     unlabelled = torch.full((3,), -1)  # not counted
-    kept = metric.keep(torch.cat([logits, logits[:3]]), torch.cat([labels, unlabelled]))
-    value, images = metric.value(Answers(torch.arange(203), kept), None)
+    columns = named.kept(["mean_per_class"], torch.cat([logits, logits[:3]]), torch.cat([labels, unlabelled]))
+    found = named.counted(named.METRICS["mean_per_class"], Answers(torch.arange(203), columns))
+    value = named.METRICS["mean_per_class"].value(found)
     expected = balanced_accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy())
-    assert value == pytest.approx(expected) and images == 200
+    assert value == pytest.approx(expected) and len(found) == 200
     assert abs(expected - float((logits.argmax(dim=1) == labels).double().mean())) > 0.05
 
 

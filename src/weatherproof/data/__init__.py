@@ -5,7 +5,7 @@ from weatherproof.benchmark import SEVERITIES
 from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES
 from weatherproof.data.files import FileImages
-from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced
+from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced, held_out
 from weatherproof.data.labels import label_fraction, validation_split
 from weatherproof.data.loading import Batch, batches
 from weatherproof.data.sources import BUILT_IN, SOURCES, load_images
@@ -28,6 +28,7 @@ __all__ = [
     "at_most",
     "batches",
     "evenly_spaced",
+    "held_out",
     "label_fraction",
     "load_images",
     "metric_of",

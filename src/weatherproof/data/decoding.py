@@ -81,7 +81,7 @@ class Decoder:
     def file(self, path: str) -> Pixels:
         """Decode one image file, upright. Raises `BadImage`."""
         try:
-            with speaking_of(path), _opened(path) as image:
+            with speaking_of(path), opened(path) as image:
                 _require_right(image, path)
                 stored = image.size
                 draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
@@ -141,7 +141,7 @@ class Decoder:
 def header_size(path: str) -> tuple[int, int] | None:
     """(height, width) of the upright image from its header alone; None where that cannot be read."""
     try:
-        with speaking_of(path), _opened(path) as image:
+        with speaking_of(path), opened(path) as image:
             width, height = image.size
             lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives its upright size
             return (width, height) if lies else (height, width)
@@ -202,7 +202,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _opened(path: str) -> Image.Image:
+def opened(path: str) -> Image.Image:
+    """An image file with its header read. Raises `BadImage` for what is no regular file, else what Pillow raises."""
     if kind := irregular(path):  # a named pipe would block for ever
         raise BadImage(f"it is {kind}, no regular file")
     return Image.open(path, formats=FORMATS)

@@ -5,6 +5,8 @@
     DIR/CLASS/*.jpg                                 class folders alone: a fifth is held out as the test split
     DIR/*.jpg                                       flat: no labels, a fifth held out
 
+Split "every" is another view of any of these: all images in the folder and below it, without labels.
+
 Split folders may have any of their usual names (see `layout`), and all of it may lie one folder deeper, as in
 DIR/images/train. One line says how a folder was understood where it is not one of the four above as it stands.
 
@@ -51,6 +53,7 @@ NO_IMAGES = (
 NAMES_OF_NO_IMAGES = ("readme", "license", "licence", "copying", "notice", "checksums", "makefile", "icon\r")
 _LOOK = 10_000  # files of a folder beside the split folders, to see whether it holds images, too
 _DEPTH = 3  # folders that an archive may have been unpacked into, one in the other
+EVERY = "every"  # the split that is all of a folder, however it is laid out
 HELD_OUT = 0.2  # of a folder without split folders: the share of scikit-learn's digits that is held out, too
 
 
@@ -73,7 +76,7 @@ def list_folder(root: Path, split: str, classes: Sequence[str] | None = None) ->
     folders, a file is held out when the hash of its relative path says so: a new file never moves another one.
 
     Args:
-        split: "train", "test" ("val"), "unlabeled", or "all" for a whole folder that has no split folders.
+        split: "train", "test" ("val"), "unlabeled", "all" for a whole folder that has no split folders, or "every".
         classes: read these class folders only; the label is the position here. None: all, sorted as text, or by their
             numbers where all are numbered (see `layout.in_order`).
 
@@ -89,6 +92,8 @@ def list_folder(root: Path, split: str, classes: Sequence[str] | None = None) ->
 
 def find_images(root: Path, split: str, classes: Sequence[str] | None = None) -> tuple[Listing, list[str]]:
     """The images of `list_folder`, and what there is to say of them: a line each."""
+    if split == EVERY:
+        return _every(check_folder(root))
     layout = _understand(check_folder(root))
     if not layout.parts:
         if split not in ("train", "test", "val", "validation", "all"):
@@ -351,6 +356,15 @@ def _list(
         notes.append(f"{_kinds(others)} in {folder} are left out")
     notes = _understood(layout, classes, given=only is not None) + notes
     return Listing(paths, torch.tensor(labels), torch.arange(len(paths)), tuple(map(printable, classes)), split), notes
+
+
+def _every(root: Path) -> tuple[Listing, list[str]]:
+    others: Counter[str] = Counter()
+    paths = list(_images(root, others))
+    if not paths:
+        raise _no_images(root)
+    notes = [f"{_kinds(others)} in {root} are left out"] if others else []
+    return Listing(paths, torch.full((len(paths),), -1), torch.arange(len(paths)), (), EVERY), notes
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:

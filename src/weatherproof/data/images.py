@@ -75,6 +75,22 @@ def at_most(images: ImageSet, limit: int | None) -> ImageSet:
     return images.subset(evenly_spaced(len(images), limit))
 
 
+def held_out(images: ImageSet, most: int = 500, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
+    """(the rest, some of the images, evenly spaced: at most so many and at most that share, at least one).
+
+    Raises:
+        InputError: fewer than two images.
+    """
+    if len(images) < 2:
+        raise InputError(
+            f"{images.name} holds {len(images)} image(s): some must be held out for validation, give two or more"
+        )
+    chosen = evenly_spaced(len(images), max(1, min(most, int(share * len(images)))))
+    rest = torch.ones(len(images), dtype=torch.bool)
+    rest[chosen] = False
+    return images.subset(rest.nonzero().flatten()), images.subset(chosen)
+
+
 class MemoryImages:
     """Images in memory.
 

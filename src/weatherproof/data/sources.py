@@ -45,8 +45,8 @@ def load_images(
         source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see
             `folders`), or an `ImageSet`, returned as it is.
         split: "train" or "test" ("val" is accepted: the validation split where the source has one); "unlabeled" where
-            the source has it; "all" for a whole folder without split folders. None: "train", but of corrupted images
-            all there are, which are a test set.
+            the source has it; "all" for a whole folder without split folders, "every" for all images in a folder and
+            below it, without labels. None: "train", but of corrupted images all there are, which are a test set.
         size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
             out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
@@ -77,6 +77,14 @@ def load_images(
     return _from_files(
         f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3), memory_budget, max_bad
     )
+
+
+def names_a_folder(source: str | Path | ImageSet) -> bool:
+    """Whether `load_images` would read the source as a folder of images, and not as a set of its own form."""
+    if not isinstance(source, str | Path):
+        return False
+    text = str(source)
+    return text not in BUILT_IN and (text.startswith("folder:") or path_of(text).is_dir())
 
 
 def _find(source: str | Path, split: str) -> tuple[str, Found]:

@@ -2,10 +2,15 @@
 
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.folder import save_encoder
+from weatherproof.encoders.gauge import Gauge, Reading, fit_gauge
 from weatherproof.encoders.load import load_encoder
+from weatherproof.encoders.maps import MapPlace, embedded_with_map, map_place
 from weatherproof.encoders.native import ENCODERS
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.encoders.taps import stages, tapped
 from weatherproof.encoders.weights import read_weights
 
-__all__ = ["ENCODERS", "Encoder", "Preprocessing", "load_encoder", "read_weights", "save_encoder", "stages", "tapped"]
+__all__ = [
+    "ENCODERS", "Encoder", "Gauge", "MapPlace", "Preprocessing", "Reading", "embedded_with_map", "fit_gauge",
+    "load_encoder", "map_place", "read_weights", "save_encoder", "stages", "tapped",
+]  # fmt: skip

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.gauge.gauge import Gauge, Reading
+from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
-from weatherproof.types import Embeddings, Images, Logits
+from weatherproof.types import Embeddings, Images, Logits, Maps
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,20 @@ class Names:
         return rows[-1] if rows else 0
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one pass through an encoder gives.
+
+    Attributes:
+        logits: of its own classifier, where they were asked for.
+        maps: what it knows of each position, where that was asked for.
+    """
+
+    embeddings: Embeddings
+    logits: Logits | None
+    maps: Maps | None
+
+
 class Encoder(nn.Module):
     """Images [batch, channels, height, width] in [0, 1] to embeddings [batch, feature_dim].
 
@@ -90,7 +106,19 @@ class Encoder(nn.Module):
         self.feature_dim = feature_dim
         self.num_classes = None if head is None else num_classes
         self.options = dict(options or {})
+        self.fitted_gauge: Gauge | None = None
         self.set_preprocessing(preprocessing)
+
+    def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
+        """Another network of the same build in this encoder's place."""
+        return Encoder(
+            self.name, body, head, feature_dim=self.feature_dim, preprocessing=self.preprocessing, names=self.names,
+            num_classes=self.num_classes, options=self.options,
+        )  # fmt: skip
+
+    def kept_with(self) -> dict[str, Any]:
+        """What encoder.json says of it beside the network's name, options and preprocessing."""
+        return {}
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Replace the preprocessing."""
@@ -98,6 +126,30 @@ class Encoder(nn.Module):
         self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean, device=device).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std, device=device).view(-1, 1, 1), persistent=False)
+
+    def set_gauge(self, gauge: Gauge | None) -> None:
+        """Give the encoder a gauge, from `fit_gauge`; None takes it away. It is saved, loaded and moved with the
+        encoder, and is no part of its weights."""
+        self.fitted_gauge = gauge
+
+    def gauge(self, images: Images) -> Reading:
+        """How damaged the images are, by what, and whether training saw such.
+
+        Raises:
+            InputError: the encoder has no gauge; images that it cannot see.
+        """
+        reading: Reading = self.own_gauge(images)
+        return reading
+
+    @property
+    def own_gauge(self) -> Gauge:
+        """The gauge itself. Raises `InputError` where the encoder has none."""
+        if self.fitted_gauge is None:
+            raise InputError(
+                f"{self.name} has no gauge, as it was hardened without one: harden it again, or fit one, "
+                "encoder.set_gauge(wp.encoders.fit_gauge(images, operator, preprocessing=encoder.preprocessing))"
+            )
+        return self.fitted_gauge
 
     def forward(self, images: Images) -> Embeddings:
         """The embeddings, not normalised. A map is averaged over its positions."""
@@ -116,6 +168,21 @@ class Encoder(nn.Module):
         raw = self._raw(images)
         return _pooled(raw), self._judged(raw)
 
+    def see(self, images: Images, *, judged: bool = False, place: MapPlace | None = None) -> Seen:
+        """All that is asked for, in one pass through the body.
+
+        Args:
+            judged: the logits too. Raises what `logits` raises.
+            place: the map too, of this place of the encoder, from `map_place`.
+        """
+        raw, maps = (self._raw(images), None) if place is None else self._raw_and_map(images, place)
+        return Seen(_pooled(raw), self._judged(raw) if judged else None, maps)
+
+    def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
+        with map_kept(self, place) as kept:
+            raw = self._raw(images)
+        return raw, kept[0]
+
     def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:
             raise InputError(f"{self.name} has no classifier of its own: give num_classes, or fit a probe")
@@ -123,7 +190,11 @@ class Encoder(nn.Module):
 
     def _raw(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
-        return self.body((pixels.to(self.mean.dtype) - self.mean) / self.std)
+        return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
+
+    def _network(self, pixels: Tensor) -> Tensor:
+        raw: Tensor = self.body(pixels)
+        return raw
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers under the original network's names; they share memory with the encoder."""

@@ -1,4 +1,5 @@
-"""A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it."""
+"""A finished encoder in a folder: encoder.safetensors with the weights, encoder.json with all that rebuilds it, and
+beside them its gauge, where it has one."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +9,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 import weatherproof
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gauge.folder import forget_gauge, save_gauge
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
@@ -22,6 +25,26 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """What encoder.json says of a gate.
+
+    Attributes:
+        low, high: extents of damage between which the hardened encoder takes over.
+        adapter: the text of the adapter that makes the hardened encoder of the original; None: it has all its weights.
+    """
+
+    low: float
+    high: float
+    adapter: str | None
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "GateSettings":
+        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
+        adapter = settings["adapter"]
+        return cls(float(settings["low"]), float(settings["high"]), None if adapter is None else str(adapter))
+
+
+@dataclass(frozen=True)
 class Saved:
     """What encoder.json says."""
 
@@ -30,6 +53,7 @@ class Saved:
     feature_dim: int
     num_classes: int | None
     preprocessing: Preprocessing
+    gate: GateSettings | None = None
 
     def preprocessing_for(self, size: int | None) -> Preprocessing:
         """The preprocessing, for another input size if one is given."""
@@ -37,16 +61,14 @@ class Saved:
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[str, Any]) -> None:
-    """Write encoder.safetensors and encoder.json, each in one step: a reader never sees half a file.
+    """Write encoder.safetensors and encoder.json, each in one step: a reader never sees half a file; and its gauge's
+    files, where it has one.
 
     Args:
         folder: made if it is not there.
         provenance: where the weights come from, anything that JSON can hold.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
-    plain = {k: torch.empty(v.shape, dtype=v.dtype).copy_(v) for k, v in encoder.state().items()}
     settings = {
         "format": FORMAT,
         "weatherproof": weatherproof.__version__,
@@ -55,14 +77,29 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "feature_dim": encoder.feature_dim,
         "num_classes": encoder.num_classes,
         "preprocessing": asdict(encoder.preprocessing),
+        **encoder.kept_with(),
         "provenance": dict(provenance),
     }
+    forget_gauge(folder)
+    write_tensors(folder, WEIGHTS, encoder.state(), SETTINGS, settings)
+    if encoder.fitted_gauge is not None:
+        save_gauge(encoder.fitted_gauge, folder, folder / WEIGHTS)
+
+
+def write_tensors(
+    folder: Path, weights: str, tensors: Mapping[str, Tensor], about: str, settings: Mapping[str, Any]
+) -> None:
+    """Write a safetensors file and the JSON that belongs to it, each in one step, in a folder that is made where it is
+    missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # safetensors takes neither shared nor strided memory: every tensor becomes a plain copy
+    plain = {k: torch.empty(v.shape, dtype=v.dtype).copy_(v) for k, v in tensors.items()}
     # bytes and then a file, since safetensors' own writer leaves a file that only its owner may read
-    weights, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
-    with replacing(folder / SETTINGS, len(text)) as about, replacing(folder / WEIGHTS, len(weights)) as file:
-        about.write(text.encode())
-        about.flush()  # a disk that is full refuses both
-        file.write(weights)
+    numbers, text = save(plain, metadata={"format": "pt"}), json.dumps(settings, indent=2) + "\n"
+    with replacing(folder / about, len(text)) as words, replacing(folder / weights, len(numbers)) as file:
+        words.write(text.encode())
+        words.flush()  # a disk that is full refuses both
+        file.write(numbers)
 
 
 def read(folder: Path) -> Saved:
@@ -86,6 +123,7 @@ def read(folder: Path) -> Saved:
             feature_dim=int(settings["feature_dim"]),
             num_classes=None if classes is None else int(classes),
             preprocessing=Preprocessing.from_dict(settings["preprocessing"]),
+            gate=GateSettings.from_dict(settings["gate"]) if "gate" in settings else None,
         )
     except InputError:
         raise

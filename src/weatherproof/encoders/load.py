@@ -10,6 +10,8 @@ from torch import Tensor
 from weatherproof import spec, texts
 from weatherproof.encoders import folder
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.gate import reopened
+from weatherproof.encoders.gauge.folder import read_gauge
 from weatherproof.encoders.libraries.open_clip import build_open_clip
 from weatherproof.encoders.libraries.timm import build_timm
 from weatherproof.encoders.libraries.torchvision import build_torchvision
@@ -168,7 +170,11 @@ def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
     classes = (saved.num_classes or 0) if num_classes is None else num_classes
     encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
+    gauge = read_gauge(path, path / folder.WEIGHTS)
+    if saved.gate is not None:
+        encoder = reopened(encoder, saved.gate, gauge, source=str(path))
     encoder.load_state(read_weights(path / folder.WEIGHTS), source=str(path / folder.WEIGHTS))
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
+    encoder.set_gauge(gauge)
     return encoder

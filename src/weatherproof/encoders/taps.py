@@ -29,7 +29,7 @@ def stages(encoder: nn.Module) -> tuple[str, ...]:
     Raises:
         InputError: the network does not name stages; `tapped` takes the names of any of its modules.
     """
-    body = _body(encoder)
+    body = body_of(encoder)
     names = dict(body.named_modules())
     for pattern, beyond in _SERIES:
         numbers = count(0 if pattern.format(0) in names else 1)
@@ -37,7 +37,7 @@ def stages(encoder: nn.Module) -> tuple[str, ...]:
         if len(found) >= _LEAST:
             return (*(found if beyond else found[:-1]), EMBEDDING)
     raise InputError(
-        f"{_name(encoder)} has no stages that we know (layer1, layer2, ...): name the layers yourself, "
+        f"{name_of(encoder)} has no stages that we know (layer1, layer2, ...): name the layers yourself, "
         f"any of {_some(names)}, and {EMBEDDING!r}"
     )
 
@@ -62,7 +62,7 @@ def tapped(encoder: nn.Module, images: Images, layers: Sequence[str]) -> list[Em
     """
     if not layers:
         raise InputError("expected the names of layers to tap, got none")
-    body, wanted = _body(encoder), set(layers) - {EMBEDDING}
+    body, wanted = body_of(encoder), set(layers) - {EMBEDDING}
     seen: dict[str, Tensor] = {}
     stop = EMBEDDING not in layers
     with ExitStack() as hooks:
@@ -73,7 +73,7 @@ def tapped(encoder: nn.Module, images: Images, layers: Sequence[str]) -> list[Em
             seen[EMBEDDING] = _flat(encoder(images), EMBEDDING)
     missing = sorted(wanted - seen.keys())
     if missing:
-        raise InputError(f"{_name(encoder)} does not run its module {missing[0]}: it cannot be tapped")
+        raise InputError(f"{name_of(encoder)} does not run its module {missing[0]}: it cannot be tapped")
     return [seen[name] for name in layers]
 
 
@@ -120,7 +120,8 @@ def _flat(output: Any, name: str) -> Tensor:
     return output.mean(dim=(2, 3)) if output.ndim == 4 else output
 
 
-def _body(encoder: nn.Module) -> nn.Module:
+def body_of(encoder: nn.Module) -> nn.Module:
+    """The network inside an encoder; of another module itself."""
     body = getattr(encoder, "body", encoder)
     assert isinstance(body, nn.Module)
     return body
@@ -134,7 +135,8 @@ def _module(body: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def _name(encoder: nn.Module) -> str:
+def name_of(encoder: nn.Module) -> str:
+    """What a message calls it."""
     return str(getattr(encoder, "name", type(encoder).__name__))
 
 

@@ -16,7 +16,7 @@ from weatherproof.evaluation.metrics.corruption_error import (
     relative_mean_corruption_error,
     unnormalised_mean_corruption_error,
 )
-from weatherproof.evaluation.metrics.geometry import alignment, uniformity
+from weatherproof.evaluation.metrics.geometry import alignment, effective_rank, embedding_deviation, uniformity
 from weatherproof.evaluation.metrics.ranking import auc, hits, rank_correlation, top_k
 from weatherproof.evaluation.metrics.standard_errors import standard_error
 from weatherproof.evaluation.record import Record, protocol_hash
@@ -49,6 +49,8 @@ __all__ = [
     "cases_of_parts",
     "cases_on_the_fly",
     "class_utility",
+    "effective_rank",
+    "embedding_deviation",
     "evaluate",
     "evaluate_embeddings",
     "evaluate_suite",

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
-from weatherproof.evaluation.engine.answers import Answers, joined
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import BLOCK, Settings, run
 from weatherproof.evaluation.engine.trials import EVAL_STREAM, Columns, Look, Models, column
 from weatherproof.protocols import Operator
@@ -69,22 +68,24 @@ class Question(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Damaged:
-    """The trial of asking every model about one draw of the images."""
+    """The trial of asking every model about one draw of the images. The question sees where an image stands in the set,
+    whichever of them are asked about."""
 
     draw: Draw
     question: Question
-    part: str = ""
     positions: Int64[Tensor, "m"] | None = None
 
     @property
     def label(self) -> str:
-        return self.draw.label + self.part
+        return self.draw.label
 
     @property
     def words(self) -> str:
         return self.draw.words
 
     def __call__(self, models: Models, look: Look) -> Columns:
+        if self.positions is not None:
+            look = replace(look, place=self.positions[look.place])
         with evaluating(*models.values()):
             images, keys = look.damaged(self.draw.operator, self.draw.run or 0), self.draw.keys(look)
             return {
@@ -98,7 +99,7 @@ def ask(
     models: Models, images: ImageSet, draws: Sequence[Draw], question: Question, settings: Settings, title: str,
     name: str = "answers",
 ) -> list[Answers]:  # fmt: skip
-    """The answers to each draw, one part of the set after the other, in its own order and the settings' batches.
+    """The answers to each draw of all images, in the set's own order and the settings' batches.
 
     Args:
         name: of what is kept in the settings' folder.
@@ -107,16 +108,10 @@ def ask(
         InputError: no image could be read, and what the question refuses.
     """
     size = settings.batch_size * max(1, BLOCK // settings.batch_size)
-    parts = torch.arange(len(images)).split(size)
-    asked = [[Damaged(draw, question, f" | {i}", rows) for draw in draws] for i, rows in enumerate(parts)]
-    trials = [trial for own in asked for trial in own]
-    found = run(models, trials, images, replace(settings, block=size), name=name, title=title).answers
-
-    def whole(draw: int) -> Answers:
-        own = [(rows, found[trials[draw].label]) for rows, trials in zip(parts, asked, strict=True)]
-        answers = joined(Answers(rows[answers.place], answers.columns) for rows, answers in own)
-        if not answers:
-            raise InputError(f"no image of {images.name!r} could be read")
-        return answers
-
-    return [whole(i) for i in range(len(draws))]
+    trials = [Damaged(draw, question) for draw in draws]
+    whole = replace(settings, block=size)
+    found = run(models, trials, images, whole, name=name, title=title, in_order=True).answers
+    answers = [found[trial.label] for trial in trials]
+    if not all(answers):
+        raise InputError(f"no image of {images.name!r} could be read")
+    return answers

@@ -136,7 +136,7 @@ class Compared:
                 f"{name!r} gives embeddings of {queries.shape[1]} numbers, the teacher of {index.shape[1]}: "
                 f"they can only be compared where these are equal"
             )
-        cosine = (queries * index[torch.searchsorted(self.place, place)]).sum(dim=1)
+        cosine = (queries * index[torch.searchsorted(self.place, place.contiguous())]).sum(dim=1)
         return {"cosine": cosine} | ({"nearer": _how_many_nearer(queries, index, cosine)} if self.ranked else {})
 
     def of_clean(self, name: str, clean: Answers, batch_size: int) -> Answers:

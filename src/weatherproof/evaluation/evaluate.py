@@ -9,11 +9,10 @@ import torch
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.damaged import Draw, ask, draws_of
-from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.engine.trials import Columns, Look, answer
-from weatherproof.evaluation.metrics.classification import metric_of
-from weatherproof.evaluation.record import Record, make_record, protocol_facts
+from weatherproof.evaluation.metrics.named import kept, metric_of
+from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Operator
 from weatherproof.readouts import require_logits
 from weatherproof.types import Images, Keys, Labels, Logits
@@ -49,8 +48,9 @@ def evaluate(
     Args:
         classifiers: by name, images -> logits; modules are moved to `device` and used in evaluation mode. One with
             `takes_keys` (such as `Restored`) is called with the images' keys too.
-        metrics: "top1", "top5" (any "topK"), "mean_per_class" (top-1, every class counting the same), "agreement" (same
-            answer as for the clean image, needs no labels), "auc" (class 0 against the rest).
+        metrics: "top1", "error" (1 - top1), "top5" (any "topK"), "mean_per_class" (top-1, every class counting the
+            same), "agreement" (same answer as for the clean image, needs no labels), "auc" (class 0 against the rest),
+            "rms_calibration_error", "ece".
         data: what the records call the images; None: their own name.
         readout, label_fraction, trained_on: for the records; one value, or one for each name.
         corruption, severity: for the records.
@@ -73,7 +73,7 @@ def evaluate(
     )  # fmt: skip
     drawn = draws_of(operator, 2, fixed=fixed)[1:]
     facts = protocol_facts(images, operator, (seed,) if drawn else (), data, corruption=corruption, severity=severity)
-    about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
+    about: dict[str, Any] = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
     answers, before = found[len(clean) :], found[0] if clean else None
     return [
         record
@@ -149,23 +149,4 @@ class Judged:
                 f"give a classifier for these classes"
             )
         require_logits(name, logits)
-        return {key: rows for metric in self.metrics for key, rows in metric_of(metric).keep(logits, labels).items()}
-
-
-def judged_records(
-    name: str, metrics: Sequence[str], draws: Sequence[Answers], clean: Answers | None, seed: int,
-    facts: Mapping[str, Any], **about: Any,
-) -> list[Record]:  # fmt: skip
-    """The records of one classifier under one damage.
-
-    Args:
-        draws: its answers to each draw.
-        clean: those to the clean images, for "agreement".
-        facts: from `protocol_facts`.
-        about: more keys of the records; a mapping holds one for each model.
-    """
-    found = {metric: [metric_of(metric).value(own, clean) for own in draws] for metric in metrics}
-    return [
-        make_record(metric, [value for value, _ in values], values[0][1], name, seed, facts, **about)
-        for metric, values in found.items()
-    ]
+        return kept(self.metrics, logits, labels)

@@ -10,21 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
-from weatherproof.data import ImageSet
-from weatherproof.encoders import Encoder
+from weatherproof.data import ImageSet, evenly_spaced
+from weatherproof.encoders import Encoder, MapPlace
 from weatherproof.errors import InputError
 from weatherproof.evaluation.damaged import Damaged, Draw, draws_nothing, draws_of
 from weatherproof.evaluation.embeddings import METRICS, Compared, compared_records
-from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.answers import Answers, joined
 from weatherproof.evaluation.engine.run import Settings, run
-from weatherproof.evaluation.engine.trials import Columns, Look, column
-from weatherproof.evaluation.evaluate import Judged, judged_records
-from weatherproof.evaluation.record import Record, protocol_facts
+from weatherproof.evaluation.engine.trials import Columns, Look, column, rows_of
+from weatherproof.evaluation.evaluate import Judged
+from weatherproof.evaluation.positions import MAP, METRIC, Positions, places_to_keep, position_record
+from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Operator
 from weatherproof.readouts import require_embeddings
-from weatherproof.types import Embeddings, Images, Keys, Logits
+from weatherproof.types import Embeddings, Images, Keys, Logits, Maps
 
 _TARGET = ""  # what the teacher is called here where it is none of the encoders that are measured
 
@@ -43,23 +46,21 @@ class Head:
 
 
 class Reading(nn.Module):
-    """An encoder and the heads on it: images -> embeddings, and by their keys the heads' logits."""
+    """An encoder and the heads on it: images -> embeddings, by their keys the heads' logits, and of a place the map."""
 
-    def __init__(self, encoder: Encoder, heads: Mapping[str, Head]) -> None:
+    def __init__(self, encoder: Encoder, heads: Mapping[str, Head], place: MapPlace | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.place = encoder, place
         self.asked = {key: head.order for key, head in heads.items()}
         self.own = [key for key, head in heads.items() if head.module is None]
         self.heads = nn.ModuleDict({key: head.module for key, head in heads.items() if head.module is not None})
 
-    def forward(self, images: Images) -> tuple[Embeddings, dict[str, Logits]]:
-        if self.own:
-            embeddings, own = self.encoder.embeddings_and_logits(images)
-            logits = dict.fromkeys(self.own, own)
-        else:
-            embeddings, logits = self.encoder(images), {}
-        logits |= {key: head(embeddings) for key, head in self.heads.items()}
-        return embeddings, {k: logits[k] if order is None else logits[k][:, order] for k, order in self.asked.items()}
+    def forward(self, images: Images) -> tuple[Embeddings, dict[str, Logits], Maps | None]:
+        seen = self.encoder.see(images, judged=bool(self.own), place=self.place)
+        logits = dict.fromkeys(self.own, seen.logits) if seen.logits is not None else {}
+        logits |= {key: head(seen.embeddings) for key, head in self.heads.items()}
+        ordered = {k: logits[k] if order is None else logits[k][:, order] for k, order in self.asked.items()}
+        return seen.embeddings, ordered, seen.maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +70,29 @@ class Read:
     Attributes:
         judged: by the heads' keys.
         compared: None: the embedding is not compared.
+        positions: None: the map is not compared.
         kept: whether the embedding itself is kept.
+        mapped: whether the map itself is kept.
     """
 
     judged: Mapping[str, Judged]
     compared: Compared | None = None
+    positions: Positions | None = None
     kept: bool = False
+    mapped: bool = False
 
     def __call__(self, name: str, model: Callable[..., Any], images: Images, keys: Keys, look: Look) -> Columns:
-        embeddings, logits = model(images)
+        embeddings, logits, maps = model(images)
         found: dict[str, Tensor] = {}
         if self.kept:
             require_embeddings(name, embeddings)
             found["embedding"] = embeddings.float()
         if self.compared is not None:
             found |= self.compared.keep(name, embeddings, look.place)
+        if self.mapped:
+            found[MAP] = maps.float()
+        if self.positions is not None:
+            found |= self.positions.keep(maps, look.place)
         for key, own in logits.items():
             found |= {column(key, part): rows for part, rows in self.judged[key].keep(name, own, look.labels).items()}
         return found
@@ -107,27 +116,38 @@ class Judgement:
     data: str | None = None
 
     def records(self, key: str, found: "Readings") -> Iterator[Record]:
-        about = {"readout": self.readout, "label_fraction": self.fraction, "trained_on": found.trained_on}
         for condition in self.conditions:
             for name in self.heads:
                 draws = [answers.of(name).of(key) for answers in found.under(condition)]
                 if draws:
                     before, facts = found.clean.of(name).of(key), found.facts(condition, self.data)
-                    yield from judged_records(name, self.metrics, draws, before, found.seed, facts, **about)
+                    yield from judged_records(
+                        name, self.metrics, draws, before, found.seed, facts,
+                        readout=self.readout, label_fraction=self.fraction, trained_on=found.trained_on,
+                    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Likeness:
-    """Asks how near the embeddings of some encoders are to those that the teacher gives for clean images."""
+    """Asks how near the embeddings of some encoders are to those that the teacher gives for clean images.
+
+    Attributes:
+        place: where the maps of all of them are, whose positions are compared too; None: they are not.
+    """
 
     encoders: tuple[str, ...]
     teacher: Encoder
     conditions: Sequence[Operator | None]
+    place: MapPlace | None = None
     heads: Mapping[str, Head] = field(default_factory=dict)
-    metrics = METRICS
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return METRICS if self.place is None else (*METRICS, METRIC)
 
     def records(self, key: str, found: "Readings") -> Iterator[Record]:
         assert found.compared is not None
+        about: dict[str, Any] = {"trained_on": found.trained_on}
         for condition in self.conditions:
             facts = found.facts(condition, teacher=self.teacher.name)
             for name in self.encoders:
@@ -135,9 +155,11 @@ class Likeness:
                 if condition is None:
                     draws = [found.compared.of_clean(name, own, found.batch_size) for own in draws]
                 if draws:
-                    yield from compared_records(
-                        name, self.metrics, draws, found.batch_size, found.seed, facts, trained_on=found.trained_on
-                    )
+                    yield from compared_records(name, METRICS, draws, found.batch_size, found.seed, facts, **about)
+                known = [answers.of(name) for answers in found.placed(condition)]
+                if known and all(map(len, known)):
+                    facts_of_some = found.facts(condition, rows=known[0].place, teacher=self.teacher.name)
+                    yield position_record(name, known, found.seed, facts_of_some, **about)
 
 
 Part = Judgement | Likeness
@@ -151,6 +173,7 @@ class Readings:
         clean: the answers to the clean images; `of` an encoder.
         damaged: by condition, those to each of its draws.
         compared: what the embeddings of damaged images were compared by; None: they were not.
+        mapped: the answers to those clean images whose maps were compared; None: they were not.
         complete: whether nothing is left to do.
     """
 
@@ -159,6 +182,7 @@ class Readings:
     clean: Answers
     damaged: Mapping[str, Sequence[Answers]]
     compared: Compared | None
+    mapped: Answers | None
     complete: bool
     seed: int
     batch_size: int
@@ -168,10 +192,26 @@ class Readings:
         """The answers to each draw of a damage that was reached; None: to the clean images."""
         return [self.clean] if condition is None else self.damaged[repr(condition)]
 
-    def facts(self, condition: Operator | None, data: str | None = None, **facts: Any) -> dict[str, Any]:
-        """What decides the numbers of a condition."""
+    def placed(self, condition: Operator | None) -> Sequence[Answers]:
+        """Of `under` those images whose maps were compared."""
+        if self.mapped is None:
+            return []
+        draws = [self.mapped] if condition is None else self.under(condition)
+        return [own.at(torch.isin(own.place, self.mapped.place)) for own in draws]
+
+    def facts(
+        self, condition: Operator | None, data: str | None = None, *, rows: Int64[Tensor, "m"] | None = None,
+        **facts: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What decides the numbers of a condition.
+
+        Args:
+            rows: which of the images they are of; None: all that it was measured on.
+        """
         draws = self.under(condition)
-        rows = draws[0].place if draws and len(draws[0]) < len(self.clean) else None
+        rows = draws[0].place if rows is None and draws else rows
+        if rows is not None and len(rows) == len(self.clean):
+            rows = None
         seeds = () if draws_nothing(condition) else (self.seed,)
         return protocol_facts(self.images, condition, seeds, data, rows=rows, **facts)
 
@@ -190,6 +230,8 @@ def read(
     realizations: int,
     trained_on: Mapping[str, str],
     first: Operator | None = None,
+    few: Sequence[Operator] = (),
+    most: int = 0,
     keep: bool = False,
 ) -> Readings:
     """Embed the images, clean and under each draw of each damage, once with each encoder, and answer all parts.
@@ -197,6 +239,7 @@ def read(
     Args:
         settings: with a time, the damages take what the clean images have left of it.
         first: the damage that comes before the others, as the first draw of all does before the second.
+        few: further damages, each drawn once on at most so many of the images, evenly spaced.
         keep: keep the embeddings of the clean images, though no part asks for them.
 
     Raises:
@@ -205,44 +248,77 @@ def read(
     since = time.monotonic()
     asked = {str(i): part for i, part in enumerate(parts)}
     judged = {k: Judged.of(p.metrics, images) for k, p in asked.items() if isinstance(p, Judgement)}
+    likeness = next((part for part in parts if isinstance(part, Likeness)), None)
+    teacher, place = (None, None) if likeness is None else (likeness.teacher, likeness.place)
     models = {
-        name: Reading(encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads})
+        name: Reading(encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads}, place)
         for name, encoder in encoders.items()
     }
-    facts = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
+    facts: dict[str, Any] = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
+    if place is not None:
+        facts["place"] = repr(place)
     title = f"measuring {', '.join(encoders)}"
 
-    teacher = next((part.teacher for part in parts if isinstance(part, Likeness)), None)
     target = next((name for name, encoder in encoders.items() if encoder is teacher), _TARGET)
-    others = {} if teacher is None or target in encoders else {target: Reading(teacher, {})}
-    trial = Damaged(Draw(), Read(judged, kept=keep or teacher is not None))
+    others = {} if teacher is None or target in encoders else {target: Reading(teacher, {}, place)}
+    clean_trials = _clean_trials(len(images), Read(judged, kept=keep or teacher is not None), place)
     whole = replace(settings, minutes=None)
-    found = run(models | others, [trial], images, whole, name="clean", title=f"{title} on clean images", facts=facts)
-    clean = found.answers.get(trial.label)
+    found = run(
+        models | others, clean_trials, images, whole, name="clean", title=f"{title} on clean images", facts=facts
+    )
+    answered = [_in_the_set(found.answers[t.label], t) for t in clean_trials if t.label in found.answers]
+    clean = joined(map(_without_maps, answered))
     if not clean:
         raise InputError(f"no image of {images.name!r} could be read")
 
     compared = None if teacher is None else Compared.with_index(clean.of(target), device=settings.device)
-    trials = {
-        repr(damage): [Damaged(draw, Read(judged, compared)) for draw in draws_of(damage, realizations)]
-        for damage in damages
-    }
+    positions = mapped = None
+    if place is not None and len(answered[0]):
+        positions = Positions(answered[0].of(target)[MAP], answered[0].place)
+        mapped = positions.of_clean(answered[0], encoders, settings.batch_size)
+    question = Read(judged, compared, positions)
+    trials = {repr(damage): [Damaged(draw, question) for draw in draws_of(damage, realizations)] for damage in damages}
+    places = evenly_spaced(len(images), most)
+    trials |= {repr(damage): [Damaged(Draw(damage, 0), question, positions=places)] for damage in few}
     if trials:
         left = None if settings.minutes is None else max(1e-9, settings.minutes - (time.monotonic() - since) / 60)
+        facts |= {"target": None if compared is None else compared.digest}
+        if positions is not None:
+            facts["positions"] = positions.digest
         found = run(
             models, _most_urgent_first(trials.values(), first), images, replace(settings, minutes=left), name="damaged",
-            title=f"{title} under damage", facts=facts | {"target": None if compared is None else compared.digest},
+            title=f"{title} under damage", facts=facts,
         )  # fmt: skip
     damaged = {
-        key: [found.answers[trial.label] for trial in own if trial.label in found.answers]
+        key: [_in_the_set(found.answers[trial.label], trial) for trial in own if trial.label in found.answers]
         for key, own in trials.items()
     }
     return Readings(
-        images, asked, clean, damaged, compared, found.complete, settings.seed, settings.batch_size, trained_on
+        images, asked, clean, damaged, compared, mapped, found.complete, settings.seed, settings.batch_size, trained_on
     )
 
 
+def _clean_trials(count: int, question: Read, place: MapPlace | None) -> list[Damaged]:
+    """The clean images; where maps are compared first those that keep theirs, then the others."""
+    if place is None:
+        return [Damaged(Draw(), question)]
+    kept = places_to_keep(count, place)
+    rest = torch.arange(count)[~torch.isin(torch.arange(count), kept)]
+    with_maps = Damaged(Draw(None, 0), replace(question, mapped=True), positions=kept if len(rest) else None)
+    return [with_maps, *([Damaged(Draw(), question, positions=rest)] if len(rest) else [])]
+
+
+def _without_maps(answers: Answers) -> Answers:
+    return Answers(answers.place, {k: v for k, v in answers.columns.items() if not k.endswith(f"/{MAP}")})
+
+
 def _most_urgent_first(trials: Iterable[Sequence[Damaged]], first: Operator | None) -> list[Damaged]:
-    """The first draw of every damage before any second one, and each time that damage before the others."""
+    """The first draw of every damage before any second one, and each time that damage before the others; then those of
+    a part of the images."""
     every = [trial for own in trials for trial in own]
-    return sorted(every, key=lambda trial: (trial.draw.run or 0, trial.draw.operator != first))
+    return sorted(every, key=lambda t: (t.positions is not None, t.draw.run or 0, t.draw.operator != first))
+
+
+def _in_the_set(answers: Answers, trial: Damaged) -> Answers:
+    """The answers to a part of the images, by where these stand among all."""
+    return Answers(rows_of(trial, answers.place), answers.columns)

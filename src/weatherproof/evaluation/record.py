@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from weatherproof.data import ImageSet
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.metrics.named import counted, metric_of
 from weatherproof.evaluation.metrics.standard_errors import standard_error
 from weatherproof.protocols import Operator
 
@@ -124,6 +126,32 @@ def make_record(
         protocol=protocol_hash(metric=metric, images=count, realizations=len(values), **facts),
         **own,
     )
+
+
+def judged_records(
+    model: str, metrics: Sequence[str], draws: Sequence[Answers], clean: Answers | None, seed: int,
+    facts: Mapping[str, Any], *, over_images: bool = False, **about: Any,
+) -> list[Record]:  # fmt: skip
+    """The records of one classifier under one damage: a metric's value over each draw.
+
+    Args:
+        metrics: by their names in `metrics.named`.
+        draws: its answers to each draw.
+        clean: those to the clean images, for a metric that compares with them.
+        facts: from `protocol_facts`.
+        over_images: where there is one draw, give the standard error over images.
+        about: more keys of the records; a mapping holds one for each model.
+    """
+    records = []
+    for name in metrics:
+        metric = metric_of(name)
+        answers = [counted(metric, own) for own in draws]
+        values = [metric.value(own, clean) for own in answers]
+        made = make_record(name, values, min(map(len, answers)), model, seed, facts, **about)
+        if over_images and len(draws) == 1:
+            made = replace(made, stderr=metric.stderr(answers[0], clean))
+        records.append(made)
+    return records
 
 
 def _digest(numbers: Tensor) -> str:

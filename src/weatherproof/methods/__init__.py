@@ -8,6 +8,7 @@ from weatherproof.methods.adversarial import AdversarialTraining
 from weatherproof.methods.answers import check_outputs, trained_weights
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
+from weatherproof.methods.clean import KeepClean
 from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.feature_settings import (
     FCL,
@@ -26,6 +27,7 @@ from weatherproof.methods.labelled import build_labelled, check_parts, damage_of
 from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors, rising
 from weatherproof.methods.moco import MoCo
 from weatherproof.methods.momentum import MomentumCopy
+from weatherproof.methods.moving_teacher import Anchor, MovingTeacher
 from weatherproof.methods.partners import Partners, UtilityNoise, WholeNoise, check_k
 from weatherproof.methods.pirl import PIRL, JigsawHead
 from weatherproof.methods.recipes import RECIPES, SMALL_RECIPES, Recipe, recipe
@@ -43,6 +45,7 @@ __all__ = [
     "SMALL_RECIPES",
     "USES",
     "AdversarialTraining",
+    "Anchor",
     "AugMixConsistency",
     "FeatureContrastive",
     "FeatureSettings",
@@ -50,9 +53,11 @@ __all__ = [
     "Hardening",
     "InstDis",
     "JigsawHead",
+    "KeepClean",
     "LayerwiseSimCLR",
     "MoCo",
     "MomentumCopy",
+    "MovingTeacher",
     "Partners",
     "Recipe",
     "SimCLR",

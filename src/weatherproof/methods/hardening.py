@@ -5,22 +5,29 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from weatherproof import random
 from weatherproof.data import ImageSet, batches
+from weatherproof.encoders import MapPlace, embedded_with_map, map_place
 from weatherproof.errors import InputError
+from weatherproof.methods.clean import KeepClean, Multiplier
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
 from weatherproof.modes import eval_mode
+from weatherproof.objectives import Dense
+from weatherproof.operators import Sometimes
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
-from weatherproof.types import Embeddings, Images, Keys, Labels
+from weatherproof.types import Embeddings, Images, Keys, Labels, Maps
 
 
 class Hardening(nn.Module):
     """objective(S(A(x)), R(x)), where crop and flip come first and the same crop x feeds both (paper, section 3).
 
     Args:
-        student: S, trained; its own classifier, if it has one, stays as it is.
+        student: S, trained; its own classifier, if it has one, stays as it is. Weights that it does not train, under
+            an adapter, it may share with the teacher.
         teacher: R, frozen, in evaluation mode whatever mode the method is in.
         operator: A, the known damage.
         objective: a component of `weatherproof.objectives`.
@@ -28,6 +35,11 @@ class Hardening(nn.Module):
         teacher_embeddings: R of the clean images by image index (`teacher_cache`), where nothing is augmented.
         teacher_bn: "batch" gives the teacher's batch normalisation the statistics of its batch, as in the authors'
             runs (an accident of their framework); its running statistics do not drift. Not with a cache.
+        keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
+            damaged images alone.
+        dense: adds its mean over the images of the last maps, the student's of A(x) and the teacher's of x, from the
+            same passes; None: embeddings alone.
+        side: of the images, where the encoders take any.
 
     Raises:
         InputError: parts that cannot go together.
@@ -42,14 +54,21 @@ class Hardening(nn.Module):
         augment: Operator | None = None,
         teacher_embeddings: Tensor | None = None,
         teacher_bn: Literal["eval", "batch"] = "eval",
+        keep: KeepClean | None = None,
+        dense: Dense | None = None,
+        side: int | None = None,
     ) -> None:
         super().__init__()
-        _check(student, teacher, augment, teacher_embeddings, teacher_bn)
-        self.student, self.teacher = student, teacher
-        self.operator, self.objective, self.augment = operator, objective, augment
-        self.teacher_embeddings, self.teacher_bn = teacher_embeddings, teacher_bn
         assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
         trainable(student)
+        _check(student, teacher, augment, teacher_embeddings, teacher_bn, dense)
+        self.student, self.teacher = student, teacher
+        self.operator, self.objective, self.augment = operator, objective, augment
+        self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
+        self.seen = operator if keep is None or not keep.share else Sometimes(operator, 1 - keep.share)
+        self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
+        self.dense = dense
+        self.places = None if dense is None else _places(student, teacher, side)
         teacher.requires_grad_(False)
         self.train()
 
@@ -62,28 +81,77 @@ class Hardening(nn.Module):
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         clean = look(self.augment, images, keys, AUGMENT)
-        damaged = look(self.operator, clean, keys, OPERATOR)
-        teacher = gather(self._target(clean, index))
-        student = gather(self.student(damaged))
+        seen = look(self.seen, clean, keys, OPERATOR)
+        target, target_map = self._target(clean, index)
+        teacher = gather(target)
+        embedded, own_map = _embedded(self.student, seen, self.places and self.places[0])
+        student = gather(embedded)
         with torch.no_grad():
             cosine = F.cosine_similarity(student.float(), teacher.float()).mean()
-        return {"loss": self.objective(student, teacher), "cosine": cosine}
+        terms = {"loss": self.objective(student, teacher), "cosine": cosine}
+        if self.dense is not None and own_map is not None and target_map is not None:
+            apart = gather(self.dense(own_map, target_map)).mean()
+            terms = {"loss": terms["loss"] + apart, "cosine": cosine, "dense": apart.detach()}
+        return terms if self.multiplier is None else self._held(terms, student, teacher, gather(self._left_clean(keys)))
+
+    def _held(
+        self, terms: dict[str, Tensor], student: Embeddings, teacher: Embeddings, clean: Float[Tensor, "batch"]
+    ) -> dict[str, Tensor]:
+        """The terms, with the anchor on those images that are clean (1, else 0)."""
+        assert self.keep is not None and self.multiplier is not None
+        rows, weight = clean > 0, self.multiplier.value.clone()
+        held = {"clean_cosine": torch.full_like(weight, torch.nan), "multiplier": weight}
+        if rows.any():
+            anchor, apart = self.keep.anchor(student[rows], teacher[rows])
+            terms["loss"] = terms["loss"] + weight * anchor
+            held["clean_cosine"] = 1 - apart.detach()
+            if self.training:
+                self.multiplier.follow(apart)
+        return terms | held
+
+    def _left_clean(self, keys: Keys) -> Float[Tensor, "batch"]:
+        """1 for images that the operator is not applied to."""
+        assert isinstance(self.seen, Sometimes)
+        return (~self.seen.chosen(random.fold(keys, OPERATOR))).float()
 
     @torch.no_grad()
-    def _target(self, clean: Images, index: Labels) -> Embeddings:
+    def _target(self, clean: Images, index: Labels) -> tuple[Embeddings, Maps | None]:
         if self.teacher_embeddings is not None:
-            return self.teacher_embeddings[index].to(clean.device, non_blocking=True)
+            return self.teacher_embeddings[index].to(clean.device, non_blocking=True), None
         with self._teacher_mode():
-            return self.teacher(clean)
+            return _embedded(self.teacher, clean, self.places and self.places[1])
 
     def _teacher_mode(self) -> AbstractContextManager[None]:
         assert isinstance(self.teacher, nn.Module)
         return batch_statistics(self.teacher) if self.teacher_bn == "batch" else nullcontext()
 
 
-def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str) -> None:
+def _embedded(encoder: Encoder, images: Images, place: MapPlace | None) -> tuple[Embeddings, Maps | None]:
+    """The embeddings, and where it is asked for the map of the same pass."""
+    if place is None:
+        return encoder(images), None
+    assert isinstance(encoder, nn.Module)
+    return embedded_with_map(encoder, images, place)
+
+
+def _places(student: Encoder, teacher: Encoder, side: int | None) -> tuple[MapPlace, MapPlace]:
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
-    if {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}:
+    places = map_place(student, side), map_place(teacher, side)
+    if places[0].shape != places[1].shape:
+        raise InputError(
+            "a dense term compares maps of one size, channels and positions; those of student and teacher have "
+            f"{list(places[0].shape)} and {list(places[1].shape)}"
+        )
+    return places
+
+
+def _check(
+    student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str,
+    dense: Dense | None,
+) -> None:  # fmt: skip
+    assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
+    moved = {id(p) for p in student.parameters() if p.requires_grad}
+    if moved & {id(p) for p in teacher.parameters()}:
         raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")
     if student.feature_dim != teacher.feature_dim:
         raise InputError(
@@ -96,6 +164,8 @@ def _check(student: Encoder, teacher: Encoder, augment: Operator | None, cache: 
             "cached teacher embeddings belong to unaugmented images and an eval-mode teacher: "
             "drop augment and teacher_bn, or the cache"
         )
+    if cache is not None and dense is not None:
+        raise InputError("the teacher's cache holds embeddings, and a dense term needs its maps: drop the cache")
 
 
 @torch.no_grad()
@@ -106,11 +176,12 @@ def teacher_cache(
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     workers: int = 0,
+    label: str = "the teacher's embeddings",
 ) -> Tensor:
     """R of every clean image, on the CPU, by image index: [largest index + 1, feature_dim] (NaN where no image is)."""
     teacher.to(device)
     cache: Tensor | None = None
-    with eval_mode(teacher), phase("the teacher's embeddings", len(images)) as meter:
+    with eval_mode(teacher), phase(label, len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             rows = teacher(batch.images).float().cpu()
             if cache is None:

@@ -16,6 +16,7 @@ from weatherproof.objectives.contrastive import (
     student_student,
     student_teacher,
 )
+from weatherproof.objectives.dense import Dense, gram_distance, parse_dense, position_distance
 from weatherproof.objectives.feature_contrast import (
     FeatureContrast,
     FeatureContrastMargin,
@@ -53,6 +54,7 @@ __all__ = [
     "MSE",
     "REGULARIZERS",
     "TABLE",
+    "Dense",
     "FeatureContrast",
     "FeatureContrastMargin",
     "InputGradient",
@@ -65,11 +67,14 @@ __all__ = [
     "alignment",
     "feature_contrast",
     "feature_contrast_margin",
+    "gram_distance",
     "info_nce",
     "jensen_shannon",
     "nt_xent",
     "parse",
+    "parse_dense",
     "parse_regularizer",
+    "position_distance",
     "similarity_distance",
     "squared_error",
     "student_both",

@@ -6,10 +6,14 @@ An operator is any callable ``op(images, keys) -> images`` of the same shape. `p
 from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
-from weatherproof.operators.ladder import ladder
+from weatherproof.operators.compression import JPEG
+from weatherproof.operators.contrast import Contrast
+from weatherproof.operators.family import CommonCorruptions
+from weatherproof.operators.ladder import Kind, kinds, ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
+from weatherproof.operators.severe import leaning
 from weatherproof.operators.suites import SUITES, Condition, Corruption, suite
 from weatherproof.protocols import Operator
 from weatherproof.spec import parse as _parse
@@ -18,19 +22,23 @@ TABLE = {
     "RandomMask": RandomMask,
     "GaussianNoise": GaussianNoise,
     "GaussianBlur": GaussianBlur,
+    "JPEG": JPEG,
+    "Contrast": Contrast,
     "PatchGaussian": PatchGaussian,
     "UniformNoise": UniformNoise,
     "NonUniformNoise": NonUniformNoise,
     "Corruption": Corruption,
+    "CommonCorruptions": CommonCorruptions,
     "Chain": Chain,
     "Sometimes": Sometimes,
     "OneOf": OneOf,
 }
 
 __all__ = [
-    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "SUITES", "TABLE", "Chain", "Condition", "Corruption",
-    "GaussianBlur", "GaussianNoise", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes",
-    "UniformNoise", "ladder", "parse", "suite",
+    "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain",
+    "CommonCorruptions", "Condition",
+    "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "NonUniformNoise", "OneOf", "PatchGaussian",
+    "RandomMask", "Sometimes", "UniformNoise", "kinds", "ladder", "leaning", "parse", "suite",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -19,9 +19,10 @@ _WORTH_A_THREAD = 1 << 12  # pixels: a smaller image's codec takes 20 us, which 
 
 
 def jpeg(
-    images: UInt8[Tensor, "batch channels height width"], quality: int
+    images: UInt8[Tensor, "batch channels height width"], quality: Sequence[int]
 ) -> UInt8[Tensor, "batch channels height width"]:
-    """Encodes each image (one channel or three, on the CPU) and decodes it: YCbCr, 4:2:0, standard tables at `quality`.
+    """Encodes each image (one channel or three, on the CPU) and decodes it: YCbCr, 4:2:0, standard tables at the
+    `quality` of each.
 
     Works on as many images at a time as the framework may use threads; the codec runs outside the interpreter's lock.
     """
@@ -29,7 +30,7 @@ def jpeg(
 
     def some(part: range) -> None:
         for place in part:
-            _planes(through(_pixels(images[place].numpy()), quality), out[place])
+            _planes(through(_pixels(images[place].numpy()), quality[place]), out[place])
 
     threads = min(torch.get_num_threads(), len(images))
     everything = range(len(images))

@@ -3,6 +3,7 @@
 from dataclasses import field
 
 import torch
+from jaxtyping import Bool
 
 from weatherproof import random
 from weatherproof.errors import InputError, shown
@@ -53,8 +54,11 @@ class Sometimes:
             raise InputError(f"p must be in [0, 1], got {self.p}")
 
     def __call__(self, images: Images, keys: Keys) -> Images:
-        chosen = (random.uniform(random.fold(keys, 0)) < self.p).nonzero().flatten()
-        return _apply_to(self.op, images, random.fold(keys, 1), chosen)
+        return _apply_to(self.op, images, random.fold(keys, 1), self.chosen(keys).nonzero().flatten())
+
+    def chosen(self, keys: Keys) -> Bool[torch.Tensor, "batch"]:
+        """Whether it is applied to the images with these keys."""
+        return random.uniform(random.fold(keys, 0)) < self.p
 
 
 @component

@@ -49,7 +49,7 @@ def jpeg_compression(images: Bytes, keys: Keys, quality: float) -> Bytes:
         raise InputError(f"JPEG holds images of 1 or 3 channels, got {images.shape[1]}")
     if not 1 <= quality <= 100:
         raise InputError(f"a JPEG quality is from 1 to 100, got {quality}")
-    return jpeg(images.cpu(), int(quality)).to(images.device)
+    return jpeg(images.cpu(), [int(quality)] * len(images)).to(images.device)
 
 
 def pixelate(images: Bytes, keys: Keys, factor: float) -> Bytes:

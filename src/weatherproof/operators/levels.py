@@ -48,6 +48,11 @@ def draw(level: Level, keys: Keys) -> Float[Tensor, "batch"]:
     return torch.full((len(keys),), float(level), dtype=torch.float64)
 
 
+def ends(level: Level) -> tuple[float, float]:
+    """The smallest and the largest level that can be drawn."""
+    return level if isinstance(level, tuple) else (level, level)
+
+
 def top(level: Level) -> float:
     """The largest level that can be drawn."""
-    return float(level[1] if isinstance(level, tuple) else level)
+    return float(ends(level)[1])

@@ -1,14 +1,16 @@
 """The common corruptions as operators, and the suites of operators that an audit runs through."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from weatherproof import random
 from weatherproof.benchmark import COMMON, NOISY
 from weatherproof.benchmark import SUITES as _SUITES
-from weatherproof.errors import InputError, unknown
+from weatherproof.errors import InputError, shown, unknown
 from weatherproof.operators import blur, digital, noise, weather
 from weatherproof.operators.eight_bit import Bytes, as_bytes, as_pixels, cut_to_bytes
 from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
@@ -56,6 +58,8 @@ _DRAWS_NOTHING = frozenset({
 class Corruption:
     """One of the 19 common corruptions at a severity from 1 to 5 (Hendrycks & Dietterich 2019).
 
+    With a range of severities an image gets, bit for bit, what the severity that it drew gives it by itself.
+
     The result is cut to 8 bits (floor, as the benchmark does), so that it is what a file of it would hold. Images given
     as uint8, 0 to 255, come back as uint8, which is quickest. The benchmark has numbers for 224 and for 32 pixels. For
     an image whose shorter side is another, "auto" takes the set nearest in ratio and scales its lengths in pixels;
@@ -63,7 +67,7 @@ class Corruption:
 
     Args:
         name: such as "fog"; see `COMMON_15` and `EXTRA_4`.
-        severity: 1 (mild) to 5.
+        severity: 1 (mild) to 5, or (low, high) from which each image draws its own, each whole number as likely.
         parameters: "auto", or "imagenet" or "cifar" for that set's numbers as they are, whatever the image's size.
         glass: how glass blur displaces pixels: "copy", as the code that made the published data sets does, or "swap",
             as its paper says.
@@ -77,7 +81,7 @@ class Corruption:
     """
 
     name: str
-    severity: int
+    severity: int | tuple[int, int]
     parameters: str = "auto"
     glass: str = "copy"
     frost: str | None = None
@@ -86,8 +90,11 @@ class Corruption:
     def __post_init__(self) -> None:
         if self.name not in _FUNCTIONS:
             raise unknown("corruption", self.name, _FUNCTIONS)
-        if type(self.severity) is not int or not 1 <= self.severity <= 5:
-            raise InputError(f"a severity is 1, 2, 3, 4 or 5, got {self.severity!r}")
+        low, high = self._severities
+        if not 1 <= low <= high <= 5:
+            raise InputError(
+                f"a severity is 1, 2, 3, 4 or 5, or an ordered pair (low, high) of them, got {shown(self.severity)}"
+            )
         if self.parameters not in ("auto", *SIDES):
             raise unknown("set of parameters", self.parameters, ("auto", *SIDES))
         if self.glass not in ("copy", "swap"):
@@ -98,7 +105,11 @@ class Corruption:
     @property
     def deterministic(self) -> bool:
         """Nothing is drawn, so one realization is all of them."""
-        return self.name in _DRAWS_NOTHING
+        return self.name in _DRAWS_NOTHING and not isinstance(self.severity, tuple)
+
+    @property
+    def _severities(self) -> tuple[int, int]:
+        return self.severity if isinstance(self.severity, tuple) else (self.severity, self.severity)
 
     def describe_parameters(self, side: int) -> str:
         """Which numbers images of that shorter side get: "imagenet parameters, lengths scaled from 224 to 96 px"."""
@@ -108,10 +119,16 @@ class Corruption:
         return f"{chosen} parameters" + (f", lengths scaled from {reference} to {side} px" if side != reference else "")
 
     def numbers(self, side: int) -> Numbers:
-        """What the corruption's function is called with for images of that shorter side."""
+        """What the corruption's function is called with for images of that shorter side, at its highest severity."""
         chosen, reference = self._set(side)
         factor = side / reference if self.parameters == "auto" else 1
-        return scaled(self.name, PARAMETERS[chosen][self.name][self.severity - 1], factor)
+        return scaled(self.name, PARAMETERS[chosen][self.name][self._severities[1] - 1], factor)
+
+    def draw(self, keys: Keys) -> Int64[Tensor, "batch"]:
+        """The severity of each image, on the CPU."""
+        low, high = self._severities
+        stream, _ = _FUNCTIONS[self.name]
+        return low + random.integers(random.fold(keys, stream), high - low + 1)
 
     def _set(self, side: int) -> tuple[str, int]:
         chosen = nearest(side) if self.parameters == "auto" else self.parameters
@@ -119,6 +136,8 @@ class Corruption:
 
     @torch.no_grad()  # cut to levels, the result has no gradient
     def __call__(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
+        if isinstance(self.severity, tuple):
+            return self._each_its_own(images, keys)
         stream, _ = _FUNCTIONS[self.name]
         keys = random.fold(keys, stream, self.severity)
         numbers = self.numbers(min(images.shape[-2:]))
@@ -134,6 +153,14 @@ class Corruption:
                 out[part] = corrupted
             else:
                 torch.div(corrupted.float(), 255, out=out[part])
+        return out
+
+    def _each_its_own(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
+        drawn, out = self.draw(keys), torch.empty_like(images, memory_format=torch.contiguous_format)
+        for severity in drawn.unique().tolist():
+            chosen = (drawn == severity).nonzero().flatten()
+            places = chosen.to(images.device)
+            out[places] = replace(self, severity=severity)(images[places], keys[chosen])
         return out
 
     def _at_once(self, images: Images | Bytes) -> int:

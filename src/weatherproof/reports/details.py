@@ -43,7 +43,8 @@ def done(run: Run) -> list[str]:
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
         attacks = words.listed([attack_words(str(text)) for text in recipe.get("attack") or []])
         under = f", under attack by {attacks}" if attacks else ""
-        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}.")
+        gauge = ", by its gauge" if recipe.get("gauge") else ""
+        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
     if keys:
         said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
@@ -113,7 +114,8 @@ def measured_on(records: Sequence[JsonRecord]) -> str:
     seeds = max((len(r.get("seeds") or [0]) for r in single), default=1)
     drawn = f" Damage was drawn {draws} times for every image" if draws > 1 else ""
     if seeds > 1:
-        drawn = f" Everything was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
+        what = "Everything" if all(len(r.get("seeds") or [0]) > 1 for r in single) else "What has a ±"
+        drawn = f" {what} was repeated with {seeds} seeds{drawn and ';' + drawn.lower()}; ± is over the seeds."
     elif drawn:
         drawn += "; ± is the standard error over these draws."
     elif names and any(words.finite(r.get("stderr")) for r in single):

@@ -69,10 +69,15 @@ class Group:
 
     @property
     def tabled(self) -> bool:
-        """Whether a study's own table has the numbers."""
-        return not self.compared and self.runs[0].has("study.json")
+        """Whether a study's own table has the numbers, or a gauge's own part."""
+        return not self.compared and any(map(self.runs[0].has, ("study.json", "drift.json")))
 
     @property
     def drawn(self) -> bool:
         """Whether a study's own drawing has them."""
         return not self.compared and self.runs[0].has("front.json")
+
+    @property
+    def curved(self) -> bool:
+        """Whether a hardening's own curve shows the levels."""
+        return not self.compared and self.runs[0].has("curve.json")

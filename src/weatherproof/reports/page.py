@@ -93,7 +93,19 @@ def _parts(whole: Group, groups: Sequence[Group]) -> Iterator[Part]:
 
 def _page(title: str, name: str, kind: str, whole: Group, parts: Sequence[Part], verdict: Verdict) -> str:
     environment = _environment()
-    drawn = (part for part in parts if not (part.section.grouped and part.group.drawn))
+    drawn = [part for part in parts if not (part.section.grouped and part.group.drawn)]
+
+    def rendered(leads: bool) -> list[Markup]:
+        return [
+            Markup(
+                environment.get_template(f"{part.section.folder}/section.html.j2").render(
+                    shown=part.shown, palette=whole.palette
+                )
+            )
+            for part in drawn
+            if part.section.leads == leads
+        ]
+
     return environment.get_template("page.html.j2").render(
         title=title,
         name=name,
@@ -102,14 +114,8 @@ def _page(title: str, name: str, kind: str, whole: Group, parts: Sequence[Part],
         done=[] if whole.compared else details.done(whole.runs[0]),
         palette=whole.palette,
         styles=[section.folder for section in SECTIONS if _style(section).is_file()],
-        parts=[
-            Markup(
-                environment.get_template(f"{part.section.folder}/section.html.j2").render(
-                    shown=part.shown, palette=whole.palette
-                )
-            )
-            for part in drawn
-        ],
+        leading=rendered(True),
+        parts=rendered(False),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import AbstractArray, Int64, jaxtyped
 from torch import Tensor
 
 from weatherproof import texts
@@ -76,6 +76,13 @@ def _read(file: Path, part: PartFile[T], make: Callable[[Any], Any]) -> Any:
         raise InputError(f"{str(file)!r} is not {part.what}{why}: remove it, or make the run again") from None
 
 
+def require_classes(classes: Sequence[str], *several: Int64[Tensor, "..."], unknown: bool = False) -> None:
+    """Raise `ValueError` where a label is no place in the classes, nor -1 where it may be `unknown`."""
+    for labels in several:
+        if int(labels.min()) < -int(unknown) or int(labels.max()) >= len(classes):
+            raise ValueError("a label or an answer has no class")
+
+
 def save_part(folder: Path | str, part: PartFile[T], value: T) -> Path:
     """Write the file, whole or not at all, and return where it is."""
     file = Path(folder) / part.name
@@ -105,7 +112,7 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], about: Any = None) -
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    said = None if about is None else {"about": utf8(json.dumps(about, ensure_ascii=False)).decode()}
+    said = None if about is None else {"about": utf8(json.dumps(about, ensure_ascii=False, default=_fields)).decode()}
     return write_atomically(file, save(own, said))
 
 

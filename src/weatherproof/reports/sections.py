@@ -10,8 +10,11 @@ from typing import Any
 
 from weatherproof.reports import details
 from weatherproof.reports.attack.section import attack_part, with_doubts
+from weatherproof.reports.drift.section import drift_part, drift_words
 from weatherproof.reports.gallery.section import read_examples
 from weatherproof.reports.group import Group
+from weatherproof.reports.hardened.promise import promise_beside, promise_words
+from weatherproof.reports.hardened.section import first_words, hardened_part
 from weatherproof.reports.neighbours.section import NEIGHBOURS
 from weatherproof.reports.numbers.section import headed, numbers_part
 from weatherproof.reports.parts import PartFile, read_part
@@ -45,6 +48,7 @@ class Section:
         grouped: shown once for every group of runs that were measured alike, not once for all.
         words: functions that the template calls.
         verdict: what becomes of the page's first words where this is shown.
+        leads: stands right below the page's first words, above what was done.
     """
 
     folder: str
@@ -53,6 +57,7 @@ class Section:
     grouped: bool = False
     words: Words = field(default_factory=dict)
     verdict: Callable[[Verdict, Any], Verdict] | None = None
+    leads: bool = False
 
     def shown(self, group: Group) -> Any:
         read = self.compare if group.compared else self.read
@@ -80,6 +85,9 @@ def _of_all(folder: str, read: Callable[[Group], Any], **words: Callable[..., ob
 
 
 SECTIONS = (
+    Section("hardened", hardened_part, verdict=first_words, leads=True,
+            words={"promise_words": promise_words, "promise_beside": promise_beside}),
+    Section("drift", drift_part, verdict=drift_words, leads=True),
     Section("study", read_study_part, verdict=study_verdict, words={"draw_front": draw_front}),
     Section("groups", compare=headed, grouped=True),
     _measured("suite", suite_parts, {"draw_scatter": draw_scatter}),

@@ -1,4 +1,4 @@
-"""The papers' tables and figures as data, with their published numbers and claims."""
+"""The papers' tables and figures as data, with their published numbers and claims; and studies of no paper."""
 
 from weatherproof.studies.lab.paired import PairedClaim
 from weatherproof.studies.lab.run import run_study
@@ -12,6 +12,7 @@ from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
+from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
@@ -21,6 +22,9 @@ STUDIES = {
     **attacks.STUDIES,
     **transfer.STUDIES,
     **front.STUDIES,
+    **all_weather.STUDIES,
+    **unseen_kinds.STUDIES,
+    **moving_teacher.STUDIES,
 }
 
 __all__ = [

@@ -7,10 +7,14 @@ from torch import nn
 from weatherproof import random
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
+from weatherproof.encoders.adapters import FULL, Adaptation, merged
 from weatherproof.errors import InputError, unknown
 from weatherproof.methods import (
+    Anchor,
     FeatureSettings,
     Hardening,
+    KeepClean,
+    MovingTeacher,
     SimCLR,
     build_labelled,
     check_start,
@@ -18,12 +22,13 @@ from weatherproof.methods import (
     teacher_cache,
 )
 from weatherproof.methods.recipes import SMALL
-from weatherproof.objectives import InputGradient, NTXent
+from weatherproof.objectives import Dense, InputGradient, NTXent
 from weatherproof.protocols import Attack, Objective, Operator, Views
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import make_fabric
 from weatherproof.training.run import RunFolder
+from weatherproof.training.watch import Watch
 
 _HEAD, _PROJECTOR = 0x68656164, 0x70726F6A  # seeds of the new layers: "head", "proj"
 
@@ -36,24 +41,65 @@ def harden_encoder(
     objective: Objective,
     plan: Plan,
     augment: Operator | None = None,
+    keep: KeepClean | None = None,
+    watch: Watch | None = None,
+    adapt: Adaptation = FULL,
+    dense: Dense | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
 ) -> Encoder:
     """A copy of the teacher that embeds damaged images as the teacher embeds clean ones (Contrastive Inversion).
 
-    Without augmentation the teacher's embeddings never change, so they are computed once (8-28 % of the time saved).
+    Args:
+        keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
+            damaged images alone.
+        adapt: what trains: all weights of a copy, or an adapter on weights that the student shares with the teacher.
+        dense: what the maps have in the loss, position by position; None: nothing.
+
+    Without augmentation the teacher's embeddings never change, so they are computed once (8-28 % of the time saved),
+    unless its maps are needed too.
     """
-    student = teacher.clone()
+    student = adapt.attach(teacher, seed=plan.seed)
     cache = None
-    if augment is None and plan.epochs > 1 and plan.devices == 1:
+    if augment is None and dense is None and plan.epochs > 1 and plan.devices == 1:
         cache = teacher_cache(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )
+    side = min(images.image_size) if images.image_size else None
     fit(
-        Hardening(student, teacher, operator, objective, augment, cache),
-        images, plan, run, label="hardening", progress=progress,
+        Hardening(student, teacher, operator, objective, augment, cache, keep=keep, dense=dense, side=side),
+        images, plan, run, watch=watch, label="hardening", progress=progress,
     )  # fmt: skip
     return student.eval()
+
+
+def harden_with_moving_teacher(
+    teacher: Encoder,
+    images: ImageSet,
+    *,
+    operator: Operator,
+    objective: Objective,
+    anchor: Anchor,
+    plan: Plan,
+    augment: Operator | None = None,
+    run: RunFolder | None = None,
+    progress: bool = True,
+) -> tuple[Encoder, Encoder]:
+    """A copy of the teacher, hardened while the teacher's last stage moves towards it, and the teacher as it is then.
+
+    Args:
+        teacher: stays as it is.
+        anchor: of the moving teacher to the one that is given.
+
+    Raises:
+        InputError: a teacher whose stages are not known (`encoders.stages`).
+    """
+    student, start = merged(teacher), merged(teacher)
+    method = MovingTeacher(student, start, operator, objective, anchor, augment)
+    fit(method, images, plan, run, label="hardening with a moving teacher", progress=progress)
+    moved = method.teacher.moving
+    assert isinstance(moved, Encoder)
+    return student.eval(), moved.eval()
 
 
 def train_classifier(

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 def _fixed(method: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that nothing moves: neither the optimizer, nor a momentum encoder."""
+    """The weights that nothing moves: neither the optimizer, nor a momentum encoder. One that two networks share is
+    there under both names."""
     followers = [module for module in method.modules() if isinstance(module, MomentumCopy)]
     moving = {id(p) for module in followers for p in module.parameters()}
-    return {n: p for n, p in method.named_parameters() if not p.requires_grad and id(p) not in moving}
+    named = method.named_parameters(remove_duplicate=False)
+    return {n: p for n, p in named if not p.requires_grad and id(p) not in moving}
 
 
 def trained(method: nn.Module) -> dict[str, Tensor]:

@@ -1,14 +1,21 @@
 """Teach a copy of an encoder to see through a known damage, without labels."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from weatherproof import objectives, operators
-from weatherproof.data import ImageSet
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.data import ImageSet, held_out
+from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
+from weatherproof.errors import unknown
 from weatherproof.evaluation import history
+from weatherproof.methods import KeepClean
 from weatherproof.protocols import Objective, Operator
-from weatherproof.training import Plan, RunFolder, harden_encoder
+from weatherproof.reports.hardened.gauge import GAUGED
+from weatherproof.reports.hardened.promise import PROMISE, Promise
+from weatherproof.reports.parts import save_part
+from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
+from weatherproof.verbs.gating import behind_a_gate, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
     measurable,
     require_embeds,
@@ -16,7 +23,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
-from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.options import Reading, TrainOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
 
@@ -26,8 +33,14 @@ def harden(
     encoder: str | Path | Encoder,
     images: str | Path | ImageSet,
     *,
-    operator: str | Operator = "RandomMask((0.5, 0.95))",
+    operator: str | Operator = "RandomMask((0.0, 0.95))",
     objective: str | Objective = "StudentTeacher()",
+    keep: str = "both",
+    keep_clean: float = 0.95,
+    clean_share: float | None = None,
+    lean: bool = True,
+    adapt: str | adapters.Adaptation = "Full()",
+    dense: float | str | objectives.Dense = 0.0,
     augment: str | Operator | None = "auto",
     lr: float = 3e-4,
     classes_match: bool = False,
@@ -45,6 +58,20 @@ def harden(
         operator: the damage to see through, for example "GaussianNoise((0.1, 0.3))", "Chain(GaussianBlur((1, 5)),
             RandomMask(0.5))", or your own as path/to/file.py:name.
         objective: what training minimises: StudentTeacher, StudentStudent, StudentBoth, NTXent or MSE.
+        keep: both: the original and the hardened encoder stand behind a gate, which asks a gauge how damaged an image
+            is: clean images get the original, to the bit, damaged ones the hardened encoder. hardened: that one alone.
+        keep_clean: what is promised of clean images: the mean cosine between the finished encoder and what it was, on
+            clean images that it is not trained on. The page says whether it was kept. Without a gate, training holds it
+            as well as it can. 0: promise nothing.
+        clean_share: of the training images that are left undamaged; by default 0.1 behind a gate, else 0.2 for a
+            promise.
+        lean: half of the damaged images draw their level from the worse half of its range, so that a range that begins
+            at none costs nothing where the damage is severe.
+        adapt: what trains: Full(), all weights; Norms(), the norm layers and their statistics; LoRA(16), low-rank
+            changes of attention and linear layers. What an adapter changes is saved by itself, too.
+        dense: weight of a further term, by which every position of the last map (or every patch) keeps its place in
+            the teacher's, for segmentation and for finding parts; Dense(0.5, gram=1.0) keeps the likeness of the
+            positions of an image too. 0: embeddings alone.
         augment: crops and flips before the damage, seen by teacher and student alike. "auto": flips, and for images of
             64 pixels or more random crops too; "none": the image as it is.
         batch_size: images per step; each is the negative of the others.
@@ -60,6 +87,8 @@ def harden(
     recipe = recipe_of("harden", locals())
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
+    gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
+    kept = _kept(gate, clean_share, keep_clean)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
@@ -67,30 +96,83 @@ def harden(
     )
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
+    place = map_place(teacher, min(train.image_size) if train.image_size else None) if dense_term else None
     fit = own_fit(teacher, test, classes_match)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
+    held = None
+    if gate or keep_clean:
+        train, held = held_out(train)
+    if gate:
+        require_a_gate(train, operator)
     run = RunFolder.open(options["out"], recipe)
     if known := measured_outcome(run):
         return known
     notes = overlap(train, test, options["test_images"])
+    promise = CleanCosine(teacher, held, keep_clean, plan.epochs, **_feed(reading)) if held and keep_clean else None
     student = harden_encoder(
-        teacher, train, operator=operator, objective=objective, plan=plan, augment=augment, run=run
-    )
+        teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
+        augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
+        dense=dense_term, run=run,
+    )  # fmt: skip
+    finished = student
+    if gate and held:
+        finished = behind_a_gate(teacher, student, train, held, operator, reading)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
-    save_encoder(student, run.path, provenance=provenance)
+    _save(run, student, finished, provenance)
+    if finished is not student and held:
+        save_part(run.path, GAUGED, gauged(finished, held, operator, reading))
+    if promise is not None:
+        save_part(run.path, PROMISE, _outcome_of(promise, finished, run))
     measurement = Measurement(
-        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes
-    )
-    encoders = {"teacher": teacher, "hardened": student}
-    measurement.embeddings(encoders, teacher)
+        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes,
+        change=("teacher", "hardened"),
+    )  # fmt: skip
+    encoders = {"teacher": teacher, "hardened": finished}
+    measurement.embeddings(encoders, teacher, place)
     measurement.own_head(encoders, fit)
     if probed:
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     return measurement.finish(
-        encoder=student,
+        encoder=finished,
         next_steps=(
             *([command("probe", run.path, images, operator=operator, labels=0.1)] if probed else []),
             command("audit", run.path, images, operator="GaussianNoise(0.2)"),
         ),
+    )
+
+
+def _has_gate(keep: str) -> bool:
+    if keep not in ("both", "hardened"):
+        raise unknown("keep", keep, ("both", "hardened"))
+    return keep == "both"
+
+
+def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
+    """What training holds. Behind a gate a promise is not its affair: clean images are the original's."""
+    asked = KeepClean((0.2 if promised else 0.0) if share is None else share, 0.0 if gate else promised)
+    KeepClean(0.5, promised)  # whether it can be promised at all
+    return replace(asked, share=0.1) if gate and share is None else asked
+
+
+def _feed(reading: Reading) -> dict[str, Any]:
+    return {name: reading[name] for name in ("device", "batch_size", "workers")}
+
+
+def _save(run: RunFolder, student: Encoder, finished: Encoder, provenance: dict[str, Any]) -> None:
+    """The finished encoder; of a gate the hardened one by itself, too, and of an adapter what it changes."""
+    alone = run.path if finished is student else run.path / "hardened"
+    if isinstance(student, adapters.Adapted):
+        adapters.save_adapter(student, alone, provenance=provenance)
+        student = adapters.merged(student)
+    save_encoder(student, alone, provenance=provenance)
+    if alone != run.path:
+        save_encoder(finished, run.path, provenance=provenance)
+
+
+def _outcome_of(promise: CleanCosine, finished: Encoder, run: RunFolder) -> Promise:
+    reached = promise.of(finished)
+    best = max(reached, *promise.logged(run), reached)
+    return Promise(
+        promise.promised, reached, len(promise.images), reached >= promise.promised, best, measure="mean cosine"
     )

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder, MapPlace, load_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
+from weatherproof.evaluation.damaged import draws_nothing
 from weatherproof.evaluation.embeddings import embedded
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles
 from weatherproof.evaluation.engine.run import Settings, weights_digest
@@ -27,14 +28,18 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import OwnHead, Readout, UnitLength, classifier_of, evaluating, fit_probe
 from weatherproof.readouts.classifier import Normalized
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
+from weatherproof.reports.hardened.curve import CURVE
+from weatherproof.reports.parts import save_list
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
+from weatherproof.verbs.before_after import changes
 from weatherproof.verbs.options import DamageOptions, MeasureOptions, Reading, pace_of
 from weatherproof.verbs.outcome import NOTHING_DONE, Outcome, finished
 from weatherproof.verbs.overlap import near_overlap
 
 _EXAMPLES = 12  # pictures in the gallery
+_FEW = 500  # images at each level of a mixture's kinds: a standard error of an accuracy of at most 2.2 points
 _KEPT = "measured"  # the folder of what a measurement that is stopped goes on from
 
 
@@ -51,6 +56,8 @@ class Measurement:
         trained_on: by model, the text of the damage that it was trained on.
         also: metrics of classifiers beside top-1 and top-5.
         notes: sentences that belong beside the numbers.
+        change: two encoders by name, before and after: curve.json says what has changed, for which each kind of damage
+            that the operator gives to an image alone is measured along its levels too.
 
     Attributes:
         records: numbers that were measured in another way.
@@ -59,7 +66,7 @@ class Measurement:
     def __init__(
         self, run: RunFolder, images: ImageSet, options: MeasureOptions, reading: Reading, *,
         operator: Operator | None = None, trained_on: Mapping[str, str] | None = None, also: Sequence[str] = (),
-        notes: Sequence[str] = (),
+        notes: Sequence[str] = (), change: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         return_freed_memory()
         images = at_most(images, options["test_images"])
@@ -68,6 +75,8 @@ class Measurement:
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
+        self.change, self.kinds = change, operators.kinds(operator, side) if operator is not None and change else []
+        self.few = [rung for kind in self.kinds for _, rung in kind.rungs if rung not in self.damages]
         run.provisional.add(f"{_KEPT}/clean")  # where a damage is refused, the same command has no use for it
         self.encoders: dict[str, Encoder] = {}
         self.parts: list[Part] = []
@@ -78,17 +87,31 @@ class Measurement:
 
     @property
     def conditions(self) -> list[Operator | None]:
-        return [None, *self.damages]
+        return [None, *self.damages, *self.few]
+
+    @property
+    def few_images(self) -> int:
+        """On how many images each of the further rungs is measured: all together cost no more than the others do."""
+        draws = sum(1 if draws_nothing(damage) else self._realizations for damage in self.damages)
+        return min(_FEW, len(self.images), len(self.images) * (1 + draws) // max(1, len(self.few)))
+
+    @property
+    def _realizations(self) -> int:
+        return cast(DamageOptions, self.options).get("realizations", 1)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of what has been asked for."""
         return tuple(dict.fromkeys(metric for part in self.parts for metric in part.metrics))
 
-    def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder) -> None:
-        """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them."""
+    def embeddings(self, encoders: Mapping[str, Encoder], teacher: Encoder, place: MapPlace | None = None) -> None:
+        """What needs no labels: the cosine to the teacher's clean embedding, and recall@k in an index of them.
+
+        Args:
+            place: where the maps of all of them are, for the recall of positions; None: without.
+        """
         self.encoders |= encoders
-        self.parts.append(Likeness(tuple(encoders), teacher, self.conditions))
+        self.parts.append(Likeness(tuple(encoders), teacher, self.conditions, place))
 
     def own_head(self, encoders: Mapping[str, Encoder], fit: ClassFit | None) -> None:
         """The pretrained model's own classifier: its accuracy where there is a reason to believe that the classes are
@@ -109,7 +132,7 @@ class Measurement:
         if self.operator is not None:
             self.encoders |= encoders
             own = dict.fromkeys(encoders, Head())
-            self.parts.append(Judgement(own, ("agreement",), "own-head", None, self.damages))
+            self.parts.append(Judgement(own, ("agreement",), "own-head", None, self.conditions[1:]))
 
     def readout(self, readout: Readout, encoders: Mapping[str, Encoder], fit: ClassFit | None = None) -> None:
         """One linear layer on each of these encoders; the images have labels of its classes.
@@ -205,8 +228,8 @@ class Measurement:
         """The measurement, done where it is first asked for; it goes on from what the run folder holds of it."""
         return read(
             self.encoders, self.parts, self.images, self.damages, self._settings,
-            realizations=cast(DamageOptions, self.options).get("realizations", 1), trained_on=self.trained_on,
-            first=self.operator, keep=self.keep_clean,
+            realizations=self._realizations, trained_on=self.trained_on,
+            first=self.operator, few=self.few, most=self.few_images, keep=self.keep_clean,
         )  # fmt: skip
 
     @property
@@ -238,6 +261,8 @@ class Measurement:
                     seed=self.reading["seed"], device=self.reading["device"],
                 ),
             )  # fmt: skip
+        if self.operator is not None and self.change is not None:
+            save_list(self.run.path, CURVE, changes(self.found, self.kinds, self.operator, self.change))
         notes = list(dict.fromkeys([*self.notes, *_cut(self.found)]))
         self.run.write_json("results.json", {"records": records} | ({"notes": notes} if notes else {}))
         if self.found.complete:

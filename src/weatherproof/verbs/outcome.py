@@ -1,7 +1,7 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ from weatherproof.training import RunFolder
 from weatherproof.training.run import OWN_FILES, finite
 
 NOTHING_DONE = "this run is finished already: nothing was done"
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are, however long."""
+    from rich.console import Console
+
+    for line in lines:
+        Console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass
@@ -61,13 +69,21 @@ class Outcome:
         self.show_notes()
 
     def show_numbers(self) -> None:
-        """Print the table, the checks and where the files are."""
+        """Print the four numbers of a hardening, the table, the checks and where the files are."""
         from rich.console import Console
 
         from weatherproof.reports import console_table
+        from weatherproof.reports.hardened.words import summary_lines
+
+        print_lines(summary_lines(self.folder))
+        Console().print(console_table(self.records))
+        self.show_checks()
+
+    def show_checks(self) -> None:
+        """Print the checks and where the files are."""
+        from rich.console import Console
 
         console = Console()
-        console.print(console_table(self.records))
         for check in self.checks:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
             console.print(mark, end="  ")
@@ -76,15 +92,13 @@ class Outcome:
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"
         lines = [(name, printable(file)) for name, file in files.items()]
-        for name, line in [*lines, *(("next", visible(step)) for step in self.next_steps)]:
-            console.print(f"{name:<9}{line}", highlight=False, markup=False, soft_wrap=True)
+        print_lines(
+            f"{name:<9}{line}" for name, line in [*lines, *(("next", visible(step)) for step in self.next_steps)]
+        )
 
     def show_notes(self) -> None:
         """Print the notes."""
-        from rich.console import Console
-
-        for note in self.notes:
-            Console().print(f"note     {note}", highlight=False, markup=False, soft_wrap=True)
+        print_lines(f"note     {note}" for note in self.notes)
 
 
 @dataclass

@@ -25,6 +25,8 @@ def seen(trained_on: str | None) -> frozenset[str]:
 
     >>> sorted(seen("Chain(Sometimes(GaussianNoise((0.05, 0.5)), 0.8), Corruption('fog', 3))"))
     ['fog', 'gaussian_noise']
+    >>> sorted(seen("CommonCorruptions('noise', without='shot_noise')"))
+    ['gaussian_noise', 'impulse_noise', 'speckle_noise']
     """
     try:
         tree = ast.parse((trained_on or "").strip(), mode="eval")
@@ -33,7 +35,7 @@ def seen(trained_on: str | None) -> frozenset[str]:
     names = {_KINDS[node.id] for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in _KINDS}
     names |= {name for node in ast.walk(tree) if (name := _corruption(node)) is not None}
     for node in ast.walk(tree):
-        names |= _in_views(node)
+        names |= _in_views(node) | _in_family(node)
     return frozenset(names)
 
 
@@ -49,6 +51,16 @@ def _in_views(node: ast.AST) -> frozenset[str]:
     except InputError:  # a text of another version
         return frozenset()
     return frozenset().union(*(seen(repr(step)) for step in steps))
+
+
+def _in_family(node: ast.AST) -> frozenset[str]:
+    """What a `CommonCorruptions` draws from."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "CommonCorruptions"):
+        return frozenset()
+    try:
+        return frozenset(views.parse(ast.unparse(node)).names)
+    except InputError:  # a text of another version
+        return frozenset()
 
 
 def _corruption(node: ast.AST) -> str | None:

@@ -1,10 +1,10 @@
 """Classifiers under attack, in one pass over the images; resumable, in a given time, shared out.
 
-Memory is bounded by the block and by what is kept of all answers in the end: 16 bytes an image.
+Memory is bounded by the block and by what is kept of all answers in the end: 30 bytes an image.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ from weatherproof.evaluation.attacks.trials import AttackTrial, trials_of
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings, require_measurable, run
 from weatherproof.evaluation.metrics.named import METRICS
-from weatherproof.evaluation.record import Record, make_record, protocol_facts
+from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Attack
 from weatherproof.types import Labels, Logits
 
 BLOCK = 256  # images
-_KEPT = ("place", "answer", "size", "confidence")
 
 Classifiers = Mapping[str, Callable[..., Logits]]
 
@@ -58,16 +57,7 @@ class Attacks:
 
     def right(self, trial: AttackTrial) -> Bool[Tensor, "n"]:
         """Whether each image is still recognised."""
-        return self.found[trial.label]["answer"] == self.labels(trial)
-
-    def confidence(self, trial: AttackTrial) -> Float[Tensor, "n"]:
-        """The softmax probability of each answer."""
-        return self.found[trial.label]["confidence"]
-
-    def judged(self, trial: AttackTrial) -> Answers:
-        """With the columns that metrics read."""
-        place = self.found[trial.label].place
-        return Answers(place, {"top1": self.right(trial), "confidence": self.confidence(trial)})
+        return self.found[trial.label]["top1"]
 
     def distances(self, trial: AttackTrial) -> Float[Tensor, "n"]:
         """How large a perturbation misclassifies each image: infinite where none did, 0 where the clean image is
@@ -117,7 +107,8 @@ def run_attacks(
     settings = Settings(seed, device, batch_size, workers, minutes, processes, share, folder, block)
     _check(classifiers, images, attacks, realizations)
     trials = trials_of(list(classifiers), [facts_of(one) for one in attacks], realizations, int(images.labels.max()))
-    found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts={"kept": _KEPT})
+    facts = {"kept": [*METRICS, "size"]}
+    found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts=facts)
     missing = tuple(trial for trial in trials if trial.label in found.missing)
     return Attacks(images, tuple(trials), found.answers, missing, found.fewest, seed, found.complete)
 
@@ -161,9 +152,8 @@ def accuracy_records(
     data: str | None = None,
     **about: Any,
 ) -> list[Record]:
-    """Accuracy "top1", "error" = 1 - top1, and calibration ("rms_calibration_error", "ece"), of what was reached,
-    attack after attack; None: the clean images. Standard errors as `robust_accuracy` says; that of calibration over
-    images is by the jackknife."""
+    """Any of `metrics.named`, of what was reached, attack after attack; None: the clean images. Standard errors as
+    `robust_accuracy` says; that of calibration over images is by the jackknife."""
     records = []
     for attack in attacks:
         for model in models:
@@ -171,15 +161,10 @@ def accuracy_records(
             if not runs:
                 continue
             facts = facts_under(result, runs[0], data)
-            answers = [result.judged(trial) for trial in runs]
-            for name in metrics:
-                metric = METRICS[name]
-                values = [metric(own) for own in answers]
-                count = min(map(len, answers))
-                made = make_record(name, values, count, model, result.seed, facts, attack=facts["attack"], **about)
-                if len(values) == 1:
-                    made = replace(made, stderr=metric.stderr(answers[0]))
-                records.append(made)
+            answers, clean = [result.found[trial.label] for trial in runs], result.found.get(runs[0].clean.label)
+            records += judged_records(
+                model, metrics, answers, clean, result.seed, facts, over_images=True, attack=facts["attack"], **about
+            )
     return records
 
 

@@ -58,11 +58,11 @@ def _rows(result: Attacks) -> Iterator[Row]:
         if trial.facts is None or not {trial.label, trial.clean.label} <= result.found.keys():
             continue
         found, before = result.found[trial.label], result.found[trial.clean.label]
-        answers = dict(zip(before.place.tolist(), before["answer"].tolist(), strict=True))
+        answers = dict(zip(before.place.tolist(), before["guess"].tolist(), strict=True))
         index, labels = result.images.index[found.place].tolist(), result.labels(trial).tolist()
         lengths = [[round(v, 7) for v in t.tolist()] for t in (found["size"], result.distances(trial))]
         for i, place in enumerate(found.place.tolist()):
-            answer = int(found["answer"][i])
+            answer = int(found["guess"][i])
             yield (
                 index[i], labels[i], trial.model, repr(trial.attack), trial.run, answers[place], answer,
                 int(answer == labels[i]), lengths[0][i], lengths[1][i], trial.facts.norm,

@@ -10,6 +10,7 @@ from torch import Tensor
 from weatherproof.attacks.described import Facts
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.trials import Columns, Look, Models
+from weatherproof.evaluation.metrics.named import METRICS, kept
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Images, Logits
@@ -19,8 +20,8 @@ from weatherproof.types import Images, Logits
 class AttackTrial:
     """One draw of one attack on one model; without an attack, its answers to the clean images.
 
-    An image leaves "answer", the first guess; "size" of the perturbation in the attack's norm: 0 of clean images,
-    infinite where the attack gave no image; and "confidence", the softmax probability of the guess.
+    An image leaves what all `METRICS` keep, and the "size" of its perturbation in the attack's norm: 0 of clean images,
+    infinite where the attack gave no image.
 
     Attributes:
         facts: of the attack.
@@ -63,11 +64,9 @@ class AttackTrial:
             attacked = self.facts.attack(model, images, look.labels, look.drawn(self.run))
             size, images = reached(self.facts, attacked, images), attacked
         logits = judged(self.model, model, images, self.highest).float()
-        return {
-            "answer": logits.argmax(dim=1).to(torch.int32),
-            "size": size.float(),
-            "confidence": logits.softmax(dim=1).max(dim=1).values.clamp(max=1),
-        }
+        # as records under attack have always had it: the same as metrics keep, up to the last bits
+        confidence = logits.softmax(dim=1).max(dim=1).values.clamp(max=1)
+        return {**kept(METRICS, logits, look.labels), "confidence": confidence, "size": size.float()}
 
 
 def trials_of(models: Sequence[str], attacks: Sequence[Facts], realizations: int, highest: int) -> list[AttackTrial]:

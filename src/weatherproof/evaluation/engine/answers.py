@@ -1,12 +1,12 @@
 """What is kept of a trial's answers: named columns, a row an image, in one file for a block of images."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from weatherproof.errors import InputError
@@ -34,6 +34,10 @@ class Answers:
     def __getitem__(self, column: str) -> Tensor:
         return self.columns[column]
 
+    def at(self, rows: Bool[Tensor, "n"] | Int64[Tensor, "m"]) -> "Answers":
+        """Some of the rows, by a mask or by their numbers."""
+        return Answers(self.place[rows], {name: own[rows] for name, own in self.columns.items()})
+
     def of(self, model: str) -> "Answers":
         """The columns of one of several models, by their own names: see `trials.column`."""
         start = f"{model}/"
@@ -47,10 +51,14 @@ def joined(parts: Iterable[Answers]) -> Answers | None:
     if not parts:
         return None
     parts = [part for part in parts if len(part)] or parts[:1]  # a block of unreadable files alone has no columns
-    place = torch.cat([part.place for part in parts])
-    order = place.argsort()
-    columns = {name: torch.cat([part[name] for part in parts])[order] for name in parts[0].columns}
-    return Answers(place[order], columns)
+    every = pooled(parts)
+    return every.at(every.place.argsort())
+
+
+def pooled(parts: Sequence[Answers]) -> Answers:
+    """All answers of several trials, one after the other; an image may be in several of them."""
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0].columns}
+    return Answers(torch.cat([part.place for part in parts]), columns)
 
 
 @dataclass(frozen=True)

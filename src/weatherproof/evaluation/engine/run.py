@@ -98,6 +98,7 @@ def run(
     name: str,
     title: str,
     facts: Mapping[str, Any] | None = None,
+    in_order: bool = False,
 ) -> Measured:
     """Do every trial on every image, block after block.
 
@@ -109,17 +110,19 @@ def run(
         name: of the folder that the files are in, inside that of the settings.
         title: of the work, for whoever waits.
         facts: what the answers depend on beside the weights, the images, the labels, the seed and the blocks.
+        in_order: a block holds images that follow on one another, so that the batches are those of the whole set in
+            its order, where the block is a multiple of them. Else each block is spread evenly over the set.
 
     Raises:
         InputError: answers in the folder to something else, a process that failed, and what a trial refuses.
     """
     most = max(len(images) if trial.positions is None else len(trial.positions) for trial in trials)
     blocks = -(-most // settings.block)
-    with _kept(settings, name, lambda: _plan(models, images, settings.seed, blocks, facts or {})) as kept:
+    with _kept(settings, name, lambda: _plan(models, images, settings.seed, blocks, in_order, facts or {})) as kept:
         numbers = range(settings.share[0], blocks, settings.share[1])
         work = Work(
             models, trials, images, len(images), numbers, blocks, kept, settings.seed, torch.device(settings.device),
-            settings.batch_size, settings.workers,
+            settings.batch_size, settings.workers, block=settings.block if in_order else None,
             deadline=None if settings.minutes is None else time.time() + 60 * settings.minutes,
         )  # fmt: skip
         done = sum(map(len, _answered(trials, kept, numbers).values()))
@@ -164,13 +167,13 @@ def _answered(trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: 
     return {label: answers for label, answers in found.items() if answers is not None}
 
 
-def _plan(models: Models, images: ImageSet, seed: int, blocks: int, facts: Mapping[str, Any]) -> str:
+def _plan(models: Models, images: ImageSet, seed: int, blocks: int, in_order: bool, facts: Mapping[str, Any]) -> str:
     """Equal where the answers would be: the same weights, images and blocks, and facts, which may say the weights."""
     index, labels = (hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in (images.index, images.labels))
     weights = {} if "weights" in facts else {"weights": {name: weights_digest(own) for name, own in models.items()}}
     return protocol_hash(
         data=images.name, size=images.image_size, channels=images.channels, classes=images.classes, index=index,
-        labels=labels, seed=seed, blocks=blocks, **weights, **facts,
+        labels=labels, seed=seed, blocks=blocks, in_order=in_order or None, **weights, **facts,
     )  # fmt: skip
 
 

@@ -29,7 +29,9 @@ class Work:
     Attributes:
         images: the set, or those of its images that these blocks need.
         total: how many images the whole set has.
-        numbers: the blocks to do, of `blocks`; block b holds the places b, b + blocks, b + 2 blocks, ...
+        numbers: the blocks to do, of `blocks`.
+        block: how many places that follow on one another a block holds; None: block b holds the places b, b + blocks,
+            b + 2 blocks, ..., spread evenly, so that every block has all classes.
         kept: where the answers are.
         deadline: `time.time()` from when no further trial is started; one is always done.
         rows: where `images` stand in the whole set, ascending; None: they are the whole set.
@@ -46,12 +48,14 @@ class Work:
     device: torch.device
     batch_size: int
     workers: int
+    block: int | None = None
     deadline: float | None = None
     rows: Int64[Tensor, "m"] | None = None
 
     def places(self, trial: Trial, number: int) -> Int64[Tensor, "b"]:
-        """The images of a trial that belong to a block, spread evenly, so that every block has all classes."""
-        return torch.arange(number, self.total if trial.positions is None else len(trial.positions), self.blocks)
+        """The images of a trial that belong to a block."""
+        every = torch.arange(self.total if trial.positions is None else len(trial.positions))
+        return every[number :: self.blocks] if self.block is None else every[number * self.block :][: self.block]
 
     @property
     def left(self) -> list[int]:
@@ -126,7 +130,7 @@ class _Reader:
 
 
 def _looks(work: Work, rows: Int64[Tensor, "b"], places: Int64[Tensor, "b"]) -> list[Look]:
-    here = rows if work.rows is None else torch.searchsorted(work.rows, rows)
+    here = rows if work.rows is None else torch.searchsorted(work.rows, rows.contiguous())
     read = [
         (as_bytes(batch.images), batch.labels, batch.index)
         for batch in batches(work.images, work.batch_size, order=here, device=work.device, workers=work.workers)

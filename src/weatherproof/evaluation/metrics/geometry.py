@@ -53,6 +53,33 @@ def uniformity(embeddings: Embeddings, t: float = 2.0) -> float:
     return math.log(total.item() / (n * (n - 1)))
 
 
+def effective_rank(embeddings: Embeddings) -> float:
+    """exp of the entropy of s_k / sum_j s_j, s the singular values of the unit embeddings (Roy & Vetterli 2007), not
+    centred: 1 where all embeddings are one point, at most the number of features.
+
+    Raises:
+        InputError: no embeddings.
+    """
+    if len(embeddings) == 0:
+        raise InputError("the effective rank needs embeddings, got none")
+    values = torch.linalg.svdvals(_unit(embeddings))
+    shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return torch.special.entr(shares).sum().exp().item()
+
+
+def embedding_deviation(embeddings: Embeddings) -> float:
+    """sqrt(D) / D sum_f std(u_f) of unit embeddings u with D features: 0 where all are one point, 1 at most, where they
+    lie evenly around the origin (the measure of collapse of SimSiam, Chen & He 2021).
+
+    Raises:
+        InputError: no embeddings.
+    """
+    if len(embeddings) == 0:
+        raise InputError("the deviation of embeddings needs some, got none")
+    deviations: Tensor = _unit(embeddings).std(dim=0, correction=0)
+    return deviations.mean().item() * math.sqrt(embeddings.shape[1])
+
+
 def _potential(rows: Tensor, others: Tensor, t: float) -> Tensor:
     """exp(-t ||a - b||^2) of all pairs of unit vectors, whose squared distance is 2 - 2 <a, b>."""
     return (rows @ others.T).mul_(2).sub_(2).clamp_(max=0).mul_(t).exp_()

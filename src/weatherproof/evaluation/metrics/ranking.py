@@ -44,6 +44,23 @@ def auc(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) ->
     return (midrank[group][wanted].sum().item() - p * (p + 1) / 2) / (p * n)
 
 
+def auc_error(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) -> float | None:
+    """Standard error of `auc` over images (DeLong, DeLong & Clarke-Pearson 1988): sqrt(s_P^2 / P + s_N^2 / N), with s_P
+    the sample standard deviation of P(the positive scores higher than a negative) over positives, s_N likewise.
+
+    Returns:
+        None for a single positive or a single negative.
+    """
+    sides = scores[labels == positive].double(), scores[labels != positive].double()
+    if min(map(len, sides)) < 2:
+        return None
+    variance = 0.0
+    for own, other in (sides, sides[::-1]):
+        beaten = fractional_ranks(torch.cat([own, other])[None])[0, : len(own)] - fractional_ranks(own[None])[0]
+        variance += (beaten / len(other)).var().item() / len(own)
+    return variance**0.5
+
+
 def fractional_ranks(values: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
     """1 for the least of a row, n for the largest; equal values share the mean of their ranks. In float64."""
     ordered = values.sort(dim=1).values

@@ -1,6 +1,6 @@
 """From a suite's answers to its records: every set, every corruption, groups and the whole."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from weatherproof.benchmark import COMMON_15, SEEN, UNSEEN
 from weatherproof.data import ImageSet
-from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.answers import Answers, pooled
 from weatherproof.evaluation.engine.conditions import Case
 from weatherproof.evaluation.metrics.corruption_error import (
     ALEXNET_CLEAN,
@@ -17,11 +17,13 @@ from weatherproof.evaluation.metrics.corruption_error import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from weatherproof.evaluation.metrics.named import CALIBRATION, METRICS, accuracy
-from weatherproof.evaluation.metrics.standard_errors import Weights, clustered_error
-from weatherproof.evaluation.record import Record, make_record, protocol_facts
-from weatherproof.evaluation.suites.sets import is_imagenet, sets_of
+from weatherproof.evaluation.metrics.named import metric_of
+from weatherproof.evaluation.metrics.standard_errors import Weights, clustered_error, jackknife_error
+from weatherproof.evaluation.record import Record, judged_records, make_record, protocol_facts
+from weatherproof.evaluation.suites.sets import POOLED, case_metrics, is_imagenet, sets_of
 from weatherproof.views.contamination import seen
+
+_accuracy = metric_of("top1").value
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +69,14 @@ class Summary:
 
     # one set
 
-    def _of_case(self, case: Case) -> Iterator[Record]:
-        found, facts = self.answers[case.label], self._facts[case.label]
+    def _of_case(self, case: Case) -> list[Record]:
+        found, clean = self.answers[case.label], self.answers.get(Case().label)
         if not len(found):
-            return
-        for name, metric in METRICS.items():
-            if name != "top5" or len(self.images.classes) > 5:
-                yield self._record(name, metric(found), len(found), facts, metric.stderr(found))
+            return []
+        return judged_records(
+            self.model, case_metrics(self.images), [found], clean, self.seed, self._facts[case.label],
+            over_images=True, trained_on=self.trained_on, **self.about,
+        )  # fmt: skip
 
     @cached_property
     def _facts(self) -> dict[str, dict[str, Any]]:
@@ -113,10 +116,12 @@ class Summary:
         elif name == "common-15":
             records += self._normalised(name, cases)
         every = [self.answers[case.label] for case in cases]
-        for metric, measure in CALIBRATION.items():
-            records.append(self._record(metric, measure(*every), images, facts, measure.stderr(*every)))
-            mean = sum(map(measure, every)) / len(every)
-            records.append(self._record(f"mean_{metric}", mean, images, facts, measure.mean_stderr(every)))
+        together = pooled(every)
+        for metric in POOLED:
+            own = metric_of(metric)
+            records.append(self._record(metric, own.value(together), images, facts, own.stderr(together)))
+            mean = sum(map(own.value, every)) / len(every)
+            records.append(self._record(f"mean_{metric}", mean, images, facts, jackknife_error(own.value, every)))
         return records
 
     def _mean_accuracy(self, name: str, members: Sequence[str]) -> list[Record]:
@@ -144,7 +149,7 @@ class Summary:
             by = corruption_error_weights(errors, baseline_clean=ALEXNET_CLEAN)
             before = clean[0].label
             error = clustered_error(self.answers, {**scaled(by), before: sum(by.values())})
-            value = relative_mean_corruption_error(errors, 1 - accuracy(self.answers[before]))
+            value = relative_mean_corruption_error(errors, 1 - _accuracy(self.answers[before]))
             records.append(self._record("relative_mce", value, images, facts, error))
         return records
 
@@ -160,7 +165,7 @@ class Summary:
         return {case.label: 1 / (len(set(names)) * names.count(case.corruption)) for case in cases}
 
     def _mean(self, weights: Weights) -> float:
-        return sum(weight * accuracy(self.answers[label]) for label, weight in weights.items())
+        return sum(weight * _accuracy(self.answers[label]) for label, weight in weights.items())
 
     def _least(self, weights: Weights) -> int:
         """How many images each of the conditions rests on at least."""

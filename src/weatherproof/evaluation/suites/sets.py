@@ -9,6 +9,10 @@ from weatherproof.evaluation.engine.conditions import Case
 
 _IMAGENET_CLASSES = 1000
 
+# Of each condition, by their names in `metrics.named`, and of several: all answers together, and the mean of each.
+_METRICS = ("top1", "error", "top5", "rms_calibration_error", "ece")
+POOLED = ("rms_calibration_error", "ece")
+
 
 def suite_of(cases: Iterable[Case]) -> str:
     """The suite that these cases are, whole: "common-15", "common-19", "noisy"; "all" for anything else."""
@@ -44,9 +48,14 @@ def is_imagenet(images: ImageSet) -> bool:
     return "imagenet" in images.name.lower() or all(re.fullmatch(r"n\d{8}", name) for name in images.classes)
 
 
+def case_metrics(images: ImageSet) -> tuple[str, ...]:
+    """The metrics of one condition; top-5 only where it says something."""
+    return tuple(name for name in _METRICS if name != "top5" or len(images.classes) > 5)
+
+
 def total_metrics(suite: str, cases: Sequence[Case], images: ImageSet) -> tuple[str, ...]:
     """The metrics of the suite as a whole."""
-    shared = ("mca", "rms_calibration_error", "ece", "mean_rms_calibration_error", "mean_ece")
+    shared = ("mca", *POOLED, *(f"mean_{name}" for name in POOLED))
     if not is_imagenet(images):
         return (*shared, "unnormalised_mce")
     if "common-15" not in sets_of(suite, cases):

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, save_tensors
+from weatherproof.reports.parts import PartFile, require_classes, save_tensors
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import size_words
 
@@ -93,9 +92,7 @@ class AttackFile:
 
     def __post_init__(self) -> None:
         require_pictures(self.clean)
-        answers = torch.cat([self.labels, self.before, self.after])
-        if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
-            raise ValueError("a label or an answer has no class")
+        require_classes(self.classes, self.labels, self.before, self.after)
 
     @property
     def pixelated(self) -> bool:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from weatherproof.reports.attack.curves import attack_curves
-from weatherproof.reports.parts import PartFile, save_list
+from weatherproof.reports.parts import PartFile
 from weatherproof.reports.training.curves import Charts
 from weatherproof.reports.words.attacks import named
 from weatherproof.reports.words.records import JsonRecord
@@ -26,11 +25,6 @@ class Panel:
 
 
 PANELS = PartFile("panels.json", "a list of panels", Panel)
-
-
-def save_panels(folder: Path | str, panels: Sequence[Panel]) -> Path:
-    """Write `panels.json` and return where it is."""
-    return save_list(folder, PANELS, panels)
 
 
 def panel_curves(records: Sequence[JsonRecord], panels: Sequence[Panel]) -> Charts:

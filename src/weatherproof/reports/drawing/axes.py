@@ -14,6 +14,7 @@ class Axis:
     Attributes:
         count: of its numbers, about; 0 for none. They are round, or those of `given`, and written by `show`.
         log: equal ratios are equally far apart; needs `given`.
+        root: square roots of what lies above `low` are evenly spread, so that small values have room beside 0.
         grid: lines through the drawing, not short ticks, at the numbers of a horizontal axis.
         inner: user units kept free at both ends, for markers.
     """
@@ -27,6 +28,7 @@ class Axis:
     log: bool = False
     grid: bool = False
     inner: float = 0
+    root: bool = False
 
     @classmethod
     def around(
@@ -44,8 +46,13 @@ class Axis:
 
     def place(self, value: float, start: float, end: float) -> float:
         """Where a value lies on an axis from start to end; in the middle where low is high."""
-        low, high, value = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
+        low, high, value = map(self._scaled, (self.low, self.high, value))
         return (start + end) / 2 if low == high else start + (value - low) / (high - low) * (end - start)
+
+    def _scaled(self, value: float) -> float:
+        if self.log:
+            return math.log10(value)
+        return max(0.0, value - self.low) ** 0.5 if self.root else value
 
 
 def percent(value: float) -> str:

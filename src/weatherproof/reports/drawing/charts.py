@@ -55,6 +55,7 @@ class Chart:
     Attributes:
         metric: what a page sorts its charts by.
         right: the margin; the others are what numbers and names need.
+        foot: room below for the numbers and the name of the horizontal axis.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Chart:
     width: float = NARROW
     height: float = 236
     right: float = 12
+    foot: float = 40
 
     @property
     def boxed(self) -> bool:
@@ -77,7 +79,7 @@ class Chart:
         """Left, top, right and bottom of what lies between the axes."""
         if self.boxed:
             return 0, 0, self.width, self.height - (FOOT if self.across.label else 0)
-        return 40, 30 if self.up.label else 12, self.width - self.right, self.height - 40
+        return 40, 30 if self.up.label else 12, self.width - self.right, self.height - self.foot
 
     def x(self, value: float) -> float:
         left, _, right, _ = self.edges

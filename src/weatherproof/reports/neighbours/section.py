@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.reports.drawing.pictures import data_address, is_small, require_pictures, smaller
-from weatherproof.reports.parts import PartFile, save_part
+from weatherproof.reports.parts import PartFile, require_classes, save_part
 
 SHOWN = 96  # pixels of the longer side in the file
 
@@ -52,8 +52,7 @@ class Neighbours:
 
     def __post_init__(self) -> None:
         require_pictures(self.queries, self.neighbours)
-        if max(int(self.query_labels.max()), int(self.labels.max())) >= len(self.classes):
-            raise ValueError("a label has no class")
+        require_classes(self.classes, self.query_labels, self.labels, unknown=True)
 
     @property
     def labelled(self) -> bool:

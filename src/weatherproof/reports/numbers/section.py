@@ -1,5 +1,6 @@
 """Tables and curves of the records that belong to no suite and no attack."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from weatherproof.reports.group import Group
@@ -7,6 +8,9 @@ from weatherproof.reports.tables import Table, make_tables
 from weatherproof.reports.training.curves import Charts, label_charts, severity_charts
 
 SECONDARY = frozenset({"top5", "recall@5", "error", "ece"})  # folded away: they say the same as their relatives
+MOST_SERIES = 24  # of charts that share a legend
+
+CURVED = frozenset({"top1", "cosine"})  # drawn above, where a hardening has its curve
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ def numbers_part(group: Group) -> Numbers:
         notes=() if others else group.notes,
         tables=tuple(main),
         more_tables=tuple(t for t in tables if t not in main),
-        severity=_without_secondary(severity_charts(group.rest, group.palette)),
-        labels=_without_secondary(label_charts(group.rest, group.palette)),
+        severity=_legible(
+            _without(SECONDARY | (CURVED if group.curved else set()), severity_charts(group.rest, group.palette)), group
+        ),
+        labels=_without(SECONDARY, label_charts(group.rest, group.palette)),
     )
 
 
@@ -50,5 +56,10 @@ def headed(group: Group) -> Group | None:
     return group if (group.heading or group.note) and (group.subjects or group.attacked) else None
 
 
-def _without_secondary(charts: Charts) -> Charts:
-    return replace(charts, charts=tuple(c for c in charts.charts if c.metric not in SECONDARY))
+def _legible(charts: Charts, group: Group) -> Charts:
+    """Nothing, where a study's own table says what no reader tells apart in a chart."""
+    return replace(charts, legend=(), charts=()) if group.tabled and len(charts.legend) > MOST_SERIES else charts
+
+
+def _without(metrics: AbstractSet[str], charts: Charts) -> Charts:
+    return replace(charts, charts=tuple(c for c in charts.charts if c.metric not in metrics))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weatherproof.reports.drawing.axes import Axis
 from weatherproof.reports.drawing.charts import COLOURS, FOOT, WIDE, Again, Chart, Cloud, Mark, Style, draw
-from weatherproof.reports.parts import PartFile, read_part, save_part
+from weatherproof.reports.parts import PartFile, read_part, require_classes, save_part
 from weatherproof.reports.words import records as words
 
 LOW, HIGH = 250, 470  # the drawing is as high as the map needs, within these
@@ -38,8 +38,7 @@ class MapFile:
     def __post_init__(self) -> None:
         if len(self.labels) == 0 or not bool(self.points.isfinite().all()):
             raise ValueError("a map needs points, and places for them")
-        if int(self.labels.max()) >= len(self.classes):
-            raise ValueError("a label has no class")
+        require_classes(self.classes, self.labels, unknown=True)
 
 
 MAP = PartFile("map.safetensors", "a map", MapFile)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from weatherproof.reports.attack.certificates import read_certificates
 from weatherproof.reports.drawing.axes import Axis, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Style, draw
-from weatherproof.reports.parts import PartFile, read_list, save_list
+from weatherproof.reports.parts import PartFile, read_list
 
 NUMBERS = ("Clean", "Corrupted", "Adversarial", "Calibration error")
 PANELS = ((0, 2), (0, 1))  # across, up: adversarial and corrupted accuracy over clean accuracy
@@ -109,11 +109,6 @@ class Front:
     def style(self, shown: Combination) -> Style:
         colour = 1 + self.starts.index(shown.start)
         return Style(colour, self.kinds.index(shown.kept) - colour)  # a marker's shape goes by the sum of both
-
-
-def save_front(folder: Path | str, combinations: Sequence[Combination]) -> Path:
-    """Write `front.json` and return where it is."""
-    return save_list(folder, FRONT, combinations)
 
 
 def read_front(folder: Path) -> Front | None:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.parts import PartFile, save_part
+from weatherproof.reports.parts import PartFile
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,6 @@ class StudyTable:
 
 
 STUDY = PartFile("study.json", "a table of a study", StudyTable)
-
-
-def save_study(folder: Path | str, table: StudyTable) -> Path:
-    """Write `study.json` and return where it is."""
-    return save_part(folder, STUDY, table)
 
 
 def claims_words(table: StudyTable, checks: Sequence[Mapping[str, Any]]) -> str:

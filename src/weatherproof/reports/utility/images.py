@@ -13,7 +13,7 @@ from weatherproof.errors import InputError
 from weatherproof.pixel_utility import UtilityExamples
 from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
 from weatherproof.reports.drawing.shades import require_utility, scientific, shaded
-from weatherproof.reports.parts import PartFile, save_part
+from weatherproof.reports.parts import PartFile, require_classes, save_part
 from weatherproof.reports.words import records as words
 
 SHOWN = 160  # pixels of the longer side in the file
@@ -69,9 +69,7 @@ class ImagesFile:
     def __post_init__(self) -> None:
         require_pictures(self.images)
         require_utility(torch.stack([self.utility, self.top, self.bottom]))
-        answers = torch.cat([self.labels, self.answers])
-        if int(answers.min()) < 0 or int(answers.max()) >= len(self.classes):
-            raise ValueError("a label or an answer has no class")
+        require_classes(self.classes, self.labels, self.answers)
 
     @property
     def elements(self) -> int:

@@ -15,12 +15,14 @@ MODEL_ORDER = ("teacher", "hardened", "supervised", "restored")  # before, after
 MODEL_WORDS = {"teacher": "original", "start": "before training"} | {
     name: name for name in (*MODEL_ORDER[1:], "pretrained", "frozen", "fine-tuned")
 }
+GAUGE = "gauge"  # a readout that looks at images as they are, clean or not
 READOUT_WORDS = {
     "own-head": "own head",
     "probe": "linear probe",
     "clean-probe": "linear probe from clean images",
     "knn": "nearest neighbours",
     "end-to-end": "trained end to end",
+    GAUGE: "gauge",
 }
 METHOD_WORDS = {"simclr": "SimCLR", "mocov2": "MoCo v2", "instdis": "InstDis", "pirl": "PIRL"} | {
     "supervised": "supervised training", "adversarial": "adversarial training", "augmix": "AugMix",
@@ -53,6 +55,9 @@ METRICS = {  # in order of preference for the headline
     "agreement": Metric("Agreement", True, "the same first guess as the original gives for the clean image"),
     "top5": Metric("Top-5 accuracy", True, "the truth is among the first five guesses"),
     "recall@5": Metric("Recall at 5", True, "the damaged image finds its own clean image among the first five"),
+    "position_recall": Metric(
+        "Recall of positions", True, "a place of the damaged image's map finds its own in the clean image's first"
+    ),
     "mca": Metric("Mean accuracy", True, "mean over corruptions of the mean over their severities"),
     "error": Metric("Error", True, "the first guess is wrong", higher_is_better=False),
     "mce": Metric("mCE", True, "errors over AlexNet's, mean over corruptions; AlexNet is 100", False),
@@ -66,11 +71,17 @@ METRICS = {  # in order of preference for the headline
     # no better and no worse: an encoder that makes all images alike has the lowest alignment there is
     "alignment": Metric("Alignment", False, "squared distance of two views; 0: they are alike", None),
     "uniformity": Metric("Uniformity", False, "the lower, the more evenly spread", None),
+    "effective_rank": Metric("Effective rank", False, "of the embeddings; 1: they are one point", None),
+    "embedding_deviation": Metric("Standard deviation", False, "of the embeddings; 0: they are one point", None),
     "corner_utility": Metric("Utility in the corners", True, "share of all utility in the four corner boxes", None),
     "rank_correlation": Metric("Rank correlation", False, "of utility and sensitivity, over an image's elements", None),
     "identity_error": Metric("Error of the identity", False, "u against abs(d f_y / d x) / f_y, relative", False),
     "median_perturbation": Metric("Median perturbation", False, "half of the images are misclassified by less"),
     "attack_failures": Metric("Failures of the attack", True, "images that it could not get misclassified", None),
+    "beyond": Metric("Beyond training", True, "more damaged than what training saw, or unlike it", False),
+    "damaged": Metric("Damaged", True, "the gauge sees damage of some kind", False),
+    "clean": Metric("Clean", True, "the gauge sees no damage"),
+    "level": Metric("Mean level", False, "0: all are clean; 1: all are as damaged as the worst of training", False),
     "images_of_a_class": Metric("Images of a class", False, "mean over the classes", None),
 }
 
@@ -209,8 +220,8 @@ def _in_words(tree: ast.expr) -> str:
             return ", then ".join(_in_words(argument) for argument in tree.args)
         case "OneOf" if tree.args:
             return " or ".join(_in_words(argument) for argument in tree.args)
-        case "Sometimes" if len(tree.args) == 2 and isinstance(literals[1], (int, float)):
-            return f"{_in_words(tree.args[0])} on {percent(literals[1])} of the images"
+        case "Sometimes" if tree.args and isinstance(p := given.get("p", (*literals, None)[1]), (int, float)):
+            return f"{_in_words(tree.args[0])} on {percent(p)} of the images"
     return ast.unparse(tree)
 
 
@@ -237,6 +248,8 @@ def corruption_words(name: str) -> str:
 
 def condition_words(record: JsonRecord) -> str:
     """What was done to the test images: `75 % of the pixels missing`, `fog, severity 3`, `clean images`."""
+    if record.get("readout") == GAUGE:
+        return "images as they are"
     parts = []
     if record.get("operator") and not record.get("corruption"):  # else the operator says the same again
         parts.append(operator_words(str(record["operator"])))
@@ -253,7 +266,8 @@ def condition_words(record: JsonRecord) -> str:
 
 
 def is_clean(record: JsonRecord) -> bool:
-    return not any(record.get(key) for key in ("operator", "corruption", "attack"))
+    """Whether the images were as they are; `Chain()` of nothing changes none."""
+    return record.get("operator") in (None, "", "Chain()") and not (record.get("corruption") or record.get("attack"))
 
 
 def level(record: JsonRecord) -> tuple[str, float] | None:
@@ -278,5 +292,21 @@ def axis_words(family: str) -> str:
         "RandomMask": "pixels missing, %",
         "GaussianNoise": f"noise, {SIGMA}",
         "GaussianBlur": f"blur, {SIGMA} in pixels",
+        "JPEG": "100 less the JPEG quality",
+        "Contrast": "contrast lost, %",
     }
     return known.get(family, f"{family.replace('_', ' ')}, severity")
+
+
+def damage_words(family: str) -> str:
+    """A kind of damage: its axis without the unit.
+
+    >>> damage_words("RandomMask"), damage_words("GaussianNoise"), damage_words("clean")
+    ('Missing pixels', 'Gaussian noise', 'Clean')
+    """
+    known = {
+        "RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise", "GaussianBlur": "Gaussian blur",
+        "JPEG": "JPEG compression", "Contrast": "low contrast",
+    }  # fmt: skip
+    name = known.get(family, family.replace("_", " "))
+    return name[:1].upper() + name[1:]

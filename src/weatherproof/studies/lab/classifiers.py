@@ -11,7 +11,8 @@ from weatherproof.evaluation.finetune_search import Setting
 from weatherproof.methods import FeatureSettings
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, OwnHead, Readout, finetune_encoder, fit_probe
+from weatherproof.readouts import Classifier, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
+from weatherproof.readouts.adaptation import Adapting as AdaptingModule
 from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.spec import component
 from weatherproof.studies.lab.chosen import Chosen
@@ -178,15 +179,17 @@ class Own:
 
     Attributes:
         data: images whose classes must be those of the classifier, else there is no number.
+        among: or some of them: a right answer is then one among all.
     """
 
     of: Recipe
     data: Images
+    among: bool = False
 
     def make(self, store: Store) -> nn.Module:
         encoder = store.encoder(self.of)
         fit = class_fit(head_of(encoder), store.images(self.data))
-        if not fit.believed or fit.among is not None:
+        if not fit.believed or (fit.among is not None and not self.among):
             raise NoNumber(fit.why)
         return fit.classifier(OwnHead(encoder))
 
@@ -214,6 +217,21 @@ class Restored:
 
     def make(self, store: Store) -> nn.Module:
         return RestoredModule(restoration.parse(self.restoration), store.get(self.of))
+
+
+@component
+class Adapting:
+    """A classifier that adapts to each batch of test images by itself.
+
+    Attributes:
+        adaptation: text of one of `readouts.adaptation`.
+    """
+
+    adaptation: str
+    of: Recipe
+
+    def make(self, store: Store) -> nn.Module:
+        return AdaptingModule(adaptation.parse(self.adaptation), store.get(self.of))
 
 
 def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bool, steps: int | None) -> Plan:

@@ -40,6 +40,7 @@ def former_name(recipe: object, store: Store) -> str:
 
 def _hardened(recipe: Hardened, store: Store) -> Words:
     words = {"kind": "hardened", "operator": recipe.operator, "plan": repr(store.plan(recipe.plan))}
+    words |= {} if recipe.keep is None else {"keep": repr(recipe.keep)}
     if not isinstance(recipe.start, Given):
         return {**words, "start": start_name(recipe.start, store), "data": source_text(recipe.data.source)}
     return {**words, "encoder": recipe.start.text, "objective": recipe.objective, **_images(recipe), **_look(recipe)}

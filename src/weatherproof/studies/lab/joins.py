@@ -43,6 +43,25 @@ class MeanOf:
         return None if found is None else mean_of(found)
 
 
+@dataclass(frozen=True)
+class OverModels:
+    """The mean of several models on the same images."""
+
+    cells: tuple[Cell, ...]
+
+    def number(self, store: Store) -> Number | None:
+        """The number; None where one of the models has none."""
+        found = _all(self.cells, store)
+        if found is None:
+            return None
+        records = [number.record for number in found]
+        value, protocol = (
+            sum(r.value for r in records) / len(records),
+            protocol_hash(parts=[r.protocol for r in records]),
+        )
+        return Number(replace(records[0], value=value, stderr=None, trained_on=None, protocol=protocol))
+
+
 def mean_of(numbers: Sequence[Number]) -> Number:
     """The mean over data sets, with the standard error of independent sets, and all failed points."""
     records = [number.record for number in numbers]

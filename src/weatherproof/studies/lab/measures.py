@@ -6,13 +6,15 @@ from torch import nn
 
 from weatherproof import attacks, operators
 from weatherproof.attacks.described import facts_of
-from weatherproof.benchmark import COMMON_15
+from weatherproof.benchmark import COMMON_15, GROUP_OF
 from weatherproof.data import CorruptedImages, ImageSet
 from weatherproof.evaluation import (
     Case,
     Record,
     cases_of_parts,
     cases_on_the_fly,
+    effective_rank,
+    embedding_deviation,
     evaluate,
     evaluate_suite,
     robust_accuracy,
@@ -21,6 +23,9 @@ from weatherproof.evaluation import (
 )
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
+from weatherproof.evaluation.embeddings import embedded
+from weatherproof.evaluation.engine.run import Settings
+from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.operators.suites import suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
@@ -47,6 +52,18 @@ class Damaged:
 
 
 @component
+class Spread:
+    """How spread out an encoder's embeddings of the images are: whether they have collapsed."""
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        found = embedded(model, images, Settings(device=bench.store.device), bench.name)["embedding"]
+        facts = protocol_facts(images, None, (), None)
+        values = {"effective_rank": effective_rank(found), "embedding_deviation": embedding_deviation(found)}
+        made = (make_record(name, [value], len(found), bench.name, 0, facts) for name, value in values.items())
+        return Measured(tuple(made))
+
+
+@component
 class Clean:
     """Everything that `evaluate_suite` says of clean images."""
 
@@ -62,25 +79,31 @@ class Suite:
     corrupted in files.
 
     Attributes:
-        name: of `operators.suites.suite`; with fewer severities its records are called "all".
+        name: of `operators.suites.suite`; with fewer severities or corruptions its records are called "all".
+        group: its corruptions alone, where they are made on the fly; None: all.
     """
 
     name: str
     severities: tuple[int, ...] = SEVERITIES
     seed: int = 0
+    group: str | None = None
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         if isinstance(images, CorruptedImages):
             cases = cases_of_parts(images.parts, COMMON_15)
         else:
-            conditions = [own for own in suite(self.name) if own.severity in self.severities]
+            conditions = [
+                own
+                for own in suite(self.name)
+                if own.severity in self.severities and self.group in (None, GROUP_OF.get(own.corruption))
+            ]
             cases = cases_on_the_fly(images, conditions)
         return met(model, images, cases, bench, name=self.called, seed=self.seed)
 
     @property
     def called(self) -> str:
         """What its records call the whole."""
-        return self.name if self.severities == SEVERITIES else "all"
+        return self.name if self.severities == SEVERITIES and self.group is None else "all"
 
 
 @component

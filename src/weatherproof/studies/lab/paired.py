@@ -48,7 +48,8 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        return self.p < LEVEL
+        """Shown by the test; or both are the same to the last digit in every seed, and a margin was allowed."""
+        return self.p < LEVEL or (self.margin > 0 and self.high == self.low)
 
     def state(self, of: int = 1) -> str:
         """ "holds"; "the reverse", where the opposite is shown at `LEVEL` / `of`; or "not decided".

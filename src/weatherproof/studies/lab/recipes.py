@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import methods, objectives, operators, random, views
-from weatherproof.data import ImageSet, batches, label_fraction
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.data import ImageSet, batches, held_out, label_fraction
+from weatherproof.encoders import Encoder, fit_gauge, load_encoder
+from weatherproof.encoders.gate import gated
+from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.taps import stages
+from weatherproof.methods import Anchor, KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
@@ -20,7 +23,7 @@ from weatherproof.readouts import UnitLength
 from weatherproof.spec import component
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Recipe, Store, Trained
-from weatherproof.training import Plan, RunFolder, fit, harden_encoder
+from weatherproof.training import Plan, RunFolder, fit, harden_encoder, harden_with_moving_teacher
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
 
@@ -75,7 +78,11 @@ class Given:
 
 @component
 class Hardened:
-    """A student that answers on damaged images as the start does on clean ones."""
+    """A student that answers on damaged images as the start does on clean ones.
+
+    Attributes:
+        keep: what stays clean and what is promised of it; None: the paper's training, which sees damaged images alone.
+    """
 
     start: Recipe
     data: Images
@@ -83,6 +90,7 @@ class Hardened:
     plan: Plan
     objective: str = "StudentTeacher()"
     augment: str | None = None
+    keep: KeepClean | None = None
 
     def make(self, store: Store) -> Encoder:
         return store.kept(self, lambda run: self._train(store, run))[0]
@@ -91,7 +99,35 @@ class Hardened:
         student = harden_encoder(
             store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
             objective=objectives.parse(self.objective), plan=store.plan(self.plan), augment=look_of(self.augment),
-            run=run,
+            keep=self.keep, run=run,
+        )  # fmt: skip
+        return student, None
+
+
+@component
+class TaughtByMoving:
+    """A student like `Hardened`, whose teacher's last stage trains with it.
+
+    Attributes:
+        anchor: of the teacher to what it was.
+    """
+
+    start: Recipe
+    data: Images
+    operator: str
+    plan: Plan
+    anchor: Anchor
+    objective: str = "StudentTeacher()"
+    augment: str | None = None
+
+    def make(self, store: Store) -> Encoder:
+        return store.kept(self, lambda run: self._train(store, run))[0]
+
+    def _train(self, store: Store, run: RunFolder) -> Trained:
+        student, _ = harden_with_moving_teacher(
+            store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
+            objective=objectives.parse(self.objective), anchor=self.anchor, plan=store.plan(self.plan),
+            augment=look_of(self.augment), run=run,
         )  # fmt: skip
         return student, None
 
@@ -175,6 +211,34 @@ def between(start: Encoder, end: Encoder, alpha: float, images: ImageSet, device
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return encoder.eval()
+
+
+@component
+class Gated:
+    """Original and hardened behind a gate, which a gauge of the damage opens; neither sees a label.
+
+    Attributes:
+        data: training images: on a tenth of them, at most 500, it is found where the gate opens; on the others the
+            gauge learns.
+        operator: what the hardened one was trained on.
+    """
+
+    original: Recipe
+    hardened: Recipe
+    data: Images
+    operator: str
+    seed: int = 0
+
+    def make(self, store: Store) -> Encoder:
+        return store.kept(self, lambda _: (self._fit(store), None))[0]
+
+    def _fit(self, store: Store) -> Encoder:
+        both = store.encoder(self.original), store.encoder(self.hardened)
+        operator, (taught, held) = operators.parse(self.operator), held_out(store.images(self.data))
+        gauge = fit_gauge(
+            taught, operator, preprocessing=both[0].preprocessing, seed=self.seed, device=store.device
+        )  # fmt: skip
+        return gated(*both, gauge, *fit_gate(*both, held, operator, gauge, seed=self.seed)).eval()
 
 
 @component

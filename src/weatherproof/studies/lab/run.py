@@ -8,7 +8,8 @@ import torch
 
 from weatherproof.progress import phase
 from weatherproof.reports import write_report
-from weatherproof.reports.study.table import save_study
+from weatherproof.reports.parts import save_part
+from weatherproof.reports.study.table import STUDY
 from weatherproof.studies.lab.former import former_home
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.lab.study import Found, Scale, Study
@@ -31,7 +32,7 @@ def run_study(
     shown = shown_of(study, scale, found, run.recipe, scale.told(shelf))
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
-    save_study(run.path, shown)
+    save_part(run.path, STUDY, shown)
     for write in scale.after:
         write(shelf, run.path, found)
     run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished

@@ -8,7 +8,9 @@ from weatherproof.studies.lab.study import Found, Scale, Study
 
 # metrics that are not told in hundredths
 COUNT = "images_of_a_class"
-_NO_SHARES = ("rank_correlation", COUNT, "identity_error", "median_perturbation")
+_NO_SHARES = (
+    "rank_correlation", COUNT, "identity_error", "median_perturbation", "effective_rank", "embedding_deviation",
+)  # fmt: skip
 
 
 def table(study: Study, scale: Scale, shown: StudyTable, found: Found, checks: Sequence[Mapping[str, Any]]) -> str:

@@ -188,7 +188,8 @@ def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> Iterator[
     """Of clean images and of those under each attack of a size, in its first draw, for the reliability diagrams."""
     for attack in (None, *(a for a in found if not facts_of(a).smallest)):
         for trial in result.runs(model, attack)[:1]:
-            yield "clean" if attack is None else "attack", "" if attack is None else repr(attack), result.judged(trial)
+            kind: Kind = "clean" if attack is None else "attack"
+            yield kind, "" if attack is None else repr(attack), result.found[trial.label]
 
 
 def _notes(result: Attacks, whole: int) -> list[str]:

@@ -27,6 +27,12 @@ class Limit:
         """Whether all of the values keep to it; one that is not a number does not."""
         return all(v is not None and (v >= self.value if self.least else v <= self.value) for v in values)
 
+    def passed_by(self, value: float) -> str:
+        """By how much a value is on the wrong side, in words; "" where it keeps to the limit or is no number."""
+        if math.isnan(value) or self.holds([value]):
+            return ""
+        return f", {abs(value - self.value):.4f} too {'low' if self.least else 'high'}"
+
     def __str__(self) -> str:
         return f"{self.metric} {'at least' if self.least else 'at most'} {self.value:g}"
 
@@ -76,8 +82,9 @@ def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | 
             raise InputError(f"{limit.option} {limit.metric}={limit.value:g}: {told}")
         passed = limit.holds(values)
         known = [value for value in values if value is not None and math.isfinite(value)]
-        worst = (min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan
-        check = {"claim": f"{limit}{about}", "passed": passed, "detail": f"measured {worst:.4f}"}
+        worst = float(min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan
+        detail = f"measured {worst:.4f}{limit.passed_by(worst)}"
+        check = {"claim": f"{limit}{about}", "passed": passed, "detail": detail}
         outcome.checks = [*outcome.checks, check]
         outcome.status = outcome.status or int(not passed)
     return outcome

@@ -1,7 +1,7 @@
 """What every form of audit needs: a model and images that fit each other, a run folder, a classifier."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_o
 from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED
+from weatherproof.training.run import IGNORED, OWN_FILES
 from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
@@ -35,7 +35,9 @@ class AuditOptions(DamageOptions, total=False):
         "you say that the classifier's classes are those of the images, in the same order, where their names do not "
         "show it.",
     ]
-    split: Annotated[str, "train, test, or all."]
+    split: Annotated[
+        str, "train, test, or all; by default test, and with --gauge every image of a folder, however it is laid out."
+    ]
     crop_fraction: Annotated[
         float | None,
         "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
@@ -60,6 +62,7 @@ class Subject:
         readout: of the run folder that the model is; None: there is none.
         fit: whether the classes of the readout, else of the encoder's own head, are the images'; None: there is
             neither.
+        files: what must not change before the run is finished, by name, with digests of what is in it.
     """
 
     model: str | Path | Encoder
@@ -71,6 +74,7 @@ class Subject:
     images: ImageSet
     readout: Readout | None
     fit: ClassFit | None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -81,7 +85,7 @@ class Subject:
         encoder = load_encoder(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)
-        images = _images(source, options["split"], encoder, options)
+        images = _images(source, options.get("split", "test"), encoder, options)
         require_embeds(encoder, images, reading["device"])
         fit = _fit(model, encoder, readout, images, options["classes_match"])
         return cls(model, source, options, reading, limits, encoder, images, readout, fit)
@@ -119,6 +123,8 @@ class Subject:
     def open(self, **own: object) -> RunFolder:
         """The run folder of an audit with these options of its own."""
         recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
+        if self.files:
+            recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **self.files}
         return RunFolder.open(self.options["out"], recipe, ignore=_FREE)
 
     def classifier(self, what: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -18,6 +18,7 @@ from weatherproof import operators, random, views
 from weatherproof.data import ImageSet, MemoryImages, label_fraction, load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import Record, evaluate
+from weatherproof.methods import KeepClean
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, Readout, UnitLength, classifier_of, fit_probe, load_readout, save_model
@@ -61,7 +62,7 @@ class Damage:
 
     name: str
     trained_on: Operator
-    tested_on: tuple[Operator, ...]
+    tested_on: tuple[Operator | None, ...]
     fractions: tuple[float, ...]
 
     def folder(self, demo: Path) -> Path:
@@ -71,14 +72,14 @@ class Damage:
 
 MASKS = Damage(
     "masks",
-    operators.parse("RandomMask((0.5, 0.95))"),
-    tuple(map(operators.RandomMask, (0.5, 0.75, 0.9))),
+    operators.parse("RandomMask((0.0, 0.95))"),
+    (None, *map(operators.RandomMask, (0.25, 0.5, 0.75, 0.9))),
     fractions=(0.02, 0.1, 1.0),
 )
 MIXED = Damage(
     "mixed",
-    operators.parse("OneOf(RandomMask((0.5, 0.95)), GaussianNoise((0.1, 0.5)), GaussianBlur((1.0, 5.0)))"),
-    (operators.RandomMask(0.75), operators.GaussianNoise(0.5), operators.GaussianBlur(5.0)),
+    operators.parse("OneOf(RandomMask((0.0, 0.95)), GaussianNoise((0.0, 0.5)), GaussianBlur((0.0, 5.0)))"),
+    (None, operators.RandomMask(0.75), operators.GaussianNoise(0.5), operators.GaussianBlur(5.0)),
     fractions=(0.02, 1.0),
 )
 DAMAGES = (MASKS, MIXED)
@@ -120,7 +121,7 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
         tell(done, f"an encoder is hardened against {damage.name}")
         student = harden_encoder(
             teacher, train, operator=damage.trained_on, objective=StudentTeacher(0.5), plan=student_plan(seed),
-            run=_part(damage.folder(folder)) if keep else None, progress=False,
+            keep=KeepClean(), run=_part(damage.folder(folder)) if keep else None, progress=False,
         )  # fmt: skip
         tell(TRAINING, f"probes against {damage.name}")
         carried = {
@@ -206,4 +207,5 @@ def gallery(damage: Damage, folder: Path) -> None:
         encoder, readout = load_encoder(str(place)), load_readout(place)
         assert readout is not None
         models[name] = classifier_of(encoder, readout)
-    save_gallery(home, examples(models, test, damage.tested_on[1], seed=0, device=torch.device("cpu")))
+    shown = [operator for operator in damage.tested_on if operator is not None][-2]
+    save_gallery(home, examples(models, test, shown, seed=0, device=torch.device("cpu")))

@@ -57,7 +57,7 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
         run,
         f"the same against masks, noise and blur mixed: {runs[MIXED.name].path / 'report.html'}",
         f"weatherproof audit {run.path} digits --operator 'GaussianBlur(3.0)'",
-        "weatherproof harden torchvision:resnet18@WEIGHTS PHOTOS --operator 'RandomMask((0.5, 0.95))'",
+        "weatherproof harden torchvision:resnet18@WEIGHTS PHOTOS --operator 'RandomMask((0.0, 0.95))'",
     )
 
 

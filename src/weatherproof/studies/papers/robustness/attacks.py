@@ -13,7 +13,8 @@ from weatherproof.attacks import L2, PGD, Linf, LogBarrier
 from weatherproof.attacks.described import GRIDS
 from weatherproof.protocols import Attack
 from weatherproof.reports import save_certificates
-from weatherproof.reports.attack.panels import Panel, save_panels
+from weatherproof.reports.attack.panels import PANELS, Panel
+from weatherproof.reports.parts import save_list
 from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.measures import Curve
 from weatherproof.studies.lab.published import sized
@@ -152,7 +153,7 @@ def _at(settings: Attacks, seed: int) -> Scale:
 
     def write(store: Store, folder: Path, _: Found) -> None:
         save_certificates(folder, certificates(cells.values(), store))
-        save_panels(folder, panels(settings.attacks))
+        save_list(folder, PANELS, panels(settings.attacks))
 
     return Scale(settings.name, settings.note, cells, settings.facts(), after=(write,))
 

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from weatherproof.reports.study.front import Combination, State, save_front
+from weatherproof.reports.parts import save_list
+from weatherproof.reports.study.front import FRONT, Combination, State
 from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.lab.study import Claim, Found, Study
@@ -108,7 +109,7 @@ def _one_wins(values: Values) -> Verdict:
 
 
 def _save(_: Store, folder: Path, found: Found) -> None:
-    save_front(folder, combinations(found))
+    save_list(folder, FRONT, combinations(found))
 
 
 def _study() -> Study:

@@ -1,0 +1,118 @@
+"""An adapter in a run folder: adapter.safetensors with its tensors, adapter.json with what it is and whose."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import weatherproof
+from weatherproof.encoders.adapters.adapted import Adapted, same_weights
+from weatherproof.encoders.adapters.kinds import parse
+from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.folder import write_tensors
+from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.weights import read_weights
+from weatherproof.errors import InputError, shown
+from weatherproof.texts import Malformed, path_of, read_json
+
+WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What adapter.json says, of what is needed again."""
+
+    text: str
+    name: str
+    sha256: str
+
+
+def body_hash(encoder: Encoder) -> str:
+    """SHA-256 of the names, types, shapes and bytes of the weights and statistics that make embeddings, in the order of
+    their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.body.state_dict().items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {[*plain.shape]}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_adapter(encoder: Encoder, folder: str | Path, *, provenance: Mapping[str, Any]) -> None:
+    """Write adapter.safetensors and adapter.json of the adapter that is on, each in one step.
+
+    Args:
+        folder: made if it is not there.
+        provenance: where the adapter comes from, anything that JSON can hold.
+
+    Raises:
+        InputError: no adapter is on.
+    """
+    adapter = encoder.adapter if isinstance(encoder, Adapted) else None
+    if adapter is None:
+        raise InputError(f"{encoder.name} has no adapter on: there is none to save")
+    settings = {
+        "format": FORMAT,
+        "weatherproof": weatherproof.__version__,
+        "adapter": adapter.text,
+        "base": {"name": encoder.name, "options": encoder.options, "sha256": body_hash(encoder)},
+        "feature_dim": encoder.feature_dim,
+        "num_classes": encoder.num_classes,
+        "preprocessing": asdict(encoder.preprocessing),
+        "provenance": dict(provenance),
+    }
+    prefix = encoder.names.body
+    tensors = {prefix + name: value for name, value in adapter.state().items()}
+    write_tensors(Path(folder), WEIGHTS, tensors, SETTINGS, settings)
+
+
+def load_adapters(encoder: Encoder, folders: Mapping[str, str | Path], *, active: str | None = None) -> Adapted:
+    """An encoder with the adapters of run folders, which all share its weights.
+
+    Args:
+        encoder: the one that they were trained on. It is left as it is, and shares its weights with what comes back.
+        folders: by the name that the adapter is to have.
+        active: the adapter that is on; None: none, until `switched`.
+
+    Raises:
+        InputError: a file is missing or damaged, an adapter was trained on other weights, or no adapter of that name.
+    """
+    here, adapters = body_hash(encoder), {}
+    for name, folder in folders.items():
+        path = path_of(folder)
+        saved = _read(path)
+        if saved.sha256 != here:
+            raise InputError(
+                f"{path / WEIGHTS} belongs to {shown(saved.name)} with weights {shown(saved.sha256[:12])}, and this "
+                f"{encoder.name} has others ({here[:12]}): load it on the encoder that it was trained on"
+            )
+        made = parse(saved.text).attach(encoder, name=name)
+        if not isinstance(made, Adapted) or made.adapter is None:
+            raise InputError(f"{path / SETTINGS}: {saved.text} is no adapter that has a file of its own")
+        state = {own.removeprefix(encoder.names.body): value for own, value in read_weights(path / WEIGHTS).items()}
+        made.adapter.load_state(state, source=str(path / WEIGHTS))
+        adapters[name] = made.adapter
+    return Adapted(same_weights(encoder), adapters, active)
+
+
+def _read(folder: Path) -> _Saved:
+    missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} holds no adapter: {' and '.join(missing)} missing")
+    path = folder / SETTINGS
+    try:
+        settings = read_json(path)
+        if settings["format"] != FORMAT:
+            raise InputError(f"{path} has format {shown(settings['format'])}, expected {FORMAT}: update weatherproof")
+        base = settings["base"]
+        return _Saved(str(settings["adapter"]), str(base["name"]), str(base["sha256"]))
+    except InputError:
+        raise
+    except Malformed as error:
+        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} does not describe an adapter: {type(error).__name__} {one_line(error)}") from None

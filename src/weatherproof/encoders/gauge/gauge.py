@@ -1,0 +1,269 @@
+"""How damaged an image is, what its damage is, and whether training saw such: read off statistics of its pixels."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from weatherproof.encoders.gauge.statistics import LEAST, Rows, in_blocks, statistics
+from weatherproof.encoders.preprocessing import Preprocessing, to_input
+from weatherproof.errors import InputError
+from weatherproof.types import Images
+
+HIDDEN = 48  # units of each of the two hidden layers
+BINS = 6  # of the levels of a kind, each with what its images look like
+MOST_KINDS = 1000
+LEARNED = (
+    "first_weight", "first_bias", "second_weight", "second_bias", "third_weight", "third_bias", "direct_weight",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """A kind of damage as a gauge tells it.
+
+    Attributes:
+        name: "RandomMask", "fog", or the text of an operator without a level.
+        none: the level at which nothing happens; None: this kind has no level that could be told.
+        top: the worst level that training saw.
+        end: the worst level that the gauge was shown.
+    """
+
+    name: str
+    none: float | None = None
+    top: float | None = None
+    end: float | None = None
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Told":
+        """From JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
+        ends = [told[name] for name in ("none", "top", "end")]
+        if ends == [None, None, None]:
+            return cls(str(told["name"]))
+        none, top, end = map(float, ends)
+        if not all(map(math.isfinite, (none, top, end))) or (top - none) * (end - top) < 0 or top == none:
+            raise ValueError(f"levels {none}, {top}, {end} do not go from none by a top to an end")
+        return cls(str(told["name"]), none, top, end)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a gauge is beside its numbers."""
+
+    kinds: tuple[Told, ...]
+    preprocessing: Preprocessing
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Settings":
+        """The inverse, after a journey through JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
+        kinds = tuple(Told.from_dict(own) for own in settings["kinds"][:MOST_KINDS])
+        if not 0 < len(kinds) == len(settings["kinds"]):
+            raise ValueError(f"expected from 1 to {MOST_KINDS} kinds")
+        return cls(kinds, Preprocessing.from_dict(settings["preprocessing"]))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a gauge says of each image.
+
+    Attributes:
+        level: in the unit of the kind's operator, of a clean image the level at which nothing happens; NaN where it
+            cannot be told.
+        low, high: between them the level lies for 9 of 10 images; NaN where it cannot be told.
+        kind: index into the gauge's `kinds`; 0: clean.
+        damaged: the probability that anything happened, calibrated on images of which half are clean.
+        extent: 0: clean; 1: the worst that training saw; beyond it more. Where there is no level, `damaged`.
+        beyond: worse than what training saw, or unlike anything it saw.
+    """
+
+    level: Float[Tensor, "batch"]
+    low: Float[Tensor, "batch"]
+    high: Float[Tensor, "batch"]
+    kind: Int64[Tensor, "batch"]
+    damaged: Float[Tensor, "batch"]
+    extent: Float[Tensor, "batch"]
+    beyond: Bool[Tensor, "batch"]
+
+
+class Gauge(nn.Module):
+    """Images in [0, 1] -> `Reading`. Made by `fit_gauge`; all its numbers are buffers, so that one state dict holds it,
+    and `Gauge(settings)` is ready to take one.
+
+    Inside, levels are severities: 0 at none, 1 at the worst level that training saw, above it logarithms, which keep
+    both parts in sight, 1 + log(x) for x times as far from none.
+
+    Args:
+        settings: the kinds of damage, and the size and channels of the images that it sees.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    first_weight: Tensor
+    first_bias: Tensor
+    second_weight: Tensor
+    second_bias: Tensor
+    third_weight: Tensor
+    third_bias: Tensor
+    direct_weight: Tensor
+    none: Tensor
+    top: Tensor
+    end: Tensor
+    platt: Tensor
+    widening: Tensor
+    edges: Tensor
+    whitening: Tensor
+    means: Tensor
+    variances: Tensor
+    limit: Tensor
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.kinds = ("clean", *(own.name for own in settings.kinds))
+        kinds, features = len(settings.kinds), _width()
+        outputs = 1 + kinds + 3 * kinds  # clean or not, which, and for each the quantiles 5 %, 50 % and 95 %
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("first_weight", torch.zeros(features, HIDDEN))
+        self.register_buffer("first_bias", torch.zeros(HIDDEN))
+        self.register_buffer("second_weight", torch.zeros(HIDDEN, HIDDEN))
+        self.register_buffer("second_bias", torch.zeros(HIDDEN))
+        self.register_buffer("third_weight", torch.zeros(HIDDEN, outputs))
+        self.register_buffer("third_bias", torch.zeros(outputs))
+        self.register_buffer("direct_weight", torch.zeros(features, outputs))
+        for name in ("none", "top", "end"):
+            given = [getattr(own, name) for own in settings.kinds]
+            values = torch.tensor([torch.nan if value is None else value for value in given])
+            self.register_buffer(name, values, persistent=False)
+        self.register_buffer("platt", torch.tensor([1.0, 0.0]))
+        self.register_buffer("widening", torch.zeros(kinds, 2, 2))  # kind, inside or beyond, low or high
+        self.register_buffer("edges", torch.zeros(kinds, BINS - 1))
+        self.register_buffer("whitening", torch.zeros(features, features))
+        self.register_buffer("means", torch.zeros(1 + kinds * BINS, features))
+        self.register_buffer("variances", torch.ones(1 + kinds * BINS, features))
+        self.register_buffer("limit", torch.ones(()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Gauge":
+        """Goes to other devices, and stays in float32 whatever precision the encoder is given."""
+        return super()._apply(lambda own: own.to(fn(own).device), recurse)
+
+    @torch.no_grad()
+    def forward(self, images: Images) -> Reading:
+        """
+        Raises:
+            InputError: what an encoder would refuse, too; images of less than 12 pixels a side.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            return self.reading(self.look(images))
+
+    def look(self, images: Images) -> Rows:
+        """The statistics of images as an encoder sees them. Raises what calling it raises."""
+        seen = to_input(images, self.settings.preprocessing)
+        if min(seen.shape[2:]) < LEAST:
+            raise InputError(f"a gauge needs images of at least {LEAST} pixels a side, got {list(seen.shape[2:])}")
+        return statistics(seen.float())
+
+    def reading(self, rows: Rows) -> Reading:
+        """What the statistics of images say."""
+        normal = self.normal(rows)
+        outputs = self.outputs(normal)
+        damaged = self.damage(outputs)
+        which = self.likeliest(outputs)
+        clean = damaged < 0.5
+        low, middle, high = self.interval(outputs, which).unbind(1)
+        strange = self.unlike(normal, which, middle, clean) > self.limit
+        known = ~self.none[which].isnan()
+        level, low_level, high_level = (self.level(which, one) for one in (middle, low, high))
+        none = self.none[which]
+        level, low_level = (torch.where(clean, none, own) for own in (level, low_level))
+        extent = torch.where(clean, 0.0, torch.where(known, stretched(middle), damaged))
+        return Reading(
+            level=level,
+            low=torch.minimum(low_level, high_level),
+            high=torch.maximum(low_level, high_level),
+            kind=torch.where(clean, 0, 1 + which),
+            damaged=damaged,
+            extent=extent,
+            beyond=strange | (known & ~clean & (low > 1)),
+        )
+
+    def normal(self, rows: Rows) -> Rows:
+        return ((rows - self.centre) / self.scale).clamp_(-20, 20)
+
+    def outputs(self, normal: Rows) -> Float[Tensor, "batch outputs"]:
+        """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities. It has
+        two hidden layers, and a way past them: a share of black pixels is a level as it is."""
+        hidden = in_blocks(normal, self.first_weight).add_(self.first_bias).relu_()
+        hidden = in_blocks(hidden, self.second_weight).add_(self.second_bias).relu_()
+        past = in_blocks(normal, self.direct_weight)
+        return in_blocks(hidden, self.third_weight).add_(self.third_bias).add_(past)
+
+    def damage(self, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch"]:
+        """Its probability."""
+        return torch.sigmoid(outputs[:, 0] * self.platt[0] + self.platt[1])
+
+    def likeliest(self, outputs: Float[Tensor, "batch outputs"]) -> Int64[Tensor, "batch"]:
+        """The kind of damage, should there be any: from 0 on."""
+        return outputs[:, 1 : 1 + len(self.settings.kinds)].argmax(dim=1)
+
+    def quantiles(
+        self, outputs: Float[Tensor, "batch outputs"], which: Int64[Tensor, "batch"]
+    ) -> Float[Tensor, "batch 3"]:
+        """Of the severity, in order, should the kind be this one."""
+        kinds = len(self.settings.kinds)
+        own = outputs[:, 1 + kinds :].view(-1, kinds, 3)[torch.arange(len(which), device=which.device), which]
+        return own.sort(dim=1).values
+
+    def interval(
+        self, outputs: Float[Tensor, "batch outputs"], which: Int64[Tensor, "batch"]
+    ) -> Float[Tensor, "batch 3"]:
+        """The quantiles, the outer ones moved as far as held-out images ask for, all between none and the end."""
+        own = self.quantiles(outputs, which)
+        moved = self.widening[which, (own[:, 1] > 1).long()]
+        low, high = own[:, 0] - moved[:, 0], own[:, 2] + moved[:, 1]
+        end = squeezed((self.end - self.none) / (self.top - self.none)).nan_to_num(1.0)[which]
+        middle = own[:, 1].clamp(min=0).minimum(end)
+        return torch.stack([low.clamp(min=0).minimum(middle), middle, torch.maximum(high.minimum(end), middle)], dim=1)
+
+    def bins(
+        self, which: Int64[Tensor, "batch"], middle: Float[Tensor, "batch"], clean: Bool[Tensor, "batch"]
+    ) -> Int64[Tensor, "batch"]:
+        """Among which of the images that training saw an image is compared: 0: clean ones; else those of its kind, of
+        about its level."""
+        place = (middle[:, None] > self.edges[which]).sum(dim=1)
+        return torch.where(clean, 0, 1 + which * BINS + place)
+
+    def unlike(
+        self, normal: Rows, which: Int64[Tensor, "batch"], middle: Float[Tensor, "batch"], clean: Bool[Tensor, "batch"]
+    ) -> Float[Tensor, "batch"]:
+        """The mean squared distance to those, in their standard deviations, along axes that are uncorrelated."""
+        place = self.bins(which, middle, clean)
+        away = in_blocks(normal, self.whitening) - self.means[place]
+        return (away * away / self.variances[place]).mean(dim=1)
+
+    def level(self, which: Int64[Tensor, "batch"], severity: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+        """In the operator's unit."""
+        none = self.none[which]
+        return none + stretched(severity) * (self.top[which] - none)
+
+
+def squeezed(times: Tensor) -> Tensor:
+    """How many times as far from none as the top, as a severity: x, above 1 1 + log(x)."""
+    return torch.where(times > 1, 1 + times.clamp(min=1).log(), times)
+
+
+def stretched(severity: Tensor) -> Tensor:
+    """The inverse of `squeezed`."""
+    return torch.where(severity > 1, (severity.clamp(min=1) - 1).exp(), severity)
+
+
+def _width() -> int:
+    return statistics(torch.zeros(1, 3, LEAST, LEAST)).shape[1]

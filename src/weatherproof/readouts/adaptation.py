@@ -1,0 +1,109 @@
+"""Label-free adaptation at test time: the rivals that change a classifier as they meet damaged images.
+
+Each batch is adapted to by itself, from the classifier as it was, and what comes of it answers that batch: answers are
+a function of the batch, and the classifier is never changed. The authors of TENT go on from batch to batch instead,
+which has more images to adapt to, and needs them to come under one damage after the other.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from weatherproof.errors import InputError
+from weatherproof.methods.parts import batch_statistics
+from weatherproof.spec import component
+from weatherproof.spec import parse as _parse
+from weatherproof.types import Images, Logits
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+@component
+class BatchStatistics:
+    """Batch normalisation takes the mean and variance of the test batch in place of training's (Nado et al. 2020;
+    Schneider et al. 2020, without a prior). A classifier without batch normalisation stays as it is."""
+
+    def __call__(self, classifier: nn.Module, images: Images) -> Logits:
+        with batch_statistics(classifier):
+            return classifier(images)
+
+
+@component
+class Tent:
+    """Entropy minimisation (Wang et al. 2021): the scales and shifts of the normalisation layers take `steps` steps of
+    Adam down the mean entropy of the answers to the batch, with the statistics of the batch.
+
+    Args:
+        steps: of Adam, on the same batch.
+        lr: 0.001 as the authors have it on CIFAR, in batches of 200.
+
+    Raises:
+        InputError: a setting out of its range; a classifier without normalisation layers that have weights.
+    """
+
+    steps: int = 1
+    lr: float = 0.001
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.lr <= 0:
+            raise InputError(f"expected at least one step and a learning rate above 0, got {self.steps} and {self.lr}")
+
+    def __call__(self, classifier: nn.Module, images: Images) -> Logits:
+        moved = {name: own.detach().clone().requires_grad_() for name, own in norm_weights(classifier).items()}
+        if not moved:
+            raise InputError("TENT moves the weights of normalisation layers, and the classifier has none of these")
+        optimizer = torch.optim.Adam(moved.values(), self.lr)
+        with batch_statistics(classifier):
+            with torch.enable_grad():
+                for _ in range(self.steps):
+                    loss = entropy(functional_call(classifier, moved, (images,)))
+                    for weight, slope in zip(moved.values(), torch.autograd.grad(loss, [*moved.values()]), strict=True):
+                        weight.grad = slope
+                    optimizer.step()
+            with torch.no_grad():
+                return functional_call(classifier, moved, (images,))
+
+
+Adaptation = BatchStatistics | Tent
+TABLE = {"BatchStatistics": BatchStatistics, "Tent": Tent}
+
+
+class Adapting(nn.Module):
+    """A classifier that adapts to each batch by itself.
+
+    Args:
+        adaptation: (classifier, images) -> logits.
+        classifier: images -> logits, in evaluation mode.
+    """
+
+    def __init__(self, adaptation: Callable[[nn.Module, Images], Logits], classifier: nn.Module) -> None:
+        super().__init__()
+        self.adaptation, self.classifier = adaptation, classifier
+
+    def forward(self, images: Images) -> Logits:
+        with torch.inference_mode(False):
+            return self.adaptation(self.classifier, images.clone())  # one that gradients may be taken of
+
+
+def parse(text: str | Any) -> Any:
+    """An adaptation from its text; an adaptation is returned as it is. Raises `InputError`."""
+    return _parse(text, TABLE, "adaptation") if isinstance(text, str) else text
+
+
+def entropy(logits: Logits) -> Tensor:
+    """The mean over the batch of -sum_c p_c log p_c."""
+    logs = logits.log_softmax(dim=1)
+    return -(logs.exp() * logs).sum(dim=1).mean()
+
+
+def norm_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The scales and shifts of all normalisation layers, by their names in the model."""
+    return {
+        f"{place}.{name}" if place else name: weight
+        for place, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for name, weight in module.named_parameters(recurse=False)
+    }

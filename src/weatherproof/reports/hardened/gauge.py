@@ -1,0 +1,76 @@
+"""What the gauge answers at each true level, as a file of a run folder."""
+
+from dataclasses import dataclass
+
+from weatherproof.reports.parts import PartFile
+
+
+def _require_shares(*shares: float | None) -> None:
+    if not all(share is None or 0 <= share <= 1 for share in shares):
+        raise ValueError("shares must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class GaugedLevel:
+    """The answers to images of one true level.
+
+    Attributes:
+        level: the true one; 0: clean images.
+        estimate, low, high: means over the images of the estimated level and of its interval; None: no image got one.
+        beyond, clean: shares of the images that were called beyond the trained range, and clean.
+    """
+
+    level: float
+    estimate: float | None
+    low: float | None
+    high: float | None
+    beyond: float
+    clean: float
+    images: int
+
+    def __post_init__(self) -> None:
+        _require_shares(self.beyond, self.clean)
+        known = [value for value in (self.low, self.estimate, self.high) if value is not None]
+        if not 0 <= self.level <= 1e6 or known != sorted(known) or not all(0 <= value <= 1e6 for value in known):
+            raise ValueError("a level and low <= estimate <= high must lie between 0 and a million")
+
+
+@dataclass(frozen=True)
+class GaugedKind:
+    """One kind of damage, by its family's name: "RandomMask"."""
+
+    family: str
+    levels: tuple[GaugedLevel, ...]
+
+
+@dataclass(frozen=True)
+class Gauged:
+    """What the gauge answers on images whose damage is known.
+
+    Attributes:
+        kinds: the answers by true level.
+        names, rows, confusion: row i, column j: the share of the images of kind `rows[i]` that were called `names[j]`;
+            the kinds that the gauge knows come first among the rows, then those that it never saw.
+        beyond: of each row the share that was called beyond what was trained.
+        coverage: the share of the images whose true level lies in the interval; None: not measured.
+        asked: the share that the interval promises; None: nothing.
+    """
+
+    kinds: tuple[GaugedKind, ...]
+    images: int
+    names: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    confusion: tuple[tuple[float, ...], ...] = ()
+    beyond: tuple[float, ...] = ()
+    coverage: float | None = None
+    asked: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_shares(self.coverage, self.asked, *self.beyond, *(share for row in self.confusion for share in row))
+        if not len(self.rows) == len(self.confusion) == len(self.beyond) or self.rows[: len(self.names)] != self.names:
+            raise ValueError("the confusion must have a row for each kind, those that the gauge knows first")
+        if {len(self.names), *map(len, self.confusion)} != {len(self.names)}:
+            raise ValueError(f"the confusion of {len(self.names)} kinds must have as many columns")
+
+
+GAUGED = PartFile("gauged.json", "answers of a gauge", Gauged)

@@ -1,0 +1,128 @@
+"""The four numbers of a hardened encoder in words: for the page, and as lines of text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed
+from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_words
+from weatherproof.reports.parts import read_list, read_part
+from weatherproof.reports.verdict import CLEAR
+from weatherproof.reports.words import records as words
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two of the four numbers, as they are printed.
+
+    Attributes:
+        title, where: "Under the damage", and what that is.
+        before, after, change: the number without its unit and its standard error, "" where there is none.
+        tone: "gain" or "loss" where the change is clear, else "".
+    """
+
+    title: str
+    where: str
+    before: tuple[str, str]
+    after: tuple[str, str]
+    change: tuple[str, str]
+    unit: str
+    tone: str
+
+
+def is_clear(change: Change) -> bool:
+    """Whether the difference is larger than the choice of the images explains, by the page's measure."""
+    return abs(change.difference) > CLEAR * (change.errors[2] or 0.0)
+
+
+def pairs(changed: Changed) -> tuple[Pair, ...]:
+    """On clean images, and under the damage where that was reached."""
+    found = [("Clean images", "as they are", changed.clean)]
+    if changed.damaged is not None:
+        found.append(("Under the damage", words.operator_words(changed.operator), changed.damaged))
+    return tuple(_pair(changed.metric, *own) for own in found)
+
+
+def _pair(metric: str, title: str, where: str, change: Change) -> Pair:
+    tone = ("gain" if change.difference > 0 else "loss") if is_clear(change) else ""
+    sign = "+" if change.difference > 0 else MINUS if change.difference < 0 else ""
+    size, error = _number(metric, abs(change.difference), change.errors[2])
+    before, after = (
+        _number(metric, *own) for own in zip((change.before, change.after), change.errors[:2], strict=True)
+    )
+    unit = "points" if words.metric_words(metric).percent else ""
+    return Pair(title, where, before, after, (f"{sign}{size}", error), unit, tone)
+
+
+def _number(metric: str, value: float, error: float | None) -> tuple[str, str]:
+    number, _, spread = words.number(metric, value, error).partition(" ± ")
+    return number.replace("-", MINUS), spread
+
+
+def sentence(changed: Changed) -> str:
+    """What clean images lose and damaged ones gain, whichever way it went."""
+    said = f"On clean images the hardened encoder {_moves(changed.metric, changed.clean)}"
+    if changed.damaged is None:
+        return f"{said}."
+    return f"{said}; under the damage it {_moves(changed.metric, changed.damaged)}."
+
+
+def _moves(metric: str, change: Change) -> str:
+    """ "loses 0.3 ± 0.5 points", "gains 51 ± 2 points"."""
+    percent = words.metric_words(metric).percent
+    scale, digits = (100, 1 if abs(change.difference) < 0.0995 else 0) if percent else (1, 3)
+    size = f"{abs(change.difference) * scale:.{digits}f}"
+    if change.difference == 0:
+        return "gains and loses nothing"
+    error = change.errors[2]
+    spread = f" ± {max(error * scale, 10**-digits):.{digits}f}" if error else ""
+    unit = " points" if percent else f" of {words.metric_words(metric).words.lower()}"
+    return f"{'gains' if change.difference > 0 else 'loses'} {size}{spread}{unit}"
+
+
+def warning(changed: Changed, promise: Promise | None) -> str:
+    """What must be said of a loss on clean images that is larger than its error; "" where there is none.
+
+    The original's own embeddings are what a cosine compares with, so that it can only fall: where it was promised how
+    far, the promise says whether that is too far.
+    """
+    loses = changed.clean.difference < 0 and is_clear(changed.clean)
+    if not loses or (changed.metric == "cosine" and promise is not None and promise.kept):
+        return ""
+    return (
+        f"It {_moves(changed.metric, changed.clean)} on clean images, more than the choice of the images explains: "
+        "keep the original beside it, and give it the clean images."
+    )
+
+
+def measured_how(changed: Changed) -> str:
+    """Which number, read how, on how many images of what."""
+    number = words.metric_words(changed.metric)
+    name = f"{number.words}, {words.readout_words(changed.readout)}" if changed.readout else number.words
+    what = "" if changed.readout else ", of the embedding with the original's of the clean image"
+    return f"{name}{what}; {changed.clean.images:,} images of {changed.data}."
+
+
+def summary_lines(folder: Path) -> list[str]:
+    """The four numbers and the promise of a run folder, for a terminal; none where it has none.
+
+    Raises:
+        InputError: a file that is something else.
+    """
+    found, promise = read_list(folder, CURVE), read_part(folder, PROMISE)
+    lines = []
+    if found:
+        first = found[0]
+        title = words.metric_words(first.metric).title
+        lines.append(f"{title}{f', {words.readout_words(first.readout)}' if first.readout else ''}")
+        rows = [("", "original", "hardened", "change")]
+        rows += [(own.title.lower(), _both(own.before), _both(own.after), _both(own.change)) for own in pairs(first)]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines += ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)))) for row in rows]
+        lines += [line for line in (sentence(first), warning(first, promise)) if line]
+    return [*lines, *([promise_words(promise)] if promise is not None else [])]
+
+
+def _both(number: tuple[str, str]) -> str:
+    return " ± ".join(part for part in number if part)

@@ -1,0 +1,240 @@
+"""`all-weather`: what a hardened encoder is worth from clean images to severe damage, recipe by recipe.
+
+Rows are encoder, kind of damage and recipe; columns clean images, four levels of that kind, and another kind.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from weatherproof.methods import KeepClean
+from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
+from weatherproof.studies.lab.classifiers import Headed, Own, Probed
+from weatherproof.studies.lab.joins import OverSeeds
+from weatherproof.studies.lab.measures import Damaged
+from weatherproof.studies.lab.paired import Comparison, PairedClaim, Samples
+from weatherproof.studies.lab.published import sized
+from weatherproof.studies.lab.recipes import Between, Gated, Given, Hardened, Pretrained, Unit, plan_of, settings_of
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Recipe
+from weatherproof.studies.lab.study import About, Cell, Claim, Key, Measurable, Scale, Study
+from weatherproof.studies.weather.scales import (
+    DEFAULT,
+    FIFTH,
+    HALF,
+    HALFWAY,
+    KINDS,
+    LEANING,
+    LEVELS,
+    ORIGINAL,
+    PROMISE,
+    SCALES,
+    SEVERE,
+    SPECIALISTS,
+    SUBJECTS,
+    WHOLE,
+    Kind,
+    Subject,
+    Weather,
+)
+
+CLEAN, UNSEEN = "clean", "another kind"
+COLUMNS = (CLEAN, *LEVELS, UNSEEN)
+POINTS = {"clean": 0.005, "specialist": 0.01}  # of the promise: within half a point, within one
+
+_KEPT = {
+    SEVERE: None,
+    FIFTH: KeepClean(0.2, 0.0),
+    HALF: KeepClean(0.5, 0.0),
+    WHOLE: None,
+    PROMISE: KeepClean(),
+    LEANING: KeepClean(0.1, 0.0),
+}
+_SEVERE = (SEVERE, FIFTH, HALF)
+
+
+def row(encoder: str, kind: str, recipe: str) -> str:
+    """What a row is called: "ResNet-20, masks: as it was"."""
+    return f"{encoder}, {kind}: {recipe}"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of one encoder and one training seed."""
+
+    subject: Subject
+    seed: int
+
+    def classifier(self, recipe: str, kind: Kind) -> Recipe:
+        """The encoder under its head: its own one, or a probe of the original's."""
+        encoder = self.encoder(recipe, kind)
+        if self.subject.head == "own":
+            return Own(encoder, self.train, among=True)
+        return Headed(Unit(encoder), Probed(Unit(self.original), self.train, seed=self.seed))
+
+    def encoder(self, recipe: str, kind: Kind) -> Recipe:
+        """The encoder of a row."""
+        if recipe == ORIGINAL:
+            return self.original
+        if recipe == HALFWAY:
+            return Between(self.original, self.encoder(SEVERE, kind), 0.5, self.train)
+        if recipe == DEFAULT:
+            return Gated(self.original, self.encoder(LEANING, kind), self.train, kind.whole, self.seed)
+        operator = kind.severe if recipe in _SEVERE else kind.leaning if recipe == LEANING else kind.whole
+        return Hardened(
+            self.original, self.train, operator, plan_of(self.subject.plan, self.seed), augment=self.subject.augment,
+            keep=_KEPT[recipe],
+        )  # fmt: skip
+
+    @property
+    def original(self) -> Recipe:
+        """The encoder before all hardening."""
+        subject = self.subject
+        if subject.pretraining is None:
+            return Given(
+                subject.encoder, subject.size, subject.classes, quiet=subject.classes is not None, seed=self.seed
+            )
+        start = Given(subject.encoder, subject.size, classes=0, quiet=True, seed=self.seed)
+        plan, side = plan_of(subject.pretraining, self.seed), subject.size or 32
+        method = settings_of({"temperature": 0.5, "projector": "mlp"})
+        return Pretrained(start, self.train, "simclr", f"SimCLR({side})", plan, method)
+
+    @property
+    def train(self) -> Images:
+        subject = self.subject
+        return Images(subject.data, "train", subject.size, limit=subject.train_images)
+
+    @property
+    def test(self) -> Images:
+        subject = self.subject
+        return Images(subject.data, "test", subject.size, limit=subject.test_images)
+
+
+def grid(scale: Weather, seed: int) -> Scale:
+    """The study at a scale."""
+    cells: dict[Key, Measurable | None] = {}
+    facts, sources = dict[str, str](), [subject.data for subject in scale.subjects.values()]
+    for encoder, subject in scale.subjects.items():
+        facts[encoder] = subject.facts
+        for name, asked in subject.asked.items():
+            kind = subject.kinds[name]
+            facts[f"{encoder}, {name}"] = _levels(kind)
+            for recipe, count in [(recipe, own.seeds) for own in asked for recipe in own.rows]:
+                seeds = tuple(seed + i for i in range(count))
+                called = "teacher" if recipe == ORIGINAL else recipe
+                about = f"{encoder}: {called}" if sources.count(subject.data) > 1 else called
+                made = [_cells(Models(subject, own), recipe, kind, about, seed) for own in seeds]
+                for column, *own in zip(COLUMNS, *made, strict=True):
+                    joined = OverSeeds(tuple(own), seeds) if len(seeds) > 1 else own[0]
+                    cells[row(encoder, name, recipe), column] = joined
+    return Scale(scale.name, scale.note, cells, facts)
+
+
+def _damages(kind: Kind) -> tuple[str, ...]:
+    return "Chain()", *kind.levels, kind.unseen
+
+
+def _levels(kind: Kind) -> str:
+    told = ", ".join(f"{column} = `{operator}`" for column, operator in zip(COLUMNS, _damages(kind), strict=True))
+    return f"trained on `{kind.severe}` (severe) or `{kind.whole}`; {told}"
+
+
+def _cells(models: Models, recipe: str, kind: Kind, called: str, seed: int) -> list[Cell]:
+    """A row of one training, in the order of the columns. The damage is that of the run's seed whatever the training's:
+    all meet the same images."""
+    trained = None if recipe == ORIGINAL else kind.severe if recipe in (*_SEVERE, HALFWAY) else kind.whole
+    about = About(called, "own-head" if models.subject.head == "own" else "clean-probe", trained_on=trained)
+    classifier, test = models.classifier(recipe, kind), models.test
+    return [Cell(classifier, Damaged(operator, 1, seed=seed), test, about) for operator in _damages(kind)]
+
+
+# the promise, as comparisons of rows: how far the first may be below the second
+
+Below = tuple[Key, Key, float]
+
+
+def clean_is_kept(recipe: str) -> list[Below]:
+    """Clean, within half a point of the original."""
+    return [(own(recipe), own(ORIGINAL), POINTS["clean"]) for own in _of(CLEAN)]
+
+
+def levels_are_specialists(recipe: str) -> list[Below]:
+    """At every level, within a point of each specialist, so of the best."""
+    return [
+        (own(recipe), own(other), POINTS["specialist"])
+        for level in LEVELS
+        for own in _of(level)
+        for other in SPECIALISTS
+    ]
+
+
+def mild_is_no_loss(recipe: str) -> list[Below]:
+    """At the mild level, not below the original."""
+    return [(own(recipe), own(ORIGINAL), 0.0) for own in _of(LEVELS[0])]
+
+
+class _Place:
+    """Cells of one encoder, kind and column, by recipe."""
+
+    def __init__(self, encoder: str, kind: str, column: str) -> None:
+        self.encoder, self.kind, self.column = encoder, kind, column
+
+    def __call__(self, recipe: str) -> Key:
+        return row(self.encoder, self.kind, recipe), self.column
+
+
+def _of(column: str) -> Iterator[_Place]:
+    return (_Place(encoder, kind, column) for encoder in SUBJECTS for kind in KINDS)
+
+
+@awaiting_values
+def within(values: Values, pairs: Sequence[Below]) -> Verdict:
+    """Each first cell at most so far below the second."""
+    there = [(high, low, margin) for high, low, margin in pairs if high in values and low in values]
+    lost = [
+        f"{_where(high)} {100 * (values[high] - values[low]):+.1f}"
+        for high, low, margin in there
+        if values[high] < values[low] - margin
+    ]
+    return len(there) - len(lost), len(there), "not at " + ", ".join(dict.fromkeys(lost)) if lost else ""
+
+
+@awaiting_values
+def shown(samples: Samples, pairs: Sequence[Below]) -> list[Comparison]:
+    """The same over the training seeds."""
+    return [
+        Comparison(f"{_where(high)} against {low[0].partition(': ')[2]}", tuple(samples[high]), tuple(samples[low]), by)
+        for high, low, by in pairs
+        if high in samples and low in samples
+    ]
+
+
+def _where(key: Key) -> str:
+    return f"{key[0].partition(':')[0]}, {key[1]}"
+
+
+def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
+    told = {
+        f"{words} on clean images: within half a point of the encoder as it was": clean_is_kept(recipe),
+        f"{words} at every level: within a point of the best specialist of that kind": levels_are_specialists(recipe),
+        f"{words} at the mild level: not below the encoder as it was": mild_is_no_loss(recipe),
+    }
+    means = (Claim(text, within(pairs)) for text, pairs in told.items())
+    paired = (PairedClaim(f"{text}, shown over the seeds", shown(pairs)) for text, pairs in told.items())
+    return (*means, *paired)
+
+
+TITLE = "All weather: one encoder for clean and damaged images (ours, of no paper)"
+NOTE = (
+    "All recipes of an encoder see as many images in as many steps. A specialist is trained on one kind alone: on its "
+    "severe range, or on the range from none. Halfway in weights between as it was and the severe range's, batch "
+    "normalisation takes its statistics anew, over clean images. Promised: a fifth of the images are clean, and a "
+    "multiplier holds their mean cosine to 0.95. Leaning: half of the images draw their level from the severe half of "
+    "the range. The default is that encoder and the one as it was behind a gate: a gauge, which sees pixels and no "
+    "labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of "
+    "quality 80, a quarter of the contrast gone. Rows without ± are of one training."
+)
+
+CLAIMS = (*_claims(DEFAULT, "the default"), *_claims(LEANING, "the same without a gate"))
+
+_STUDY: Study = sized("all-weather", TITLE, SCALES, grid, CLAIMS, NOTE, ours=True)
+STUDIES = {_STUDY.name: _STUDY}

@@ -1,0 +1,129 @@
+"""What hardening has changed, from the answers of a measurement: four numbers and curves over the levels, with
+standard errors over images, of differences on the same images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.readings import Judgement, Readings
+from weatherproof.operators import Kind
+from weatherproof.protocols import Operator
+from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, ModelLevels
+
+
+@dataclass(frozen=True)
+class Values:
+    """One number an image: where the images stand in their set, and each one's mean over the draws."""
+
+    place: Int64[Tensor, "n"]
+    each: Float64[Tensor, "n"]
+
+    @property
+    def mean(self) -> float:
+        return float(self.each.mean())
+
+    @property
+    def error(self) -> Error:
+        return float(self.each.std() / len(self.each) ** 0.5) if len(self.each) > 1 else None
+
+    def of(self, places: Int64[Tensor, "m"]) -> "Values":
+        """Those of the images that stand at one of these places."""
+        among = torch.isin(self.place, places)
+        return Values(self.place[among], self.each[among])
+
+    def less(self, other: "Values") -> "Values":
+        """The differences on the images that both have."""
+        own, others = self.of(other.place), other.of(self.place)
+        return Values(own.place, own.each - others.each)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One metric of one readout of a measurement. `key`: of the part that asked for it."""
+
+    key: str
+    metric: str
+    readout: str | None
+    data: str
+
+    def values(self, found: Readings, condition: Operator | None, model: str) -> Values | None:
+        """None where the condition was not reached."""
+        draws = [answers.of(model) for answers in found.under(condition)]
+        if self.metric == "cosine":
+            if condition is None and found.compared is not None:
+                compared = replace(found.compared, ranked=False)
+                draws = [compared.of_clean(model, own, found.batch_size) for own in draws]
+            return _mean_of_draws([(own.place, own["cosine"]) for own in draws])
+        return _mean_of_draws([_known(own.of(self.key)) for own in draws])
+
+
+def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: tuple[str, str]) -> list[Changed]:
+    """One for the accuracy of each readout, and one for the cosine to the teacher's clean embedding.
+
+    Args:
+        kinds: the curves; a level that was not reached is left out.
+        models: before and after, by the names that they were measured by.
+    """
+    made = []
+    for asked in _asked(found):
+        clean = _change(found, asked, None, models)
+        curves = tuple(curve for kind in kinds if (curve := _curve(found, asked, kind, models)) is not None)
+        if clean is not None:
+            damaged = _change(found, asked, operator, models)
+            made.append(Changed(asked.metric, asked.readout, repr(operator), asked.data, clean, damaged, curves))
+    return made
+
+
+def _asked(found: Readings) -> Iterator[Asked]:
+    """The accuracies before the cosine, each in the order in which it was asked for."""
+    for key, part in found.parts.items():
+        if isinstance(part, Judgement) and "top1" in part.metrics:
+            yield Asked(key, "top1", part.readout, part.data or found.images.name)
+    if found.compared is not None:
+        yield Asked("", "cosine", None, found.images.name)
+
+
+def _known(answers: Answers) -> tuple[Tensor, Tensor]:
+    """Whether the first guess is right, of the images that have labels."""
+    known = answers["label"] >= 0
+    return answers.place[known], answers["top1"][known]
+
+
+def _mean_of_draws(draws: Sequence[tuple[Tensor, Tensor]]) -> Values | None:
+    """Each image's mean over the draws that it is in; None without images."""
+    if not draws or not sum(len(place) for place, _ in draws):
+        return None
+    place, each = torch.cat([place for place, _ in draws]), torch.cat([value.double() for _, value in draws])
+    found, which, count = place.unique(return_inverse=True, return_counts=True)
+    return Values(found, torch.zeros(len(found), dtype=torch.float64).index_add_(0, which, each) / count)
+
+
+def _change(found: Readings, asked: Asked, condition: Operator | None, models: tuple[str, str]) -> Change | None:
+    before, after = (asked.values(found, condition, model) for model in models)
+    if before is None or after is None:
+        return None
+    errors = (before.error, after.error, after.less(before).error)
+    return Change(before.mean, after.mean, errors, len(after.place))
+
+
+def _curve(found: Readings, asked: Asked, kind: Kind, models: tuple[str, str]) -> Curve | None:
+    """The clean images at level 0 are those that were damaged. None where no level was reached."""
+    conditions: list[tuple[float, Operator | None]] = [(0.0, None), *kind.rungs]
+    every = [(level, [asked.values(found, own, model) for model in models]) for level, own in conditions]
+    reached = [(level, values) for level, own in every if len(values := [v for v in own if v]) == len(models)]
+    damaged = [values[0].place for level, values in reached if level > 0]
+    if not damaged or reached[0][0] > 0:
+        return None
+    reached[0] = (0.0, [value.of(torch.cat(damaged)) for value in reached[0][1]])
+    return Curve(
+        kind.family, kind.trained, tuple(level for level, _ in reached),
+        tuple(
+            ModelLevels(model, tuple(v[i].mean for _, v in reached), tuple(v[i].error for _, v in reached))
+            for i, model in enumerate(models)
+        ),
+        min(len(values[0].place) for _, values in reached),
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""The gate of a hardening: its gauge, where it opens, and what the page says of it."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from weatherproof import operators, random
+from weatherproof.data import Batch, ImageSet, at_most, batches
+from weatherproof.encoders import Encoder, Gauge, Reading
+from weatherproof.encoders.gate import gated
+from weatherproof.encoders.gate_fit import fit_gate
+from weatherproof.encoders.gauge import fit_gauge, gauge_summary
+from weatherproof.encoders.gauge.calibration import COVERAGE
+from weatherproof.encoders.gauge.fit import FEWEST, require_damage
+from weatherproof.errors import InputError
+from weatherproof.operators import Kind, drawn
+from weatherproof.protocols import Operator
+from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
+from weatherproof.verbs.options import Reading as Feed
+
+_STREAM = 0x67617567  # of the keys of the levels that the page shows: "gaug"
+_SHOWN = 300  # images at each level
+# Kinds of damage that a page asks a gauge about beside its own.
+_OTHERS = (
+    "RandomMask(0.5)", "GaussianNoise(0.15)", "GaussianBlur(2.0)", "JPEG(15)", "Contrast(0.7)", "Corruption('fog', 3)",
+    "Corruption('pixelate', 4)",
+)  # fmt: skip
+
+
+def require_a_gate(images: ImageSet, operator: Operator) -> None:
+    """Raise `InputError` where a gauge could not be learned."""
+    require_damage(operator)
+    if len(images) < FEWEST:
+        raise InputError(
+            f"a gate needs a gauge, which learns from at least {FEWEST} images beside those held out; {images.name} "
+            f"leaves {len(images)}: give more images, or --keep hardened for the hardened encoder alone"
+        )
+
+
+def behind_a_gate(
+    original: Encoder, hardened: Encoder, train: ImageSet, held: ImageSet, operator: Operator, feed: Feed
+) -> Encoder:
+    """Both behind one gate: the gauge learns from training images, and where it opens from images held out."""
+    gauge = fit_gauge(
+        train, operator, preprocessing=original.preprocessing, seed=feed["seed"], device=feed["device"],
+        workers=feed["workers"],
+    )  # fmt: skip
+    low, high = fit_gate(
+        original, hardened, held, operator, gauge, seed=feed["seed"], batch_size=feed["batch_size"],
+        workers=feed["workers"],
+    )  # fmt: skip
+    return gated(original, hardened, gauge, low, high)
+
+
+def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -> Gauged:
+    """What an encoder's gauge answers on images that it did not learn from, by true level, and which kind it says."""
+    gauge = encoder.fitted_gauge
+    assert gauge is not None, "there is no gate without a gauge"
+    side = min(images.image_size) if images.image_size else 224
+    strange = {words: other for text in _OTHERS for words, other in _unlike(gauge, text, side)}
+    summary = gauge_summary(
+        gauge, images, operator, unseen=strange, seed=feed["seed"], device=feed["device"], workers=feed["workers"]
+    )
+    chosen = at_most(images, _SHOWN)
+    shown = tuple(
+        GaugedKind(kind.family, tuple(_levels(gauge, kind, chosen, feed))) for kind in operators.kinds(operator, side)
+    )
+    return Gauged(
+        kinds=shown, images=summary.images, names=gauge.kinds, rows=tuple(row.kind for row in summary.confusion),
+        confusion=tuple(tuple(row.said[name] for name in gauge.kinds) for row in summary.confusion),
+        beyond=tuple(row.beyond for row in summary.confusion), coverage=summary.coverage,
+        asked=COVERAGE if summary.coverage is not None else None,
+    )  # fmt: skip
+
+
+def _unlike(gauge: Gauge, text: str, side: int) -> Iterator[tuple[str, Operator]]:
+    """A damage by its kind, where the gauge does not know that kind and the images are large enough."""
+    other = operators.parse(text)
+    (kind,) = drawn.kinds(other)
+    if kind.name not in gauge.kinds and (operators.ladder(other, side) or kind.name in operators.COMMON_19):
+        yield kind.name, other
+
+
+def _levels(gauge: Gauge, kind: Kind, images: ImageSet, feed: Feed) -> Iterator[GaugedLevel]:
+    conditions: Sequence[tuple[float, Operator | None]] = ((0.0, None), *kind.rungs)
+    for severity, operator in conditions:
+        readings = [_read(gauge, batch, operator, feed["seed"]) for batch in _batches(images, feed)]
+        yield _answered(gauge, kind.family, severity, readings)
+
+
+def _batches(images: ImageSet, feed: Feed) -> Iterator[Batch]:
+    return batches(images, feed["batch_size"], device=feed["device"], workers=feed["workers"])
+
+
+def _read(gauge: Gauge, batch: Batch, operator: Operator | None, seed: int) -> Reading:
+    keys = random.fold(random.keys(seed, batch.index), _STREAM)
+    return gauge(batch.images if operator is None else operator(batch.images, keys))
+
+
+def _answered(gauge: Gauge, family: str, severity: float, readings: Sequence[Reading]) -> GaugedLevel:
+    kind, beyond, *told = (
+        torch.cat([getattr(one, name) for one in readings]) for name in ("kind", "beyond", "level", "low", "high")
+    )
+    place = gauge.kinds.index(family)
+    own = (kind == place) | (kind == 0)  # a clean image is at none
+    none = gauge.none[place - 1].to(kind.device)
+    estimate, *interval = (float((end[own] - none).abs().mean()) if own.any() else None for end in told)
+    low, high = sorted(interval, key=lambda end: end or 0.0)  # of a quality the lower end is the severe one
+    return GaugedLevel(
+        severity, estimate, low, high, beyond=float(beyond.float().mean()), clean=float((kind == 0).float().mean()),
+        images=len(kind),
+    )  # fmt: skip

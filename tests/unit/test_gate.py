@@ -1,0 +1,255 @@
+"""The gate: the original to the bit where the gauge says clean, the hardened one inside the range, smooth between."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from weatherproof.data import MemoryImages
+from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, map_place, save_encoder
+from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, switched
+from weatherproof.encoders.gate import Gated, gated
+from weatherproof.encoders.gate_fit import fit_gate
+from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.errors import InputError
+from weatherproof.operators import RandomMask
+
+LOW, HIGH = 0.2, 0.6
+SETTINGS = Settings((Told("RandomMask", 0.0, 1.0, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
+
+
+class Brightness(Gauge):
+    """Says that an image is as damaged as its first pixel is bright, and beyond where its last pixel is white."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS)
+
+    def forward(self, images: Tensor) -> Reading:
+        extent = images[:, 0, 0, 0]
+        nothing = torch.zeros_like(extent)
+        return Reading(extent, extent, extent, nothing.long(), nothing, extent, images[:, 0, -1, -1] == 1)
+
+
+class Zeros(Gauge):
+    """Counts black pixels, as a mask leaves them."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        super().__init__(SETTINGS)
+        self.offset = offset
+
+    def forward(self, images: Tensor) -> Reading:
+        extent = (images.sum(dim=1) == 0).float().mean(dim=(1, 2)) + self.offset
+        return Reading(extent, extent, extent, torch.zeros_like(extent).long(), extent, extent, extent > 5)
+
+
+def pair(adaptation: Adaptation, text: str = "resnet20") -> tuple[Encoder, Encoder]:
+    with warnings.catch_warnings(action="ignore"):
+        original = load_encoder(text, num_classes=3).eval()
+    hardened = adaptation.attach(original).eval()
+    with torch.no_grad():
+        for name, value in hardened.named_parameters():
+            if not name.startswith("head") and value.data_ptr() not in {p.data_ptr() for p in original.parameters()}:
+                value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name))))
+    return original, hardened
+
+
+def images(*extents: float) -> Tensor:
+    pixels = torch.rand(len(extents), 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.9
+    pixels[:, 0, 0, 0] = torch.tensor(extents)
+    return pixels
+
+
+every = pytest.mark.parametrize("adaptation", [Full(), LoRA(2), Norms()], ids=repr)
+
+
+@every
+@torch.no_grad()
+def test_a_batch_of_one_kind_is_that_of_one_encoder(adaptation: Adaptation) -> None:
+    original, hardened = pair(adaptation)
+    gate = gated(original, hardened, Brightness(), LOW, HIGH)
+    clean, damaged = images(0.0, 0.1, 0.2), images(0.6, 0.7, 3.0)
+    assert not torch.allclose(original(damaged), hardened(damaged), atol=1e-3)
+    for batch, expected in ((clean, original), (damaged, hardened)):
+        assert torch.equal(gate(batch), expected(batch))
+        assert torch.equal(gate.logits(batch), expected.logits(batch))
+        assert all(map(torch.equal, gate.embeddings_and_logits(batch), expected.embeddings_and_logits(batch)))
+
+
+@every
+@torch.no_grad()
+def test_a_mixed_batch_gives_each_image_what_its_extent_says(adaptation: Adaptation) -> None:
+    original, hardened = pair(adaptation)
+    gate = gated(original, hardened, Brightness(), LOW, HIGH)
+    extents = (0.5, 0.0, 0.9, 0.3, 0.1, 0.4)
+    batch = images(*extents)
+    w = torch.tensor([0.84375, 0, 1, 0.15625, 0, 0.5]).view(-1, 1)  # 3 x^2 - 2 x^3 of x = (extent - 0.2) / 0.4
+    torch.testing.assert_close(gate.share(batch), w.flatten())
+    torch.testing.assert_close(gate(batch), (1 - w) * original(batch) + w * hardened(batch), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gate.logits(batch), original.head(gate(batch)), rtol=1e-4, atol=1e-5)  # type: ignore[misc]
+    assert torch.equal(gate(batch)[[1, 4]], original(batch[[0, 1, 3, 4, 5]])[[1, 3]])
+
+
+@torch.no_grad()
+def test_beyond_is_the_hardened_ones_unless_the_image_is_clean() -> None:
+    gate = gated(*pair(Norms()), Brightness(), LOW, HIGH)
+    batch = images(0.3, 0.1)
+    batch[:, 0, -1, -1] = 1
+    assert gate.share(batch).tolist() == [1, 0]
+
+
+def test_each_network_sees_only_the_images_that_need_it() -> None:
+    gate = gated(*pair(Full()), Brightness(), LOW, HIGH)
+    seen: dict[str, int] = {}
+    for name, body in (("original", gate.body), ("hardened", gate.hardened.body)):
+        body.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: len(given[0])}))
+    for extents, expected in (
+        ((0.0, 0.1), {"original": 2}),
+        ((0.7, 0.8, 0.9), {"hardened": 3}),
+        ((0.0, 0.3, 0.9, 0.8), {"original": 2, "hardened": 3}),
+    ):
+        seen.clear()
+        gate(images(*extents))
+        assert seen == expected
+
+
+@every
+@torch.no_grad()
+def test_a_map_is_that_of_who_saw_the_image(adaptation: Adaptation) -> None:
+    original, hardened = pair(adaptation)
+    gate = gated(original, hardened, Brightness(), LOW, HIGH).eval()
+    place, batch = map_place(gate, 16), images(0.0, 0.9, 0.3, 0.1, 0.5)
+    seen, share = gate.see(batch, place=place), gate.share(batch).view(-1, 1, 1, 1)
+    one, two = (own.see(batch, place=place).maps for own in (original, hardened))
+    assert seen.maps is not None and one is not None and two is not None
+    assert torch.equal(seen.embeddings, gate(batch)) and not torch.equal(one, two)
+    torch.testing.assert_close(seen.maps, (1 - share) * one + share * two)
+
+
+def test_with_an_adapter_there_is_one_backbone() -> None:
+    original, hardened = pair(LoRA(2))
+    gate = gated(original, hardened, Brightness(), LOW, HIGH)
+    backbone, adapter = (sum(p.numel() for p in own.parameters()) for own in (original, hardened))
+    assert sum(p.numel() for p in gate.parameters()) == adapter < 1.2 * backbone
+    own = {p.data_ptr() for p in gate.parameters()}
+    assert not own & {p.data_ptr() for p in (*original.parameters(), *hardened.parameters())}
+
+
+def test_gradients_reach_the_pixels_and_no_weight_trains() -> None:
+    gate = gated(*pair(LoRA(2)), Brightness(), LOW, HIGH)
+    gate.requires_grad_(False)
+    batch = images(0.0, 0.3, 0.9).requires_grad_()
+    gate(batch).square().sum().backward()
+    assert batch.grad is not None and bool((batch.grad.flatten(1).abs().amax(dim=1) > 0).all())
+    with pytest.raises(InputError, match="does not train"):
+        gate.requires_grad_()
+
+
+@every
+@torch.no_grad()
+def test_saved_loaded_and_cloned_it_is_the_same(adaptation: Adaptation, tmp_path: Path) -> None:
+    gauge = Gauge(SETTINGS)
+    for value in gauge.buffers():
+        if value.is_floating_point() and not value.isnan().any():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(value.numel())) * 0.1)
+    gauge.platt.copy_(torch.tensor([0.0, 5.0]))  # sees damage everywhere, more or less of it
+    gate = gated(*pair(adaptation), gauge, 0.1, 3.0).eval()
+    batch = images(*torch.linspace(0, 1, 16).tolist())
+    save_encoder(gate, tmp_path, provenance={})
+    again = load_encoder(tmp_path).eval()
+    assert isinstance(again, Gated) and (again.low, again.high) == (0.1, 3.0)
+    assert torch.equal(again.share(batch), gate.share(batch)) and 0 < gate.share(batch).max()
+    own, theirs = gate.state(), again.state()
+    assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
+    for twin in (again, gate.clone()):
+        assert torch.equal(twin(batch), gate(batch))
+    assert load_encoder(tmp_path, num_classes=0).head is None
+    file = f"resnet20@{tmp_path}/encoder.safetensors"
+    if adaptation == Full():
+        with pytest.warns(UserWarning, match="taken is the outermost, not hardened"):
+            assert torch.equal(load_encoder(file).eval()(batch), gate.original(batch))
+    else:
+        with pytest.raises(InputError, match="do not fit resnet20"):  # half of a gate is not its encoder
+            load_encoder(file)
+
+    (tmp_path / "gauge.json").unlink()
+    with pytest.raises(InputError, match="a gate without its gauge"):
+        load_encoder(tmp_path)
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    (tmp_path / "encoder.json").write_text(json.dumps(about | {"gate": {"low": "x"}}))
+    with pytest.raises(InputError, match="does not describe an encoder"):
+        load_encoder(tmp_path)
+
+
+def test_what_cannot_stand_behind_a_gate_is_refused() -> None:
+    original, hardened = pair(LoRA(2))
+    with pytest.raises(InputError, match="was hardened without one"):
+        gated(original, hardened, None, LOW, HIGH)
+    with pytest.raises(InputError, match="low < high"):
+        gated(original, hardened, Brightness(), 0.5, 0.5)
+    with pytest.raises(InputError, match="no adapter on"):
+        gated(original, switched(hardened, None), Brightness(), LOW, HIGH)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="name is resnet20 and small"):
+        gated(original, pair(Full(), "small")[0], Brightness(), LOW, HIGH)
+    other = original.clone()
+    with torch.no_grad():
+        next(other.body.parameters()).add_(1)
+    with pytest.raises(InputError, match="belongs to other weights"):
+        gated(other, hardened, Brightness(), LOW, HIGH)
+    with torch.no_grad():
+        next(other.head.parameters()).add_(1)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="one classifier"):
+        gated(original, other, Brightness(), LOW, HIGH)
+    gate = gated(original, hardened, Brightness(), LOW, HIGH)
+    with pytest.raises(InputError, match="a gate already"):
+        gated(original, gate, Brightness(), LOW, HIGH)
+
+
+class Turned(torch.nn.Module):
+    """Embeds an image as a point on a circle, turned away from (1, 0) by slope times the share of black pixels, or by
+    the least angle that it ever turns where there are any."""
+
+    def __init__(self, slope: float, least: float) -> None:
+        super().__init__()
+        self.slope, self.least = torch.nn.Parameter(torch.tensor(slope)), least
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        black = (pixels.sum(dim=1) == 0).float().mean(dim=(1, 2))
+        angle = self.slope * black + self.least * (black > 0)
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def turned(slope: float, least: float) -> Encoder:
+    return Encoder("turned", Turned(slope, least), None, feature_dim=2, preprocessing=SETTINGS.preprocessing)
+
+
+PIXELS = torch.randint(1, 256, (400, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("operator", [RandomMask((0.0, 0.95)), RandomMask((0.5, 0.95))], ids=repr)
+def test_the_gate_opens_where_the_hardened_one_comes_nearer(operator: RandomMask) -> None:
+    # 1 rad x share of black pixels, against 0.3 rad: they cross at 0.3
+    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.3), MemoryImages(PIXELS), operator, Zeros())
+    assert 0.2 < low < 0.3 < high < 0.4
+    low, _ = fit_gate(turned(1.0, 0.0), turned(2.0, 0.0), MemoryImages(PIXELS), operator, Zeros())
+    assert low > 0.9, "where it never comes nearer the gate stays shut"
+
+
+def test_clean_images_keep_their_original() -> None:
+    black = PIXELS.clone()
+    black[:9, :, :7] = 0  # 9 of 400 clean images look damaged to the gauge, 2 of which are within the half per cent
+    black[9:200, :, :4] = 0
+    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(black), RandomMask((0.0, 1.0)), Zeros())
+    assert 0.875 <= low < high
+    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(PIXELS), RandomMask(0.9), Zeros(7.0))
+    assert 7 <= low < high, "a gauge that sees damage everywhere"
+
+
+def test_where_a_gate_opens_is_asked_of_a_gauge_on_images() -> None:
+    both = turned(1.0, 0.0), turned(0.0, 0.3)
+    with pytest.raises(InputError, match="hardened without one"):
+        fit_gate(*both, MemoryImages(PIXELS), RandomMask(0.5), None)
+    with pytest.raises(InputError, match="holds no images"):
+        fit_gate(*both, MemoryImages(PIXELS[:0]), RandomMask(0.5), Zeros())

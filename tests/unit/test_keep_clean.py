@@ -1,0 +1,244 @@
+"""Clean images in hardening: which stay clean, the anchor, its multiplier, and what is said of a promise."""
+
+import json
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import weatherproof as wp
+from weatherproof import random
+from weatherproof.data import MemoryImages, held_out
+from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.errors import InputError
+from weatherproof.methods import Hardening, KeepClean
+from weatherproof.objectives import MSE
+from weatherproof.operators import RandomMask
+from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
+
+N = 40
+PIXELS = torch.randint(1, 256, (N, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = MemoryImages(PIXELS, torch.arange(N) % 4)
+
+
+class Means(nn.Module):
+    """Three features of an image, with one weight."""
+
+    feature_dim = 3
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([weight, 1.0, 1.0]))
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        return images.mean(dim=(2, 3)) * self.weight
+
+
+def _batch(seed: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    index = torch.arange(N)
+    return PIXELS.float() / 255, index % 4, index, random.keys(seed, index), lambda rows: rows
+
+
+def _clean(seen: Tensor) -> Tensor:
+    return (seen == PIXELS.float() / 255).flatten(1).all(dim=1)
+
+
+def test_an_images_own_key_leaves_it_clean_whatever_the_batch() -> None:
+    student = Means(0.5)
+    method = Hardening(student, Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(0.4, 0.9))
+    images, labels, index, keys, gather = _batch()
+    method(images, labels, index, keys, gather)
+    whole = _clean(student.seen[-1])
+    assert 0 < whole.sum() < N
+    some = torch.tensor([31, 2, 17, 5])
+    method(images[some], labels[some], index[some], keys[some], gather)
+    assert torch.equal((student.seen[-1] == images[some]).flatten(1).all(dim=1), whole[some])
+
+
+def test_as_many_stay_clean_as_the_share_says() -> None:
+    student = Means(0.5)
+    method = Hardening(student, Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(0.3, 0))
+    clean = sum(int(_clean((method(*_batch(seed)), student.seen[-1])[1]).sum()) for seed in range(50))
+    assert clean / (50 * N) == pytest.approx(0.3, abs=0.03)  # three standard errors
+
+
+@pytest.mark.parametrize("similarity", [0.0, 2.0])
+def test_the_anchor_is_that_of_the_definition(similarity: float) -> None:
+    student, teacher = Means(0.3), Means(1.0)
+    method = Hardening(student, teacher, RandomMask(0.9), MSE(), keep=KeepClean(0.4, 0.9, similarity))
+    plain = Hardening(Means(0.3), teacher, method.seen, MSE())
+    terms, without = method(*_batch()), plain(*_batch())
+    rows = [x * 1.0 for x in (PIXELS.float() / 255).mean(dim=(2, 3))[_clean(student.seen[-1])]]
+    weights = (student.weight.detach(), teacher.weight.detach())
+    ours, theirs = ([F.normalize(row * w, dim=0) for row in rows] for w in weights)
+    apart = sum(1 - torch.dot(a, b) for a, b in zip(ours, theirs, strict=True)) / len(rows)
+    off = [
+        (torch.dot(ours[i], ours[j]) - torch.dot(theirs[i], theirs[j])) ** 2
+        for i in range(len(rows))
+        for j in range(len(rows))
+    ]
+    expected = apart + similarity * sum(off) / len(rows) ** 2
+    assert (terms["loss"] - without["loss"]).item() == pytest.approx(float(expected), rel=1e-4)
+    assert terms["clean_cosine"].item() == pytest.approx(1 - float(apart), rel=1e-5)
+
+
+def test_the_multiplier_rises_while_the_promise_is_broken_and_falls_while_it_is_kept() -> None:
+    far, near = (
+        Hardening(Means(weight), Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(0.4, 0.95))
+        for weight in (-1.0, 0.99)
+    )
+    for method, expected in ((far, torch.greater), (near, torch.less)):
+        values = [method(*_batch())["multiplier"].clone() for _ in range(4)]
+        assert all(expected(b, a) for a, b in pairwise(values))
+    apart = 1 - far(*_batch())["clean_cosine"]
+    before = far.multiplier.value.clone()  # type: ignore[union-attr]
+    far(*_batch())
+    assert far.multiplier.value.item() == pytest.approx((before + 0.05 * (apart / 0.05 - 1)).item())  # type: ignore[union-attr]
+    for _ in range(400):
+        far(*_batch())
+        near(*_batch())
+    assert far.multiplier.value == 20  # type: ignore[union-attr]
+    assert near.multiplier.value == 0  # type: ignore[union-attr]
+
+
+def test_in_evaluation_the_multiplier_stays() -> None:
+    method = Hardening(Means(-1.0), Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(0.4, 0.95)).eval()
+    method(*_batch())
+    assert method.multiplier.value == 1  # type: ignore[union-attr]
+
+
+def test_a_batch_without_a_clean_image_has_no_anchor() -> None:
+    method = Hardening(Means(0.3), Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(1e-9, 0.95))
+    terms = method(*_batch())
+    assert terms["loss"].isfinite()
+    assert terms["clean_cosine"].isnan()
+    assert terms["multiplier"] == 1
+
+
+def test_without_a_promise_and_a_share_it_is_the_papers_training() -> None:
+    losses = [
+        Hardening(Means(0.3), Means(1.0), RandomMask((0.1, 0.9)), MSE(), keep=keep)(*_batch())
+        for keep in (None, KeepClean(0, 0))
+    ]
+    assert losses[0].keys() == losses[1].keys() == {"loss", "cosine"}
+    assert torch.equal(losses[0]["loss"], losses[1]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("share", "cosine", "said"),
+    [
+        (1.0, 0.9, "share must be from 0 to below 1, got 1.0"),
+        (-0.1, 0.9, "share must be from 0 to below 1, got -0.1"),
+        (0.2, 1.0, "cosine must be from 0 to below 1, got 1.0"),
+        (0.0, 0.9, "a promised cosine of 0.9 on clean images needs some in training"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(share: float, cosine: float, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        KeepClean(share, cosine)
+
+
+def test_validation_images_are_spread_and_not_trained_on() -> None:
+    rest, held = held_out(IMAGES, most=500, share=0.1)
+    assert len(held) == 4
+    assert sorted([*rest.index.tolist(), *held.index.tolist()]) == list(range(N))
+    assert set(held.labels.tolist()) != {0}
+    assert len(held_out(IMAGES, most=2)[1]) == 2
+    with pytest.raises(InputError, match="give two or more"):
+        held_out(IMAGES.subset(torch.arange(1)))
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Encoder:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_encoder("small(width=2)", size=8, seed=0).eval()
+
+
+def test_what_came_of_a_promise_is_measured_on_validation_images(teacher: Encoder, tmp_path: Path) -> None:
+    rest, held = held_out(IMAGES)
+    watch = CleanCosine(teacher, held, 0.5, 3, device=torch.device("cpu"))
+    run = RunFolder.open(tmp_path / "run", {"verb": "test"})
+    student = harden_encoder(
+        teacher, rest, operator=RandomMask(0.5), objective=MSE(), plan=Plan(3, 12, 1e-4, device="cpu"),
+        keep=KeepClean(0.3, 0.5), watch=watch, run=run,
+    )  # fmt: skip
+    pixels = PIXELS[held.index].float() / 255
+    with torch.no_grad():
+        expected = F.cosine_similarity(student(pixels), teacher(pixels)).mean().item()
+    assert watch.of(student) == pytest.approx(expected, abs=1e-6)
+    assert len(watch.logged(run)) == 3  # after every epoch
+    assert watch.logged(run)[-1] == pytest.approx(expected, abs=1e-6)
+    run.close()
+
+
+def test_a_promise_that_is_not_kept_is_told_of_in_the_middle_of_the_training(teacher: Encoder) -> None:
+    rest, held = held_out(IMAGES)
+    watch = CleanCosine(teacher, held, 0.999999, 4, device=torch.device("cpu"))
+    with pytest.warns(UserWarning, match=r"after epoch 2 of 4 .* and 1 was promised|after epoch 2 of 4") as said:
+        harden_encoder(
+            teacher, rest, operator=RandomMask(0.9), objective=MSE(), plan=Plan(4, 12, 1e-2, device="cpu"),
+            keep=KeepClean(0.3, 0.5), watch=watch,
+        )  # fmt: skip
+    assert len(said) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:the promise is not kept")
+def test_the_verb_says_what_came_of_its_promise(tmp_path: Path) -> None:
+    small = {"epochs": 1, "batch_size": 128, "device": "cpu", "workers": 0, "test_images": 20, "realizations": 1}
+    run = wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0.6, out=tmp_path / "a", **small)
+    found = json.loads((tmp_path / "a" / "promise.json").read_text())
+    assert (found["asked"], found["images"]) == (0.6, 143)  # a tenth of the training digits
+    assert found["kept"] == (found["reached"] >= 0.6)
+    assert run.encoder.fitted_gauge is None
+    wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0, out=tmp_path / "b", **small)
+    assert not (tmp_path / "b" / "promise.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+def test_by_default_both_stand_behind_a_gate_and_clean_images_get_the_original(tmp_path: Path) -> None:
+    small = {"epochs": 2, "batch_size": 128, "lr": 1e-2, "device": "cpu", "workers": 0, "test_images": 40}
+    teacher = wp.load_encoder("small(width=4)", seed=0).eval()
+    run = wp.harden(teacher, "digits", realizations=1, out=tmp_path / "run", **small)
+    test = wp.load_images("digits", "test")
+    clean = test.read(test.index[:40]).float() / 255
+    told = run.encoder.gauge(clean)
+    with torch.no_grad():
+        assert torch.equal(run.encoder(clean), teacher(clean)) and not told.damaged.gt(0.5).any()
+        damaged = RandomMask(0.99)(clean, random.keys(0, torch.arange(40)))
+        alone = load_encoder(tmp_path / "run" / "hardened").eval()
+        assert torch.equal(run.encoder(damaged), alone(damaged)) and run.encoder.gauge(damaged).beyond.all()
+        again = load_encoder(tmp_path / "run").eval()
+        assert torch.equal(again(damaged), run.encoder(damaged)) and torch.equal(again(clean), run.encoder(clean))
+    by = {(r["model"], r["metric"], r["operator"]): r["value"] for r in run.records}
+    assert by["hardened", "top1", None] == by["teacher", "top1", None]
+    gauged = json.loads((tmp_path / "run" / "gauged.json").read_text())
+    assert gauged["names"] == ["clean", "RandomMask"] and "fog" in gauged["rows"]
+    levels = {own["level"]: own for own in gauged["kinds"][0]["levels"]}
+    assert levels[0.0]["clean"] > 0.95 and abs(levels[0.5]["estimate"] - 0.5) < 0.05 and levels[0.99]["beyond"] > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"keep": "al"}, "unknown keep 'al'"),
+        ({"keep_clean": 1.0}, "from 0 to below 1"),
+        ({"adapt": "LoRA(0)"}, "rank of LoRA"),
+        ({"operator": "RandomMask(0.0)"}, "does nothing to an image"),
+        ({"keep": "hardened", "clean_share": 0.0}, "needs some in training"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is(
+    options: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        wp.harden("small(width=2)", "digits", out=tmp_path / "run", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
