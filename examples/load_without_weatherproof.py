@@ -23,7 +23,7 @@ def harden(out: Path) -> Path:
     photos = out / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     digits = wp.load_images("digits", channels=3)
-    for i, image in enumerate(digits.read(torch.arange(80))):
+    for i, image in enumerate(digits.read(torch.arange(100))):
         to_pil_image(image).save(photos / f"{i:02}.png")
     network = "torchvision:shufflenet_v2_x0_5"  # with weights of yours: torchvision:NAME@weights.pth
     run = wp.harden(network, str(photos), size=32, epochs=1, batch_size=16, realizations=1, out=out / "run")
