@@ -264,6 +264,8 @@ def test_an_audit_without_a_passed_limit_is_status_0_on_the_command_line(
         ({"window": 0}, "window must be at least 1"),
         ({"fail_over": ["top1=0.5"]}, "an audit by the gauge measures beyond, damaged, clean, level only"),
         ({"fail_over": ["beyond"]}, "--fail-over takes METRIC=VALUE"),
+        ({"fail_over": ["beyond=5"]}, "beyond is a share from 0 to 1, of which 5 % is written 0.05"),
+        ({"fail_under": ["clean=-1"]}, "clean is a share from 0 to 1"),
     ],
 )
 def test_what_does_not_go_with_a_gauge_is_refused(
@@ -277,7 +279,7 @@ def test_what_does_not_go_with_a_gauge_is_refused(
 @UNTRAINED
 def test_an_encoder_without_a_gauge_and_an_empty_folder_are_refused(run: Path, photos: Path, tmp_path: Path) -> None:
     save_encoder(load_encoder("small(width=4)"), tmp_path / "plain", provenance={})
-    with pytest.raises(InputError, match="small has no gauge, as it was hardened without one"):
+    with pytest.raises(InputError, match="small has no gauge: take the whole run folder"):
         audit(tmp_path / "plain", photos, tmp_path / "run")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no images in .*empty.*found nothing"):

@@ -230,7 +230,7 @@ def test_teachers_that_do_not_fit_are_refused() -> None:
     encoder, head = _encoder(), _head(_encoder())
     with pytest.raises(InputError, match="share weights"):
         FineTuning(encoder, head, encoder, SimilarityMatrix())
-    with pytest.raises(InputError, match="features of one size"):
+    with pytest.raises(InputError, match="embeddings of one size"):
         FineTuning(encoder, head, _encoder(width=8), SimilarityMatrix())
     wider = _encoder()
     wider.body.register_parameter("more", nn.Parameter(torch.zeros(1)))

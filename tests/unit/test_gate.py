@@ -12,7 +12,7 @@ from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, map_place, save_encoder
 from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, switched
 from weatherproof.encoders.gate import Gated, gated
-from weatherproof.encoders.gate_fit import fit_gate
+from weatherproof.encoders.gate_fit import SHUT, fit_gate
 from weatherproof.encoders.gauge import Settings, Told
 from weatherproof.errors import InputError
 from weatherproof.operators import RandomMask
@@ -43,6 +43,14 @@ class Zeros(Gauge):
     def forward(self, images: Tensor) -> Reading:
         extent = (images.sum(dim=1) == 0).float().mean(dim=(1, 2)) + self.offset
         return Reading(extent, extent, extent, torch.zeros_like(extent).long(), extent, extent, extent > 5)
+
+
+class DamagedOrNot(Zeros):
+    """Says of every image with a black pixel that it is damaged, and no more."""
+
+    def forward(self, images: Tensor) -> Reading:
+        extent = (super().forward(images).extent > 0).float()
+        return Reading(extent, extent, extent, extent.long(), extent, extent, extent > 5)
 
 
 def pair(adaptation: Adaptation, text: str = "resnet20") -> tuple[Encoder, Encoder]:
@@ -233,8 +241,20 @@ def test_the_gate_opens_where_the_hardened_one_comes_nearer(operator: RandomMask
     # 1 rad x share of black pixels, against 0.3 rad: they cross at 0.3
     low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.3), MemoryImages(PIXELS), operator, Zeros())
     assert 0.2 < low < 0.3 < high < 0.4
-    low, _ = fit_gate(turned(1.0, 0.0), turned(2.0, 0.0), MemoryImages(PIXELS), operator, Zeros())
-    assert low > 0.9, "where it never comes nearer the gate stays shut"
+
+
+def test_a_gate_stays_shut_where_the_hardened_one_is_no_gain_even_if_all_damage_looks_the_same() -> None:
+    worse = turned(1.0, 0.0), turned(2.0, 0.0)
+    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()) == SHUT
+    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask(0.5), DamagedOrNot()) == SHUT
+
+
+@torch.no_grad()
+def test_what_the_gauge_cannot_read_is_the_originals() -> None:
+    original, hardened = pair(Full())
+    gate = gated(original, hardened, Brightness(), LOW, HIGH)
+    batch = images(torch.nan, 0.9)
+    assert gate(batch)[0].isnan().all() and torch.equal(gate(batch)[1:], hardened(batch[1:]))
 
 
 def test_clean_images_keep_their_original() -> None:

@@ -185,7 +185,7 @@ def test_an_encoder_is_saved_and_loaded_with_its_gauge(tmp_path: Path):
     assert again.state().keys() == load_encoder("small(width=4)").state().keys()
     again.set_gauge(None)
     save_encoder(again, tmp_path, provenance={})  # an encoder without one leaves none behind
-    with pytest.raises(InputError, match="has no gauge, as it was hardened without one: harden it again, or fit one"):
+    with pytest.raises(InputError, match="has no gauge: take the whole run folder .* or fit one"):
         load_encoder(tmp_path).gauge(images)
 
 
@@ -201,7 +201,7 @@ def test_foreign_damaged_and_cut_off_files_are_refused_in_one_line(tmp_path: Pat
     saved(tmp_path)
     about, numbers = tmp_path / "gauge.json", tmp_path / "gauge.safetensors"
     numbers.write_bytes(numbers.read_bytes()[:-9])
-    refused("is not the one that .*gauge.json was written with")
+    refused("gauge.safetensors and .*gauge.json are not as they were written together")
     numbers.unlink()
     refused("has a gauge.json and no gauge.safetensors: harden again, or remove gauge.json")
     about.write_text(about.read_text()[:100])
@@ -217,7 +217,8 @@ def test_foreign_damaged_and_cut_off_files_are_refused_in_one_line(tmp_path: Pat
         ({"kinds": [{"name": "x", "none": 0, "top": 1, "end": None}]}, "does not describe a gauge"),
         ({"kinds": [{"name": "x", "none": None, "top": None, "end": None}] * 2000}, "does not describe a gauge"),
         ({"kinds": [{"name": "x", "none": 0, "top": 0, "end": 0}]}, "does not describe a gauge"),
-        ({"kinds": [{"name": "x", "none": None, "top": None, "end": None}] * 2}, "do not fit the gauge"),
+        ({"kinds": [{"name": "x", "none": None, "top": None, "end": None}] * 2}, "not as they were written together"),
+        ({"kinds": [{"name": "RandomMask", "none": 0, "top": 0.5, "end": 0.5}]}, "not as they were written together"),
     ):
         about.write_text(json.dumps(json.loads(about.read_text()) | change))
         refused(said)
@@ -225,8 +226,10 @@ def test_foreign_damaged_and_cut_off_files_are_refused_in_one_line(tmp_path: Pat
     save_file(strange | {"centre": strange["centre"] * torch.nan}, numbers)
     import hashlib
 
-    own = {"numbers": hashlib.sha256(numbers.read_bytes()).hexdigest()}
-    about.write_text(json.dumps(json.loads(about.read_text()) | own))
+    known = json.loads(about.read_text())
+    settings = json.dumps({name: known[name] for name in ("kinds", "preprocessing")}, sort_keys=True)
+    own = {"numbers": hashlib.sha256(numbers.read_bytes() + settings.encode()).hexdigest()}
+    about.write_text(json.dumps(known | own))
     refused("centre holds other than finite float32 numbers")
 
 

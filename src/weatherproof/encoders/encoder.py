@@ -146,8 +146,9 @@ class Encoder(nn.Module):
         """The gauge itself. Raises `InputError` where the encoder has none."""
         if self.fitted_gauge is None:
             raise InputError(
-                f"{self.name} has no gauge, as it was hardened without one: harden it again, or fit one, "
-                "encoder.set_gauge(wp.encoders.fit_gauge(images, operator, preprocessing=encoder.preprocessing))"
+                f"{self.name} has no gauge: take the whole run folder (RUN, not RUN/hardened), harden it with a gate, "
+                "or fit one, encoder.set_gauge(wp.encoders.fit_gauge(images, operator, "
+                "preprocessing=encoder.preprocessing))"
             )
         return self.fitted_gauge
 

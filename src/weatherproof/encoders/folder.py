@@ -14,11 +14,10 @@ from torch import Tensor
 import weatherproof
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gauge.folder import forget_gauge, save_gauge
-from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.messages import settings_of
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
-from weatherproof.texts import Malformed, read_json
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -111,11 +110,7 @@ def read(folder: Path) -> Saved:
     missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} is no finished run: {' and '.join(missing)} missing")
-    path = folder / SETTINGS
-    try:
-        settings = read_json(path)
-        if settings["format"] != FORMAT:
-            raise InputError(f"{path} has format {settings['format']}, expected {FORMAT}: update weatherproof")
+    with settings_of(folder / SETTINGS, "an encoder", FORMAT) as settings:
         classes = settings["num_classes"]
         return Saved(
             name=str(settings["name"]),
@@ -125,9 +120,3 @@ def read(folder: Path) -> Saved:
             preprocessing=Preprocessing.from_dict(settings["preprocessing"]),
             gate=GateSettings.from_dict(settings["gate"]) if "gate" in settings else None,
         )
-    except InputError:
-        raise
-    except Malformed as error:
-        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} does not describe an encoder: {type(error).__name__} {one_line(error)}") from None

@@ -44,6 +44,7 @@ class Gated(Encoder):
         )  # fmt: skip
         self.hardened, self.low, self.high = hardened, low, high
         self.set_gauge(gauge)
+        self.requires_grad_(False)
         self.train(original.training)
 
     @property
@@ -81,7 +82,7 @@ class Gated(Encoder):
     def _behind(self, images: Images, original: _Pass, hardened: _Pass) -> tuple[Tensor, ...]:
         """What both give, each for the images that need it, blended row by row."""
         share = self.share(images)
-        few, many = share < 1, share > 0
+        few, many = ~(share >= 1), share > 0  # a share that is no number is the original's affair
         if not bool(many.any()):
             return original(images)
         if not bool(few.any()):

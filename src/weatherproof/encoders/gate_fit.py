@@ -27,6 +27,7 @@ TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
+SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 NEARNESS = 4.0  # weight of 1 - the mean cosine beside the contrastive loss
 
 
@@ -60,7 +61,8 @@ def fit_gate(
     Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
     tried; taken is the one whose embeddings find the original's of their own clean images best among those of all these
     images, and lie near them: the smallest sum of the contrastive loss of temperature 0.1, which hardening minimises,
-    and 4 (1 - mean cosine). Only pairs count that leave at most 0.5 % of the clean images to anything but the original.
+    and 4 (1 - mean cosine). Only pairs count that leave at most 0.5 % of the clean images to anything but the original,
+    and `SHUT` among them: where the hardened encoder is no gain anywhere, no image is given to it.
 
     Neither term would do alone: a mixture's cosine is above that of either and its guesses may be worse; and what tells
     images apart best is not always near enough to the original for what was fitted on it.
@@ -118,7 +120,7 @@ def _best(seen: _Seen) -> tuple[float, float]:
     least = seen.clean_extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
     most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
     places = torch.linspace(float(least), float(most), _PLACES)
-    pairs = places[torch.combinations(torch.arange(_PLACES))]
+    pairs = torch.cat([torch.tensor([SHUT]), places[torch.combinations(torch.arange(_PLACES))]])
     clean = F.normalize(seen.clean, dim=1)
     original, hardened = seen.original @ clean.T, seen.hardened @ clean.T
     losses = []

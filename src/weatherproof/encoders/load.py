@@ -170,10 +170,11 @@ def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
     classes = (saved.num_classes or 0) if num_classes is None else num_classes
     encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
-    gauge = read_gauge(path, path / folder.WEIGHTS)
+    weights = read_weights(path / folder.WEIGHTS)
+    gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
     if saved.gate is not None:
         encoder = reopened(encoder, saved.gate, gauge, source=str(path))
-    encoder.load_state(read_weights(path / folder.WEIGHTS), source=str(path / folder.WEIGHTS))
+    encoder.load_state(weights, source=str(path / folder.WEIGHTS))
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     encoder.set_gauge(gauge)

@@ -1,9 +1,14 @@
-"""One clear line out of what other libraries say."""
+"""One clear line out of what other libraries say, and out of what a file of ours should say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
+from weatherproof import errors
 from weatherproof.errors import InputError
+from weatherproof.texts import Malformed, read_json
 
 _NEAR = 5  # names suggested for one that does not exist: a library has hundreds
 _LENGTH = 200  # characters kept of another library's message
@@ -14,6 +19,24 @@ _NAMED = 3  # names in a message
 def one_line(error: Exception) -> str:
     """The beginning of an error's message, on one line."""
     return " ".join(str(error).split())[:_LENGTH] or type(error).__name__
+
+
+@contextmanager
+def settings_of(path: Path, what: str, fmt: int) -> Iterator[dict[str, Any]]:
+    """The JSON of a file that describes `what`. Whatever is missing or wrong in it, inside too, is an `InputError`."""
+    try:
+        settings = read_json(path)
+        if settings["format"] != fmt:
+            raise InputError(
+                f"{path} has format {errors.shown(settings['format'])}, expected {fmt}: update weatherproof"
+            )
+        yield settings
+    except InputError:
+        raise
+    except Malformed as error:
+        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InputError(f"{path} does not describe {what}: {type(error).__name__} {one_line(error)}") from None
 
 
 def unknown_model(library: str, name: str, known: Sequence[str], listing: str) -> InputError:

@@ -1,12 +1,12 @@
 """What hardening keeps: some images stay clean, and the student is held there to what it was."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from weatherproof.errors import InputError
-from weatherproof.objectives.similarity import similarity_distance
+from weatherproof.objectives.embeddings import check_weights
+from weatherproof.objectives.similarity import anchored
 from weatherproof.spec import component
 from weatherproof.types import Embeddings
 
@@ -38,8 +38,7 @@ class KeepClean:
         for name in ("share", "cosine"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        if not 0 <= self.similarity < float("inf"):
-            raise InputError(f"similarity must be a number of 0 or more, got {self.similarity}")
+        check_weights(self, "similarity")
         if self.cosine and not self.share:
             raise InputError(
                 f"a promised cosine of {self.cosine:g} on clean images needs some in training: a clean share above 0 "
@@ -48,10 +47,7 @@ class KeepClean:
 
     def anchor(self, student: Embeddings, teacher: Embeddings) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """D, and the mean of 1 - cos alone, of embeddings [n, features] of the same n >= 1 clean images."""
-        apart = (1 - F.cosine_similarity(student.float(), teacher.float())).mean()
-        if not self.similarity:
-            return apart, apart
-        return apart + self.similarity * similarity_distance(student, teacher, squared=True), apart
+        return anchored(student, teacher, self.similarity)
 
 
 class Multiplier(nn.Module):

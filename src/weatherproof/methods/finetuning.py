@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.methods.answers import answer, check_outputs
-from weatherproof.methods.parts import AUGMENT, OPERATOR, look, trainable
+from weatherproof.methods.parts import AUGMENT, OPERATOR, check_pair, look, trainable
 from weatherproof.objectives import L2SP, InputGradient, SimilarityMatrix
 from weatherproof.protocols import Encoder, Gather, Operator
 from weatherproof.types import Embeddings, Images, Keys, Labels
@@ -55,12 +55,12 @@ class FineTuning(nn.Module):
         self.similarity, self.sp, self.tikhonov = similarity, sp, tikhonov
         self.operator, self.augment = operator, augment
         self.teacher: nn.Module | None = None
+        trainable(encoder, head)
         if similarity is not None or sp is not None:
             frozen = copy.deepcopy(encoder) if teacher is None else teacher
             assert isinstance(frozen, nn.Module)
             _check(encoder, frozen, sp)
             self.teacher = frozen.requires_grad_(False)
-        trainable(encoder, head)
         self.train()
 
     def train(self, mode: bool = True) -> "FineTuning":
@@ -109,12 +109,7 @@ def _kept(encoder: nn.Module, head: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check(encoder: nn.Module, teacher: nn.Module, sp: L2SP | None) -> None:
-    if {id(p) for p in encoder.parameters()} & {id(p) for p in teacher.parameters()}:
-        raise InputError("encoder and teacher share weights: give the teacher its own, teacher = encoder.clone()")
-    if encoder.feature_dim != teacher.feature_dim:
-        raise InputError(
-            f"encoder and teacher must give features of one size, got {encoder.feature_dim} and {teacher.feature_dim}"
-        )
+    check_pair(encoder, teacher, ("encoder", "teacher"))
     ours, theirs = ({name: p.shape for name, p in module.named_parameters()} for module in (encoder, teacher))
     if sp is not None and ours != theirs:
         other = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))

@@ -13,7 +13,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import MapPlace, embedded_with_map, map_place
 from weatherproof.errors import InputError
 from weatherproof.methods.clean import KeepClean, Multiplier
-from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, look, trainable
+from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, check_pair, look, trainable
 from weatherproof.modes import eval_mode
 from weatherproof.objectives import Dense
 from weatherproof.operators import Sometimes
@@ -150,13 +150,7 @@ def _check(
     dense: Dense | None,
 ) -> None:  # fmt: skip
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
-    moved = {id(p) for p in student.parameters() if p.requires_grad}
-    if moved & {id(p) for p in teacher.parameters()}:
-        raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")
-    if student.feature_dim != teacher.feature_dim:
-        raise InputError(
-            f"student and teacher must give embeddings of one size, got {student.feature_dim} and {teacher.feature_dim}"
-        )
+    check_pair(student, teacher, ("student", "teacher"))
     if teacher_bn not in ("eval", "batch"):
         raise InputError(f"teacher_bn must be 'eval' or 'batch', got {teacher_bn!r}")
     if cache is not None and (augment is not None or teacher_bn != "eval"):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from weatherproof.encoders import stages
 from weatherproof.encoders.taps import body_of
 from weatherproof.errors import InputError
-from weatherproof.methods.parts import AUGMENT, OPERATOR, look, trainable
+from weatherproof.methods.parts import AUGMENT, OPERATOR, check_pair, look, trainable
 from weatherproof.modes import eval_mode
-from weatherproof.objectives import alignment, similarity_distance
+from weatherproof.objectives.embeddings import check_weights
+from weatherproof.objectives.similarity import anchored
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
 from weatherproof.spec import component
 from weatherproof.types import Embeddings, Images, Keys, Labels
@@ -40,15 +41,10 @@ class Anchor:
     similarity: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "similarity"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} of Anchor must be a number of 0 or more, got {getattr(self, name)!r}")
+        check_weights(self, "weight", "similarity")
 
     def __call__(self, moving: Embeddings, frozen: Embeddings) -> Float[Tensor, ""]:
-        apart = 1 + alignment(moving, frozen)
-        if self.similarity:
-            apart = apart + self.similarity * similarity_distance(moving, frozen, squared=True)
-        return self.weight * apart
+        return self.weight * anchored(moving, frozen, self.similarity)[0]
 
 
 class Teachers(nn.Module):
@@ -127,14 +123,8 @@ class MovingTeacher(nn.Module):
     ) -> None:
         super().__init__()
         assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
-        if {id(p) for p in student.parameters()} & {id(p) for p in teacher.parameters()}:
-            raise InputError("student and teacher share weights: give the student its own, student = teacher.clone()")
-        if student.feature_dim != teacher.feature_dim:
-            raise InputError(
-                "student and teacher must give embeddings of one size, "
-                f"got {student.feature_dim} and {teacher.feature_dim}"
-            )
         trainable(student)
+        check_pair(student, teacher, ("student", "teacher"))
         self.student, self.teacher = student, Teachers(teacher, last)
         self.operator, self.objective, self.anchor, self.augment = operator, objective, anchor, augment
         self.train()

@@ -78,3 +78,15 @@ def check_share(name: str, value: float) -> None:
     """Raise `InputError` unless 0 <= value <= 1."""
     if not 0 <= value <= 1:
         raise InputError(f"{name} must be from 0 to 1, got {value}")
+
+
+def check_pair(trained: nn.Module, frozen: nn.Module, names: tuple[str, str]) -> None:
+    """Raise `InputError` where what one trains is the other's too, or where their embeddings differ in size."""
+    one, other = names
+    moved = {id(p) for p in trained.parameters() if p.requires_grad}
+    if moved & {id(p) for p in frozen.parameters()}:
+        raise InputError(f"{one} and {other} share weights: give one of them its own with clone()")
+    if trained.feature_dim != frozen.feature_dim:
+        raise InputError(
+            f"{one} and {other} must give embeddings of one size, got {trained.feature_dim} and {frozen.feature_dim}"
+        )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from weatherproof.errors import InputError
+from weatherproof.objectives.embeddings import check_weights
 from weatherproof.spec import component, parse
 from weatherproof.types import Maps
 
@@ -53,9 +54,7 @@ class Dense:
     gram: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "gram"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} of Dense must be a number of 0 or more, got {getattr(self, name)!r}")
+        check_weights(self, "weight", "gram")
 
     def __call__(self, student: Maps, teacher: Maps) -> Float[Tensor, "batch"]:
         apart = position_distance(student, teacher)

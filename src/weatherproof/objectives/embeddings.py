@@ -38,3 +38,11 @@ def check_temperature(temperature: float) -> None:
     """Raise `InputError` unless the temperature is a positive finite number."""
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature must be a positive number, got {temperature!r}")
+
+
+def check_weights(component: object, *names: str) -> None:
+    """Raise `InputError` unless each of these attributes, weights of terms, is a finite number of at least 0."""
+    for name in names:
+        value = getattr(component, name)
+        if not 0 <= value < float("inf"):
+            raise InputError(f"{name} of {type(component).__name__} must be a number of at least 0, got {value!r}")

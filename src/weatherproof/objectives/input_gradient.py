@@ -31,6 +31,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from weatherproof import random
 from weatherproof.errors import InputError, unknown
+from weatherproof.objectives.embeddings import check_weights
 from weatherproof.protocols import Gather
 from weatherproof.spec import component
 from weatherproof.types import Images
@@ -192,8 +193,7 @@ class InputGradient:
     per_sample: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise InputError(f"the weight of InputGradient must be a number of at least 0, got {self.weight!r}")
+        check_weights(self, "weight")
         if not 0 < self.step < float("inf"):
             raise InputError(f"the step of InputGradient must be a positive number of pixel units, got {self.step!r}")
         if self.method not in METHODS:

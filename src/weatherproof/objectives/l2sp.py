@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.objectives.embeddings import check_weights
 from weatherproof.spec import component
 
 
@@ -44,9 +45,7 @@ class L2SP:
     beta: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} of L2SP must be a number of at least 0, got {getattr(self, name)!r}")
+        check_weights(self, "alpha", "beta")
 
     def __call__(self, weights: Iterable[Tensor], start: Iterable[Tensor], new: Iterable[Tensor]) -> Float[Tensor, ""]:
         """

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from weatherproof.errors import InputError
+from weatherproof.objectives.alignment import alignment
+from weatherproof.objectives.embeddings import check_weights
 from weatherproof.spec import component
 from weatherproof.types import Embeddings
 
@@ -35,6 +36,21 @@ def similarity_distance(
     return total / len(student) ** 2 if squared else (total + SMALLEST).sqrt() / len(student)
 
 
+def anchored(
+    now: Embeddings, before: Embeddings, similarity: float = 0.0
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """How far a network is from what it was: D + v |S - S*|^2 / N^2, and D alone, the mean of 1 - cos.
+
+    Args:
+        now, before: embeddings of the same N images, now and as they were.
+        similarity: v, the weight of the distance of their similarity matrices.
+    """
+    apart = 1 + alignment(now, before)
+    if not similarity:
+        return apart, apart
+    return apart + similarity * similarity_distance(now, before, squared=True), apart
+
+
 @component
 class SimilarityMatrix:
     """Similarity regularization of weight w, to be added as L + w |S - S*| / N (URRL, eq. 4; the paper states neither
@@ -58,8 +74,7 @@ class SimilarityMatrix:
     squared: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise InputError(f"the weight of SimilarityMatrix must be a number of at least 0, got {self.weight!r}")
+        check_weights(self, "weight")
 
     def __call__(self, student: Embeddings, teacher: Embeddings) -> Float[Tensor, ""]:
         return similarity_distance(student, teacher, self.normalize, self.squared)

@@ -44,6 +44,8 @@ def read_run(folder: Path | str) -> Run:
         raise InputError(f"no run folder at {str(path)!r}: expected a folder that weatherproof wrote with --out")
     for needed in ("recipe.yaml", "results.json"):
         if not (path / needed).is_file():
+            if (path.parent / needed).is_file():
+                raise InputError(f"{str(path)!r} is a part of the run {str(path.parent)!r}: give that")
             raise InputError(
                 f"{str(path)!r} has no {needed}: expected a finished run; run its command again with the same --out to "
                 "finish it"

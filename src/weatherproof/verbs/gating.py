@@ -7,11 +7,12 @@ import torch
 from weatherproof import operators, random
 from weatherproof.data import Batch, ImageSet, at_most, batches
 from weatherproof.encoders import Encoder, Gauge, Reading
-from weatherproof.encoders.gate import gated
-from weatherproof.encoders.gate_fit import fit_gate
+from weatherproof.encoders.gate import Gated, gated
+from weatherproof.encoders.gate_fit import SHUT, fit_gate
 from weatherproof.encoders.gauge import fit_gauge, gauge_summary
 from weatherproof.encoders.gauge.calibration import COVERAGE
 from weatherproof.encoders.gauge.fit import FEWEST, require_damage
+from weatherproof.encoders.gauge.statistics import LEAST
 from weatherproof.errors import InputError
 from weatherproof.operators import Kind, drawn
 from weatherproof.protocols import Operator
@@ -27,9 +28,15 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def require_a_gate(images: ImageSet, operator: Operator) -> None:
+def require_a_gate(original: Encoder, images: ImageSet, operator: Operator) -> None:
     """Raise `InputError` where a gauge could not be learned."""
     require_damage(operator)
+    side = original.preprocessing.size or (min(images.image_size) if images.image_size else LEAST)
+    if side < LEAST:
+        raise InputError(
+            f"a gate needs a gauge, which reads images of at least {LEAST} pixels a side, got {side}: give a larger "
+            "--size, or --keep hardened for the hardened encoder alone"
+        )
     if len(images) < FEWEST:
         raise InputError(
             f"a gate needs a gauge, which learns from at least {FEWEST} images beside those held out; {images.name} "
@@ -50,6 +57,16 @@ def behind_a_gate(
         workers=feed["workers"],
     )  # fmt: skip
     return gated(original, hardened, gauge, low, high)
+
+
+def gate_notes(encoder: Encoder) -> list[str]:
+    """What must be said of a gate that stays shut."""
+    if not (isinstance(encoder, Gated) and encoder.low >= SHUT[0]):
+        return []
+    return [
+        "the gate stays shut, and all images get the original: on images held out from training the hardened encoder "
+        "is no gain over it; train for longer, or with another learning rate"
+    ]
 
 
 def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -> Gauged:

@@ -1,13 +1,12 @@
 """Teach a copy of an encoder to see through a known damage, without labels."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, held_out
 from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
-from weatherproof.errors import unknown
+from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import KeepClean
 from weatherproof.protocols import Objective, Operator
@@ -15,7 +14,7 @@ from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
-from weatherproof.verbs.gating import behind_a_gate, gauged, require_a_gate
+from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
     measurable,
     require_embeds,
@@ -104,7 +103,7 @@ def harden(
     if gate or keep_clean:
         train, held = held_out(train)
     if gate:
-        require_a_gate(train, operator)
+        require_a_gate(teacher, train, operator)
     run = RunFolder.open(options["out"], recipe)
     if known := measured_outcome(run):
         return known
@@ -119,6 +118,7 @@ def harden(
     if gate and held:
         finished = behind_a_gate(teacher, student, train, held, operator, reading)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
+    notes += gate_notes(finished)
     _save(run, student, finished, provenance)
     if finished is not student and held:
         save_part(run.path, GAUGED, gauged(finished, held, operator, reading))
@@ -150,9 +150,11 @@ def _has_gate(keep: str) -> bool:
 
 def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
     """What training holds. Behind a gate a promise is not its affair: clean images are the original's."""
-    asked = KeepClean((0.2 if promised else 0.0) if share is None else share, 0.0 if gate else promised)
-    KeepClean(0.5, promised)  # whether it can be promised at all
-    return replace(asked, share=0.1) if gate and share is None else asked
+    if not 0 <= promised < 1:
+        raise InputError(f"keep_clean, a mean cosine on clean images, must be from 0 to below 1, got {promised}")
+    if share is None:
+        share = 0.1 if gate else 0.2 if promised else 0.0
+    return KeepClean(share, 0.0 if gate else promised)
 
 
 def _feed(reading: Reading) -> dict[str, Any]:

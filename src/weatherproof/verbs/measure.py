@@ -35,7 +35,7 @@ from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
 from weatherproof.verbs.before_after import changes
 from weatherproof.verbs.options import DamageOptions, MeasureOptions, Reading, pace_of
-from weatherproof.verbs.outcome import NOTHING_DONE, Outcome, finished
+from weatherproof.verbs.outcome import NOTHING_DONE, Outcome, files_made, finished, require_files
 from weatherproof.verbs.overlap import near_overlap
 
 _EXAMPLES = 12  # pictures in the gallery
@@ -264,7 +264,8 @@ class Measurement:
         if self.operator is not None and self.change is not None:
             save_list(self.run.path, CURVE, changes(self.found, self.kinds, self.operator, self.change))
         notes = list(dict.fromkeys([*self.notes, *_cut(self.found)]))
-        self.run.write_json("results.json", {"records": records} | ({"notes": notes} if notes else {}))
+        results = {"records": records} | ({"notes": notes} if notes else {})
+        self.run.write_json("results.json", results | {"files": files_made(self.run.path)})
         if self.found.complete:
             shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
         write_report(self.run.path)
@@ -280,6 +281,7 @@ def measured_outcome(run: RunFolder, encoder: Encoder | None = None) -> Outcome 
     """
     if not run.finished or (run.path / _KEPT).exists():
         return None
+    require_files(run.path)
     return finished(run, NOTHING_DONE, encoder=load_encoder(str(run.path)) if encoder is None else encoder)
 
 

@@ -13,6 +13,8 @@ from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
 from weatherproof.training.run import OWN_FILES, finite
 
+_MADE = ("*.safetensors", "*.json", "hardened/*.safetensors", "hardened/*.json")
+_OTHERS = ("results.json", "checks.json")  # which no other call is to find as they are
 NOTHING_DONE = "this run is finished already: nothing was done"
 
 
@@ -136,6 +138,25 @@ def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     if not (run.path / "report.html").is_file():
         write_report(run.path)
     return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes, notes=told)
+
+
+def files_made(folder: Path) -> dict[str, int]:
+    """The files of a run folder that a finished run is to have, and their bytes: what is loaded or shown again."""
+    made = (file for pattern in _MADE for file in folder.glob(pattern) if file.is_file() and file.name not in _OTHERS)
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in sorted(made)}
+
+
+def require_files(folder: Path) -> None:
+    """Raise `InputError` where a file that results.json names is gone, or has another size."""
+    results, here = own_json(folder / "results.json"), files_made(folder)
+    named = results.get("files") if isinstance(results, dict) else None
+    for name, size in named.items() if isinstance(named, dict) else ():
+        if here.get(name) != size:
+            found = f"has {here[name]:,} bytes in place of {size:,}" if name in here else "is missing"
+            raise InputError(
+                f"the run in {folder} is finished, and {name} {found}: remove {folder / 'results.json'}, and the same "
+                "command makes it again"
+            )
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

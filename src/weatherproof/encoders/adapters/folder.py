@@ -13,10 +13,10 @@ from weatherproof.encoders.adapters.adapted import Adapted, same_weights
 from weatherproof.encoders.adapters.kinds import parse
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.folder import write_tensors
-from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.messages import settings_of
 from weatherproof.encoders.weights import read_weights
 from weatherproof.errors import InputError, shown
-from weatherproof.texts import Malformed, path_of, read_json
+from weatherproof.texts import path_of
 
 WEIGHTS, SETTINGS = "adapter.safetensors", "adapter.json"
 FORMAT = 1
@@ -103,16 +103,6 @@ def _read(folder: Path) -> _Saved:
     missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} holds no adapter: {' and '.join(missing)} missing")
-    path = folder / SETTINGS
-    try:
-        settings = read_json(path)
-        if settings["format"] != FORMAT:
-            raise InputError(f"{path} has format {shown(settings['format'])}, expected {FORMAT}: update weatherproof")
+    with settings_of(folder / SETTINGS, "an adapter", FORMAT) as settings:
         base = settings["base"]
         return _Saved(str(settings["adapter"]), str(base["name"]), str(base["sha256"]))
-    except InputError:
-        raise
-    except Malformed as error:
-        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} does not describe an adapter: {type(error).__name__} {one_line(error)}") from None

@@ -2,18 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 
 import weatherproof
 from weatherproof.encoders.gauge.gauge import Gauge, Settings
-from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.messages import settings_of
 from weatherproof.encoders.weights import check_fit, read_weights
-from weatherproof.errors import InputError, shown
+from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
-from weatherproof.texts import Malformed, read_json
 
 NUMBERS, ABOUT = "gauge.safetensors", "gauge.json"
 FORMAT = 1
@@ -31,57 +32,56 @@ def save_gauge(gauge: Gauge, folder: Path, encoder: Path) -> None:
         encoder: the weights file that the gauge belongs to.
     """
     numbers = save({k: v.detach().cpu().contiguous() for k, v in gauge.state_dict().items()}, {"format": "pt"})
+    settings = gauge.settings.to_dict()
     about = {
         "format": FORMAT,
         "weatherproof": weatherproof.__version__,
-        **gauge.settings.to_dict(),
-        "numbers": hashlib.sha256(numbers).hexdigest(),
+        **settings,
+        "numbers": _with_settings(numbers, settings),
         "encoder": _sha256(encoder),
     }
     write_atomically(folder / NUMBERS, numbers)
     write_atomically(folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
 
-def read_gauge(folder: Path, encoder: Path) -> Gauge | None:
+def read_gauge(folder: Path, encoder: Path, *, needed: bool = False) -> Gauge | None:
     """The gauge of a run folder; None where it has none.
+
+    Args:
+        encoder: the weights file that it must belong to.
+        needed: the encoder is a gate, which is none without it.
 
     Raises:
         InputError: a file is missing, damaged or of another format, or belongs to another encoder.
     """
     path = folder / ABOUT
+    remedy = "harden again" if needed else f"harden again, or remove {ABOUT} to go without a gauge"
     if not path.is_file():
         return None
     if not (folder / NUMBERS).is_file():
-        raise InputError(f"{folder} has a {ABOUT} and no {NUMBERS}: {_remedy(path)}")
-    try:
-        about = read_json(path)
-        if about["format"] != FORMAT:
-            raise InputError(f"{path} has format {shown(about['format'])}, expected {FORMAT}: update weatherproof")
+        raise InputError(f"{folder} has a {ABOUT} and no {NUMBERS}: {remedy}")
+    with settings_of(path, "a gauge", FORMAT) as about:
         gauge = Gauge(Settings.from_dict(about))
+        settings = {name: about[name] for name in gauge.settings.to_dict()}
         numbers, owner = str(about["numbers"]), str(about["encoder"])
-    except InputError:
-        raise
-    except Malformed as error:
-        raise InputError(f"{path} is not readable JSON (truncated?): {error}") from None
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise InputError(f"{path} does not describe a gauge: {type(error).__name__} {one_line(error)}") from None
     if owner != _sha256(encoder):
-        raise InputError(f"{path} belongs to another encoder than {encoder}: {_remedy(path)}")
-    if numbers != _sha256(folder / NUMBERS):
-        raise InputError(f"{folder / NUMBERS} is not the one that {path} was written with: {_remedy(path)}")
+        raise InputError(f"{path} belongs to another encoder than {encoder}: {remedy}")
+    if numbers != _with_settings((folder / NUMBERS).read_bytes(), settings):
+        raise InputError(f"{folder / NUMBERS} and {path} are not as they were written together: {remedy}")
     state = read_weights(folder / NUMBERS)
     check_fit(f"the gauge of {path}", gauge.state_dict(), state)
     for name, values in state.items():
         if values.dtype != torch.float32 or not values.isfinite().all():
-            raise InputError(f"{folder / NUMBERS}: {name} holds other than finite float32 numbers: {_remedy(path)}")
+            raise InputError(f"{folder / NUMBERS}: {name} holds other than finite float32 numbers: {remedy}")
     gauge.load_state_dict(state)
     return gauge
-
-
-def _remedy(path: Path) -> str:
-    return f"harden again, or remove {path.name} to go without a gauge"
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with_settings(numbers: bytes, settings: Mapping[str, Any]) -> str:
+    """SHA-256 of both: what the numbers mean stands in the settings."""
+    return hashlib.sha256(numbers + json.dumps(settings, sort_keys=True).encode()).hexdigest()

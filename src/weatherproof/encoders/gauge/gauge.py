@@ -167,6 +167,8 @@ class Gauge(nn.Module):
     def look(self, images: Images) -> Rows:
         """The statistics of images as an encoder sees them. Raises what calling it raises."""
         seen = to_input(images, self.settings.preprocessing)
+        if not len(seen):
+            return seen.new_zeros(0, _width(), dtype=torch.float32)
         if min(seen.shape[2:]) < LEAST:
             raise InputError(f"a gauge needs images of at least {LEAST} pixels a side, got {list(seen.shape[2:])}")
         return statistics(seen.float())
@@ -179,7 +181,7 @@ class Gauge(nn.Module):
         which = self.likeliest(outputs)
         clean = damaged < 0.5
         low, middle, high = self.interval(outputs, which).unbind(1)
-        strange = self.unlike(normal, which, middle, clean) > self.limit
+        strange = ~(self.unlike(normal, which, middle, clean) <= self.limit)  # what is no number is unlike anything
         known = ~self.none[which].isnan()
         level, low_level, high_level = (self.level(which, one) for one in (middle, low, high))
         none = self.none[which]

@@ -73,7 +73,7 @@ def _moves(metric: str, change: Change) -> str:
     percent = words.metric_words(metric).percent
     scale, digits = (100, 1 if abs(change.difference) < 0.0995 else 0) if percent else (1, 3)
     size = f"{abs(change.difference) * scale:.{digits}f}"
-    if change.difference == 0:
+    if float(size) == 0:
         return "gains and loses nothing"
     error = change.errors[2]
     spread = f" ± {max(error * scale, 10**-digits):.{digits}f}" if error else ""
@@ -82,18 +82,26 @@ def _moves(metric: str, change: Change) -> str:
 
 
 def warning(changed: Changed, promise: Promise | None) -> str:
-    """What must be said of a loss on clean images that is larger than its error; "" where there is none.
+    """What must be said of losses that are larger than their error; "" where there are none.
 
-    The original's own embeddings are what a cosine compares with, so that it can only fall: where it was promised how
-    far, the promise says whether that is too far.
+    The original's own embeddings are what a cosine compares with, so that on clean images it can only fall: where it
+    was promised how far, the promise says whether that is too far.
     """
-    loses = changed.clean.difference < 0 and is_clear(changed.clean)
-    if not loses or (changed.metric == "cosine" and promise is not None and promise.kept):
-        return ""
-    return (
+    kept = changed.metric == "cosine" and promise is not None and promise.kept
+    said = [] if kept or not _loses(changed.clean) else [
         f"It {_moves(changed.metric, changed.clean)} on clean images, more than the choice of the images explains: "
-        "keep the original beside it, and give it the clean images."
-    )
+        "harden with --keep both, which gives these to the original."
+    ]  # fmt: skip
+    if changed.damaged is not None and _loses(changed.damaged):
+        said.append(
+            f"It {_moves(changed.metric, changed.damaged)} under the damage, more than the choice of the images "
+            "explains: train for longer, or with another learning rate."
+        )
+    return " ".join(said)
+
+
+def _loses(change: Change) -> bool:
+    return change.difference < 0 and is_clear(change)
 
 
 def measured_how(changed: Changed) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from weatherproof.errors import InputError
+from weatherproof.reports.words.records import metric_words
 from weatherproof.verbs.outcome import Outcome
 
 _Outcome = TypeVar("_Outcome", bound=Outcome)
@@ -22,6 +23,11 @@ class Limit:
     @property
     def option(self) -> str:
         return "--fail-under" if self.least else "--fail-over"
+
+    @property
+    def value_is_share(self) -> bool:
+        """Whether it is one; errors over AlexNet's may be above 1."""
+        return 0 <= self.value <= (math.inf if self.metric.endswith("mce") else 1)
 
     def holds(self, values: Sequence[float | None]) -> bool:
         """Whether all of the values keep to it; one that is not a number does not."""
@@ -56,8 +62,13 @@ def _limit(text: str, *, least: bool) -> Limit:
 
 
 def require_known(limits: Sequence[Limit], metrics: Sequence[str], what: str) -> None:
-    """Raise `InputError` for a limit on a metric that will not be measured."""
+    """Raise `InputError` for a limit on a metric that will not be measured, or one that no share can pass or keep."""
     for limit in limits:
+        if limit.metric in metrics and metric_words(limit.metric).percent and not limit.value_is_share:
+            raise InputError(
+                f"{limit.option} {limit.metric}={limit.value:g}: {limit.metric} is a share from 0 to 1, "
+                "of which 5 % is written 0.05"
+            )
         if limit.metric not in metrics:
             raise InputError(
                 f"{limit.option} {limit.metric}={limit.value:g}: {what} measures {', '.join(metrics)} only"
