@@ -212,7 +212,7 @@ def test_what_it_was_trained_on_is_set_apart(photos: Path, tmp_path: Path, weath
     seen, unseen = (value(list(run.records), "mca", name)["value"] for name in ("seen", "unseen"))
     assert len(told) == 1 and f"{seen:.1%} there, {unseen:.1%} under" in told[0]
     masked = fit(photos, tmp_path / "masked", "RandomMask(0.5)")
-    run = wp.audit(masked, photos, suite="common-15", workers=0, out=tmp_path / "other")
+    run = wp.audit(masked, photos, suite="noisy", workers=0, out=tmp_path / "other")
     assert any("RandomMask(0.5), which is none of this suite's corruptions" in note for note in run.notes)
     assert not [r for r in run.records if r["corruption"] in ("seen", "unseen")]
 

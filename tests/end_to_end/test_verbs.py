@@ -225,7 +225,18 @@ def test_tensorboard(teacher: str, photos: Path, tmp_path: Path) -> None:
 def test_digits(teacher: str, tmp_path: Path, weatherproof: Command) -> None:
     """The images that come with the installation, their clean probe and the gallery."""
     status, _, _ = weatherproof(
-        "harden", teacher, "digits", "--epochs", 0.2, "--test-images", 20, "--realizations", 1, "--out", tmp_path
+        "harden",
+        teacher,
+        "digits",
+        "--epochs",
+        0.2,
+        "--test-images",
+        20,
+        "--realizations",
+        1,
+        *PLAIN,
+        "--out",
+        tmp_path,
     )
     assert status == 0
     gallery = json.loads((tmp_path / "gallery.json").read_text())

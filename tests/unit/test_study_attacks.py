@@ -132,7 +132,7 @@ def test_the_penalty_is_that_of_the_network() -> None:
     assert Network("probe", "simclr", "SimCLR").name == regularized(CONTRASTIVE, 0.0).name == "simclr, SimCLR"
 
 
-# at the smallest scale
+# at the smallest scale, which attacks eight models
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,7 @@ def _attacked(store: Store, attack: str, weight: float) -> tuple[nn.Module, Imag
     return store.get(cell.model).eval(), store.images(cell.data)
 
 
+@pytest.mark.slow
 def test_every_training_is_another(store: Store, folder: Path) -> None:
     names = [column(kind, weight) for kind in ("supervised", "contrastive") for weight in (0.0, *LAMBDAS)]
     models = [store.get(GRID[row(PGD_L2, 0.25), name].cells[0].model).state_dict() for name in names]
@@ -164,6 +165,7 @@ def test_every_training_is_another(store: Store, folder: Path) -> None:
     assert all(not torch.equal(a, b) for i, a in enumerate(heads) for b in heads[:i])
 
 
+@pytest.mark.slow
 def test_pgd_is_what_it_is_by_hand(folder: Path, store: Store) -> None:
     model, images = _attacked(store, PGD_L2, 1.0)
     (batch,) = batches(images, len(images))
@@ -177,6 +179,7 @@ def test_pgd_is_what_it_is_by_hand(folder: Path, store: Store) -> None:
         assert record["images"] == len(images) == SMOKE_ATTACKS.images[attack] and record["attack"] == repr(sized)
 
 
+@pytest.mark.slow
 def test_the_log_barriers_curve_is_that_of_its_distances(folder: Path, store: Store) -> None:
     model, images = _attacked(store, BARRIER, 0.0)
     (batch,) = batches(images, len(images))
@@ -190,6 +193,7 @@ def test_the_log_barriers_curve_is_that_of_its_distances(folder: Path, store: St
     assert found[row(BARRIER, MEDIAN), "contrastive"]["value"] == pytest.approx(distances.double().quantile(0.5).item())
 
 
+@pytest.mark.slow
 def test_every_number_has_its_certificate_and_an_error(folder: Path) -> None:
     entries = json.loads((folder / "certificate.json").read_text())
     assert len({(entry["attack"], entry["model"]) for entry in entries}) == len(entries) == 24
@@ -209,6 +213,7 @@ def test_every_number_has_its_certificate_and_an_error(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_page_has_six_panels_of_four_curves(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     for panel in panels(SMOKE_ATTACKS.attacks):
@@ -223,6 +228,7 @@ def test_the_page_has_six_panels_of_four_curves(folder: Path) -> None:
             assert [value for _, value, _ in sorted(series.points)] == values
 
 
+@pytest.mark.slow
 def test_the_page_says_which_of_several_models_have_doubts(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run")
     entries = json.loads((folder / "certificate.json").read_text())
