@@ -18,8 +18,8 @@ import weatherproof as wp
 from weatherproof.cli import main
 
 CLASSES = ("ant", "bee", "cat")
-ALONE: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False}  # a hardening without gate and promise
-PLAIN = ("--keep", "hardened", "--keep-clean", 0, "--lean", "false")
+ALONE: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False, "curriculum": 0.0}  # as in the paper
+PLAIN = ("--keep", "hardened", "--keep-clean", 0, "--lean", "false", "--curriculum", 0)
 
 
 def save_images(folder: Path, count: int, *, side: int = 16, seed: int = 0, tint: int = 0) -> None:

@@ -16,7 +16,7 @@ SMALL = "small(width=4)"
 MEASURED: dict[str, Any] = {"device": "cpu", "workers": 0, "test_images": 60}
 DRAWN = {**MEASURED, "realizations": 2}
 TRAINED = {**DRAWN, "epochs": 1, "batch_size": 128}
-PAPER: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False}
+PAPER: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False, "curriculum": 0.0}
 MIXED = "Chain(Sometimes(GaussianBlur((1, 2)), 0.8), GaussianNoise((0.05, 0.5)))"
 Made = Callable[[str], Path]  # the run folder of another of these runs
 RUNS: dict[str, Callable[[Made, Path], object]] = {

@@ -9,6 +9,7 @@ from weatherproof.methods.answers import check_outputs, trained_weights
 from weatherproof.methods.augmix_consistency import AugMixConsistency
 from weatherproof.methods.build import build, make_projector
 from weatherproof.methods.clean import KeepClean
+from weatherproof.methods.curriculum import Curriculum, parse_curriculum
 from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.feature_settings import (
     FCL,
@@ -47,6 +48,7 @@ __all__ = [
     "AdversarialTraining",
     "Anchor",
     "AugMixConsistency",
+    "Curriculum",
     "FeatureContrastive",
     "FeatureSettings",
     "FineTuning",
@@ -77,6 +79,7 @@ __all__ = [
     "make_projector",
     "met_in_training",
     "most_useful",
+    "parse_curriculum",
     "recipe",
     "rising",
     "sensitivity",

@@ -13,6 +13,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import MapPlace, embedded_with_map, map_place
 from weatherproof.errors import InputError
 from weatherproof.methods.clean import KeepClean, Multiplier
+from weatherproof.methods.curriculum import Curriculum
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, check_pair, look, trainable
 from weatherproof.modes import eval_mode
 from weatherproof.objectives import Dense
@@ -40,6 +41,7 @@ class Hardening(nn.Module):
         dense: adds its mean over the images of the last maps, the student's of A(x) and the teacher's of x, from the
             same passes; None: embeddings alone.
         side: of the images, where the encoders take any.
+        curriculum: how the damage grows over so many `steps`; None: it is the operator's own from the beginning.
 
     Raises:
         InputError: parts that cannot go together.
@@ -57,6 +59,8 @@ class Hardening(nn.Module):
         keep: KeepClean | None = None,
         dense: Dense | None = None,
         side: int | None = None,
+        curriculum: Curriculum | None = None,
+        steps: int = 1,
     ) -> None:
         super().__init__()
         assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
@@ -65,12 +69,21 @@ class Hardening(nn.Module):
         self.student, self.teacher = student, teacher
         self.operator, self.objective, self.augment = operator, objective, augment
         self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
-        self.seen = operator if keep is None or not keep.share else Sometimes(operator, 1 - keep.share)
+        self.curriculum, self.steps, self.seen = curriculum, steps, self._left(operator)
         self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
         self.dense = dense
         self.places = None if dense is None else _places(student, teacher, side)
         teacher.requires_grad_(False)
         self.train()
+
+    def at_step(self, step: int) -> None:
+        """So many steps are done: the next one sees the damage of that time."""
+        if self.curriculum is not None:
+            self.seen = self._left(self.curriculum.operator(self.operator, step / self.steps))
+
+    def _left(self, operator: Operator) -> Operator:
+        """The damage of those images that do not stay clean."""
+        return operator if self.keep is None or not self.keep.share else Sometimes(operator, 1 - self.keep.share)
 
     def train(self, mode: bool = True) -> "Hardening":
         """Train mode for the student; the teacher stays in evaluation mode."""

@@ -13,7 +13,7 @@ from weatherproof.operators.ladder import Kind, kinds, ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
-from weatherproof.operators.severe import leaning
+from weatherproof.operators.severe import leaning, milder
 from weatherproof.operators.suites import SUITES, Condition, Corruption, suite
 from weatherproof.protocols import Operator
 from weatherproof.spec import parse as _parse
@@ -38,7 +38,7 @@ __all__ = [
     "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain",
     "CommonCorruptions", "Condition",
     "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "NonUniformNoise", "OneOf", "PatchGaussian",
-    "RandomMask", "Sometimes", "UniformNoise", "kinds", "ladder", "leaning", "parse", "suite",
+    "RandomMask", "Sometimes", "UniformNoise", "kinds", "ladder", "leaning", "milder", "parse", "suite",
 ]  # fmt: skip
 
 

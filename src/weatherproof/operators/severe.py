@@ -1,10 +1,12 @@
-"""More of the severe levels: what a training that begins at none would otherwise see too little of."""
+"""More of the severe levels, and milder ones: what a training sees of a damage, beside what its operator says."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from weatherproof.operators.combine import OneOf, Sometimes
-from weatherproof.operators.drawn import SCALES
+from weatherproof.operators.combine import Chain, OneOf, Sometimes
+from weatherproof.operators.drawn import SCALES, Scale
+from weatherproof.operators.family import CommonCorruptions
+from weatherproof.operators.suites import Corruption
 from weatherproof.protocols import Operator
 
 
@@ -35,3 +37,28 @@ def _worse_half(operator: Operator) -> Operator:
         middle = round(middle)
     own: Any = operator
     return replace(own, **{scale.field: (min(middle, worst), max(middle, worst))})
+
+
+def milder(operator: Operator, share: float) -> Operator:
+    """The same damage with every level at that share of its way from none, in [0, 1]; what has no level that could be
+    told is as it is.
+
+    >>> milder(OneOf(RandomMask((0.5, 1.0)), JPEG(20)), 0.5)
+    OneOf(RandomMask((0.25, 0.5)), JPEG(60.0))
+    """
+    match operator:
+        case OneOf(ops=ops) | Chain(ops=ops):
+            return type(operator)(*(milder(op, share) for op in ops))
+        case Sometimes(op=op):
+            return replace(operator, op=milder(op, share))
+    scale = SCALES.get(Corruption if isinstance(operator, CommonCorruptions) else type(operator))
+    if scale is None:
+        return operator
+    level, own = scale.of(operator), cast(Any, operator)
+    moved = tuple(_moved(end, scale, share) for end in (level if isinstance(level, tuple) else (level,)))
+    return cast(Operator, replace(own, **{scale.field: moved if isinstance(level, tuple) else moved[0]}))
+
+
+def _moved(level: float, scale: Scale, share: float) -> float:
+    moved = scale.none + share * (level - scale.none)
+    return max(1, round(moved)) if scale.whole else moved

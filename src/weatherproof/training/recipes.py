@@ -11,6 +11,7 @@ from weatherproof.encoders.adapters import FULL, Adaptation, merged
 from weatherproof.errors import InputError, unknown
 from weatherproof.methods import (
     Anchor,
+    Curriculum,
     FeatureSettings,
     Hardening,
     KeepClean,
@@ -45,6 +46,7 @@ def harden_encoder(
     watch: Watch | None = None,
     adapt: Adaptation = FULL,
     dense: Dense | None = None,
+    curriculum: Curriculum | None = None,
     run: RunFolder | None = None,
     progress: bool = True,
 ) -> Encoder:
@@ -55,6 +57,7 @@ def harden_encoder(
             damaged images alone.
         adapt: what trains: all weights of a copy, or an adapter on weights that the student shares with the teacher.
         dense: what the maps have in the loss, position by position; None: nothing.
+        curriculum: how the damage grows; None: it is whole from the beginning.
 
     Without augmentation the teacher's embeddings never change, so they are computed once (8-28 % of the time saved),
     unless its maps are needed too.
@@ -65,9 +68,12 @@ def harden_encoder(
         cache = teacher_cache(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )
-    side = min(images.image_size) if images.image_size else None
     fit(
-        Hardening(student, teacher, operator, objective, augment, cache, keep=keep, dense=dense, side=side),
+        Hardening(
+            student, teacher, operator, objective, augment, cache, keep=keep, dense=dense,
+            side=min(images.image_size) if images.image_size else None, curriculum=curriculum,
+            steps=Course(plan, len(images)).steps,
+        ),
         images, plan, run, watch=watch, label="hardening", progress=progress,
     )  # fmt: skip
     return student.eval()

@@ -8,7 +8,7 @@ from weatherproof.data import ImageSet, held_out
 from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
-from weatherproof.methods import KeepClean
+from weatherproof.methods import Curriculum, KeepClean, parse_curriculum
 from weatherproof.protocols import Objective, Operator
 from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise
@@ -38,6 +38,7 @@ def harden(
     keep_clean: float = 0.95,
     clean_share: float | None = None,
     lean: bool = True,
+    curriculum: float | str | Curriculum = 0.4,
     adapt: str | adapters.Adaptation = "Full()",
     dense: float | str | objectives.Dense = 0.0,
     augment: str | Operator | None = "auto",
@@ -66,6 +67,9 @@ def harden(
             promise.
         lean: half of the damaged images draw their level from the worse half of its range, so that a range that begins
             at none costs nothing where the damage is severe.
+        curriculum: share of the training in which the damage grows from mild to what the operator says, or
+            Curriculum(0.4, first=0.3), where levels begin at 0.3 of their way from none. 0: it is whole from the
+            beginning, as in the paper.
         adapt: what trains: Full(), all weights; Norms(), the norm layers and their statistics; LoRA(16), low-rank
             changes of attention and linear layers. What an adapter changes is saved by itself, too.
         dense: weight of a further term, by which every position of the last map (or every patch) keeps its place in
@@ -87,7 +91,7 @@ def harden(
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
-    kept = _kept(gate, clean_share, keep_clean)
+    kept, growing = _kept(gate, clean_share, keep_clean), parse_curriculum(curriculum)
     where, size = reading["device"], options["size"]
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
@@ -112,7 +116,7 @@ def harden(
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
         augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
-        dense=dense_term, run=run,
+        dense=dense_term, curriculum=growing, run=run,
     )  # fmt: skip
     finished = student
     if gate and held:

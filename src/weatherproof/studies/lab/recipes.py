@@ -15,7 +15,7 @@ from weatherproof.encoders import Encoder, fit_gauge, load_encoder
 from weatherproof.encoders.gate import gated
 from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.taps import stages
-from weatherproof.methods import Anchor, KeepClean
+from weatherproof.methods import Anchor, Curriculum, KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
@@ -82,6 +82,7 @@ class Hardened:
 
     Attributes:
         keep: what stays clean and what is promised of it; None: the paper's training, which sees damaged images alone.
+        curriculum: how the damage grows; None: it is whole from the beginning.
     """
 
     start: Recipe
@@ -91,6 +92,7 @@ class Hardened:
     objective: str = "StudentTeacher()"
     augment: str | None = None
     keep: KeepClean | None = None
+    curriculum: Curriculum | None = None
 
     def make(self, store: Store) -> Encoder:
         return store.kept(self, lambda run: self._train(store, run))[0]
@@ -99,7 +101,7 @@ class Hardened:
         student = harden_encoder(
             store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
             objective=objectives.parse(self.objective), plan=store.plan(self.plan), augment=look_of(self.augment),
-            keep=self.keep, run=run,
+            keep=self.keep, curriculum=self.curriculum, run=run,
         )  # fmt: skip
         return student, None
 
