@@ -13,7 +13,7 @@ from weatherproof.benchmark import GROUPS
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation.record import Record
-from weatherproof.methods import KeepClean
+from weatherproof.methods import Curriculum, KeepClean
 from weatherproof.operators.drawn import SCALES as LEVELS_OF
 from weatherproof.studies import STUDIES, Cell, Images, Source, Store
 from weatherproof.studies.lab.classifiers import Adapting, Labelled, NoNumber, Own
@@ -28,6 +28,7 @@ from weatherproof.studies.weather.scales import (
     DEFAULT,
     EVERY,
     FIFTH,
+    GROWING,
     HALF,
     HALFWAY,
     LARGE,
@@ -35,10 +36,13 @@ from weatherproof.studies.weather.scales import (
     ORIGINAL,
     PROMISE,
     SEVERE,
+    SEVERE_GROWING,
     SMALL,
     SMOKE,
+    SPECIALISTS,
     TINY,
     WHOLE,
+    WHOLE_GROWING,
     Kind,
 )
 from weatherproof.training import Plan
@@ -64,32 +68,38 @@ def test_hardening_keeps_what_the_recipe_says(tmp_path: Path, monkeypatch: pytes
     asked = []
 
     def harden(teacher: Encoder, images: object, **settings: Any) -> Encoder:
-        asked.append(settings["keep"])
+        asked.append((settings["keep"], settings["curriculum"]))
         return teacher.clone()
 
     monkeypatch.setattr("weatherproof.studies.lab.recipes.harden_encoder", harden)
     store = Store(tmp_path, data=None, device=CPU)
-    for keep in (None, KeepClean(0.3, 0.9)):
-        store.encoder(replace(STUDENT, keep=keep))
-    assert asked == [None, KeepClean(0.3, 0.9)]
+    for keep, curriculum in (pairs := [(None, None), (KeepClean(0.3, 0.9), None), (None, Curriculum(0.2))]):
+        store.encoder(replace(STUDENT, keep=keep, curriculum=curriculum))
+    assert asked == pairs
 
 
 def test_recipes_differ_in_one_thing_alone() -> None:
     models, kind = Models(SMOKE.subjects[TINY], 3), SMALL["masks"]
     made = {recipe: models.encoder(recipe, kind) for recipe in EVERY if recipe not in (ORIGINAL, HALFWAY, DEFAULT)}
-    trained = {recipe: (own.operator, own.keep) for recipe, own in made.items() if isinstance(own, Hardened)}
-    severe, whole = kind.severe, kind.whole
+    trained = {
+        recipe: (own.operator, own.keep, own.curriculum) for recipe, own in made.items() if isinstance(own, Hardened)
+    }
+    severe, whole, grows = kind.severe, kind.whole, Curriculum(0.4, 0.3)
+    leaning, tenth = f"OneOf({whole}, RandomMask((0.475, 0.95)))", KeepClean(0.1, 0.0)
     assert trained == {
-        SEVERE: (severe, None), FIFTH: (severe, KeepClean(0.2, 0.0)), HALF: (severe, KeepClean(0.5, 0.0)),
-        WHOLE: (whole, None), PROMISE: (whole, KeepClean()),
-        LEANING: (f"OneOf({whole}, RandomMask((0.475, 0.95)))", KeepClean(0.1, 0.0)),
+        SEVERE: (severe, None, None), FIFTH: (severe, KeepClean(0.2, 0.0), None),
+        HALF: (severe, KeepClean(0.5, 0.0), None), SEVERE_GROWING: (severe, None, grows),
+        WHOLE: (whole, None, None), PROMISE: (whole, KeepClean(), None), WHOLE_GROWING: (whole, None, grows),
+        LEANING: (leaning, tenth, None), GROWING: (leaning, tenth, grows),
     }  # fmt: skip
-    alike = {replace(own, operator="", keep=None) for own in made.values() if isinstance(own, Hardened)}
+    alike = {
+        replace(own, operator="", keep=None, curriculum=None) for own in made.values() if isinstance(own, Hardened)
+    }
     assert len(alike) == 1
     halfway = models.encoder(HALFWAY, kind)
     assert (halfway.start, halfway.end) == (models.original, made[SEVERE])  # type: ignore[attr-defined]
     gate = models.encoder(DEFAULT, kind)
-    assert (gate.original, gate.hardened, gate.operator) == (models.original, made[LEANING], whole)  # type: ignore[attr-defined]
+    assert (gate.original, gate.hardened, gate.operator) == (models.original, made[GROWING], whole)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [*SMALL.values(), LARGE["blur"]], ids=lambda kind: kind.whole)
@@ -116,8 +126,8 @@ def test_within_and_shown() -> None:
     samples = {(there, CLEAN): (0.5, 0.51, 0.52), (other, CLEAN): (0.501, 0.512, 0.519)}
     (found,) = all_weather.shown(pairs)(samples)
     assert found.margin == 0.005 and found.high == (0.5, 0.51, 0.52) and found.low == (0.501, 0.512, 0.519)
-    assert len(claims) == 12
-    pairs = levels_are_specialists(DEFAULT)
+    assert len(claims) == 16
+    pairs = levels_are_specialists(DEFAULT, SPECIALISTS)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.58})[:2] == (1, 2)  # of one, not of the best

@@ -6,7 +6,7 @@ Rows are encoder, kind of damage and recipe; columns clean images, four levels o
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from weatherproof.methods import KeepClean
+from weatherproof.methods import Curriculum, KeepClean
 from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.classifiers import Headed, Own, Probed
 from weatherproof.studies.lab.joins import OverSeeds
@@ -20,6 +20,8 @@ from weatherproof.studies.lab.study import About, Cell, Claim, Key, Measurable, 
 from weatherproof.studies.weather.scales import (
     DEFAULT,
     FIFTH,
+    GROWING,
+    GROWN,
     HALF,
     HALFWAY,
     KINDS,
@@ -29,9 +31,11 @@ from weatherproof.studies.weather.scales import (
     PROMISE,
     SCALES,
     SEVERE,
+    SEVERE_GROWING,
     SPECIALISTS,
     SUBJECTS,
     WHOLE,
+    WHOLE_GROWING,
     Kind,
     Subject,
     Weather,
@@ -48,8 +52,13 @@ _KEPT = {
     WHOLE: None,
     PROMISE: KeepClean(),
     LEANING: KeepClean(0.1, 0.0),
+    SEVERE_GROWING: None,
+    WHOLE_GROWING: None,
+    GROWING: KeepClean(0.1, 0.0),
 }
-_SEVERE = (SEVERE, FIFTH, HALF)
+_SEVERE = (SEVERE, FIFTH, HALF, SEVERE_GROWING)
+_LEANING = (LEANING, GROWING)
+_GROWING = (SEVERE_GROWING, WHOLE_GROWING, GROWING)
 
 
 def row(encoder: str, kind: str, recipe: str) -> str:
@@ -78,11 +87,11 @@ class Models:
         if recipe == HALFWAY:
             return Between(self.original, self.encoder(SEVERE, kind), 0.5, self.train)
         if recipe == DEFAULT:
-            return Gated(self.original, self.encoder(LEANING, kind), self.train, kind.whole, self.seed)
-        operator = kind.severe if recipe in _SEVERE else kind.leaning if recipe == LEANING else kind.whole
+            return Gated(self.original, self.encoder(GROWING, kind), self.train, kind.whole, self.seed)
+        operator = kind.severe if recipe in _SEVERE else kind.leaning if recipe in _LEANING else kind.whole
         return Hardened(
             self.original, self.train, operator, plan_of(self.subject.plan, self.seed), augment=self.subject.augment,
-            keep=_KEPT[recipe],
+            keep=_KEPT[recipe], curriculum=Curriculum() if recipe in _GROWING else None,
         )  # fmt: skip
 
     @property
@@ -157,13 +166,13 @@ def clean_is_kept(recipe: str) -> list[Below]:
     return [(own(recipe), own(ORIGINAL), POINTS["clean"]) for own in _of(CLEAN)]
 
 
-def levels_are_specialists(recipe: str) -> list[Below]:
+def levels_are_specialists(recipe: str, specialists: Sequence[str]) -> list[Below]:
     """At every level, within a point of each specialist, so of the best."""
     return [
         (own(recipe), own(other), POINTS["specialist"])
         for level in LEVELS
         for own in _of(level)
-        for other in SPECIALISTS
+        for other in specialists
     ]
 
 
@@ -215,7 +224,12 @@ def _where(key: Key) -> str:
 def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
     told = {
         f"{words} on clean images: within half a point of the encoder as it was": clean_is_kept(recipe),
-        f"{words} at every level: within a point of the best specialist of that kind": levels_are_specialists(recipe),
+        f"{words} at every level: within a point of the best specialist of that kind": levels_are_specialists(
+            recipe, SPECIALISTS
+        ),
+        f"{words} at every level: within a point of the best specialist that grows too": levels_are_specialists(
+            recipe, GROWN
+        ),
         f"{words} at the mild level: not below the encoder as it was": mild_is_no_loss(recipe),
     }
     means = (Claim(text, within(pairs)) for text, pairs in told.items())
@@ -229,12 +243,13 @@ NOTE = (
     "severe range, or on the range from none. Halfway in weights between as it was and the severe range's, batch "
     "normalisation takes its statistics anew, over clean images. Promised: a fifth of the images are clean, and a "
     "multiplier holds their mean cosine to 0.95. Leaning: half of the images draw their level from the severe half of "
-    "the range. The default is that encoder and the one as it was behind a gate: a gauge, which sees pixels and no "
+    "the range. Growing: in the first two fifths of the steps levels lie at a share of their way from none that grows "
+    "from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees pixels and no "
     "labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of "
     "quality 80, a quarter of the contrast gone. Rows without ± are of one training."
 )
 
-CLAIMS = (*_claims(DEFAULT, "the default"), *_claims(LEANING, "the same without a gate"))
+CLAIMS = (*_claims(DEFAULT, "the default"), *_claims(GROWING, "the same without a gate"))
 
 _STUDY: Study = sized("all-weather", TITLE, SCALES, grid, CLAIMS, NOTE, ours=True)
 STUDIES = {_STUDY.name: _STUDY}

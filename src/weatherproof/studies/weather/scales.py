@@ -21,12 +21,17 @@ WHOLE = "range from none"
 HALFWAY = "halfway in weights"  # to the severe range's
 PROMISE = "range from none, a cosine of 0.95 promised"
 LEANING = "range from none, leaning to severe, a tenth clean"
+SEVERE_GROWING = "severe range, growing"
+WHOLE_GROWING = "range from none, growing"
+GROWING = "range from none, leaning to severe, a tenth clean, growing"
 DEFAULT = "the default: that behind a gate"  # with the encoder as it was
-EVERY = (ORIGINAL, SEVERE, FIFTH, HALF, WHOLE, HALFWAY, PROMISE, LEANING, DEFAULT)
-MAIN = (ORIGINAL, SEVERE, WHOLE, LEANING, DEFAULT)
-REST = (FIFTH, HALF, HALFWAY, PROMISE)
-SHORT = (ORIGINAL, SEVERE, LEANING, DEFAULT)
-SPECIALISTS = (SEVERE, WHOLE)  # trained on one kind, for as long, with nothing else asked
+MAIN = (ORIGINAL, SEVERE, WHOLE, SEVERE_GROWING, GROWING, DEFAULT)
+REST = (FIFTH, HALF, HALFWAY, PROMISE, LEANING, WHOLE_GROWING)
+EVERY = (*MAIN, *REST)
+SHORT = (ORIGINAL, SEVERE, SEVERE_GROWING, GROWING, DEFAULT)
+# trained on one kind, for as long, with nothing else asked
+SPECIALISTS = (SEVERE, WHOLE)  # by today's recipes
+GROWN = (SEVERE_GROWING, WHOLE_GROWING)  # with the curriculum of ours
 
 LEVELS = ("mild", "middle", "strong", "severe")
 
