@@ -1,6 +1,7 @@
 """Runs a study: cell by cell, resumable, then the table beside the published one and the claims."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from weatherproof.studies.lab.study import Found, Scale, Study
 from weatherproof.studies.lab.table import shown_of, table
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
+
+_SECONDS = 1.0  # between two writings of all cells
 
 
 def run_study(
@@ -41,18 +44,26 @@ def run_study(
 
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
     """The records of all cells that have a number."""
-    done = _done(run)
+    done, wrote, unwritten = _done(run), time.monotonic(), False
     with phase(study.name, len(scale.cells), "cells", done=len(done)) as meter:
-        for (row, column), cell in scale.cells.items():
-            key = f"{row} | {column}"
-            if key not in done:
+        try:
+            for (row, column), cell in scale.cells.items():
+                key = f"{row} | {column}"
+                if key in done:
+                    continue
                 meter.note = f"{row}, {column}"
                 number = None if cell is None else cell.number(store)
                 done[key] = None if number is None else number.to_dict()
-                run.write_json("cells.json", done)
+                unwritten = True
+                if time.monotonic() - wrote >= _SECONDS:
+                    run.write_json("cells.json", done)
+                    wrote, unwritten = time.monotonic(), False
                 said = "not at this scale" if number is None else f"{number.value:.4g}"
                 print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
                 meter.advance()
+        finally:
+            if unwritten:
+                run.write_json("cells.json", done)
     return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
 
 
