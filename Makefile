@@ -11,6 +11,9 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c
 # One thread a process: two test workers on two cores are then as quick as the tests get. Each takes half of the files, so that it
 # makes what the tests of a file share once, and whoever is done first takes over what the other has left.
 test test-all bench: export OMP_NUM_THREADS = 1
+# Bytecode, that of the tests' rewritten assertions too, is kept from run to run: without it a worker starts 20 seconds later.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+test test-all: export PYTHONPYCACHEPREFIX = $(CURDIR)/$(VENV)/bytecode
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help

@@ -85,7 +85,7 @@ def test_recipes_differ_in_one_thing_alone() -> None:
         recipe: (own.operator, own.keep, own.curriculum) for recipe, own in made.items() if isinstance(own, Hardened)
     }
     severe, whole, grows = kind.severe, kind.whole, Curriculum(0.4, 0.3)
-    leaning, tenth = f"OneOf({whole}, RandomMask((0.475, 0.95)))", KeepClean(0.1, 0.0)
+    leaning, tenth = f"OneOf({whole}, {whole}, RandomMask((0.7125, 0.95)))", KeepClean(0.1, 0.0)
     assert trained == {
         SEVERE: (severe, None, None), FIFTH: (severe, KeepClean(0.2, 0.0), None),
         HALF: (severe, KeepClean(0.5, 0.0), None), SEVERE_GROWING: (severe, None, grows),

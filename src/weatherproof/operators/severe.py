@@ -11,32 +11,30 @@ from weatherproof.protocols import Operator
 
 
 def leaning(operator: Operator) -> Operator:
-    """Half of the images draw their level from the worse half of its range, the others from all of it; the operator
-    itself where no level has a range.
+    """A third of the images draw their level from the worst quarter of its range, the others from all of it; the
+    operator itself where no level has a range.
 
-    >>> leaning(RandomMask((0.0, 0.9)))
-    OneOf(RandomMask((0.0, 0.9)), RandomMask((0.45, 0.9)))
+    >>> leaning(RandomMask((0.0, 0.8)))
+    OneOf(RandomMask((0.0, 0.8)), RandomMask((0.0, 0.8)), RandomMask((0.6, 0.8)))
     """
-    worse = _worse_half(operator)
-    return operator if worse == operator else OneOf(operator, worse)
+    worst = _worst_quarter(operator)
+    return operator if worst == operator else OneOf(operator, operator, worst)
 
 
-def _worse_half(operator: Operator) -> Operator:
+def _worst_quarter(operator: Operator) -> Operator:
     match operator:
         case OneOf(ops=ops):
-            return OneOf(*map(_worse_half, ops))
+            return OneOf(*map(_worst_quarter, ops))
         case Sometimes(op=op):
-            return replace(operator, op=_worse_half(op))
+            return replace(operator, op=_worst_quarter(op))
     scale = SCALES.get(type(operator))
     level = None if scale is None else scale.of(operator)
     if scale is None or not isinstance(level, tuple):
         return operator
-    worst = max(level, key=scale.severity)
-    middle = sum(level) / 2
-    if scale.whole:
-        middle = round(middle)
+    mild, worst = sorted(level, key=scale.severity)
+    begin = round(mild + 0.75 * (worst - mild), None if scale.whole else 6)
     own: Any = operator
-    return replace(own, **{scale.field: (min(middle, worst), max(middle, worst))})
+    return replace(own, **{scale.field: (min(begin, worst), max(begin, worst))})
 
 
 def milder(operator: Operator, share: float) -> Operator:

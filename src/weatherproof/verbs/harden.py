@@ -65,8 +65,8 @@ def harden(
             as well as it can. 0: promise nothing.
         clean_share: of the training images that are left undamaged; by default 0.1 behind a gate, else 0.2 for a
             promise.
-        lean: half of the damaged images draw their level from the worse half of its range, so that a range that begins
-            at none costs nothing where the damage is severe.
+        lean: a third of the damaged images draw their level from the worst quarter of its range, so that a range that
+            begins at none costs little where the damage is severe.
         curriculum: share of the training in which the damage grows from mild to what the operator says, or
             Curriculum(0.4, first=0.3), where levels begin at 0.3 of their way from none. 0: it is whole from the
             beginning, as in the paper.
