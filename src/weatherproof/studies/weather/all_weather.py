@@ -244,9 +244,9 @@ NOTE = (
     "normalisation takes its statistics anew, over clean images. Promised: a fifth of the images are clean, and a "
     "multiplier holds their mean cosine to 0.95. Leaning: a third of the images draw their level from the worst "
     "quarter of the range. Growing: in the first two fifths of the steps levels lie at a share of their way from none "
-    "that grows from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees pixels and no "
-    "labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of "
-    "quality 80, a quarter of the contrast gone. Rows without ± are of one training."
+    "that grows from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees "
+    "pixels and no labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 "
+    "pixels, JPEG of quality 80, a quarter of the contrast gone. Rows without ± are of one training."
 )
 
 CLAIMS = (*_claims(DEFAULT, "the default"), *_claims(GROWING, "the same without a gate"))
