@@ -33,7 +33,9 @@ def _block(channels: int, features: int) -> tuple[nn.Module, ...]:
 def main(out: Path) -> None:
     """Train it on clean digits, harden a copy against missing pixels, and print both."""
     name = f"{Path(__file__).resolve()}:make"
-    teacher = wp.train("supervised", "digits", encoder=name, epochs=6, lr=1e-2, realizations=1, out=out / "teacher")
+    teacher = wp.train(
+        "supervised", "digits", encoder=name, head="own", epochs=6, lr=1e-2, realizations=1, out=out / "teacher"
+    )
     run = wp.harden(
         str(teacher.folder), "digits", epochs=12, batch_size=128, lr=1e-2, realizations=1, out=out / "hardened"
     )
