@@ -1,6 +1,7 @@
 """Networks of the user's own: in the hand, from a file, and back again; held against the network itself."""
 
 import json
+import re
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +17,7 @@ import weatherproof as wp
 from weatherproof.cli import main
 from weatherproof.encoders import Encoder, Preprocessing, load_encoder, save_encoder
 from weatherproof.errors import InputError
+from weatherproof.verbs.outcome import Outcome
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -273,3 +276,22 @@ def test_python_hardens_a_network_in_the_hand_and_a_finished_run_gives_it_back(t
         wp.audit(network, "digits", out=tmp_path / "other")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "like=network" in page and "weatherproof audit" not in page  # no command line could load it
+
+
+def test_a_network_that_says_what_it_expects_goes_into_a_verb_as_it_is(tmp_path: Path) -> None:
+    import timm
+
+    def audited(network: nn.Module) -> Outcome:
+        return wp.audit(
+            network, "digits", operator="RandomMask(0.5)", size=32, test_images=20, realizations=1, workers=0,
+            device="cpu", out=tmp_path / "run",
+        )  # fmt: skip
+
+    network = timm.create_model("resnet10t", num_classes=0)
+    run = audited(network)
+    assert run.records[0]["model"] == "module:ResNet" and run.records == audited(network).records
+    recipe = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert re.fullmatch(r"module:ResNet@[0-9a-f]{12}", recipe["model"]) and recipe["size"] == 32
+    other = timm.create_model("resnet10t", num_classes=0)  # with other weights
+    with pytest.raises(InputError, match="holds another run: setting 'model' is"):
+        audited(other)
