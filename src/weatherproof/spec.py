@@ -165,9 +165,15 @@ class UserFunction:
             raise unknown(f"callable in {file}", name, [n for n, v in vars(module).items() if callable(v)])
         return found
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The callable itself."""
+        found: Callable[..., Any] = self.__dict__["_function"]
+        return found
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            made = self.__dict__["_function"](*args, **kwargs)
+            made = self.function(*args, **kwargs)
         except InputError:
             raise
         except (Exception, SystemExit) as error:
@@ -211,7 +217,7 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
         stripped = texts.bounded(text).strip()
     except texts.Malformed as reason:
         raise InputError(f"cannot read the {what} {shown(text)}: {reason}; write it like Name(0.5, key=1)") from None
-    if _names_a_file(stripped):
+    if names_a_file(stripped):
         return UserFunction(stripped)
     try:
         tree = ast.parse(stripped, mode="eval").body
@@ -239,9 +245,9 @@ def own_files(text: str) -> dict[str, str]:
     be read, which `parse` refuses."""
     stripped = text.strip()
     try:
-        found = [stripped] if _names_a_file(stripped) else [
+        found = [stripped] if names_a_file(stripped) else [
             node.value for node in ast.walk(ast.parse(stripped, mode="eval"))
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _names_a_file(node.value)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and names_a_file(node.value)
         ]  # fmt: skip
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
@@ -252,7 +258,8 @@ def own_files(text: str) -> dict[str, str]:
     return hashes
 
 
-def _names_a_file(text: str) -> bool:
+def names_a_file(text: str) -> bool:
+    """Whether a text is `path/to/file.py:name`, whatever is there."""
     file, colon, name = text.rpartition(":")
     return bool(colon) and file.endswith(".py") and name.isidentifier()
 
@@ -261,7 +268,7 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
     match node:
         case ast.Name(id=name):
             return _call(name, [], {}, table, what, text)
-        case ast.Constant(value=str(path)) if _names_a_file(path):
+        case ast.Constant(value=str(path)) if names_a_file(path):
             return UserFunction(path)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(k.arg for k in keywords):
             positional = [_build_argument(a, table, what, text) for a in args]
@@ -291,7 +298,7 @@ def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], wha
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
         return _build(node, table, what, text)
-    return _build(node, table, what, text) if isinstance(value, str) and _names_a_file(value) else value
+    return _build(node, table, what, text) if isinstance(value, str) and names_a_file(value) else value
 
 
 def _call(

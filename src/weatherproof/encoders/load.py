@@ -1,11 +1,11 @@
 """From text to an encoder: `resnet20`, `small(width=32)`, `torchvision:resnet18@weights.safetensors`, a run folder."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from weatherproof import spec, texts
 from weatherproof.encoders import folder
@@ -17,10 +17,12 @@ from weatherproof.encoders.libraries.timm import build_timm
 from weatherproof.encoders.libraries.torchvision import build_torchvision
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
+from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
+from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
 Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
@@ -28,36 +30,57 @@ LIBRARIES: dict[str, Build] = {"timm": build_timm, "torchvision": build_torchvis
 
 
 def load_encoder(
-    name_or_run: str | Path | Encoder, *, size: int | None = None, num_classes: int | None = None, seed: int = 0
+    name_or_run: str | Path | nn.Module,
+    *,
+    size: int | None = None,
+    num_classes: int | None = None,
+    seed: int = 0,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    interpolation: str = "bilinear",
+    like: nn.Module | None = None,
 ) -> Encoder:
-    """An encoder, in train mode, from its text or from a finished run. Nothing is downloaded.
+    """An encoder, in train mode, from its text, from a finished run or from a network in the hand. Nothing is
+    downloaded.
 
     Args:
         name_or_run: a native name ("resnet20", with options "small(width=32)"), "timm:NAME", "torchvision:NAME",
-            "open_clip:NAME/TAG", each with an optional "@weights.safetensors", or "@checkpoint.pth#KEY" for the
-            tensors under a key of the file; or a run folder; or an encoder, which is returned as it is.
-        size: side of the input to resize to, instead of the encoder's own.
+            "open_clip:NAME/TAG", "path/to/file.py:make_model", each with an optional "@weights.safetensors", or
+            "@checkpoint.pth#KEY" for the tensors under a key of the file; or a run folder; or a network
+            (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
+            is returned as it is.
+        size: side of the input to resize to, instead of the encoder's own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
         seed: of the random weights where no weights are given.
+        mean, std: what a network expects of pixels in [0, 1], one number for each channel or one for all three, and how
+            it wants them resized, "bilinear" or "bicubic". Of a network alone; by default what it says of itself.
+        like: of a run whose encoder was such a network: one of the same build, whose weights are not looked at.
 
     Raises:
-        InputError: unknown name, no such file or folder, weights that do not fit or are not finite, or something else
-            than a text, a path or an `Encoder`.
+        InputError: unknown name, no such file or folder, weights that do not fit or are not finite, a network that says
+            nothing of its pixels or cannot be run, or something else than a text, a path or a network.
     """
+    expected = given_preprocessing(mean, std, size, interpolation)
     if isinstance(name_or_run, Encoder):
         return name_or_run
+    if isinstance(name_or_run, nn.Module):
+        _check(size, num_classes)
+        return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
     if not isinstance(name_or_run, str | Path):
         raise InputError(
-            f"expected an encoder's text such as resnet20@WEIGHTS, a run folder or an Encoder, got a "
-            f"{type(name_or_run).__qualname__}: wrap a network of your own as wp.encoders.Encoder('mine', body, head, "
-            "feature_dim=512, preprocessing=wp.encoders.Preprocessing(mean, std, size=224))"
+            f"expected an encoder's text such as resnet20@WEIGHTS, a run folder or a torch.nn.Module, got a "
+            f"{type(name_or_run).__qualname__}"
         )
+    if expected is not None:
+        raise InputError(f"mean and std are those of a network in the hand: {shown(str(name_or_run))} has its own")
     _check(size, num_classes)
     text = _text(name_or_run)
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
-        return _load_run(Path(text), size, num_classes)
+        return _load_run(Path(text), size, num_classes, like)
+    if not at and names_a_file(name):
+        return _build(name, num_classes, size, seed)
     if not at:
         encoder = _build(name, num_classes, size, seed)
         warnings.warn(f"{name}: no weights given, so it is randomly initialised; add @FILE", UserWarning, stacklevel=2)
@@ -84,7 +107,7 @@ def _check(size: int | None, num_classes: int | None) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES
+    return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES or names_a_file(name)
 
 
 def _with_weights(name: str, weights: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
@@ -135,6 +158,8 @@ def _by_classes(
 
 
 def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+    if names_a_file(name):
+        return _build_with(name, {}, num_classes, size, seed)
     bare, bracket, inside = name.partition("(")
     try:
         options = spec.parse(f"options({inside}", {"options": _options}, "options") if bracket else {}
@@ -150,12 +175,14 @@ def _options(**given: Any) -> dict[str, Any]:
 def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int) -> Encoder:
     library, colon, model = name.partition(":")
     with framework_seed(seed):
+        if names_a_file(name):
+            return encoder_of_file(name, options, num_classes, size)
         if colon:
             return LIBRARIES[library](model, options, num_classes, size)
         return build_native(name, options, num_classes, size)
 
 
-def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
+def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
     if not is_folder(path):
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
@@ -163,12 +190,24 @@ def _load_run(path: Path, size: int | None, num_classes: int | None) -> Encoder:
         raise unknown("encoder", str(path), names)
     saved = folder.read(path)
     own = saved.preprocessing.size
-    if not _is_name(saved.name):
+    in_hand = saved.name.startswith(IN_HAND)
+    if in_hand and like is None:
+        raise InputError(
+            f"the encoder in {path} is a {saved.name.removeprefix(IN_HAND)} that was given as a network, which no text "
+            "makes: wp.load_encoder(run, like=network) with one of the same build; one that is named as "
+            "path/to/file.py:make_model comes back by itself"
+        )
+    if not in_hand and not _is_name(saved.name):
         raise InputError(f"{path / folder.SETTINGS} names the encoder {saved.name!r}, which is not known")
     if num_classes is not None and num_classes not in (0, saved.num_classes):
         raise InputError(f"the encoder in {path} has {saved.num_classes or 'no'} classes, not {num_classes}")
     classes = (saved.num_classes or 0) if num_classes is None else num_classes
-    encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
+    if like is not None and in_hand:
+        if not isinstance(like, Encoder):
+            like = own_encoder(like, saved.preprocessing, num_classes=classes, size=size)
+        encoder = like.clone()
+    else:
+        encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
     weights = read_weights(path / folder.WEIGHTS)
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)

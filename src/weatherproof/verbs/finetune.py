@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
+from torch import nn
+
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, metric_of
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
@@ -30,7 +32,7 @@ _DECAY = 5e-4  # robust-models-transfer
 
 @verb(out=Path("runs/finetune"), epochs=30, batch_size=64, schedule="step")
 def finetune(
-    encoder: str | Path | Encoder,
+    encoder: str | Path | nn.Module,
     images: str | Path | ImageSet,
     *,
     regularizer: list[str] | None = None,
@@ -97,7 +99,7 @@ def finetune(
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
     run = RunFolder.open(options["out"], recipe | {"weight_decay": decay})
-    if known := measured_outcome(run):
+    if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])
     metric = metric_of(images)

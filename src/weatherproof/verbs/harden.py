@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Unpack
 
+from torch import nn
+
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, held_out
 from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
@@ -29,7 +31,7 @@ from weatherproof.verbs.overlap import overlap
 
 @verb(out=Path("runs/harden"), epochs=25, batch_size=256, schedule="cosine", weight_decay=0.0)
 def harden(
-    encoder: str | Path | Encoder,
+    encoder: str | Path | nn.Module,
     images: str | Path | ImageSet,
     *,
     operator: str | Operator = "RandomMask((0.0, 0.95))",
@@ -109,7 +111,7 @@ def harden(
     if gate:
         require_a_gate(teacher, train, operator)
     run = RunFolder.open(options["out"], recipe)
-    if known := measured_outcome(run):
+    if known := measured_outcome(run, like=teacher):
         return known
     notes = overlap(train, test, options["test_images"])
     promise = CleanCosine(teacher, held, keep_clean, plan.epochs, **_feed(reading)) if held and keep_clean else None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
 from weatherproof.encoders import Encoder, MapPlace, load_encoder
+from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, output_names
@@ -270,19 +271,24 @@ class Measurement:
             shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
         write_report(self.run.path)
         self.run.close()
-        return Outcome(self.run.path, records, encoder=encoder, next_steps=next_steps, notes=notes)
+        comes_back = not str(getattr(encoder, "name", "")).startswith(IN_HAND)  # on a command line
+        return Outcome(
+            self.run.path, records, encoder=encoder, next_steps=next_steps if comes_back else (), notes=notes
+        )
 
 
-def measured_outcome(run: RunFolder, encoder: Encoder | None = None) -> Outcome | None:
+def measured_outcome(run: RunFolder, encoder: Encoder | None = None, like: Encoder | None = None) -> Outcome | None:
     """The outcome of a run that has its results, and no measurement that is to go on; None of another.
 
     Args:
         encoder: that of the outcome; None: the one in the run folder, where there is one.
+        like: one of its build, which makes it where no text does.
     """
     if not run.finished or (run.path / _KEPT).exists():
         return None
     require_files(run.path)
-    return finished(run, NOTHING_DONE, encoder=load_encoder(str(run.path)) if encoder is None else encoder)
+    made = load_encoder(str(run.path), like=like) if encoder is None else encoder
+    return finished(run, NOTHING_DONE, encoder=made)
 
 
 def _cut(found: Readings) -> list[str]:

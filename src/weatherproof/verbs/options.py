@@ -10,7 +10,9 @@ from textwrap import fill
 from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 import torch
+from torch import nn
 
+from weatherproof.encoders import load_encoder
 from weatherproof.errors import unknown
 from weatherproof.spec import fits
 from weatherproof.training.plan import PlanOptions, StepOptions
@@ -100,12 +102,16 @@ def require_counted(options: MeasureOptions, **counts: int | None) -> None:
     require_pace(**pace_of(options))
 
 
+_ENCODERS = {"encoder", "model", "teacher"}  # arguments that may be a network in the hand
+
+
 def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Makes a verb of a function, whose options from ``**options: Unpack[...]`` join its signature and its docstring:
     Python's help, the command line and recipes see one flat list.
 
-    The function gets every option; one without a default, here or in `DEFAULTS`, only where it is given, and None is
-    not given. What its own docstring says of an option goes before what stands at the option.
+    A network in the hand becomes an encoder. The function gets every option; one without a default, here or in
+    `DEFAULTS`, only where it is given, and None is not given. What its own docstring says of an option goes before what
+    stands at the option.
 
     A misspelt option, or an argument that nothing can be done with, is an `InputError`; and after any error each run
     folder is as it was, unless there is something in it that is worth keeping.
@@ -125,6 +131,9 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
             bound = flat.bind(*args, **given)
             bound.apply_defaults()
             check_arguments(bound.arguments)
+            for name in _ENCODERS & bound.arguments.keys():
+                if isinstance(network := bound.arguments[name], nn.Module):
+                    bound.arguments[name] = load_encoder(network, size=bound.arguments.get("size"))
             for name, option in shared.items():
                 if option.may_be_left_out and bound.arguments[name] is None:
                     del bound.arguments[name]

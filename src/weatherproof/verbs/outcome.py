@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weatherproof.encoders import Encoder
+from weatherproof.encoders.adapters.folder import body_hash
+from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
 from weatherproof.spec import UserFunction, own_files
@@ -185,10 +188,16 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in arguments.items()
         if name != "options" and (name, value) != ("classes_match", False)  # as before there was the word
     }
-    recipe = {"verb": verb} | {k: v if isinstance(v, plain) else text_of(v) for k, v in given.items()}
+    recipe = {"verb": verb} | {k: v if isinstance(v, plain) else _identity(v) for k, v in given.items()}
     named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]
     files = {file: content for text in named for file, content in own_files(text).items()}
     return recipe | ({OWN_FILES: files} if files else {})
+
+
+def _identity(value: Any) -> str:
+    """The text of an object; of a network in the hand, whose class's name says little, with its weights."""
+    text = text_of(value)
+    return f"{text}@{body_hash(value)[:12]}" if isinstance(value, Encoder) and text.startswith(IN_HAND) else text
 
 
 def text_of(value: Any) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Unpack
 
+from torch import nn
+
 from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import load_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
 from weatherproof.readouts import SCHEDULES, evaluation_views, save_model
@@ -25,7 +27,7 @@ from weatherproof.verbs.overlap import overlap
 
 @verb(out=Path("runs/probe"), batch_size=256)
 def probe(
-    encoder: str | Path | Encoder,
+    encoder: str | Path | nn.Module,
     images: str | Path | ImageSet,
     *,
     labels: float = 1.0,

@@ -54,7 +54,7 @@ def train(
     method: str,
     images: str | Path | ImageSet,
     *,
-    encoder: str | Path | Encoder = "resnet20",
+    encoder: str | Path | nn.Module = "resnet20",
     head: Literal["new", "own"] = "new",
     operator: str | Operator | None = None,
     k: int | None = None,
@@ -138,7 +138,7 @@ def train(
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
     made = {} if attack is None else {"attack": repr(attack)}
     run = RunFolder.open(options["out"], recipe | settings.used(method) | made)
-    if known := measured_outcome(run):
+    if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])
     trained, top = train_classifier(
@@ -173,7 +173,7 @@ def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: to
     require_attack_works(attack, model, next(batches(images, 2, device=device)))
 
 
-def _own_head(start: Encoder, encoder: str | Path | Encoder, images: ImageSet, classes_match: bool) -> nn.Linear:
+def _own_head(start: Encoder, encoder: str | Path | nn.Module, images: ImageSet, classes_match: bool) -> nn.Linear:
     """The classifier that goes on, its outputs in the order of the images' classes: of a run folder its readout, else
     the pretrained network's. Raises `InputError` where there is none whose classes are known to be the images'."""
     kept = load_readout(encoder) if isinstance(encoder, str | Path) and Path(encoder).is_dir() else None

@@ -18,7 +18,7 @@ class Use:
 def use_part(group: Group) -> Use | None:
     """The part; None where no run has an encoder."""
     runs = tuple(run for run in group.runs if run.has("encoder.safetensors"))
-    return Use(runs, () if group.compared else next_steps(runs[0])) if runs else None
+    return Use(runs, () if group.compared or _in_hand(runs[0]) else next_steps(runs[0])) if runs else None
 
 
 def next_steps(run: Run) -> tuple[tuple[str, str], ...]:
@@ -36,8 +36,14 @@ def _command(*parts: str) -> str:
     return " ".join(["weatherproof", *map(shell_word, parts)])
 
 
+def _in_hand(run: Run) -> bool:
+    """Whether its encoder is around a network that no text makes."""
+    return str(run.recipe.get("encoder")).startswith("module:")
+
+
 def loading(run: Run) -> str:
+    like = ", like=network" if _in_hand(run) else ""
     return (
-        f"import weatherproof as wp\nencoder = wp.load_encoder({str(run.path)!r})\n"
+        f"import weatherproof as wp\nencoder = wp.load_encoder({str(run.path)!r}{like})\n"
         "embeddings = encoder(images)  # float32 pixels in [0, 1], batch x channels x height x width"
     )

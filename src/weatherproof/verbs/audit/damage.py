@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from weatherproof.encoders import Encoder, load_encoder
+from torch import nn
+
+from weatherproof.encoders import load_encoder
 from weatherproof.protocols import Operator
 from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Subject
@@ -13,7 +15,7 @@ from weatherproof.verbs.outcome import Outcome
 
 
 def audit_damage(
-    subject: Subject, operator: Operator | None, teacher: str | Path | Encoder | None, given: Mapping[str, object]
+    subject: Subject, operator: Operator | None, teacher: str | Path | nn.Module | None, given: Mapping[str, object]
 ) -> Outcome:
     """Measure the subject by what needs no labels, and where it can be by accuracy.
 

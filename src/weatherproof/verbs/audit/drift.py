@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from weatherproof.data import ImageSet, load_images
 from weatherproof.data.folders import EVERY
@@ -92,7 +92,7 @@ class DriftOutcome(Outcome):
 
 
 def audit_drift(
-    model: str | Path | Encoder,
+    model: str | Path | nn.Module,
     source: str | Path | ImageSet,
     options: AuditOptions,
     limits: Sequence[Limit],

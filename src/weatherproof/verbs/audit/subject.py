@@ -65,7 +65,7 @@ class Subject:
         files: what must not change before the run is finished, by name, with digests of what is in it.
     """
 
-    model: str | Path | Encoder
+    model: str | Path | nn.Module
     source: str | Path | ImageSet
     options: AuditOptions
     reading: Reading
@@ -78,7 +78,11 @@ class Subject:
 
     @classmethod
     def load(
-        cls, model: str | Path | Encoder, source: str | Path | ImageSet, options: AuditOptions, limits: Sequence[Limit]
+        cls,
+        model: str | Path | nn.Module,
+        source: str | Path | ImageSet,
+        options: AuditOptions,
+        limits: Sequence[Limit],
     ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
         reading = reading_of(options)
@@ -153,7 +157,7 @@ class Subject:
         return self.fit.classifier(classifier_of(self.encoder, self.readout)), about
 
 
-def _folder(model: str | Path | Encoder) -> Path | None:
+def _folder(model: str | Path | nn.Module) -> Path | None:
     return Path(model) if isinstance(model, str | Path) and Path(model).is_dir() else None
 
 
@@ -165,7 +169,7 @@ def _images(source: str | Path | ImageSet, split: str, encoder: Encoder, options
 
 
 def _fit(
-    model: str | Path | Encoder, encoder: Encoder, readout: Readout | None, images: ImageSet, classes_match: bool
+    model: str | Path | nn.Module, encoder: Encoder, readout: Readout | None, images: ImageSet, classes_match: bool
 ) -> ClassFit | None:
     if readout is None:
         return own_fit(encoder, images, classes_match)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal, Unpack
 
+from torch import nn
+
 from weatherproof import operators
 from weatherproof.data import ImageSet
 from weatherproof.data.roll import By
-from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.protocols import Attack, Operator
 from weatherproof.verbs.audit.attack import audit_attack, read_attacks
@@ -22,7 +23,7 @@ from weatherproof.verbs.outcome import Outcome
 
 @verb(out=Path("runs/audit"), batch_size=256, test_images=None, classes_match=False)
 def audit(
-    model: str | Path | Encoder,
+    model: str | Path | nn.Module,
     images: str | Path | ImageSet,
     *,
     operator: str | Operator | None = None,
@@ -36,7 +37,7 @@ def audit(
     gauge: bool = False,
     order: By = "name",
     window: int | None = None,
-    teacher: str | Path | Encoder | None = None,
+    teacher: str | Path | nn.Module | None = None,
     **options: Unpack[AuditOptions],
 ) -> Outcome:
     """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels; or

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal, Unpack
 
+from torch import nn
+
 from weatherproof import methods
 from weatherproof.data import ImageSet
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders import load_encoder, save_encoder
 from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
@@ -50,7 +52,7 @@ def pretrain(
     method: str,
     images: str | Path | ImageSet,
     *,
-    encoder: str | Path | Encoder = "resnet20",
+    encoder: str | Path | nn.Module = "resnet20",
     views: str | Views | Operator = "auto",
     preset: Preset = "quick",
     lr: float | None = None,
@@ -125,7 +127,7 @@ def pretrain(
     )  # fmt: skip
     require_learns(learner, train, where)
     run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
-    if known := measured_outcome(run):
+    if known := measured_outcome(run, like=start):
         return known
     notes = overlap(train, test, options["test_images"])
     reading = Reading(seed=seed, device=where, workers=plan.workers, batch_size=plan.batch_size)

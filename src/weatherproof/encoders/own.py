@@ -1,0 +1,282 @@
+"""A network that the user has in hand, or that a function of their own makes: `path/to/file.py:make_model`."""
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof.encoders.adapter import without_head
+from weatherproof.encoders.encoder import Encoder, Names
+from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation, to_input
+from weatherproof.errors import InputError, shown
+from weatherproof.modes import eval_mode
+from weatherproof.spec import UserFunction, own_files
+
+IN_HAND = "module:"  # before the class's name, where no text makes the network
+_SIDE = 224  # of the pictures that are looked at where the network takes any size
+_KEYS = (  # under which other libraries give the embedding, the best one first
+    "pooler_output", "image_embeds", "x_norm_clstoken", "embedding", "embeddings", "features", "logits", "out",
+    "last_hidden_state",
+)  # fmt: skip
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+_LARGEST = 2.0  # of a mean or std in units of [0, 1]; ImageNet's are below 0.5, and of 0 to 255 they are above 50
+
+
+def own_encoder(
+    network: nn.Module, preprocessing: Preprocessing | None, *, name: str | None = None, num_classes: int | None = None,
+    options: Mapping[str, Any] | None = None, size: int | None = None,
+) -> Encoder:  # fmt: skip
+    """An encoder around a copy of the network, which two pictures are shown to.
+
+    The embedding is what the network gives: a tensor [batch, features], a map, which is averaged, or tokens
+    [batch, tokens, features], of which the class token is taken where there is one, else the mean; of a tuple the first
+    tensor, of a mapping (a model output is one) that under the first of `pooler_output`, `image_embeds`, ... Where that
+    is just what the last linear layer gives, the layer is taken as the network's classifier, and what goes into it as
+    the embedding; a line says so.
+
+    Args:
+        preprocessing: what it expects of pixels; None: as the network itself says (`pretrained_cfg`, as timm's do).
+        name: its text; None: that of a network which no text makes.
+        num_classes: 0: leave the classifier out.
+        size: side of its input, in place of that of the preprocessing.
+
+    Raises:
+        InputError: nothing says what pixels it expects, it cannot be copied or run, or gives nothing usable.
+    """
+    kind = type(network).__qualname__
+    expected = preprocessing or _said_by(network)
+    if expected is None:
+        raise InputError(
+            f"a {kind} does not say what pixels it expects: wp.load_encoder(network, mean=(0.485, 0.456, 0.406), "
+            "std=(0.229, 0.224, 0.225), size=224), with those that it was trained with; mean=0, std=1 where it takes "
+            "pixels of [0, 1] as they are"
+        )
+    if size is not None:
+        expected = replace(expected, size=size)
+    body = _copied(network, kind)
+    pixels = _pictures(expected)
+    seen = _look(body, pixels, kind)
+    first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in body.named_parameters())
+    whole = _embedding(seen.output, first, kind, len(pixels))
+    _check_pixels(seen, expected, kind)
+    path = next((own for own, _, given in reversed(seen.linear) if given is whole), None)
+    head = None
+    if path is not None:
+        head = body.get_submodule(path)
+        warnings.warn(
+            f"{kind}: its last layer, {path} ({head.in_features} to {head.out_features}), is taken as its classifier, "
+            f"and the {head.in_features} numbers that go into it as the embedding",
+            UserWarning,
+            stacklevel=3,
+        )
+        body = without_head(body, path)
+    plain = isinstance(seen.output, Tensor) and seen.output.ndim != 3
+    if not plain:
+        body.register_forward_hook(partial(_taken, first, kind))
+    with eval_mode(body), torch.no_grad():
+        raw = body(pixels)
+        if raw.ndim not in (2, 4) or not raw.isfinite().all():
+            raise InputError(f"{kind} gives {list(raw.shape)} or numbers that are not finite: expected embeddings")
+        if head is not None and not torch.allclose(head(raw), whole, rtol=1e-4, atol=1e-4):
+            raise InputError(f"{kind}: {path} is no classifier on the embedding: give an encoder, wp.encoders.Encoder")
+    if len(pixels) > 1 and torch.equal(raw[0], raw[1]):
+        warnings.warn(f"{kind} gives the same embedding for two different pictures", UserWarning, stacklevel=3)
+    return Encoder(
+        name or IN_HAND + kind, body, None if num_classes == 0 else head,
+        names=Names(head=path), feature_dim=raw.shape[1], num_classes=getattr(head, "out_features", None),
+        preprocessing=expected, options=options,
+    )  # fmt: skip
+
+
+def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+    """What `path/to/file.py:name` makes, a network or an encoder, under that name; the file's SHA-256 is an option of
+    it, and where `options` has one it must be the same.
+
+    Raises:
+        InputError: no such file or name, it fails, or the file is not the one that it was.
+    """
+    (sha256,) = own_files(text).values() or ("",)
+    if options.get("sha256", sha256) != sha256:
+        raise InputError(
+            f"{text.rpartition(':')[0]} has changed since the encoder was saved that it makes: put back what it was, "
+            "or load the weights alone, file.py:name@RUN/encoder.safetensors"
+        )
+    maker = UserFunction(text)
+    made = maker.function if isinstance(maker.function, nn.Module) else maker()
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{text} gives a {type(made).__qualname__}: expected a torch.nn.Module, or an encoder")
+    if isinstance(made, Encoder):
+        encoder = made.around(made.body, None if num_classes == 0 else made.head)
+        encoder.name, encoder.options = text, {"sha256": sha256}
+        encoder.set_preprocessing(encoder.preprocessing if size is None else replace(encoder.preprocessing, size=size))
+        return encoder
+    return own_encoder(made, None, name=text, num_classes=num_classes, options={"sha256": sha256}, size=size)
+
+
+def given_preprocessing(
+    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: int | None, interpolation: str
+) -> Preprocessing | None:
+    """The preprocessing of these numbers, one for each channel or one for all three; None where there are none.
+
+    Raises:
+        InputError: one without the other, or numbers in units of 0 to 255.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise InputError("mean and std go together: one number for each channel, in units of [0, 1]")
+    centre, spread = (
+        (float(value),) * 3 if isinstance(value, int | float) else tuple(map(float, value)) for value in (mean, std)
+    )
+    if any(abs(value) > _LARGEST for value in (*centre, *spread)):
+        raise InputError(
+            f"mean {shown(mean)} and std {shown(std)} are in units of 0 to 255: divide by 255, as pixels are in [0, 1]"
+        )
+    return Preprocessing(centre, spread, size=size, channels=len(centre), interpolation=interpolation)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of a network while it looked at pictures.
+
+    Attributes:
+        output: whatever it gave.
+        linear: name, what came in and what went out of its linear layers, in the order of their calls.
+        first: what reached the first layer with weights.
+        normalised: the pixels that it was given.
+    """
+
+    output: Any
+    linear: list[tuple[str, Tensor, Tensor]]
+    first: Tensor | None
+    normalised: Tensor
+
+
+def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
+    linear: list[tuple[str, Tensor, Tensor]] = []
+    first: list[Tensor] = []
+
+    def note(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, nn.Linear) and given and isinstance(output, Tensor):
+            linear.append((name, given[0], output))
+
+    def enter(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if not first and given and isinstance(given[0], Tensor):
+            first.append(given[0].detach().clone())
+
+    with ExitStack() as hooks, torch.no_grad():
+        hooks.enter_context(eval_mode(network))
+        for name, module in network.named_modules():
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+            if next(module.parameters(), None) is not None and next(module.children(), None) is None:
+                hooks.callback(module.register_forward_pre_hook(enter).remove)
+        try:
+            output = network(pixels.clone())
+        except Exception as error:  # other people's code, of which anything may come
+            raise InputError(
+                f"a {kind} fails on pixels of shape {list(pixels.shape)}: {type(error).__name__}: {one_line(error)}"
+            ) from error
+    return _Look(output, linear, first[0] if first else None, pixels)
+
+
+def _taken(first: bool, kind: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:
+    """A forward hook, by which a network gives the embedding of what it gives."""
+    return _embedding(output, first, kind, len(given[0]) if given else None)
+
+
+def _embedding(output: Any, first: bool, kind: str, rows: int | None) -> Tensor:
+    """The embedding in what a network gives: [rows, features], or a map."""
+    found = _tensor(output)
+    if found is not None and found.ndim == 3:
+        found = found[:, 0] if first else found.mean(dim=1)
+    if found is None or found.ndim not in (2, 4) or not found.is_floating_point() or rows not in (None, len(found)):
+        got = f"a {type(output).__qualname__}" if found is None else f"{found.dtype} of shape {list(found.shape)}"
+        raise InputError(
+            f"{kind} gives {got} for {rows} images: expected a tensor [batch, features], a map or tokens, or a tuple "
+            "or mapping with one"
+        )
+    return found
+
+
+def _tensor(output: Any) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        tensors = {name: value for name, value in output.items() if isinstance(value, Tensor)}
+        return next((tensors[name] for name in (*_KEYS, *tensors) if name in tensors), None)
+    if isinstance(output, list | tuple):
+        return next((value for value in output if isinstance(value, Tensor)), None)
+    return None
+
+
+def _check_pixels(seen: _Look, expected: Preprocessing, kind: str) -> None:
+    """Warn of pixels that are normalised twice, or not as the network takes them."""
+    ours = any(expected.mean) or any(value != 1 for value in expected.std)
+    if seen.first is None or seen.first.shape != seen.normalised.shape:
+        return
+    if ours and not torch.allclose(seen.first, seen.normalised, atol=1e-4):
+        mean, std = float(seen.first.mean()), float(seen.first.std())
+        warnings.warn(
+            f"{kind} changes its pixels before its first layer, which sees a mean of {mean:.2f} and a standard "
+            f"deviation of {std:.2f}: if that is its own normalisation, they are normalised twice; give mean=0, std=1",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _said_by(network: nn.Module) -> Preprocessing | None:
+    """What the network itself says of pixels, as timm's do."""
+    own = getattr(network, "preprocessing", None)
+    if isinstance(own, Preprocessing):
+        return own
+    settings = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    if not isinstance(settings, Mapping) or not {"mean", "std"} <= settings.keys():
+        return None
+    side = settings.get("input_size")
+    fixed = int(side[-1]) if isinstance(side, list | tuple) and side[-1] == side[-2] else None
+    return given_preprocessing(
+        settings["mean"], settings["std"], fixed, supported_interpolation(str(settings.get("interpolation")))
+    )
+
+
+def _copied(network: nn.Module, kind: str) -> nn.Module:
+    """A copy on the CPU in float32, in the mode that the network is in."""
+    weights = list(network.parameters())
+    if not weights:
+        raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")
+    try:
+        body = copy.deepcopy(network).cpu()
+    except Exception as error:  # other people's code, of which anything may come
+        raise InputError(f"a {kind} cannot be copied: {type(error).__name__}: {one_line(error)}") from None
+    narrow = {own.dtype for own in weights if own.is_floating_point()} - {torch.float32}
+    if narrow:
+        words = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in narrow))
+        warnings.warn(f"{kind} has weights in {words}: its copy has them in float32", UserWarning, stacklevel=4)
+        body = body.float()
+    return body
+
+
+def _pictures(expected: Preprocessing) -> Tensor:
+    """Two photographs, normalised as the network expects."""
+    from sklearn.datasets import load_sample_images
+
+    side, photographs = expected.size or _SIDE, load_sample_images().images
+    pixels = torch.cat([torch.from_numpy(one.copy()).permute(2, 0, 1)[None] / 255 for one in map(_square, photographs)])
+    pixels = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    if expected.channels in (1, 3):
+        pixels = to_input(pixels, replace(expected, size=None))
+    else:
+        pixels = pixels.mean(dim=1, keepdim=True).expand(-1, expected.channels, -1, -1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (expected.mean, expected.std))
+    return (pixels - mean) / std
+
+
+def _square(photograph: Any) -> Any:
+    return photograph[:, : len(photograph)]
