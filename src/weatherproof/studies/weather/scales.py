@@ -184,7 +184,7 @@ _LITE = Subject(
 )
 _SQUEEZE = replace(
     _LITE, encoder="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
-    asked={kind: [Asked(SHORT)] for kind in ("masks", "noise", "blur")}, plan={**_LITE.plan, "epochs": 4},
+    plan={**_LITE.plan, "epochs": 4},
 )  # fmt: skip
 DESK = Weather(
     "desk",
