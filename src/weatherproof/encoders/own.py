@@ -108,16 +108,23 @@ def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | No
             f"{text.rpartition(':')[0]} has changed since the encoder was saved that it makes: put back what it was, "
             "or load the weights alone, file.py:name@RUN/encoder.safetensors"
         )
+    with warnings.catch_warnings():
+        if options:  # of a run: how the network was understood has been said when it was made
+            warnings.simplefilter("ignore")
+        return _made(text, {"sha256": sha256}, num_classes, size)
+
+
+def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
     maker = UserFunction(text)
     made = maker.function if isinstance(maker.function, nn.Module) else maker()
     if not isinstance(made, nn.Module):
         raise InputError(f"{text} gives a {type(made).__qualname__}: expected a torch.nn.Module, or an encoder")
     if isinstance(made, Encoder):
         encoder = made.around(made.body, None if num_classes == 0 else made.head)
-        encoder.name, encoder.options = text, {"sha256": sha256}
+        encoder.name, encoder.options = text, dict(options)
         encoder.set_preprocessing(encoder.preprocessing if size is None else replace(encoder.preprocessing, size=size))
         return encoder
-    return own_encoder(made, None, name=text, num_classes=num_classes, options={"sha256": sha256}, size=size)
+    return own_encoder(made, None, name=text, num_classes=num_classes, options=options, size=size)
 
 
 def given_preprocessing(
