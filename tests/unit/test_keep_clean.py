@@ -240,9 +240,25 @@ def test_by_default_both_stand_behind_a_gate_and_clean_images_get_the_original(t
     lost.unlink()
     with pytest.raises(InputError, match=r"hardened/encoder\.safetensors is missing: remove .*results\.json"):
         once_more()
-    results.unlink()
-    once_more()
-    assert lost.read_bytes() == whole and json.loads(results.read_text())["records"] == numbers
+    lost.write_bytes(whole)
+    once_more()  # whole again: nothing is left to do
+    assert json.loads(results.read_text())["records"] == numbers
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+def test_what_a_finished_run_has_lost_is_made_again(tmp_path: Path) -> None:
+    small: dict[str, Any] = {
+        "epochs": 0.2, "batch_size": 128, "device": "cpu", "workers": 0, "test_images": 20, "realizations": 1,
+        "probe_images": 100, "out": tmp_path,
+    }  # fmt: skip
+    teacher = wp.load_encoder("small(width=2)", seed=0).eval()
+    run = wp.harden(teacher, "digits", **small)
+    made = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.suffix in (".json", ".safetensors")}
+    for path in ("results.json", "hardened/encoder.safetensors", "promise.json", "gauge.json", "curve.json"):
+        (tmp_path / path).unlink()
+    assert wp.harden(teacher, "digits", **small).records == run.records
+    assert {path: path.read_bytes() for path in made} == made
 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised")

@@ -253,6 +253,7 @@ def main(folder: Path, devices: int) -> None:
     torch.save({"rows": rows, "weights": method.state_dict()}, folder / "result.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
