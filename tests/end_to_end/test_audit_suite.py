@@ -64,6 +64,7 @@ def test_a_whole_suite(audited, classifier: Path, photos: Path) -> None:
     assert {r["model"] for r in records} == {"model"} and {r["readout"] for r in records} == {"end-to-end"}
 
 
+@pytest.mark.slow
 def test_images_that_are_decoded_on_demand(audited, classifier: Path, photos: Path, tmp_path: Path) -> None:
     images = wp.load_images(photos, "test", memory_budget=0)
     assert not isinstance(images, wp.data.MemoryImages)

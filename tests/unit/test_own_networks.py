@@ -246,6 +246,7 @@ def test_a_file_of_the_users_own_makes_an_encoder_and_a_run_comes_back(tmp_path:
         load_encoder(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_command_line_hardens_it_behind_a_gate_and_audits_what_comes_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -368,6 +368,7 @@ def full(names: Sequence[str], clean: bool = True) -> list[Case]:
 WORDNET = [f"n{i:08}" for i in range(1000)]
 
 
+@pytest.mark.slow
 def test_imagenets_thousand_classes_have_mce() -> None:
     cases = full(COMMON_15)
     answers = made_up(cases)
@@ -395,6 +396,7 @@ def test_imagenets_thousand_classes_have_mce() -> None:
     assert not [r for r in without if r.metric == "relative_mce"]
 
 
+@pytest.mark.slow
 def test_groups_and_the_fifteen_among_the_nineteen() -> None:
     cases = full(COMMON_19)
     answers = made_up(cases)
