@@ -139,9 +139,12 @@ def given_preprocessing(
         return None
     if mean is None or std is None:
         raise InputError("mean and std go together: one number for each channel, in units of [0, 1]")
-    centre, spread = (
-        (float(value),) * 3 if isinstance(value, int | float) else tuple(map(float, value)) for value in (mean, std)
-    )
+    try:
+        centre, spread = (
+            (float(value),) * 3 if isinstance(value, int | float) else tuple(map(float, value)) for value in (mean, std)
+        )
+    except (TypeError, ValueError):
+        raise InputError(f"mean and std are numbers in units of [0, 1], got {shown(mean)} and {shown(std)}") from None
     if any(abs(value) > _LARGEST for value in (*centre, *spread)):
         raise InputError(
             f"mean {shown(mean)} and std {shown(std)} are in units of 0 to 255: divide by 255, as pixels are in [0, 1]"
