@@ -1,6 +1,7 @@
 """A refused run leaves nothing, whenever it is refused; and a run folder that somebody has written into is one line."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,24 @@ def test_ctrl_c_is_no_refusal(tmp_path: Path) -> None:
         RunFolder.open(tmp_path / "run", {"verb": "harden"}).save_checkpoint({"step": 1})
         raise KeyboardInterrupt
     assert early.type is KeyboardInterrupt
+
+
+def test_ctrl_c_that_a_library_makes_an_error_of_is_ctrl_c(tmp_path: Path) -> None:
+    def read(run: RunFolder) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise InputError(f"{run.path / 'block'} cannot be read, delete it") from None
+
+    with pytest.raises(KeyboardInterrupt) as early, refusals_leave_nothing():
+        read(RunFolder.open(tmp_path / "run", {"verb": "harden"}))
+    with pytest.raises(Stopped), refusals_leave_nothing():
+        run = RunFolder.open(tmp_path / "run", {"verb": "harden"})
+        run.save_checkpoint({"step": 1})
+        read(run)
+    assert early.type is KeyboardInterrupt and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(InputError), refusals_leave_nothing():
+        raise InputError("no Ctrl-C came")
 
 
 # run folders that somebody has written into

@@ -18,6 +18,7 @@ import yaml
 from weatherproof import texts
 from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
+from weatherproof.interrupts import interrupts_noticed
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
@@ -40,15 +41,16 @@ def refusals_leave_nothing() -> Iterator[None]:
     runs: list[RunFolder] = []
     token = _opened.set(runs)
     try:
-        yield
-    except Exception:
-        for run in reversed(runs):
-            run.discard()
-        raise
-    except KeyboardInterrupt:
+        with interrupts_noticed() as interrupted:
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, KeyboardInterrupt) and not interrupted():
+            for run in reversed(runs):
+                run.discard()
+            raise
         if any(run.holds_work for run in runs):
             raise Stopped from None
-        raise
+        raise (error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()) from None
     finally:
         _opened.reset(token)
 
