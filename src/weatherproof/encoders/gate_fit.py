@@ -28,7 +28,7 @@ CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
-NEARNESS = 4.0  # weight of 1 - the mean cosine beside the contrastive loss
+NEARNESS = 6.0  # weight of 1 - the mean cosine beside the contrastive loss
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def fit_gate(
     Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
     tried; taken is the one whose embeddings find the original's of their own clean images best among those of all these
     images, and lie near them: the smallest sum of the contrastive loss of temperature 0.1, which hardening minimises,
-    and 4 (1 - mean cosine). Only pairs count that leave at most 0.5 % of the clean images to anything but the original,
+    and 6 (1 - mean cosine). Only pairs count that leave at most 0.5 % of the clean images to anything but the original,
     and `SHUT` among them: where the hardened encoder is no gain anywhere, no image is given to it.
 
     Neither term would do alone: a mixture's cosine is above that of either and its guesses may be worse; and what tells
