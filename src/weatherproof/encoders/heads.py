@@ -30,5 +30,6 @@ class TwoHeads(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, both: Tensor) -> Tensor:
-        mean: Tensor = (self.first(both[:, :, 0, 0]) + self.second(both[:, :, 1, 0])) / 2
+        one, other = both[:, :, 0, 0].contiguous(), both[:, :, 1, 0].contiguous()
+        mean: Tensor = (self.first(one) + self.second(other)) / 2
         return mean

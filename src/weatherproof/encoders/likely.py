@@ -1,9 +1,12 @@
 """Whose weights a file holds that do not fit the network they were given for, where that can be told."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,21 +17,22 @@ from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS
 
-_SECONDS = 6.0  # of looking
+_SECONDS = 5.0  # of looking
 _MOST = 3  # names
+_NEAREST = 12  # networks of torchvision by their number of weights: a few share one
 
 
 def likely(name: str, file: Checkpoint) -> str:
     """What a message ends with: the networks whose tensors the file's are, by name and shape without those of the
     classifier; "" where there are none, or more than a few.
 
-    Looked at are the networks written here, torchvision's, and those of timm's that are of the same family as the one
-    that was asked for, for a few seconds at most.
+    Looked at are the networks written here, those of torchvision's with about as many weights, and those of timm's
+    family of the one that was asked for, the most similar names first, for a few seconds at most.
     """
     shapes = {tuple(value.shape) for tensors in file.nodes.values() for value in tensors.values()}
     found: list[str] = []
     until = time.monotonic() + _SECONDS
-    for text, make in _networks(name):
+    for text, make in _networks(name, file):
         if time.monotonic() > until or len(found) > _MOST:
             break
         with suppress(Exception), warnings.catch_warnings():  # one that cannot be built is not the one
@@ -57,7 +61,7 @@ def _holds(file: Checkpoint, body: dict[str, Tensor]) -> bool:
     return False
 
 
-def _networks(name: str) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
+def _networks(name: str, file: Checkpoint) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
     """Networks, the likeliest first, and what makes their tensors, in shapes alone."""
     library, _, model = name.partition(":")
 
@@ -70,12 +74,12 @@ def _networks(name: str) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]
         return make
 
     yield from ((own, native(own)) for own in ENCODERS)
-    order = [_of_timm(model), _of_torchvision()] if library == "timm" else [_of_torchvision(), _of_timm(model)]
-    for networks in order:
-        yield from networks
+    yield from _of_torchvision(file)
+    if library == "timm":
+        yield from _of_timm(model, file)
 
 
-def _of_torchvision() -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:
+def _of_torchvision(file: Checkpoint) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:
     from torchvision import models
 
     def made(own: str) -> Callable[[], dict[str, Tensor]]:
@@ -86,10 +90,17 @@ def _of_torchvision() -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:
 
         return make
 
-    return [(f"torchvision:{own}", made(own)) for own in models.list_models(module=models)]
+    held = max(sum(value.numel() for value in tensors.values()) for tensors in file.nodes.values())
+
+    def unlike(own: str) -> float:
+        count: float = next(iter(models.get_model_weights(own))).meta["num_params"]
+        return abs(math.log(count / max(1, held)))
+
+    names = sorted(models.list_models(module=models), key=unlike)[:_NEAREST]
+    return [(f"torchvision:{own}", made(own)) for own in names]
 
 
-def _of_timm(model: str) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:
+def _of_timm(model: str, file: Checkpoint) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:
     import timm
     from timm.models import model_entrypoint
 
@@ -106,5 +117,8 @@ def _of_timm(model: str) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]
 
         return make
 
-    near = sorted(family, key=lambda own: abs(len(own) - len(bare)))
+    def alike(own: str) -> float:
+        return max(SequenceMatcher(None, own, other).ratio() for other in (bare, Path(file.path).stem))
+
+    near = sorted(family, key=alike, reverse=True)
     return [(f"timm:{own}", made(own)) for own in near if own != bare]

@@ -79,8 +79,8 @@ def train(
         method: supervised (cross-entropy), fcl, xe-gaussian, cl-gaussian, patch-gaussian, patch-gaussian-fcl, augmix
             (two AugMix views whose answers are to agree), or adversarial (attacked images).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
-        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained; random with
-            @random), NAME@WEIGHTS, or a run folder.
+        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained;
+            timm:NAME@random is not), NAME@WEIGHTS, or a run folder.
         head: new, a linear layer with random weights, or own, the classifier that the pretrained network or the run
             folder brings, which goes on.
         operator: the damage that it is trained and measured on; not with augmix and adversarial. Without: clean images.

@@ -64,7 +64,8 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     if num_classes and kind != "classifier":
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
-        model = _model(kind, config, num_classes, pooler)
+        with _quiet():
+            model = _model(kind, config, num_classes, pooler)
     except InputError:
         raise
     except Exception as error:  # of a config that may say anything
@@ -126,7 +127,8 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
     if "model_type" not in settings and "architecture" in settings:
         raise InputError(f"{text} is a model of timm: write timm:NAME with NAME {shown(settings['architecture'])}")
     try:
-        return _described(transformers, settings, told)
+        with _quiet():
+            return _described(transformers, settings, told)
     except InputError:
         raise
     except Exception as error:  # of files that may say anything

@@ -124,12 +124,12 @@ class Subject:
         """Images of another split of the same source, read alike."""
         return _images(self.source, split, self.encoder, self.options)
 
-    def open(self, **own: object) -> RunFolder:
-        """The run folder of an audit with these options of its own."""
+    def open(self, *others: Encoder, **own: object) -> RunFolder:
+        """The run folder of an audit with these options of its own, and of other encoders beside the subject."""
         recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
         if self.files:
             recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **self.files}
-        return RunFolder.open(self.options["out"], with_origins(recipe, self.encoder), ignore=_FREE)
+        return RunFolder.open(self.options["out"], with_origins(recipe, self.encoder, *others), ignore=_FREE)
 
     def classifier(self, what: str) -> tuple[nn.Module, dict[str, Any]]:
         """What answers the images, and the records' words for it: the run's readout, else the network's own head.

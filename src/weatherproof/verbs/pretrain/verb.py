@@ -74,8 +74,8 @@ def pretrain(
     Args:
         method: simclr, mocov2, instdis or pirl.
         images: the images: a folder (of images or of class folders), digits, or NAME:DIR (cifar10, imagenet, ...).
-        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained; random with
-            @random), NAME@WEIGHTS, or a run folder.
+        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained;
+            timm:NAME@random is not), NAME@WEIGHTS, or a run folder.
         views: how training looks at an image. "auto": the method's own family at the images' size; "urrl": that or
             AugMix's thirteen operations, drawn for each image and view (URRL); or a text such as "MoCoV2(32)".
         preset: what is taken where nothing is given. quick: Adam, for small data and few epochs; paper: what the
