@@ -204,6 +204,7 @@ def test_transformers_by_name_is_what_transformers_loads(hub: Hub, tmp_path: Pat
     images, seen = pictures(ours, 32)
     wanted, logits = theirs(kind, plain, seen)
     assert torch.equal(ours.logits(images) if logits else ours(images), wanted)
+    assert ours(images).shape == (2, ours.feature_dim)
     assert (ours.num_classes == wanted.shape[1]) if logits else ours.num_classes is None
 
     save_encoder(ours, tmp_path / "run", provenance={})

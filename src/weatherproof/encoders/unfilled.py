@@ -1,7 +1,7 @@
 """Networks whose weights are about to be loaded need no random ones first, which take longer than reading a file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,22 @@ _RANDOM = {"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_", "xavier
 class Unfilled(TorchFunctionMode):
     """Inside, what would be filled with random numbers stays as it is, or becomes a constant. All of it has to be
     loaded afterwards."""
+
+    _depth: ClassVar[int] = 0
+
+    @classmethod
+    def active(cls) -> bool:
+        """Whether this is inside of one."""
+        return cls._depth > 0
+
+    def __enter__(self) -> "Unfilled":
+        Unfilled._depth += 1
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        Unfilled._depth -= 1
+        super().__exit__(*error)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None

@@ -7,7 +7,7 @@ as options, so that a run comes back without them. Code that a repository brings
 import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from weatherproof.encoders.hub import from_hub
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.origin import Place
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
-from weatherproof.encoders.unfilled import on_meta
+from weatherproof.encoders.unfilled import Unfilled, on_meta
 from weatherproof.encoders.weights import is_folder
 from weatherproof.errors import InputError, shown
 from weatherproof.texts import Malformed, read_json
@@ -38,6 +38,10 @@ _RESAMPLING = {0: "bilinear", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pill
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 _OUTPUTS = ("image_embeds", "pooler_output", "last_hidden_state")  # that are an embedding, the best one first
 _PAIRS = (("cls_classifier", "distillation_classifier"), ("classifier", "classifier_distill"))
+_HIDDEN = (  # networks whose embeddings have as many numbers as their tokens: others are tried
+    "clip_vision_model", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip2_vision_model", "siglip_vision_model",
+    "vit",
+)  # fmt: skip
 _LEFT_OUT = ("id2label", "label2id", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
@@ -86,7 +90,13 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         feature_dim=1, num_classes=num_classes or getattr(model.config, "num_labels", None),
         preprocessing=preprocessing, options=given,
     )  # fmt: skip
-    encoder.feature_dim = _features(encoder, preprocessing)
+    known = isinstance(head, nn.Linear) or (kind == "model" and config["model_type"] in _HIDDEN)
+    if isinstance(head, nn.Linear):
+        encoder.feature_dim = head.in_features
+    elif known:
+        encoder.feature_dim = int(model.config.hidden_size)
+    else:
+        encoder.feature_dim = _features(encoder, preprocessing)
     return encoder
 
 
@@ -273,7 +283,18 @@ def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler
     own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
         "add_pooling_layer": False
     }  # fmt: skip
-    return made._from_config(settings, dtype=torch.float32, **own)
+    with _start():
+        return made._from_config(settings, dtype=torch.float32, **own)
+
+
+def _start() -> AbstractContextManager[None]:
+    """The library's own way to leave weights as they are that are about to be loaded."""
+    if not Unfilled.active():
+        return nullcontext()
+    from transformers.initialization import no_init_weights
+
+    left: AbstractContextManager[None] = no_init_weights()
+    return left
 
 
 def _class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | None) -> tuple[Any, Any]:
