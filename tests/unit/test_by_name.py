@@ -18,9 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 import weatherproof as wp
-from weatherproof.encoders import Encoder, load_encoder, save_encoder
-from weatherproof.encoders.likely import likely
-from weatherproof.encoders.weights import read_checkpoint
+from weatherproof.encoders import Encoder, likely, load_encoder, save_encoder
 from weatherproof.errors import InputError
 
 VISION = {
@@ -454,6 +452,8 @@ def test_what_the_hub_does_not_have(hub: Hub) -> None:
     pytest.importorskip("transformers", reason="transformers is an extra")
     for name in ("a/b/c", "../../etc", "a@b", "", "-x/y", "a/b\n"):
         refused(f"transformers:{name}")
+    for revision in ("../../x", "/etc/passwd", "a b", ".."):
+        assert "is no commit, tag or branch" in refused(f"timm:test_efficientnet@revision:{revision}")
 
 
 def test_pickles_are_refused_and_tensors_in_them_are_not(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -500,20 +500,21 @@ def test_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'weatherproof[transformers]'" in refused("transformers:org/name")
 
 
-def test_weights_of_another_network_say_whose_they_are(tmp_path: Path) -> None:
+def test_weights_of_another_network_say_whose_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
     from safetensors.torch import save_file
     from torchvision import models
 
+    monkeypatch.setattr(likely, "_SECONDS", 60.0)  # whatever else the machine does
     save_file(models.get_model("squeezenet1_1", weights=None).state_dict(), tmp_path / "a.safetensors")
     message = refused(f"torchvision:mobilenet_v3_small@{tmp_path}/a.safetensors")
     assert "missing" in message and message.endswith("these are the weights of torchvision:squeezenet1_1")
-    state = timm.create_model("resnet10t", num_classes=7).state_dict()
+    state = timm.create_model("resnet10t", num_classes=7).state_dict()  # with another classifier
     save_file(state, tmp_path / "b.safetensors")
-    assert likely("timm:resnet14t", read_checkpoint(tmp_path / "b.safetensors")).startswith(
-        "; these are the weights of"
-    )
     assert "timm:resnet10t" in refused(f"timm:resnet14t@{tmp_path}/b.safetensors")
+    monkeypatch.setattr(likely, "_SECONDS", 0.0)
+    assert "these are the weights" not in refused(f"timm:resnet14t@{tmp_path}/b.safetensors")
+    monkeypatch.setattr(likely, "_SECONDS", 60.0)
     save_file({"x": torch.rand(3), "y": torch.rand(2, 2)}, tmp_path / "c.safetensors")
     assert "these are the weights" not in refused(f"lenet@{tmp_path}/c.safetensors")
 

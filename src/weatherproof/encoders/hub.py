@@ -19,6 +19,7 @@ from weatherproof.texts import Malformed, read_json
 _INDEX = ".index.json"  # of weights that are split over several files
 _MOST_SHARDS = 1000
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")  # as the hub's cache calls what it holds
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w.+/-]*")
 _MB = 1 << 20
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -50,6 +51,14 @@ class Fetched:
         return Origin(self.name, sha256, self.commit) if whole else None
 
 
+def check_revision(place: Place, revision: str | None) -> None:
+    """Raise `InputError` for a revision of what has none, or what cannot be one: it becomes part of a path."""
+    if revision is not None and not place.repo:
+        raise InputError(f"{place.text} is not from the Hugging Face hub: it has no revision {shown(revision)}")
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise InputError(f"{shown(revision)} is no commit, tag or branch of {place.repo}")
+
+
 def fetch(place: Place, revision: str | None = None, *, again: bool = False) -> list[Fetched]:
     """The files of the weights, several where they are split.
 
@@ -60,8 +69,7 @@ def fetch(place: Place, revision: str | None = None, *, again: bool = False) -> 
     Raises:
         InputError: they are neither in the cache nor to be had, in one line that says what to fetch.
     """
-    if revision is not None and not place.repo:
-        raise InputError(f"{place.text} is not from the Hugging Face hub: it has no revision {shown(revision)}")
+    check_revision(place, revision)
     if place.folder:
         return _shards(_in_folder(place), lambda name: _local(Path(place.folder) / name))
     if place.url:

@@ -19,7 +19,7 @@ from weatherproof.encoders.native import ENCODERS
 
 _SECONDS = 5.0  # of looking
 _MOST = 3  # names
-_NEAREST = 12  # networks of torchvision by their number of weights: a few share one
+_NEAREST = 12  # networks of torchvision by their number of weights, of which a few share one, or of timm by name
 
 
 def likely(name: str, file: Checkpoint) -> str:
@@ -74,9 +74,10 @@ def _networks(name: str, file: Checkpoint) -> Iterator[tuple[str, Callable[[], d
         return make
 
     yield from ((own, native(own)) for own in ENCODERS)
+    from_timm = list(_of_timm(model, file)) if library == "timm" else []
+    yield from from_timm[:_NEAREST]
     yield from _of_torchvision(file)
-    if library == "timm":
-        yield from _of_timm(model, file)
+    yield from from_timm[_NEAREST:]
 
 
 def _of_torchvision(file: Checkpoint) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:

@@ -16,7 +16,7 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.hub import Fetched, fetch
+from weatherproof.encoders.hub import Fetched, check_revision, fetch
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
@@ -135,6 +135,7 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: i
     place = _PLACES[library](model)
     if revision == "":
         raise InputError(f"{name}@{_REVISION} names no revision: write a commit or a tag after it")
+    check_revision(place, revision)
     options = transformers_options(model, revision) if library == "transformers" else None
     for again in (False, True):
         files = fetch(place, revision, again=again)
