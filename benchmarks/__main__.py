@@ -26,6 +26,7 @@ ROOMS = (
     "gauge",
     "memory",
     "startup",
+    "loading",
 )
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 

@@ -55,7 +55,7 @@ def _told(case: Case) -> str:
 def _loaded(case: Case, device: str) -> Encoder:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        return load_encoder(case.encoder, size=case.size).eval().to(device)
+        return load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
 
 
 class Steps:

@@ -161,4 +161,4 @@ def _images(case: Case) -> MemoryImages:
 def _encoder(case: Case) -> Encoder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
-        return load_encoder(case.encoder, num_classes=0)
+        return load_encoder(f"{case.encoder}@random", num_classes=0)

@@ -47,7 +47,7 @@ def run(device: str, repeats: int = 15) -> list[Row]:
 def _row(case: Case, gauge: Gauge, device: str, repeats: int) -> Row:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        encoder = load_encoder(case.encoder, size=case.size).eval().to(device)
+        encoder = load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
     generator = torch.Generator(device).manual_seed(0)
     images = torch.rand(case.batch, 3, case.size, case.size, device=device, generator=generator)
     ours, floor = in_turn(lambda: gauge(images), lambda: encoder(images), repeats, device)

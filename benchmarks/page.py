@@ -18,6 +18,7 @@ TITLES = {
     "gauge": "The gauge",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
+    "loading": "Loading by name",
 }
 EXPLAINED = {
     "steps": (
@@ -92,6 +93,7 @@ EXPLAINED = {
         "and at 8N files (by a suite: 3N), decoded on demand (a set that fits the memory budget is held in memory)."
     ),
     "startup": "Whole processes, started in turn.",
+    "loading": "From the cache, with the hash of the file and a look at its numbers; the library has neither.",
 }
 
 

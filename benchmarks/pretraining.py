@@ -118,7 +118,7 @@ def _steps(case: Case, device: str, limit: float) -> Iterator[Row]:
     pixels = torch.randint(0, 256, (case.batch, 3, case.size, case.size), generator=generator, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
-        encoder = load_encoder(case.encoder, size=case.size, num_classes=0)
+        encoder = load_encoder(f"{case.encoder}@random", size=case.size, num_classes=0)
     what = f"{case.method}, {case.encoder}, batch {case.batch}, {case.size}×{case.size}"
     family = views.parse(methods.recipe(case.method, case.size).views_text(case.size))
     yield from _rows(f"{what}, step on given views", case, _alternate(case, encoder, pixels, Given(), device), limit)

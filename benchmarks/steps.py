@@ -162,7 +162,7 @@ def _pixels(case: Case) -> Tensor:
 def _encoder(case: Case) -> Encoder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
-        return load_encoder(case.encoder, size=case.size)
+        return load_encoder(f"{case.encoder}@random", size=case.size)
 
 
 def _one(case: Case, device: str, limit: float) -> list[Row]:

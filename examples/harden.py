@@ -3,7 +3,8 @@
     python examples/harden.py
 
 On scikit-learn's digits, which come with the installation. The teacher is a small network that has learnt from clean
-digits; with a pretrained encoder of yours, leave that step out and write "torchvision:resnet18@weights.safetensors".
+digits; with a pretrained encoder, leave that step out and write "timm:resnet18" or
+"timm:resnet18@weights.safetensors".
 """
 
 import argparse

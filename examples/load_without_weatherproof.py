@@ -25,7 +25,7 @@ def harden(out: Path) -> Path:
     digits = wp.load_images("digits", channels=3)
     for i, image in enumerate(digits.read(torch.arange(100))):
         to_pil_image(image).save(photos / f"{i:02}.png")
-    network = "torchvision:shufflenet_v2_x0_5"  # with weights of yours: torchvision:NAME@weights.pth
+    network = "torchvision:shufflenet_v2_x0_5@random"  # without @random: with the weights that torchvision publishes
     run = wp.harden(network, str(photos), size=32, epochs=1, batch_size=16, realizations=1, out=out / "run")
     return run.folder / "hardened"  # the hardened network alone, without the gate before it
 

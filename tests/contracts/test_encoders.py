@@ -21,7 +21,7 @@ class Row:
     def load(self, seed: int = 0) -> Encoder:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*randomly initialised")
-            return load_encoder(self.text, num_classes=self.classes, size=self.size, seed=seed)
+            return load_encoder(f"{self.text}@random", num_classes=self.classes, size=self.size, seed=seed)
 
 
 TABLE = [

@@ -254,7 +254,7 @@ def test_texts_and_refusals() -> None:
         with pytest.raises(InputError, match=message):
             parse(text)
     with warnings.catch_warnings(action="ignore"):
-        plain = load_encoder("torchvision:squeezenet1_0", num_classes=0)
+        plain = load_encoder("torchvision:squeezenet1_0@random", num_classes=0)
     with pytest.raises(InputError, match=r"has none with weights: take LoRA\(16\)"):
         Norms().attach(plain)
     student = LoRA(2).attach(small())

@@ -25,7 +25,7 @@ NAME = "small(width=4)"
 def made(text: str = NAME, **settings: object) -> Encoder:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        return load_encoder(text, **settings)
+        return load_encoder(f"{text}@random", **settings)
 
 
 def state(seed: int = 0, classes: int = 3) -> State:

@@ -26,8 +26,7 @@ def images_of(*classes: str) -> MemoryImages:
 
 @pytest.fixture(scope="module")
 def imagenet() -> Head:
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        return head_of(load_encoder("torchvision:squeezenet1_0"))
+    return head_of(load_encoder("torchvision:squeezenet1_0@random"))
 
 
 def cifar(outputs: int) -> Head:
@@ -98,8 +97,7 @@ def test_some_of_imagenets_classes_are_judged_among_all(imagenet: Head) -> None:
 
 
 def test_larger_versions_of_imagenet_are_known_by_their_number_of_classes() -> None:
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        encoder = load_encoder("timm:resnet10t", num_classes=11821)
+    encoder = load_encoder("timm:resnet10t@random", num_classes=11821)
     fit = class_fit(head_of(encoder), images_of("n02084071", "n01503061"))  # dog, bird: no class of the usual 1,000
     assert fit.believed and fit.among == 11821
 

@@ -31,7 +31,7 @@ def _random(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tenso
 def _load(text: str, size: int | None = None, seed: int = 0) -> Encoder:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        return load_encoder(text, size=size, seed=seed).eval()
+        return load_encoder(f"{text}@random", size=size, seed=seed).eval()
 
 
 def _batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:

@@ -65,7 +65,7 @@ def same_logits_without_the_package(encoder: Encoder, plain: nn.Module, folder) 
 def test_torchvision_is_the_plain_model(name, size, tmp_path):
     from torchvision import models
 
-    encoder = load_encoder(f"torchvision:{name}", num_classes=5, size=size)
+    encoder = load_encoder(f"torchvision:{name}@random", num_classes=5, size=size)
     settings = {"image_size": size} if name.startswith("vit") else {}
     same_logits_without_the_package(encoder, models.get_model(name, num_classes=5, **settings), tmp_path)
 
@@ -74,7 +74,7 @@ def test_torchvision_is_the_plain_model(name, size, tmp_path):
 def test_inception_has_one_classifier_and_its_own_normalisation(name):
     from torchvision import models
 
-    encoder = load_encoder(f"torchvision:{name}", size=96)
+    encoder = load_encoder(f"torchvision:{name}@random", size=96)
     whole = models.get_model(name, aux_logits=True, init_weights=True, transform_input=True).eval()
     encoder.load_state(whole.state_dict())  # the file that torchvision publishes has the auxiliary classifiers too
     encoder.eval()
@@ -87,7 +87,7 @@ def test_inception_has_one_classifier_and_its_own_normalisation(name):
 
 
 def test_torchvision_older_names():
-    encoder = load_encoder("torchvision:densenet121")
+    encoder = load_encoder("torchvision:densenet121@random")
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", k): v + 1 for k, v in encoder.state().items()}
     assert old.keys() != encoder.state().keys()
     new = {k: v + 1 for k, v in encoder.state().items()}
@@ -99,7 +99,7 @@ def test_torchvision_older_names():
 def test_timm_is_the_plain_model(name, tmp_path):
     import timm
 
-    encoder = load_encoder(f"timm:{name}", num_classes=5)
+    encoder = load_encoder(f"timm:{name}@random", num_classes=5)
     configured = timm.get_pretrained_cfg(name)
     assert encoder.preprocessing.mean == configured.mean and encoder.preprocessing.std == configured.std
     assert encoder.preprocessing.size == configured.input_size[-1]
@@ -108,7 +108,7 @@ def test_timm_is_the_plain_model(name, tmp_path):
 
 
 def test_timm_without_classes_and_at_another_size():
-    encoder = load_encoder("timm:vit_tiny_patch16_224.augreg_in21k", num_classes=0, size=32).eval()
+    encoder = load_encoder("timm:vit_tiny_patch16_224.augreg_in21k@random", num_classes=0, size=32).eval()
     assert encoder.head is None
     with torch.no_grad():
         assert encoder(torch.rand(1, 3, 50, 50)).shape == (1, 192)
@@ -135,7 +135,7 @@ def test_open_clip_is_the_visual_tower_of_the_whole_model(tmp_path):
 
 def test_open_clip_rn101():
     pytest.importorskip("open_clip", reason="open_clip is an extra")
-    encoder = load_encoder("open_clip:RN101/openai").eval()
+    encoder = load_encoder("open_clip:RN101/openai@random").eval()
     assert (encoder.feature_dim, encoder.preprocessing.size) == (512, 224)  # with the projection of the attention pool
     assert encoder.body.attnpool.c_proj.out_features == 512
 

@@ -286,7 +286,7 @@ def test_bfloat16_does_not_swallow_the_difference() -> None:
 
 
 def test_attention_has_a_second_derivative() -> None:
-    encoder = load_encoder("timm:vit_tiny_patch16_224", size=32, num_classes=3)
+    encoder = load_encoder("timm:vit_tiny_patch16_224@random", size=32, num_classes=3)
     images = _pixels(4, 32).float()
     losses = _cross_entropy(encoder.logits)
     _, penalty = EXACT.supervised(losses, images)

@@ -28,7 +28,7 @@ PIXELS = torch.randint(1, 256, (N, 3, 16, 16), dtype=torch.uint8, generator=torc
 def _load(text: str = "resnet20", seed: int = 0) -> Encoder:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        return load_encoder(text, num_classes=4, seed=seed).eval()
+        return load_encoder(f"{text}@random", num_classes=4, seed=seed).eval()
 
 
 def _batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:

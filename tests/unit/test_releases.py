@@ -50,8 +50,10 @@ def test_every_weights_entry_of_torchvision_gets_its_own_published_transforms() 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised")
 def test_the_encoder_is_built_with_what_its_weights_expect() -> None:
-    assert load_encoder("torchvision:efficientnet_v2_s").preprocessing.mean == IMAGENET
-    bare, tagged = (load_encoder(f"torchvision:efficientnet_b1{tag}", num_classes=2) for tag in ("", "/IMAGENET1K_V2"))
+    assert load_encoder("torchvision:efficientnet_v2_s@random").preprocessing.mean == IMAGENET
+    bare, tagged = (
+        load_encoder(f"torchvision:efficientnet_b1{tag}@random", num_classes=2) for tag in ("", "/IMAGENET1K_V2")
+    )
     assert (bare.preprocessing.interpolation, tagged.preprocessing.interpolation) == ("bicubic", "bilinear")
     with pytest.raises(InputError, match="unknown weights of torchvision:resnet18 'IMAGENET1K_V9'"):
         load_encoder("torchvision:resnet18/IMAGENET1K_V9")

@@ -44,7 +44,7 @@ def _images(n: int = 3, side: int = 32) -> Tensor:
 
 
 def _load(name: str) -> Encoder:
-    return load_encoder(name, size=64 if ":" in name else None)
+    return load_encoder(f"{name}@random", size=64 if ":" in name else None)
 
 
 def _hooks(module: nn.Module) -> int:
@@ -168,7 +168,7 @@ def test_layers_that_cannot_be_tapped() -> None:
         tapped(net, _images(), ["twice", "embedding"])
     with pytest.raises(InputError, match="does not run its module unused"):
         tapped(net, _images(), ["unused", "embedding"])
-    vit = load_encoder("timm:vit_tiny_patch16_224", size=32)
+    vit = load_encoder("timm:vit_tiny_patch16_224@random", size=32)
     with pytest.raises(InputError, match=r"blocks.0 gives \[3, 5, 192\], expected \[batch, features\] or a map"):
         tapped(vit, _images(), ["blocks.0"])
 
@@ -176,5 +176,5 @@ def test_layers_that_cannot_be_tapped() -> None:
 @pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "torchvision:squeezenet1_0"])
 def test_no_stages(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} has no stages that we know") as caught:
-        stages(load_encoder(name, size=32))
+        stages(load_encoder(f"{name}@random", size=32))
     assert len(str(caught.value)) < 400

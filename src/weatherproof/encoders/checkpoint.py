@@ -86,6 +86,11 @@ class Checkpoint:
             raise InputError(f"{path} holds no named tensors (it has {keys}): expected a state dict (name -> tensor)")
         return cls(path, nodes, key, metadata or {})
 
+    @property
+    def names(self) -> list[str]:
+        """Of all its tensors."""
+        return [name for tensors in self.nodes.values() for name in tensors]
+
     def plain(self) -> dict[str, Tensor]:
         """The tensors under the key that was asked for, else under the usual one, without prefixes of wrappers.
 

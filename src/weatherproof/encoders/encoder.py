@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
+from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
@@ -25,6 +26,7 @@ class Names:
 
     Args:
         head: the classifier's module name in the original network ("fc", "classifier.3"); None: it has none.
+        second: of a distilled network, whose `heads.TwoHeads` is made of two, that of the other one.
         body: a prefix that all names of the body carry ("visual."), else "".
         ignored: pattern of names in a weights file that are not part of the encoder (a text tower).
         renamed: (pattern, replacement) for names that older files of the same library use.
@@ -33,6 +35,7 @@ class Names:
     """
 
     head: str | None
+    second: str | None = None
     body: str = ""
     ignored: str = r"(?!)"  # matches nothing
     renamed: tuple[tuple[str, str], ...] = ()
@@ -49,7 +52,14 @@ class Names:
         return name
 
     def is_head(self, name: str) -> bool:
-        return self.head is not None and name.startswith(f"{self.head}.")
+        return any(path is not None and name.startswith(f"{path}.") for path in (self.head, self.second))
+
+    def of_head(self, name: str) -> str:
+        """The original name of one of the classifier's own tensors."""
+        if self.second is None:
+            return f"{self.head}.{name}"
+        place, _, rest = name.partition(".")
+        return f"{self.head if place == 'first' else self.second}.{rest}"
 
     def classes(self, state: Mapping[str, Tensor]) -> int:
         """The number of classes of the head in these weights, 0 if they have no head."""
@@ -83,6 +93,9 @@ class Encoder(nn.Module):
         head: raw embedding or map to logits; None if the network has no classifier.
         names: the original names of the parameters. Default: those of the body, and "head." before those of the head.
         options: the settings beside the name that rebuild the network, such as {"width": 32}.
+
+    Attributes:
+        origins: the published files that its weights were loaded from, or that it was trained from.
     """
 
     mean: Tensor
@@ -106,15 +119,18 @@ class Encoder(nn.Module):
         self.feature_dim = feature_dim
         self.num_classes = None if head is None else num_classes
         self.options = dict(options or {})
+        self.origins: tuple[Origin, ...] = ()
         self.fitted_gauge: Gauge | None = None
         self.set_preprocessing(preprocessing)
 
     def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
         """Another network of the same build in this encoder's place."""
-        return Encoder(
+        made = Encoder(
             self.name, body, head, feature_dim=self.feature_dim, preprocessing=self.preprocessing, names=self.names,
             num_classes=self.num_classes, options=self.options,
         )  # fmt: skip
+        made.origins = self.origins
+        return made
 
     def kept_with(self) -> dict[str, Any]:
         """What encoder.json says of it beside the network's name, options and preprocessing."""
@@ -201,7 +217,7 @@ class Encoder(nn.Module):
         """Parameters and buffers under the original network's names; they share memory with the encoder."""
         state = {self.names.body + name: value for name, value in self.body.state_dict().items()}
         if self.head is not None:
-            state |= {f"{self.names.head}.{name}": value for name, value in self.head.state_dict().items()}
+            state |= {self.names.of_head(name): value for name, value in self.head.state_dict().items()}
         return state
 
     def load_state(self, state: Mapping[str, Tensor], *, source: str | None = None) -> None:

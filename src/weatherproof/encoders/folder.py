@@ -15,6 +15,7 @@ import weatherproof
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gauge.folder import forget_gauge, save_gauge
 from weatherproof.encoders.messages import settings_of
+from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
@@ -53,6 +54,7 @@ class Saved:
     num_classes: int | None
     preprocessing: Preprocessing
     gate: GateSettings | None = None
+    origins: tuple[Origin, ...] = ()
 
     def preprocessing_for(self, size: int | None) -> Preprocessing:
         """The preprocessing, for another input size if one is given."""
@@ -76,6 +78,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "feature_dim": encoder.feature_dim,
         "num_classes": encoder.num_classes,
         "preprocessing": asdict(encoder.preprocessing),
+        **({"origins": [asdict(origin) for origin in encoder.origins]} if encoder.origins else {}),
         **encoder.kept_with(),
         "provenance": dict(provenance),
     }
@@ -119,4 +122,5 @@ def read(folder: Path) -> Saved:
             num_classes=None if classes is None else int(classes),
             preprocessing=Preprocessing.from_dict(settings["preprocessing"]),
             gate=GateSettings.from_dict(settings["gate"]) if "gate" in settings else None,
+            origins=tuple(map(Origin.from_dict, settings.get("origins", ()))),
         )

@@ -43,6 +43,7 @@ class Gated(Encoder):
             options=original.options,
         )  # fmt: skip
         self.hardened, self.low, self.high = hardened, low, high
+        self.origins = original.origins
         self.set_gauge(gauge)
         self.requires_grad_(False)
         self.train(original.training)

@@ -1,7 +1,9 @@
-"""From text to an encoder: `resnet20`, `small(width=32)`, `torchvision:resnet18@weights.safetensors`, a run folder."""
+"""From text to an encoder: `resnet20`, `timm:resnet10t`, `torchvision:resnet18@weights.safetensors`, a run folder."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,44 @@ from torch import Tensor, nn
 
 from weatherproof import spec, texts
 from weatherproof.encoders import folder
+from weatherproof.encoders.adapter import no_options
+from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.libraries.open_clip import build_open_clip
-from weatherproof.encoders.libraries.timm import build_timm
-from weatherproof.encoders.libraries.torchvision import build_torchvision
+from weatherproof.encoders.hub import Fetched, check_revision, fetch
+from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
+from weatherproof.encoders.libraries.timm import build_timm, timm_place
+from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
+from weatherproof.encoders.libraries.transformers import (
+    build_transformers,
+    suited,
+    transformers_options,
+    transformers_place,
+)
+from weatherproof.encoders.likely import likely
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
+from weatherproof.encoders.origin import Origin, Place
 from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder
 from weatherproof.encoders.releases import released
-from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_weights
+from weatherproof.encoders.unfilled import Unfilled
+from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
 from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
 Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
-LIBRARIES: dict[str, Build] = {"timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip}
+LIBRARIES: dict[str, Build] = {
+    "timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip,
+    "transformers": build_transformers,
+}  # fmt: skip
+_PLACES: dict[str, Callable[[str], Place]] = {
+    "timm": timm_place, "torchvision": torchvision_place, "open_clip": open_clip_place,
+    "transformers": transformers_place,
+}  # fmt: skip
+_RANDOM, _REVISION = "random", "revision:"  # what may stand after the @ in place of a file
 
 
 def load_encoder(
@@ -40,15 +62,18 @@ def load_encoder(
     interpolation: str = "bilinear",
     like: nn.Module | None = None,
 ) -> Encoder:
-    """An encoder, in train mode, from its text, from a finished run or from a network in the hand. Nothing is
-    downloaded.
+    """An encoder, in train mode, from its text, from a finished run or from a network in the hand.
+
+    A library's name means the weights that the library publishes for it: from its cache on this machine, else
+    downloaded once.
 
     Args:
-        name_or_run: a native name ("resnet20", with options "small(width=32)"), "timm:NAME", "torchvision:NAME",
-            "open_clip:NAME/TAG", "path/to/file.py:make_model", each with an optional "@weights.safetensors", or
-            "@checkpoint.pth#KEY" for the tensors under a key of the file; or a run folder; or a network
-            (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
-            is returned as it is.
+        name_or_run: a library's network, "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG" or
+            "transformers:ORG/NAME", pretrained; a native name ("resnet20", with options "small(width=32)") or
+            "path/to/file.py:make_model". After each may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the
+            tensors under a key of the file, or "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a
+            run folder; or a network (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is
+            read); or an encoder, which is returned as it is.
         size: side of the input to resize to, instead of the encoder's own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
@@ -58,8 +83,9 @@ def load_encoder(
         like: of a run whose encoder was such a network: one of the same build, whose weights are not looked at.
 
     Raises:
-        InputError: unknown name, no such file or folder, weights that do not fit or are not finite, a network that says
-            nothing of its pixels or cannot be run, or something else than a text, a path or a network.
+        InputError: unknown name, no such file or folder, nothing to download or no network, weights that do not fit or
+            are not finite, a network that says nothing of its pixels or cannot be run, or something else than a text, a
+            path or a network.
     """
     expected = given_preprocessing(mean, std, size, interpolation)
     if isinstance(name_or_run, Encoder):
@@ -79,13 +105,73 @@ def load_encoder(
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
         return _load_run(Path(text), size, num_classes, like)
-    if not at and names_a_file(name):
+    from_library = name.partition(":")[0] in LIBRARIES and not names_a_file(name)
+    if weights == _RANDOM or (not at and names_a_file(name)):
         return _build(name, num_classes, size, seed)
+    if weights.startswith(_REVISION) and not from_library:
+        raise InputError(f"{name} is not from the Hugging Face hub: it has no {shown(weights)}")
+    if from_library and (not at or weights.startswith(_REVISION)):
+        return _published(name, weights.removeprefix(_REVISION) if at else None, num_classes, size, seed)
     if not at:
         encoder = _build(name, num_classes, size, seed)
-        warnings.warn(f"{name}: no weights given, so it is randomly initialised; add @FILE", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"{name}: no weights given, so it is randomly initialised; add @FILE, or @random where it is meant so",
+            UserWarning,
+            stacklevel=2,
+        )
         return encoder
-    return _with_weights(name, weights, num_classes, size, seed)
+    file = read_checkpoint(weights)
+    name = released(name, file.path, file.metadata)
+    return _with_weights(name, _options_for(name, file), file, weights, num_classes, size, seed)
+
+
+def _published(name: str, revision: str | None, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+    """The encoder with the weights that its library publishes. What is not as it was published, such as half of a
+    download, is fetched again."""
+    library, _, model = name.partition(":")
+    bare, bracket, inside = model.partition("(")
+    if bracket and library != "transformers":
+        no_options(f"{library}:{bare}", {bracket + inside: None})
+    place = _PLACES[library](model)
+    if revision == "":
+        raise InputError(f"{name}@{_REVISION} names no revision: write a commit or a tag after it")
+    check_revision(place, revision)
+    options = transformers_options(model, revision) if library == "transformers" else None
+    for again in (False, True):
+        files = fetch(place, revision, again=again)
+        with ThreadPoolExecutor(1) as beside:  # the hashes, while the network is built
+            hashing = beside.submit(_origins, files)
+            try:
+                file = read_published([str(one.path) for one in files])
+                own = options if options is None else suited(options, file.names)
+                encoder = _with_weights(name, own, file, file.path, num_classes, size, seed, published=True)
+            except InputError:
+                if hashing.result() is not None or again:
+                    raise
+                continue
+            origins = hashing.result()
+        if origins is not None:
+            encoder.origins = origins
+            return encoder
+    raise InputError(
+        f"{files[0].path} is not what {place.repo or place.url} publishes, also after it was fetched again: remove it "
+        f"and try later, or give a file, {name}@FILE"
+    )
+
+
+def _origins(files: Sequence[Fetched]) -> tuple[Origin, ...] | None:
+    """Where the weights come from; None: one of the files is not what was published."""
+    found = [file.origin() for file in files]
+    return None if None in found else tuple(origin for origin in found if origin is not None)
+
+
+def _options_for(name: str, file: Checkpoint | None = None) -> dict[str, Any] | None:
+    """Of a network that its text alone does not make, what its library says of it; for a file nothing is downloaded."""
+    library, _, model = name.partition(":")
+    if library != "transformers":
+        return None
+    options = transformers_options(model, download=file is None)
+    return options if file is None else suited(options, file.names)
 
 
 def _text(given: object) -> str:
@@ -110,14 +196,21 @@ def _is_name(name: str) -> bool:
     return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES or names_a_file(name)
 
 
-def _with_weights(name: str, weights: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
-    file = read_checkpoint(weights)
-    name = released(name, file.path, file.metadata)
-    encoder = _build(name, num_classes, size, seed)
+def _with_weights(
+    name: str, options: Mapping[str, Any] | None, file: Checkpoint, source: str, num_classes: int | None,
+    size: int | None, seed: int, *, published: bool = False,
+) -> Encoder:  # fmt: skip
+    """The network with the weights of a file."""
+
+    def build(classes: int | None) -> Encoder:
+        with nullcontext() if names_a_file(name) else Unfilled():
+            return _build(name, classes, size, seed, options)
+
+    encoder = build(num_classes)
     state = file.taken(name, encoder.names, encoder.state())
     tries = [encoder]
     if num_classes is None:
-        tries = _by_classes(encoder, state, lambda classes: _build(name, classes, size, seed), file.path)
+        tries = _by_classes(encoder, state, build, file.path)
     for encoder in tries:
         given = encoder.fitted(state)
         if fits(encoder.state(), given):
@@ -125,16 +218,17 @@ def _with_weights(name: str, weights: str, num_classes: int | None, size: int | 
     else:
         encoder = tries[0]
         given = encoder.fitted(state)
-        check_fit(name, encoder.state(), given, file.hint(encoder.names, encoder.state()))
+        hint = file.hint(encoder.names, encoder.state())
+        check_fit(name, encoder.state(), given, hint if published else f"{hint}{likely(name, file)}")
     resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
     if resized and size is None:
         warnings.warn(
             f"{file.path} is for another input size: {some(resized)} resampled to {encoder.preprocessing.size} px, "
             "as the library does it; give the size to keep its own",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    encoder.load_state(given, source=weights)
+    encoder.load_state(given, source=source)
     return encoder
 
 
@@ -157,9 +251,12 @@ def _by_classes(
     return [made] if found or encoder.names.converted is None or made is encoder else [made, encoder]
 
 
-def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
-    if names_a_file(name):
-        return _build_with(name, {}, num_classes, size, seed)
+def _build(
+    name: str, num_classes: int | None, size: int | None, seed: int, options: Mapping[str, Any] | None = None
+) -> Encoder:
+    options = _options_for(name) if options is None else options
+    if names_a_file(name) or options is not None:
+        return _build_with(name, options or {}, num_classes, size, seed)
     bare, bracket, inside = name.partition("(")
     try:
         options = spec.parse(f"options({inside}", {"options": _options}, "options") if bracket else {}
@@ -207,7 +304,8 @@ def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Mo
             like = own_encoder(like, saved.preprocessing, num_classes=classes, size=size)
         encoder = like.clone()
     else:
-        encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
+        with nullcontext() if names_a_file(saved.name) else Unfilled():
+            encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
     weights = read_weights(path / folder.WEIGHTS)
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
@@ -217,4 +315,5 @@ def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Mo
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     encoder.set_gauge(gauge)
+    encoder.origins = saved.origins
     return encoder

@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint.of(str(path), _read_torch(path), key)
     content, metadata = _read_safetensors(path)
     return Checkpoint.of(str(path), content, key, metadata)
+
+
+def read_published(paths: Sequence[str]) -> Checkpoint:
+    """All tensors of a library's weights, which large networks have in several files.
+
+    Raises:
+        InputError: as `read_checkpoint`.
+    """
+    parts = [read_checkpoint(path) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    return Checkpoint.of(paths[0], {k: v for part in parts for k, v in part.plain().items()}, None)
 
 
 def _file_and_key(path: str | Path) -> tuple[Path, str | None]:

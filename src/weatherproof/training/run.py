@@ -24,8 +24,11 @@ from weatherproof.training.lock import Lock, hold
 
 # Settings that do not change what comes out.
 IGNORED = ("out", "json", "config", "device", "workers", "progress", "minutes", "processes")
-OWN_FILES = "files"  # where a recipe has the hashes of the user's own code, which earlier ones have not
-_RECORDED = ("versions", "hardware")  # written for the reader, never compared
+OWN_FILES = (
+    "files"  # where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack
+)
+COMMITS = "commits"  # of the hub, by the file: the same file may be in several
+_RECORDED = ("versions", "hardware", COMMITS)  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 _BEGUN = frozenset({"recipe.yaml", ".lock"})  # files that are there before anything is done
 _BOARD = "tensorboard"
@@ -279,7 +282,7 @@ def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], 
 
 
 def _compare_files(folder: Path, there: object, here: object) -> None:
-    """Raise `InputError` where a file of the user's own code is another than the run began with."""
+    """Raise `InputError` where the user's own code, or published weights, are others than the run began with."""
     if not isinstance(there, Mapping) or not isinstance(here, Mapping):
         return
     for file, content in there.items():

@@ -24,7 +24,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, enough_for_a_probe, measured_outcome
 from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
 _DECAY = 5e-4  # robust-models-transfer
@@ -98,7 +98,7 @@ def finetune(
     if searching:
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
-    run = RunFolder.open(options["out"], recipe | {"weight_decay": decay})
+    run = RunFolder.open(options["out"], with_origins(recipe, start) | {"weight_decay": decay})
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])

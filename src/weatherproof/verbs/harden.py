@@ -25,7 +25,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
 from weatherproof.verbs.options import Reading, TrainOptions, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
 
@@ -54,8 +54,8 @@ def harden(
     to measure, never to train.
 
     Args:
-        encoder: the pretrained encoder: NAME@WEIGHTS with NAME such as resnet20, timm:NAME, torchvision:NAME or
-            open_clip:NAME, or a run folder.
+        encoder: the pretrained encoder: timm:NAME, torchvision:NAME, open_clip:NAME/TAG or transformers:ORG/NAME (from
+            the cache, else downloaded once), NAME@WEIGHTS with these or with resnet20, or a run folder.
         images: the clean images: a folder, digits, or NAME:DIR (mnist, cifar10, imagenet, ...).
         operator: the damage to see through, for example "GaussianNoise((0.1, 0.3))", "Chain(GaussianBlur((1, 5)),
             RandomMask(0.5))", or your own as path/to/file.py:name.
@@ -110,7 +110,7 @@ def harden(
         train, held = held_out(train)
     if gate:
         require_a_gate(teacher, train, operator)
-    run = RunFolder.open(options["out"], recipe)
+    run = RunFolder.open(options["out"], with_origins(recipe, teacher))
     if known := measured_outcome(run, like=teacher):
         return known
     notes = overlap(train, test, options["test_images"])

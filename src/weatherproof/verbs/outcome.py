@@ -14,7 +14,7 @@ from weatherproof.names import printable, shell_word, visible
 from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import OWN_FILES, finite
+from weatherproof.training.run import COMMITS, OWN_FILES, finite
 
 _MADE = ("*.safetensors", "*.json", "hardened/*.safetensors", "hardened/*.json")
 _OTHERS = ("results.json", "checks.json")  # which no other call is to find as they are
@@ -192,6 +192,14 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]
     files = {file: content for text in named for file, content in own_files(text).items()}
     return recipe | ({OWN_FILES: files} if files else {})
+
+
+def with_origins(recipe: Mapping[str, Any], *encoders: Encoder) -> dict[str, Any]:
+    """The recipe with the hashes of the published files that these encoders come from, and the commits of the hub."""
+    origins = {origin.name: origin for encoder in encoders for origin in encoder.origins}
+    commits = {name: origin.commit for name, origin in origins.items() if origin.commit is not None}
+    files = {**recipe.get(OWN_FILES, {}), **{name: origin.sha256 for name, origin in origins.items()}}
+    return {**recipe, **({OWN_FILES: files} if files else {}), **({COMMITS: commits} if commits else {})}
 
 
 def _identity(value: Any) -> str:

@@ -21,7 +21,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
 from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, name_of, recipe_of, text_of
+from weatherproof.verbs.outcome import Outcome, command, name_of, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
 
@@ -64,7 +64,7 @@ def probe(
     positions = label_fraction(train.labels, labels, seed)
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
-    run = RunFolder.open(options["out"], recipe)
+    run = RunFolder.open(options["out"], with_origins(recipe, loaded))
     if known := measured_outcome(run, loaded):
         return known
     name, notes = name_of(encoder), overlap(train, test, options["test_images"])

@@ -41,7 +41,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
 from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, recipe_of, text_of
+from weatherproof.verbs.outcome import Outcome, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
@@ -79,7 +79,8 @@ def train(
         method: supervised (cross-entropy), fcl, xe-gaussian, cl-gaussian, patch-gaussian, patch-gaussian-fcl, augmix
             (two AugMix views whose answers are to agree), or adversarial (attacked images).
         images: labelled images: a folder with class folders, digits, or NAME:DIR.
-        encoder: where it starts: NAME@WEIGHTS, a run folder, or a bare NAME (random weights).
+        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained;
+            timm:NAME@random is not), NAME@WEIGHTS, or a run folder.
         head: new, a linear layer with random weights, or own, the classifier that the pretrained network or the run
             folder brings, which goes on.
         operator: the damage that it is trained and measured on; not with augmix and adversarial. Without: clean images.
@@ -137,7 +138,7 @@ def train(
     labelled = training.subset(label_fraction(training.labels, labels, seed))
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
     made = {} if attack is None else {"attack": repr(attack)}
-    run = RunFolder.open(options["out"], recipe | settings.used(method) | made)
+    run = RunFolder.open(options["out"], with_origins(recipe, start) | settings.used(method) | made)
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])

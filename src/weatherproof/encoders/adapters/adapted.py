@@ -90,6 +90,7 @@ class Adapted(Encoder):
             base.name, base.body, base.head, feature_dim=base.feature_dim, preprocessing=base.preprocessing,
             names=base.names, num_classes=base.num_classes, options=base.options,
         )  # fmt: skip
+        self.origins = base.origins
         if active is not None and active not in adapters:
             raise unknown("adapter", active, adapters)
         self.adapters, self.active = nn.ModuleDict(adapters), active

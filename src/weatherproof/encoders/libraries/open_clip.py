@@ -1,6 +1,6 @@
 """Encoders from open_clip: `open_clip:NAME/TAG`, the visual tower with its projection.
 
-The tag names the pretrained weights that the file after `@` holds: it decides mean, std and QuickGELU.
+The tag names the published weights: it decides mean, std and QuickGELU.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from weatherproof.encoders.adapter import Release, expectations, no_options, square_side, stem
 from weatherproof.encoders.encoder import Encoder, Names
-from weatherproof.encoders.messages import unknown_model
+from weatherproof.encoders.messages import some, unknown_model
+from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
 
 _VISUAL = "visual."  # the name of the tower in a CLIP model; all else in its weights belongs to the text
+_MISSING = "open_clip is not installed: pip install 'weatherproof[clip]'"
 
 
 def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
@@ -29,20 +31,13 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
         import open_clip
         from open_clip.model import _build_vision_tower
     except ImportError:
-        raise InputError("open_clip is not installed: pip install weatherproof[clip]") from None
+        raise InputError(_MISSING) from None
 
     text = f"open_clip:{name}"
     no_options(text, options)
     if num_classes:
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
-    model, _, tag = name.partition("/")
-    known = open_clip.list_models()
-    if model not in known:
-        raise unknown_model("open_clip", model, known, "open_clip.list_models()")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag and tag not in tags:
-        raise unknown(f"tag of open_clip:{model}", tag, tags)
-
+    model, tag = _known(open_clip, name)
     published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     config = open_clip.get_model_config(model)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
@@ -63,6 +58,43 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
             interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
         ),
     )  # fmt: skip
+
+
+def open_clip_place(name: str) -> Place:
+    """Where open_clip publishes the weights that a name and a tag stand for.
+
+    Raises:
+        InputError: open_clip is not installed, unknown name or tag, or no tag.
+    """
+    try:
+        import open_clip
+    except ImportError:
+        raise InputError(_MISSING) from None
+
+    model, tag = _known(open_clip, name)
+    if not tag:
+        tags = [f"open_clip:{model}/{known}" for known in open_clip.list_pretrained_tags_by_model(model)]
+        raise not_published(f"open_clip:{model}", f" without a tag, only for {some(tags, 6)}" if tags else "")
+    published = open_clip.get_pretrained_cfg(model, tag)
+    text, address = f"open_clip:{name}", str(published.get("hf_hub") or "")
+    if not address:
+        return Place(text, url=str(published["url"]))
+    repo, _, file = address.rpartition("/")
+    safe = f"{file.rpartition('.')[0]}.safetensors"
+    files = (safe, file) if file else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return Place(text, repo, tuple(dict.fromkeys(files)))
+
+
+def _known(open_clip: Any, name: str) -> tuple[str, str]:
+    """Name and tag. Raises `InputError` where open_clip has none such."""
+    model, _, tag = name.partition("/")
+    known = open_clip.list_models()
+    if model not in known:
+        raise unknown_model("open_clip", model, known, "open_clip.list_models()")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag and tag not in tags:
+        raise unknown(f"tag of open_clip:{model}", tag, tags)
+    return model, tag
 
 
 def open_clip_releases(name: str) -> list[Release]:

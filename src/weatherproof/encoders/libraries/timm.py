@@ -1,6 +1,6 @@
 """Encoders from timm: `timm:NAME` or `timm:NAME.TAG`, with the preprocessing of timm's own pretrained configuration.
 
-The tag names the release that the file after `@` holds: it decides mean, std, size and interpolation.
+The tag names the release: it decides mean, std, size and interpolation, and which weights the name stands for.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,11 @@ from weatherproof.encoders.adapter import (
     without_head,
 )
 from weatherproof.encoders.encoder import Encoder, Names
-from weatherproof.encoders.messages import one_line, unknown_model
+from weatherproof.encoders.heads import Half, TwoHeads
+from weatherproof.encoders.messages import one_line, some, unknown_model
+from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
+from weatherproof.encoders.unfilled import on_meta
 from weatherproof.errors import InputError
 from weatherproof.random import framework_seed
 
@@ -51,11 +54,14 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     model, published, settings = _create(timm, text, name, settings, size)
-    head = model.get_classifier()
-    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict):
-        raise InputError(f"{text} has several classifiers: choose a model that is not distilled")
+    head, second = model.get_classifier(), None
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
-    if isinstance(head, nn.Identity):
+    if _distilled(head):
+        first, other = head
+        body, path, second, head = _with_both(model, first, other, published.get("classifier"))
+    elif not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict):
+        raise InputError(f"{text} has several classifiers, and is not supported: choose another model")
+    elif isinstance(head, nn.Identity):
         body, path, head = model, published.get("classifier"), None
         path = path if isinstance(path, str) else None
     else:
@@ -64,7 +70,9 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
     encoder = Encoder(
         text, body, None if num_classes == 0 else head,
-        names=Names(head=path, converted=partial(_converted, name, settings, path, num_classes == 0)),
+        names=Names(
+            head=path, second=second, converted=partial(_converted, name, settings, (path, second), num_classes == 0)
+        ),
         feature_dim=features,
         num_classes=int(num_classes or model.num_classes),
         preprocessing=Preprocessing(
@@ -77,6 +85,30 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     )  # fmt: skip
     _check_embedding(encoder)
     return encoder
+
+
+def timm_place(name: str) -> Place:
+    """Where timm publishes the weights that a name stands for.
+
+    Raises:
+        InputError: unknown name or tag, or timm publishes none for it.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
+    try:
+        published = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # no such tag
+        raise InputError(f"timm:{name}: {one_line(error)}") from None
+    text, tags = f"timm:{name}", timm.list_pretrained(f"{name.partition('.')[0]}.*")
+    if published is None or not published.has_weights or not (published.hf_hub_id or published.url):
+        raise not_published(text, f", only for {some([f'timm:{tag}' for tag in tags], 6)}" if tags else "")
+    if not published.hf_hub_id:
+        return Place(text, url=str(published.url))
+    file = published.hf_hub_filename or "pytorch_model.bin"
+    safe = "model.safetensors" if file == "pytorch_model.bin" else f"{file.rpartition('.')[0]}.safetensors"
+    return Place(text, published.hf_hub_id.partition("@")[0], tuple(dict.fromkeys((safe, file))))
 
 
 def timm_releases(name: str) -> list[Release]:
@@ -96,7 +128,7 @@ def timm_releases(name: str) -> list[Release]:
 
 
 def _converted(
-    name: str, settings: Mapping[str, Any], head: str | None, headless: bool, state: dict[str, Tensor]
+    name: str, settings: Mapping[str, Any], heads: tuple[str | None, ...], headless: bool, state: dict[str, Tensor]
 ) -> Mapping[str, Tensor]:
     """The state as timm's own loading makes it: older names, and position embeddings resampled to the model's size.
 
@@ -108,8 +140,9 @@ def _converted(
     with framework_seed(0):
         plain = timm.create_model(name, pretrained=False, **settings)
         classes = getattr(plain, "num_classes", None)
-        if headless and head is not None:  # timm loads all or nothing
-            state |= {k: v for k, v in plain.state_dict().items() if k.startswith(f"{head}.") and k not in state}
+        if headless:  # timm loads all or nothing
+            own = tuple(f"{head}." for head in heads if head is not None)
+            state |= {k: v for k, v in plain.state_dict().items() if k.startswith(own) and k not in state}
 
         def loaded(given: dict[str, Tensor]) -> dict[str, Tensor]:
             overlay = {"state_dict": given, "num_classes": classes, "label_offset": 0}
@@ -125,19 +158,35 @@ def _converted(
     return made
 
 
+def _distilled(head: object) -> bool:
+    return isinstance(head, list | tuple) and len(head) == 2 and all(isinstance(one, nn.Module) for one in head)
+
+
+def _with_both(
+    model: nn.Module, head: nn.Module, second: nn.Module, names: object
+) -> tuple[nn.Module, str | None, str | None, nn.Module | None]:
+    """The body, the names of both classifiers, and them as one: of a distilled model, whose answer is their mean."""
+    if isinstance(head, nn.Identity):
+        first, other = names if isinstance(names, list | tuple) and len(names) == 2 else (None, None)
+        return model, first, other, None
+    paths = classifier_path(model, head), classifier_path(model, second)
+    for place, path in enumerate(paths):
+        model.set_submodule(path, Half(place))
+    return model, paths[0], paths[1], TwoHeads(head, second)
+
+
 def _check_embedding(encoder: Encoder) -> None:
-    """Look at one black image: a few timm models combine several outputs after their classifier.
+    """Look at what comes of one image: a few timm models combine several outputs after their classifier.
 
     Raises:
         InputError: what comes out without the classifier is not one embedding per image.
     """
     preprocessing = encoder.preprocessing
     assert preprocessing.size is not None
-    black = torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
     encoder.eval()
     try:
-        with torch.no_grad():
-            raw = encoder.body(black)
+        raw = _shown(encoder.body, shape)
         fits = raw.shape[:2] == (1, encoder.feature_dim) and raw.ndim in (2, 4)
     except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
         raise InputError(f"{encoder.name} does not work without its classifier: {one_line(error)}") from None
@@ -147,6 +196,16 @@ def _check_embedding(encoder: Encoder) -> None:
             f"not one embedding of {encoder.feature_dim} numbers for each image: it is not supported"
         )
     encoder.train()
+
+
+def _shown(body: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """What a network gives for one image: in shapes alone, where it can be asked for these, else for a black one."""
+    try:
+        raw: Tensor = on_meta(body, shape)
+    except Exception:  # of layers that need numbers
+        with torch.no_grad():
+            raw = body(torch.zeros(shape))
+    return raw
 
 
 def _create(

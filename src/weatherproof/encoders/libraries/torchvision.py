@@ -1,7 +1,7 @@
 """Encoders from torchvision: `torchvision:NAME`, for every classification model it has.
 
-`torchvision:NAME/WEIGHTS` names the published weights that the file after `@` holds, such as
-`torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1`: they decide mean, std, size and interpolation. By default the first ones.
+`torchvision:NAME/WEIGHTS` names the published weights, such as `torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1`: they
+decide mean, std, size and interpolation. By default the first ones.
 """
 
 from collections import OrderedDict
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.adapter import Release, classifier_path, expectations, no_options, stem, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, unknown_model
+from weatherproof.encoders.origin import Place
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
 
@@ -72,6 +73,24 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
         names=Names(head=path, body=prefix, ignored=_AUXILIARY, renamed=_RENAMED, converted=converted),
         feature_dim=features, num_classes=num_classes or _CLASSES, preprocessing=replace(expected, size=side),
     )  # fmt: skip
+
+
+def torchvision_place(name: str) -> Place:
+    """Where torchvision publishes the weights that a name stands for.
+
+    Raises:
+        InputError: unknown name or weights.
+    """
+    from torchvision import models
+
+    text, (name, _, tag) = f"torchvision:{name}", name.partition("/")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise unknown_model("torchvision", name, known, "torchvision.models.list_models()")
+    entries = {entry.name: entry for entry in models.get_model_weights(name)}
+    if tag and tag not in entries:
+        raise unknown(f"weights of torchvision:{name}", tag, entries)
+    return Place(text, url=(entries[tag] if tag else next(iter(entries.values()))).url)
 
 
 def torchvision_releases(name: str) -> list[Release]:

@@ -30,7 +30,7 @@ def audit_damage(
     if teacher is not None:
         target = load_encoder(teacher, size=options["size"], seed=options["seed"])
         require_embeds(target, images, where)
-    run = subject.open(**given)
+    run = subject.open(target, **given)
     wanted = None if operator is None else repr(operator)
     if known := measured_outcome(run, encoder):
         return checked(known, subject.limits, "operator", wanted)

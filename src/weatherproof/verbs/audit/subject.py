@@ -20,7 +20,7 @@ from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
 from weatherproof.verbs.options import DamageOptions, Reading, pace_of, reading_of
-from weatherproof.verbs.outcome import name_of, recipe_of
+from weatherproof.verbs.outcome import name_of, recipe_of, with_origins
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
 
@@ -124,12 +124,12 @@ class Subject:
         """Images of another split of the same source, read alike."""
         return _images(self.source, split, self.encoder, self.options)
 
-    def open(self, **own: object) -> RunFolder:
-        """The run folder of an audit with these options of its own."""
+    def open(self, *others: Encoder, **own: object) -> RunFolder:
+        """The run folder of an audit with these options of its own, and of other encoders beside the subject."""
         recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
         if self.files:
             recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **self.files}
-        return RunFolder.open(self.options["out"], recipe, ignore=_FREE)
+        return RunFolder.open(self.options["out"], with_origins(recipe, self.encoder, *others), ignore=_FREE)
 
     def classifier(self, what: str) -> tuple[nn.Module, dict[str, Any]]:
         """What answers the images, and the records' words for it: the run's readout, else the network's own head.

@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
 from weatherproof.verbs.options import PretrainOptions, Reading, require_counted, verb
-from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
+from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
     log_watch,
@@ -74,7 +74,8 @@ def pretrain(
     Args:
         method: simclr, mocov2, instdis or pirl.
         images: the images: a folder (of images or of class folders), digits, or NAME:DIR (cifar10, imagenet, ...).
-        encoder: where it starts: a bare NAME (random weights), NAME@WEIGHTS, or a run folder.
+        encoder: where it starts: a native NAME (random weights), a library's, such as timm:NAME (pretrained;
+            timm:NAME@random is not), NAME@WEIGHTS, or a run folder.
         views: how training looks at an image. "auto": the method's own family at the images' size; "urrl": that or
             AugMix's thirteen operations, drawn for each image and view (URRL); or a text such as "MoCoV2(32)".
         preset: what is taken where nothing is given. quick: Adam, for small data and few epochs; paper: what the
@@ -126,7 +127,7 @@ def pretrain(
         **settings,
     )  # fmt: skip
     require_learns(learner, train, where)
-    run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
+    run = RunFolder.open(options["out"], with_origins(recipe, start) | resolved(plan, own, published, learner))
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(train, test, options["test_images"])

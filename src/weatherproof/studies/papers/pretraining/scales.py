@@ -243,7 +243,7 @@ PAPER = Pretraining(
     name="paper",
     note="As published: ImageNet, ResNet-50, 200 epochs; for GPUs. Learning rate 0.03: the paper prints 0.3, but its "
     "MoCo v2 is the official one of 0.03.",
-    encoder="torchvision:resnet50",
+    encoder="torchvision:resnet50@random",
     data={"main": Source("imagenet:$DATA/imagenet")},
     size=224,
     crop_fraction=0.875,
