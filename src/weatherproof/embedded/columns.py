@@ -67,7 +67,7 @@ class Eye:
 
     def _stored(self, rows: Tensor) -> Tensor:
         rows = rows.float()
-        require_embeddings(self.encoder.name, rows)
+        require_embeddings(self.encoder.name, rows.flatten(1))
         if not self.asked.half:
             return rows
         if bool((rows.abs() > _TOP).any()):

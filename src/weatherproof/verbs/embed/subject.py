@@ -92,13 +92,13 @@ class Subject:
         """What the work depends on, as a run's recipe says it."""
         kept = {name: value for name, value in self.options.items() if name not in FREE}
         told = {"encoder": self.model, "images": self.source, "keeps": describe(self.asked), **kept}
-        recipe = recipe_of("embed", told) | {WEIGHTS: self.weights[:12], "data": self._data()}
+        recipe = recipe_of("embed", told) | {WEIGHTS: self.weights[:12]}
         if self.digest:
-            recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), text_of(self.source): self.digest}
-        return recipe
+            return recipe | {OWN_FILES: {**recipe.get(OWN_FILES, {}), text_of(self.source): self.digest}}
+        return recipe | {"data": self._data()}
 
     def _data(self) -> str:
-        """Changes where other images, labels or sizes do."""
+        """Of images without files: changes where they, their labels or sizes do."""
         return protocol_hash(
             **protocol_facts(self.origin.images, None, (), None, crop=self.options.get("crop_fraction"))
         )
