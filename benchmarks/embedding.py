@@ -1,5 +1,5 @@
 """`embed` over a folder of JPEGs, against a bare loop over a DataLoader: the same files, decoding, size, batches,
-workers and network. Ours is the whole verb: it also lists the folder, hashes the weights, keeps parts and writes a file.
+workers and network. Ours is the whole verb: it also lists the folder, hashes the weights, keeps parts, writes a file.
 """
 
 import tempfile

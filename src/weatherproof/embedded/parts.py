@@ -111,12 +111,14 @@ class Parts:
     def _save(self, waiting: "_Waiting", images: ImageSet) -> None:
         if waiting.reached <= self.reached:
             return
+        count, bad = self.count, dict(sorted(images.bad.items()))
         if waiting.answers:
-            self.files.write(self.count, {_LABEL: pooled(waiting.answers)})
-            self.count += 1
-        self.reached, self.bad = waiting.reached, dict(sorted(images.bad.items()))
-        noted: dict[str, Any] = {"plan": self.plan, "parts": self.count, "images": self.reached, "bad": self.bad}
+            own = pooled(waiting.answers)  # Ctrl-C may have come after a batch and before it was counted
+            self.files.write(count, {_LABEL: own.at(own.place < waiting.reached)})
+            count += 1
+        noted: dict[str, Any] = {"plan": self.plan, "parts": count, "images": waiting.reached, "bad": bad}
         write_atomically(self.folder / PROGRESS, json.dumps(noted) + "\n")
+        self.count, self.reached, self.bad = count, waiting.reached, bad  # a save that was stopped is done again
 
     def __iter__(self) -> Iterator[Answers]:
         """The parts. Raises `InputError` where one has gone."""
