@@ -24,6 +24,7 @@ ROOMS = (
     "attacks",
     "finetuning",
     "gauge",
+    "embedding",
     "memory",
     "startup",
     "loading",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weatherproof import (
         attacks,
         data,
+        embedded,
         encoders,
         evaluation,
         methods,
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
         views,
     )
     from weatherproof.data import load_images
+    from weatherproof.embedded import load_embeddings
     from weatherproof.encoders import load_encoder
     from weatherproof.verbs.audit import audit
     from weatherproof.verbs.compare import compare
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
+    from weatherproof.verbs.embed import embed
     from weatherproof.verbs.finetune import finetune
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.pretrain import pretrain
@@ -52,10 +55,13 @@ __all__ = [
     "corrupt",
     "data",
     "demo",
+    "embed",
+    "embedded",
     "encoders",
     "evaluation",
     "finetune",
     "harden",
+    "load_embeddings",
     "load_encoder",
     "load_images",
     "methods",
@@ -76,11 +82,13 @@ __all__ = [
 
 _FUNCTIONS = {
     "load_images": "weatherproof.data",
+    "load_embeddings": "weatherproof.embedded",
     "load_encoder": "weatherproof.encoders",
     "audit": "weatherproof.verbs.audit",
     "compare": "weatherproof.verbs.compare",
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
+    "embed": "weatherproof.verbs.embed",
     "finetune": "weatherproof.verbs.finetune",
     "harden": "weatherproof.verbs.harden",
     "pretrain": "weatherproof.verbs.pretrain",

@@ -16,6 +16,7 @@ _HIDDEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800
 _ANYWHERE = re.compile(f"[{_HIDDEN}]")
 _IN_NAMES = re.compile(rf"[{_HIDDEN}]|\\(?=x[0-9a-f]{{2}})")
 _IN_LINES = re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
+_FORMULA = ("=", "+", "-", "@")
 _ESCAPED = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
 
@@ -37,6 +38,16 @@ def original(text: str) -> str:
     True
     """
     return _ESCAPED.sub(lambda found: bytes.fromhex(found[0].replace("\\x", "")).decode(errors="surrogateescape"), text)
+
+
+def cell(name: str) -> str:
+    """A file's name for a table: what a spreadsheet would take for a formula, or a shell for an option, has "./" before
+    it.
+
+    >>> cell("-1.png"), cell("1.png")
+    ('./-1.png', '1.png')
+    """
+    return f"./{name}" if name.startswith(_FORMULA) else name
 
 
 def visible(text: str) -> str:

@@ -23,11 +23,13 @@ MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images and labels on the device, the images' indices on the CPU (keys are made there)."""
+    """Images and labels on the device, the images' indices on the CPU (keys are made there), and which of the set's
+    images they are."""
 
     images: Images
     labels: Labels
     index: Labels
+    place: Labels
 
 
 def batches(
@@ -78,6 +80,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             images=pixels.to(device, non_blocking=True).float().div_(255),
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
+            place=kept,
         )
     if isinstance(images, FileImages | CorruptedImages):
         images.bad_files.warn()

@@ -88,16 +88,37 @@ def nearest(
 
 
 def _nearest(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    best = queries.new_empty(len(queries), 0)
-    where = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    found = nothing_yet(queries)
     for start in range(0, len(bank), _COLUMNS):
-        block = normalize(_full(bank[start : start + _COLUMNS]), dim=1).to(queries.dtype)
-        similarity, index = _largest((queries @ block.T).nan_to_num(nan=-torch.inf), k)
-        # what was found before comes first, so that a stable sort leaves it in front of its equals
-        best, where = torch.cat([best, similarity], dim=1), torch.cat([where, index + start], dim=1)
-        best, order = best.sort(dim=1, descending=True, stable=True)
-        best, where = best[:, :k], where.gather(1, order[:, :k])
-    return best, where
+        found = nearer(found, queries, bank[start : start + _COLUMNS], start, k)
+    return found
+
+
+def nothing_yet(queries: Float[Tensor, "m features"]) -> tuple[Float[Tensor, "m 0"], Int64[Tensor, "m 0"]]:
+    """What `nearer` begins with."""
+    return queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+
+
+def nearer(
+    found: tuple[Float[Tensor, "m some"], Int64[Tensor, "m some"]],
+    queries: Float[Tensor, "m features"],
+    rows: Float[Tensor, "n features"],
+    start: int,
+    k: int,
+) -> tuple[Float[Tensor, "m any"], Int64[Tensor, "m any"]]:
+    """The k nearest of what was found and of some more rows, as `nearest` orders them.
+
+    Args:
+        queries: of unit length.
+        rows: of the bank, on the queries' device, from position `start` on; all before them have been looked at.
+    """
+    best, where = found
+    block = normalize(_full(rows), dim=1).to(queries.dtype)
+    similarity, index = _largest((queries @ block.T).nan_to_num(nan=-torch.inf), k)
+    # what was found before comes first, so that a stable sort leaves it in front of its equals
+    best, where = torch.cat([best, similarity], dim=1), torch.cat([where, index + start], dim=1)
+    best, order = best.sort(dim=1, descending=True, stable=True)
+    return best[:, :k], where.gather(1, order[:, :k])
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -24,13 +24,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class MeasureOptions(TypedDict, total=False):
-    """How images are read and measured, and where the run goes."""
+class ReadOptions(TypedDict, total=False):
+    """How images are read."""
 
     size: Annotated[int | None, "side in pixels at which the images are read; by default the encoder's own."]
     batch_size: Annotated[int, "images per forward pass."]
     device: Annotated[str, "auto, cpu or cuda."]
     workers: Annotated[int, "processes that decode images when they do not fit into memory."]
+
+
+class MeasureOptions(ReadOptions, total=False):
+    """How images are read and measured, and where the run goes."""
+
     test_images: Annotated[int | None, "measure on at most so many test images."]
     processes: Annotated[
         int, "share the measurement out over so many processes, on their own GPUs where there are several."

@@ -31,7 +31,7 @@ from weatherproof.evaluation.drift import (
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings
 from weatherproof.files import write_atomically
-from weatherproof.names import printable, utf8
+from weatherproof.names import cell, printable, utf8
 from weatherproof.reports import write_report
 from weatherproof.reports.drawing.pictures import smaller
 from weatherproof.reports.drift.files import (
@@ -59,7 +59,6 @@ from weatherproof.verbs.outcome import Outcome, print_lines
 STATE, TABLE = "audit.json", "gauge.csv"
 COLUMNS = ("number", "file", "time", "time_of", "kind", "level", "low", "high", "damaged", "extent", "beyond")
 _SUSPECTS, _SIDE = 12, 192  # pictures of the page, and pixels of their longer side
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet takes what begins so for a formula, a shell for an option
 Cell = int | float | str
 
 
@@ -189,7 +188,7 @@ def _lines(roll: Roll, kinds: Sequence[str], answers: Answers) -> Iterator[tuple
         levels = [columns[own][row] for own in ("level", "low", "high")]
         yield (
             place + 1,
-            f"./{name}" if name.startswith(_FORMULA) else name,
+            cell(name),
             *_when(None if roll.moments is None else roll.moments[place]),
             kinds[kind],
             *("" if kind == 0 or math.isnan(level) else f"{level:.4g}" for level in levels),

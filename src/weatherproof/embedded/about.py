@@ -1,0 +1,136 @@
+"""What a file of embeddings says of itself: which encoder made them, of which images, and how."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError, shown
+from weatherproof.spec import fits, names_a_file
+from weatherproof.texts import parse_json
+
+FORMAT = 1
+KEY = "weatherproof"  # of Parquet's key-value metadata, and of the member of an npz
+_MAPPINGS = ("preprocessing", "left_out", "settings")
+LARGEST = 1 << 24  # numbers of one image in a column: what no network gives
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of itself.
+
+    Attributes:
+        encoder: its text, as it was given.
+        weights: `identity` of the encoder.
+        features: numbers of an embedding.
+        dtype: of embeddings and patches, "float32" or "float16".
+        size: (height, width) in pixels of what the network saw.
+        crop_fraction: of the images that were read, as `load_images` has it.
+        preprocessing: of the encoder.
+        precision: in which it was computed.
+        data: what records call the images.
+        images: rows of the file.
+        left_out: by path, why a file could not be read; the first thousand.
+        patches: (rows, columns, channels) of the map of each image, where there is one.
+        kinds: of damage that the gauge tells, where it was asked.
+        classes: of the logits, where there are any.
+        settings: of the command that wrote it, so that the same one knows its own file.
+        version: of this package.
+    """
+
+    encoder: str
+    weights: str
+    features: int
+    dtype: str
+    size: tuple[int, int]
+    crop_fraction: float
+    preprocessing: Mapping[str, Any]
+    precision: str
+    data: str
+    images: int
+    left_out: Mapping[str, str]
+    patches: tuple[int, int, int] | None
+    kinds: tuple[str, ...] | None
+    classes: int | None
+    settings: Mapping[str, Any]
+    version: str
+
+    def to_json(self) -> str:
+        """One line, the same for the same work."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, file: str) -> "About":
+        """The inverse. Raises `InputError` where it says something else.
+
+        Args:
+            file: the message's word for where it stood.
+        """
+        try:
+            said = parse_json(text)
+            if said["format"] != FORMAT:
+                raise ValueError(f"format {shown(said['format'])}, this version reads {FORMAT}")
+            given = {own.name: said[own.name] for own in fields(cls)}
+            for name in ("size", "patches", "kinds"):
+                given[name] = None if given[name] is None else tuple(given[name])
+            made = cls(**given)
+            for own in fields(cls):
+                value = given[own.name]
+                if not (isinstance(value, dict) if own.name in _MAPPINGS else fits(value, own.type)):
+                    raise ValueError(f"{own.name} is {shown(value)}")
+            if made.dtype not in ("float32", "float16") or not (0 < made.features <= LARGEST and made.images >= 0):
+                raise ValueError(f"{shown(made.images)} embeddings of {shown(made.features)} numbers {made.dtype}")
+            if min(made.size) < 1 or (made.patches and not 0 < torch.Size(made.patches).numel() <= LARGEST):
+                raise ValueError(f"images of {made.size} pixels with patches {made.patches}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file} does not say what its embeddings are ({error}): write it again") from None
+        return made
+
+    def require(self, name: str, weights: str, size: tuple[int, int], file: str) -> None:
+        """Raise `InputError` where embeddings of this encoder cannot be compared with those of the file.
+
+        Args:
+            name: of the encoder, for the message.
+            weights: its `identity`.
+            size: (height, width) of what the network sees now.
+            file: what the message calls the file.
+        """
+        if self.size != size:
+            here, there = (f"{width}x{height}" for height, width in (size, self.size))
+            give = f": give --size {self.size[0]}" if self.size[0] == self.size[1] else ""
+            raise InputError(f"{file} holds embeddings of images of {there} pixels, and these are {here}{give}")
+        if self.weights != weights:
+            raise InputError(
+                f"{file} holds embeddings of another encoder, {shown(self.encoder)} with weights {self.weights[:12]}, "
+                f"and those of {name} are {weights[:12]}: give that one, or embed the images again"
+            )
+
+
+def identity(encoder: Encoder) -> str:
+    """SHA-256 of what an encoder's embeddings depend on: names, shapes and bytes of all weights but the classifier's,
+    its options and preprocessing, and of a gate the gauge that opens it. A file of one's own may move."""
+    named = {} if names_a_file(encoder.name) else {"name": encoder.name}
+    told = named | {"options": encoder.options, "preprocessing": asdict(encoder.preprocessing), **encoder.kept_with()}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode())
+    state = {name: value for name, value in encoder.state().items() if not encoder.names.is_head(name)}
+    if encoder.kept_with() and encoder.fitted_gauge is not None:
+        state |= {f"gauge {name}": value for name, value in encoder.fitted_gauge.state_dict().items()}
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {[*value.shape]}\n".encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def seen_size(encoder: Encoder, image_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of what the network sees of images of a size."""
+    side = encoder.preprocessing.size
+    return image_size if side is None else (side, side)
