@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.compare import compare
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
+    from weatherproof.verbs.export import export
     from weatherproof.verbs.finetune import finetune
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.pretrain import pretrain
@@ -54,6 +55,7 @@ __all__ = [
     "demo",
     "encoders",
     "evaluation",
+    "export",
     "finetune",
     "harden",
     "load_encoder",
@@ -81,6 +83,7 @@ _FUNCTIONS = {
     "compare": "weatherproof.verbs.compare",
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
+    "export": "weatherproof.verbs.export",
     "finetune": "weatherproof.verbs.finetune",
     "harden": "weatherproof.verbs.harden",
     "pretrain": "weatherproof.verbs.pretrain",

@@ -38,6 +38,7 @@ VERBS = {
     "probe": "fit a linear readout on a frozen encoder, with many or few labels",
     "audit": "measure an encoder or classifier under damage",
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
+    "export": "hand an encoder on: an ONNX file, a torch.export program, or a folder that its own library loads",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }
