@@ -21,7 +21,7 @@ Run = Callable[[Tensor], Mapping[str, Tensor]]
 
 OPSETS = (18, 23)  # the first has a resizing that is antialiased; the last is the newest that ONNX Runtime promises
 _MOST = 2**31 - 1  # bytes of a protocol buffer
-_OPERATOR = re.compile(r"op='([\w.:]+)'|(?:No decompositions registered for|No ONNX function found for)[^\w]*([\w.:]+)")
+_OPERATOR = re.compile(r"op='([\w.:]+)'")
 
 
 def require_onnx() -> None:
@@ -155,8 +155,7 @@ def _reason(error: BaseException) -> str:
     seen: BaseException | None = error
     while seen is not None:
         if found := _OPERATOR.search(str(seen)):
-            operator = found[1] or found[2]
-            return f"its operator {operator} has no ONNX form; put a layer that has one in its place, or --to torch"
+            return f"its operator {found[1]} has no ONNX form; put a layer that has one in its place, or --to torch"
         if "specialized" in str(seen) and "batch" in str(seen):
             return "its code works for one number of images alone (len(x) or a fixed number in a shape)"
         seen = seen.__cause__ or seen.__context__

@@ -21,7 +21,7 @@ from weatherproof.verbs.export.checking import embedded
 from weatherproof.verbs.export.graph import MEANINGS, Graph, Pixels, Shape, resizes
 from weatherproof.verbs.outcome import Outcome, text_of
 
-_ANY = (224, 224)  # of the input of a network that takes any size, where nothing says which
+_ANY = (64, 64)  # of the images that a folder is verified on, of a network that takes any size
 
 
 @dataclass
@@ -94,14 +94,20 @@ def alone(subject: Subject) -> Subject:
     return Subject(subject.text, plain.eval(), subject.folder, subject.readout, subject.recipe, subject.notes)
 
 
-def pictures(subject: Subject, source: str | Path | ImageSet | None, size: int | None) -> tuple[ImageSet, Shape]:
+def pictures(
+    subject: Subject, source: str | Path | ImageSet | None, size: int | None, *, fixed_size: bool
+) -> tuple[ImageSet, Shape]:
     """The images that the export is verified on, and what goes into it.
 
     Without a source those that the run was made with, and where these are not there any more, or it was made with none,
     those that are always there, with a note.
 
+    Args:
+        fixed_size: the size of the input becomes part of what is exported, so that it has to be known.
+
     Raises:
-        InputError: a source that cannot be read, or is of another size than the network.
+        InputError: a source that cannot be read, or is of another size than the network; or nothing says how large the
+            input of a network is that takes any size.
     """
     encoder = subject.encoder
     wanted = encoder.preprocessing.size or size or _whole(subject.recipe.get("size"))
@@ -120,7 +126,10 @@ def pictures(subject: Subject, source: str | Path | ImageSet | None, size: int |
     fixed = images.image_size if images is not None else None
     if images is not None and fixed is None:
         raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
-    side = (wanted, wanted) if wanted else fixed or _ANY
+    side = (wanted, wanted) if wanted else fixed
+    if side is None and fixed_size:
+        raise InputError(f"{encoder.name} takes images of any size, and a file has one: give --size N, or --images")
+    side = side or _ANY
     shape = Shape(*side, resized=resizes(encoder))
     if images is None:
         images = embedded(channels, side)

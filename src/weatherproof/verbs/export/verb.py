@@ -85,7 +85,7 @@ def export(
     if push is not None:
         require_hub(push)
     subject = subject_of(cast(str | Path | Encoder | Outcome, encoder), size)  # `verb` has made one of a network
-    source, shape = pictures(subject, images, size)
+    source, shape = pictures(subject, images, size, fixed_size=to != "hub")
     shape = Shape(shape.height, shape.width, shape.resized, pixels)
     run = RunFolder.open(out, recipe, ignore=(*IGNORED, "images", "push"))
     if to == "hub":

@@ -8,6 +8,7 @@ import yaml
 
 import weatherproof
 from weatherproof.names import printable, visible
+from weatherproof.spec import names_a_file
 from weatherproof.reports.files import read_results
 from weatherproof.reports.hardened.words import summary_lines
 from weatherproof.reports.tables import Table, make_tables
@@ -96,11 +97,15 @@ def _told(value: Any) -> Any:
     """A setting; of a path its last name alone."""
     if isinstance(value, Mapping):
         return {str(key): _told(own) for key, own in value.items()}
-    if isinstance(value, str) and ("/" in value or "\\" in value) and "(" not in value:
-        before, at, file = value.rpartition("@")
-        head, colon, rest = file.rpartition(":")
-        return before + at + head.rpartition("/")[2] + colon + Path(rest).name
-    return value
+    if not isinstance(value, str):
+        return value
+    before, at, file = value.partition("@")
+    if at:
+        return f"{_told(before) if names_a_file(before) else before}@{Path(file).name}"
+    if "(" in value or "/" not in value:
+        return value
+    head, colon, rest = value.rpartition(":")
+    return head.rpartition("/")[2] + colon + Path(rest).name
 
 
 def _bare(name: str) -> str:

@@ -5,7 +5,9 @@ there, or holds none, the image tower goes out alone.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def layout(subject: Subject, folder: Path) -> Written:
         note = ""
 
     def load() -> Outputs:
-        with framework_seed(0):
+        with framework_seed(0), _silent():
             if text is None:
                 model = open_clip.create_model(
                     name, pretrained_image_path=str(folder / "visual.safetensors"), pretrained_text=False,
@@ -92,7 +94,7 @@ def _text_side(
     file = _weights_file(subject)
     if not file:
         return None, "no weights file is named that it could be in"
-    with framework_seed(0):
+    with framework_seed(0), _silent():
         whole = open_clip.create_model(
             name, pretrained_text=False, force_image_size=side, force_quick_gelu=quick
         ).state_dict()  # fmt: skip
@@ -105,6 +107,17 @@ def _text_side(
     if lost:
         return None, f"{Path(file).name} has no {lost[0]}"
     return {key: found[key] for key in wanted}, ""
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Inside, no warnings on the log of weights that are not there yet."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _weights_file(subject: Subject) -> str:
