@@ -24,6 +24,7 @@ ROOMS = (
     "attacks",
     "finetuning",
     "gauge",
+    "export",
     "memory",
     "startup",
 )

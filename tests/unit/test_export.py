@@ -1,9 +1,9 @@
-"""What is exported gives the encoder's numbers, in programs that know nothing of this package, or is not called done."""
+"""What is exported gives the encoder's numbers, in programs without this package, or is not called done."""
 
 import json
+import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ from weatherproof.verbs.export.checking import Look, compared
 from weatherproof.verbs.export.graph import Graph, Shape, expected
 from weatherproof.verbs.export.hub import push
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*randomly initialised"),
+    pytest.mark.filterwarnings("ignore:.*is taken as its classifier"),
+]
 DAMAGE = "RandomMask((0.0, 0.95))"
 
 
@@ -176,16 +179,29 @@ def test_onnx_of_a_run_with_a_readout(plain: Path, tmp_path: Path) -> None:
     assert str(Path(wp.__file__).parent) not in done.file.read_bytes().decode("latin-1")  # no stack traces
 
 
+def by_command(run: Path, to: str, out: Path) -> Any:
+    """What export.json says after the command line, in a process whose shapes nobody checks: that makes constants of
+    them."""
+    words = [sys.executable, "-m", "weatherproof", "export", str(run), "--to", to, "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verified on 32 images of digits/test" in done.stdout
+    return json.loads((out / "export.json").read_text())
+
+
 @pytest.mark.slow
 def test_onnx_of_a_gate_and_its_gauge(gate: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    done = wp.export(gate, out=tmp_path / "out")
-    assert done.status == 0 and done.about["verified"]["conditions"][1] == DAMAGE
+    about = by_command(gate, "onnx", tmp_path / "out")
+    assert about["verified"]["conditions"][1] == DAMAGE and about["kinds"] == ["clean", "RandomMask", "fog"]
     encoder = wp.load_encoder(gate).eval()
     assert isinstance(encoder, Gated)
     for count in (1, 7):
         images = pictures(count) ** 3
-        found, wanted = run_onnx(done.file, images.numpy()), expected(encoder, None, images, Shape(16, 16, True))
+        found, wanted = (
+            run_onnx(tmp_path / "out" / "encoder.onnx", images.numpy()),
+            expected(encoder, None, images, Shape(16, 16, True)),
+        )
         assert found.keys() == wanted.keys() and "weight" in found
         for name, own in wanted.items():
             torch.testing.assert_close(found[name], own, rtol=1e-3, atol=1e-4, equal_nan=True)
@@ -194,16 +210,17 @@ def test_onnx_of_a_gate_and_its_gauge(gate: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_torch_program_runs_in_a_process_without_this_package(gate: Path, tmp_path: Path) -> None:
-    done = wp.export(gate, to="torch", out=tmp_path / "out")
+    by_command(gate, "torch", tmp_path / "out")
     images, encoder = pictures(3), wp.load_encoder(gate).eval()
     torch.save({"images": images, "wanted": encoder(images).detach()}, tmp_path / "given.pt")
     code = (
-        "import sys, torch; given = torch.load(sys.argv[2]); found = torch.export.load(sys.argv[1]).module()(given['images'])\n"
+        "import sys, torch; given = torch.load(sys.argv[2])\n"
+        "found = torch.export.load(sys.argv[1]).module()(given['images'])\n"
         "torch.testing.assert_close(found['embedding'], given['wanted'], rtol=1e-4, atol=1e-5)\n"
         "assert 'weatherproof' not in sys.modules; print(sorted(found))"
     )
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(done.file), str(tmp_path / "given.pt")],
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out" / "encoder.pt2"), str(tmp_path / "given.pt")],
         capture_output=True,
         text=True,
     )
@@ -337,7 +354,7 @@ def own(function: Any) -> Encoder:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (torch.special.bessel_j0, r"cannot be written as ONNX: its operator aten.special_bessel_j0\S* has no ONNX form"),
+        (torch.special.bessel_j0, r"as ONNX: its operator \S*bessel_j0\S* has no ONNX form"),
         (lambda rows: rows.reshape(len(rows), 5), "works for one number of images alone"),
         (lambda rows: rows if float(rows.abs().sum()) >= 0 else -rows, "cannot be traced by torch.export"),
     ],

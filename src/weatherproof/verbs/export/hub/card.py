@@ -8,10 +8,10 @@ import yaml
 
 import weatherproof
 from weatherproof.names import printable, visible
-from weatherproof.spec import names_a_file
 from weatherproof.reports.files import read_results
 from weatherproof.reports.hardened.words import summary_lines
 from weatherproof.reports.tables import Table, make_tables
+from weatherproof.spec import names_a_file
 from weatherproof.verbs.export.checking import TOLERANCE, Verdict
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Written
 from weatherproof.verbs.export.subject import Subject
