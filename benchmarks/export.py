@@ -15,7 +15,7 @@ import torch
 from benchmarks.measure import Row, in_turn
 from weatherproof import export
 from weatherproof.encoders import load_encoder
-from weatherproof.verbs.export.graph import Shape, expected
+from weatherproof.verbs.export.graph import Shape, expected, place_of
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,16 @@ def _rows(case: Case, text: str, repeats: int) -> list[Row]:
             raise SystemExit(f"{text} is not verified")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(done.file, options, providers=["CPUExecutionProvider"])
-    encoder, shape = load_encoder(text, size=case.size).eval(), Shape(case.size, case.size, resized=True)
+        session = onnxruntime.InferenceSession(str(done.file), options, providers=["CPUExecutionProvider"])
+    encoder = load_encoder(text, size=case.size).eval()
+    place = place_of(encoder, Shape(case.size, case.size, resized=True))
     rows = []
     for batch in BATCHES:
         pixels = np.random.default_rng(0).random((batch, 3, case.size, case.size), dtype=np.float32)
         images = torch.from_numpy(pixels)
         times = in_turn(
             lambda pixels=pixels: session.run(None, {"images": pixels}),
-            lambda images=images: expected(encoder, None, images, shape), repeats,
+            lambda images=images: expected(encoder, None, images, place=place), repeats,
         )  # fmt: skip
         ours, floor = (tuple(1e3 * t for t in own) for own in times)
         what = f"{case.encoder}, {batch} image{'s' * (batch > 1)}, {case.size}×{case.size}, ONNX Runtime"

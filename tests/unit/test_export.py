@@ -26,7 +26,7 @@ from weatherproof.readouts import Readout, save_readout
 from weatherproof.verbs.export import hub as hub_room
 from weatherproof.verbs.export import programs
 from weatherproof.verbs.export.checking import Look, compared
-from weatherproof.verbs.export.graph import Graph, Shape, expected
+from weatherproof.verbs.export.graph import Graph, Shape, expected, place_of
 from weatherproof.verbs.export.hub import push
 
 pytestmark = [
@@ -200,7 +200,7 @@ def test_onnx_of_a_gate_and_its_gauge(gate: Path, tmp_path: Path) -> None:
         images = pictures(count) ** 3
         found, wanted = (
             run_onnx(tmp_path / "out" / "encoder.onnx", images.numpy()),
-            expected(encoder, None, images, Shape(16, 16, True)),
+            expected(encoder, None, images, place=place_of(encoder, Shape(16, 16, True))),
         )
         assert found.keys() == wanted.keys() and "weight" in found
         for name, own in wanted.items():

@@ -131,14 +131,15 @@ def place_of(encoder: Encoder, shape: Shape) -> MapPlace | None:
 
 
 @torch.inference_mode()
-def expected(encoder: Encoder, readout: Readout | None, images: Tensor, shape: Shape) -> dict[str, Tensor]:
+def expected(encoder: Encoder, readout: Readout | None, images: Tensor, *, place: MapPlace | None) -> dict[str, Tensor]:
     """The same outputs by the encoder itself, not by the graph. `encoder` is in evaluation mode.
 
     Args:
         images: float or uint8, as they go into the graph.
+        place: of the map, from `place_of`.
     """
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    seen = encoder.see(pixels, judged=encoder.head is not None, place=place_of(encoder, shape))
+    seen = encoder.see(pixels, judged=encoder.head is not None, place=place)
     made = {"embedding": seen.embeddings}
     if readout is not None:
         rows = nn.functional.normalize(seen.embeddings, dim=1) if readout.unit_length else seen.embeddings

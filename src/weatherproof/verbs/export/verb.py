@@ -97,10 +97,10 @@ def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, t
     encoder, readout = subject.encoder, subject.readout
     real = chosen(source, encoder.preprocessing.channels)
     checks = looks(real, damages(subject.operator), shape, encoder.preprocessing)
-    ours = partial(expected, encoder, readout, shape=shape)
+    graph = Graph(encoder, readout, shape)
+    ours = partial(expected, encoder, readout, place=graph.place)
     first = next((look.images for look in checks if len(look.images) > 1), checks[0].images.repeat(2, 1, 1, 1))
     sides = {name: tuple(own.shape[1:]) for name, own in ours(first).items()}
-    graph = Graph(encoder, readout, shape)
     about = described(subject, graph, sides, shape.pixels, to)
     program = traced(graph, encoder.name, first)
     if to == "onnx":
