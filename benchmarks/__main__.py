@@ -25,6 +25,7 @@ ROOMS = (
     "finetuning",
     "gauge",
     "embedding",
+    "export",
     "memory",
     "startup",
     "loading",

@@ -17,11 +17,16 @@ TITLES = {
     "finetuning": "Fine-tuning and regularization",
     "gauge": "The gauge",
     "embedding": "Embedding a folder",
+    "export": "ONNX Runtime against PyTorch",
     "memory": "Peak memory of an audit",
     "startup": "Starting",
     "loading": "Loading by name",
 }
 EXPLAINED = {
+    "export": (
+        "The exported file in ONNX Runtime against the encoder in PyTorch, each on one thread, in turn, on the same "
+        "images; preprocessing is inside both. Of encoders whose weights lie in WEATHERPROOF_DATA."
+    ),
     "steps": (
         "One step of the training loop as `harden` runs it (batch from memory, operator, teacher and student forward, "
         "objective, backward, optimiser, log) against bare PyTorch: the same forward and backward passes and the same "

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
     from weatherproof.verbs.embed import embed
+    from weatherproof.verbs.export import export
     from weatherproof.verbs.finetune import finetune
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.pretrain import pretrain
@@ -59,6 +60,7 @@ __all__ = [
     "embedded",
     "encoders",
     "evaluation",
+    "export",
     "finetune",
     "harden",
     "load_embeddings",
@@ -89,6 +91,7 @@ _FUNCTIONS = {
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
     "embed": "weatherproof.verbs.embed",
+    "export": "weatherproof.verbs.export",
     "finetune": "weatherproof.verbs.finetune",
     "harden": "weatherproof.verbs.harden",
     "pretrain": "weatherproof.verbs.pretrain",

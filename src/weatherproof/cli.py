@@ -39,6 +39,7 @@ VERBS = {
     "audit": "measure an encoder or classifier under damage",
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
     "embed": "embed images into a file (Parquet or npz), or find their nearest images in one",
+    "export": "hand an encoder on: an ONNX file, a torch.export program, or a folder that its own library loads",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }

@@ -167,7 +167,7 @@ class Gauge(nn.Module):
     def look(self, images: Images) -> Rows:
         """The statistics of images as an encoder sees them. Raises what calling it raises."""
         seen = to_input(images, self.settings.preprocessing)
-        if not len(seen):
+        if not seen.shape[0]:
             return seen.new_zeros(0, _width(), dtype=torch.float32)
         if min(seen.shape[2:]) < LEAST:
             raise InputError(f"a gauge needs images of at least {LEAST} pixels a side, got {list(seen.shape[2:])}")
@@ -221,7 +221,7 @@ class Gauge(nn.Module):
     ) -> Float[Tensor, "batch 3"]:
         """Of the severity, in order, should the kind be this one."""
         kinds = len(self.settings.kinds)
-        own = outputs[:, 1 + kinds :].view(-1, kinds, 3)[torch.arange(len(which), device=which.device), which]
+        own = outputs[:, 1 + kinds :].view(-1, kinds, 3)[torch.arange(which.shape[0], device=which.device), which]
         return own.sort(dim=1).values
 
     def interval(

@@ -54,15 +54,15 @@ def statistics(images: Images) -> Rows:
     red, green, blue = (_lower(plane) for plane in (first, middle, last))
     across = green[..., 1:] - green[..., :-1]
     mixed, sizes = (across[:, :, 1:] - across[:, :, :-1]).abs_(), across.abs_()
-    lit = middle.clamp(0, _LEVEL)
+    lit = middle.clamp(0.0, _LEVEL)
     plain = [
         _mean(first),
         _mean(middle),
         _mean(last),
         _mean(lit, _LEVEL),
-        _mean((1 - middle).clamp_(0, _LEVEL), _LEVEL),
+        _mean((1 - middle).clamp_(0.0, _LEVEL), _LEVEL),
         _mean(lit[..., 1:] * lit[..., :-1], _LEVEL**2),
-        _mean((first + middle).add_(last).clamp_(0, _LEVEL), _LEVEL),
+        _mean((first + middle).add_(last).clamp_(0.0, _LEVEL), _LEVEL),
     ]
     profile = sizes.mean(dim=2)  # [batch, windows, columns]: the difference of column i and i + 1
     magnitudes = [
@@ -82,7 +82,12 @@ def statistics(images: Images) -> Rows:
 def in_blocks(
     rows: Float[Tensor, "many inputs"], weight: Float[Tensor, "inputs outputs"]
 ) -> Float[Tensor, "many outputs"]:
-    """rows @ weight, always 64 rows at a time: a product of another size may sum in another order."""
+    """rows @ weight, always 64 rows at a time: a product of another size may sum in another order.
+
+    In a graph that is traced for another program (`torch.export`), whose products are its own affair, all rows at once.
+    """
+    if torch.compiler.is_compiling():
+        return rows @ weight
     missing = -len(rows) % _ROWS
     padded = torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
     return torch.cat([block @ weight for block in padded.split(_ROWS)] or [padded @ weight])[: len(rows)]
@@ -160,8 +165,9 @@ def _bands(luma: Plane) -> Some:
     left, right, bands = _transform(down, across, str(luma.device))
     # batched products of one size each: what an image gets does not depend on how many there are
     planes = luma[:, :, : down * _GRID, : across * _GRID].flatten(0, 1)
-    halfway = torch.bmm(planes, right.expand(len(planes), -1, -1))
-    sizes = torch.bmm(left.expand(len(planes), -1, -1), halfway).abs_().view(*luma.shape[:2], -1)
+    many = planes.shape[0]  # which `len` would make a constant of, in a graph
+    halfway = torch.bmm(planes, right.expand(many, -1, -1))
+    sizes = torch.bmm(left.expand(many, -1, -1), halfway).abs_().view(*luma.shape[:2], -1)
     cut = [in_blocks(sizes.clamp_(max=most).mean(dim=1), bands) for most in (4 * _LEVEL, _LEVEL)]
     return torch.cat(cut, dim=1).add_(_SMALL).log_()
 

@@ -1,0 +1,74 @@
+"""Which library the encoder's own is, what it wants in a folder, and whether it loads the same network from there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.verbs.export.checking import Look, Verdict, compared
+from weatherproof.verbs.export.hub import open_clip, plain, timm, torchvision
+from weatherproof.verbs.export.hub.card import model_card
+from weatherproof.verbs.export.hub.layout import Layout, Written
+from weatherproof.verbs.export.subject import Subject
+
+# By what stands before the colon of an encoder's name. A library of its own layout joins here.
+LAYOUTS: Mapping[str, Layout] = {
+    "timm": timm.layout,
+    "torchvision": torchvision.layout,
+    "open_clip": open_clip.layout,
+}
+_MISSING = ("transformers",)  # libraries of encoders whose layout is not written yet
+
+
+@dataclass(frozen=True)
+class Made:
+    """A folder for a hub.
+
+    Attributes:
+        library: which loads it.
+        verdict: what that library's network gives, beside the encoder.
+        lines: how it is loaded.
+    """
+
+    library: str
+    verdict: Verdict
+    lines: tuple[str, ...]
+
+
+def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) -> Made:
+    """Write weights, settings and README.md into a folder, and load them again by the library alone.
+
+    Raises:
+        InputError: a library whose layout is not known, or one that does not take the weights.
+    """
+    encoder = subject.encoder
+    library, colon, _ = encoder.name.partition(":")
+    if colon and library in _MISSING:
+        raise InputError(f"no layout of {library} is known here: export {encoder.name} with --to onnx or --to torch")
+    layout = LAYOUTS.get(library, plain.layout) if colon else plain.layout
+    folder.mkdir()
+    written = layout(subject, folder)
+    verdict = compared(checks, _ours(subject), written.load())
+    subject.notes.extend(written.notes)
+    write_atomically(folder / "README.md", model_card(subject, written, verdict, source))
+    return Made(written.library, verdict, tuple(f"load     {line}" for line in written.usage))
+
+
+def _ours(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
+    encoder = subject.encoder
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> dict[str, Tensor]:
+        seen = encoder.see(images, judged=encoder.head is not None)
+        made = {"embedding": seen.embeddings}
+        return made if seen.logits is None else made | {"logits": seen.logits}
+
+    return run
+
+
+__all__ = ["LAYOUTS", "Made", "Written", "hub_folder", "save"]

@@ -1,0 +1,52 @@
+"""What a layout writes, and what it says of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from weatherproof.encoders import Preprocessing
+from weatherproof.files import write_atomically
+from weatherproof.verbs.export.subject import Subject
+
+UNKNOWN = "unknown: look at the base model"
+Outputs = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A folder as a library wants it.
+
+    Attributes:
+        library: its name, as the hub calls it.
+        load: loads the network by the library alone; images of the network's size, in [0, 1], to its embedding and,
+            where it has a classifier, its logits.
+        usage: lines of Python that load it from `FOLDER`.
+        licence: of the base model as the library states it.
+        notes: what is not in it, in sentences.
+    """
+
+    library: str
+    load: Callable[[], Outputs]
+    usage: tuple[str, ...]
+    licence: str = UNKNOWN
+    notes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = field(default=())
+
+
+Layout = Callable[[Subject, Path], Written]
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """A safetensors file, in one step; tensors that share memory are written each by itself."""
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+    write_atomically(path, save(plain, metadata={"format": "pt"}))
+
+
+def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Pixels as a network that does not normalise wants them."""
+    mean, std = (torch.tensor(own).view(-1, 1, 1) for own in (preprocessing.mean, preprocessing.std))
+    return (images - mean) / std

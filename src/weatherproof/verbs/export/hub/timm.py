@@ -1,0 +1,88 @@
+"""timm's layout: config.json and model.safetensors, for `timm.create_model("local-dir:FOLDER", pretrained=True)`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from weatherproof.encoders.messages import one_line
+from weatherproof.errors import InputError
+from weatherproof.files import write_atomically
+from weatherproof.random import framework_seed
+from weatherproof.verbs.export.hub.layout import UNKNOWN, Outputs, Written, write_weights
+from weatherproof.verbs.export.subject import Subject
+
+_KEPT = ("fixed_input_size", "pool_size", "first_conv", "classifier", "license")  # of timm's own configuration
+
+
+def layout(subject: Subject, folder: Path) -> Written:
+    """Raises `InputError` where timm's network does not take the weights."""
+    import timm
+
+    encoder = subject.encoder
+    name, preprocessing = encoder.name.removeprefix("timm:"), encoder.preprocessing
+    published = timm.get_pretrained_cfg(name)
+    side, classes = preprocessing.size, (encoder.num_classes or 0) if encoder.head is not None else 0
+    arguments: dict[str, Any] = {}
+    if published and published.fixed_input_size and side != published.input_size[-1]:
+        arguments["img_size"] = side
+    with framework_seed(0):
+        model = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
+    own = cast(Mapping[str, Any], model.pretrained_cfg)
+    settings: dict[str, Any] = {
+        "architecture": str(own.get("architecture") or name.partition(".")[0]),
+        "num_classes": classes,
+        "num_features": cast(int, model.num_features),
+        "model_args": arguments,
+        "pretrained_cfg": {key: own[key] for key in _KEPT if own.get(key) is not None}
+        | {
+            "tag": "weatherproof",
+            "custom_load": False,
+            "input_size": [preprocessing.channels, side, side],
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "num_classes": classes,
+        },
+    }
+    if side != own["input_size"][-1]:
+        settings["pretrained_cfg"].pop("pool_size", None)
+    try:
+        model.load_state_dict(encoder.state())
+    except RuntimeError as error:
+        raise InputError(f"timm's {name} does not take these weights: {one_line(error)}") from None
+    write_weights(folder / "model.safetensors", encoder.state())
+    write_atomically(folder / "config.json", json.dumps(settings, indent=2) + "\n")
+
+    def load() -> Outputs:
+        with framework_seed(0):
+            whole = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+            bare = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+        return _outputs(whole, bare, bool(classes))
+
+    licence = own.get("license")
+    return Written(
+        "timm", load, ('timm.create_model("local-dir:FOLDER", pretrained=True)',),
+        licence=f"{licence}, as timm states for {name}" if licence else UNKNOWN, tags=("timm", "image-classification"),
+    )  # fmt: skip
+
+
+def _outputs(whole: nn.Module, bare: nn.Module, judged: bool) -> Outputs:
+    """With what timm itself says of pixels."""
+    from timm.data import resolve_model_data_config
+
+    told = resolve_model_data_config(whole)
+    mean, std = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "std"))
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Mapping[str, Tensor]:
+        pixels = (images - mean) / std
+        made = {"embedding": bare(pixels)}
+        return made | {"logits": whole(pixels)} if judged else made
+
+    return run
