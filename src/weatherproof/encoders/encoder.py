@@ -14,6 +14,7 @@ from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
+from weatherproof.encoders.recomputed import in_parts
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
 from weatherproof.types import Embeddings, Images, Logits, Maps
@@ -83,6 +84,9 @@ class Encoder(nn.Module):
         head: raw embedding or map to logits; None if the network has no classifier.
         names: the original names of the parameters. Default: those of the body, and "head." before those of the head.
         options: the settings beside the name that rebuild the network, such as {"width": 32}.
+
+    Attributes:
+        micro_batch: so many images go through the network at a time (`recomputed.in_parts`); None: all of a batch.
     """
 
     mean: Tensor
@@ -107,6 +111,7 @@ class Encoder(nn.Module):
         self.num_classes = None if head is None else num_classes
         self.options = dict(options or {})
         self.fitted_gauge: Gauge | None = None
+        self.micro_batch: int | None = None
         self.set_preprocessing(preprocessing)
 
     def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
@@ -182,7 +187,7 @@ class Encoder(nn.Module):
     def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
         with map_kept(self, place) as kept:
             raw = self._raw(images)
-        return raw, kept[0]
+        return raw, torch.cat(kept)
 
     def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:
@@ -190,6 +195,11 @@ class Encoder(nn.Module):
         return self.head(raw).flatten(1)
 
     def _raw(self, images: Tensor) -> Tensor:
+        if self.micro_batch is None or len(images) <= self.micro_batch:
+            return self._pass(images)
+        return in_parts(self._pass, images, self.micro_batch)
+
+    def _pass(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
         return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
 

@@ -23,7 +23,9 @@ from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
 # Settings that do not change what comes out.
-IGNORED = ("out", "json", "config", "device", "workers", "progress", "minutes", "processes")
+IGNORED = (
+    "out", "json", "config", "device", "workers", "progress", "minutes", "processes", "checkpoint_gradients", "compile",
+)  # fmt: skip
 OWN_FILES = "files"  # where a recipe has the hashes of the user's own code, which earlier ones have not
 _RECORDED = ("versions", "hardware")  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
