@@ -1,5 +1,6 @@
 """Memory for time: what a backward pass needs is computed once more when it comes, images or blocks at a time."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -119,9 +120,11 @@ def compiled(*encoders: nn.Module) -> Iterator[None]:
 
     bodies: list[Any] = [getattr(encoder, "body", encoder) for encoder in encoders]
     try:
-        for body in bodies:
-            body.compile()
-        yield
+        with warnings.catch_warnings():  # an adapter's weights are no leaves, which is as it should be
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
+            for body in bodies:
+                body.compile()
+            yield
     except (TorchDynamoException, torch._inductor.exc.InductorError) as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"torch.compile fails here ({said[:200]}): leave compile out") from error
