@@ -15,6 +15,7 @@ from benchmarks.measure import machine
 ROOMS = (
     "steps",
     "adapters",
+    "one_gpu",
     "operators",
     "views",
     "pretraining",

@@ -7,6 +7,7 @@ from typing import Any
 TITLES = {
     "steps": "A hardening step",
     "adapters": "Adapters and the gate",
+    "one_gpu": "Hardening a vision transformer on one GPU, or none",
     "operators": "Operators and augmentations",
     "views": "Views",
     "pretraining": "Pretraining",
@@ -39,6 +40,14 @@ EXPLAINED = {
         "what loading the encoder took. The gate on a batch of images, with the original and a LoRA(16) behind it, "
         "against one forward pass of the plain encoder; the gauge's own look is in it. Where half of the images are "
         "damaged it runs two passes of half the batch, where all are between clean and damaged two of the whole."
+    ),
+    "one_gpu": (
+        "A step of a hardening (operator, teacher and student forward, objective, backward, Adam) in float32, and by "
+        "how much they raise the peak of a process's memory above what loading the encoder took, against the plain "
+        "step on the same batch: with blocks computed twice, with micro-batches whose negatives are those of the whole "
+        "batch, with LoRA, and with all of them. What a GPU needs is counted here, tensor by tensor: what does not "
+        "depend on the batch, and what each image adds; with micro-batches each image of these. What fits into 24 GB "
+        "leaves 1 GiB to the driver and the allocator. It is a count, not a measurement on a GPU."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "views": (

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 
 @contextmanager
@@ -28,3 +29,15 @@ def evaluating(*models: object) -> Iterator[None]:
     """`eval_mode` in which nothing is recorded for gradients, now or later (`torch.inference_mode`)."""
     with eval_mode(*models), torch.inference_mode():
         yield
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever runs inside, running statistics are afterwards what they were."""
+    norms = [part for part in model.modules() if isinstance(part, _NormBase) and part.training]
+    before = [(value, value.clone()) for norm in norms for value in norm.buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for value, kept in before:
+            value.copy_(kept)

@@ -15,6 +15,7 @@ from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
+from weatherproof.encoders.recomputed import in_parts
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
 from weatherproof.types import Embeddings, Images, Logits, Maps
@@ -96,6 +97,7 @@ class Encoder(nn.Module):
 
     Attributes:
         origins: the published files that its weights were loaded from, or that it was trained from.
+        micro_batch: so many images go through the network at a time (`recomputed.in_parts`); None: all of a batch.
     """
 
     mean: Tensor
@@ -121,6 +123,7 @@ class Encoder(nn.Module):
         self.options = dict(options or {})
         self.origins: tuple[Origin, ...] = ()
         self.fitted_gauge: Gauge | None = None
+        self.micro_batch: int | None = None
         self.set_preprocessing(preprocessing)
 
     def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
@@ -198,7 +201,7 @@ class Encoder(nn.Module):
     def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
         with map_kept(self, place) as kept:
             raw = self._raw(images)
-        return raw, kept[0]
+        return raw, torch.cat(kept)
 
     def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:
@@ -206,6 +209,11 @@ class Encoder(nn.Module):
         return self.head(raw).flatten(1)
 
     def _raw(self, images: Tensor) -> Tensor:
+        if self.micro_batch is None or len(images) <= self.micro_batch:
+            return self._pass(images)
+        return in_parts(self._pass, images, self.micro_batch)
+
+    def _pass(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
         return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
 

@@ -96,7 +96,7 @@ def embedded_with_map(encoder: nn.Module, images: Images, place: MapPlace) -> tu
     ask `Encoder.see`."""
     with map_kept(encoder, place) as kept:
         embeddings = encoder(images)
-    (maps,) = kept
+    maps = torch.cat(kept)  # of all parts, where the encoder takes some images at a time
     if len(maps) != len(images):
         raise InputError(f"{name_of(encoder)} is two networks behind a gate: take one of them, .original or .hardened")
     return embeddings, maps

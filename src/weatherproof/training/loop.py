@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.errors import InputError
-from weatherproof.modes import eval_mode
+from weatherproof.modes import eval_mode, statistics_kept
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer
+from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
 from weatherproof.training.run import RunFolder
@@ -72,7 +73,8 @@ def fit(
             rows = _train_in_processes(fabric, method.to("cpu"), images, course, run, watch, label, progress)
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"the GPU's memory does not hold a batch of {plan.batch_size}: try a smaller batch_size"
+            f"the GPU's memory does not hold a batch of {plan.batch_size}: try micro_batch (the same batch, fewer "
+            "images at a time), checkpoint_gradients, or a smaller batch_size"
         ) from error
     finally:
         method.to(home, memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
@@ -103,6 +105,7 @@ def _train(
     if shown and fabric.world_size > 1:
         speak()
     with (
+        passes(method, course.plan, training.weights),
         phase(label, course.steps, "steps", done=training.step, shown=shown) as meter,
         interrupt() as asked,
     ):
@@ -255,7 +258,8 @@ class Training:
                 if self.fabric.device.type == "cpu" and plan.devices == 1 and not terms["loss"].isfinite():
                     raise self._not_a_number(self.step + 1, float(terms["loss"].detach()))
                 # to the weights alone: a method may have asked for a gradient by the pixels, which is not wanted again
-                self.fabric.backward(terms["loss"] / parts, inputs=self.weights)
+                with self._counted_once():
+                    self.fabric.backward(terms["loss"] / parts, inputs=self.weights)
             self.seen += len(batch.index) * plan.devices
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.lr(self.step)
@@ -264,6 +268,11 @@ class Training:
         self.losses.append(means["loss"])
         self.step += 1
         return means
+
+    def _counted_once(self) -> AbstractContextManager[None]:
+        """Where the backward pass runs networks once more, their running statistics have counted the images already."""
+        again = self.plan.micro_batch or self.plan.checkpoint_gradients
+        return statistics_kept(self.method) if again else nullcontext()
 
     def _check_share(self, batch: Batch) -> None:
         """Several processes wait for each other's rows: none may be missing."""

@@ -37,6 +37,13 @@ class PlanOptions(TypedDict, total=False):
         float, "at most this much work is lost to a kill; the same command goes on from there."
     ]
     tensorboard: Annotated[bool, "also write TensorBoard event files."]
+    micro_batch: Annotated[
+        int | None,
+        "images that go through the network at a time, for memory; the loss is that of the whole batch, whose images "
+        "stay each other's negatives. A third more time. Batch normalisation sees so many images.",
+    ]
+    checkpoint_gradients: Annotated[bool, "compute each block once more in the backward pass: less memory, more time."]
+    compile: Annotated[bool, "torch.compile the networks, in training."]
 
 
 class StepOptions(PlanOptions, total=False):
@@ -68,6 +75,11 @@ class Plan:
         seed: of order, augmentation, damage and dropout.
         drop_last: leave out an epoch's last, smaller batch. None: yes, unless it would be the only one.
         tensorboard: also write event files into the run folder.
+        micro_batch: images that go through the network at a time in each process, with the loss and the negatives of
+            the whole batch (`encoders.recomputed.in_parts`). Batch normalisation in train mode takes its statistics
+            over so many images, and its running ones move once for each micro-batch. None: the whole batch.
+        checkpoint_gradients: blocks are computed once more in the backward pass (`blocks_recomputed`).
+        compile: `torch.compile` of the networks.
         momentum: of sgd and lars.
         nesterov: Nesterov's momentum, of sgd and lars.
         milestones: epochs from which on "step" multiplies the learning rate by `gamma` once more.
@@ -97,6 +109,9 @@ class Plan:
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     floor: float = 0.0
+    micro_batch: int | None = None
+    checkpoint_gradients: bool = False
+    compile: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, object], **own: Any) -> "Plan":
@@ -124,6 +139,10 @@ class Plan:
         for name in ("momentum", "gamma", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.micro_batch is not None and not 1 <= self.micro_batch <= MOST_ROWS:
+            raise InputError(f"micro_batch must be from 1 to {MOST_ROWS:,} images, got {shown(self.micro_batch)}")
+        if self.checkpoint_gradients and self.compile:
+            raise InputError("compile keeps what it wants for the backward pass: leave checkpoint_gradients or it out")
         if self.nesterov and not self.momentum:
             raise InputError("nesterov needs a momentum above 0")
         if self.schedule == "step" and not self.milestones:

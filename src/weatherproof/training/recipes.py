@@ -1,6 +1,7 @@
 """The three trainings that all else is made of: harden an encoder, train a classifier, learn from views."""
 
 import copy
+import warnings
 
 from torch import nn
 
@@ -31,6 +32,7 @@ from weatherproof.training.processes import make_fabric
 from weatherproof.training.run import RunFolder
 from weatherproof.training.watch import Watch
 
+_CACHE = 2**31  # bytes of a teacher's embeddings
 _HEAD, _PROJECTOR = 0x68656164, 0x70726F6A  # seeds of the new layers: "head", "proj"
 
 
@@ -60,11 +62,12 @@ def harden_encoder(
         curriculum: how the damage grows; None: it is whole from the beginning.
 
     Without augmentation the teacher's embeddings never change, so they are computed once (8-28 % of the time saved),
-    unless its maps are needed too.
+    unless its maps are needed too, or they need more than 2 GiB, which a warning says.
     """
     student = adapt.attach(teacher, seed=plan.seed)
     cache = None
-    if augment is None and dense is None and plan.epochs > 1 and plan.devices == 1:
+    kept = augment is None and dense is None and plan.epochs > 1 and plan.devices == 1
+    if kept and _fits(teacher, images):
         cache = teacher_cache(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )
@@ -77,6 +80,18 @@ def harden_encoder(
         images, plan, run, watch=watch, label="hardening", progress=progress,
     )  # fmt: skip
     return student.eval()
+
+
+def _fits(teacher: Encoder, images: ImageSet) -> bool:
+    """Whether the teacher's embeddings of all images may stay in memory. A line says where not."""
+    need = (int(images.index.max()) + 1) * teacher.feature_dim * 4 if len(images) else 0
+    if need > _CACHE:
+        warnings.warn(
+            f"the teacher's embeddings would need {need / 2**30:,.1f} GiB, more than the {_CACHE / 2**30:g} GiB that "
+            "are kept: they are computed anew in every epoch",
+            stacklevel=3,
+        )
+    return need <= _CACHE
 
 
 def harden_with_moving_teacher(

@@ -23,10 +23,11 @@ from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
 # Settings that do not change what comes out.
-IGNORED = ("out", "json", "config", "device", "workers", "progress", "minutes", "processes")
-OWN_FILES = (
-    "files"  # where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack
-)
+IGNORED = (
+    "out", "json", "config", "device", "workers", "progress", "minutes", "processes", "checkpoint_gradients", "compile",
+)  # fmt: skip
+# Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
+OWN_FILES = "files"
 COMMITS = "commits"  # of the hub, by the file: the same file may be in several
 _RECORDED = ("versions", "hardware", COMMITS)  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")

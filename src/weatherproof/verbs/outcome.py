@@ -18,6 +18,8 @@ from weatherproof.training.run import COMMITS, OWN_FILES, finite
 
 _MADE = ("*.safetensors", "*.json", "hardened/*.safetensors", "hardened/*.json")
 _OTHERS = ("results.json", "checks.json")  # which no other call is to find as they are
+# Words that there were not from the beginning, and what a recipe without them means.
+_LATER = {"classes_match": False, "micro_batch": None, "checkpoint_gradients": False, "compile": False}
 NOTHING_DONE = "this run is finished already: nothing was done"
 
 
@@ -186,7 +188,7 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         name: value
         for name, value in arguments.items()
-        if name != "options" and (name, value) != ("classes_match", False)  # as before there was the word
+        if name != "options" and not (name in _LATER and value == _LATER[name])
     }
     recipe = {"verb": verb} | {k: v if isinstance(v, plain) else _identity(v) for k, v in given.items()}
     named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]

@@ -1,0 +1,156 @@
+"""What fits: time and memory of a hardening step with blocks computed twice, micro-batches and LoRA, and a count."""
+
+import json
+import subprocess
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from benchmarks.adapters import _largest
+from benchmarks.measure import Row, in_turn, spent
+from weatherproof import random
+from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders.adapters import FULL, Adaptation, LoRA
+from weatherproof.methods import Hardening
+from weatherproof.objectives import StudentTeacher
+from weatherproof.operators import RandomMask
+from weatherproof.training import Plan
+from weatherproof.training.footprint import footprint
+from weatherproof.training.passes import passes
+
+CARD = 24 * 10**9 - 2**30  # of a 24 GB card, without what driver and allocator take
+
+
+@dataclass(frozen=True)
+class Case:
+    encoder: str
+    size: int
+    batch: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    adapt: Adaptation = FULL
+    checkpoint: bool = False
+    micro: int | None = None
+
+
+CASES = (Case("timm:vit_small_patch16_224", 224, 8, 3), Case("timm:vit_base_patch14_dinov2", 224, 4, 1))
+WAYS = (
+    Way("plain"),
+    Way("checkpoint_gradients", checkpoint=True),
+    Way("micro_batch 2", micro=2),
+    Way("LoRA(16)", LoRA(16)),
+    Way("LoRA(16), checkpoint_gradients, micro_batch 2", LoRA(16), True, 2),
+)
+
+
+def run(device: str) -> list[Row]:
+    rows: list[Row] = []
+    for place, case in enumerate(CASES):
+        found = [_measured(place, number, device) for number in range(len(WAYS))]
+        told = f"{case.encoder}, batch {case.batch}, {case.size}×{case.size}"
+        for way, (times, peak) in zip(WAYS[1:], found[1:], strict=True):
+            first = found[0]
+            rows.append(Row(f"a step, {way.name}, {told}", "plain", "s", times, first[0], images=case.batch))
+            rows.append(Row(f"peak memory, {way.name}, {told}", "plain", "MiB", (peak,), (first[1],)))
+        rows += [_counted(case, way) for way in WAYS if way.micro is None]
+        both = Way("LoRA(16), checkpoint_gradients", LoRA(16), True)
+        rows.append(_counted(case, both))
+    return [*rows, *_channels_last(device)]
+
+
+def _measured(place: int, number: int, device: str) -> tuple[tuple[float, ...], float]:
+    """Seconds of steps and the peak in MiB, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.one_gpu", str(place), str(number), device]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    times, peak = json.loads(done.stdout.splitlines()[-1])
+    return tuple(times), peak
+
+
+def _loaded(case: Case, device: str) -> Encoder:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
+        return load_encoder(case.encoder, size=case.size).eval().to(device)
+
+
+class Steps:
+    """A hardening, step by step, on batches of noise."""
+
+    def __init__(self, case: Case, way: Way, device: str) -> None:
+        teacher = _loaded(case, device)
+        self.case, self.device = case, device
+        self.method = Hardening(way.adapt.attach(teacher), teacher, RandomMask((0.5, 0.95)), StudentTeacher())
+        self.method.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.weights = [own for own in self.method.parameters() if own.requires_grad]
+        self.optimizer = torch.optim.Adam(self.weights, 1e-4, fused=True)
+        self.plan = Plan(1.0, case.batch, 1e-4, micro_batch=way.micro, checkpoint_gradients=way.checkpoint)
+
+    def gradients(self, batch: int) -> None:
+        images, index = torch.rand(batch, 3, self.case.size, self.case.size, device=self.device), torch.arange(batch)
+        terms = self.method(images, torch.full_like(index, -1), index, random.keys(0, index), lambda rows: rows)
+        terms["loss"].backward(inputs=self.weights)
+
+    def step(self) -> None:
+        self.gradients(self.case.batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def _counted(case: Case, way: Way) -> Row:
+    """On tensors without numbers, so that nothing is computed."""
+    steps, mode = Steps(case, way, "cpu"), FakeTensorMode()
+    for module in steps.method.modules():
+        for tensors in (module._parameters, module._buffers):
+            tensors |= {name: mode.from_tensor(value) for name, value in tensors.items() if value is not None}
+    method, weights = steps.method, [own for own in steps.method.parameters() if own.requires_grad]
+
+    def step(batch: int) -> None:
+        images = torch.rand(batch, 3, case.size, case.size)
+        with torch.no_grad():
+            target = method.teacher(images)
+        method.objective(method.student(1 - images), target).backward(inputs=weights)  # type: ignore[no-untyped-call]
+
+    with mode, passes(method, steps.plan, weights):
+        need = footprint(step, [*method.parameters(), *method.buffers()], weights, sizes=(8, 16))
+    what = (
+        f"counted: an image's share of the peak, {way.name}, {case.encoder}, {case.size}×{case.size}; beside it "
+        f"{need.fixed / 2**20:,.0f} MiB for any batch; 24 GB hold {need.largest_batch(CARD):,} images"
+    )
+    return Row(what, "", "MiB", (need.per_image / 2**20,), by="itself")
+
+
+def _channels_last(device: str) -> list[Row]:
+    """The memory format that training has, against PyTorch's own."""
+    rows = []
+    for name, size, batch in (("resnet20", 32, 64), ("torchvision:squeezenet1_0", 128, 16)):
+        case = Case(name, size, batch, 5)
+        last, first = Steps(case, Way("plain"), device), Steps(case, Way("plain"), device)
+        first.method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        times = in_turn(last.step, first.step, case.repeats, device)
+        rows.append(
+            Row(f"a step, channels last, {name}, batch {batch}, {size}×{size}", "contiguous", "s", *times, images=batch)
+        )
+    return rows
+
+
+def _main(place: str, number: str, device: str) -> None:
+    case, way = CASES[int(place)], WAYS[int(number)]
+    _loaded(case, device)
+    before = _largest(device)
+    steps = Steps(case, way, device)
+    with ExitStack() as stack:
+        stack.enter_context(passes(steps.method, steps.plan, steps.weights))
+        steps.step()
+        times = [spent(steps.step, device).wall for _ in range(case.repeats)]
+    print(json.dumps([times, _largest(device) - before]))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,133 @@
+"""Memory for time: what a backward pass needs is computed once more when it comes, images or blocks at a time."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
+
+from weatherproof.errors import InputError
+from weatherproof.types import Images
+
+_LEAST = 2  # layers with weights that make a block worth it
+
+
+def in_parts(network: Callable[[Images], Tensor], images: Images, rows: int) -> Tensor:
+    """network(images), where no more than `rows` images at a time keep what a backward pass needs.
+
+    First everything is embedded and nothing is kept; the gradient with respect to all embeddings, of whatever objective
+    over the whole batch, then goes back part by part, each run once more (cached gradients, Gao et al. 2021,
+    arXiv 2101.06983). Dropout and stochastic depth draw the same numbers in both passes. Where layers look at one image
+    at a time the gradient is that of one pass over all images; batch normalisation in train mode sees a part.
+    """
+    parts = images.split(rows)
+    if not torch.is_grad_enabled():
+        return torch.cat([network(part) for part in parts])
+    return torch.cat([checkpoint(network, part, use_reentrant=False) for part in parts])
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """What a network repeats: transformer layers, residual blocks, Fire modules; none inside another.
+
+    A block is a module with a forward pass of its own and two or more layers with weights, in a sequence or list. One
+    that itself repeats such modules of one class is a stage, whose blocks are taken.
+    """
+    found: list[nn.Module] = []
+    for child in network.children():
+        listed = isinstance(network, nn.Sequential | nn.ModuleList)
+        if listed and _is_block(child) and not any(map(_repeats, child.modules())):
+            found.append(child)
+        else:
+            found += blocks(child)
+    return found
+
+
+def _is_block(module: nn.Module) -> bool:
+    layers = sum(any(True for _ in part.parameters(recurse=False)) for part in module.modules())
+    return layers >= _LEAST and not isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+
+
+def _repeats(module: nn.Module) -> bool:
+    inside = [type(child) for child in module.children() if _is_block(child)]
+    return isinstance(module, nn.Sequential | nn.ModuleList) and len(inside) >= _LEAST and len(set(inside)) == 1
+
+
+@contextmanager
+def blocks_recomputed(network: nn.Module, name: str) -> Iterator[None]:
+    """Inside, each block keeps its input alone and is run once more in the backward pass (gradient checkpointing, Chen
+    et al. 2016). The gradients are the same, also of adapters, whose tensors stand in for a block's own in the forward
+    pass alone. Nothing is left on the network afterwards.
+
+    Args:
+        name: what a message calls it.
+
+    Raises:
+        InputError: the network has no blocks that we see; in the pass, a block that changes its input in place.
+    """
+    found = blocks(network)
+    if not found:
+        raise InputError(
+            f"checkpoint_gradients recomputes blocks (transformer layers, residual blocks), and {name} has none: "
+            "leave it out, micro_batch saves memory with any network"
+        )
+    with ExitStack() as stack:
+        for block in found:
+            setattr(block, "forward", _Recomputed(block, block.forward))  # noqa: B010
+            stack.callback(delattr, block, "forward")
+        yield
+
+
+class _Recomputed:
+    """The forward pass of a block, recomputed with the tensors that it had."""
+
+    def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:
+        self.block, self.forward, self.plain = block, forward, False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.plain or not torch.is_grad_enabled():
+            return self.forward(*args, **options)
+        tensors = {**dict(self.block.named_parameters()), **dict(self.block.named_buffers())}
+        versions = [(value, value._version) for value in args if isinstance(value, Tensor)]
+
+        def again(*args: Any) -> Any:
+            self.plain = True
+            try:
+                return functional_call(self.block, tensors, args, options)
+            finally:
+                self.plain = False
+
+        out = checkpoint(again, *args, use_reentrant=False)
+        if any(value._version != before for value, before in versions):
+            raise InputError(
+                f"checkpoint_gradients cannot run {type(self.block).__name__} once more, it changes its input in "
+                "place: leave it out, micro_batch saves memory with any network"
+            )
+        return out
+
+
+@contextmanager
+def compiled(*encoders: nn.Module) -> Iterator[None]:
+    """Inside, the networks run as `torch.compile` makes them. Weights keep their names; copies are not compiled.
+
+    Raises:
+        InputError: it cannot be compiled here, in one line.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    bodies: list[Any] = [getattr(encoder, "body", encoder) for encoder in encoders]
+    try:
+        with warnings.catch_warnings():  # an adapter's weights are no leaves, which is as it should be
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
+            for body in bodies:
+                body.compile()
+            yield
+    except (TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"torch.compile fails here ({said[:200]}): leave compile out") from error
+    finally:
+        for body in bodies:
+            body._compiled_call_impl = None
