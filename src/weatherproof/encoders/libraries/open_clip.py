@@ -35,16 +35,7 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
     no_options(text, options)
     if num_classes:
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
-    model, _, tag = name.partition("/")
-    known = open_clip.list_models()
-    if model not in known:
-        raise unknown_model("open_clip", model, known, "open_clip.list_models()")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag and tag not in tags:
-        raise unknown(f"tag of open_clip:{model}", tag, tags)
-
-    published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
-    config = open_clip.get_model_config(model)
+    _, config, published = described(name)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
     if size is not None:
         vision["image_size"] = size
@@ -63,6 +54,21 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
             interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
         ),
     )  # fmt: skip
+
+
+def described(name: str) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
+    """Of NAME or NAME/TAG the architecture's name, open_clip's configuration of it, and what it publishes under the tag
+    (without one nothing). Raises `InputError` for a name or tag that open_clip does not know."""
+    import open_clip
+
+    model, _, tag = name.partition("/")
+    known = open_clip.list_models()
+    if model not in known:
+        raise unknown_model("open_clip", model, known, "open_clip.list_models()")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag and tag not in tags:
+        raise unknown(f"tag of open_clip:{model}", tag, tags)
+    return model, open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag) if tag else {}
 
 
 def open_clip_releases(name: str) -> list[Release]:
