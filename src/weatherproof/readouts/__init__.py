@@ -10,6 +10,7 @@ from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.readouts.neighbours import knn, knn_accuracy, nearest
 from weatherproof.readouts.probe import fit_probe
+from weatherproof.readouts.spoken import Asked, asked_of, found_by_words, text_head, zero_shot
 from weatherproof.readouts.store import (
     Readout,
     Spoken,
@@ -20,7 +21,6 @@ from weatherproof.readouts.store import (
     save_readout,
 )
 from weatherproof.readouts.words import PROMPTS, Words, words_of
-from weatherproof.readouts.zero_shot import Asked, asked_of, found_by_words, text_head, zero_shot
 
 __all__ = [
     "HEADS",

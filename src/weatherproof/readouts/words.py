@@ -111,8 +111,8 @@ def _lines(given: str | Path | Sequence[str], what: str, files: dict[str, str]) 
     if len(lines) > _MOST_NAMES:
         raise InputError(f"{_place(given, what)} has {len(lines):,} lines: at most {_MOST_NAMES:,} are read")
     for at, line in numbered:
-        found = line.strip(" \t")
-        if not found:
+        found = line.strip(" ")
+        if not found.strip():
             raise InputError(f"{at} is empty: expected one of the {what} a line")
         if len(found) > _LONGEST:
             raise InputError(f"{at} has {len(found):,} characters, at most {_LONGEST:,} are read: {shown(found)}")
@@ -138,6 +138,9 @@ def _place(given: object, what: str) -> str:
 def _folder_and_words(at: str, line: str) -> tuple[str, str, str]:
     before, tab, after = line.partition("\t")
     folder, words = before.strip(), after.strip()
+    if tab and not (folder and words):
+        where = "after" if folder else "before"
+        raise InputError(f"{at} has nothing {where} its tab: expected the folder's name, a tab and the words to say")
     if "\t" in words:
         raise InputError(f"{at} has several tabs: expected a name, or the folder's name, a tab and the words to say")
     return at, folder, words if tab else folder.replace("_", " ").strip() or folder

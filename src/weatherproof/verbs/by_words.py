@@ -13,8 +13,8 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import ClassFit, class_fit, head_of_words
 from weatherproof.readouts import Asked, Readout, asked_of, save_readout, words_of
+from weatherproof.readouts.spoken import require_same_width
 from weatherproof.readouts.store import META, WEIGHTS
-from weatherproof.readouts.zero_shot import require_same_width
 from weatherproof.training import RunFolder
 from weatherproof.verbs.options import WordOptions
 

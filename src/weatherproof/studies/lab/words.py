@@ -137,4 +137,3 @@ def _ridge(rows: Tensor, wanted: Tensor) -> Tensor:
 def _means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     sums = torch.zeros(classes, features.shape[1]).index_add_(0, labels, features)
     return normalize(sums, dim=1)
-

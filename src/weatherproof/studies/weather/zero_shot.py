@@ -3,7 +3,7 @@ the text side stays as it was.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.data.cifar_classes import CIFAR_10
@@ -22,18 +22,13 @@ from weatherproof.studies.weather.scales import LARGE, LEVELS, SMALL, Kind
 CLEAN = "clean"
 COLUMNS = (CLEAN, *LEVELS)
 BEFORE, AFTER = "as it was", "hardened"  # by the default: behind a gate
-AGREEMENT = "agreement with its own clean answer"
+AGREEMENT, _SAME = "agreement with its own clean answer", "agreement"
 OWN = "own classifier"
 POINTS = 0.005  # within half a point
 
 # None of these is among the prompts that are asked with, which are those of `words_of`.
 FITTING = ("a picture of a {}", "a photo of a {}", "one {}", "the {}", "this is a {}", "a {} outside", "{}")
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_IMAGENETTE = {  # in the words of OpenAI's list
-    "n01440764": "tench", "n02102040": "English Springer Spaniel", "n02979186": "cassette player",
-    "n03000684": "chainsaw", "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck",
-    "n03425413": "gas pump", "n03445777": "golf ball", "n03888257": "parachute",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,9 +119,6 @@ def grid(scale: Sizes, seed: int) -> Scale:
     return Scale(scale.name, scale.note, cells, facts)
 
 
-_SAME = "agreement"
-
-
 def _rows(subject: Subject, kind: Kind, seed: int) -> dict[str, tuple[Recipe, About, str]]:
     """Model, what is said of it, and metric of each row."""
     encoders = {BEFORE: subject.original(seed), AFTER: subject.hardened(kind, seed)}
@@ -171,8 +163,8 @@ def _pairs(columns: Sequence[str], by: float, how: str = "{}") -> Pairs:
     ]
 
 
-TINY, RESNET, LITE, RN101, VIT = "small CNN", "ResNet-20", "EfficientNet-Lite0", "CLIP RN101", "CLIP ViT-B/32"
-NAMES = (TINY, RESNET, LITE, RN101, VIT)
+TINY, RESNET, RN101, VIT = "small CNN", "ResNet-20", "CLIP RN101", "CLIP ViT-B/32"
+NAMES = (TINY, RESNET, RN101, VIT)
 
 
 def _some(kinds: Mapping[str, Kind], *names: str) -> Mapping[str, Kind]:
@@ -198,20 +190,8 @@ _RESNET = Subject(
     plan={"epochs": 3, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     own=True,
     augment="HorizontalFlip()",
-    train_images=10_000,
-    test_images=2_000,
-)
-_LITE = Subject(
-    encoder="timm:tf_efficientnet_lite0@$DATA/tf_efficientnet_lite0.safetensors",
-    data=Source("folder:$DATA/imagenette"),
-    classes=tuple(f"{folder}\t{words}" for folder, words in _IMAGENETTE.items()),
-    kinds=_some(LARGE, "masks"),
-    plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": FAST},
-    own=True,
-    size=128,
-    augment="HorizontalFlip()",
-    train_images=3_000,
-    test_images=500,
+    train_images=5_000,
+    test_images=1_000,
 )
 _CLIP = Subject(
     encoder="open_clip:RN101/openai",
@@ -227,23 +207,24 @@ SCALES: Mapping[str, Sizes] = {
     "smoke": Sizes("smoke", "Random weights and a handful of images: the numbers mean nothing.", {TINY: _SMOKE}),
     "desk": Sizes(
         "desk",
-        "No CLIP: encoders without a text side, to which one is fitted. It counts groups of letters and has a linear map "
-        "to the mean of the clean training images of each class, so labels of clean images went into it and it knows "
-        "these ten classes alone; it is asked with prompts that it was not fitted with. What is tested is whether "
-        "hardening, which sees neither words nor labels, leaves images where words find them.",
-        {RESNET: _RESNET, LITE: _LITE},
+        "No CLIP: ResNet-20 on CIFAR-10 (JPEG copies) with 5,000 images, three epochs, and a small text side that is "
+        "fitted to it. That counts groups of letters and has a linear map to the mean of the clean training images of "
+        "each class: labels of clean images went into it, and it knows these ten classes alone. It is asked with "
+        "prompts that it was not fitted with. What is tested is whether hardening, which sees neither words nor labels, leaves "
+        "images where words find them.",
+        {RESNET: _RESNET},
     ),
     "paper": Sizes(
         "paper",
         "CLIP with its own text tower, ImageNet-100 among the 1,000 classes of ImageNet in OpenAI's words: for a GPU.",
-        {RN101: _CLIP, VIT: Subject(**{**vars(_CLIP), "encoder": "open_clip:ViT-B-32/openai"})},
+        {RN101: _CLIP, VIT: replace(_CLIP, encoder="open_clip:ViT-B-32/openai")},
     ),
 }
 
 TITLE = "Named by words: hardened images, and a text side that nobody touched (ours, of no paper)"
 NOTE = (
-    "Each row is hardened as `harden` does by default: from none to severe, a third of the images in the worst quarter, "
-    "a tenth clean, growing, and behind a gate. Classes by words are the normalised mean over seven prompts. Agreement "
+    "Hardened is as `harden` does it by default: from none to severe, a third of the images in the worst quarter, a "
+    "tenth clean, growing, and behind a gate. Classes by words are the normalised mean over seven prompts. Agreement "
     "needs no label: how often the answer to the damaged image is the one that the same encoder gives to the clean one."
 )
 CLAIMS = (
