@@ -86,6 +86,9 @@ class WordHead:
     classes: tuple[str, ...]
     prompts: tuple[str, ...] = ()
 
+    def make(self, store: Store) -> nn.Module:
+        return self.readout(store).head
+
     def readout(self, store: Store) -> Readout:
         return store.fitted(self, lambda: self._made(store))
 

@@ -210,8 +210,8 @@ SCALES: Mapping[str, Sizes] = {
         "No CLIP: ResNet-20 on CIFAR-10 (JPEG copies) with 5,000 images, three epochs, and a small text side that is "
         "fitted to it. That counts groups of letters and has a linear map to the mean of the clean training images of "
         "each class: labels of clean images went into it, and it knows these ten classes alone. It is asked with "
-        "prompts that it was not fitted with. What is tested is whether hardening, which sees neither words nor labels, leaves "
-        "images where words find them.",
+        "prompts that it was not fitted with. What is tested is whether hardening, which sees neither words nor "
+        "labels, leaves images where words find them.",
         {RESNET: _RESNET},
     ),
     "paper": Sizes(
