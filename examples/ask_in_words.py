@@ -2,7 +2,7 @@
 
     python examples/ask_in_words.py
 
-A small CLIP of open_clip learns on digits which words belong to which picture, so that nothing is downloaded; with
+A small CLIP of open_clip learns from labelled digits which words belong to which picture, so that nothing is downloaded; with
 published weights write open_clip:ViT-B-32/openai@clip.safetensors in its place. Needs pip install 'weatherproof[clip]'.
 """
 
@@ -21,21 +21,20 @@ NAME = "clip-of-digits"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CONFIG = {
     "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 48, "head_width": 24, "patch_size": 8},
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
 
 
-def train_clip(file: Path, *, epochs: int = 12) -> str:
-    """A CLIP that has learnt "a photo of the digit three." and its like from labelled digits; its text."""
+def train_clip(file: Path, *, epochs: int = 4) -> str:
+    """A CLIP that has learnt what "a photo of the digit three." looks like; its text."""
     (file.parent / f"{NAME}.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(file.parent)
     with wp.random.framework_seed(0):
         model, tokenizer = open_clip.create_model(NAME), open_clip.get_tokenizer(NAME)
     images = wp.load_images("digits", "train", size=32)
     tokens = tokenizer([f"a photo of the digit {word}." for word in WORDS])
-    model.token_embedding.requires_grad_(False)  # large, and good enough as it is drawn
-    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     for epoch in range(epochs):
         for rows in torch.randperm(len(images), generator=torch.Generator().manual_seed(epoch)).split(64):
@@ -56,7 +55,7 @@ def main(out: Path) -> None:
     (out / "prompts.txt").write_text("a photo of the digit {}.\nthe digit {}.\n")
     run = wp.harden(
         clip, "digits", classes=out / "names.txt", prompts=out / "prompts.txt", operator="RandomMask((0.0, 0.9))",
-        augment="none", epochs=10, batch_size=128, lr=3e-3, realizations=1, out=out / "hardened",
+        augment="none", epochs=6, batch_size=64, lr=1e-3, realizations=1, out=out / "hardened",
     )  # fmt: skip
     run.show()
     test = wp.load_images("digits", "test", size=32)

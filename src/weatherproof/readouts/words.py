@@ -85,9 +85,7 @@ def _prompts(given: str | Path | Sequence[str] | None, files: dict[str, str]) ->
     rows = list(_lines(given, "prompts", files))
     for at, line in rows:
         if line.count(_HOLE) != 1:
-            raise InputError(
-                f"{at} is {shown(line)}: one {_HOLE} says where the class goes, as in 'a photo of a {_HOLE}.'"
-            )
+            raise InputError(f"{at} is {shown(line)}: one {{}} says where the class goes, as in 'a photo of a {{}}.'")
     _once([(at, line, line) for at, line in rows])
     return tuple(line for _, line in rows)
 
