@@ -97,7 +97,7 @@ def test_what_has_no_words_says_so(models: Path, tmp_path: Path) -> None:
         "open_clip:ViT-B-33": "unknown open_clip",
         "resnet20": "'resnet20' knows no words",
         "timm:resnet18@x.pt": "knows no words",
-        str(tmp_path / "nowhere"): "knows no words",
+        str(tmp_path / "nowhere"): "no folder .*: expected a run folder",
         str(tmp_path): "no recipe.yaml of",
     }.items():
         with pytest.raises(InputError, match=said):

@@ -30,6 +30,8 @@ def tower_source(text: str) -> TowerSource:
         InputError: an encoder that knows no words, or no such file.
     """
     library, _, name = text.partition(":")
+    if "/" in text and ":" not in text and "@" not in text:
+        raise InputError(f"no folder {shown(text)}: expected a run folder, or an encoder with words")
     if library not in _LIBRARIES:
         raise InputError(
             f"{shown(text)} knows no words: those of CLIP and its like do, open_clip:NAME/TAG@FILE or "
