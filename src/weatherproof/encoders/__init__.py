@@ -8,9 +8,11 @@ from weatherproof.encoders.maps import MapPlace, embedded_with_map, map_place
 from weatherproof.encoders.native import ENCODERS
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.encoders.taps import stages, tapped
+from weatherproof.encoders.towers import TextTower, text_tower
 from weatherproof.encoders.weights import read_weights
 
 __all__ = [
-    "ENCODERS", "Encoder", "Gauge", "MapPlace", "Preprocessing", "Reading", "embedded_with_map", "fit_gauge",
-    "load_encoder", "map_place", "read_weights", "save_encoder", "stages", "tapped",
+    "ENCODERS", "Encoder", "Gauge", "MapPlace", "Preprocessing", "Reading", "TextTower",
+    "embedded_with_map", "fit_gauge",
+    "load_encoder", "map_place", "read_weights", "save_encoder", "stages", "tapped", "text_tower",
 ]  # fmt: skip

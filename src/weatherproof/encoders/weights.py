@@ -35,7 +35,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         InputError: no such file, damaged, a pickle with objects in it, or no named tensors.
     """
-    path, key = _file_and_key(path)
+    path, key = file_and_key(path)
     if is_folder(path):
         raise InputError(f"{path} is a folder: name the weights file in it, or give the run folder as the encoder")
     if not _is_file(path):
@@ -58,7 +58,7 @@ def read_published(paths: Sequence[str]) -> Checkpoint:
     return Checkpoint.of(paths[0], {k: v for part in parts for k, v in part.plain().items()}, None)
 
 
-def _file_and_key(path: str | Path) -> tuple[Path, str | None]:
+def file_and_key(path: str | Path) -> tuple[Path, str | None]:
     """A file whose name has a # in it is meant as a whole."""
     whole = str(path)
     file, key = whole, ""

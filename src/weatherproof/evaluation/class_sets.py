@@ -33,12 +33,14 @@ class Head:
         names: lists of names that images may have for them, each in the outputs' order; none where nothing is known. By
             the first a class is known on its own, by the others all of them together: ImageNet's "mouse" has buttons.
         numbered: an output's number may be its name.
+        said: the words for the outputs, where they are to be shown in place of the images' names; (): they are not.
     """
 
     outputs: int
     title: str
     names: tuple[tuple[str, ...], ...] = ()
     numbered: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,21 @@ def head_of(encoder: Encoder) -> Head:
 
 
 def head_of_readout(readout: Readout) -> Head:
-    """The outputs of a readout, which were named when it was fitted."""
-    return Head(len(readout.classes), some(readout.classes), (readout.classes,))
+    """The outputs of a readout, which were named when it was fitted, or made of words."""
+    classes, spoken = readout.classes, readout.spoken
+    if spoken is None:
+        return Head(len(classes), some(classes), (classes,))
+    return head_of_words(classes, spoken.said)
+
+
+def head_of_words(classes: tuple[str, ...], said: tuple[str, ...]) -> Head:
+    """The outputs of a readout from words.
+
+    Args:
+        classes: by the names of folders.
+        said: the words for them.
+    """
+    return Head(len(classes), some(classes), tuple(dict.fromkeys((classes, said))), said=said)
 
 
 def class_fit(head: Head, images: ImageSet, *, classes_match: bool = False) -> ClassFit:
@@ -132,7 +147,9 @@ def class_fit(head: Head, images: ImageSet, *, classes_match: bool = False) -> C
                 f"{WORD} says that the classifier's classes are the images', and it has {head.outputs:,} where "
                 f"{images.name!r} has {len(classes):,}"
             )
-        return ClassFit(True, f"the classifier's classes are the images' on the user's word ({WORD})", classes=classes)
+        told = f"the classifier's classes are the images' on the user's word ({WORD})"
+        shown = None if not head.said else tuple(range(head.outputs))
+        return ClassFit(True, told, shown, head.said or classes)
     why = f"the classifier's classes are {head.title}, the images' are {some(classes)}"
     way = f"; {WORD} says that both are the same in the same order" if len(classes) == head.outputs else ""
     return ClassFit(False, why + way)
@@ -154,10 +171,14 @@ def some(classes: Sequence[str]) -> str:
 
 
 def _by_name(head: Head, classes: tuple[str, ...], places: tuple[int, ...], names: tuple[str, ...]) -> ClassFit:
-    if places == tuple(range(head.outputs)):
+    if places == tuple(range(head.outputs)) and not head.said:
         return ClassFit(True, "", classes=classes)
     others = [i for i in range(head.outputs) if i not in set(places)]
     order, named = (*places, *others), (*classes, *(names[i] for i in others))
+    if head.said:
+        named = tuple(head.said[i] for i in order)
+        if order == tuple(range(head.outputs)) and not others:
+            return ClassFit(True, "", order, named)
     if others:
         told = f"the images have {len(classes):,} of the classifier's {head.outputs:,} classes: accuracy is among all"
         return ClassFit(True, told, order, named, head.outputs)

@@ -1,4 +1,5 @@
-"""What stands on a finished encoder: linear probe, nearest neighbours, a new head to fine-tune with, its own head."""
+"""What stands on a finished encoder: linear probe, nearest neighbours, words, a new head to fine-tune with, its
+own head."""
 
 from weatherproof.modes import evaluating
 from weatherproof.readouts.classifier import Classifier, OwnHead, Reordered, UnitLength
@@ -9,18 +10,33 @@ from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.readouts.neighbours import knn, knn_accuracy, nearest
 from weatherproof.readouts.probe import fit_probe
-from weatherproof.readouts.store import Readout, classifier_of, load_readout, save_model, save_readout
+from weatherproof.readouts.spoken import Asked, asked_of, found_by_words, text_head, zero_shot
+from weatherproof.readouts.store import (
+    Readout,
+    Spoken,
+    classifier_of,
+    load_readout,
+    readout_hash,
+    save_model,
+    save_readout,
+)
+from weatherproof.readouts.words import PROMPTS, Words, words_of
 
 __all__ = [
     "HEADS",
     "L2_GRID",
+    "PROMPTS",
     "SCHEDULES",
+    "Asked",
     "Classifier",
     "MLPHead",
     "OwnHead",
     "Readout",
     "Reordered",
+    "Spoken",
     "UnitLength",
+    "Words",
+    "asked_of",
     "classifier_of",
     "embed",
     "evaluating",
@@ -28,17 +44,22 @@ __all__ = [
     "finetune_encoder",
     "fit_linear",
     "fit_probe",
+    "found_by_words",
     "knn",
     "knn_accuracy",
     "linear_evaluation",
     "load_readout",
     "nearest",
     "new_head",
+    "readout_hash",
     "regularizers_of",
     "require_embeddings",
     "require_logits",
     "save_model",
     "save_readout",
     "schedule_of",
+    "text_head",
     "unmeasurable",
+    "words_of",
+    "zero_shot",
 ]

@@ -8,7 +8,7 @@ from weatherproof.reports.tables import CONDITION, condition_order, model_order
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
 
-READOUT_ORDER = ("own-head", "probe", "clean-probe", "knn")  # fewest labels first; then whatever there is
+READOUT_ORDER = ("zero-shot", "own-head", "probe", "clean-probe", "knn")  # fewest labels first; then whatever there is
 CLEAR = 2.0  # standard errors of the difference below which it is called unclear (about 95 %)
 
 

@@ -12,7 +12,7 @@ from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
-from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds
+from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds, zero_shot
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
@@ -25,6 +25,7 @@ STUDIES = {
     **all_weather.STUDIES,
     **unseen_kinds.STUDIES,
     **moving_teacher.STUDIES,
+    **zero_shot.STUDIES,
 }
 
 __all__ = [

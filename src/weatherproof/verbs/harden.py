@@ -16,6 +16,8 @@ from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
+from weatherproof.training.run import OWN_FILES
+from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
     measurable,
@@ -24,7 +26,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
-from weatherproof.verbs.options import Reading, TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.options import HardenOptions, Reading, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
@@ -47,7 +49,7 @@ def harden(
     lr: float = 3e-4,
     classes_match: bool = False,
     probe_images: int | None = None,
-    **options: Unpack[TrainOptions],
+    **options: Unpack[HardenOptions],
 ) -> Outcome:
     """Teach a copy of a pretrained encoder to give, for a damaged image, the embedding that the original gives for the
     clean one (contrastive inversion, arXiv 2110.07439). No labels are needed; where the images have some, they are used
@@ -83,8 +85,8 @@ def harden(
         lr: peak learning rate of Adam. Small networks learn faster with 1e-3 to 3e-3.
         weight_decay: 0 as in the paper's runs; the paper's text says 1e-4.
         schedule: cosine (annealed to 0 step by step), constant, or as_run (what the paper's code really did).
-        classes_match: you say that the classes of the encoder's own classifier are those of the images, in the same
-            order, where their names do not show it; then its accuracy is measured.
+        classes_match: you say that the classes of the encoder's own classifier, or those of --classes, are those of the
+            images, in the same order, where their names do not show it; then its accuracy is measured.
         probe_images: fit the probe that both encoders are measured by on at most so many training images, evenly from
             all classes; by default 2,000 for each class, from where more change its accuracy by less than its standard
             error.
@@ -95,6 +97,9 @@ def harden(
     gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
     kept, growing = _kept(gate, clean_share, keep_clean), parse_curriculum(curriculum)
     where, size = reading["device"], options["size"]
+    by_words = ByWords.of(encoder, options)
+    if by_words is not None:
+        recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **by_words.files}
     teacher = load_encoder(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
         images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
@@ -102,7 +107,8 @@ def harden(
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
     place = map_place(teacher, min(train.image_size) if train.image_size else None) if dense_term else None
-    fit = own_fit(teacher, test, classes_match)
+    fit = own_fit(teacher, test, classes_match and by_words is None)
+    words_fit = None if by_words is None else by_words.fit(test, classes_match)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
     held = None
@@ -113,6 +119,9 @@ def harden(
     run = RunFolder.open(options["out"], with_origins(recipe, teacher))
     if known := measured_outcome(run, like=teacher):
         return known
+    spoken = None if by_words is None else by_words.readout(teacher, run.path, device=where)
+    if spoken is not None:
+        keep_words(run, spoken)
     notes = overlap(train, test, options["test_images"])
     promise = CleanCosine(teacher, held, keep_clean, plan.epochs, **_feed(reading)) if held and keep_clean else None
     student = harden_encoder(
@@ -126,6 +135,8 @@ def harden(
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     notes += gate_notes(finished)
     _save(run, student, finished, provenance)
+    if spoken is not None and finished is not student:
+        keep_words(run, spoken, run.path / "hardened")
     if finished is not student and held:
         save_part(run.path, GAUGED, gauged(finished, held, operator, reading))
     if promise is not None:
@@ -139,6 +150,8 @@ def harden(
     measurement.own_head(encoders, fit)
     if probed:
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
+    if spoken is not None:
+        measurement.readout(spoken, encoders, words_fit)
     return measurement.finish(
         encoder=finished,
         next_steps=(

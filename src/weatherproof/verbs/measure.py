@@ -127,23 +127,36 @@ class Measurement:
             heads = {name: OwnHead(encoder) for name, encoder in encoders.items()}
             self._judged(encoders, heads, Head(order=fit.order), fit, "own-head", None)
             return
+        self._agreement("the network's own classifier", encoders, Head(), fit, "own-head")
+
+    def _agreement(
+        self, what: str, encoders: Mapping[str, Encoder], head: Head, fit: ClassFit, readout: str
+    ) -> None:  # fmt: skip
+        """How often a classifier whose classes are not known to be the images' says of the damaged image what it says
+        of the clean one."""
         told = "is measured by its agreement with its answer for the clean image, not by accuracy"
         told = told if self.operator is not None else "is not measured"
-        self.notes.append(f"the network's own classifier {told}: {fit.why}")
+        self.notes.append(f"{what} {told}: {fit.why}")
         if self.operator is not None:
             self.encoders |= encoders
-            own = dict.fromkeys(encoders, Head())
-            self.parts.append(Judgement(own, ("agreement",), "own-head", None, self.conditions[1:]))
+            own = dict.fromkeys(encoders, head)
+            self.parts.append(Judgement(own, ("agreement",), readout, None, self.conditions[1:]))
 
     def readout(self, readout: Readout, encoders: Mapping[str, Encoder], fit: ClassFit | None = None) -> None:
         """One linear layer on each of these encoders; the images have labels of its classes.
 
         Args:
-            fit: which output is which class; None: they are in the same order.
+            fit: which output is which class; None: they are in the same order. Of one from words that are not those of
+                the images its agreement is measured instead.
         """
         fit, layer = fit or ClassFit(True, ""), readout.head.to(self.reading["device"])
         models = {name: classifier_of(encoder, readout) for name, encoder in encoders.items()}
         head = Head(nn.Sequential(Normalized(), layer) if readout.unit_length else layer, fit.order)
+        if readout.spoken is not None:
+            self.notes.append(readout.spoken.note)
+        if not fit.believed:
+            self._agreement("the classifier by words", encoders, head, fit, readout.kind)
+            return
         self._judged(encoders, models, head, fit, readout.kind, readout.label_fraction)
 
     def _judged(
@@ -317,6 +330,7 @@ def examples(
         with evaluating(model):
             guesses[name] = model(damaged).softmax(dim=1).cpu()
     names = {name: output_names(model, images) for name, model in models.items()}
+    truths = next(iter(names.values()), images.classes)  # of the images' classes first, in their order
     return [
         GalleryEntry(
             batch.images[i].cpu(), damaged[i].cpu(), repr(operator),
@@ -324,7 +338,7 @@ def examples(
                 model: [(names[model][c], float(rows[i, c])) for c in rows[i].argsort(descending=True)[:3].tolist()]
                 for model, rows in guesses.items()
             },
-            truth=images.classes[label],
+            truth=truths[label],
         )
         for i, label in enumerate(batch.labels.tolist())
     ]  # fmt: skip

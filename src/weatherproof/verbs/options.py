@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import nn
 
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import unknown
+from weatherproof.readouts import Readout
 from weatherproof.spec import fits
 from weatherproof.training.plan import PlanOptions, StepOptions
 from weatherproof.training.run import refusals_leave_nothing
@@ -55,12 +56,32 @@ class DamageOptions(MeasureOptions, total=False):
     ]
 
 
+class WordOptions(TypedDict, total=False):
+    """Classes by words, of an encoder that has a text tower."""
+
+    classes: Annotated[
+        str | Path | Sequence[str] | Readout | None,
+        "judge by words, without a label: a text file with one class name a line, or folder<TAB>words where the "
+        "images' folder is called otherwise; imagenet is ImageNet's 1,000. The encoder is a CLIP, whose file holds its "
+        "text tower too.",
+    ]
+    prompts: Annotated[
+        str | Path | Sequence[str] | None,
+        "how classes are said to the text tower: a file with one template a line, each with one {}, or openai-80; by "
+        "default seven of these.",
+    ]
+
+
 class PretrainOptions(PlanOptions, MeasureOptions, total=False):
     """A training, and its measurement on clean images."""
 
 
 class TrainOptions(StepOptions, DamageOptions, total=False):
     """A training, and its measurement under damage."""
+
+
+class HardenOptions(WordOptions, TrainOptions, total=False):
+    """The same, of an encoder that may know words."""
 
 
 # Of options that nobody gives, in all verbs; what differs between them stands in their `verb(...)`.

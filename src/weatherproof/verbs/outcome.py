@@ -11,6 +11,7 @@ from weatherproof.encoders.adapters.folder import body_hash
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
+from weatherproof.readouts import Readout, readout_hash
 from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
@@ -19,7 +20,10 @@ from weatherproof.training.run import COMMITS, OWN_FILES, finite
 _MADE = ("*.safetensors", "*.json", "hardened/*.safetensors", "hardened/*.json")
 _OTHERS = ("results.json", "checks.json")  # which no other call is to find as they are
 # Words that there were not from the beginning, and what a recipe without them means.
-_LATER = {"classes_match": False, "micro_batch": None, "checkpoint_gradients": False, "compile": False}
+_LATER = {
+    "classes_match": False, "classes": None, "prompts": None, "micro_batch": None, "checkpoint_gradients": False,
+    "compile": False,
+}  # fmt: skip
 NOTHING_DONE = "this run is finished already: nothing was done"
 
 
@@ -190,6 +194,7 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in arguments.items()
         if name != "options" and not (name in _LATER and value == _LATER[name])
     }
+    given |= {n: list(v) for n, v in given.items() if n in ("classes", "prompts") and isinstance(v, tuple)}
     recipe = {"verb": verb} | {k: v if isinstance(v, plain) else _identity(v) for k, v in given.items()}
     named = [str(text) for value in recipe.values() for text in (value if isinstance(value, list) else [value])]
     files = {file: content for text in named for file, content in own_files(text).items()}
@@ -206,6 +211,8 @@ def with_origins(recipe: Mapping[str, Any], *encoders: Encoder) -> dict[str, Any
 
 def _identity(value: Any) -> str:
     """The text of an object; of a network in the hand, whose class's name says little, with its weights."""
+    if isinstance(value, Readout):
+        return f"{len(value.classes)} {value.kind} classes@{readout_hash(value)[:12]}"
     text = text_of(value)
     return f"{text}@{body_hash(value)[:12]}" if isinstance(value, Encoder) and text.startswith(IN_HAND) else text
 

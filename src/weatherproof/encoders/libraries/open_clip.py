@@ -37,9 +37,7 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
     no_options(text, options)
     if num_classes:
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
-    model, tag = _known(open_clip, name)
-    published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
-    config = open_clip.get_model_config(model)
+    _, config, published = described(name)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
     if size is not None:
         vision["image_size"] = size
@@ -71,11 +69,11 @@ def open_clip_place(name: str) -> Place:
     except ImportError:
         raise InputError(_MISSING) from None
 
-    model, tag = _known(open_clip, name)
+    model, _, published = described(name)
+    tag = name.partition("/")[2]
     if not tag:
         tags = [f"open_clip:{model}/{known}" for known in open_clip.list_pretrained_tags_by_model(model)]
         raise not_published(f"open_clip:{model}", f" without a tag, only for {some(tags, 6)}" if tags else "")
-    published = open_clip.get_pretrained_cfg(model, tag)
     text, address = f"open_clip:{name}", str(published.get("hf_hub") or "")
     if not address:
         return Place(text, url=str(published["url"]))
@@ -85,8 +83,11 @@ def open_clip_place(name: str) -> Place:
     return Place(text, repo, tuple(dict.fromkeys(files)))
 
 
-def _known(open_clip: Any, name: str) -> tuple[str, str]:
-    """Name and tag. Raises `InputError` where open_clip has none such."""
+def described(name: str) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
+    """Of NAME or NAME/TAG the architecture's name, open_clip's configuration of it, and what it publishes under the tag
+    (without one nothing). Raises `InputError` for a name or tag that open_clip does not know."""
+    import open_clip
+
     model, _, tag = name.partition("/")
     known = open_clip.list_models()
     if model not in known:
@@ -94,7 +95,7 @@ def _known(open_clip: Any, name: str) -> tuple[str, str]:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag and tag not in tags:
         raise unknown(f"tag of open_clip:{model}", tag, tags)
-    return model, tag
+    return model, open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag) if tag else {}
 
 
 def open_clip_releases(name: str) -> list[Release]:

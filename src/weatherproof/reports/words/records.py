@@ -18,6 +18,7 @@ MODEL_WORDS = {"teacher": "original", "start": "before training"} | {
 GAUGE = "gauge"  # a readout that looks at images as they are, clean or not
 READOUT_WORDS = {
     "own-head": "own head",
+    "zero-shot": "classes by words",
     "probe": "linear probe",
     "clean-probe": "linear probe from clean images",
     "knn": "nearest neighbours",

@@ -37,7 +37,7 @@ def audit_damage(
     measurement = Measurement(run, images, options, subject.reading, operator=operator)
     models, fit = {subject.name: encoder}, subject.fit
     if subject.readout is not None:
-        if has_labels(images):
+        if has_labels(images) or subject.readout.spoken is not None:
             measurement.readout(subject.readout, models, fit=fit)
         fit = own_fit(encoder, images, classes_match=False)
     measurement.own_head(models, fit)

@@ -17,9 +17,10 @@ from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
 from weatherproof.verbs.audit.limits import Limit
+from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
-from weatherproof.verbs.options import DamageOptions, Reading, pace_of, reading_of
+from weatherproof.verbs.options import DamageOptions, Reading, WordOptions, pace_of, reading_of
 from weatherproof.verbs.outcome import name_of, recipe_of, with_origins
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -27,7 +28,7 @@ Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and se
 _FREE = (*IGNORED, "fail_under", "fail_over")  # a check does not change the numbers
 
 
-class AuditOptions(DamageOptions, total=False):
+class AuditOptions(WordOptions, DamageOptions, total=False):
     """What every form of audit takes."""
 
     classes_match: Annotated[
@@ -59,7 +60,8 @@ class Subject:
         model, source: as the user gave them.
         reading: how the model is fed.
         limits: what is to be checked of the numbers.
-        readout: of the run folder that the model is; None: there is none.
+        readout: from words that are asked for, else of the run folder that the model is; None: there is none.
+        own_words: the readout is not in the model's folder.
         fit: whether the classes of the readout, else of the encoder's own head, are the images'; None: there is
             neither.
         files: what must not change before the run is finished, by name, with digests of what is in it.
@@ -75,6 +77,7 @@ class Subject:
     readout: Readout | None
     fit: ClassFit | None
     files: Mapping[str, str] = field(default_factory=dict)
+    own_words: bool = False
 
     @classmethod
     def load(
@@ -85,14 +88,21 @@ class Subject:
         limits: Sequence[Limit],
     ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
-        reading = reading_of(options)
+        reading, by_words = reading_of(options), ByWords.of(model, options)
         encoder = load_encoder(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)
         images = _images(source, options.get("split", "test"), encoder, options)
         require_embeds(encoder, images, reading["device"])
-        fit = _fit(model, encoder, readout, images, options["classes_match"])
-        return cls(model, source, options, reading, limits, encoder, images, readout, fit)
+        if by_words is None:
+            fit = _fit(model, encoder, readout, images, options["classes_match"])
+            return cls(model, source, options, reading, limits, encoder, images, readout, fit)
+        words_fit = by_words.fit(images, options["classes_match"])
+        places = [Path(options["out"]), *([folder] if folder is not None else [])]
+        readout = by_words.readout(encoder, *places, device=reading["device"])
+        return cls(
+            model, source, options, reading, limits, encoder, images, readout, words_fit, by_words.files, own_words=True
+        )
 
     @property
     def name(self) -> str:
@@ -118,7 +128,8 @@ class Subject:
     @property
     def told(self) -> Sequence[str]:
         """What is to be said of the classes."""
-        return self.fit.notes if self.fit else ()
+        spoken = None if self.readout is None else self.readout.spoken
+        return (*([spoken.note] if spoken else []), *(self.fit.notes if self.fit else ()))
 
     def others(self, split: str) -> ImageSet:
         """Images of another split of the same source, read alike."""
@@ -129,7 +140,10 @@ class Subject:
         recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
         if self.files:
             recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **self.files}
-        return RunFolder.open(self.options["out"], with_origins(recipe, self.encoder, *others), ignore=_FREE)
+        run = RunFolder.open(self.options["out"], with_origins(recipe, self.encoder, *others), ignore=_FREE)
+        if self.own_words and self.readout is not None and not run.finished:
+            keep_words(run, self.readout)
+        return run
 
     def classifier(self, what: str) -> tuple[nn.Module, dict[str, Any]]:
         """What answers the images, and the records' words for it: the run's readout, else the network's own head.
@@ -174,7 +188,7 @@ def _fit(
     if readout is None:
         return own_fit(encoder, images, classes_match)
     fit = class_fit(head_of_readout(readout), images, classes_match=classes_match)
-    if not fit.believed and has_labels(images):
+    if not fit.believed and has_labels(images) and readout.spoken is None:
         same = len(readout.classes) == len(images.classes)
         raise InputError(
             f"the classifier in {model} knows {some(readout.classes)}, the images are {some(images.classes)}: "

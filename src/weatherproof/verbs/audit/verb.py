@@ -81,6 +81,8 @@ def audit(
     _require_one_kind(suite, operator, teacher, attack, curve)
     if gauge:
         _require_gauge_alone(suite, operator, teacher, attack, damage)
+        if options["classes"] is not None or options["prompts"] is not None:
+            raise InputError("--gauge looks at pixels and knows no classes: leave out --classes and --prompts")
         require_counts(window=window)
         return audit_drift(model, images, options, limits, order, window)
     if order != "name" or window is not None:
