@@ -98,7 +98,7 @@ class Models:
             return None if other is None else other.accuracy(training, damage, rare=rare)
         scale, corruption = self.scale, None if damage == "clean" else damage
         if damage in _NOISY:
-            measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self.train, NOISE_SEED)
+            measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self._fixed, NOISE_SEED)
             test = replace(self.test, limit=scale.test_images, only=RARE if rare else ())
         else:
             measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
@@ -183,6 +183,15 @@ class Models:
 
     @property
     def train(self) -> Images:
+        """The images for fitting; whole where the augmentation crops them."""
+        scale = self.scale
+        if scale.whole is not None:
+            return Images(scale.data, "train", limit=scale.train_images, uncropped=scale.whole)
+        return self._fixed
+
+    @property
+    def _fixed(self) -> Images:
+        """Those as test images are read."""
         scale = self.scale
         return Images(scale.data, "train", scale.size, scale.crop_fraction, limit=scale.train_images)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.studies.lab.recipes import FAST
-from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.papers.contrastive_inversion.scales import DESK as DESK_HARDENING
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE as SMOKE_HARDENING
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
@@ -36,6 +36,8 @@ class FclScale:
         map_images: test images whose utility is averaged.
         sensitivity_images: test images whose sensitivity is taken.
         corner: side of the corner boxes in pixels.
+        whole: training images are read whole, the longer side at most so many pixels, for `augment` to crop them; None:
+            as test images are.
     """
 
     name: str
@@ -55,6 +57,7 @@ class FclScale:
     corner: int = 9
     size: int | None = None
     crop_fraction: float = 1.0
+    whole: int | None = None
     others: Mapping[str, "FclScale"] = field(default_factory=dict)
     hardening: Hardening | None = None
     pretraining: Pretraining | None = None
@@ -230,6 +233,7 @@ _IMAGENET = FclScale(
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
     size=224,
     crop_fraction=0.875,
+    whole=WHOLE,
     seeds=5,
 )
 # Patch Gaussian+FCL has 10,000 steps as its ramp up there, 204.8 epochs, instead of 14,000.

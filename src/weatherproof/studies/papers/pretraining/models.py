@@ -113,10 +113,11 @@ class Models:
 
     @property
     def train(self) -> Images:
-        """The images for fitting; uncropped where views cut out of larger ones."""
-        scale = self.scale
-        size, crop = (scale.size, scale.crop_fraction) if scale.train_size is None else (scale.train_size, 1.0)
-        return Images(scale.data["main"], "train", size, crop, scale.channels, scale.train_images)
+        """The images for fitting; uncropped where views cut out of whole ones."""
+        scale, source = self.scale, self.scale.data["main"]
+        if scale.whole is not None:
+            return Images(source, "train", channels=scale.channels, limit=scale.train_images, uncropped=scale.whole)
+        return Images(source, "train", scale.size, scale.crop_fraction, scale.channels, scale.train_images)
 
     def test(self, limit: int | None) -> Images:
         """The images for measuring."""

@@ -166,13 +166,13 @@ class Models:
         match name:
             case "Supervised":
                 if scale.supervised is not None:
-                    return Given(scale.supervised, seed=self.seed)
+                    return Given(scale.supervised, scale.side, seed=self.seed)
                 return made.supervised(Network("supervised"))
             case "hardened":
                 plan = plan_of(scale.hardening_plan, self.seed)
                 return Hardened(self.start(MOCO), made.train, scale.damage, plan, augment=scale.augment)
             case "random weights":
-                return Given(scale.pretraining.encoder, classes=0, quiet=True, seed=self.seed)
+                return Given(scale.pretraining.encoder, scale.side, classes=0, quiet=True, seed=self.seed)
         return made.pretrained(Network("probe", "mocov2", name))
 
     def _plan(self, regularizers: Sequence[str]) -> Plan:
