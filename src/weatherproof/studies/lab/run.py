@@ -32,7 +32,7 @@ def run_study(
     shelf = Store(store, data=data, device=device, former=former_home)
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    shown = shown_of(study, scale, found, run.recipe, scale.told(shelf))
+    shown = shown_of(study, scale, found, run.recipe, {**_made_how(scale, found), **scale.told(shelf)})
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
     save_part(run.path, STUDY, shown)
@@ -40,6 +40,20 @@ def run_study(
         write(shelf, run.path, found)
     run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished
     write_report(run.path)
+
+
+def _made_how(scale: Scale, found: Found) -> dict[str, str]:
+    """Which corrupted images were read from files, and which were made on the fly."""
+    read: dict[str, list[bool]] = {}
+    for key, own in scale.cells.items():
+        for files in {cell.files for cell in own.cells if cell.files} if own is not None and key in found else ():
+            text = files.source.text
+            read.setdefault(text, []).append(found[key]["data"] == text.partition(":")[0])
+    return {
+        f"corrupted images, {text}": "read from these files" if all(which) else "made on the fly, frost synthetic"
+        + (f" ({sum(which)} of {len(which)} numbers are of the files)" if any(which) else "; there is no such folder")
+        for text, which in read.items()
+    }  # fmt: skip
 
 
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:

@@ -1,10 +1,12 @@
 """Which images a study trains on and measures with, as text."""
 
 from typing import Literal
+from warnings import warn
 
 import torch
 
 from weatherproof.data import ImageSet, at_most, load_images
+from weatherproof.data.counts import difference
 from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
 from weatherproof.spec import component
@@ -95,8 +97,12 @@ class Images:
         fraction = self.crop_fraction if own is None else own
         text = located(text, folder)
         if self.uncropped is not None:
-            return load_images(text, split, longest=self.uncropped, channels=self.channels)
-        return load_images(text, split, size=self.size, crop_fraction=fraction, channels=self.channels)
+            images = load_images(text, split, longest=self.uncropped, channels=self.channels)
+        else:
+            images = load_images(text, split, size=self.size, crop_fraction=fraction, channels=self.channels)
+        if (line := difference(text, split, images)) is not None:
+            warn(line, UserWarning, stacklevel=2)
+        return images
 
 
 def _without(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:

@@ -7,7 +7,7 @@ from weatherproof.operators import COMMON_19
 from weatherproof.studies.lab.classifiers import Headed, Labelled, Own, Probed, Restored
 from weatherproof.studies.lab.measures import Damaged, Suite
 from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, settings_of
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Wanted
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
@@ -79,7 +79,8 @@ class Models:
     def _cell(self, model: Recipe, about: About, tested: str, data: str = "main", metric: str = "top1") -> Cell:
         test, scale = self._test(data, self.scale.test_images), self.scale
         if tested in COMMON_19:  # the mean over its five severities; all 19 are met at once
-            return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested))
+            files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
+            return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested), files)
         measure = Damaged(scale.damages[tested], scale.realizations, metric, seed=self.seed)
         return Cell(model, measure, test, about, Wanted(metric))
 

@@ -25,6 +25,8 @@ class Hardening:
         augment: how training looks at an image; augments: of the data sets where it looks otherwise.
         whole: training images are read whole, the longer side at most so many pixels, for `augment` to crop them; None:
             as test images are. Those of `augments` are always read as test images are.
+        corrupted: the test images of "main" under the common corruptions, in files: measured where they are there;
+            elsewhere, and None: they are made on the fly.
         restoration: what stands in for a restoration at this scale.
         denoised: draws of the noise with which denoising (Table 7) is measured.
     """
@@ -39,6 +41,7 @@ class Hardening:
     augment: str | None = None
     augments: Mapping[str, str] = field(default_factory=dict)
     whole: int | None = None
+    corrupted: str | None = None
     train_images: int | None = None
     test_images: int | None = None
     restored_images: int | None = None
@@ -199,6 +202,7 @@ PAPER = Hardening(
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
     augments=dict.fromkeys(("CIFAR-10", "CIFAR-100", "STL-10"), "HorizontalFlip()"),  # Appendix D.1: no crop
     whole=WHOLE,
+    corrupted="imagenet100-c:$DATA/imagenet-c",
     # 16 bits are the CLIP networks' alone (Appendix D.1).
     plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "precision": "16-mixed", "workers": 8},
     rival_plan={"epochs": 25, "batch_size": 64, "lr": 1e-3, "precision": "32-true", "workers": 8},

@@ -189,7 +189,8 @@ def _corruption_table() -> Study:
     )
     note = (
         "Mean top-1 over the five severities. The baseline is trained on clean images; ours on blur and noise, each on "
-        "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic here."
+        "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic where corruptions "
+        "are made on the fly."
     )
     return _study("table-10", "Table 10: the common corruptions", _known(names, columns), claims, note=note)
 

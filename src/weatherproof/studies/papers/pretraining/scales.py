@@ -60,6 +60,8 @@ class Pretraining:
             as test images are.
         layers: what the names of losses at several layers stand for.
         penalty: how the penalty of networks with `tikhonov` is computed; its weight is theirs.
+        corrupted: test images under the corruptions, in files: measured where they are there; elsewhere, and None: they
+            are made on the fly.
         suite_images: test images that meet the corruptions; the clean accuracy is of all test images.
     """
 
@@ -79,6 +81,7 @@ class Pretraining:
     same_steps: bool = True  # with fewer labels as many steps, instead of as many epochs
     size: int | None = None
     whole: int | None = None
+    corrupted: str | None = None
     channels: int | None = None
     crop_fraction: float = 1.0
     train_images: int | None = None
@@ -253,6 +256,7 @@ PAPER = Pretraining(
     size=224,
     crop_fraction=0.875,
     whole=WHOLE,
+    corrupted="imagenet-c:$DATA/imagenet-c",
     views=families(224),
     methods={},
     plans={method: _paper_plan(method) for method in METHODS},
@@ -272,6 +276,7 @@ PAPER_LABELS = Pretraining(
     "and temperature are not stated: SimCLR's own for CIFAR-10.",
     encoder="resnet50-cifar",
     data={"main": Source("cifar10:$DATA/cifar10")},
+    corrupted="cifar10-c:$DATA/cifar10-c",
     views=families(32),
     methods={"simclr": {"temperature": 0.5}},
     plans={"simclr": _SIMCLR_PAPER},

@@ -28,7 +28,8 @@ class Transfer:
             none and take images as they are.
         known: starts that were trained with the labels of a data set: no cell, this would be no transfer.
         data: the data sets.
-        corrupted: data sets whose corrupted test images lie in files; for others they are made on the fly.
+        corrupted: of data sets the corrupted test images in files; where these are not there, and for other sets, they
+            are made on the fly.
         plan: of the fine-tuning; its lr where none is chosen.
         steps: train for so many steps instead of epochs, since the sets differ in size.
         adversarial_plan: what differs for adversarial training.
