@@ -68,9 +68,9 @@ def _known(rows: Iterable[str], columns: Mapping[str, Column]) -> Callable[[Mode
 
 def _study(
     name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
-    scales: Mapping[str, Hardening] = SCALES,
+    scales: Mapping[str, Hardening] = SCALES, ours: bool = False,
 ) -> Study:  # fmt: skip
-    return sized(name, title, scales, partial(_at, grid), claims, note)
+    return sized(name, title, scales, partial(_at, grid), claims, note, ours=ours)
 
 
 def _at(grid: Callable[[Models], Grid], settings: Hardening, seed: int) -> Scale:
@@ -278,7 +278,7 @@ def _own_head_study() -> Study:
         ),
     )
     title = "A whole classifier hardened without a label (ours, not in the paper)"
-    return _study("own-head", title, grid, claims, scales=OWN_HEAD_SCALES)
+    return _study("own-head", title, grid, claims, scales=OWN_HEAD_SCALES, ours=True)
 
 
 STUDIES = {
