@@ -106,6 +106,34 @@ def test_paper_scale_reads_the_published_files(study: str, key: tuple[str, str],
     assert desk is None or all(cell.files is None for cell in desk.cells)
 
 
+def test_cells_of_another_pipeline_are_not_mixed_with_todays(tmp_path: Path) -> None:
+    """A grid that an earlier version began, or that was begun before the files were there."""
+    data, folder = tmp_path / "data", tmp_path / "run"
+    fine = replace(CELL, measure=Suite("common-15", (3,), group="noise"), wanted=Wanted("error", "shot_noise", 3.0))
+    grid = {("row", "one"): CELL, ("row", "two"): fine, ("row", "three"): replace(CELL, files=None)}
+    study = Study("some", "Some", {"smoke": lambda _: Scale("smoke", "A note.", grid)})
+    data.mkdir()
+
+    def run() -> dict[str, str]:
+        (folder / "results.json").unlink(missing_ok=True)
+        made = RunFolder.open(folder, {"seed": 0})
+        run_study(study, "smoke", made, store=tmp_path / "store", data=str(data), seed=0, device=CPU)
+        made.close()
+        return {key: record["data"] for key, record in json.loads((folder / "cells.json").read_text()).items()}
+
+    assert {*run().values()} == {"digits/test"}
+    write_files(data / "cifar10-c", NOISES)
+    assert run() == {"row | one": "cifar10-c", "row | two": "cifar10-c", "row | three": "digits/test"}
+    cells = json.loads((folder / "cells.json").read_text())
+    for record in cells.values():  # as a version that says nothing of its pipeline left them
+        record["value"] = 7.0
+    (folder / "cells.json").write_text(json.dumps(cells))
+    assert {*run()} == {*cells} and "7.0" in (folder / "cells.json").read_text()  # what is of today is taken
+    (folder / "cells-of.json").unlink()
+    run()
+    assert "7.0" not in (folder / "cells.json").read_text()
+
+
 # over which corruptions a mean is
 
 
