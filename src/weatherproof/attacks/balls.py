@@ -27,7 +27,7 @@ class Ball(Protocol):
     """What PGD asks of a set of perturbations.
 
     Those here also say their `norm`, the `symbol` that stands for it, and a `grid`: the sizes at which curves are
-    measured, in L2 and Linf those of "Robustness of Contrastive Learning Models", in L1 ours.
+    measured, which are ours: "Robustness of Contrastive Learning Models" draws such curves and states no sizes.
     """
 
     @property

@@ -15,10 +15,11 @@ from weatherproof.types import Images, Keys
 
 ENOUGH_STEPS = 20  # for a ball that holds almost all images
 
-# By norm: how it is written, and the sizes at which curves are measured.
+# By norm: how it is written, and the sizes at which curves are measured. These are ours: the paper whose Figure 2 such
+# curves are states none.
 SYMBOLS: Mapping[str, str] = {ball.norm: ball.symbol for ball in BALLS.values()} | {"l0": "L0"}
 GRIDS: Mapping[str, tuple[float, ...]] = {ball.norm: ball.grid for ball in BALLS.values()} | {
-    "l0": (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),  # elements; the paper has none for it: ours
+    "l0": (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0),  # elements
 }
 _ORDERS = {"l2": 2.0, "linf": torch.inf, "l1": 1.0, "l0": 0.0}
 

@@ -53,6 +53,7 @@ class Decoder:
             size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. None: as stored.
         crop_fraction: the part of the resized shorter side that the square keeps.
         channels: 3 for RGB, 1 for grey (ITU-R 601 luma). Transparent parts turn white.
+        longest: without a size, an image whose longer side is more pixels is shrunk to that, as a whole.
 
     Raises:
         InputError: a setting out of range.
@@ -61,8 +62,14 @@ class Decoder:
     size: int | None = None
     crop_fraction: float = 1.0
     channels: int = 3
+    longest: int | None = None
 
     def __post_init__(self) -> None:
+        if self.longest is not None and (self.size is not None or not 1 <= self.longest <= LARGEST_SIDE):
+            raise InputError(
+                f"longest is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, instead of a size; got "
+                f"{shown(self.longest)} and size {shown(self.size)}"
+            )
         if self.size is not None and not 1 <= self.size <= LARGEST_SIDE:
             raise InputError(
                 f"size is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, or None for images as they are; "
@@ -84,7 +91,7 @@ class Decoder:
             with speaking_of(path), opened(path) as image:
                 _require_right(image, path)
                 stored = image.size
-                draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
+                draft = image.draft(None, self._least(stored)) if self.size or self.longest else None
                 image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
                 full = stored if draft else image.size
                 turn = _orientation(image)
@@ -106,8 +113,25 @@ class Decoder:
 
     def keeps(self, shape: tuple[int, ...]) -> bool:
         """Whether stored pixels of shape [..., C, H, W] are already as they should be."""
+        if self.longest is not None:
+            return shape[-3] == self.channels and max(shape[-2:]) <= self.longest
         wanted = (self.channels, *((self.size, self.size) if self.size is not None else shape[-2:]))
         return tuple(shape[-3:]) == wanted and (self.size is None or self._short == self.size)
+
+    def whole(self, full: tuple[int, int]) -> tuple[int, int]:
+        """The sides, in either order, of a whole image with these, with no more than `longest` pixels."""
+        most = max(full)
+        if self.longest is None or most <= self.longest:
+            return full
+        first, second = (max(1, round(side * self.longest / most)) for side in full)
+        return first, second
+
+    def _least(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """To which sides, at least, a JPEG may be shrunk while it is decoded."""
+        if self.size is not None:
+            return self._short * DRAFT, self._short * DRAFT
+        first, second = self.whole(stored)
+        return first * DRAFT, second * DRAFT
 
     @property
     def _short(self) -> int:
@@ -127,7 +151,8 @@ class Decoder:
                 draft of it.
         """
         if self.size is None:
-            return image
+            sides = self.whole(full)
+            return image if sides == image.size else image.resize(sides, Image.Resampling.BILINEAR)
         short = self._short
         width, height = (max(short, int(short * side / min(full))) for side in full)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from weatherproof.data.decoding import BadImage, Decoder
+from weatherproof.canvas import Sizes, padded
+from weatherproof.data.decoding import BadImage, Decoder, Pixels
 from weatherproof.data.hearing import listening
 from weatherproof.errors import InputError
 from weatherproof.names import printable
@@ -136,28 +137,42 @@ class FileImages:
         Raises:
             InputError: the images differ in size.
         """
-        with listening(*(self.paths[i] for i in positions.tolist())) as heard:
-            pixels, kept, bad = self._decode(positions)
-        return pixels, kept, bad, {path: text for path, text in heard.items() if path not in bad}
-
-    def _decode(
-        self, positions: Int64[Tensor, "b"]
-    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str]]:
-        images, kept, bad = [], [], {}
-        for position in positions.tolist():
-            try:
-                images.append(self.decoder.file(self.paths[position]))
-            except BadImage as error:
-                bad[self.paths[position]] = str(error)
-                continue
-            kept.append(position)
-            if images[-1].shape != images[0].shape:
-                sizes = " and ".join(
-                    f"{i.shape[2]}x{i.shape[1]} ({printable(self.paths[k])})"
-                    for i, k in ((images[0], kept[0]), (images[-1], kept[-1]))
-                )
-                raise InputError(
-                    f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to"
-                )
+        images, kept, bad, heard = self._decoded(positions, alike=True)
         pixels = np.stack(images) if images else np.empty((0, self.channels, *(self.image_size or (0, 0))), np.uint8)
-        return torch.from_numpy(pixels), torch.tensor(kept, dtype=torch.int64), bad
+        return torch.from_numpy(pixels), kept, bad, heard
+
+    def decode_whole(
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[
+        UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes
+    ]:
+        """`decode` for images of unlike sizes: each in the upper left corner of a common canvas; last their sizes."""
+        images, kept, bad, heard = self._decoded(positions, alike=False)
+        if not images:
+            return torch.empty(0, self.channels, 0, 0, dtype=torch.uint8), kept, bad, heard, torch.empty(0, 2).long()
+        pixels, sizes = padded([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
+        return pixels, kept, bad, heard, sizes
+
+    def _decoded(
+        self, positions: Int64[Tensor, "b"], alike: bool
+    ) -> tuple[list[Pixels], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        images: list[Pixels] = []
+        kept, bad = [], {}
+        with listening(*(self.paths[i] for i in positions.tolist())) as heard:
+            for position in positions.tolist():
+                try:
+                    images.append(self.decoder.file(self.paths[position]))
+                except BadImage as error:
+                    bad[self.paths[position]] = str(error)
+                    continue
+                kept.append(position)
+                if alike and images[-1].shape != images[0].shape:
+                    sizes = " and ".join(
+                        f"{i.shape[2]}x{i.shape[1]} ({printable(self.paths[k])})"
+                        for i, k in ((images[0], kept[0]), (images[-1], kept[-1]))
+                    )
+                    raise InputError(
+                        f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to"
+                    )
+        left = {path: text for path, text in heard.items() if path not in bad}
+        return images, torch.tensor(kept, dtype=torch.int64), bad, left

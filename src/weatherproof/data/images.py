@@ -148,7 +148,8 @@ class MemoryImages:
     @property
     def image_size(self) -> tuple[int, int]:
         if self.decoder is None or self.decoder.size is None:
-            return self.pixels.shape[2], self.pixels.shape[3]
+            stored = self.pixels.shape[2], self.pixels.shape[3]
+            return stored if self.decoder is None else self.decoder.whole(stored)
         return self.decoder.size, self.decoder.size
 
     def __len__(self) -> int:

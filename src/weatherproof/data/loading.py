@@ -10,13 +10,17 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from weatherproof.canvas import Canvas, Sizes
 from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
 
-Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]
+# pixels, their positions, bad files, what Pillow warned of; of images of unlike sizes these
+Read = tuple[
+    UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes | None
+]
 
 MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 
@@ -24,7 +28,7 @@ MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Images and labels on the device, the images' indices on the CPU (keys are made there), and which of the set's
-    images they are."""
+    images they are. Images of unlike sizes are a `Canvas`."""
 
     images: Images
     labels: Labels
@@ -70,14 +74,15 @@ def batches(
 
 
 def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
-    for pixels, kept, bad, warned in _read_ahead(images, chunks, device, workers):
+    for pixels, kept, bad, warned, sizes in _read_ahead(images, chunks, device, workers):
         if (bad or warned) and isinstance(images, FileImages | CorruptedImages):
             images.bad_files.record(bad, warned)
         if len(kept) == 0:
             continue
         # Bytes cross to the device, a quarter of what floats would be.
+        there = pixels.to(device, non_blocking=True).float().div_(255)
         yield Batch(
-            images=pixels.to(device, non_blocking=True).float().div_(255),
+            images=there if sizes is None else Canvas.of(there, sizes),
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
             place=kept,
@@ -94,9 +99,11 @@ class _Reader:
 
     def __getitem__(self, positions: Tensor) -> Read | InputError:
         try:
+            if isinstance(self.images, FileImages) and self.images.decoder.longest is not None:
+                return self.images.decode_whole(positions)
             if isinstance(self.images, FileImages | CorruptedImages):
-                return self.images.decode(positions)
-            return self.images.read(positions), positions, {}, {}
+                return *self.images.decode(positions), None
+            return self.images.read(positions), positions, {}, {}, None
         except InputError as error:
             return error
 

@@ -38,6 +38,7 @@ def load_images(
     memory_budget: int = 2**30,
     max_bad: float = 0.05,
     channels: int | None = None,
+    longest: int | None = None,
 ) -> ImageSet:
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
@@ -52,6 +53,8 @@ def load_images(
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
         max_bad: the share of files that may be unreadable. They are left out, named in `bad`, with one warning.
         channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, 3 for everything else.
+        longest: instead of a size: whole images, the longer side of a larger one shrunk to so many pixels. They may
+            differ in size: a batch of such is a `Canvas`, for views that begin with a crop.
 
     Raises:
         InputError: unknown source, nothing there, a missing split, a setting out of range, or too many bad files.
@@ -62,9 +65,11 @@ def load_images(
         raise InputError(f"expected the text of a source, a folder or an ImageSet; got {type(source).__name__}")
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad is a share, 0 to 1; got {max_bad}")
-    Decoder(size, crop_fraction, channels or 3)  # a wrong setting shows before any long reading
+    Decoder(size, crop_fraction, channels or 3, longest)  # a wrong setting shows before any long reading
     name, colon, rest = str(source).partition(":")
     if isinstance(source, str) and colon and name in CORRUPTED_SOURCES:
+        if longest is not None:
+            raise InputError(f"{name} is for testing: longest is for images that views crop, give a size")
         with phase(f"looking for images in {source}"):
             return load_corrupted(
                 name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
@@ -72,10 +77,10 @@ def load_images(
     with phase(f"looking for images in {source}"):
         name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
-        decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1])
+        decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1], longest)
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
     return _from_files(
-        f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3), memory_budget, max_bad
+        f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3, longest), memory_budget, max_bad
     )
 
 
@@ -132,7 +137,11 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
             name=name,
             index=found.index,
             decoder=decoder,
-            image_size=_common_size(found.paths) if decoder.size is None else (decoder.size, decoder.size),
+            image_size=None
+            if decoder.longest
+            else _common_size(found.paths)
+            if decoder.size is None
+            else (decoder.size, decoder.size),
             bad_files=bad_files,
         )
     pixels, bad = read

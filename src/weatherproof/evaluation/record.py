@@ -33,6 +33,7 @@ class Record:
         severity: the level within a severity curve or of a common corruption.
         trained_on: text of the operator that the model was trained on.
         protocol: `protocol_hash` of everything that makes two numbers comparable.
+        over: of a mean over corruptions that are no whole suite: which they are.
     """
 
     metric: str
@@ -51,10 +52,18 @@ class Record:
     attack: str | None = None
     trained_on: str | None = None
     protocol: str
+    over: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as results.json holds it."""
-        return dataclasses.asdict(self) | {"seeds": list(self.seeds)}
+        """The record as results.json holds it; `over` only where it says something."""
+        made = dataclasses.asdict(self) | {"seeds": list(self.seeds), "over": list(self.over or ())}
+        return made if self.over else {key: value for key, value in made.items() if key != "over"}
+
+    @classmethod
+    def from_dict(cls, made: Mapping[str, Any]) -> "Record":
+        """What `to_dict` made."""
+        lists = {key: tuple(made[key]) for key in ("seeds", "over") if made.get(key) is not None}
+        return cls(**{**made, **lists})
 
 
 def protocol_hash(**facts: Any) -> str:

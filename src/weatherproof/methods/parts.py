@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.errors import InputError
@@ -23,8 +24,10 @@ def pixel_precision(images: Images) -> Iterator[None]:
         yield
 
 
-def look(op: Operator | None, images: Images, keys: Keys, use: int) -> Images:
-    """`op` applied with the keys of one use; no operator, no change."""
+def look(
+    op: Operator | None, images: Images, keys: Keys, use: int
+) -> Float[Tensor, "batch channels rows columns"]:  # fmt: skip
+    """`op` applied with the keys of one use; no operator, no change. A crop may change the size."""
     if op is None:
         return images
     with pixel_precision(images):

@@ -3,7 +3,7 @@
 from dataclasses import field
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from weatherproof import random
 from weatherproof.errors import InputError, shown
@@ -35,7 +35,7 @@ class Chain:
     def deterministic(self) -> bool:
         return all(getattr(op, "deterministic", False) for op in self.ops)
 
-    def __call__(self, images: Images, keys: Keys) -> Images:
+    def __call__(self, images: Images, keys: Keys) -> Float[torch.Tensor, "batch channels rows columns"]:
         for place, op in enumerate(self.ops):
             images = op(images, random.fold(keys, place))
         return images

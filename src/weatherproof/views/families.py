@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.canvas import sides
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 from weatherproof.views.blur import RandomBlur
@@ -126,7 +127,7 @@ class InstDis(Family):
 @torch.no_grad()
 def look(images: Images, keys: Keys, crop: RandomResizedCrop, flip: HorizontalFlip, *steps: Step) -> Views:
     """What `Chain(crop, flip, *steps)` gives, the flip in one go with the crop, in pieces that fit the caches."""
-    boxes = crop.draw(random.fold(keys, 0), *images.shape[-2:])
+    boxes = crop.draw(random.fold(keys, 0), *sides(images))
     flips = flip.draw(random.fold(keys, 1))
     drawn = draw(steps, keys, 2)
     order = grouped(steps, drawn, len(images))

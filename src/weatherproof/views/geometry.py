@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.canvas import sides as sides_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.spec import component
 from weatherproof.texts import LARGEST_SIDE
@@ -17,6 +18,8 @@ from weatherproof.types import Images, Keys
 from weatherproof.views.interpolation import REACH, Boxes, crop_taps
 from weatherproof.views.resampling import Taps, resample
 from weatherproof.views.steps import Cut, put, work
+
+Sides = Int64[Tensor, "batch"]  # of each image, in pixels, on the CPU
 
 _ATTEMPTS = 10  # of torchvision's RandomResizedCrop at a box that fits
 
@@ -27,7 +30,8 @@ class RandomResizedCrop:
 
     torchvision's rule (after Szegedy et al. 2015): the area's fraction is uniform in `scale`, the log of the aspect
     ratio uniform in log `ratio`, sides are rounded to whole pixels; of ten such boxes the first that fits lies at a
-    uniform place. If none fits, it is the largest box in the middle whose aspect ratio is in range.
+    uniform place. If none fits, it is the largest box in the middle whose aspect ratio is in range. Images may be of
+    unlike sizes (`canvas.Canvas`).
 
     Args:
         size: side of the result in pixels, from 1 to 8,192.
@@ -52,32 +56,32 @@ class RandomResizedCrop:
         if self.interpolation not in REACH:
             raise unknown("interpolation", self.interpolation, REACH)
 
-    def draw(self, keys: Keys, height: int, width: int) -> Boxes:
-        """The box of each image of that size."""
+    def draw(self, keys: Keys, height: int | Sides, width: int | Sides) -> Boxes:
+        """The box of each image of that size, or of each of those sizes."""
+        space = torch.stack([torch.as_tensor(side).view(-1) for side in (height, width)], dim=1)
         area, ratio = random.uniforms(random.fold(keys, 0), (2, _ATTEMPTS)).double().unbind(1)
-        area = (self.scale[0] + (self.scale[1] - self.scale[0]) * area) * (height * width)
+        area = (self.scale[0] + (self.scale[1] - self.scale[0]) * area) * space.prod(dim=1, keepdim=True)
         low, high = (math.log(bound) for bound in self.ratio)
         ratio = (low + (high - low) * ratio).exp()
         sides = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()], dim=2)
-        space = torch.tensor([height, width])
-        fits = ((sides >= 1) & (sides <= space)).all(dim=2)
+        fits = ((sides >= 1) & (sides <= space[:, None])).all(dim=2)
         first = sides[torch.arange(len(keys)), fits.byte().argmax(dim=1)]
         fits = fits.any(dim=1, keepdim=True)
-        chosen = torch.where(fits, first, self._largest(height, width)).long()
+        chosen = torch.where(fits, first, self._largest(space)).long()
         place = torch.stack([random.uniform(random.fold(keys, use)) for use in (1, 2)], dim=1).double()
         corner = torch.where(fits, (place * (space - chosen + 1)).long(), (space - chosen) // 2)
         return torch.cat([corner, chosen], dim=1)
 
-    def _largest(self, height: int, width: int) -> Float[Tensor, "2"]:
+    def _largest(self, space: Int64[Tensor, "sizes 2"]) -> Float[Tensor, "sizes 2"]:
         low, high = self.ratio
-        if width / height < low:
-            return torch.tensor([round(width / low), width], dtype=torch.float64).clamp(min=1)
-        if width / height > high:
-            return torch.tensor([height, round(height * high)], dtype=torch.float64).clamp(min=1)
-        return torch.tensor([height, width], dtype=torch.float64)
+        height, width = space.double().unbind(1)
+        tall, wide = width / height < low, width / height > high
+        rows = torch.where(tall, (width / low).round(), height)
+        columns = torch.where(wide, (height * high).round(), width)
+        return torch.stack([rows, columns], dim=1).clamp(min=1)
 
     def __call__(self, images: Images, keys: Keys) -> Float[Tensor, "batch channels side side"]:
-        boxes = self.draw(keys, *images.shape[-2:])
+        boxes = self.draw(keys, *sides_of(images))
         return work(images, (), (), torch.arange(len(images)), self.cut(images, boxes), self.size)
 
     def cut(self, images: Images, boxes: Boxes, flips: Bool[Tensor, "batch"] | None = None) -> Cut:

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.canvas import sides
 from weatherproof.errors import InputError
 from weatherproof.spec import component
 from weatherproof.texts import LARGEST_SIDE
@@ -53,7 +54,7 @@ class Jigsaw:
     @torch.no_grad()
     def __call__(self, images: Images, keys: Keys) -> tuple[Patches, ...]:
         """Nine batches of patches, [batch, channels, patch, patch] each."""
-        boxes = RandomResizedCrop(self.size, (0.6, 1.0)).draw(random.fold(keys, 0), *images.shape[-2:])
+        boxes = RandomResizedCrop(self.size, (0.6, 1.0)).draw(random.fold(keys, 0), *sides(images))
         flips = HorizontalFlip().draw(random.fold(keys, 1))
         rows, columns = self._lines(random.fold(keys, 2)).unbind(2)
         images, count = images.contiguous(), len(images)

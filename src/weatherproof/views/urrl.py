@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.canvas import picked
 from weatherproof.errors import InputError
 from weatherproof.protocols import Views
 from weatherproof.spec import component
@@ -52,7 +53,7 @@ class URRL:
         order = robust.argsort(stable=True)
         rest, chosen = order.split([int((~robust).sum()), int(robust.sum())])
         looks = [
-            _look(family, images[rows.to(images.device)], random.fold(keys[rows], use))
+            _look(family, picked(images, rows), random.fold(keys[rows], use))
             for use, family, rows in ((1, self.rep, rest), (2, self.rob, chosen))
             if len(rows)
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weatherproof.benchmark import COMMON_15, SEEN, UNSEEN
+from weatherproof.benchmark import COMMON_15, SEEN, SUITES, UNSEEN
 from weatherproof.data import ImageSet
 from weatherproof.evaluation.engine.answers import Answers, pooled
 from weatherproof.evaluation.engine.conditions import Case
@@ -56,7 +56,9 @@ class Summary:
         for name in self._names:
             found += self._of_corruption(name)
         for name, members in sets_of(self.suite, self.cases).items():
-            found += self._of_set(name, members)
+            partial = name == self.suite and {*members} not in [{*whole} for whole in SUITES.values()]
+            own = self._of_set(name, members)
+            found += [replace(record, over=tuple(members)) for record in own] if partial else own
         known = seen(self.trained_on) & set(self._names)
         if known:
             found += self._mean_accuracy(SEEN, [name for name in self._names if name in known])

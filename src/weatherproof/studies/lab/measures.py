@@ -6,8 +6,9 @@ from torch import nn
 
 from weatherproof import attacks, operators
 from weatherproof.attacks.described import facts_of
-from weatherproof.benchmark import COMMON_15, GROUP_OF
+from weatherproof.benchmark import GROUP_OF
 from weatherproof.data import CorruptedImages, ImageSet
+from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     Case,
     Record,
@@ -80,7 +81,7 @@ class Suite:
 
     Attributes:
         name: of `operators.suites.suite`; with fewer severities or corruptions its records are called "all".
-        group: its corruptions alone, where they are made on the fly; None: all.
+        group: its corruptions alone; None: all.
     """
 
     name: str
@@ -89,14 +90,14 @@ class Suite:
     group: str | None = None
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        conditions = [
+            own
+            for own in suite(self.name)
+            if own.severity in self.severities and self.group in (None, GROUP_OF.get(own.corruption))
+        ]
         if isinstance(images, CorruptedImages):
-            cases = cases_of_parts(images.parts, COMMON_15)
+            cases = _cases_of_files(images, [(own.corruption, own.severity) for own in conditions])
         else:
-            conditions = [
-                own
-                for own in suite(self.name)
-                if own.severity in self.severities and self.group in (None, GROUP_OF.get(own.corruption))
-            ]
             cases = cases_on_the_fly(images, conditions)
         return met(model, images, cases, bench, name=self.called, seed=self.seed)
 
@@ -104,6 +105,19 @@ class Suite:
     def called(self) -> str:
         """What its records call the whole."""
         return self.name if self.severities == SEVERITIES and self.group is None else "all"
+
+
+def _cases_of_files(images: CorruptedImages, wanted: Sequence[tuple[str, int | None]]) -> list[Case]:
+    """Raises `InputError` where one of the sets is not among the files."""
+    parts = {part: positions for part, positions in images.parts.items() if part in wanted}
+    missing = [f"{name}/{severity}" for name, severity in wanted if (name, severity) not in parts]
+    if missing:
+        told = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
+        raise InputError(
+            f"{images.name} lacks {len(missing)} of {len(wanted)} sets of corrupted images ({told}): add them, or move "
+            "the folder away to have all made on the fly"
+        )
+    return cases_of_parts(parts, list(dict.fromkeys(name for name, _ in wanted)))
 
 
 @component

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from weatherproof.reports import write_report
 from weatherproof.reports.parts import save_part
 from weatherproof.reports.study.table import STUDY
 from weatherproof.studies.lab.former import former_home
-from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Found, Scale, Study
+from weatherproof.studies.lab.store import Store, digest
+from weatherproof.studies.lab.study import Found, Measurable, Scale, Study
 from weatherproof.studies.lab.table import shown_of, table
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 
 _SECONDS = 1.0  # between two writings of all cells
+_CELLS, _OF = "cells.json", "cells-of.json"
 
 
 def run_study(
@@ -26,13 +28,14 @@ def run_study(
 ) -> None:
     """Measure every cell into the run folder: results.json, checks.json, table.md, report.html.
 
-    Cells that are measured already (cells.json) are not measured again.
+    Cells that are measured already (cells.json) are not measured again, but those that another version of the study
+    measured otherwise (cells-of.json says what each was measured of).
     """
     scale = study.at(scale_name, seed)
     shelf = Store(store, data=data, device=device, former=former_home)
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    shown = shown_of(study, scale, found, run.recipe, scale.told(shelf))
+    shown = shown_of(study, scale, found, run.recipe, {**_made_how(scale, found), **scale.told(shelf)})
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
     save_part(run.path, STUDY, shown)
@@ -42,9 +45,24 @@ def run_study(
     write_report(run.path)
 
 
+def _made_how(scale: Scale, found: Found) -> dict[str, str]:
+    """Which corrupted images were read from files, and which were made on the fly."""
+    read: dict[str, list[bool]] = {}
+    for key, own in scale.cells.items():
+        for files in {cell.files for cell in own.cells if cell.files} if own is not None and key in found else ():
+            text = files.source.text
+            read.setdefault(text, []).append(found[key]["data"] == text.partition(":")[0])
+    return {
+        f"corrupted images, {text}": "read from these files" if all(which) else "made on the fly, frost synthetic"
+        + (f" ({sum(which)} of {len(which)} numbers are of the files)" if any(which) else "; there is no such folder")
+        for text, which in read.items()
+    }  # fmt: skip
+
+
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
     """The records of all cells that have a number."""
-    done, wrote, unwritten = _done(run), time.monotonic(), False
+    asked = {f"{key[0]} | {key[1]}": _protocol(own, store) for key, own in scale.cells.items()}
+    done, wrote, unwritten = _done(run, asked), time.monotonic(), False
     with phase(study.name, len(scale.cells), "cells", done=len(done)) as meter:
         try:
             for (row, column), cell in scale.cells.items():
@@ -56,17 +74,29 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
                 done[key] = None if number is None else number.to_dict()
                 unwritten = True
                 if time.monotonic() - wrote >= _SECONDS:
-                    run.write_json("cells.json", done)
+                    _write(run, done, asked)
                     wrote, unwritten = time.monotonic(), False
                 said = "not at this scale" if number is None else f"{number.value:.4g}"
                 print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
                 meter.advance()
         finally:
             if unwritten:
-                run.write_json("cells.json", done)
+                _write(run, done, asked)
     return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
 
 
-def _done(run: RunFolder) -> dict[str, Any]:
-    file = run.path / "cells.json"
-    return read_json(file) if file.is_file() else {}
+def _protocol(own: Measurable | None, store: Store) -> str:
+    """A digest of what a cell is measured of."""
+    cells = () if own is None else own.cells
+    return digest(repr([own, *(cell.images(store) for cell in cells)]))
+
+
+def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str]) -> None:
+    run.write_json(_CELLS, done)
+    run.write_json(_OF, {key: asked[key] for key in done})
+
+
+def _done(run: RunFolder, asked: Mapping[str, str]) -> dict[str, Any]:
+    """The cells that were measured as they are asked for."""
+    cells, of = (read_json(file) if (file := run.path / name).is_file() else {} for name in (_CELLS, _OF))
+    return {key: record for key, record in cells.items() if key in asked and of.get(key) == asked[key]}

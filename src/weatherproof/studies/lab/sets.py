@@ -1,13 +1,17 @@
 """Which images a study trains on and measures with, as text."""
 
 from typing import Literal
+from warnings import warn
 
 import torch
 
 from weatherproof.data import ImageSet, at_most, load_images
+from weatherproof.data.counts import difference
 from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
 from weatherproof.spec import component
+
+WHOLE = 500  # pixels of the longer side: most photographs of ImageNet have no more, and are read as they are
 
 
 @component
@@ -42,6 +46,8 @@ class Images:
         limit: at most so many: for fitting with as many of every class, where the source does not say how many.
         only: labels; no images of others. The limit counts these.
         whole: the split as the source has it, of `only` these labels.
+        uncropped: instead of the size: whole images, the longer side at most so many pixels, for views that begin with
+            a crop (`longest` of `data.load_images`).
     """
 
     source: Source
@@ -52,6 +58,7 @@ class Images:
     limit: int | None = None
     only: tuple[int, ...] = ()
     whole: bool = False
+    uncropped: int | None = None
 
     def read(self, folder: str | None) -> ImageSet:
         """The images.
@@ -88,7 +95,14 @@ class Images:
     def _load(self, text: str, split: str, folder: str | None) -> ImageSet:
         own = self.source.crop_fraction
         fraction = self.crop_fraction if own is None else own
-        return load_images(located(text, folder), split, size=self.size, crop_fraction=fraction, channels=self.channels)
+        text = located(text, folder)
+        if self.uncropped is not None:
+            images = load_images(text, split, longest=self.uncropped, channels=self.channels)
+        else:
+            images = load_images(text, split, size=self.size, crop_fraction=fraction, channels=self.channels)
+        if (line := difference(text, split, images)) is not None:
+            warn(line, UserWarning, stacklevel=2)
+        return images
 
 
 def _without(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:

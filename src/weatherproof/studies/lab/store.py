@@ -17,7 +17,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, located
 from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder
 
@@ -113,6 +113,11 @@ class Store:
         """The images: from memory, or read now."""
         return self._read_images(images)
 
+    def holds(self, images: Images) -> bool:
+        """Whether the folder of these images is there."""
+        folder = images.source.text.partition(":")[2]
+        return ("$DATA" not in folder or self.data is not None) and Path(located(folder, self.data)).is_dir()
+
     def _read(self, images: Images) -> ImageSet:
         return images.read(self.data)
 
@@ -130,8 +135,7 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(kept, ensure_ascii=False) + "\n")
         kept = read_json(file)
-        records = (Record(**{**record, "seeds": tuple(record["seeds"])}) for record in kept["records"])
-        return Measured(tuple(records), kept["certificate"])
+        return Measured(tuple(map(Record.from_dict, kept["records"])), kept["certificate"])
 
     # what makes models
 

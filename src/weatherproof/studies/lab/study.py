@@ -104,13 +104,19 @@ class Measurable(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """A model, what is measured of it, and the images."""
+    """A model, what is measured of it, and the images.
+
+    Attributes:
+        files: the same images in a folder of corrupted ones, which are measured where that is there; elsewhere the
+            measure damages `data` itself.
+    """
 
     model: Recipe
     measure: Measure
     data: Images
     about: About
     wanted: Wanted = Wanted()
+    files: Images | None = None
 
     @property
     def cells(self) -> "tuple[Cell, ...]":
@@ -118,7 +124,7 @@ class Cell:
 
     def number(self, store: Store) -> Number | None:
         try:
-            found = store.measured(self.model, self.measure, self.data, name=self.about.model)
+            found = store.measured(self.model, self.measure, self.images(store), name=self.about.model)
         except NoNumber:
             return None
         about = self.about
@@ -133,9 +139,13 @@ class Cell:
         lost = (check for check in entry["checks"] if not check["passed"])
         return Number(record, failed=tuple(f"{named}: {check['claim']} ({check['detail']})" for check in lost))
 
+    def images(self, store: Store) -> Images:
+        """The files, where they are there."""
+        return self.files if self.files is not None and store.holds(self.files) else self.data
+
     def certificate(self, store: Store) -> dict[str, Any] | None:
         """An entry of `reports.save_certificates`; None where the measure has none."""
-        entry = store.measured(self.model, self.measure, self.data, name=self.about.model).certificate
+        entry = store.measured(self.model, self.measure, self.images(store), name=self.about.model).certificate
         return None if entry is None else {**entry, "model": self.about.certified or self.about.model}
 
 

@@ -21,7 +21,7 @@ def table(study: Study, scale: Scale, shown: StudyTable, found: Found, checks: S
     lines += ["| | " + " | ".join(shown.columns) + " |", "|---" * (len(shown.columns) + 1) + "|"]
     lines += [f"| {row} | {' | '.join(map(_text, numbers))} |" for row, numbers in shown.rows]
     lines += ["", f"| {'claim of ours' if study.ours else 'claim of the paper'} | here |", "|---|---|"]
-    lines += [f"| {c['claim']} | {_verdict(c)} ({c['detail']}) |" for c in checks]
+    lines += [f"| {c['claim']} | {verdict(c)} ({c['detail']}) |" for c in checks]
     lines += certificate_lines(found.values())
     facts = [f"- {name}: {text}" for name, text in shown.facts]
     return "\n".join([*lines, "", "## How it was measured", "", *facts]) + "\n"
@@ -59,7 +59,8 @@ def _text(number: Number | None) -> str:
     return f"{number.text}{error}{theirs}{' †' if number.doubted else ''}"
 
 
-def _verdict(check: Mapping[str, Any]) -> str:
+def verdict(check: Mapping[str, Any]) -> str:
+    """A claim's verdict in words, from its entry of checks.json."""
     nothing = "not measured" if check["detail"].startswith("0 of 0") else "does not hold"
     return str(check.get("verdict") or ("holds" if check["passed"] else nothing))
 

@@ -63,7 +63,7 @@ def audit(
         jpeg_quality: pass corrupted images through JPEG; the published ImageNet-C has 85.
         attack: such as PGD(L2(0.5)), PGD(Linf(8/255), steps=50) or LogBarrier("l2"): accuracy under it, with a
             certificate that says how far to trust the number. A killed audit goes on where it was.
-        curve: of attacks: the error at every size of the paper's grid for their norm too, and its median.
+        curve: of attacks: the error at every size of their norm's grid too, and its median.
         gauge: look at every image of a folder with the gauge of a hardened encoder's run folder, without labels: the
             shares beyond what training saw and damaged, and the level, in windows.
         order: of the images for --gauge: name, or time (the camera's clock, EXIF, where a file has it, else when the

@@ -7,7 +7,7 @@ from weatherproof.operators import COMMON_19
 from weatherproof.studies.lab.classifiers import Headed, Labelled, Own, Probed, Restored
 from weatherproof.studies.lab.measures import Damaged, Suite
 from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, settings_of
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Wanted
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
@@ -50,7 +50,9 @@ class Models:
 
     def clean_probe(self, trained: str, tested: str) -> Cell:
         """A linear layer fitted on the teacher's embeddings of clean images, on the hardened encoder."""
-        model = Headed(Unit(self.hardened(trained)), self._clean_probe)
+        hardened = self.hardened(trained)
+        body = hardened if self.scale.as_published else Unit(hardened)
+        model = Headed(body, self._clean_probe(self.scale.encoder))
         return self._cell(model, self._about("hardened", "clean-probe", trained), tested)
 
     def own_head(self, trained: str, tested: str) -> Cell:
@@ -63,17 +65,22 @@ class Models:
         model = Own(self._given(self.scale.encoder), self._train("main"))
         return self._cell(model, About("teacher", "own-head", 1.0), tested)
 
-    def restored(self, tested: str, restoration: str) -> Cell:
-        """The image is restored in pixel space, then the teacher with its clean probe classifies it."""
+    def restored(self, tested: str, restoration: str, draws: int = 1) -> Cell:
+        """The image is restored in pixel space, then the rival's network with a clean probe classifies it.
+
+        Args:
+            draws: of the damage.
+        """
         scale = self.scale
-        model = Restored(scale.restoration.get(restoration, restoration), self._clean_probe)
-        measure = Damaged(scale.damages[tested], 1, seed=self.seed)
+        model = Restored(scale.restoration.get(restoration, restoration), self._clean_probe(scale.rival))
+        measure = Damaged(scale.damages[tested], draws, seed=self.seed)
         return Cell(model, measure, self._test("main", scale.restored_images), About("restored", "clean-probe", 1.0))
 
     def _cell(self, model: Recipe, about: About, tested: str, data: str = "main", metric: str = "top1") -> Cell:
         test, scale = self._test(data, self.scale.test_images), self.scale
         if tested in COMMON_19:  # the mean over its five severities; all 19 are met at once
-            return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested))
+            files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
+            return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested), files)
         measure = Damaged(scale.damages[tested], scale.realizations, metric, seed=self.seed)
         return Cell(model, measure, test, about, Wanted(metric))
 
@@ -105,17 +112,21 @@ class Models:
     def _probed(self, start: Recipe, trained: str, data: str, labels: float) -> Probed:
         settings: dict[str, Any] = {**self.scale.probe}
         augment = None
-        if settings.get("mode") == "paper":
-            augment = self.scale.augment
+        if self.scale.as_published:
+            augment = self.scale.augments.get(data, self.scale.augment)
             settings["probe_batch_size"] = 128 if labels == 1 else 8  # Appendix D.1
             settings["schedule"] = "constant" if data in _OWN else "cosine"
         return Probed(
             start, self._train(data), settings_of(settings), self.scale.damages[trained], augment, labels, self.seed
         )
 
-    @property
-    def _clean_probe(self) -> Probed:
-        return Probed(Unit(self._given(self.scale.encoder)), self._train("main"), seed=self.seed)
+    def _clean_probe(self, network: str) -> Probed:
+        """A linear layer on a network as it is, fitted on clean images."""
+        scale, given, train = self.scale, self._given(network), self._train("main")
+        if not scale.as_published:
+            return Probed(Unit(given), train, seed=self.seed)
+        settings = {**scale.probe, "probe_batch_size": 128, "schedule": "constant"}
+        return Probed(given, train, settings_of(settings), augment=scale.augment, seed=self.seed)
 
     def _given(self, text: str) -> Given:
         return Given(text, self.scale.size, seed=self.seed)
@@ -125,6 +136,8 @@ class Models:
     def _train(self, data: str) -> Images:
         scale = self.scale
         limit = scale.train_images if data in _OWN else None
+        if scale.whole is not None and data not in scale.augments:
+            return Images(scale.data[data], "train", limit=limit, uncropped=scale.whole)
         return Images(scale.data[data], "train", scale.size, scale.crop_fraction, limit=limit)
 
     def _test(self, data: str, limit: int | None) -> Images:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.studies.lab.recipes import FAST
-from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.lab.study import Cell, settings_text
 
 
@@ -22,7 +22,13 @@ class Hardening:
         data: what a data set's name stands for.
         damages: what a damage's name stands for.
         plan: of the hardening; rival_plan: of the supervised baseline.
+        augment: how training looks at an image; augments: of the data sets where it looks otherwise.
+        whole: training images are read whole, the longer side at most so many pixels, for `augment` to crop them; None:
+            as test images are. Those of `augments` are always read as test images are.
+        corrupted: the test images of "main" under the common corruptions, in files: measured where they are there;
+            elsewhere, and None: they are made on the fly.
         restoration: what stands in for a restoration at this scale.
+        denoised: draws of the noise with which denoising (Table 7) is measured.
     """
 
     name: str
@@ -33,6 +39,9 @@ class Hardening:
     size: int | None = None
     crop_fraction: float = 1.0
     augment: str | None = None
+    augments: Mapping[str, str] = field(default_factory=dict)
+    whole: int | None = None
+    corrupted: str | None = None
     train_images: int | None = None
     test_images: int | None = None
     restored_images: int | None = None
@@ -41,19 +50,35 @@ class Hardening:
     probe: Mapping[str, Any] = field(default_factory=dict)
     restoration: Mapping[str, str] = field(default_factory=dict)
     realizations: int = 10
+    denoised: int = 1
     note: str = ""
 
     def facts(self, cells: Iterable[Cell]) -> dict[str, str]:
         """The settings behind these cells, for the reader."""
+        cells = list(cells)
         texts = "".join(repr((cell.model, cell.measure)) for cell in cells)
+        clean = any(cell.about.readout == "clean-probe" for cell in cells)
         named = (name for name, text in self.damages.items() if repr(text) in texts)
         return {
             "ours starts from": f"`{self.encoder}`, {settings_text(self.plan)}",
             "the rival starts from": f"`{self.rival}`, {settings_text(self.rival_plan)}",
-            "augmentation": f"`{self.augment}`",
-            "probe": settings_text(self.probe),
+            "augmentation": ", ".join([f"`{self.augment}`", *(f"{name}: `{a}`" for name, a in self.augments.items())]),
+            "probe": f"{self._fit_words()}, {settings_text(self.probe)}",
+            "classifier of clean images": self._clean_words() if clean else "",
             "damages": ", ".join(f"{name} = `{self.damages[name]}`" for name in sorted(named)),
         }
+
+    @property
+    def as_published(self) -> bool:
+        """Whether linear layers are fitted as the paper does it."""
+        return self.probe.get("mode") == "paper"
+
+    def _fit_words(self) -> str:
+        return "as published (Adam)" if self.as_published else "the fast one, not the paper's (logistic regression)"
+
+    def _clean_words(self) -> str:
+        how = "raw embeddings, augmented" if self.as_published else "embeddings of unit length, not augmented"
+        return f"{self._fit_words()}, on {how}"
 
 
 _MASKS = {f"mask-{p:.2f}": f"RandomMask({p})" for p in (0.5, 0.75, 0.9, 0.96, 0.97, 0.98, 0.99)}
@@ -168,15 +193,20 @@ PAPER = Hardening(
         "CIFAR-10": Source("cifar10:$DATA/cifar10", crop_fraction=1.0),
         "CIFAR-100": Source("cifar100:$DATA/cifar100", crop_fraction=1.0),
         "STL-10": Source("stl10:$DATA/stl10", crop_fraction=1.0),
-        "COVID X-ray": Source("folder:$DATA/covid-xray"),
+        "COVID X-ray": Source("covid-xray:$DATA/covid-xray"),
         "ImageNet-100B": Source("imagenet100b:$DATA/imagenet"),
     },
     damages={**_CLEAN, **_MASKS, **_NOISES, **_RANGES, **_PUBLISHED_BLURS},
     size=224,
     crop_fraction=0.875,
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
+    augments=dict.fromkeys(("CIFAR-10", "CIFAR-100", "STL-10"), "HorizontalFlip()"),  # Appendix D.1: no crop
+    whole=WHOLE,
+    corrupted="imagenet100-c:$DATA/imagenet-c",
+    # 16 bits are the CLIP networks' alone (Appendix D.1).
     plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "precision": "16-mixed", "workers": 8},
-    rival_plan={"epochs": 25, "batch_size": 64, "lr": 1e-3, "precision": "16-mixed", "workers": 8},
-    probe={"mode": "paper"},
+    rival_plan={"epochs": 25, "batch_size": 64, "lr": 1e-3, "precision": "32-true", "workers": 8},
+    probe={"mode": "paper", "workers": 8},
     realizations=10,
+    denoised=10,
 )

@@ -5,12 +5,22 @@ and "noise-range" (0.1-0.3) are drawn per image, "fog" is a common corruption at
 relabelling of Figure 5, not a measurement.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
-from weatherproof.studies.lab.claims import above, falls, mean_above, not_worst, spread, worst
+from weatherproof.studies.lab.claims import (
+    Values,
+    Verdict,
+    above,
+    awaiting_values,
+    falls,
+    mean_above,
+    not_worst,
+    spread,
+    worst,
+)
 from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion.models import Models
@@ -30,7 +40,10 @@ HARSH_MASKS = ("mask-0.96", "mask-0.97", "mask-0.98", "mask-0.99")
 HARSH_NOISES = ("noise-0.35", "noise-0.4", "noise-0.45", "noise-0.5")
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 # DTD is not in the paper: a set of textures that desk scale has at hand.
-TRANSFER_SETS = ("CIFAR-10", "CIFAR-100", "STL-10", "ImageNet-100B", "DTD (10 classes)")
+TEXTURES = "DTD (10 classes)"
+TRANSFER_SETS = ("CIFAR-10", "CIFAR-100", "STL-10", "ImageNet-100B", TEXTURES)
+COMPARABLE = 0.01  # of accuracy: not more than a point behind
+VAST = 0.04  # of accuracy: the paper's smallest such gain is 4.9 points (Table 5)
 BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data)"
 SCALES = {"smoke": SMOKE, "desk": DESK, "paper": PAPER}
 TRANSFER_SCALES = {**SCALES, "desk": DESK_TRANSFER}
@@ -55,9 +68,9 @@ def _known(rows: Iterable[str], columns: Mapping[str, Column]) -> Callable[[Mode
 
 def _study(
     name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
-    scales: Mapping[str, Hardening] = SCALES,
+    scales: Mapping[str, Hardening] = SCALES, ours: bool = False,
 ) -> Study:  # fmt: skip
-    return sized(name, title, scales, partial(_at, grid), claims, note)
+    return sized(name, title, scales, partial(_at, grid), claims, note, ours=ours)
 
 
 def _at(grid: Callable[[Models], Grid], settings: Hardening, seed: int) -> Scale:
@@ -94,19 +107,57 @@ def _transfer_table(number: int, metric: str, sets: tuple[str, ...], title: str)
                 cells[f"Ours ({short})", column] = models.probe(damage, damage, data=column, metric=metric)
         return cells
 
-    claims = tuple(
-        Claim(
-            f"trained on {kind}, ours transfers better than the baseline",
-            above(f"Ours ({short})", f"Baseline ({short})", sets, rows_are_models=True),
-        )
-        for short, kind in (("RM", "masks"), ("GN", "noise"))
-    )
-    return _study(f"table-{number}", f"Table {number}: {title}", grid, claims, scales=TRANSFER_SCALES)
+    return _study(
+        f"table-{number}", f"Table {number}: {title}", grid, tuple(_transfer_claims(sets)), scales=TRANSFER_SCALES,
+        note=_AUC_NOTE if metric == "auc" else "",
+    )  # fmt: skip
 
 
-def _restoration_table(number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str) -> Study:
+_AUC_NOTE = (
+    "Of its other metrics the paper says that the conclusions from top-1 do not change. Its own AUC do not bear that "
+    "out under masks: both models have 0.918, where ours is 1.9 points ahead in top-1."
+)
+
+
+def _transfer_claims(sets: tuple[str, ...]) -> Iterator[Claim]:
+    """What section 4.3 says of each set; Appendix D.2: the other metrics change no conclusion."""
+    ours, baseline = (tuple(f"{who} ({short})" for short in ("RM", "GN")) for who in ("Ours", "Baseline"))
+    masks, noise = (((own, rival),) for own, rival in zip(ours, baseline, strict=True))
+    both = (*masks, *noise)
+    if "CIFAR-100" in sets:
+        small = ("CIFAR-10", "CIFAR-100")
+        yield Claim("CIFAR: comparable to the baseline, at most a point behind", _ahead(both, small, -COMPARABLE))
+        yield Claim("STL-10: ours beats the baseline, under masks and noise", _ahead(both, ("STL-10",)))
+        yield Claim("ImageNet-100B: ours is far ahead, by over 4 points", _ahead(both, ("ImageNet-100B",), VAST))
+    if "COVID X-ray" in sets:
+        yield Claim("COVID X-ray: under masks ours beats the baseline", _ahead(masks, ("COVID X-ray",)))
+        behind = tuple((rival, own) for own, rival in noise)
+        yield Claim("COVID X-ray: under noise ours is behind", _ahead(behind, ("COVID X-ray",)))
+    if TEXTURES in sets:
+        yield Claim("DTD (not in the paper): ours beats the baseline, under masks and noise", _ahead(both, (TEXTURES,)))
+
+
+@awaiting_values
+def _ahead(
+    values: Values, pairs: Sequence[tuple[str, str]], sets: Sequence[str], points: float = 0.0
+) -> Verdict:  # fmt: skip
+    """In each pair the first row more than `points` above the second, on each of these sets that was measured."""
+    rows = [(high, low, data) for high, low in pairs for data in sets]
+    gaps = {(h, d): values[h, d] - values[low, d] for h, low, d in rows if (h, d) in values and (low, d) in values}
+    told = ", ".join(f"{high}, {data} {gap:+.1%}" for (high, data), gap in gaps.items())
+    return sum(gap > points for gap in gaps.values()), len(gaps), told
+
+
+def _restoration_table(
+    number: int, rows: tuple[str, ...], restoration: str, rival: str, title: str, *, drawn: bool = False
+) -> Study:  # fmt: skip
+    """Restoring first against ours.
+
+    Args:
+        drawn: over several draws of the damage, where the scale has them; the paper's Table 8 has one.
+    """
     columns: dict[str, Column] = {
-        rival: lambda models, _, damage: models.restored(damage, restoration),
+        rival: lambda models, _, damage: models.restored(damage, restoration, models.scale.denoised if drawn else 1),
         OURS: Models.probe,
     }
     claims = (Claim("ours beats restoring the image first, at every level", above(OURS, rival, rows)),)
@@ -138,7 +189,8 @@ def _corruption_table() -> Study:
     )
     note = (
         "Mean top-1 over the five severities. The baseline is trained on clean images; ours on blur and noise, each on "
-        "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic here."
+        "80 % of the images, and its probe on the same (the paper does not say). Frost is synthetic where corruptions "
+        "are made on the fly."
     )
     return _study("table-10", "Table 10: the common corruptions", _known(names, columns), claims, note=note)
 
@@ -226,7 +278,7 @@ def _own_head_study() -> Study:
         ),
     )
     title = "A whole classifier hardened without a label (ours, not in the paper)"
-    return _study("own-head", title, grid, claims, scales=OWN_HEAD_SCALES)
+    return _study("own-head", title, grid, claims, scales=OWN_HEAD_SCALES, ours=True)
 
 
 STUDIES = {
@@ -241,7 +293,7 @@ STUDIES = {
         _transfer_table(6, "auc", ("COVID X-ray",), "AUC of transfer to COVID X-ray"),
         _restoration_table(
             7, ("noise-0.1", "noise-0.3", "noise-0.5"), "NonLocalMeans()",
-            "NLM denoising + clean classifier", "against denoising in pixel space",
+            "NLM denoising + clean classifier", "against denoising in pixel space", drawn=True,
         ),
         _restoration_table(
             8, ("mask-0.50", "mask-0.75", "mask-0.90"), "DeepDecoder()",

@@ -10,7 +10,7 @@ from weatherproof.studies.lab.classifiers import Labelled, OwnLinear, Probed
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.measures import Clean, Suite
 from weatherproof.studies.lab.recipes import Given, plan_of
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.studies.lab.study import About, Cell, Number, Wanted, settings_text
 from weatherproof.studies.papers.contrastive_inversion.models import Models as HardeningModels
@@ -96,15 +96,16 @@ class Models:
         if data != "main":
             other = self._others((data,)).get(data)
             return None if other is None else other.accuracy(training, damage, rare=rare)
-        scale, corruption = self.scale, None if damage == "clean" else damage
+        scale, corruption, files = self.scale, None if damage == "clean" else damage, None
         if damage in _NOISY:
-            measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self.train, NOISE_SEED)
+            measure: Measure = Clean(NOISE_SEED) if rare else Noisy(self._fixed, NOISE_SEED)
             test = replace(self.test, limit=scale.test_images, only=RARE if rare else ())
         else:
             measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
             test = replace(self.test, limit=scale.suite_images)
+            files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
         wanted = Wanted("top1" if damage in _NOISY else "mca", corruption)
-        return self._over_seeds(training, measure, test, wanted, self.readout(training))
+        return self._over_seeds(training, measure, test, wanted, self.readout(training), files)
 
     def corner_utility(self, training: Training, classes: tuple[int, ...]) -> OverSeeds:
         """The share of all utility in the four corner boxes, for the images of these classes."""
@@ -124,11 +125,12 @@ class Models:
         return Counted(replace(self.test, split=split, only=classes, whole=True))
 
     def _over_seeds(
-        self, training: Training, measure: Measure, test: Images, wanted: Wanted, readout: str | None = None
-    ) -> OverSeeds:
+        self, training: Training, measure: Measure, test: Images, wanted: Wanted, readout: str | None = None,
+        files: Images | None = None,
+    ) -> OverSeeds:  # fmt: skip
         about = About(training.name, readout, trained_on=self.met(training))
         seeds = tuple(self.seed + i for i in range(self.scale.seeds))
-        cells = tuple(Cell(self.model(training, seed), measure, test, about, wanted) for seed in seeds)
+        cells = tuple(Cell(self.model(training, seed), measure, test, about, wanted, files) for seed in seeds)
         return OverSeeds(cells, seeds)
 
     # models
@@ -183,6 +185,15 @@ class Models:
 
     @property
     def train(self) -> Images:
+        """The images for fitting; whole where the augmentation crops them."""
+        scale = self.scale
+        if scale.whole is not None:
+            return Images(scale.data, "train", limit=scale.train_images, uncropped=scale.whole)
+        return self._fixed
+
+    @property
+    def _fixed(self) -> Images:
+        """Those as test images are read."""
         scale = self.scale
         return Images(scale.data, "train", scale.size, scale.crop_fraction, limit=scale.train_images)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.studies.lab.recipes import FAST
-from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.papers.contrastive_inversion.scales import DESK as DESK_HARDENING
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE as SMOKE_HARDENING
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
@@ -36,6 +36,10 @@ class FclScale:
         map_images: test images whose utility is averaged.
         sensitivity_images: test images whose sensitivity is taken.
         corner: side of the corner boxes in pixels.
+        corrupted: test images under the common corruptions, in files: measured where they are there; elsewhere, and
+            None: they are made on the fly.
+        whole: training images are read whole, the longer side at most so many pixels, for `augment` to crop them; None:
+            as test images are.
     """
 
     name: str
@@ -55,6 +59,8 @@ class FclScale:
     corner: int = 9
     size: int | None = None
     crop_fraction: float = 1.0
+    whole: int | None = None
+    corrupted: str | None = None
     others: Mapping[str, "FclScale"] = field(default_factory=dict)
     hardening: Hardening | None = None
     pretraining: Pretraining | None = None
@@ -203,6 +209,7 @@ _CIFAR_100 = FclScale(
     encoder="resnet56",
     data=Source("cifar100:$DATA/cifar100"),
     kind=(32, 3, 100),
+    corrupted="cifar100-c:$DATA/cifar100-c",
     plans={"": _CIFAR_PAPER_PLAN},
     augment=_CIFAR_AUGMENT,
     seeds=5,
@@ -213,6 +220,7 @@ PAPER_CIFAR = replace(
     "training seeds; for GPUs.",
     data=Source("cifar10:$DATA/cifar10"),
     kind=_CIFAR_10,
+    corrupted="cifar10-c:$DATA/cifar10-c",
     others={"CIFAR-100": _CIFAR_100},
 )
 # With Patch Gaussian alone the corrupted sets have a sigma of their own, CIFAR-100-C 0.1 instead of 0.05.
@@ -230,6 +238,8 @@ _IMAGENET = FclScale(
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
     size=224,
     crop_fraction=0.875,
+    whole=WHOLE,
+    corrupted="imagenet-c:$DATA/imagenet-c",
     seeds=5,
 )
 # Patch Gaussian+FCL has 10,000 steps as its ramp up there, 204.8 epochs, instead of 14,000.

@@ -105,9 +105,9 @@ def _common_corruptions() -> Study:
         ),
     )
     note = (
-        "The 19 common corruptions, made on the fly: mean over five severities each, the groups with their extra "
-        "corruption. Frost is synthetic here. The clean row is of more test images where a scale limits those of the "
-        f"others. {CLAIM_NOTE}"
+        "The 19 common corruptions: mean over five severities each, the groups with their extra corruption. Frost is "
+        "synthetic where they are made on the fly. The clean row is of more test images where a scale limits those of "
+        f"the others. {CLAIM_NOTE}"
     )
     title = "FCL, Table 3: the 19 common corruptions"
     return _study("fcl-table-3", title, cells, METHODS, claims, note, data=tuple(sets.values()))

@@ -8,7 +8,7 @@ from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.measures import Clean, Suite
 from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import Given, Pretrained, plan_of, settings_of
-from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Check, Key, Scale, Study, Wanted
 from weatherproof.studies.papers.pretraining.scales import Network, Pretraining
@@ -29,7 +29,8 @@ ROBUSTNESS_NOTE = (
     "Linear evaluation on clean images. Corruption error: the mean top-1 error over the 15 common corruptions at five "
     "severities; on ImageNet (paper scale) in units of AlexNet's, the mCE as published; with other classes these units "
     "mean nothing, so elsewhere it is the error itself. Calibration error: RMS with bins of 100 images, the mean of "
-    "the 75 sets; pooled: of all their images together (the paper does not say which). Frost is synthetic."
+    "the 75 sets; pooled: of all their images together (the paper does not say which). Frost is synthetic where "
+    "corruptions are made on the fly."
 )
 
 _CLEAN: Mapping[str, Wanted] = {"top1": Wanted("top1"), "clean_calibration_error": Wanted("rms_calibration_error")}
@@ -61,7 +62,9 @@ class Models:
         if metric in _CLEAN:
             return Cell(model, Clean(self.seed), self.test(self.scale.test_images), about, _CLEAN[metric])
         suite = Suite(SUITE, seed=self.seed)
-        return Cell(model, suite, self.test(self.scale.suite_images), about, _CORRUPTED[metric])
+        test, made = self.test(self.scale.suite_images), self.scale.corrupted
+        files = None if made is None else Images(Source(made), "test", self.scale.size, channels=self.scale.channels)
+        return Cell(model, suite, test, about, _CORRUPTED[metric], files)
 
     def about(self, network: Network) -> About:
         """What its records say beside the number."""
@@ -113,10 +116,11 @@ class Models:
 
     @property
     def train(self) -> Images:
-        """The images for fitting; uncropped where views cut out of larger ones."""
-        scale = self.scale
-        size, crop = (scale.size, scale.crop_fraction) if scale.train_size is None else (scale.train_size, 1.0)
-        return Images(scale.data["main"], "train", size, crop, scale.channels, scale.train_images)
+        """The images for fitting; uncropped where views cut out of whole ones."""
+        scale, source = self.scale, self.scale.data["main"]
+        if scale.whole is not None:
+            return Images(source, "train", channels=scale.channels, limit=scale.train_images, uncropped=scale.whole)
+        return Images(source, "train", scale.size, scale.crop_fraction, scale.channels, scale.train_images)
 
     def test(self, limit: int | None) -> Images:
         """The images for measuring."""

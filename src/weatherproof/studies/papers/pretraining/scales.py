@@ -8,7 +8,7 @@ from typing import Any, Literal
 from weatherproof.methods import recipe
 from weatherproof.objectives import InputGradient
 from weatherproof.studies.lab.recipes import FAST
-from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.lab.study import settings_text
 
 METHODS = ("mocov2", "instdis", "pirl", "simclr")
@@ -56,8 +56,12 @@ class Pretraining:
             `methods.make_projector`.
         plans: of the pretraining, by method.
         supervised_plan, finetuning_plan: of networks trained with labels.
+        whole: training images are read whole, the longer side at most so many pixels, for the views to crop them; None:
+            as test images are.
         layers: what the names of losses at several layers stand for.
         penalty: how the penalty of networks with `tikhonov` is computed; its weight is theirs.
+        corrupted: test images under the corruptions, in files: measured where they are there; elsewhere, and None: they
+            are made on the fly.
         suite_images: test images that meet the corruptions; the clean accuracy is of all test images.
     """
 
@@ -76,7 +80,8 @@ class Pretraining:
     augment: str | None = None  # of the supervised network and of fine-tuning
     same_steps: bool = True  # with fewer labels as many steps, instead of as many epochs
     size: int | None = None
-    train_size: int | None = None
+    whole: int | None = None
+    corrupted: str | None = None
     channels: int | None = None
     crop_fraction: float = 1.0
     train_images: int | None = None
@@ -135,9 +140,12 @@ def families(size: int) -> Mapping[str, str]:
 
 
 def layer_settings(**penalty: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Equations 4, 3 and 5, with lambda 0.1, the smallest that the paper tries (and the one that cost it least)."""
-    tikhonov = InputGradient(0.1, per_sample=True, **penalty)
+    """Equations 1, 4, 3 and 5, with lambda 0.1, the smallest that the paper tries (and the one that cost it least), and
+    R as printed. All have the same projectors, SimCLR's two layers without batch norm, so that the losses alone differ.
+    """
+    tikhonov = InputGradient(0.1, **penalty)
     return {
+        "end": {"everywhere": False},
         "contrastive": {"everywhere": True},
         "tikhonov-end": {"everywhere": False, "penalty": tikhonov},
         "contrastive and tikhonov": {"everywhere": True, "penalty": tikhonov},
@@ -247,7 +255,8 @@ PAPER = Pretraining(
     data={"main": Source("imagenet:$DATA/imagenet")},
     size=224,
     crop_fraction=0.875,
-    train_size=256,
+    whole=WHOLE,
+    corrupted="imagenet-c:$DATA/imagenet-c",
     views=families(224),
     methods={},
     plans={method: _paper_plan(method) for method in METHODS},
@@ -267,6 +276,7 @@ PAPER_LABELS = Pretraining(
     "and temperature are not stated: SimCLR's own for CIFAR-10.",
     encoder="resnet50-cifar",
     data={"main": Source("cifar10:$DATA/cifar10")},
+    corrupted="cifar10-c:$DATA/cifar10-c",
     views=families(32),
     methods={"simclr": {"temperature": 0.5}},
     plans={"simclr": _SIMCLR_PAPER},

@@ -121,8 +121,9 @@ class Models:
         if metric == "top1":
             return Cell(recipe, Clean(self.seed), self.test(data, scale.test_images), about)
         made, suite = scale.corrupted.get(data), Suite("common-15", scale.severities, self.seed)
-        test = self.test(data, scale.suite_images) if made is None else Images(Source(made), "test", scale.size)
-        return Cell(recipe, suite, test, about, Wanted(_OF_SUITE[metric], suite.called))
+        files = None if made is None else Images(Source(made), "test", scale.size)
+        test = self.test(data, scale.suite_images)
+        return Cell(recipe, suite, test, about, Wanted(_OF_SUITE[metric], suite.called), files)
 
     def has(self, model: Tuned, data: str) -> bool:
         return data in self.scale.data and data not in self.scale.known.get(model.start, ())
@@ -166,13 +167,13 @@ class Models:
         match name:
             case "Supervised":
                 if scale.supervised is not None:
-                    return Given(scale.supervised, seed=self.seed)
+                    return Given(scale.supervised, scale.side, seed=self.seed)
                 return made.supervised(Network("supervised"))
             case "hardened":
                 plan = plan_of(scale.hardening_plan, self.seed)
                 return Hardened(self.start(MOCO), made.train, scale.damage, plan, augment=scale.augment)
             case "random weights":
-                return Given(scale.pretraining.encoder, classes=0, quiet=True, seed=self.seed)
+                return Given(scale.pretraining.encoder, scale.side, classes=0, quiet=True, seed=self.seed)
         return made.pretrained(Network("probe", "mocov2", name))
 
     def _plan(self, regularizers: Sequence[str]) -> Plan:

@@ -24,9 +24,12 @@ class Transfer:
         pretraining: makes the starts "MoCo v2" and "URRL" by its method "mocov2", and, without `supervised`, the start
             "Supervised" on all labels.
         supervised: text of a network that was trained with labels.
+        side: to which networks with an input size of their own resize images; None: to their own. Pretrained ones have
+            none and take images as they are.
         known: starts that were trained with the labels of a data set: no cell, this would be no transfer.
         data: the data sets.
-        corrupted: data sets whose corrupted test images lie in files; for others they are made on the fly.
+        corrupted: of data sets the corrupted test images in files; where these are not there, and for other sets, they
+            are made on the fly.
         plan: of the fine-tuning; its lr where none is chosen.
         steps: train for so many steps instead of epochs, since the sets differ in size.
         adversarial_plan: what differs for adversarial training.
@@ -46,6 +49,7 @@ class Transfer:
     hardening_plan: Mapping[str, Any] = field(default_factory=dict)
     damage: str = "GaussianNoise((0.1, 0.3), clip=False)"
     supervised: str | None = None
+    side: int | None = None
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     corrupted: Mapping[str, str] = field(default_factory=dict)
     steps: int | None = None
@@ -149,6 +153,7 @@ PAPER = Transfer(
     "of adversarial training are those of the code that the paper names.",
     pretraining=pretraining.PAPER,
     supervised="torchvision:resnet50@$DATA/resnet50-imagenet1k-v1.safetensors",
+    side=256,
     data={name: Source(f"{source}:$DATA/{source}") for name, source in PAPER_DATA.items()},
     corrupted={"CIFAR-10": "cifar10-c:$DATA/cifar10-c", "CIFAR-100": "cifar100-c:$DATA/cifar100-c"},
     plan={**_PLAN, "workers": 16},

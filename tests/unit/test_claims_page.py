@@ -1,0 +1,54 @@
+"""docs/results/claims.md is what the program writes of today's claims and of the records beside it."""
+
+import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from weatherproof.studies import STUDIES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def claims() -> ModuleType:
+    found = spec_from_file_location("claims", ROOT / "benchmarks" / "claims.py")
+    assert found is not None and found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_program_writes(claims: ModuleType) -> None:
+    assert (ROOT / "docs/results/claims.md").read_text("utf-8") == claims.page()
+
+
+def test_every_claim_of_a_paper_is_there(claims: ModuleType) -> None:
+    page = claims.page()
+    papers = {name for studies in claims.PAPERS.values() for name in studies}
+    assert {name for name, study in STUDIES.items() if not study.ours} <= papers
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    for name in papers:
+        for claim in STUDIES[name].claims:
+            told = STUDIES[name].ours or "not in the paper" in claim.text
+            there = [row for row in rows if row[0] == f"| {claim.text}" and f"[{name}]" in row[-1]]
+            assert len(there) == (0 if told else 1), claim.text
+    assert "does not hold: 0 of 1: Ours (RM), COVID X-ray +0.0%" in page  # the paper's own AUC
+
+
+def test_the_claims_on_the_pages_are_todays(claims: ModuleType) -> None:
+    for name, file in claims.files().items():
+        kept = json.loads(file.read_text("utf-8"))
+        checks = claims.checks_of(STUDIES[name], kept)
+        assert kept["checks"] == checks, name
+        page = file.with_suffix(".md").read_text("utf-8")
+        assert all(f"| {check['claim']} |" in page and check["detail"] in page for check in checks)
+        assert ("**Of an earlier pipeline:**" in page) == ("note" in kept)
+
+
+def test_records_that_are_not_of_the_grid_are_refused(claims: ModuleType) -> None:
+    kept = json.loads(claims.files()["table-7"].read_text("utf-8"))
+    with pytest.raises(ValueError, match="shorter"):
+        claims.found_in(STUDIES["table-7"], {"records": kept["records"][:-1]})
