@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
     from weatherproof.verbs.reproduce import reproduce
+    from weatherproof.verbs.shard import shard
     from weatherproof.verbs.train import train
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = [
     "reports",
     "reproduce",
     "restoration",
+    "shard",
     "studies",
     "train",
     "training",
@@ -86,6 +88,7 @@ _FUNCTIONS = {
     "pretrain": "weatherproof.verbs.pretrain",
     "probe": "weatherproof.verbs.probe",
     "reproduce": "weatherproof.verbs.reproduce",
+    "shard": "weatherproof.verbs.shard",
     "train": "weatherproof.verbs.train",
 }
 

@@ -38,6 +38,7 @@ VERBS = {
     "probe": "fit a linear readout on a frozen encoder, with many or few labels",
     "audit": "measure an encoder or classifier under damage",
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
+    "shard": "write a data set as tar shards: few large files in place of many small ones",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from weatherproof.data.corrupted.sets import CorruptedImages
-from weatherproof.data.files import FileImages
+from weatherproof.data.files import Decoded
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
@@ -69,7 +69,7 @@ def batches(
 
 def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
     for pixels, kept, bad, warned in _read_ahead(images, chunks, device, workers):
-        if (bad or warned) and isinstance(images, FileImages | CorruptedImages):
+        if (bad or warned) and isinstance(images, Decoded):
             images.bad_files.record(bad, warned)
         if len(kept) == 0:
             continue
@@ -79,7 +79,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
         )
-    if isinstance(images, FileImages | CorruptedImages):
+    if isinstance(images, Decoded):
         images.bad_files.warn()
 
 
@@ -91,7 +91,7 @@ class _Reader:
 
     def __getitem__(self, positions: Tensor) -> Read | InputError:
         try:
-            if isinstance(self.images, FileImages | CorruptedImages):
+            if isinstance(self.images, Decoded):
                 return self.images.decode(positions)
             return self.images.read(positions), positions, {}, {}
         except InputError as error:
