@@ -25,6 +25,7 @@ ROOMS = (
     "finetuning",
     "gauge",
     "memory",
+    "shards",
     "startup",
 )
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

@@ -32,7 +32,8 @@ def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
     Where both are files, or packed ones, that do not lie in memory, they are compared byte by byte: by size, then among
     files of the size of a test file by their last 1,024 bytes, then by a hash (BLAKE2b) of all. So every training
     file's size is looked up, and few are read. Images in memory are compared by a hash of their pixels as a
-    model sees them, so that two files of one picture count too. Other sets are read for it, of the training images at most 50,000.
+    model sees them, so that two files of one picture count too. Other sets are read for it, of the
+    training images at most 50,000.
     """
     looks = _looks(train), _looks(test)
     if looks[0] is not None and looks[1] is not None and not (_in_memory(train) and _in_memory(test)):

@@ -21,6 +21,7 @@ from weatherproof.data.hearing import listening
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.data.packed.images import Pack, Packed, PackedImages, decoded
 from weatherproof.data.packed.shards import find_shards
+from weatherproof.data.packed.tables import find_hf, find_parquet
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
@@ -293,4 +294,8 @@ SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "covid-xray": _covid_xray,
     **TRANSFER_SOURCES,
 }
-PACKED_SOURCES: dict[str, Callable[[str, str], Packed]] = {"shards": find_shards}
+PACKED_SOURCES: dict[str, Callable[[str, str], Packed]] = {
+    "shards": find_shards,
+    "hf": find_hf,
+    "parquet": find_parquet,
+}

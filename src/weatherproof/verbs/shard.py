@@ -133,7 +133,7 @@ def shard(
             }
             for own in writers
         },
-        "left_out": written["bad"], "versions": run.recipe["versions"],
+        "left_out": {printable(n): reason for own in sets.values() for n, reason in own.bad.items()} | written["bad"], "versions": run.recipe["versions"],
         "files": {name: about | {"images": counted[name]} for own in written["files"].values()
                   for name, about in own.items()},
     }  # fmt: skip

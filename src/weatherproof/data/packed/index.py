@@ -8,6 +8,7 @@ beside them or, where that is not allowed, into the user's cache folder.
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -23,7 +24,7 @@ from torch import Tensor
 from weatherproof.data.packed.storage import LocalFiles, Storage, above, name_in
 from weatherproof.data.packed.tar import NO_LABEL, NO_NUMBER, ODD_LABEL, Samples, walk
 from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
+from weatherproof.files import disk_errors, write_atomically
 from weatherproof.names import printable
 from weatherproof.progress import phase
 
@@ -63,7 +64,7 @@ class Index:
         if len(rows) and torch.equal(rows, torch.arange(int(rows[0]), int(rows[0]) + len(rows))):
             part = slice(int(first[rows[0]]), int(first[rows[-1] + 1]))
             return Index(tuple(names), table, {name: column[part] for name, column in self.columns.items()})
-        parts = [slice(int(first[row]), int(first[row + 1])) for row in rows.tolist()]
+        parts = [slice(int(first[row]), int(first[row + 1])) for row in rows.tolist()] or [slice(0)]
         return Index(
             tuple(names), table, {name: torch.cat([c[part] for part in parts]) for name, c in self.columns.items()}
         )
@@ -165,7 +166,7 @@ def _beside(storage: Storage, folder: str) -> Index | None:
     copy = _cached(storage.where(path))
     content = storage.read(path, 0, storage.size(path))  # mapped from here, so that it need not lie in memory
     if not copy.is_file() or copy.read_bytes() != content:
-        write_atomically(copy, content)
+        _put(copy, content)
     return _read(copy)
 
 
@@ -179,14 +180,22 @@ def _keep(storage: Storage, folder: str, index: Index) -> None:
     content = _bytes(index)
     if isinstance(storage, LocalFiles) and os.access(folder or ".", os.W_OK):
         try:
-            write_atomically(Path(folder) / NAME, content)
+            _put(Path(folder) / NAME, content)
             return
         except InputError:  # a full disk, or one that only seems writable
             pass
     try:
-        write_atomically(_cached(storage.where(folder)), content)
+        _put(_cached(storage.where(folder)), content)
     except InputError:
         return  # then they are counted again the next time
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file that several processes may be about to write."""
+    own = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_atomically(own, content)
+    with disk_errors(path):
+        own.replace(path)
 
 
 def write_index(folder: Path, names: Sequence[str]) -> Index:

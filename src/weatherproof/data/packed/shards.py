@@ -25,11 +25,12 @@ from weatherproof.data.packed.index import (
     joined,
 )  # fmt: skip
 from weatherproof.data.packed.storage import Storage, above, name_in, storage_of
-from weatherproof.data.packed.tar import HEADER, NO_LABEL, ODD_LABEL, member_in
+from weatherproof.data.packed.tar import HEADER, LARGEST, NO_LABEL, ODD_LABEL, member_in
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable
 from weatherproof.texts import LONGEST, Malformed, parse_json
 
+HELD_OUT_SPLITS = ("train", "test", "val", "validation")  # what a source without splits is parted into
 MANIFEST = "manifest.json"  # what `shard` says of a folder: classes and channels
 FORMAT = "webdataset"
 _MANIFEST = 1 << 26  # bytes
@@ -74,8 +75,9 @@ class Shards:
 
     def _read(self, place: int, length: int) -> tuple[str, bytes]:
         path = self.paths[int(np.searchsorted(self._starts, place, side="right")) - 1]
-        content = self.storage.read(path, int(self.offset[place]) - HEADER, HEADER + length)
-        name = member_in(content, int(self.length[place]))
+        start, stated = int(self.offset[place]) - HEADER, int(self.length[place])
+        content = self.storage.read(path, start, HEADER + length) if start >= 0 and stated <= LARGEST else b""
+        name = member_in(content, stated)
         if name is None or len(content) != HEADER + length:
             raise does_not_fit(above(path), f"{printable(name_in(path))} has no image where it should be")
         return f"{path}/{name}", content[HEADER:]
@@ -103,7 +105,7 @@ def find_shards(text: str, split: str) -> Packed:
         )
     if missing := [path for path in paths if not folder and not storage.exists(path)]:
         raise InputError(f"no shard {printable(missing[0])}: {len(missing)} of the {len(paths)} named by {shown(text)}")
-    chosen, served = _of_split(paths, split, text)
+    chosen, served = of_split(paths, split, text, pattern if folder else None)
     by_folder: dict[str, list[str]] = {}
     for path in paths:
         by_folder.setdefault(above(path), []).append(path)
@@ -132,26 +134,34 @@ def find_shards(text: str, split: str) -> Packed:
         places=places,
         faulty=faulty,
     )
-    return found if chosen is not None else _held_out(found, split, text)
+    return found if chosen is not None else held_out_split(found, split, text)
 
 
 def _in_folder(storage: Storage, folder: str) -> list[str]:
     return [path for pattern in ("*.tar", "*/*.tar") for path in storage.find_in(folder.rstrip("/") or "/", pattern)]
 
 
-def _of_split(paths: Sequence[str], split: str, text: str) -> tuple[list[str] | None, str]:
-    """The shards of a split, and which it is; None: their names speak of none, and it is drawn."""
-    roles = {path: role_of(name_in(path)) or role_of(name_in(above(path))) for path in paths}
+def of_split(paths: Sequence[str], split: str, text: str, root: str | None) -> tuple[list[str] | None, str]:
+    """The files of a split, and which it is; None: their names speak of none, and it is drawn."""
+    roles = {path: role_of(name_in(path)) or _role_above(path, root) for path in paths}
     named = {*roles.values()} - {None}
     if split == "all" or not named or named == {"train"}:
-        if split not in ("train", "test", "val", "validation", "all"):
-            raise InputError(f"{shown(text)} has no split {split!r}: its shards' names speak of no split but train")
+        if split not in (*HELD_OUT_SPLITS, "all"):
+            raise InputError(f"{shown(text)} has no split {split!r}: the names of its files speak of none but train")
         return (list(paths) if split == "all" else None), split
     chosen = next((role for role in SPLIT_FOLDERS.get(split, ()) if role in named), None)
     if chosen is None:
         there = ", ".join(sorted(role for role in named if role))
-        raise InputError(f"{shown(text)} has no split {split!r}: the names of its shards speak of {there}")
+        raise InputError(f"{shown(text)} has no split {split!r}: the names of its files speak of {there}")
     return [path for path in paths if roles[path] == chosen], chosen
+
+
+def _role_above(path: str, root: str | None) -> str | None:
+    """The split that the folder of a shard is: below the folder that was given by any name, else by the plain one."""
+    folder = above(path)
+    if root is not None:
+        return None if folder.rstrip("/") == root.rstrip("/") else role_of(name_in(folder))
+    return role_of(name_in(folder)) if name_in(folder) in SPLIT_FOLDERS else None
 
 
 def _classes(told: Mapping[str, Any], top: int, folder: str) -> tuple[str, ...]:
@@ -189,7 +199,8 @@ def _numbered(index: Index) -> bool:
     return bool((table[1:, FIRST] > table[:-1, LAST]).all())
 
 
-def _held_out(found: Packed, split: str, text: str) -> Packed:
+def held_out_split(found: Packed, split: str, text: str) -> Packed:
+    """The training or the test images of a source without splits."""
     places = torch.arange(len(found.labels)) if found.places is None else found.places
     held = held_out_by(found.index[places], HELD_OUT)
     places = places[held if split != "train" else ~held]

@@ -1,7 +1,6 @@
 """Where packed files lie: on a disk, or behind an address that fsspec reads. Bytes by file, place and length."""
 
 import glob
-import itertools
 import os
 import re
 import threading
@@ -68,26 +67,29 @@ def braces(pattern: str) -> Iterator[str]:
         InputError: more than a million files.
     """
     try:
-        found = list(itertools.islice(_expanded(pattern), MOST_FILES + 1))
-    except (RecursionError, OverflowError, ValueError):  # hundreds of braces, or numbers of thousands of digits
-        raise InputError(f"{shown(pattern)} has more braces or digits than any pattern needs") from None
+        found = _expanded(pattern)
+    except (OverflowError, ValueError):  # numbers of thousands of digits
+        raise InputError(f"{shown(pattern)} has more digits than any pattern needs") from None
     if len(found) > MOST_FILES:
         raise InputError(f"{shown(pattern)} stands for more than {MOST_FILES:,} files")
     return iter(found)
 
 
-def _expanded(pattern: str) -> Iterator[str]:
-    opening = pattern.find("{")
+def _expanded(pattern: str) -> list[str]:
+    """All, or a few more than can be too many."""
+    found, start, opening = [""], 0, pattern.find("{")
     while opening >= 0:
         closing = _closing(pattern, opening)
         choices = _choices(pattern[opening + 1 : closing]) if closing > 0 else None
-        if choices is not None:
-            for choice in choices:
-                for rest in _expanded(pattern[closing + 1 :]):
-                    yield pattern[:opening] + choice + rest
-            return
-        opening = pattern.find("{", opening + 1)
-    yield pattern
+        if choices is None:
+            opening = pattern.find("{", opening + 1)
+            continue
+        if len(found) * len(choices) > MOST_FILES:
+            return found * (MOST_FILES + 1) if len(found) == 1 else found * (MOST_FILES // len(found) + 1)
+        before = pattern[start:opening]
+        found = [head + before + choice for head in found for choice in choices]
+        start, opening = closing + 1, pattern.find("{", closing + 1)
+    return [head + pattern[start:] for head in found]
 
 
 def _closing(pattern: str, opening: int) -> int:
@@ -99,13 +101,14 @@ def _closing(pattern: str, opening: int) -> int:
     return -1
 
 
-def _choices(inside: str) -> Iterator[str] | None:
+def _choices(inside: str) -> list[str] | None:
     """What one pair of braces stands for; None where they are letters like others."""
     if found := _RANGE.fullmatch(inside):
         low, high, step = int(found[1]), int(found[2]), abs(int(found[3] or 1)) or 1
         padded = any(len(text.lstrip("-")) > 1 and text.lstrip("-")[0] == "0" for text in found.group(1, 2))
         width = max(map(len, found.group(1, 2))) if padded else 0
-        return (f"{i:0{width}}" for i in (range(low, high + 1, step) if low <= high else range(low, high - 1, -step)))
+        numbers = range(low, high + 1, step) if low <= high else range(low, high - 1, -step)
+        return [f"{i:0{width}}" for i in numbers[: MOST_FILES + 1]]
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(inside):
         depth += (letter == "{") - (letter == "}")
@@ -114,7 +117,7 @@ def _choices(inside: str) -> Iterator[str] | None:
             start = place + 1
     if not parts:
         return None
-    return itertools.chain.from_iterable(map(_expanded, [*parts, inside[start:]]))
+    return [choice for part in [*parts, inside[start:]] for choice in _expanded(part)]
 
 
 class _Opened:

@@ -129,7 +129,7 @@ def _members(file: BinaryIO, path: str, size: int) -> Iterator[tarfile.TarInfo]:
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError("unexpected end of data")
                 last = member.name
-                if member.isreg() and member.sparse is None:  # type: ignore[attr-defined]
+                if member.isreg() and member.sparse is None:
                     yield member
             end = tar.offset
     except (tarfile.TarError, OverflowError, ValueError, MemoryError) as error:
