@@ -121,6 +121,7 @@ def shard(
     index = write_index(run.path, [name for own in written["files"].values() for name in own])
     counted = dict(zip(index.names, index.table[:, COUNT].tolist(), strict=True))
     first = _first(sets)
+    bad = {printable(name): reason for own in sets.values() for name, reason in own.bad.items()}  # of a source in packs
     manifest = {
         "format": FORMAT, "source": text_of(images), "classes": list(first.classes), "channels": first.channels,
         "images_per_shard": images_per_shard, "size_mb": size_mb, "size": size, "crop_fraction": crop_fraction,
@@ -133,7 +134,7 @@ def shard(
             }
             for own in writers
         },
-        "left_out": {printable(n): reason for own in sets.values() for n, reason in own.bad.items()} | written["bad"], "versions": run.recipe["versions"],
+        "left_out": bad | written["bad"], "versions": run.recipe["versions"],
         "files": {name: about | {"images": counted[name]} for own in written["files"].values()
                   for name, about in own.items()},
     }  # fmt: skip
