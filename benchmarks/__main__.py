@@ -28,6 +28,7 @@ ROOMS = (
     "embedding",
     "export",
     "memory",
+    "shards",
     "startup",
     "loading",
 )

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
     from weatherproof.verbs.reproduce import reproduce
+    from weatherproof.verbs.shard import shard
     from weatherproof.verbs.train import train
 
 __version__ = "0.1.0"
@@ -76,6 +77,7 @@ __all__ = [
     "reports",
     "reproduce",
     "restoration",
+    "shard",
     "studies",
     "train",
     "training",
@@ -97,6 +99,7 @@ _FUNCTIONS = {
     "pretrain": "weatherproof.verbs.pretrain",
     "probe": "weatherproof.verbs.probe",
     "reproduce": "weatherproof.verbs.reproduce",
+    "shard": "weatherproof.verbs.shard",
     "train": "weatherproof.verbs.train",
 }
 

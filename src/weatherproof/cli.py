@@ -40,6 +40,7 @@ VERBS = {
     "corrupt": "write a corrupted copy of a data set, as CIFAR-10-C or ImageNet-C",
     "embed": "embed images into a file (Parquet or npz), or find their nearest images in one",
     "export": "hand an encoder on: an ONNX file, a torch.export program, or a folder that its own library loads",
+    "shard": "write a data set as tar shards: few large files in place of many small ones",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
 }

@@ -8,7 +8,8 @@ from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, at_most, evenly_spaced, held_out
 from weatherproof.data.labels import label_fraction, validation_split
 from weatherproof.data.loading import Batch, batches
-from weatherproof.data.sources import BUILT_IN, SOURCES, load_images
+from weatherproof.data.packed.images import PackedImages
+from weatherproof.data.sources import BUILT_IN, PACKED_SOURCES, SOURCES, load_images
 from weatherproof.data.statistics import pixel_std, save_pixel_std
 from weatherproof.data.transfer import TRANSFER, Transfer, metric_of
 
@@ -16,6 +17,7 @@ __all__ = [
     "BUILT_IN",
     "CORRUPTED_SOURCES",
     "CORRUPTIONS",
+    "PACKED_SOURCES",
     "SEVERITIES",
     "SOURCES",
     "TRANSFER",
@@ -24,6 +26,7 @@ __all__ = [
     "FileImages",
     "ImageSet",
     "MemoryImages",
+    "PackedImages",
     "Transfer",
     "at_most",
     "batches",

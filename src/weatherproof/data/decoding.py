@@ -3,6 +3,7 @@
 Every way of damage and of storage ends in one of two: a uint8 array [C, H, W], or `BadImage` with the reason.
 """
 
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,11 +86,15 @@ class Decoder:
         if self.channels not in (1, 3):
             raise InputError(f"channels is 1 (grey) or 3 (RGB); got {self.channels}")
 
-    def file(self, path: str) -> Pixels:
-        """Decode one image file, upright. Raises `BadImage`."""
+    def file(self, path: str, content: bytes | None = None) -> Pixels:
+        """Decode one image file, upright. Raises `BadImage`.
+
+        Args:
+            content: its bytes, where they are at hand; `path` is then what the image is called.
+        """
         try:
-            with speaking_of(path), opened(path) as image:
-                _require_right(image, path)
+            with speaking_of(path), opened(path, content) as image:
+                _require_right(image, path, content)
                 stored = image.size
                 draft = image.draft(None, self._least(stored)) if self.size or self.longest else None
                 image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
@@ -101,7 +106,7 @@ class Decoder:
         except Exception as error:  # decoders meet hostile bytes with errors of every kind; none may end a run
             reason = _reason(error)
             if isinstance(error, UnidentifiedImageError) or "unknown raw mode" in reason:
-                reason = tiff.refusal_of_file(path) or reason
+                reason = tiff.refusal_of_file(path, content) or reason
             raise BadImage(reason) from None
 
     def array(self, pixels: Pixels) -> Pixels:
@@ -163,10 +168,10 @@ class Decoder:
         return image.resize((self.size, self.size), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
 
 
-def header_size(path: str) -> tuple[int, int] | None:
+def header_size(path: str, content: bytes | None = None) -> tuple[int, int] | None:
     """(height, width) of the upright image from its header alone; None where that cannot be read."""
     try:
-        with speaking_of(path), opened(path) as image:
+        with speaking_of(path), opened(path, content) as image:
             width, height = image.size
             lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives its upright size
             return (width, height) if lies else (height, width)
@@ -227,25 +232,27 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def opened(path: str) -> Image.Image:
+def opened(path: str, content: bytes | None = None) -> Image.Image:
     """An image file with its header read. Raises `BadImage` for what is no regular file, else what Pillow raises."""
+    if content is not None:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     if kind := irregular(path):  # a named pipe would block for ever
         raise BadImage(f"it is {kind}, no regular file")
     return Image.open(path, formats=FORMATS)
 
 
-def _require_right(image: Image.Image, path: str) -> None:
+def _require_right(image: Image.Image, path: str, content: bytes | None = None) -> None:
     """Raises `BadImage` for an opened image whose pixels Pillow would give otherwise than they are meant."""
-    if reason := tiff.refusal(image) or _refusal_of_jpeg2000(image, path):
+    if reason := tiff.refusal(image) or _refusal_of_jpeg2000(image, path, content):
         raise BadImage(reason)
     tiff.mend_palette(image)
 
 
-def _refusal_of_jpeg2000(image: Image.Image, path: str) -> str | None:
+def _refusal_of_jpeg2000(image: Image.Image, path: str, content: bytes | None) -> str | None:
     """Pillow's colours of more than 8 bits turn white into black, and its white of fewer is grey."""
     if image.format != "JPEG2000":
         return None
-    content = Path(path).read_bytes()
+    content = Path(path).read_bytes() if content is None else content
     at = content.find(b"\xff\x4f\xff\x51")  # ISO/IEC 15444-1, A.5.1: SOC and SIZ, with Csiz and Ssiz further on
     count = int.from_bytes(content[at + 40 : at + 42], "big")
     bits = [(depth & 127) + 1 for depth in content[at + 42 : at + 42 + 3 * count : 3]]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from weatherproof.data.files import FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, evenly_spaced
+from weatherproof.data.packed.images import PackedImages
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 
@@ -22,19 +23,21 @@ _TAIL = 1024  # bytes at the end of a file, which tell most files of one size ap
 _CHUNK = 1024  # images in memory at once
 
 Pairs = Int64[Tensor, "d 2"]
+Look = Callable[[int], object]
 
 
 def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
     """(position in test, position in train) of every test image that is a training image, with the first that it is.
 
-    Where both are files that do not lie in memory, they are compared byte by byte: by size, then among files of the
-    size of a test file by their last 1,024 bytes, then by a hash (BLAKE2b) of all. So every training file's size is
-    looked up, and few are read. Images in memory are compared by a hash of their pixels as a model sees them, so that
-    two files of one picture count too. Other sets are read for it, of the training images at most 50,000.
+    Where both are files, or packed ones, that do not lie in memory, they are compared byte by byte: by size, then among
+    files of the size of a test file by their last 1,024 bytes, then by a hash (BLAKE2b) of all. So every training
+    file's size is looked up, and few are read. Images in memory are compared by a hash of their pixels as a
+    model sees them, so that two files of one picture count too. Other sets are read for it, of the
+    training images at most 50,000.
     """
-    files = _files(train), _files(test)
-    if files[0] is not None and files[1] is not None and not (_in_memory(train) and _in_memory(test)):
-        return _same_files(files[0], files[1])
+    looks = _looks(train), _looks(test)
+    if looks[0] is not None and looks[1] is not None and not (_in_memory(train) and _in_memory(test)):
+        return _same_bytes(len(train), looks[0], len(test), looks[1])
     if isinstance(train, MemoryImages) and isinstance(test, MemoryImages) and train.decoder == test.decoder:
         known, asked = _stored(train), _stored(test)
     else:
@@ -45,6 +48,8 @@ def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
 
 def called(images: ImageSet, position: int) -> str:
     """What a message calls an image: its file, or its place in its source."""
+    if isinstance(images, PackedImages):
+        return printable(images.called(position))
     files = _files(images)
     return f"image {int(images.index[position])} of {images.name}" if files is None else printable(files[position])
 
@@ -66,28 +71,36 @@ def _met(known: Iterable[tuple[int, Any]], asked: Iterable[tuple[int, Any]]) -> 
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
-def _same_files(train: Sequence[str], test: Sequence[str]) -> Pairs:
+def _looks(images: ImageSet) -> tuple[Look, Look, Look] | None:
+    """Size, last bytes and a hash of what is stored of the image at a position; None where nothing is."""
+    if isinstance(images, PackedImages):
+        packed = images
+        return packed.encoded_size, lambda i: packed.encoded(i)[1][-_TAIL:], lambda i: _digest(packed.encoded(i)[1])
+    if (files := _files(images)) is None:
+        return None
+    return lambda i: _size(files[i]), lambda i: _tail(files[i]), lambda i: _content(files[i])
+
+
+def _same_bytes(trained: int, known_by: Sequence[Look], tested: int, asked_by: Sequence[Look]) -> Pairs:
     """Each look narrows both sides down to those that still have a partner, and costs more than the one before."""
-    known: list[tuple[int, Any]] = [(i, ()) for i in range(len(train))]
-    asked: list[tuple[int, Any]] = [(i, ()) for i in range(len(test))]
-    for look in (_size, _tail, _content):
-        asked = _looked(test, asked, look)
+    known: list[tuple[int, Any]] = [(i, ()) for i in range(trained)]
+    asked: list[tuple[int, Any]] = [(i, ()) for i in range(tested)]
+    for look, other in zip(known_by, asked_by, strict=True):
+        asked = _looked(asked, other)
         values = {value for _, value in asked}
-        known = [(i, value) for i, value in _looked(train, known, look) if value in values]
+        known = [(i, value) for i, value in _looked(known, look) if value in values]
         values = {value for _, value in known}
         asked = [(i, value) for i, value in asked if value in values]
     return _met(known, asked)
 
 
-def _looked(
-    paths: Sequence[str], rows: list[tuple[int, Any]], look: Callable[[str], object]
-) -> list[tuple[int, tuple[object, ...]]]:
+def _looked(rows: list[tuple[int, Any]], look: Look) -> list[tuple[int, tuple[object, ...]]]:
     """The rows with one more value; without those whose file has gone, or is none."""
     found = []
     for i, before in rows:
         try:
-            value = look(paths[i])
-        except OSError:
+            value = look(i)
+        except (OSError, InputError):
             continue
         if value is not None:
             found.append((i, (*before, value)))
@@ -108,6 +121,10 @@ def _tail(path: str) -> bytes:
 def _content(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123 - as above
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _stored(images: MemoryImages) -> Iterator[tuple[int, bytes]]:

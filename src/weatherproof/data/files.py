@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 from warnings import warn
 
 import numpy as np
@@ -137,9 +138,8 @@ class FileImages:
         Raises:
             InputError: the images differ in size.
         """
-        images, kept, bad, heard = self._decoded(positions, alike=True)
-        pixels = np.stack(images) if images else np.empty((0, self.channels, *(self.image_size or (0, 0))), np.uint8)
-        return torch.from_numpy(pixels), kept, bad, heard
+        images, kept, bad, heard = self._decoded(positions)
+        return stacked(images, (self.channels, *(self.image_size or (0, 0)))), kept, bad, heard
 
     def decode_whole(
         self, positions: Int64[Tensor, "b"]
@@ -147,32 +147,52 @@ class FileImages:
         UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes
     ]:
         """`decode` for images of unlike sizes: each in the upper left corner of a common canvas; last their sizes."""
-        images, kept, bad, heard = self._decoded(positions, alike=False)
+        images, kept, bad, heard = self._decoded(positions)
         if not images:
             return torch.empty(0, self.channels, 0, 0, dtype=torch.uint8), kept, bad, heard, torch.empty(0, 2).long()
-        pixels, sizes = padded([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
+        pixels, sizes = padded([torch.from_numpy(np.ascontiguousarray(image)) for _, image in images])
         return pixels, kept, bad, heard, sizes
 
     def _decoded(
-        self, positions: Int64[Tensor, "b"], alike: bool
-    ) -> tuple[list[Pixels], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
-        images: list[Pixels] = []
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[list[tuple[str, Pixels]], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        images: list[tuple[str, Pixels]] = []
         kept, bad = [], {}
         with listening(*(self.paths[i] for i in positions.tolist())) as heard:
             for position in positions.tolist():
+                path = self.paths[position]
                 try:
-                    images.append(self.decoder.file(self.paths[position]))
+                    images.append((path, self.decoder.file(path)))
+                    kept.append(position)
                 except BadImage as error:
-                    bad[self.paths[position]] = str(error)
-                    continue
-                kept.append(position)
-                if alike and images[-1].shape != images[0].shape:
-                    sizes = " and ".join(
-                        f"{i.shape[2]}x{i.shape[1]} ({printable(self.paths[k])})"
-                        for i, k in ((images[0], kept[0]), (images[-1], kept[-1]))
-                    )
-                    raise InputError(
-                        f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to"
-                    )
+                    bad[path] = str(error)
         left = {path: text for path, text in heard.items() if path not in bad}
         return images, torch.tensor(kept, dtype=torch.int64), bad, left
+
+
+def stacked(images: Sequence[tuple[str, Pixels]], empty: tuple[int, int, int]) -> UInt8[Tensor, "b c h w"]:
+    """Images, each with its name, as one batch; of none, an empty one of this shape.
+
+    Raises:
+        InputError: they differ in size.
+    """
+    for name, pixels in images:
+        if pixels.shape != images[0][1].shape:
+            sizes = " and ".join(
+                f"{i.shape[2]}x{i.shape[1]} ({printable(called)})" for called, i in (images[0], (name, pixels))
+            )
+            raise InputError(f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to")
+    return torch.from_numpy(np.stack([i for _, i in images]) if images else np.empty((0, *empty), np.uint8))
+
+
+@runtime_checkable
+class Decoded(Protocol):
+    """A set whose images are decoded when a batch needs them, so that some may turn out to be bad."""
+
+    bad_files: BadFiles
+
+    def decode(
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        """The pixels of the good ones at these positions, their positions, the reasons of the bad ones, and what Pillow
+        warned of in the good ones."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from weatherproof import random
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
 
@@ -55,6 +56,19 @@ class ImageSet(Protocol):
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A set that says in which order an epoch visits it, because some orders are quicker to read."""
+
+    def order(self, seed: int, epoch: int) -> Int64[Tensor, "n"]:
+        """All positions, in an order that is a function of (seed, epoch) alone: a run that was killed goes on in it."""
+
+
+def order_of(images: ImageSet, seed: int, epoch: int) -> Int64[Tensor, "n"]:
+    """The order in which epoch `epoch` visits the images: the set's own, else `random.order`."""
+    return images.order(seed, epoch) if isinstance(images, Ordered) else random.order(seed, epoch, len(images))
 
 
 def evenly_spaced(images: int, count: int) -> Int64[Tensor, "m"]:

@@ -59,6 +59,14 @@ class _Named(NamedTuple):
     stem: tuple[str, ...]
 
 
+def role_of(name: str) -> str | None:
+    """The split that the name of a file speaks of ("imagenet-train-000.tar", "val2017.tar"): "train", "test", "val" or
+    "unlabeled"; None where no word does, or two do that differ."""
+    words = re.split(r"[^a-z]+", name.lower())
+    roles = {_ROLES[word] for word in words if word in _ROLES and word not in _WEAK}
+    return roles.pop() if len(roles) == 1 else None
+
+
 @dataclass(frozen=True)
 class Splits:
     """Split folders by split ("train", "test", "val", "validation", "unlabeled"): the names of the folders.

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from weatherproof.canvas import Canvas, Sizes
 from weatherproof.data.corrupted.sets import CorruptedImages
-from weatherproof.data.files import FileImages
+from weatherproof.data.files import Decoded, FileImages
 from weatherproof.data.images import ImageSet, MemoryImages
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
@@ -75,7 +75,7 @@ def batches(
 
 def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
     for pixels, kept, bad, warned, sizes in _read_ahead(images, chunks, device, workers):
-        if (bad or warned) and isinstance(images, FileImages | CorruptedImages):
+        if (bad or warned) and isinstance(images, Decoded):
             images.bad_files.record(bad, warned)
         if len(kept) == 0:
             continue
@@ -87,7 +87,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             index=images.index[kept],
             place=kept,
         )
-    if isinstance(images, FileImages | CorruptedImages):
+    if isinstance(images, Decoded):
         images.bad_files.warn()
 
 
@@ -101,7 +101,7 @@ class _Reader:
         try:
             if isinstance(self.images, FileImages) and self.images.decoder.longest is not None:
                 return self.images.decode_whole(positions)
-            if isinstance(self.images, FileImages | CorruptedImages):
+            if isinstance(self.images, Decoded):
                 return *self.images.decode(positions), None
             return self.images.read(positions), positions, {}, {}, None
         except InputError as error:

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
-from weatherproof.data.decoding import Decoder, decode_all, header_size
+from weatherproof.data.decoding import BadImage, Decoder, Pixels, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder
 from weatherproof.data.hearing import listening
 from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.packed.images import Pack, Packed, PackedImages, decoded
+from weatherproof.data.packed.shards import find_shards
+from weatherproof.data.packed.tables import find_hf, find_parquet
 from weatherproof.data.synthetic import synthetic_digits, synthetic_mnist
 from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
@@ -43,8 +47,8 @@ def load_images(
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
     Args:
-        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see
-            `folders`), or an `ImageSet`, returned as it is.
+        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, "shards:PATTERN"
+            (see `packed.shards`), a folder (see `folders`), or an `ImageSet`, returned as it is.
         split: "train" or "test" ("val" is accepted: the validation split where the source has one); "unlabeled" where
             the source has it; "all" for a whole folder without split folders, "every" for all images in a folder and
             below it, without labels. None: "train", but of corrupted images all there are, which are a test set.
@@ -74,6 +78,13 @@ def load_images(
             return load_corrupted(
                 name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
             )
+    if isinstance(source, str) and colon and name in PACKED_SOURCES:
+        if not rest:
+            raise InputError(f"{source!r} names nothing: write {name}:PATTERN")
+        with phase(f"looking for images in {source}"):
+            packed = PACKED_SOURCES[name](rest, split or "train")
+        decoder = Decoder(size, crop_fraction, channels or packed.channels or 3)
+        return _from_packs(f"{packed.name}/{packed.split}", packed, decoder, memory_budget, max_bad)
     with phase(f"looking for images in {source}"):
         name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
@@ -107,8 +118,8 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
     if folder.exists():
         return printable(folder.resolve().name), list_folder(folder, split)
     if re.fullmatch(r"[\w-]{2,}", name) and colon:  # one letter is a drive
-        raise unknown("image source", name, [*BUILT_IN, *SOURCES, *CORRUPTED_SOURCES])
-    known = ", ".join([*SOURCES, *CORRUPTED_SOURCES])
+        raise unknown("image source", name, [*BUILT_IN, *SOURCES, *CORRUPTED_SOURCES, *PACKED_SOURCES])
+    known = ", ".join([*SOURCES, *CORRUPTED_SOURCES, *PACKED_SOURCES])
     raise InputError(
         f"no folder {text!r}: expected a folder of images, {', '.join(BUILT_IN)}, or NAME:DIR with NAME one of {known}"
     )
@@ -158,6 +169,55 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
         bad=bad_files.reasons,
         paths=[found.paths[i] for i in good.tolist()],
     )
+
+
+def _from_packs(name: str, found: Packed, decoder: Decoder, budget: int, max_bad: float) -> MemoryImages | PackedImages:
+    pack, places = found.pack, torch.arange(len(found.labels)) if found.places is None else found.places
+    bad_files = BadFiles(name, len(places) + len(found.faulty), max_bad)
+    bad_files.record({pack.name(place): reason for place, reason in found.faulty.items()})
+    warned: dict[str, str] = {}
+    bad: dict[str, str] = {}
+
+    def pixels_of(position: int) -> Pixels:
+        called, pixels, said = decoded(pack, int(places[position]), decoder)
+        if isinstance(pixels, BadImage):
+            bad[called] = str(pixels)
+            raise pixels
+        warned.update(said)
+        return pixels
+
+    with listening():  # so that each image costs little
+        read = decode_all(pixels_of, len(places), budget, name)
+    if read is None:
+        size = (decoder.size, decoder.size) if decoder.size is not None else _size_in_common(pack, places)
+        bad_files.warn()
+        return PackedImages(
+            found, name=name, decoder=decoder, bad_files=bad_files, image_size=size, places=found.places
+        )  # fmt: skip
+    bad_files.record(bad, warned)
+    bad_files.warn()
+    good = places[torch.from_numpy(np.delete(np.arange(len(places)), list(read[1])))]
+    return MemoryImages(
+        torch.from_numpy(read[0]),
+        found.labels[good],
+        found.classes,
+        name=name,
+        index=found.index[good],
+        bad=bad_files.reasons,
+    )
+
+
+@phase("comparing the sizes of the images")
+def _size_in_common(pack: Pack, places: Tensor) -> tuple[int, int] | None:
+    """(height, width) of all packed images, from their headers; None where they differ."""
+    common = None
+    with listening():  # decoding them will tell
+        for place in places.tolist():
+            size = header_size(*pack.read(place))
+            if common is not None and size is not None and size != common:
+                return None
+            common = size or common
+    return common
 
 
 @phase("comparing the sizes of the images")
@@ -242,4 +302,9 @@ SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "imagenet100b": partial(_imagenet, classes=IMAGENET_100B),
     "covid-xray": _covid_xray,
     **TRANSFER_SOURCES,
+}
+PACKED_SOURCES: dict[str, Callable[[str, str], Packed]] = {
+    "shards": find_shards,
+    "hf": find_hf,
+    "parquet": find_parquet,
 }

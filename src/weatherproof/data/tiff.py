@@ -4,6 +4,7 @@ Pillow tells pixels by its modes alone, which say neither how many bits a file u
 of TIFF 6.0 do.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,10 @@ def mend_palette(image: Image.Image) -> None:
             image.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
-def refusal_of_file(path: str) -> str | None:
+def refusal_of_file(path: str, content: bytes | None = None) -> str | None:
     """Why Pillow does not open a TIFF; None where it is none, or is damaged."""
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb") if content is None else io.BytesIO(content) as file:
             head = file.read(8)
             if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
                 return None

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from weatherproof.data import FileImages, ImageSet
+from weatherproof.data import FileImages, ImageSet, PackedImages
 from weatherproof.data.duplicates import duplicates
 from weatherproof.errors import InputError
 from weatherproof.readouts import nearest
@@ -96,6 +96,8 @@ def _readable(images: ImageSet) -> Bool[Tensor, "n"]:
     """Which images are no files that turned out to be bad: `embed` leaves those out."""
     if isinstance(images, FileImages):
         return torch.tensor([path not in images.bad for path in images.paths])
+    if isinstance(images, PackedImages) and images.bad:
+        return torch.tensor([images.called(i) not in images.bad for i in range(len(images))])
     return torch.ones(len(images), dtype=torch.bool)
 
 

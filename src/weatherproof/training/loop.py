@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import Batch, ImageSet, batches
+from weatherproof.data.images import order_of
 from weatherproof.errors import InputError
 from weatherproof.modes import eval_mode, statistics_kept
 from weatherproof.progress import Meter, phase, speak
@@ -220,7 +221,7 @@ class Training:
         epoch, done = divmod(self.step, self.course.steps_per_epoch)
         rows = self.plan.batch_size // self.plan.devices
         while True:
-            order = random.order(self.plan.seed, epoch, len(self.images))
+            order = order_of(self.images, self.plan.seed, epoch)
             for batch in batches(
                 self.images,
                 rows,

@@ -1,0 +1,230 @@
+"""An image set whose images lie packed in few files, read one by one where they lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from weatherproof import random
+from weatherproof.data.decoding import BadImage, Decoder, Pixels
+from weatherproof.data.files import BadFiles, stacked
+from weatherproof.data.hearing import listening
+from weatherproof.errors import InputError
+from weatherproof.names import printable
+
+WINDOW = 1 << 16  # images that an epoch mixes with each other, once the packs are shuffled
+
+
+@runtime_checkable
+class Pack(Protocol):
+    """The encoded images of a source, by place. From any thread and process."""
+
+    @property
+    def first(self) -> Int64[Tensor, "packs_and_one"]:
+        """Where the images of each file, or other stretch that is read at once, begin; and where the last one's end."""
+
+    def size(self, place: int) -> int:
+        """Bytes of an image."""
+
+    def read(self, place: int) -> tuple[str, bytes]:
+        """What an image is called, and its bytes.
+
+        Raises:
+            InputError: the file cannot be read, or is no longer what it was.
+        """
+
+    def name(self, place: int) -> str:
+        """What an image is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """What a source of packed images holds.
+
+    Args:
+        pack: the images.
+        labels: int64 [n], -1 for none.
+        index: int64 [n], each image's own number.
+        classes: the names behind the labels.
+        split: which of the source's splits it is.
+        name: what records call the source.
+        channels: 1 or 3, of those who packed them; None: they did not say.
+        places: of the images that are meant, among all in the pack; None: all.
+        faulty: place and reason of those that are none, or miss their label.
+    """
+
+    pack: Pack
+    labels: Tensor
+    index: Tensor
+    classes: tuple[str, ...]
+    split: str
+    name: str
+    channels: int | None = None
+    places: Tensor | None = None
+    faulty: Mapping[int, str] = field(default_factory=dict)
+
+
+class PackedImages:
+    """Images in packs, decoded on demand.
+
+    One that turns out to be bad is dropped from its batch and recorded in `bad`, which all subsets share.
+
+    Args:
+        found: what the packs hold.
+        name: what records call it.
+        decoder: how they are read.
+        bad_files: where the bad ones are recorded.
+        image_size: (height, width) of all images; None where they differ, or nobody has looked.
+        places: of its images among all in the pack; None: all.
+    """
+
+    def __init__(
+        self,
+        found: Packed,
+        *,
+        name: str,
+        decoder: Decoder,
+        bad_files: BadFiles,
+        image_size: tuple[int, int] | None,
+        places: Int64[Tensor, "n"] | None = None,
+    ) -> None:
+        self.found, self.name, self.decoder, self.bad_files = found, name, decoder, bad_files
+        self.image_size, self.places = image_size, places
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.found.classes
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, "n"]:
+        """Class of every image; -1 where it has none."""
+        return self.found.labels if self.places is None else self.found.labels[self.places]
+
+    @cached_property
+    def index(self) -> Int64[Tensor, "n"]:
+        """The number of every image in its whole source."""
+        return self.found.index if self.places is None else self.found.index[self.places]
+
+    @property
+    def bad(self) -> Mapping[str, str]:
+        return MappingProxyType(self.bad_files.reasons)
+
+    @property
+    def channels(self) -> int:
+        return self.decoder.channels
+
+    def __len__(self) -> int:
+        return len(self.found.labels) if self.places is None else len(self.places)
+
+    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+        at = range(len(self))[i]  # an IndexError past the end stops a for loop
+        return self.read(torch.tensor([at]))[0], int(self.labels[at]), int(self.index[at])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} images of {self.name!r} in packs>"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {n: value for n, value in self.__dict__.items() if n not in ("labels", "index")}  # can be made again
+
+    def subset(self, positions: Int64[Tensor, "m"]) -> "PackedImages":
+        """The images at these positions, in this order."""
+        return PackedImages(
+            self.found,
+            name=self.name,
+            decoder=self.decoder,
+            bad_files=self.bad_files,
+            image_size=self.image_size,
+            places=positions if self.places is None else self.places[positions],
+        )
+
+    def order(self, seed: int, epoch: int) -> Int64[Tensor, "n"]:
+        """The packs in random order, their images mixed in windows of 65,536, so that few files are read at a time.
+
+        A function of (seed, epoch) alone, whatever the number of processes and workers.
+        """
+        first = self.found.pack.first
+        visit = random.order(seed, epoch, len(first) - 1)
+        if self.places is None:
+            stream = torch.cat([torch.arange(int(first[i]), int(first[i + 1])) for i in visit.tolist()])
+        else:
+            own = torch.searchsorted(first, self.places, right=True) - 1
+            stream = visit.argsort()[own].argsort(stable=True)
+        key = random.fold(torch.zeros(1, dtype=torch.int64), seed, epoch)
+        for window, part in enumerate(stream.split(WINDOW)):
+            part.copy_(part[random.permutations(random.fold(key, window), len(part))[0]])
+        return stream
+
+    def encoded(self, position: int) -> tuple[str, bytes]:
+        """What an image is called, and its bytes as they are stored."""
+        return self.found.pack.read(self._place(position))
+
+    def encoded_size(self, position: int) -> int:
+        """Bytes of an image as it is stored."""
+        return self.found.pack.size(self._place(position))
+
+    def called(self, position: int) -> str:
+        """What an image is called: its file and its own name there."""
+        return self.found.pack.name(self._place(position))
+
+    def _place(self, position: int) -> int:
+        return int(position if self.places is None else self.places[position])
+
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+        """The pixels at these positions. Raises `InputError` where one of the images is bad."""
+        pixels, _, bad, _ = self.decode(positions)
+        for name, reason in bad.items():
+            raise InputError(f"cannot read {printable(name)}: {reason}")
+        return pixels
+
+    def decode(
+        self, positions: Int64[Tensor, "b"]
+    ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
+        """The pixels of the good images at these positions, their positions, the reasons of the bad ones, and what
+        Pillow warned of in the good ones.
+
+        Raises:
+            InputError: the images differ in size, or a file is no longer what it was.
+        """
+        images: list[tuple[str, Pixels]] = []
+        kept, bad = [], {}
+        stored = [self.encoded(position) for position in positions.tolist()]
+        with listening(*(name for name, _ in stored)) as heard:
+            for position, (name, content) in zip(positions.tolist(), stored, strict=True):
+                try:
+                    images.append((name, self.decoder.file(name, content)))
+                    kept.append(position)
+                except BadImage as error:
+                    bad[name] = str(error)
+        warned = {name: text for name, text in heard.items() if name not in bad}
+        whole = stacked(images, (self.channels, *(self.image_size or (0, 0))))
+        return whole, torch.tensor(kept, dtype=torch.int64), bad, warned
+
+
+def decoded(pack: Pack, place: int, decoder: Decoder) -> tuple[str, Pixels | BadImage, dict[str, str]]:
+    """What an image is called, its pixels or why it has none, and what was said of it."""
+    name, content = pack.read(place)
+    with listening(name) as heard:
+        try:
+            pixels: Pixels | BadImage = decoder.file(name, content)
+        except BadImage as error:
+            pixels = error
+    return name, pixels, heard
+
+
+def held_out_by(index: Int64[Tensor, "n"], share: float) -> Tensor:
+    """Which images are held out as the test split: bool [n], by a hash of their own number, so that new ones never
+    move another."""
+    held = np.zeros(len(index), np.bool_)
+    for start in range(0, len(index), 1 << 20):
+        part = index[start : start + (1 << 20)]
+        held[start : start + len(part)] = random.uniform(random.keys(_HELD, part)).numpy() < share
+    return torch.from_numpy(held)
+
+
+_HELD = 0x68656C64  # "held"

@@ -1,0 +1,238 @@
+"""`shards:PATTERN`: images in WebDataset tar files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weatherproof.data.folders import HELD_OUT
+from weatherproof.data.layout import SPLIT_FOLDERS, role_of
+from weatherproof.data.packed.images import Packed, held_out_by
+from weatherproof.data.packed.index import (
+    COUNT,
+    FAULTY,
+    FIRST,
+    LAST,
+    RISING,
+    TOP,
+    UNLABELLED,
+    Index,
+    does_not_fit,
+    index_of,
+    joined,
+)  # fmt: skip
+from weatherproof.data.packed.storage import Storage, above, name_in, storage_of
+from weatherproof.data.packed.tar import HEADER, LARGEST, NO_LABEL, ODD_LABEL, member_in
+from weatherproof.errors import InputError, shown
+from weatherproof.names import printable
+from weatherproof.texts import LONGEST, Malformed, parse_json
+
+HELD_OUT_SPLITS = ("train", "test", "val", "validation")  # what a source without splits is parted into
+MANIFEST = "manifest.json"  # what `shard` says of a folder: classes and channels
+FORMAT = "webdataset"
+_MANIFEST = 1 << 26  # bytes
+NO_IMAGE = "no image among its files"
+NO_CLASS = "its class (cls, or label in json) is no whole number from 0 to 1,048,575"
+UNNAMED = "no class (cls, or label in json), which others have"
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """The images of tar files: a `Pack`.
+
+    Args:
+        storage: where they lie.
+        paths: of the files, in order.
+        first: where each one's samples begin, and where the last one's end.
+        offset: int64 [n], where an image's bytes begin.
+        length: int64 [n], how many they are.
+    """
+
+    storage: Storage
+    paths: tuple[str, ...]
+    first: Tensor
+    offset: Tensor
+    length: Tensor
+    _first: np.ndarray = field(init=False, repr=False)
+    _offset: np.ndarray = field(init=False, repr=False)
+    _length: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("first", "offset", "length"):  # NumPy gives single numbers quicker
+            object.__setattr__(self, f"_{name}", getattr(self, name).numpy())
+
+    def size(self, place: int) -> int:
+        """See `Pack`."""
+        return int(self.length[place])
+
+    def read(self, place: int) -> tuple[str, bytes]:
+        """See `Pack`. The header in front of the image is read with it, and must be of this image."""
+        return self._read(place, max(0, int(self._length[place])))
+
+    def name(self, place: int) -> str:
+        """See `Pack`."""
+        return self._read(place, 0)[0]
+
+    def _read(self, place: int, length: int) -> tuple[str, bytes]:
+        path = self.paths[int(np.searchsorted(self._first, place, side="right")) - 1]
+        start, stated = int(self._offset[place]) - HEADER, int(self._length[place])
+        content = self.storage.read(path, start, HEADER + length) if start >= 0 and stated <= LARGEST else b""
+        name = member_in(content, stated)
+        if name is None or len(content) != HEADER + length:
+            raise does_not_fit(above(path), f"{printable(name_in(path))} has no image where it should be")
+        return f"{path}/{name}", content[HEADER:]
+
+
+def find_shards(text: str, split: str) -> Packed:
+    """The images of one split of shards.
+
+    Args:
+        text: a pattern with globs and braces, or a folder of .tar files (or of folders with them), here or at an
+            address that fsspec reads.
+        split: see `load_images`. Shards whose names speak of splits (train-0000.tar, val/0000.tar) are those splits; of
+            others, a fifth of the images is held out.
+
+    Raises:
+        InputError: no such shards or split, or shards that cannot be read.
+    """
+    storage, pattern = storage_of(text)
+    folder = storage.is_folder(pattern)
+    paths = _in_folder(storage, pattern) if folder else storage.find(pattern)
+    if not paths:
+        raise InputError(
+            f"no shards {shown(text)}: expected .tar files, as a folder or a pattern such as "
+            "DIR/train-{000..099}.tar or DIR/*.tar"
+        )
+    if missing := [path for path in paths if not folder and not storage.exists(path)]:
+        raise InputError(f"no shard {printable(missing[0])}: {len(missing)} of the {len(paths)} named by {shown(text)}")
+    chosen, served = of_split(paths, split, text, pattern if folder else None)
+    by_folder: dict[str, list[str]] = {}
+    for path in paths:
+        by_folder.setdefault(above(path), []).append(path)
+    whole = {inner: index_of(storage, own) for inner, own in by_folder.items()}
+    home = pattern if folder else above(paths[0])
+    told = _told(storage, home)
+    classes = _classes(told, max(int(index.table[:, TOP].max()) for index in whole.values()), home)
+    kept = {*paths} if chosen is None else {*chosen}
+    mine = {inner: [path for path in own if path in kept] for inner, own in by_folder.items()}
+    index = joined([whole[inner].take(list(map(name_in, own))) for inner, own in mine.items() if own])
+    if not int(index.table[:, COUNT].sum()):
+        raise InputError(f"no images in {shown(text)}: its {len(kept)} shards hold no samples (KEY.jpg, KEY.cls)")
+    pack = Shards(
+        storage, tuple(path for own in mine.values() for path in own), index.first, index.columns["offset"],
+        index.columns["length"],
+    )  # fmt: skip
+    places, faulty = _usable(index)
+    found = Packed(
+        pack=pack,
+        labels=index.columns["label"],
+        index=index.columns["number"] if _numbered(index) else torch.arange(len(index.columns["label"])),
+        classes=classes,
+        split=served,
+        name=printable(name_in(storage.where(home))) or "shards",
+        channels=told.get("channels"),
+        places=places,
+        faulty=faulty,
+    )
+    return found if chosen is not None else held_out_split(found, split, text)
+
+
+def _in_folder(storage: Storage, folder: str) -> list[str]:
+    return [path for pattern in ("*.tar", "*/*.tar") for path in storage.find_in(folder.rstrip("/") or "/", pattern)]
+
+
+def of_split(paths: Sequence[str], split: str, text: str, root: str | None) -> tuple[list[str] | None, str]:
+    """The files of a split, and which it is; None: their names speak of none, and it is drawn."""
+    roles = {path: role_of(name_in(path)) or _role_above(path, root) for path in paths}
+    named = {*roles.values()} - {None}
+    if split == "all" or not named or named == {"train"}:
+        if split not in (*HELD_OUT_SPLITS, "all"):
+            raise InputError(f"{shown(text)} has no split {split!r}: the names of its files speak of none but train")
+        return (list(paths) if split == "all" else None), split
+    chosen = next((role for role in SPLIT_FOLDERS.get(split, ()) if role in named), None)
+    if chosen is None:
+        there = ", ".join(sorted(role for role in named if role))
+        raise InputError(f"{shown(text)} has no split {split!r}: the names of its files speak of {there}")
+    return [path for path in paths if roles[path] == chosen], chosen
+
+
+def _role_above(path: str, root: str | None) -> str | None:
+    """The split that the folder of a shard is: below the folder that was given by any name, else by the plain one."""
+    folder = above(path)
+    if root is not None:
+        return None if folder.rstrip("/") == root.rstrip("/") else role_of(name_in(folder))
+    return role_of(name_in(folder)) if name_in(folder) in SPLIT_FOLDERS else None
+
+
+def _classes(told: Mapping[str, Any], top: int, folder: str) -> tuple[str, ...]:
+    """The names behind the labels of all splits, of which `top` is the largest."""
+    classes = tuple(told.get("classes", ()))
+    if classes and len(classes) <= top:
+        raise InputError(
+            f"{MANIFEST} in {printable(folder) or '.'} names {len(classes)} classes, and the shards have label {top}: "
+            "make both anew, or delete it to have classes called by their numbers"
+        )
+    return classes or tuple(map(str, range(top + 1)))
+
+
+def _usable(index: Index) -> tuple[Tensor | None, dict[int, str]]:
+    """The places of samples with an image, and with a label where others have one; None: all. And the reasons of the
+    others. Of shards without any, nothing but their table is read."""
+    count, faulty, bare = (int(index.table[:, what].sum()) for what in (COUNT, FAULTY, UNLABELLED))
+    some_lack = 0 < bare < count - faulty
+    if not faulty and not some_lack:
+        return None, {}
+    odd, none = index.columns["label"] == ODD_LABEL, index.columns["length"] < 0
+    wrong = odd | none | (index.columns["label"] == NO_LABEL) if some_lack else odd | none
+    places = wrong.nonzero().flatten().tolist()
+    return (~wrong).nonzero().flatten(), {
+        place: NO_IMAGE if none[place] else NO_CLASS if odd[place] else UNNAMED for place in places
+    }
+
+
+def _numbered(index: Index) -> bool:
+    """Whether every key is a whole number, and no two are the same: then it is the image's own."""
+    table = index.table[index.table[:, COUNT] > 0]
+    if not bool((table[:, RISING] == 1).all()):
+        return False
+    table = table[table[:, FIRST].argsort()]
+    return bool((table[1:, FIRST] > table[:-1, LAST]).all())
+
+
+def held_out_split(found: Packed, split: str, text: str) -> Packed:
+    """The training or the test images of a source without splits."""
+    places = torch.arange(len(found.labels)) if found.places is None else found.places
+    held = held_out_by(found.index[places], HELD_OUT)
+    places = places[held if split != "train" else ~held]
+    if not len(places):
+        raise InputError(
+            f"the {split} split of {shown(text)} is empty: all images fell into the other one; add images, or name "
+            "shards train-... and test-..."
+        )
+    return replace(found, places=places)
+
+
+def _told(storage: Storage, folder: str) -> Mapping[str, Any]:
+    """What `shard` says of the images: classes, channels."""
+    path = f"{folder}/{MANIFEST}" if folder else MANIFEST
+    if not storage.exists(path):
+        return {}
+    try:
+        if storage.size(path) > _MANIFEST:
+            raise Malformed(f"more than {_MANIFEST:,} bytes")
+        found = parse_json(storage.read(path, 0, storage.size(path)).decode())
+    except (ValueError, InputError) as error:
+        raise InputError(f"{printable(path)} cannot be read: {error}") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return {}  # of another program
+    classes, channels = found.get("classes", []), found.get("channels", 3)
+    if not _are_names(classes) or channels not in (1, 3):
+        raise InputError(f"{printable(path)} does not say classes as a list of names, and channels as 1 or 3")
+    return {"classes": classes, "channels": channels}
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and len(name) <= LONGEST for name in value)
