@@ -55,10 +55,10 @@ def traced(graph: Graph, name: str, images: Tensor) -> Any:
 
 
 def torch_bytes(program: Any, about: Mapping[str, Any]) -> bytes:
-    """What `torch.export.load` reads; what is said of it is its extra file weatherproof.json."""
+    """What `torch.export.load` reads; what is said of it is its extra file about.json."""
     file = io.BytesIO()
     with _quiet():
-        torch.export.save(program, file, extra_files={"weatherproof.json": json.dumps(about)})
+        torch.export.save(program, file, extra_files={"about.json": json.dumps(about)})
     return file.getvalue()
 
 
