@@ -19,7 +19,7 @@ def test_the_peak_is_of_what_lives_at_the_same_time() -> None:
 
 
 def test_a_footprint_of_linear_layers() -> None:
-    """Ten layers and their sine keep 4 x 64 bytes an image each; the weights come with gradients and what Adam keeps."""
+    """Ten layers and their sine keep 4 x 64 bytes an image each; weights come with gradients and what Adam keeps."""
     layers = [layer for _ in range(10) for layer in (nn.Linear(64, 64, bias=False), _Sine())]
     net = nn.Sequential(*layers)
     weights = list(net.parameters())
