@@ -115,6 +115,7 @@ def test_the_command_line_has_the_defaults_of_python(verb: str) -> None:
         "probe": "e i",
         "audit": "e i",
         "corrupt": "i",
+        "shard": "i",
         "compare": "a b",
     }
     parsed = parse(verb, *needed.get(verb, "").split())
