@@ -116,6 +116,8 @@ def test_the_command_line_has_the_defaults_of_python(verb: str) -> None:
         "audit": "e i",
         "corrupt": "i",
         "embed": "e i",
+        "export": "r",
+        "shard": "i",
         "compare": "a b",
     }
     parsed = parse(verb, *needed.get(verb, "").split())

@@ -16,7 +16,7 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.hub import Fetched, check_revision, fetch
+from weatherproof.encoders.hub import REVISION, Fetched, check_revision, fetch
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
@@ -48,7 +48,7 @@ _PLACES: dict[str, Callable[[str], Place]] = {
     "timm": timm_place, "torchvision": torchvision_place, "open_clip": open_clip_place,
     "transformers": transformers_place,
 }  # fmt: skip
-_RANDOM, _REVISION = "random", "revision:"  # what may stand after the @ in place of a file
+_RANDOM = "random"  # what may stand after the @ in place of a file, beside REVISION
 
 
 def load_encoder(
@@ -108,10 +108,10 @@ def load_encoder(
     from_library = name.partition(":")[0] in LIBRARIES and not names_a_file(name)
     if weights == _RANDOM or (not at and names_a_file(name)):
         return _build(name, num_classes, size, seed)
-    if weights.startswith(_REVISION) and not from_library:
+    if weights.startswith(REVISION) and not from_library:
         raise InputError(f"{name} is not from the Hugging Face hub: it has no {shown(weights)}")
-    if from_library and (not at or weights.startswith(_REVISION)):
-        return _published(name, weights.removeprefix(_REVISION) if at else None, num_classes, size, seed)
+    if from_library and (not at or weights.startswith(REVISION)):
+        return _published(name, weights.removeprefix(REVISION) if at else None, num_classes, size, seed)
     if not at:
         encoder = _build(name, num_classes, size, seed)
         warnings.warn(
@@ -134,7 +134,7 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: i
         no_options(f"{library}:{bare}", {bracket + inside: None})
     place = _PLACES[library](model)
     if revision == "":
-        raise InputError(f"{name}@{_REVISION} names no revision: write a commit or a tag after it")
+        raise InputError(f"{name}@{REVISION} names no revision: write a commit or a tag after it")
     check_revision(place, revision)
     options = transformers_options(model, revision) if library == "transformers" else None
     for again in (False, True):

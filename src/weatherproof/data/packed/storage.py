@@ -161,7 +161,7 @@ class LocalFiles:
 
     def is_folder(self, path: str) -> bool:
         """See `Storage`."""
-        return Path(path).is_dir()
+        return os.path.isdir(path)  # noqa: PTH112 - a name that is too long is none
 
     def exists(self, path: str) -> bool:
         """See `Storage`."""

@@ -1,4 +1,4 @@
-"""Text towers of open_clip: `open_clip:NAME/TAG@FILE`, of a file that holds both towers."""
+"""Text towers of open_clip: `open_clip:NAME/TAG` as published, or `@FILE`, of a file that holds both towers."""
 
 import hashlib
 import re
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Names
-from weatherproof.encoders.libraries.open_clip import described
+from weatherproof.encoders.hub import REVISION, fetch
+from weatherproof.encoders.libraries.open_clip import described, open_clip_place
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.releases import released
@@ -36,7 +37,7 @@ def open_clip_source(name: str) -> TowerSource:
     model, _, file = name.partition("@")
     if file == "random":
         raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG@FILE")
-    path, _ = file_and_key(file or _published(model))
+    path, _ = file_and_key(_file(model, file))
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -57,7 +58,7 @@ def open_clip_tower(source: TowerSource, quiet: bool) -> TextTower:
     with warnings.catch_warnings() if quiet else nullcontext():
         if quiet:
             warnings.simplefilter("ignore")
-        checkpoint = read_checkpoint(file or _published(name))
+        checkpoint = read_checkpoint(_file(name, file))
         text = released(f"open_clip:{name}", checkpoint.path, checkpoint.metadata)
         tower, config = _empty(text.removeprefix("open_clip:"))
         state = _taken(checkpoint, text, tower)
@@ -84,25 +85,16 @@ class _Pooled(nn.Module):
         return pooled
 
 
-def _published(name: str) -> str:
-    """The file of the weights that open_clip publishes under this name: from its hub's cache, else fetched there."""
-    import_open_clip()
-    from open_clip.pretrained import download_pretrained
-
-    _, _, published = described(name)
-    if not published:
-        raise InputError(
-            f"open_clip:{name} has no weights, and without them no words: write open_clip:NAME/TAG@FILE, or the tag of "
-            "published ones, open_clip:NAME/TAG"
-        )
-    try:
-        return str(download_pretrained(published))
-    except Exception as error:  # of several clients
-        where = published.get("hf_hub") or published.get("url")
-        raise InputError(
-            f"the weights of open_clip:{name} are not here and could not be fetched from {where} ({one_line(error)}): "
-            "fetch the file, and write it after an @"
-        ) from None
+def _file(name: str, after: str) -> str:
+    """The file that stands after the @, or that open_clip publishes: from the cache, else fetched once."""
+    if after and not after.startswith(REVISION):
+        return after
+    place = open_clip_place(name)
+    for again in (False, True):
+        (file,) = fetch(place, after.removeprefix(REVISION) or None, again=again)
+        if file.origin() is not None:
+            return str(file.path)
+    raise InputError(f"{file.path} is not what {place.repo or place.url} publishes: remove it, or write @FILE")
 
 
 def import_open_clip() -> Any:
