@@ -57,7 +57,7 @@ def run(device: str, repeats: int = 5) -> list[Row]:
 def _row(case: Case, folder: Path, paths: list[Path], device: str, repeats: int) -> Row:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
-        encoder = wp.load_encoder(case.encoder, size=case.size).eval().to(device)
+        encoder = wp.load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
     out = folder / f"embeddings.{case.ending}"
 
     def ours() -> None:

@@ -77,7 +77,7 @@ def _measured(place: int, number: int, device: str) -> tuple[tuple[float, ...], 
 def _loaded(case: Case, device: str) -> Encoder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
-        return load_encoder(case.encoder, size=case.size).eval().to(device)
+        return load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
 
 
 class Steps:

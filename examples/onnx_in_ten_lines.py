@@ -29,7 +29,7 @@ def example():
 
     import weatherproof as wp
 
-    done = wp.export("timm:test_resnet", out="runs/examples/onnx")
+    done = wp.export("timm:test_resnet@random", out="runs/examples/onnx")
     if done.status:
         raise SystemExit("the file does not give the encoder's numbers")
     return str(done.file), load_sample_images().images

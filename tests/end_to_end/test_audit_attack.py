@@ -82,7 +82,7 @@ def test_calibration_and_its_diagrams_by_hand(audited: AttackOutcome, classifier
 
 def test_its_numbers(audited: AttackOutcome, classifier: Path, photos: Path) -> None:
     records = results(audited.folder)
-    assert records == list(audited.records) and list(records[0]) == list(Record.__dataclass_fields__)
+    assert records == list(audited.records) and [*records[0], "over"] == list(Record.__dataclass_fields__)
     plain = wp.audit(classifier, photos, workers=0, out=audited.folder.with_name("clean"))
     (clean,) = [r for r in plain.records if r["metric"] == "top1"]
     assert records[0] == clean | {"stderr": records[0]["stderr"]}  # the same protocol as without an attack

@@ -153,7 +153,7 @@ def test_all_starts_of_fine_tuning_see_images_of_one_size() -> None:
         start = recipe.start
         while not isinstance(start, Given):
             start = start.start
-        given = wp.load_encoder(start.text.partition("@")[0], size=start.size, num_classes=0)
+        given = wp.load_encoder(start.text.partition("@")[0] + "@random", size=start.size, num_classes=0)
         assert recipe.data.size == 256 and (start.bare or given.preprocessing.size == 256)
 
 
