@@ -18,6 +18,7 @@ from weatherproof.data.hearing import speaking_of
 from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
 from weatherproof.regular import irregular
+from weatherproof.sizes import Size, sides
 from weatherproof.texts import LARGEST_SIDE
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
@@ -50,7 +51,9 @@ class Decoder:
 
     Args:
         size: the shorter side is resized (antialiased bilinear) to round(size / crop_fraction), then a centred
-            size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. None: as stored.
+            size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. (rows, columns):
+            the image is resized until it covers as many rows and columns, each over crop_fraction, in the same way.
+            None: as stored.
         crop_fraction: the part of the resized shorter side that the square keeps.
         channels: 3 for RGB, 1 for grey (ITU-R 601 luma). Transparent parts turn white.
 
@@ -58,19 +61,19 @@ class Decoder:
         InputError: a setting out of range.
     """
 
-    size: int | None = None
+    size: Size | None = None
     crop_fraction: float = 1.0
     channels: int = 3
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 1 <= self.size <= LARGEST_SIDE:
+        if self.size is not None and not all(1 <= side <= LARGEST_SIDE for side in sides(self.size)):
             raise InputError(
                 f"size is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, or None for images as they are; "
                 f"got {shown(self.size)}"
             )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction lies in (0, 1]; got {self.crop_fraction}")
-        if self.size is not None and not self.size / self.crop_fraction <= 2 * LARGEST_SIDE:
+        if self.size is not None and not max(sides(self.size)) / self.crop_fraction <= 2 * LARGEST_SIDE:
             raise InputError(
                 f"size {self.size} with crop_fraction {self.crop_fraction} makes images of more than "
                 f"{2 * LARGEST_SIDE:,} pixels a side: give a larger crop_fraction"
@@ -84,7 +87,7 @@ class Decoder:
             with speaking_of(path), opened(path) as image:
                 _require_right(image, path)
                 stored = image.size
-                draft = self.size and image.draft(None, (self._short * DRAFT, self._short * DRAFT))
+                draft = self.size and image.draft(None, (max(self._covered) * DRAFT,) * 2)
                 image.load()  # turns a TIFF upright by itself: only a draft's own size is not to be trusted
                 full = stored if draft else image.size
                 turn = _orientation(image)
@@ -106,13 +109,15 @@ class Decoder:
 
     def keeps(self, shape: tuple[int, ...]) -> bool:
         """Whether stored pixels of shape [..., C, H, W] are already as they should be."""
-        wanted = (self.channels, *((self.size, self.size) if self.size is not None else shape[-2:]))
-        return tuple(shape[-3:]) == wanted and (self.size is None or self._short == self.size)
+        wanted = (self.channels, *(sides(self.size) if self.size is not None else shape[-2:]))
+        return tuple(shape[-3:]) == wanted and (self.size is None or self._covered == sides(self.size))
 
     @property
-    def _short(self) -> int:
+    def _covered(self) -> tuple[int, int]:
+        """The rows and columns that the resized image covers."""
         assert self.size is not None
-        return round(self.size / self.crop_fraction)
+        rows, columns = sides(self.size)
+        return round(rows / self.crop_fraction), round(columns / self.crop_fraction)
 
     def _finish(self, image: Image.Image, full: tuple[int, int]) -> Pixels:
         image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L"), full)
@@ -128,14 +133,15 @@ class Decoder:
         """
         if self.size is None:
             return image
-        short = self._short
-        width, height = (max(short, int(short * side / min(full))) for side in full)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        (tall, wide), (rows, columns) = self._covered, sides(self.size)
+        one, least = (wide, full[0]) if wide * full[1] >= tall * full[0] else (tall, full[1])  # which side fits exactly
+        width, height = max(wide, int(one * full[0] / least)), max(tall, int(one * full[1] / least))
+        left, top = round((width - columns) / 2), round((height - rows) / 2)
         x, y = image.width / width, image.height / height
         if x == y == 1:
-            return image.crop((left, top, left + self.size, top + self.size))
-        right, bottom = min((left + self.size) * x, image.width), min((top + self.size) * y, image.height)
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
+            return image.crop((left, top, left + columns, top + rows))
+        right, bottom = min((left + columns) * x, image.width), min((top + rows) * y, image.height)
+        return image.resize((columns, rows), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
 
 
 def header_size(path: str) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
+from weatherproof.sizes import sides
 
 
 @runtime_checkable
@@ -149,7 +150,7 @@ class MemoryImages:
     def image_size(self) -> tuple[int, int]:
         if self.decoder is None or self.decoder.size is None:
             return self.pixels.shape[2], self.pixels.shape[3]
-        return self.decoder.size, self.decoder.size
+        return sides(self.decoder.size)
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -23,6 +23,7 @@ from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import printable
 from weatherproof.progress import phase
+from weatherproof.sizes import GivenSize, Size, sides, size_of
 from weatherproof.texts import path_of
 
 Found = Arrays | Listing
@@ -32,7 +33,7 @@ COVID_CLASSES = 20  # there are two or three; a set of one's own may tell more f
 def load_images(
     source: str | Path | ImageSet,
     split: str | None = None,
-    size: int | None = None,
+    size: GivenSize | None = None,
     *,
     crop_fraction: float = 1.0,
     memory_budget: int = 2**30,
@@ -48,7 +49,8 @@ def load_images(
             the source has it; "all" for a whole folder without split folders, "every" for all images in a folder and
             below it, without labels. None: "train", but of corrupted images all there are, which are a test set.
         size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
-            out. None: the images as they are.
+            out. (rows, columns) or "224x288": the image is resized until it covers that, over crop_fraction, and the
+            middle is cut out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
         max_bad: the share of files that may be unreadable. They are left out, named in `bad`, with one warning.
         channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, 3 for everything else.
@@ -62,6 +64,7 @@ def load_images(
         raise InputError(f"expected the text of a source, a folder or an ImageSet; got {type(source).__name__}")
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad is a share, 0 to 1; got {max_bad}")
+    size = _size(size)
     Decoder(size, crop_fraction, channels or 3)  # a wrong setting shows before any long reading
     name, colon, rest = str(source).partition(":")
     if isinstance(source, str) and colon and name in CORRUPTED_SOURCES:
@@ -77,6 +80,10 @@ def load_images(
     return _from_files(
         f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3), memory_budget, max_bad
     )
+
+
+def _size(size: GivenSize | None) -> Size | None:
+    return size if isinstance(size, int) else size_of(size)  # of a number, the decoder says what is wrong with it
 
 
 def names_a_folder(source: str | Path | ImageSet) -> bool:
@@ -132,7 +139,7 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
             name=name,
             index=found.index,
             decoder=decoder,
-            image_size=_common_size(found.paths) if decoder.size is None else (decoder.size, decoder.size),
+            image_size=_common_size(found.paths) if decoder.size is None else sides(decoder.size),
             bad_files=bad_files,
         )
     pixels, bad = read

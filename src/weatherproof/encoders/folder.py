@@ -18,6 +18,7 @@ from weatherproof.encoders.messages import settings_of
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
+from weatherproof.sizes import Size
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -54,7 +55,7 @@ class Saved:
     preprocessing: Preprocessing
     gate: GateSettings | None = None
 
-    def preprocessing_for(self, size: int | None) -> Preprocessing:
+    def preprocessing_for(self, size: Size | None) -> Preprocessing:
         """The preprocessing, for another input size if one is given."""
         return self.preprocessing if size is None else replace(self.preprocessing, size=size)
 

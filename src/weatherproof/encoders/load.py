@@ -22,17 +22,18 @@ from weatherproof.encoders.releases import released
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
+from weatherproof.sizes import GivenSize, Size, size_of, told
 from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
-Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
+Build = Callable[[str, Mapping[str, Any], int | None, Size | None], Encoder]
 LIBRARIES: dict[str, Build] = {"timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip}
 
 
 def load_encoder(
     name_or_run: str | Path | nn.Module,
     *,
-    size: int | None = None,
+    size: GivenSize | None = None,
     num_classes: int | None = None,
     seed: int = 0,
     mean: float | Sequence[float] | None = None,
@@ -49,7 +50,8 @@ def load_encoder(
             "@checkpoint.pth#KEY" for the tensors under a key of the file; or a run folder; or a network
             (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
             is returned as it is.
-        size: side of the input to resize to, instead of the encoder's own. Of a network: None for any size.
+        size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
+            own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
         seed: of the random weights where no weights are given.
@@ -61,11 +63,12 @@ def load_encoder(
         InputError: unknown name, no such file or folder, weights that do not fit or are not finite, a network that says
             nothing of its pixels or cannot be run, or something else than a text, a path or a network.
     """
+    size = size_of(size)
     expected = given_preprocessing(mean, std, size, interpolation)
     if isinstance(name_or_run, Encoder):
         return name_or_run
     if isinstance(name_or_run, nn.Module):
-        _check(size, num_classes)
+        _check(num_classes)
         return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
     if not isinstance(name_or_run, str | Path):
         raise InputError(
@@ -74,7 +77,7 @@ def load_encoder(
         )
     if expected is not None:
         raise InputError(f"mean and std are those of a network in the hand: {shown(str(name_or_run))} has its own")
-    _check(size, num_classes)
+    _check(num_classes)
     text = _text(name_or_run)
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
@@ -95,11 +98,7 @@ def _text(given: object) -> str:
         raise InputError(f"no encoder or run folder can be called {shown(str(given))}: {error}") from None
 
 
-def _check(size: int | None, num_classes: int | None) -> None:
-    if size is not None and not 1 <= size <= texts.LARGEST_SIDE:
-        raise InputError(
-            f"expected an input size of at least 1 pixel and at most {texts.LARGEST_SIDE:,}, got {shown(size)}"
-        )
+def _check(num_classes: int | None) -> None:
     if num_classes is not None and not 0 <= num_classes <= _MOST_CLASSES:
         raise InputError(
             f"expected a number of classes of at least 0 and at most {_MOST_CLASSES:,}, got {shown(num_classes)}"
@@ -110,7 +109,7 @@ def _is_name(name: str) -> bool:
     return name.partition("(")[0] in ENCODERS or name.partition(":")[0] in LIBRARIES or names_a_file(name)
 
 
-def _with_weights(name: str, weights: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+def _with_weights(name: str, weights: str, num_classes: int | None, size: Size | None, seed: int) -> Encoder:
     file = read_checkpoint(weights)
     name = released(name, file.path, file.metadata)
     encoder = _build(name, num_classes, size, seed)
@@ -128,8 +127,9 @@ def _with_weights(name: str, weights: str, num_classes: int | None, size: int | 
         check_fit(name, encoder.state(), given, file.hint(encoder.names, encoder.state()))
     resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
     if resized and size is None:
+        in_words = told(encoder.preprocessing.size or 0)
         warnings.warn(
-            f"{file.path} is for another input size: {some(resized)} resampled to {encoder.preprocessing.size} px, "
+            f"{file.path} is for another input size: {some(resized)} resampled to {in_words} px, "
             "as the library does it; give the size to keep its own",
             UserWarning,
             stacklevel=3,
@@ -157,7 +157,7 @@ def _by_classes(
     return [made] if found or encoder.names.converted is None or made is encoder else [made, encoder]
 
 
-def _build(name: str, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+def _build(name: str, num_classes: int | None, size: Size | None, seed: int) -> Encoder:
     if names_a_file(name):
         return _build_with(name, {}, num_classes, size, seed)
     bare, bracket, inside = name.partition("(")
@@ -172,7 +172,9 @@ def _options(**given: Any) -> dict[str, Any]:
     return given
 
 
-def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int) -> Encoder:
+def _build_with(
+    name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None, seed: int
+) -> Encoder:
     library, colon, model = name.partition(":")
     with framework_seed(seed):
         if names_a_file(name):
@@ -182,7 +184,7 @@ def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, 
         return build_native(name, options, num_classes, size)
 
 
-def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
+def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
     if not is_folder(path):
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
@@ -213,7 +215,15 @@ def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Mo
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
     if saved.gate is not None:
         encoder = reopened(encoder, saved.gate, gauge, source=str(path))
-    encoder.load_state(weights, source=str(path / folder.WEIGHTS))
+    try:
+        encoder.load_state(weights, source=str(path / folder.WEIGHTS))
+    except InputError:
+        if size is None or own is None or isinstance(own, int) or fits(encoder.state(), encoder.fitted(weights)):
+            raise
+        raise InputError(
+            f"{path} was made for {told(own)} pixels, from where what it knows of positions comes to no other size: "
+            f"leave out the size {told(size)}"
+        ) from None
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     encoder.set_gauge(gauge)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import without_head
+from weatherproof.encoders.adapter import input_size, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation, to_input
 from weatherproof.errors import InputError, shown
 from weatherproof.modes import eval_mode
+from weatherproof.sizes import Size, sides
 from weatherproof.spec import UserFunction, own_files
 
 IN_HAND = "module:"  # before the class's name, where no text makes the network
@@ -31,7 +32,7 @@ _LARGEST = 2.0  # of a mean or std in units of [0, 1]; ImageNet's are below 0.5,
 
 def own_encoder(
     network: nn.Module, preprocessing: Preprocessing | None, *, name: str | None = None, num_classes: int | None = None,
-    options: Mapping[str, Any] | None = None, size: int | None = None,
+    options: Mapping[str, Any] | None = None, size: Size | None = None,
 ) -> Encoder:  # fmt: skip
     """An encoder around a copy of the network, which two pictures are shown to.
 
@@ -95,7 +96,7 @@ def own_encoder(
     )  # fmt: skip
 
 
-def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """What `path/to/file.py:name` makes, a network or an encoder, under that name; the file's SHA-256 is an option of
     it, and where `options` has one it must be the same.
 
@@ -114,7 +115,7 @@ def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | No
         return _made(text, {"sha256": sha256}, num_classes, size)
 
 
-def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     maker = UserFunction(text)
     made = maker.function if isinstance(maker.function, nn.Module) else maker()
     if not isinstance(made, nn.Module):
@@ -128,7 +129,7 @@ def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: 
 
 
 def given_preprocessing(
-    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: int | None, interpolation: str
+    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: Size | None, interpolation: str
 ) -> Preprocessing | None:
     """The preprocessing of these numbers, one for each channel or one for all three; None where there are none.
 
@@ -250,7 +251,7 @@ def _said_by(network: nn.Module) -> Preprocessing | None:
     if not isinstance(settings, Mapping) or not {"mean", "std"} <= settings.keys():
         return None
     side = settings.get("input_size")
-    fixed = int(side[-1]) if isinstance(side, list | tuple) and side[-1] == side[-2] else None
+    fixed = input_size(side[-2:]) if isinstance(side, list | tuple) and len(side) > 1 else None
     return given_preprocessing(
         settings["mean"], settings["std"], fixed, supported_interpolation(str(settings.get("interpolation")))
     )
@@ -277,9 +278,9 @@ def _pictures(expected: Preprocessing) -> Tensor:
     """Two photographs, normalised as the network expects."""
     from sklearn.datasets import load_sample_images
 
-    side, photographs = expected.size or _SIDE, load_sample_images().images
+    size, photographs = sides(expected.size or _SIDE), load_sample_images().images
     pixels = torch.cat([torch.from_numpy(one.copy()).permute(2, 0, 1)[None] / 255 for one in map(_square, photographs)])
-    pixels = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
     if expected.channels in (1, 3):
         pixels = to_input(pixels, replace(expected, size=None))
     else:

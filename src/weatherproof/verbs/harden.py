@@ -101,7 +101,7 @@ def harden(
     )
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
-    place = map_place(teacher, min(train.image_size) if train.image_size else None) if dense_term else None
+    place = map_place(teacher, train.image_size) if dense_term else None
     fit = own_fit(teacher, test, classes_match)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
