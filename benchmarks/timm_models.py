@@ -32,12 +32,14 @@ from weatherproof.encoders import load_encoder, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
+from weatherproof.sizes import in_pixels
 from weatherproof.training import Plan, harden_encoder
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "timm-models.json"
 STAGES = ("loads", "embeds", "hardens", "saves", "returns")
 SECONDS, MEMORY, MOST = 120, 6 << 30, 100_000_000
-SIDE = 64  # of the two images; each encoder brings them to its own size
+SIDE = 64  # of the two images; each encoder brings them to its own size,
+ANY = 128  # or to this, where the model takes any
 _SORTS = (  # what a reason is called in the page, by a pattern that is found in it
     ("several classifiers", "has several classifiers"),
     ("not one embedding for each image", "not one embedding of"),
@@ -54,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--most", type=int, default=MOST, help="parameters of the largest model that is tried")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="that one model may take")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of processor time that one model may take")
     parser.add_argument("--again", metavar="PATTERN", help="try again those whose reason has this regular expression")
     parser.add_argument("--models", metavar="PATTERN", default="*", help="those of timm whose names fit")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -65,24 +67,23 @@ def main() -> None:
         found = {name: row for name, row in found.items() if not re.search(asked.again, row.get("why", ""))}
     elif asked.most > told.get("most", asked.most):
         found = {name: row for name, row in found.items() if row["parameters"] <= told["most"]}
+    left: dict[str, dict[str, Any]] = told.get("left", {})
     names = [name for name in timm.list_models(asked.models) if name not in found]
     end = time.monotonic() + 60 * asked.minutes
-    sizes = {name: _apart(_size, (name,), asked.seconds) for name in names}
-    for name in _in_order(sizes, {row["family"] for row in found.values()}):
-        size = sizes[name]
-        row = {"family": size.get("family", ""), "parameters": size.get("parameters", -1)}
-        if row["parameters"] > asked.most:
-            row["not tried"] = f"{row['parameters'] / 1e6:,.0f} M parameters"
-        elif time.monotonic() < end:
-            begin = time.monotonic()
-            row |= _apart(_try, (name,), asked.seconds) if "parameters" in size else size
-            row["seconds"] = round(time.monotonic() - begin, 1)
-        else:
-            continue
+    sizes = {name: left[name] if name in left else _apart(_size, (name,), asked.seconds) for name in names}
+    for name, size in sizes.items():
+        if size.get("parameters", 0) > asked.most:
+            found[name] = size | {"not tried": f"{size['parameters'] / 1e6:,.0f} M parameters"}
+    tried = {row["family"] for row in found.values() if "not tried" not in row}
+    for name in _in_order({name: size for name, size in sizes.items() if name not in found}, tried):
+        if time.monotonic() > end:
+            break
+        begin, row = time.monotonic(), {"family": "", "parameters": -1} | sizes[name]
+        row |= {} if "why" in row else _apart(_try, (name,), asked.seconds)
+        row["seconds"] = round(time.monotonic() - begin, 1)
         found[name] = row
         print(name, {key: value for key, value in row.items() if key != "family"}, flush=True)
-        _write(asked.results, found, asked)
-    _write(asked.results, found, asked)
+        _write(asked, found, {name: size for name, size in sizes.items() if name not in found})
 
 
 def _in_order(sizes: Mapping[str, Mapping[str, Any]], seen: set[str]) -> list[str]:
@@ -116,7 +117,8 @@ def _try(name: str, told: Connection) -> None:
     pixels = (torch.arange(2 * 3 * SIDE * SIDE) * 37 % 256).to(torch.uint8).view(2, 3, SIDE, SIDE)
     images = MemoryImages(pixels, torch.zeros(2, dtype=torch.int64))
     text = f"timm:{name}"
-    encoder = load_encoder(text, seed=0).eval()
+    encoder = load_encoder(text, seed=0, size=None if timm.get_pretrained_cfg(name).fixed_input_size else ANY).eval()
+    told.send({"pixels": in_pixels(encoder.preprocessing.size or 0)})
     reached("loads")
     seen = images.pixels.float() / 255
     with torch.no_grad():
@@ -145,27 +147,27 @@ def _apart(work: Any, arguments: Sequence[Any], seconds: float) -> dict[str, Any
     """What a process of its own sends, together; and why it did not come to its end."""
     context = multiprocessing.get_context("fork")  # nothing is imported again
     here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_run, args=(work, arguments, there))
+    child = context.Process(target=_run, args=(work, arguments, seconds, there))
     child.start()
     there.close()
     found: dict[str, Any] = {}
-    end = time.monotonic() + seconds
     try:
-        while here.poll(max(0.0, end - time.monotonic())):
+        while True:
             found |= here.recv()
-        found["why"] = f"took more than {seconds:g} s"
-        child.kill()
     except EOFError:
         child.join()
-        if child.exitcode:
-            found["why"] = f"ended by signal {signal.Signals(-child.exitcode).name} (memory?)"
-    child.join()
+    if child.exitcode == -signal.SIGXCPU:
+        found["why"] = f"took more than {seconds:g} s of processor time"
+    elif child.exitcode:
+        found["why"] = f"its process ends by itself, by the signal {signal.Signals(-child.exitcode).name}"
     return found
 
 
-def _run(work: Any, arguments: Sequence[Any], told: Connection) -> None:
+def _run(work: Any, arguments: Sequence[Any], seconds: float, told: Connection) -> None:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 1,) * 2)
     try:
         work(*arguments, told)
     except Exception as error:  # other people's code, of which anything may come
@@ -175,10 +177,13 @@ def _run(work: Any, arguments: Sequence[Any], told: Connection) -> None:
     told.close()
 
 
-def _write(file: Path, found: Mapping[str, Mapping[str, Any]], asked: argparse.Namespace) -> None:
+def _write(
+    asked: argparse.Namespace, found: Mapping[str, Mapping[str, Any]], left: Mapping[str, Mapping[str, Any]]
+) -> None:
+    file, limits = asked.results, {"most": asked.most, "seconds": asked.seconds, "memory": MEMORY}
     told = {
-        "most": asked.most, "seconds": asked.seconds, "memory": MEMORY, "side": SIDE, "machine": machine("cpu"),
-        "all": len(timm.list_models()), "models": dict(sorted(found.items())),
+        **limits, "side": SIDE, "any": ANY, "machine": machine("cpu"), "all": len(timm.list_models()),
+        "models": dict(sorted(found.items())), "left": dict(sorted(left.items())),
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".tmp")
@@ -205,7 +210,8 @@ def render(told: Mapping[str, Any]) -> str:
         f"Of the {told['all']:,} architectures of timm {told['machine']['versions']['timm']}, with random weights: "
         f"{len(tried):,} were tried, {len(models) - len(tried):,} have more than {told['most'] / 1e6:g} M parameters "
         f"and were not, {told['all'] - len(models):,} are left. Each had a process of its own with {told['seconds']:g} "
-        f"s and {told['memory'] >> 30} GiB, and embedded and hardened two images for one step at its own size. "
+        f"s of processor time and {told['memory'] >> 30} GiB, and embedded and hardened two images for one step, at "
+        f"its own size, or at {told['any']} pixels where it takes any (a few of these at their own, too). "
         "Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each model "
         "stands in the JSON file of the same name.",
         "",

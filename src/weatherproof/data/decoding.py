@@ -21,7 +21,7 @@ from weatherproof.regular import irregular
 from weatherproof.sizes import Size, sides
 from weatherproof.texts import LARGEST_SIDE
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
+Pixels = np.ndarray[Any, np.dtype[Any]]  # [C, H, W], of 8 bits, or of 16 where they are stored so
 
 # What the extensions of `folders` stand for. Among the others that Pillow knows, one runs programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -78,6 +78,9 @@ class Decoder:
                 f"size {self.size} with crop_fraction {self.crop_fraction} makes images of more than "
                 f"{2 * LARGEST_SIDE:,} pixels a side: give a larger crop_fraction"
             )
+        self._check_channels()
+
+    def _check_channels(self) -> None:
         if self.channels not in (1, 3):
             raise InputError(f"channels is 1 (grey) or 3 (RGB); got {self.channels}")
 
@@ -144,6 +147,23 @@ class Decoder:
         return image.resize((columns, rows), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
 
 
+@dataclass(frozen=True)
+class PlaneDecoder(Decoder):
+    """A `Decoder` of stored pixels of any number of channels, of 8 or 16 bits: each channel is resized by itself, and
+    none is converted."""
+
+    def _check_channels(self) -> None:
+        pass
+
+    def array(self, pixels: Pixels) -> Pixels:
+        if self.keeps(pixels.shape):
+            return pixels
+        deep = pixels.dtype != np.uint8  # which Pillow resizes as floats alone
+        planes = [Image.fromarray(plane.astype(np.float32) if deep else plane) for plane in pixels]
+        fitted = np.stack([np.asarray(self._fit(plane, plane.size)) for plane in planes])
+        return fitted.round().astype(pixels.dtype) if deep else fitted
+
+
 def header_size(path: str) -> tuple[int, int] | None:
     """(height, width) of the upright image from its header alone; None where that cannot be read."""
     try:
@@ -177,7 +197,7 @@ def decode_all(
         return np.empty((0, 0, 0, 0), np.uint8), bad
     if first.nbytes * count > budget:
         return None
-    pixels = np.empty((count, *first.shape), np.uint8)
+    pixels = np.empty((count, *first.shape), first.dtype)
 
     def fill(start: int) -> bool:
         for position in range(start, min(start + CHUNK, count)):

@@ -1,4 +1,4 @@
-"""Batches on a device: uint8 until they are there, float32 in [0, 1] from then on."""
+"""Batches on a device: whole numbers until they are there, float32 in [0, 1] from then on."""
 
 import os
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, UInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.files import FileImages
-from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.images import ImageSet, MemoryImages, as_floats
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
 
-Read = tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]
+Read = tuple[UInt[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]
 
 MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
 
@@ -75,7 +75,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             continue
         # Bytes cross to the device, a quarter of what floats would be.
         yield Batch(
-            images=pixels.to(device, non_blocking=True).float().div_(255),
+            images=as_floats(pixels.to(device, non_blocking=True)),
             labels=images.labels[kept].to(device, non_blocking=True),
             index=images.index[kept],
         )

@@ -13,7 +13,7 @@ from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
-from weatherproof.data.decoding import Decoder, decode_all, header_size
+from weatherproof.data.decoding import Decoder, PlaneDecoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder
 from weatherproof.data.hearing import listening
@@ -43,8 +43,9 @@ def load_images(
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
     Args:
-        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, a folder (see
-            `folders`), or an `ImageSet`, returned as it is.
+        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, "npz:FILE" with
+            arrays of any number of channels and 8 or 16 bits, a folder (see `folders`), or an `ImageSet`, returned as
+            it is.
         split: "train" or "test" ("val" is accepted: the validation split where the source has one); "unlabeled" where
             the source has it; "all" for a whole folder without split folders, "every" for all images in a folder and
             below it, without labels. None: "train", but of corrupted images all there are, which are a test set.
@@ -53,7 +54,7 @@ def load_images(
             middle is cut out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
         max_bad: the share of files that may be unreadable. They are left out, named in `bad`, with one warning.
-        channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, 3 for everything else.
+        channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, those of an npz file, 3 for everything else.
 
     Raises:
         InputError: unknown source, nothing there, a missing split, a setting out of range, or too many bad files.
@@ -75,7 +76,7 @@ def load_images(
     with phase(f"looking for images in {source}"):
         name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
-        decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1])
+        decoder = _decoder_of(found, size, crop_fraction, channels)
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
     return _from_files(
         f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3), memory_budget, max_bad
@@ -84,6 +85,16 @@ def load_images(
 
 def _size(size: GivenSize | None) -> Size | None:
     return size if isinstance(size, int) else size_of(size)  # of a number, the decoder says what is wrong with it
+
+
+def _decoder_of(found: Arrays, size: Size | None, crop_fraction: float, channels: int | None) -> Decoder:
+    stored, plain = found.pixels.shape[1], found.pixels.dtype == torch.uint8
+    if plain and stored in (1, 3):
+        return Decoder(size, crop_fraction, channels or stored)
+    if channels not in (None, stored):
+        kind = "8 bits" if plain else "16 bits"
+        raise InputError(f"pixels of {kind} in {stored} channels stay as they are: leave out channels={channels}")
+    return PlaneDecoder(size, crop_fraction, stored)
 
 
 def names_a_folder(source: str | Path | ImageSet) -> bool:
@@ -104,6 +115,8 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
             raise InputError(f"{text!r} names no folder: write {name}:DIR")
         folder = path_of(rest)
         shown = printable(folder.resolve().name) if name == "folder" else name
+        if name == "npz":
+            return printable(folder.stem), arrays.npz(folder, split)
         return shown, SOURCES[name](check_folder(folder), split)
     folder = path_of(text)
     if folder.exists():
@@ -230,6 +243,7 @@ def _require_splits(folder: Path, otherwise: str, *, test: str = "test/") -> Non
 BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}
 SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "folder": list_folder,
+    "npz": arrays.npz,
     "mnist": arrays.mnist,
     "synthetic-mnist": synthetic_mnist,
     "cifar10": partial(_cifar, fine=False),

@@ -55,7 +55,7 @@ def load_encoder(
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
         seed: of the random weights where no weights are given.
-        mean, std: what a network expects of pixels in [0, 1], one number for each channel or one for all three, and how
+        mean, std: what a network expects of pixels in [0, 1], one number for each channel or one for all, and how
             it wants them resized, "bilinear" or "bicubic". Of a network alone; by default what it says of itself.
         like: of a run whose encoder was such a network: one of the same build, whose weights are not looked at.
 
@@ -64,7 +64,7 @@ def load_encoder(
             nothing of its pixels or cannot be run, or something else than a text, a path or a network.
     """
     size = size_of(size)
-    expected = given_preprocessing(mean, std, size, interpolation)
+    expected = given_preprocessing(mean, std, size, interpolation, name_or_run)
     if isinstance(name_or_run, Encoder):
         return name_or_run
     if isinstance(name_or_run, nn.Module):

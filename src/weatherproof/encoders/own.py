@@ -129,9 +129,11 @@ def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: 
 
 
 def given_preprocessing(
-    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: Size | None, interpolation: str
-) -> Preprocessing | None:
-    """The preprocessing of these numbers, one for each channel or one for all three; None where there are none.
+    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: Size | None, interpolation: str,
+    network: object = None,
+) -> Preprocessing | None:  # fmt: skip
+    """The preprocessing of these numbers, one for each channel or one for all of them: as many as the network's first
+    convolution takes, else three. None where there are no numbers.
 
     Raises:
         InputError: one without the other, or numbers in units of 0 to 255.
@@ -142,7 +144,8 @@ def given_preprocessing(
         raise InputError("mean and std go together: one number for each channel, in units of [0, 1]")
     try:
         centre, spread = (
-            (float(value),) * 3 if isinstance(value, int | float) else tuple(map(float, value)) for value in (mean, std)
+            (float(value),) * (_channels(network) or 3) if isinstance(value, int | float) else tuple(map(float, value))
+            for value in (mean, std)
         )
     except (TypeError, ValueError):
         raise InputError(f"mean and std are numbers in units of [0, 1], got {shown(mean)} and {shown(std)}") from None
@@ -191,6 +194,11 @@ def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
         try:
             output = network(pixels.clone())
         except Exception as error:  # other people's code, of which anything may come
+            if (wanted := _channels(network)) not in (None, pixels.shape[1]):
+                raise InputError(
+                    f"a {kind} fails on pixels of {pixels.shape[1]} channels, and its first layer takes {wanted} "
+                    "channels: give a mean and a std for each, mean=(0.5, ...)"
+                ) from error
             raise InputError(
                 f"a {kind} fails on pixels of shape {list(pixels.shape)}: {type(error).__name__}: {one_line(error)}"
             ) from error
@@ -242,6 +250,12 @@ def _check_pixels(seen: _Look, expected: Preprocessing, kind: str) -> None:
         )
 
 
+def _channels(network: object) -> int | None:
+    """How many channels a network's first convolution takes; None: it has none, or is no network."""
+    layers = network.modules() if isinstance(network, nn.Module) else ()
+    return next((layer.in_channels for layer in layers if isinstance(layer, nn.Conv2d)), None)
+
+
 def _said_by(network: nn.Module) -> Preprocessing | None:
     """What the network itself says of pixels, as timm's do."""
     own = getattr(network, "preprocessing", None)
@@ -262,6 +276,8 @@ def _copied(network: nn.Module, kind: str) -> nn.Module:
     weights = list(network.parameters())
     if not weights:
         raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")
+    if any(own.device.type == "meta" for own in weights):
+        raise InputError(f"a {kind} cannot be used: its weights are on the device meta, which holds no numbers")
     try:
         body = copy.deepcopy(network).cpu()
     except Exception as error:  # other people's code, of which anything may come

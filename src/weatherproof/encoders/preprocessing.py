@@ -25,7 +25,7 @@ class Preprocessing:
     Args:
         mean, std: one number per channel, in pixel units of [0, 1].
         size: side of the square input, or (rows, columns); other sizes are resized to it. None: any, never resized.
-        channels: 1 (grey) or 3 (RGB); the other one is converted.
+        channels: 1 (grey) or 3 (RGB), of which the other one is converted; or any other number, which images must have.
         interpolation: "bilinear" or "bicubic", antialiased either way.
     """
 
@@ -67,7 +67,7 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The channels and the size that the encoder expects; an image of another shape is squeezed to it, not cropped.
 
     Raises:
-        InputError: not a float batch [batch, channels, height, width] with 1 or 3 channels.
+        InputError: not a float batch [batch, channels, height, width] of channels that it can see.
     """
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(
@@ -85,9 +85,10 @@ def _to_channels(images: Tensor, channels: int) -> Tensor:
     match images.shape[1], channels:
         case given, wanted if given == wanted:
             return images
-        case 1, wanted:
-            return images.expand(-1, wanted, -1, -1)
+        case 1, 3:
+            return images.expand(-1, 3, -1, -1)
         case 3, 1:
             luma = tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
             return (images * luma).sum(dim=1, keepdim=True)
-    raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; give grey or RGB")
+    way = "give grey or RGB" if channels in (1, 3) else f"give images of {channels} channels"
+    raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; {way}")

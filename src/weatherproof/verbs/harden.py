@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
+from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit, warn_of_pixels
 from weatherproof.verbs.options import Reading, TrainOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of
 from weatherproof.verbs.overlap import overlap
@@ -103,6 +103,7 @@ def harden(
     require_objective_works(objective, teacher, where)
     place = map_place(teacher, train.image_size) if dense_term else None
     fit = own_fit(teacher, test, classes_match)
+    warn_of_pixels(teacher, train, test, fit, where)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
     held = None
