@@ -194,13 +194,11 @@ def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
         try:
             output = network(pixels.clone())
         except Exception as error:  # other people's code, of which anything may come
-            if (wanted := _channels(network)) not in (None, pixels.shape[1]):
-                raise InputError(
-                    f"a {kind} fails on pixels of {pixels.shape[1]} channels, and its first layer takes {wanted} "
-                    "channels: give a mean and a std for each, mean=(0.5, ...)"
-                ) from error
+            wanted = _channels(network)
+            way = f"; its first layer takes {wanted} channels: give a mean and a std for each"
             raise InputError(
                 f"a {kind} fails on pixels of shape {list(pixels.shape)}: {type(error).__name__}: {one_line(error)}"
+                + way * (wanted not in (None, pixels.shape[1]))
             ) from error
     return _Look(output, linear, first[0] if first else None, pixels)
 
