@@ -195,3 +195,17 @@ def test_rows_and_columns_are_hardened_saved_and_loaded(tmp_path: Path) -> None:
     save_encoder(student, tmp_path / "run", provenance={})
     again, pixels = load_encoder(tmp_path / "run").eval(), images.read(torch.arange(4)).float() / 255
     assert again.preprocessing.size == (32, 48) and torch.equal(again(pixels), student(pixels))
+
+
+@torch.no_grad()
+def test_a_classifier_inside_a_head_that_pools_is_found() -> None:
+    """timm gives the whole head of its sequencer as classifier, and publishes the linear layer in it."""
+    import timm
+
+    with pytest.warns(UserWarning, match="randomly initialised"):
+        ours = load_encoder("timm:sequencer2d_s", size=63).eval()
+    plain, pixels = timm.create_model("sequencer2d_s", img_size=63).eval(), torch.rand(1, 3, 63, 63)
+    plain.load_state_dict(ours.state())
+    normalised = (pixels - ours.mean) / ours.std
+    assert torch.equal(ours.logits(pixels), plain(normalised))
+    assert torch.equal(ours(pixels), plain.forward_head(plain.forward_features(normalised), pre_logits=True))

@@ -64,6 +64,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         path = path if isinstance(path, str) else None
     else:
         path = classifier_path(model, head)
+        path = _inside(model, path, published.get("classifier"))
+        head = model.get_submodule(path)
         body = without_head(model, path)
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
     encoder = Encoder(
@@ -131,6 +133,15 @@ def _converted(
     return made
 
 
+def _inside(model: nn.Module, path: str, published: object) -> str:
+    """The linear layer that timm publishes as classifier, where that lies in what it gives for one: a head that pools,
+    too."""
+    if not isinstance(published, str) or not published.startswith(f"{path}."):
+        return path
+    known = dict(model.named_modules())
+    return published if isinstance(known.get(published), nn.Linear) else path
+
+
 def _check_embedding(encoder: Encoder, own: Size) -> None:
     """Look at one black image: a few timm models combine several outputs after their classifier.
 
@@ -173,7 +184,9 @@ def _create(
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         at = f" for {in_pixels(size)} pixels" if size is not None and "img_size" in settings else ""
         raise InputError(f"{text} cannot be built{at}: {one_line(error)}") from None
-    embed = next((layer for layer in model.children() if isinstance(layer, timm.layers.PatchEmbed)), None)
+    # elsewhere a first layer of patches is a convolution as any, which may leave a rest
+    named = model.children() if published and published.fixed_input_size else [getattr(model, "patch_embed", None)]
+    embed = next((layer for layer in named if isinstance(layer, timm.layers.PatchEmbed)), None)
     if not other or size is None or embed is None or divides(size, embed.patch_size):
         return model, model.pretrained_cfg, settings
     return _padded(timm, text, name, settings, size, embed.patch_size)
