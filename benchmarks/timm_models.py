@@ -116,7 +116,7 @@ def _try(name: str, told: Connection) -> None:
     warnings.simplefilter("ignore")
     pixels = (torch.arange(2 * 3 * SIDE * SIDE) * 37 % 256).to(torch.uint8).view(2, 3, SIDE, SIDE)
     images = MemoryImages(pixels, torch.zeros(2, dtype=torch.int64))
-    text = f"timm:{name}"
+    text = f"timm:{name}@random"
     encoder = load_encoder(text, seed=0, size=None if timm.get_pretrained_cfg(name).fixed_input_size else ANY).eval()
     told.send({"pixels": in_pixels(encoder.preprocessing.size or 0)})
     reached("loads")

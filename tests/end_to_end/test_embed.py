@@ -123,8 +123,7 @@ def test_other_programs_read_both_files(photos: Path, teacher: str, tmp_path: Pa
 
 
 def test_patches_are_the_map_whose_mean_is_the_embedding(deep: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        encoder = wp.load_encoder("timm:test_vit", size=64)
+    encoder = wp.load_encoder("timm:test_vit@random", size=64)
     run = wp.embed(encoder, deep, out=tmp_path / "a.npz", workers=0, patches=True, logits=True)
     own, (rows_, columns, channels) = run.embeddings, run.embeddings.about.patches or (0, 0, 0)
     assert (rows_, columns, channels) == (4, 4, own.features)

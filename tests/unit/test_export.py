@@ -238,10 +238,10 @@ def test_a_torch_program(plain: Path, tmp_path: Path) -> None:
 def test_hub_for_timm(tmp_path: Path) -> None:
     import timm
 
-    done = wp.export("timm:test_vit", to="hub", size=96, out=tmp_path / "out")
+    done = wp.export("timm:test_vit@random", to="hub", size=96, out=tmp_path / "out")
     model = timm.create_model(f"local-dir:{done.file}", pretrained=True).eval()
     told = timm.data.resolve_model_data_config(model)
-    encoder = wp.load_encoder("timm:test_vit", size=96).eval()
+    encoder = wp.load_encoder("timm:test_vit@random", size=96).eval()
     mean, std = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "std"))
     images = pictures(2, 96, 3)
     torch.testing.assert_close(model((images - mean) / std), encoder.logits(images))
@@ -251,11 +251,11 @@ def test_hub_for_timm(tmp_path: Path) -> None:
 def test_hub_for_torchvision(tmp_path: Path) -> None:
     from torchvision import models
 
-    done = wp.export("torchvision:shufflenet_v2_x0_5", to="hub", size=32, out=tmp_path / "out")
+    done = wp.export("torchvision:shufflenet_v2_x0_5@random", to="hub", size=32, out=tmp_path / "out")
     told = json.loads((done.file / "config.json").read_text())
     model = models.get_model(told["architecture"], weights=None, **told["arguments"]).eval()
     model.load_state_dict(load_file(done.file / "model.safetensors"))
-    images, encoder = pictures(2, 32, 3), wp.load_encoder("torchvision:shufflenet_v2_x0_5", size=32).eval()
+    images, encoder = pictures(2, 32, 3), wp.load_encoder("torchvision:shufflenet_v2_x0_5@random", size=32).eval()
     mean, std = (torch.tensor(told["preprocessing"][name]).view(-1, 1, 1) for name in ("mean", "std"))
     torch.testing.assert_close(model((images - mean) / std), encoder.logits(images))
 

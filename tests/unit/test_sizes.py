@@ -132,9 +132,17 @@ def test_timms_position_embeddings_at_any_size_are_those_of_timm(tmp_path: Path,
 @pytest.mark.parametrize(
     ("text", "size", "reason"),
     [
-        ("timm:mixer_s32_224", 100, "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128"),
-        ("torchvision:vit_b_32", 100, "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128"),
-        ("torchvision:vit_b_32", (64, 96), "takes squares alone"),
+        (
+            "timm:mixer_s32_224@random",
+            100,
+            "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128",
+        ),
+        (
+            "torchvision:vit_b_32@random",
+            100,
+            "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128",
+        ),
+        ("torchvision:vit_b_32@random", (64, 96), "takes squares alone"),
         ("lenet", (28, 30), "fixed input of 28x28 pixels: leave out the size 28x30"),
     ],
 )
@@ -147,13 +155,12 @@ def test_a_size_that_a_network_cannot_have_is_refused_with_those_that_it_can(
 
 def test_open_clips_towers_take_the_sizes_that_open_clip_gives_them() -> None:
     pytest.importorskip("open_clip")
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        wide = load_encoder("open_clip:ViT-S-32", size=(32, 96))
+    wide = load_encoder("open_clip:ViT-S-32@random", size=(32, 96))
     assert wide.eval()(torch.rand(1, 3, 32, 96)).shape == (1, 384)
     with pytest.raises(InputError, match="nearest sizes are 96x96 and 128x128"):
-        load_encoder("open_clip:ViT-S-32", size=100)
+        load_encoder("open_clip:ViT-S-32@random", size=100)
     with pytest.raises(InputError, match="takes squares alone"):
-        load_encoder("open_clip:RN50", size=(64, 96))
+        load_encoder("open_clip:RN50@random", size=(64, 96))
 
 
 def test_crops_of_images_that_are_no_squares_keep_their_shape() -> None:
@@ -185,8 +192,7 @@ def test_rows_and_columns_go_through_harden_gauge_gate_and_audit(tmp_path: Path)
 def test_rows_and_columns_are_hardened_saved_and_loaded(tmp_path: Path) -> None:
     images = wp.load_images("digits", size="24x40")
     assert images.image_size == (24, 40)
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        teacher = load_encoder("timm:test_vit", size="32x48")
+    teacher = load_encoder("timm:test_vit@random", size="32x48")
     damage, plan = wp.operators.parse("RandomMask((0.0, 0.9))"), Plan(epochs=0.01, batch_size=8, lr=1e-3, device="cpu")
     student = harden_encoder(
         teacher, images, operator=damage, objective=StudentTeacher(), plan=plan, dense=Dense(), progress=False,
@@ -202,8 +208,7 @@ def test_a_classifier_inside_a_head_that_pools_is_found() -> None:
     """timm gives the whole head of its sequencer as classifier, and publishes the linear layer in it."""
     import timm
 
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        ours = load_encoder("timm:sequencer2d_s", size=63).eval()
+    ours = load_encoder("timm:sequencer2d_s@random", size=63).eval()
     plain, pixels = timm.create_model("sequencer2d_s", img_size=63).eval(), torch.rand(1, 3, 63, 63)
     plain.load_state_dict(ours.state())
     normalised = (pixels - ours.mean) / ours.std

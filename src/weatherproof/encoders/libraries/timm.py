@@ -57,7 +57,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     if not timm.is_model(name):  # also refuses hf-hub: names, which would be downloaded
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
-    model, published, settings = _create(timm, text, name, settings, size)
+    model, published, settings = create_timm(timm, text, name, settings, size)
     head, second = model.get_classifier(), None
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
     if _distilled(head):
@@ -229,7 +229,7 @@ def _shown(body: nn.Module, shape: tuple[int, ...]) -> Tensor:
     return raw
 
 
-def _create(
+def create_timm(
     timm: Any, text: str, name: str, settings: dict[str, Any], size: Size | None
 ) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
     """The model, its published configuration, and its settings; a model whose input is fixed is built for the size, and
@@ -254,7 +254,7 @@ def _create(
 def _padded(
     timm: Any, text: str, name: str, settings: dict[str, Any], size: Size, patch: tuple[int, int]
 ) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
-    """What `_create` gives of a model that adds black rows and columns to the size until its patch divides it."""
+    """What `create_timm` gives of a model that adds black rows and columns to the size until its patch divides it."""
     larger = nearest(size, patch)[1]
     settings = settings | {"dynamic_img_size": True, "dynamic_img_pad": True}
     if "img_size" in settings:

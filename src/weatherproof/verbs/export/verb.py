@@ -47,7 +47,7 @@ def export(
     *,
     to: To = "onnx",
     images: str | Path | ImageSet | None = None,
-    size: int | None = None,
+    size: int | str | None = None,
     pixels: Pixels = "float",
     opset: int = 20,
     push: str | None = None,
@@ -61,7 +61,7 @@ def export(
         to: onnx: one file with preprocessing, embedding, logits, map, gauge and gate inside; torch: the same as a
             torch.export program; hub: a folder that plain timm, torchvision or open_clip load, with a model card.
         images: what it is verified on; by default the images that the run names, else some that are always there.
-        size: side of the network's input in pixels; by default the encoder's own.
+        size: side of the network's input in pixels, or rows x columns such as 224x288; by default the encoder's own.
         pixels: float in [0, 1], or uint8 from 0 to 255, as what goes into the file.
         opset: of ONNX.
         push: ORG/NAME, where the folder of --to hub is put on the Hugging Face hub, as a private repository where
