@@ -63,10 +63,10 @@ def test_a_subset_keeps_indices_and_everything_else(folder: Path) -> None:
 
 
 def test_parts_that_do_not_belong_together() -> None:
-    pixels = torch.zeros(3, 3, 2, 2, dtype=torch.uint8)
+    pixels = torch.zeros(3, 3, 5, 2, dtype=torch.uint8)
     for arguments, message in (
-        ((pixels.float(),), "uint8 pixels"),
-        ((pixels[:, :2],), "1 or 3"),
+        ((pixels.float(),), "expected uint8 or uint16 pixels"),
+        ((pixels.movedim(1, 3),), "usually of 1 or 3 channels"),
         ((pixels, torch.zeros(2, dtype=torch.int64)), r"labels int64 \[3\]"),
         ((pixels, torch.zeros(3)), "got torch.float32"),
         ((pixels, torch.tensor([0, 1, 2]), ("a", "b")), "label 2 has no name"),

@@ -1,9 +1,12 @@
-"""Small data sets that come as arrays: scikit-learn's digits; MNIST, CIFAR and STL-10 as their authors publish them."""
+"""Data sets that come as arrays: scikit-learn's digits; MNIST, CIFAR and STL-10 as their authors publish them; npz."""
 
 import gzip
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from weatherproof.data.folders import check_folder
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 
 DIGITS_SIZE = 32  # pixels a side after enlarging: what small convolutional encoders take
 DIGITS_SEED = 0  # of the one split there is
@@ -20,7 +23,7 @@ STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monk
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Pixels uint8 [n, C, H, W], int64 labels (-1 for none) and index, of one split."""
+    """Pixels uint8 or uint16 [n, C, H, W], int64 labels (-1 for none) and index, of one split."""
 
     pixels: Tensor
     labels: Tensor
@@ -131,3 +134,87 @@ def stl10(folder: Path, split: str) -> Arrays:
             raise InputError(f"no {labels_path}, or not one label for each of {count} images")
         labels = torch.from_numpy(np.fromfile(labels_path, np.uint8).astype(np.int64)) - 1
     return Arrays(pixels, labels, torch.arange(count), STL10_CLASSES, split)
+
+
+def npz(path: Path, split: str) -> Arrays:
+    """Images of any number of channels in one file of NumPy's, as MedMNIST (Yang et al. 2023) and Keras name them:
+    `train_images`, `train_labels`, `val_images`, `test_images`, ..., or `x_train`, `y_train`, `x_test`, `y_test`.
+
+    Images are [n, H, W], [n, H, W, C] or [n, C, H, W], of which the smaller of the second and the last number is that
+    of channels: uint8; uint16, which stay as they are; or floats in [0, 1], which are kept at 16 bits. Labels are
+    whole numbers [n] or [n, 1], and may be missing; `classes` may name them.
+
+    Raises:
+        InputError: no such file, not a whole one, or other arrays in it.
+    """
+    if not path.is_file():
+        raise InputError(f"no file {path}: npz:FILE is a file of NumPy's, written by numpy.savez")
+    try:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is one array: expected an npz file, with train_images, train_labels, ...")
+            with file:
+                return _read_npz(path, file, split)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"cannot read {path}, as an npz file of plain arrays: {' '.join(str(error).split())}"
+        ) from None
+
+
+def _read_npz(path: Path, file: Any, split: str) -> Arrays:
+    parts = {
+        part: images
+        for part in ("train", "val", "test")
+        for images in (f"{part}_images", f"x_{part}")
+        if images in file
+    }
+    if not parts:
+        held = ", ".join(map(shown, file.files[:5])) or "nothing"
+        raise InputError(f"{path} holds {held}: expected train_images, train_labels, test_images, ...")
+    split = known_split(split, str(path), *(["validation"] if "val" in parts else []))
+    own = parts.get("val" if split == "validation" else split)
+    if own is None:
+        raise InputError(f"{path} has no split {split!r}: it has {', '.join(parts)}")
+    names = {part: images.replace("_images", "_labels").replace("x_", "y_") for part, images in parts.items()}
+    labels = {part: _npz_labels(path, name, file[name]) for part, name in names.items() if name in file}
+    count = max((int(found.max()) + 1 for found in labels.values() if found.numel()), default=0)
+    classes = tuple(map(str, file["classes"].tolist() if "classes" in file else range(count)))
+    pixels = _npz_pixels(path, own, file[own])
+    found = labels.get("val" if split == "validation" else split, torch.full((len(pixels),), -1))
+    if len(found) != len(pixels) or (labels and (count > len(classes) or int(found.min()) < 0)):
+        raise InputError(
+            f"{path} has {len(found)} labels for {len(pixels)} images in {split}, up to {count - 1}, of "
+            f"{len(classes)} classes: expected one each, from 0"
+        )
+    return Arrays(pixels, found, torch.arange(len(pixels)), classes, split)
+
+
+def _npz_labels(path: Path, name: str, labels: Any) -> Tensor:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{name} in {path} is {labels.dtype} {list(labels.shape)}: expected one whole number an image")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _npz_pixels(path: Path, name: str, pixels: Any) -> Tensor:
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or 0 in pixels.shape or pixels.dtype.kind not in "uf" or pixels.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} in {path} is {pixels.dtype} {list(pixels.shape)}: expected uint8, uint16 or floats, [n, H, W], "
+            "[n, H, W, C] or [n, C, H, W]"
+        )
+    if pixels.dtype.kind == "f":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise InputError(
+                f"{name} in {path} goes from {pixels.min():g} to {pixels.max():g}: expected floats in [0, 1]"
+            )
+        pixels = np.round(pixels * np.float64(65535)).astype(np.uint16)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{name} in {path} is {pixels.dtype}: expected uint8, uint16 or floats in [0, 1]")
+    last = pixels.shape[3] <= pixels.shape[1]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if last else pixels))

@@ -19,9 +19,10 @@ from weatherproof.data.hearing import speaking_of
 from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
 from weatherproof.regular import irregular
+from weatherproof.sizes import Size, sides
 from weatherproof.texts import LARGEST_SIDE
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # [C, H, W]
+Pixels = np.ndarray[Any, np.dtype[Any]]  # [C, H, W], of 8 bits, or of 16 where they are stored so
 
 # What the extensions of `folders` stand for. Among the others that Pillow knows, one runs programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -51,7 +52,9 @@ class Decoder:
 
     Args:
         size: the shorter side is resized (antialiased bilinear) to round(size / crop_fraction), then a centred
-            size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. None: as stored.
+            size x size square is cut out, with the roundings of torchvision's Resize and CenterCrop. (rows, columns):
+            the image is resized until it covers as many rows and columns, each over crop_fraction, in the same way.
+            None: as stored.
         crop_fraction: the part of the resized shorter side that the square keeps.
         channels: 3 for RGB, 1 for grey (ITU-R 601 luma). Transparent parts turn white.
         longest: without a size, an image whose longer side is more pixels is shrunk to that, as a whole.
@@ -60,7 +63,7 @@ class Decoder:
         InputError: a setting out of range.
     """
 
-    size: int | None = None
+    size: Size | None = None
     crop_fraction: float = 1.0
     channels: int = 3
     longest: int | None = None
@@ -71,18 +74,21 @@ class Decoder:
                 f"longest is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, instead of a size; got "
                 f"{shown(self.longest)} and size {shown(self.size)}"
             )
-        if self.size is not None and not 1 <= self.size <= LARGEST_SIDE:
+        if self.size is not None and not all(1 <= side <= LARGEST_SIDE for side in sides(self.size)):
             raise InputError(
                 f"size is a number of pixels, at least 1 and at most {LARGEST_SIDE:,}, or None for images as they are; "
                 f"got {shown(self.size)}"
             )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction lies in (0, 1]; got {self.crop_fraction}")
-        if self.size is not None and not self.size / self.crop_fraction <= 2 * LARGEST_SIDE:
+        if self.size is not None and not max(sides(self.size)) / self.crop_fraction <= 2 * LARGEST_SIDE:
             raise InputError(
                 f"size {self.size} with crop_fraction {self.crop_fraction} makes images of more than "
                 f"{2 * LARGEST_SIDE:,} pixels a side: give a larger crop_fraction"
             )
+        self._check_channels()
+
+    def _check_channels(self) -> None:
         if self.channels not in (1, 3):
             raise InputError(f"channels is 1 (grey) or 3 (RGB); got {self.channels}")
 
@@ -120,8 +126,8 @@ class Decoder:
         """Whether stored pixels of shape [..., C, H, W] are already as they should be."""
         if self.longest is not None:
             return shape[-3] == self.channels and max(shape[-2:]) <= self.longest
-        wanted = (self.channels, *((self.size, self.size) if self.size is not None else shape[-2:]))
-        return tuple(shape[-3:]) == wanted and (self.size is None or self._short == self.size)
+        wanted = (self.channels, *(sides(self.size) if self.size is not None else shape[-2:]))
+        return tuple(shape[-3:]) == wanted and (self.size is None or self._covered == sides(self.size))
 
     def whole(self, full: tuple[int, int]) -> tuple[int, int]:
         """The sides, in either order, of a whole image with these, with no more than `longest` pixels."""
@@ -134,14 +140,17 @@ class Decoder:
     def _least(self, stored: tuple[int, int]) -> tuple[int, int]:
         """To which sides, at least, a JPEG may be shrunk while it is decoded."""
         if self.size is not None:
-            return self._short * DRAFT, self._short * DRAFT
+            least = max(self._covered) * DRAFT
+            return least, least
         first, second = self.whole(stored)
         return first * DRAFT, second * DRAFT
 
     @property
-    def _short(self) -> int:
+    def _covered(self) -> tuple[int, int]:
+        """The rows and columns that the resized image covers."""
         assert self.size is not None
-        return round(self.size / self.crop_fraction)
+        rows, columns = sides(self.size)
+        return round(rows / self.crop_fraction), round(columns / self.crop_fraction)
 
     def _finish(self, image: Image.Image, full: tuple[int, int]) -> Pixels:
         image = self._fit(_plain(image, "RGB" if self.channels == 3 else "L"), full)
@@ -156,16 +165,34 @@ class Decoder:
                 draft of it.
         """
         if self.size is None:
-            sides = self.whole(full)
-            return image if sides == image.size else image.resize(sides, Image.Resampling.BILINEAR)
-        short = self._short
-        width, height = (max(short, int(short * side / min(full))) for side in full)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+            fitted = self.whole(full)
+            return image if fitted == image.size else image.resize(fitted, Image.Resampling.BILINEAR)
+        (tall, wide), (rows, columns) = self._covered, sides(self.size)
+        one, least = (wide, full[0]) if wide * full[1] >= tall * full[0] else (tall, full[1])  # which side fits exactly
+        width, height = max(wide, int(one * full[0] / least)), max(tall, int(one * full[1] / least))
+        left, top = round((width - columns) / 2), round((height - rows) / 2)
         x, y = image.width / width, image.height / height
         if x == y == 1:
-            return image.crop((left, top, left + self.size, top + self.size))
-        right, bottom = min((left + self.size) * x, image.width), min((top + self.size) * y, image.height)
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
+            return image.crop((left, top, left + columns, top + rows))
+        right, bottom = min((left + columns) * x, image.width), min((top + rows) * y, image.height)
+        return image.resize((columns, rows), Image.Resampling.BILINEAR, (left * x, top * y, right, bottom))
+
+
+@dataclass(frozen=True)
+class PlaneDecoder(Decoder):
+    """A `Decoder` of stored pixels of any number of channels, of 8 or 16 bits: each channel is resized by itself, and
+    none is converted."""
+
+    def _check_channels(self) -> None:
+        pass
+
+    def array(self, pixels: Pixels) -> Pixels:
+        if self.keeps(pixels.shape):
+            return pixels
+        deep = pixels.dtype != np.uint8  # which Pillow resizes as floats alone
+        planes = [Image.fromarray(plane.astype(np.float32) if deep else plane) for plane in pixels]
+        fitted = np.stack([np.asarray(self._fit(plane, plane.size)) for plane in planes])
+        return fitted.round().astype(pixels.dtype) if deep else fitted
 
 
 def header_size(path: str, content: bytes | None = None) -> tuple[int, int] | None:
@@ -201,7 +228,7 @@ def decode_all(
         return np.empty((0, 0, 0, 0), np.uint8), bad
     if first.nbytes * count > budget:
         return None
-    pixels = np.empty((count, *first.shape), np.uint8)
+    pixels = np.empty((count, *first.shape), first.dtype)
 
     def fill(start: int) -> bool:
         for position in range(start, min(start + CHUNK, count)):

@@ -6,12 +6,15 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt
 from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
+from weatherproof.sizes import sides
+
+MOST_CHANNELS = 64  # a satellite has a dozen
 
 
 @runtime_checkable
@@ -44,17 +47,17 @@ class ImageSet(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
+        """1 for grey, 3 for RGB; others are what the images' own makers say."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+    def __getitem__(self, i: int) -> tuple[UInt[Tensor, "channels height width"], int, int]:
         """Image, label and index."""
 
     def subset(self, positions: Int64[Tensor, "m"]) -> "ImageSet":
         """The images at these positions, in this order."""
 
-    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt[Tensor, "b channels height width"]:
         """The pixels at these positions."""
 
 
@@ -69,6 +72,12 @@ class Ordered(Protocol):
 def order_of(images: ImageSet, seed: int, epoch: int) -> Int64[Tensor, "n"]:
     """The order in which epoch `epoch` visits the images: the set's own, else `random.order`."""
     return images.order(seed, epoch) if isinstance(images, Ordered) else random.order(seed, epoch, len(images))
+
+
+def _channels_first(shape: Sequence[int]) -> bool:
+    """Whether the second number is one of channels: [n, 32, 32, 3] has them last."""
+    channels, rows, columns = shape[1:]
+    return channels in (1, 3) or (1 <= channels <= MOST_CHANNELS and channels <= min(rows, columns))
 
 
 def evenly_spaced(images: int, count: int) -> Int64[Tensor, "m"]:
@@ -105,11 +114,16 @@ def held_out(images: ImageSet, most: int = 500, share: float = 0.1) -> tuple[Ima
     return images.subset(rest.nonzero().flatten()), images.subset(chosen)
 
 
+def as_floats(pixels: UInt[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Pixels in [0, 1], of 8 bits or 16."""
+    return pixels.float().div_(255 if pixels.dtype == torch.uint8 else 65535)
+
+
 class MemoryImages:
     """Images in memory.
 
     Args:
-        pixels: uint8 [n, C, H, W].
+        pixels: uint8 or uint16 [n, C, H, W], of 1 to 64 channels.
         labels: int64 [n], -1 for none; None: no image has one.
         classes: the names behind the labels; None: "0", "1", ...
         name: what records call it.
@@ -134,8 +148,11 @@ class MemoryImages:
         decoder: Decoder | None = None,
         paths: Sequence[str] | None = None,
     ) -> None:
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
-            raise InputError(f"expected uint8 pixels [n, 1 or 3, H, W]; got {pixels.dtype} {list(pixels.shape)}")
+        if pixels.dtype not in (torch.uint8, torch.uint16) or pixels.ndim != 4 or not _channels_first(pixels.shape):
+            raise InputError(
+                "expected uint8 or uint16 pixels [n, channels, H, W], usually of 1 or 3 channels; got "
+                f"{pixels.dtype} {list(pixels.shape)}"
+            )
         labels = torch.full((len(pixels),), -1) if labels is None else labels
         index = torch.arange(len(pixels)) if index is None else index
         for what, numbers in (("labels", labels), ("index", index)):
@@ -164,12 +181,12 @@ class MemoryImages:
         if self.decoder is None or self.decoder.size is None:
             stored = self.pixels.shape[2], self.pixels.shape[3]
             return stored if self.decoder is None else self.decoder.whole(stored)
-        return self.decoder.size, self.decoder.size
+        return sides(self.decoder.size)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
+    def __getitem__(self, i: int) -> tuple[UInt[Tensor, "channels height width"], int, int]:
         at = range(len(self))[i]  # an IndexError past the end stops a for loop
         return self.read(torch.tensor([at]))[0], int(self.labels[at]), int(self.index[at])
 
@@ -189,7 +206,7 @@ class MemoryImages:
             paths=None if self.paths is None else [self.paths[i] for i in positions.tolist()],
         )
 
-    def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+    def read(self, positions: Int64[Tensor, "b"]) -> UInt[Tensor, "b channels height width"]:
         """The pixels at these positions."""
         pixels = self.pixels[positions]
         if self.decoder is None or not len(pixels):

@@ -1,4 +1,4 @@
-"""Batches on a device: uint8 until they are there, float32 in [0, 1] from then on."""
+"""Batches on a device: whole numbers until they are there, float32 in [0, 1] from then on."""
 
 import os
 from collections.abc import Iterator
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, UInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from weatherproof.canvas import Canvas, Sizes
 from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.files import Decoded, FileImages
-from weatherproof.data.images import ImageSet, MemoryImages
+from weatherproof.data.images import ImageSet, MemoryImages, as_floats
 from weatherproof.errors import InputError, shown
 from weatherproof.types import Images, Labels
 
 # pixels, their positions, bad files, what Pillow warned of; of images of unlike sizes these
 Read = tuple[
-    UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes | None
+    UInt[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes | None
 ]
 
 MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
@@ -80,7 +80,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
         if len(kept) == 0:
             continue
         # Bytes cross to the device, a quarter of what floats would be.
-        there = pixels.to(device, non_blocking=True).float().div_(255)
+        there = as_floats(pixels.to(device, non_blocking=True))
         yield Batch(
             images=there if sizes is None else Canvas.of(there, sizes),
             labels=images.labels[kept].to(device, non_blocking=True),

@@ -14,7 +14,7 @@ from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
-from weatherproof.data.decoding import BadImage, Decoder, Pixels, decode_all, header_size
+from weatherproof.data.decoding import BadImage, Decoder, Pixels, PlaneDecoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder
 from weatherproof.data.hearing import listening
@@ -27,6 +27,7 @@ from weatherproof.data.transfer import TRANSFER_SOURCES
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import printable
 from weatherproof.progress import phase
+from weatherproof.sizes import GivenSize, Size, sides, size_of
 from weatherproof.texts import path_of
 
 Found = Arrays | Listing
@@ -36,7 +37,7 @@ COVID_CLASSES = 20  # there are two or three; a set of one's own may tell more f
 def load_images(
     source: str | Path | ImageSet,
     split: str | None = None,
-    size: int | None = None,
+    size: GivenSize | None = None,
     *,
     crop_fraction: float = 1.0,
     memory_budget: int = 2**30,
@@ -47,16 +48,18 @@ def load_images(
     """The images of one split of a source: a data set of (uint8 image [C, H, W], label, index).
 
     Args:
-        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, "shards:PATTERN"
-            (see `packed.shards`), a folder (see `folders`), or an `ImageSet`, returned as it is.
+        source: "digits", "synthetic-digits", "NAME:DIR" with one of `SOURCES` or `CORRUPTED_SOURCES`, "npz:FILE" with
+            arrays of any number of channels and 8 or 16 bits, "shards:PATTERN" (see `packed.shards`), a folder (see
+            `folders`), or an `ImageSet`, returned as it is.
         split: "train" or "test" ("val" is accepted: the validation split where the source has one); "unlabeled" where
             the source has it; "all" for a whole folder without split folders, "every" for all images in a folder and
             below it, without labels. None: "train", but of corrupted images all there are, which are a test set.
         size: the shorter side is resized to round(size / crop_fraction), then a centred square of this size is cut
-            out. None: the images as they are.
+            out. (rows, columns) or "224x288": the image is resized until it covers that, over crop_fraction, and the
+            middle is cut out. None: the images as they are.
         memory_budget: bytes; images of one size that need no more are read now, others when a batch needs them.
         max_bad: the share of files that may be unreadable. They are left out, named in `bad`, with one warning.
-        channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, 3 for everything else.
+        channels: 1 for grey, 3 for RGB; None: 1 for digits and MNIST, those of an npz file, 3 for everything else.
         longest: instead of a size: whole images, the longer side of a larger one shrunk to so many pixels. They may
             differ in size: a batch of such is a `Canvas`, for views that begin with a crop.
 
@@ -69,6 +72,7 @@ def load_images(
         raise InputError(f"expected the text of a source, a folder or an ImageSet; got {type(source).__name__}")
     if not 0 <= max_bad <= 1:
         raise InputError(f"max_bad is a share, 0 to 1; got {max_bad}")
+    size = _size(size)
     Decoder(size, crop_fraction, channels or 3, longest)  # a wrong setting shows before any long reading
     name, colon, rest = str(source).partition(":")
     if isinstance(source, str) and colon and name in CORRUPTED_SOURCES:
@@ -81,6 +85,8 @@ def load_images(
     if isinstance(source, str) and colon and name in PACKED_SOURCES:
         if not rest:
             raise InputError(f"{source!r} names nothing: write {name}:PATTERN")
+        if longest is not None:
+            raise InputError(f"{name} reads images of one size: longest is for folders and arrays, give a size")
         with phase(f"looking for images in {source}"):
             packed = PACKED_SOURCES[name](rest, split or "train")
         decoder = Decoder(size, crop_fraction, channels or packed.channels or 3)
@@ -88,11 +94,27 @@ def load_images(
     with phase(f"looking for images in {source}"):
         name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
-        decoder = Decoder(size, crop_fraction, channels or found.pixels.shape[1], longest)
+        decoder = _decoder_of(found, size, crop_fraction, channels, longest)
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
     return _from_files(
         f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3, longest), memory_budget, max_bad
     )
+
+
+def _size(size: GivenSize | None) -> Size | None:
+    return size if isinstance(size, int) else size_of(size)  # of a number, the decoder says what is wrong with it
+
+
+def _decoder_of(
+    found: Arrays, size: Size | None, crop_fraction: float, channels: int | None, longest: int | None
+) -> Decoder:
+    stored, plain = found.pixels.shape[1], found.pixels.dtype == torch.uint8
+    if plain and stored in (1, 3):
+        return Decoder(size, crop_fraction, channels or stored, longest)
+    if channels not in (None, stored):
+        kind = "8 bits" if plain else "16 bits"
+        raise InputError(f"pixels of {kind} in {stored} channels stay as they are: leave out channels={channels}")
+    return PlaneDecoder(size, crop_fraction, stored, longest)
 
 
 def names_a_folder(source: str | Path | ImageSet) -> bool:
@@ -113,6 +135,8 @@ def _find(source: str | Path, split: str) -> tuple[str, Found]:
             raise InputError(f"{text!r} names no folder: write {name}:DIR")
         folder = path_of(rest)
         shown = printable(folder.resolve().name) if name == "folder" else name
+        if name == "npz":
+            return printable(folder.stem), arrays.npz(folder, split)
         return shown, SOURCES[name](check_folder(folder), split)
     folder = path_of(text)
     if folder.exists():
@@ -152,7 +176,7 @@ def _from_files(name: str, found: Listing, decoder: Decoder, budget: int, max_ba
             if decoder.longest
             else _common_size(found.paths)
             if decoder.size is None
-            else (decoder.size, decoder.size),
+            else sides(decoder.size),
             bad_files=bad_files,
         )
     pixels, bad = read
@@ -189,7 +213,7 @@ def _from_packs(name: str, found: Packed, decoder: Decoder, budget: int, max_bad
     with listening():  # so that each image costs little
         read = decode_all(pixels_of, len(places), budget, name)
     if read is None:
-        size = (decoder.size, decoder.size) if decoder.size is not None else _size_in_common(pack, places)
+        size = sides(decoder.size) if decoder.size is not None else _size_in_common(pack, places)
         bad_files.warn()
         return PackedImages(
             found, name=name, decoder=decoder, bad_files=bad_files, image_size=size, places=found.places
@@ -292,6 +316,7 @@ def _require_splits(folder: Path, otherwise: str, *, test: str = "test/") -> Non
 BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}
 SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "folder": list_folder,
+    "npz": arrays.npz,
     "mnist": arrays.mnist,
     "synthetic-mnist": synthetic_mnist,
     "cifar10": partial(_cifar, fine=False),

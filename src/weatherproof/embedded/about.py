@@ -11,6 +11,7 @@ from torch import Tensor
 
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
+from weatherproof.sizes import in_pixels, sides, size_of, told
 from weatherproof.spec import fits, names_a_file
 from weatherproof.texts import parse_json
 
@@ -101,9 +102,10 @@ class About:
             file: what the message calls the file.
         """
         if self.size != size:
-            here, there = (f"{width}x{height}" for height, width in (size, self.size))
-            give = f": give --size {self.size[0]}" if self.size[0] == self.size[1] else ""
-            raise InputError(f"{file} holds embeddings of images of {there} pixels, and these are {here}{give}")
+            raise InputError(
+                f"{file} holds embeddings of images of {in_pixels(self.size)} pixels, and these are {in_pixels(size)}: "
+                f"give --size {told(size_of(self.size))}"
+            )
         if self.weights != weights:
             raise InputError(
                 f"{file} holds embeddings of another encoder, {shown(self.encoder)} with weights {self.weights[:12]}, "
@@ -132,5 +134,4 @@ def _bytes(value: Tensor) -> memoryview:
 
 def seen_size(encoder: Encoder, image_size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of what the network sees of images of a size."""
-    side = encoder.preprocessing.size
-    return image_size if side is None else (side, side)
+    return sides(encoder.preprocessing.size or image_size)

@@ -10,6 +10,7 @@ from torch import Tensor
 from weatherproof.encoders import Encoder, MapPlace, map_place
 from weatherproof.errors import InputError
 from weatherproof.readouts import require_embeddings
+from weatherproof.sizes import in_pixels
 from weatherproof.spec import component
 from weatherproof.training.plan import Precision
 from weatherproof.types import Images
@@ -88,11 +89,10 @@ def eye_of(encoder: Encoder, asked: Asked, image_size: tuple[int, int]) -> Eye:
     place = None
     if asked.patches:
         try:
-            place = map_place(encoder, min(image_size))
+            place = map_place(encoder, image_size)
         except InputError:
-            height, width = image_size
             raise InputError(
-                f"{encoder.name} keeps no positions apart at {width}x{height} pixels, so that there are no patches: "
-                "leave out patches, or read larger images"
+                f"{encoder.name} keeps no positions apart at {in_pixels(image_size)} pixels, so that there are no "
+                "patches: leave out patches, or read larger images"
             ) from None
     return Eye(encoder, asked, place)

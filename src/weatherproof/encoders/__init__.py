@@ -1,5 +1,6 @@
 """What turns an image into an embedding: networks written here, and adapters to timm, torchvision and open_clip."""
 
+from weatherproof.encoders.checked import PreprocessingCheck, check_preprocessing
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.folder import save_encoder
 from weatherproof.encoders.gauge import Gauge, Reading, fit_gauge
@@ -12,7 +13,7 @@ from weatherproof.encoders.towers import TextTower, text_tower
 from weatherproof.encoders.weights import read_weights
 
 __all__ = [
-    "ENCODERS", "Encoder", "Gauge", "MapPlace", "Preprocessing", "Reading", "TextTower",
-    "embedded_with_map", "fit_gauge",
+    "ENCODERS", "Encoder", "Gauge", "MapPlace", "Preprocessing", "PreprocessingCheck", "Reading", "TextTower",
+    "check_preprocessing", "embedded_with_map", "fit_gauge",
     "load_encoder", "map_place", "read_weights", "save_encoder", "stages", "tapped", "text_tower",
 ]  # fmt: skip

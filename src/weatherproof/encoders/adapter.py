@@ -7,6 +7,8 @@ from typing import Any
 from torch import nn
 
 from weatherproof.errors import InputError
+from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of, told
+from weatherproof.texts import LARGEST_SIDE
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ def stem(url: str | None) -> str:
     return (url or "").rstrip("/").rpartition("/")[2].rpartition(".")[0]
 
 
-def expectations(mean: Sequence[float], std: Sequence[float], size: int | None, *more: str) -> str:
+def expectations(mean: Sequence[float], std: Sequence[float], size: Size | None, *more: str) -> str:
     """What pixels weights expect, in words."""
     centre, spread = ("/".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in (mean, std))
-    return ", ".join([f"mean {centre}", f"std {spread}", *([f"{size} px"] if size else []), *more])
+    return ", ".join([f"mean {centre}", f"std {spread}", *([f"{told(size)} px"] if size else []), *more])
 
 
 def no_options(name: str, options: Mapping[str, Any]) -> None:
@@ -54,9 +56,23 @@ def without_head(model: nn.Module, path: str) -> nn.Module:
     return model
 
 
-def square_side(size: int | Sequence[int], name: str) -> int:
-    """The side of a model's square input, from a number or (height, width)."""
-    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
-    if height != width:
-        raise InputError(f"{name} expects {height}x{width} pixels: only encoders with a square input are supported")
-    return height
+def input_size(size: int | Sequence[int]) -> Size:
+    """The size of a model's input, from a number or (height, width)."""
+    return size_of((size,) if isinstance(size, int) else (int(size[0]), int(size[-1])))
+
+
+def multiples(size: Size, patch: tuple[int, int]) -> str:
+    """The sizes next to this one that a patch divides, in words."""
+    below, above = nearest(size, patch)
+    found = [in_pixels(one) for one in dict.fromkeys((below, above)) if not exceeds(one)]
+    return " and ".join(found)
+
+
+def exceeds(size: Size) -> bool:
+    """Whether a side is larger than any that is taken."""
+    return max(sides(size)) > LARGEST_SIDE
+
+
+def divides(size: Size, patch: tuple[int, int]) -> bool:
+    """Whether the patch covers all of the size."""
+    return not any(side % one for side, one in zip(sides(size), patch, strict=True))

@@ -19,6 +19,7 @@ from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.files import replacing
+from weatherproof.sizes import Size
 
 WEIGHTS, SETTINGS = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -56,7 +57,7 @@ class Saved:
     gate: GateSettings | None = None
     origins: tuple[Origin, ...] = ()
 
-    def preprocessing_for(self, size: int | None) -> Preprocessing:
+    def preprocessing_for(self, size: Size | None) -> Preprocessing:
         """The preprocessing, for another input size if one is given."""
         return self.preprocessing if size is None else replace(self.preprocessing, size=size)
 

@@ -36,10 +36,11 @@ from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
+from weatherproof.sizes import GivenSize, Size, size_of, told
 from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
-Build = Callable[[str, Mapping[str, Any], int | None, int | None], Encoder]
+Build = Callable[[str, Mapping[str, Any], int | None, Size | None], Encoder]
 LIBRARIES: dict[str, Build] = {
     "timm": build_timm, "torchvision": build_torchvision, "open_clip": build_open_clip,
     "transformers": build_transformers,
@@ -54,7 +55,7 @@ _RANDOM = "random"  # what may stand after the @ in place of a file, beside REVI
 def load_encoder(
     name_or_run: str | Path | nn.Module,
     *,
-    size: int | None = None,
+    size: GivenSize | None = None,
     num_classes: int | None = None,
     seed: int = 0,
     mean: float | Sequence[float] | None = None,
@@ -74,11 +75,12 @@ def load_encoder(
             tensors under a key of the file, or "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a
             run folder; or a network (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is
             read); or an encoder, which is returned as it is.
-        size: side of the input to resize to, instead of the encoder's own. Of a network: None for any size.
+        size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
+            own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
             library's default, else none.
         seed: of the random weights where no weights are given.
-        mean, std: what a network expects of pixels in [0, 1], one number for each channel or one for all three, and how
+        mean, std: what a network expects of pixels in [0, 1], one number for each channel or one for all, and how
             it wants them resized, "bilinear" or "bicubic". Of a network alone; by default what it says of itself.
         like: of a run whose encoder was such a network: one of the same build, whose weights are not looked at.
 
@@ -87,11 +89,12 @@ def load_encoder(
             are not finite, a network that says nothing of its pixels or cannot be run, or something else than a text, a
             path or a network.
     """
-    expected = given_preprocessing(mean, std, size, interpolation)
+    size = size_of(size)
+    expected = given_preprocessing(mean, std, size, interpolation, name_or_run)
     if isinstance(name_or_run, Encoder):
         return name_or_run
     if isinstance(name_or_run, nn.Module):
-        _check(size, num_classes)
+        _check(num_classes)
         return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
     if not isinstance(name_or_run, str | Path):
         raise InputError(
@@ -100,7 +103,7 @@ def load_encoder(
         )
     if expected is not None:
         raise InputError(f"mean and std are those of a network in the hand: {shown(str(name_or_run))} has its own")
-    _check(size, num_classes)
+    _check(num_classes)
     text = _text(name_or_run)
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
@@ -125,7 +128,7 @@ def load_encoder(
     return _with_weights(name, _options_for(name, file), file, weights, num_classes, size, seed)
 
 
-def _published(name: str, revision: str | None, num_classes: int | None, size: int | None, seed: int) -> Encoder:
+def _published(name: str, revision: str | None, num_classes: int | None, size: Size | None, seed: int) -> Encoder:
     """The encoder with the weights that its library publishes. What is not as it was published, such as half of a
     download, is fetched again."""
     library, _, model = name.partition(":")
@@ -181,11 +184,7 @@ def _text(given: object) -> str:
         raise InputError(f"no encoder or run folder can be called {shown(str(given))}: {error}") from None
 
 
-def _check(size: int | None, num_classes: int | None) -> None:
-    if size is not None and not 1 <= size <= texts.LARGEST_SIDE:
-        raise InputError(
-            f"expected an input size of at least 1 pixel and at most {texts.LARGEST_SIDE:,}, got {shown(size)}"
-        )
+def _check(num_classes: int | None) -> None:
     if num_classes is not None and not 0 <= num_classes <= _MOST_CLASSES:
         raise InputError(
             f"expected a number of classes of at least 0 and at most {_MOST_CLASSES:,}, got {shown(num_classes)}"
@@ -198,7 +197,7 @@ def _is_name(name: str) -> bool:
 
 def _with_weights(
     name: str, options: Mapping[str, Any] | None, file: Checkpoint, source: str, num_classes: int | None,
-    size: int | None, seed: int, *, published: bool = False,
+    size: Size | None, seed: int, *, published: bool = False,
 ) -> Encoder:  # fmt: skip
     """The network with the weights of a file."""
 
@@ -222,8 +221,9 @@ def _with_weights(
         check_fit(name, encoder.state(), given, hint if published else f"{hint}{likely(name, file)}")
     resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
     if resized and size is None:
+        in_words = told(encoder.preprocessing.size or 0)
         warnings.warn(
-            f"{file.path} is for another input size: {some(resized)} resampled to {encoder.preprocessing.size} px, "
+            f"{file.path} is for another input size: {some(resized)} resampled to {in_words} px, "
             "as the library does it; give the size to keep its own",
             UserWarning,
             stacklevel=4,
@@ -252,7 +252,7 @@ def _by_classes(
 
 
 def _build(
-    name: str, num_classes: int | None, size: int | None, seed: int, options: Mapping[str, Any] | None = None
+    name: str, num_classes: int | None, size: Size | None, seed: int, options: Mapping[str, Any] | None = None
 ) -> Encoder:
     options = _options_for(name) if options is None else options
     if names_a_file(name) or options is not None:
@@ -269,7 +269,9 @@ def _options(**given: Any) -> dict[str, Any]:
     return given
 
 
-def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None, seed: int) -> Encoder:
+def _build_with(
+    name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None, seed: int
+) -> Encoder:
     library, colon, model = name.partition(":")
     with framework_seed(seed):
         if names_a_file(name):
@@ -279,7 +281,7 @@ def _build_with(name: str, options: Mapping[str, Any], num_classes: int | None, 
         return build_native(name, options, num_classes, size)
 
 
-def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
+def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
     if not is_folder(path):
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
@@ -311,7 +313,15 @@ def _load_run(path: Path, size: int | None, num_classes: int | None, like: nn.Mo
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
     if saved.gate is not None:
         encoder = reopened(encoder, saved.gate, gauge, source=str(path))
-    encoder.load_state(weights, source=str(path / folder.WEIGHTS))
+    try:
+        encoder.load_state(weights, source=str(path / folder.WEIGHTS))
+    except InputError:
+        if size is None or own is None or isinstance(own, int) or fits(encoder.state(), encoder.fitted(weights)):
+            raise
+        raise InputError(
+            f"{path} was made for {told(own)} pixels, from where what it knows of positions comes to no other size: "
+            f"leave out the size {told(size)}"
+        ) from None
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     encoder.set_gauge(gauge)

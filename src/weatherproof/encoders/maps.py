@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from math import isqrt
+from math import ceil, floor, isqrt
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.taps import body_of, name_of
 from weatherproof.errors import InputError
 from weatherproof.modes import eval_mode
+from weatherproof.sizes import Size, sides
 from weatherproof.types import Embeddings, Images, Maps
 
 _SIDE = 32  # of the image that is looked at where neither the network nor the caller names a size
@@ -44,24 +45,24 @@ class MapPlace:
         if self.form == "channels last":
             return output.movedim(-1, 1)
         tokens = output[:, self.prefix :].mT
-        return tokens.unflatten(2, (isqrt(tokens.shape[2]), -1))
+        return tokens.unflatten(2, _grid(tokens.shape[2], self.shape[1:]))
 
 
 @torch.no_grad()
-def map_place(encoder: nn.Module, side: int | None = None) -> MapPlace:
+def map_place(encoder: nn.Module, size: Size | None = None) -> MapPlace:
     """Where the encoder's last map of more than one position is, found out with one black image.
 
     A convolutional network gives the map before it is pooled, a transformer the tokens of its patches.
 
     Args:
         encoder: `weatherproof.encoders.Encoder`, or any module.
-        side: of the images, where the encoder does not resize them.
+        size: side of the images, or (rows, columns), where the encoder does not resize them.
 
     Raises:
         InputError: it keeps no positions apart.
     """
     body, preprocessing = body_of(encoder), getattr(encoder, "preprocessing", None)
-    side = getattr(preprocessing, "size", None) or side or _SIDE
+    rows, columns = sides(getattr(preprocessing, "size", None) or size or _SIDE)
     found: list[MapPlace] = []
     runs: Counter[str] = Counter()
 
@@ -69,12 +70,14 @@ def map_place(encoder: nn.Module, side: int | None = None) -> MapPlace:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             runs[name] += 1
             if isinstance(output, Tensor) and len(output) == 1:
-                found.extend(_form(body, name, output))
+                found.extend(_form(body, name, output, (rows, columns)))
 
         return hook
 
     weight = next(encoder.parameters())
-    black = torch.zeros(1, getattr(preprocessing, "channels", 3), side, side, device=weight.device, dtype=weight.dtype)
+    black = torch.zeros(
+        1, getattr(preprocessing, "channels", 3), rows, columns, device=weight.device, dtype=weight.dtype
+    )
     with ExitStack() as stack:
         stack.enter_context(eval_mode(encoder))
         for name, module in body.named_modules():
@@ -85,8 +88,8 @@ def map_place(encoder: nn.Module, side: int | None = None) -> MapPlace:
     once = [place for place in found if runs[place.module] == 1]
     if not once:
         raise InputError(
-            f"{name_of(encoder)} keeps no positions apart at {side}x{side} pixels: it gives neither a map nor tokens "
-            "of a square of patches; leave the dense term out (dense 0), or take larger images"
+            f"{name_of(encoder)} keeps no positions apart at {rows}x{columns} pixels: it gives neither a map nor "
+            "tokens of a grid of patches; leave the dense term out (dense 0), or take larger images"
         )
     return once[-1]
 
@@ -114,7 +117,23 @@ def map_kept(encoder: nn.Module, place: MapPlace) -> Iterator[list[Maps]]:
         handle.remove()
 
 
-def _form(body: nn.Module, name: str, output: Tensor) -> list[MapPlace]:
+def _grid(tokens: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """The rows and columns of so many tokens: those of the place, or a square."""
+    side = isqrt(tokens)
+    return shape if tokens == shape[0] * shape[1] else (side, tokens // max(1, side))
+
+
+def _cells(tokens: int, pixels: tuple[int, int]) -> tuple[int, int] | None:
+    """The rows and columns of patches that an image is cut into, where they make so many tokens; None: none do."""
+    rows, columns = pixels
+    if rows == columns:
+        side = isqrt(max(0, tokens))
+        return (side, side) if side**2 == tokens else None
+    grids = ((up(rows / patch), up(columns / patch)) for patch in range(1, min(pixels) + 1) for up in (floor, ceil))
+    return next((grid for grid in grids if grid[0] * grid[1] == tokens), None)
+
+
+def _form(body: nn.Module, name: str, output: Tensor, pixels: tuple[int, int]) -> list[MapPlace]:
     """The place of this output, where it is a map of more than one position."""
     if output.ndim == 4:
         last = getattr(body, "output_fmt", None) == "NHWC"
@@ -124,7 +143,9 @@ def _form(body: nn.Module, name: str, output: Tensor) -> list[MapPlace]:
     if output.ndim != 3:
         return []
     tokens, channels = output.shape[1:]
-    prefix = int(getattr(body, "num_prefix_tokens", tokens - isqrt(tokens) ** 2))
-    side = isqrt(max(0, tokens - prefix))
-    fits = side > 1 and side**2 + prefix == tokens and (prefix <= 1 or hasattr(body, "num_prefix_tokens"))
-    return [MapPlace(name, "tokens", prefix, (channels, side, side))] if fits else []
+    own = getattr(body, "num_prefix_tokens", None)
+    for prefix in (0, 1) if own is None else (int(own),):
+        cells = _cells(tokens - prefix, pixels)
+        if cells is not None and min(cells) > 1:
+            return [MapPlace(name, "tokens", prefix, (channels, *cells))]
+    return []

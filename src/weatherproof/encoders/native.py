@@ -17,6 +17,7 @@ from weatherproof.encoders.resnet_cifar import resnet20, resnet56
 from weatherproof.encoders.resnetv2 import resnetv2_50
 from weatherproof.encoders.small import small
 from weatherproof.errors import InputError, shown
+from weatherproof.sizes import Size, in_pixels, told
 from weatherproof.spec import fits, in_words
 
 ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
@@ -45,7 +46,7 @@ def _require_room(name: str, make: Callable[..., Encoder], options: Mapping[str,
         )
 
 
-def build_native(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def build_native(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """A native encoder with random weights, without a head unless `num_classes` is given.
 
     Raises:
@@ -70,6 +71,6 @@ def build_native(name: str, options: Mapping[str, Any], num_classes: int | None,
     fixed = encoder.preprocessing.size
     if size is not None and size != fixed:
         if fixed is not None:
-            raise InputError(f"{name} has a fixed input of {fixed}x{fixed} pixels: leave out the size {size}")
+            raise InputError(f"{name} has a fixed input of {in_pixels(fixed)} pixels: leave out the size {told(size)}")
         encoder.set_preprocessing(replace(encoder.preprocessing, size=size))
     return encoder

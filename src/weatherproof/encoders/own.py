@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import without_head
+from weatherproof.encoders.adapter import input_size, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation, to_input
 from weatherproof.errors import InputError, shown
 from weatherproof.modes import eval_mode
+from weatherproof.sizes import Size, sides
 from weatherproof.spec import UserFunction, own_files
 
 IN_HAND = "module:"  # before the class's name, where no text makes the network
@@ -31,7 +32,7 @@ _LARGEST = 2.0  # of a mean or std in units of [0, 1]; ImageNet's are below 0.5,
 
 def own_encoder(
     network: nn.Module, preprocessing: Preprocessing | None, *, name: str | None = None, num_classes: int | None = None,
-    options: Mapping[str, Any] | None = None, size: int | None = None,
+    options: Mapping[str, Any] | None = None, size: Size | None = None,
 ) -> Encoder:  # fmt: skip
     """An encoder around a copy of the network, which two pictures are shown to.
 
@@ -95,7 +96,7 @@ def own_encoder(
     )  # fmt: skip
 
 
-def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """What `path/to/file.py:name` makes, a network or an encoder, under that name; the file's SHA-256 is an option of
     it, and where `options` has one it must be the same.
 
@@ -114,7 +115,7 @@ def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | No
         return _made(text, {"sha256": sha256}, num_classes, size)
 
 
-def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     maker = UserFunction(text)
     made = maker.function if isinstance(maker.function, nn.Module) else maker()
     if not isinstance(made, nn.Module):
@@ -128,9 +129,11 @@ def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: 
 
 
 def given_preprocessing(
-    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: int | None, interpolation: str
-) -> Preprocessing | None:
-    """The preprocessing of these numbers, one for each channel or one for all three; None where there are none.
+    mean: Sequence[float] | float | None, std: Sequence[float] | float | None, size: Size | None, interpolation: str,
+    network: object = None,
+) -> Preprocessing | None:  # fmt: skip
+    """The preprocessing of these numbers, one for each channel or one for all of them: as many as the network's first
+    convolution takes, else three. None where there are no numbers.
 
     Raises:
         InputError: one without the other, or numbers in units of 0 to 255.
@@ -141,7 +144,8 @@ def given_preprocessing(
         raise InputError("mean and std go together: one number for each channel, in units of [0, 1]")
     try:
         centre, spread = (
-            (float(value),) * 3 if isinstance(value, int | float) else tuple(map(float, value)) for value in (mean, std)
+            (float(value),) * (_channels(network) or 3) if isinstance(value, int | float) else tuple(map(float, value))
+            for value in (mean, std)
         )
     except (TypeError, ValueError):
         raise InputError(f"mean and std are numbers in units of [0, 1], got {shown(mean)} and {shown(std)}") from None
@@ -190,8 +194,11 @@ def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
         try:
             output = network(pixels.clone())
         except Exception as error:  # other people's code, of which anything may come
+            wanted = _channels(network)
+            way = f"; its first layer takes {wanted} channels: give a mean and a std for each"
             raise InputError(
                 f"a {kind} fails on pixels of shape {list(pixels.shape)}: {type(error).__name__}: {one_line(error)}"
+                + way * (wanted not in (None, pixels.shape[1]))
             ) from error
     return _Look(output, linear, first[0] if first else None, pixels)
 
@@ -241,6 +248,12 @@ def _check_pixels(seen: _Look, expected: Preprocessing, kind: str) -> None:
         )
 
 
+def _channels(network: object) -> int | None:
+    """How many channels a network's first convolution takes; None: it has none, or is no network."""
+    layers = network.modules() if isinstance(network, nn.Module) else ()
+    return next((layer.in_channels for layer in layers if isinstance(layer, nn.Conv2d)), None)
+
+
 def _said_by(network: nn.Module) -> Preprocessing | None:
     """What the network itself says of pixels, as timm's do."""
     own = getattr(network, "preprocessing", None)
@@ -250,7 +263,7 @@ def _said_by(network: nn.Module) -> Preprocessing | None:
     if not isinstance(settings, Mapping) or not {"mean", "std"} <= settings.keys():
         return None
     side = settings.get("input_size")
-    fixed = int(side[-1]) if isinstance(side, list | tuple) and side[-1] == side[-2] else None
+    fixed = input_size(side[-2:]) if isinstance(side, list | tuple) and len(side) > 1 else None
     return given_preprocessing(
         settings["mean"], settings["std"], fixed, supported_interpolation(str(settings.get("interpolation")))
     )
@@ -261,6 +274,8 @@ def _copied(network: nn.Module, kind: str) -> nn.Module:
     weights = list(network.parameters())
     if not weights:
         raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")
+    if any(own.device.type == "meta" for own in weights):
+        raise InputError(f"a {kind} cannot be used: its weights are on the device meta, which holds no numbers")
     try:
         body = copy.deepcopy(network).cpu()
     except Exception as error:  # other people's code, of which anything may come
@@ -277,9 +292,9 @@ def _pictures(expected: Preprocessing) -> Tensor:
     """Two photographs, normalised as the network expects."""
     from sklearn.datasets import load_sample_images
 
-    side, photographs = expected.size or _SIDE, load_sample_images().images
+    size, photographs = sides(expected.size or _SIDE), load_sample_images().images
     pixels = torch.cat([torch.from_numpy(one.copy()).permute(2, 0, 1)[None] / 255 for one in map(_square, photographs)])
-    pixels = nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
     if expected.channels in (1, 3):
         pixels = to_input(pixels, replace(expected, size=None))
     else:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, tensor
 
 from weatherproof.errors import InputError
+from weatherproof.sizes import Size, sides, size_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference training
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,14 +24,14 @@ class Preprocessing:
 
     Args:
         mean, std: one number per channel, in pixel units of [0, 1].
-        size: side of the square input; other sizes are resized to it. None: any size, never resized.
-        channels: 1 (grey) or 3 (RGB); the other one is converted.
+        size: side of the square input, or (rows, columns); other sizes are resized to it. None: any, never resized.
+        channels: 1 (grey) or 3 (RGB), of which the other one is converted; or any other number, which images must have.
         interpolation: "bilinear" or "bicubic", antialiased either way.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    size: int | None
+    size: Size | None
     channels: int = 3
     interpolation: str = "bilinear"
 
@@ -39,7 +40,7 @@ class Preprocessing:
             raise InputError(f"expected one mean and std for each of {self.channels} channels: {self.mean}, {self.std}")
         if min(self.std) <= 0:
             raise InputError(f"expected a std above 0 for each channel, got {self.std}")
-        if self.size is not None and self.size < 1:
+        if self.size is not None and min(sides(self.size)) < 1:
             raise InputError(f"expected an input size of at least 1 pixel, got {self.size}")
         if self.interpolation not in _INTERPOLATIONS:
             raise InputError(f"expected interpolation {' or '.join(_INTERPOLATIONS)}, got {self.interpolation!r}")
@@ -51,7 +52,7 @@ class Preprocessing:
         return cls(
             mean=tuple(float(m) for m in settings["mean"]),
             std=tuple(float(s) for s in settings["std"]),
-            size=None if size is None else int(size),
+            size=size_of(tuple(size) if isinstance(size, list) else size),
             channels=int(settings["channels"]),
             interpolation=str(settings["interpolation"]),
         )
@@ -63,10 +64,10 @@ def supported_interpolation(name: str) -> str:
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The channels and the size that the encoder expects; a non-square image is squeezed to the square, not cropped.
+    """The channels and the size that the encoder expects; an image of another shape is squeezed to it, not cropped.
 
     Raises:
-        InputError: not a float batch [batch, channels, height, width] with 1 or 3 channels.
+        InputError: not a float batch [batch, channels, height, width] of channels that it can see.
     """
     if images.ndim != 4 or not images.is_floating_point():
         raise InputError(
@@ -75,18 +76,19 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         )
     images = _to_channels(images, preprocessing.channels)
     size = preprocessing.size
-    if size is None or images.shape[2:] == (size, size):
+    if size is None or images.shape[2:] == sides(size):
         return images
-    return F.interpolate(images, (size, size), mode=preprocessing.interpolation, antialias=True)
+    return F.interpolate(images, sides(size), mode=preprocessing.interpolation, antialias=True)
 
 
 def _to_channels(images: Tensor, channels: int) -> Tensor:
     match images.shape[1], channels:
         case given, wanted if given == wanted:
             return images
-        case 1, wanted:
-            return images.expand(-1, wanted, -1, -1)
+        case 1, 3:
+            return images.expand(-1, 3, -1, -1)
         case 3, 1:
             luma = tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
             return (images * luma).sum(dim=1, keepdim=True)
-    raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; give grey or RGB")
+    way = "give grey or RGB" if channels in (1, 3) else f"give images of {channels} channels"
+    raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; {way}")

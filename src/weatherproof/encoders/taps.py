@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.errors import InputError
+from weatherproof.sizes import sides
 from weatherproof.types import Embeddings, Images
 
 EMBEDDING = "embedding"  # the tap that is the encoder's own output
@@ -85,11 +86,11 @@ def widths(encoder: nn.Module, layers: Sequence[str]) -> tuple[int, ...]:
         InputError: as `tapped`.
     """
     preprocessing = getattr(encoder, "preprocessing", None)
-    side, channels = getattr(preprocessing, "size", None) or 32, getattr(preprocessing, "channels", 3)
+    size, channels = getattr(preprocessing, "size", None) or 32, getattr(preprocessing, "channels", 3)
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:
-        black = torch.zeros(1, channels, side, side, device=next(encoder.parameters()).device)
+        black = torch.zeros(1, channels, *sides(size), device=next(encoder.parameters()).device)
         return tuple(rows.shape[1] for rows in tapped(encoder, black, layers))
     finally:
         for module, training in modes:

@@ -8,6 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from weatherproof.data import FileImages, ImageSet, PackedImages
 from weatherproof.data.duplicates import duplicates
+from weatherproof.data.images import as_floats
 from weatherproof.errors import InputError
 from weatherproof.readouts import nearest
 from weatherproof.types import Embeddings, Images
@@ -112,7 +113,7 @@ def _alike(test: ImageSet, train: ImageSet, position: int, partner: int) -> bool
 
 def _thumbnail(image: Tensor) -> Tensor | None:
     """Each channel at mean 0, variance 1 altogether; None where the image shows nothing."""
-    small = adaptive_avg_pool2d(image.float() / 255, (min(SIDE, image.shape[-2]), min(SIDE, image.shape[-1])))
+    small = adaptive_avg_pool2d(as_floats(image), (min(SIDE, image.shape[-2]), min(SIDE, image.shape[-1])))
     small = small - small.mean(dim=(-2, -1), keepdim=True)  # a plain colour shows nothing, too
     spread = small.square().mean().sqrt()
     return small / spread if float(spread) >= _FLAT else None

@@ -20,6 +20,7 @@ from weatherproof.objectives import Dense
 from weatherproof.operators import Sometimes
 from weatherproof.progress import phase
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
+from weatherproof.sizes import Size
 from weatherproof.types import Embeddings, Images, Keys, Labels, Maps
 
 
@@ -40,7 +41,7 @@ class Hardening(nn.Module):
             damaged images alone.
         dense: adds its mean over the images of the last maps, the student's of A(x) and the teacher's of x, from the
             same passes; None: embeddings alone.
-        side: of the images, where the encoders take any.
+        side: of the images, or their (rows, columns), where the encoders take any.
         curriculum: how the damage grows over so many `steps`; None: it is the operator's own from the beginning.
 
     Raises:
@@ -58,7 +59,7 @@ class Hardening(nn.Module):
         teacher_bn: Literal["eval", "batch"] = "eval",
         keep: KeepClean | None = None,
         dense: Dense | None = None,
-        side: int | None = None,
+        side: Size | None = None,
         curriculum: Curriculum | None = None,
         steps: int = 1,
     ) -> None:
@@ -147,7 +148,7 @@ def _embedded(encoder: Encoder, images: Images, place: MapPlace | None) -> tuple
     return embedded_with_map(encoder, images, place)
 
 
-def _places(student: Encoder, teacher: Encoder, side: int | None) -> tuple[MapPlace, MapPlace]:
+def _places(student: Encoder, teacher: Encoder, side: Size | None) -> tuple[MapPlace, MapPlace]:
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
     places = map_place(student, side), map_place(teacher, side)
     if places[0].shape != places[1].shape:

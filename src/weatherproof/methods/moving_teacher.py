@@ -18,6 +18,7 @@ from weatherproof.modes import eval_mode
 from weatherproof.objectives.embeddings import check_weights
 from weatherproof.objectives.similarity import anchored
 from weatherproof.protocols import Encoder, Gather, Objective, Operator
+from weatherproof.sizes import sides
 from weatherproof.spec import component
 from weatherproof.types import Embeddings, Images, Keys, Labels
 
@@ -167,9 +168,9 @@ def _weights_after(encoder: nn.Module, last: str) -> Iterator[nn.Parameter]:
 def _some_images(encoder: nn.Module) -> Images:
     """A black and a white one, of the size that the encoder takes."""
     preprocessing, weight = getattr(encoder, "preprocessing", None), next(encoder.parameters())
-    side = getattr(preprocessing, "size", None) or _SIDE
+    size = getattr(preprocessing, "size", None) or _SIDE
     shades = torch.tensor([0.0, 1.0], device=weight.device, dtype=weight.dtype).view(2, 1, 1, 1)
-    return shades.expand(2, getattr(preprocessing, "channels", 3), side, side)
+    return shades.expand(2, getattr(preprocessing, "channels", 3), *sides(size))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from weatherproof.types import Images, Keys
 
 SUITES = tuple(_SUITES)
 
+_COLOURED = ("snow", "frost", "jpeg_compression", "spatter", "saturate")  # what they add or change is a colour
 _ON_BYTES = frozenset({  # these go from 8-bit images to 8-bit images, the others from pixels to pixels
     "gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "defocus_blur", "contrast", "pixelate",
     "jpeg_compression",
@@ -136,6 +137,8 @@ class Corruption:
 
     @torch.no_grad()  # cut to levels, the result has no gradient
     def __call__(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
+        if self.name in _COLOURED and images.shape[1] not in (1, 3):
+            raise InputError(f"{self.name} is made for images of 1 or 3 channels, got {images.shape[1]}")
         if isinstance(self.severity, tuple):
             return self._each_its_own(images, keys)
         stream, _ = _FUNCTIONS[self.name]

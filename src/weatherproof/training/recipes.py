@@ -74,7 +74,7 @@ def harden_encoder(
     fit(
         Hardening(
             student, teacher, operator, objective, augment, cache, keep=keep, dense=dense,
-            side=min(images.image_size) if images.image_size else None, curriculum=curriculum,
+            side=images.image_size, curriculum=curriculum,
             steps=Course(plan, len(images)).steps,
         ),
         images, plan, run, watch=watch, label="hardening", progress=progress,

@@ -17,6 +17,7 @@ from weatherproof.errors import InputError
 from weatherproof.operators import Kind, drawn
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
+from weatherproof.sizes import sides
 from weatherproof.verbs.options import Reading as Feed
 
 _STREAM = 0x67617567  # of the keys of the levels that the page shows: "gaug"
@@ -31,7 +32,7 @@ _OTHERS = (
 def require_a_gate(original: Encoder, images: ImageSet, operator: Operator) -> None:
     """Raise `InputError` where a gauge could not be learned."""
     require_damage(operator)
-    side = original.preprocessing.size or (min(images.image_size) if images.image_size else LEAST)
+    side = min(sides(original.preprocessing.size or images.image_size or LEAST))
     if side < LEAST:
         raise InputError(
             f"a gate needs a gauge, which reads images of at least {LEAST} pixels a side, got {side}: give a larger "

@@ -25,7 +25,7 @@ from weatherproof.verbs.inputs import (
     require_objective_works,
     training_sets,
 )
-from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit
+from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit, warn_of_pixels
 from weatherproof.verbs.options import HardenOptions, Reading, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
@@ -106,9 +106,10 @@ def harden(
     )
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
-    place = map_place(teacher, min(train.image_size) if train.image_size else None) if dense_term else None
+    place = map_place(teacher, train.image_size) if dense_term else None
     fit = own_fit(teacher, test, classes_match and by_words is None)
     words_fit = None if by_words is None else by_words.fit(test, classes_match)
+    warn_of_pixels(teacher, train, test, fit, where)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
     held = None

@@ -19,6 +19,7 @@ from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Attack, Objective, Operator
 from weatherproof.readouts import evaluating, require_embeddings
+from weatherproof.sizes import GivenSize
 from weatherproof.types import Images, Logits
 
 _MOST_OF_ANYTHING = 1 << 31
@@ -35,11 +36,17 @@ def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator |
         return views.parse(augment)
     side = min(images.image_size) if images.image_size else 0
     flip = views.HorizontalFlip()
-    return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip) if side >= 64 else flip
+    if images.image_size is None or side < 64:
+        return flip
+    if len({*images.image_size}) == 1:
+        return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip)
+    rows, columns = images.image_size
+    ratio = (3 / 4 * columns / rows, 4 / 3 * columns / rows)  # as far from the images' own as of squares
+    return views.Chain(views.RandomResizedCrop((rows, columns), (0.2, 1.0), ratio), flip)
 
 
 def training_sets(
-    images: str | Path | ImageSet, side: int | None, *, augment: str | Operator | None, operator: Operator | None,
+    images: str | Path | ImageSet, size: GivenSize | None, *, augment: str | Operator | None, operator: Operator | None,
     device: torch.device, labelled: bool,
 ) -> tuple[ImageSet, ImageSet, Operator | None]:  # fmt: skip
     """The training and the test images, and the augmentation, looked at before any time is spent on them.
@@ -50,7 +57,7 @@ def training_sets(
     Raises:
         InputError: images, an augmentation or a damage that cannot be used.
     """
-    training, test = (load_images(images, split, size=side) for split in ("train", "test"))
+    training, test = (load_images(images, split, size=size) for split in ("train", "test"))
     if labelled:
         require_labels(training, test)
     require_one_size(training, test)

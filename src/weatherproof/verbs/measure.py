@@ -1,6 +1,7 @@
 """What harden, train, probe and audit have in common: the measurement of a run, and the files that come of it."""
 
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
-from weatherproof.encoders import Encoder, MapPlace, load_encoder
+from weatherproof.encoders import Encoder, MapPlace, check_preprocessing, load_encoder
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, Record
@@ -31,6 +32,7 @@ from weatherproof.readouts.classifier import Normalized
 from weatherproof.reports import GalleryEntry, save_gallery, write_report
 from weatherproof.reports.hardened.curve import CURVE
 from weatherproof.reports.parts import save_list
+from weatherproof.spec import names_a_file
 from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
@@ -358,6 +360,25 @@ def own_fit(encoder: Encoder, images: ImageSet, classes_match: bool) -> ClassFit
             raise InputError(f"{WORD} is about a classifier, and {encoder.name} has none of its own")
         return None
     return class_fit(head_of(encoder), images, classes_match=classes_match)
+
+
+def warn_of_pixels(
+    encoder: Encoder, train: ImageSet, test: ImageSet, fit: ClassFit | None, device: torch.device
+) -> None:
+    """Warn where the own classifier of a user's network is right on far more of some training images with another mean
+    and std than with those that it was given.
+
+    Args:
+        fit: from `own_fit` of the test images.
+    """
+    if fit is None or not fit.believed or not (encoder.name.startswith(IN_HAND) or names_a_file(encoder.name)):
+        return
+    if train.classes != test.classes or not bool((train.labels >= 0).all()):
+        return
+    with phase("checking mean and std"):
+        found = check_preprocessing(encoder.clone().to(device), train, outputs=fit.order)
+    if found.said is not None:
+        warnings.warn(found.said, UserWarning, stacklevel=3)
 
 
 def clean_probe(

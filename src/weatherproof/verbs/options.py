@@ -15,6 +15,7 @@ from torch import nn
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import unknown
 from weatherproof.readouts import Readout
+from weatherproof.sizes import size_of, told
 from weatherproof.spec import fits
 from weatherproof.training.plan import PlanOptions, StepOptions
 from weatherproof.training.run import refusals_leave_nothing
@@ -28,7 +29,10 @@ R = TypeVar("R")
 class ReadOptions(TypedDict, total=False):
     """How images are read."""
 
-    size: Annotated[int | None, "side in pixels at which the images are read; by default the encoder's own."]
+    size: Annotated[
+        int | str | None,
+        "side in pixels at which the images are read, or rows x columns such as 224x288; by default the encoder's own.",
+    ]
     batch_size: Annotated[int, "images per forward pass."]
     device: Annotated[str, "auto, cpu or cuda."]
     workers: Annotated[int, "processes that decode images when they do not fit into memory."]
@@ -157,6 +161,7 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     raise unknown(f"option of {function.__name__}", name, flat.parameters)
             bound = flat.bind(*args, **given)
             bound.apply_defaults()
+            _with_size(bound.arguments)
             check_arguments(bound.arguments)
             for name in _ENCODERS & bound.arguments.keys():
                 if isinstance(network := bound.arguments[name], nn.Module):
@@ -174,6 +179,12 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
+
+
+def _with_size(arguments: dict[str, Any]) -> None:
+    """The size as its text where it is no square, which a recipe and the command line have room for."""
+    if arguments.get("size") is not None:
+        arguments["size"] = size if isinstance(size := size_of(arguments["size"]), int) else told(size)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from weatherproof.data import FileImages, ImageSet, PackedImages, load_images
+from weatherproof.data import FileImages, ImageSet, MemoryImages, PackedImages, load_images
 from weatherproof.data.files import BadFiles, Decoded
 from weatherproof.data.layout import role_of
 from weatherproof.data.packed.index import COUNT, write_index
@@ -72,7 +72,7 @@ def shard(
     split: list[str] | None = None,
     images_per_shard: int = 10_000,
     size_mb: float = 256.0,
-    size: int | None = None,
+    size: int | str | None = None,
     crop_fraction: float = 1.0,
     jpeg_quality: int | None = None,
     out: str | Path = Path("runs/shards"),
@@ -86,8 +86,8 @@ def shard(
         split: train, test, val, unlabeled or all; train and test by default.
         images_per_shard: at most so many in each shard.
         size_mb: a shard ends with the image that brings it to so many MiB.
-        size: side in pixels: read and written as that large, without loss unless a quality is given. By default files
-            stay what they are.
+        size: side in pixels, or rows x columns such as 224x288: read and written as that large, without loss unless a
+            quality is given. By default files stay what they are.
         crop_fraction: with a size: the part of the resized shorter side that the centred square keeps.
         jpeg_quality: of images that are written anew; by default they are PNG.
         out: the folder of the shards.
@@ -162,6 +162,12 @@ def _require_alike(sets: Mapping[str, ImageSet]) -> None:
     for name, images in sets.items():
         if not name.replace("-", "").isalnum():
             raise InputError(f"a split is called by letters and numbers, got {name!r}")
+        deep = isinstance(images, MemoryImages) and images.pixels.dtype != torch.uint8
+        if deep or images.channels not in (1, 3):
+            raise InputError(
+                f"shards hold grey and RGB of 8 bits, and {images.name!r} has {images.channels} channels of "
+                f"{16 if deep else 8} bits: leave it an npz file"
+            )
         if len(images) == 0 or len(images.index.unique()) < len(images):
             raise InputError(f"{images.name!r} must hold images, each with an index of its own: it becomes its key")
         labelled = bool((images.labels >= 0).any())

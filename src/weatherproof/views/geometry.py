@@ -12,6 +12,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.canvas import sides as sides_of
 from weatherproof.errors import InputError, unknown
+from weatherproof.sizes import Size, sides
 from weatherproof.spec import component
 from weatherproof.texts import LARGEST_SIDE
 from weatherproof.types import Images, Keys
@@ -26,7 +27,7 @@ _ATTEMPTS = 10  # of torchvision's RandomResizedCrop at a box that fits
 
 @component
 class RandomResizedCrop:
-    """Cuts a random box out of each image and resizes it to size x size, antialiased where that shrinks it.
+    """Cuts a random box out of each image and resizes it to the size, antialiased where that shrinks it.
 
     torchvision's rule (after Szegedy et al. 2015): the area's fraction is uniform in `scale`, the log of the aspect
     ratio uniform in log `ratio`, sides are rounded to whole pixels; of ten such boxes the first that fits lies at a
@@ -34,7 +35,7 @@ class RandomResizedCrop:
     unlike sizes (`canvas.Canvas`).
 
     Args:
-        size: side of the result in pixels, from 1 to 8,192.
+        size: side of the result in pixels, from 1 to 8,192; or its (rows, columns).
         scale: range of the box's share of the image's area.
         ratio: range of width / height of the box.
         interpolation: "bilinear" or "bicubic" (Keys 1981, a = -1/2; the result is clamped to [0, 1]).
@@ -43,13 +44,13 @@ class RandomResizedCrop:
         InputError: a setting out of its range.
     """
 
-    size: int
+    size: int | tuple[int, int]
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= LARGEST_SIDE:
+        if not all(1 <= side <= LARGEST_SIDE for side in sides(self.size)):
             raise InputError(f"a crop's size must be at least 1 pixel and at most {LARGEST_SIDE:,}, got {self.size}")
         if not (0 < self.scale[0] <= self.scale[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1]):
             raise InputError(f"expected 0 < scale <= 1 and ratio > 0, ordered, got {self.scale} and {self.ratio}")
@@ -80,7 +81,7 @@ class RandomResizedCrop:
         columns = torch.where(wide, (height * high).round(), width)
         return torch.stack([rows, columns], dim=1).clamp(min=1)
 
-    def __call__(self, images: Images, keys: Keys) -> Float[Tensor, "batch channels side side"]:
+    def __call__(self, images: Images, keys: Keys) -> Float[Tensor, "batch channels rows columns"]:
         boxes = self.draw(keys, *sides_of(images))
         return work(images, (), (), torch.arange(len(images)), self.cut(images, boxes), self.size)
 
@@ -119,14 +120,15 @@ class HorizontalFlip:
 def resized_crop(
     images: Images,
     boxes: Boxes,
-    size: int,
+    size: Size,
     flips: Bool[Tensor, "batch"] | None = None,
     interpolation: str = "bilinear",
-) -> Float[Tensor, "batch channels side side"]:
-    """Each box cut out and resized to size x size, antialiased, as torchvision's function of this name does it.
+) -> Float[Tensor, "batch channels rows columns"]:
+    """Each box cut out and resized, antialiased, as torchvision's function of this name does it.
 
     Args:
         boxes: top, left, height, width in pixels, inside the image, on the CPU.
+        size: side of the result in pixels, or its (rows, columns).
         flips: which crops are mirrored left to right.
         interpolation: "bilinear" or "bicubic".
     """
@@ -136,6 +138,6 @@ def resized_crop(
 
 def _resized(
     images: Images, down: Taps, across: Taps, numbers: Int64[Tensor, "part"], interpolation: str
-) -> Float[Tensor, "part channels side side"]:
+) -> Float[Tensor, "part channels rows columns"]:
     out = resample(images, down, across, numbers)
     return out.clamp_(0, 1) if interpolation == "bicubic" else out

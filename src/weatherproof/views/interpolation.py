@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from weatherproof.sizes import Size, sides
 from weatherproof.views.resampling import Taps
 
 Boxes = Int64[Tensor, "batch 4"]  # top, left, height, width in whole pixels, on the CPU
@@ -16,18 +17,19 @@ _CUBIC = -0.5  # Keys's a, as Pillow's and torchvision's antialiased bicubic hav
 
 def crop_taps(
     boxes: Boxes,
-    size: int,
+    size: Size,
     flips: Bool[Tensor, "batch"] | None = None,
     interpolation: str = "bilinear",
     device: torch.device | str = "cpu",
 ) -> tuple[Taps, Taps]:
     """Which rows and which columns of an image the crop's are made of; see `resized_crop`."""
     top, left, height, width = boxes.unbind(1)
-    down = _taps(top, height, size, interpolation, device)
-    across = _taps(left, width, size, interpolation, device)
+    rows, columns = sides(size)
+    down = _taps(top, height, rows, interpolation, device)
+    across = _taps(left, width, columns, interpolation, device)
     if flips is not None:
-        place = torch.arange(size, device=device)
-        place = torch.where(flips.to(device)[:, None], size - 1 - place, place)
+        place = torch.arange(columns, device=device)
+        place = torch.where(flips.to(device)[:, None], columns - 1 - place, place)
         across = across.at(place)
     return down, across
 

@@ -5,6 +5,7 @@ the order that a step wants, so that like ones are neighbours.
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.sizes import Size, sides
 from weatherproof.types import Images, Keys
 
 Drawn = Float[Tensor, "batch _"]  # on the CPU, one row per image
@@ -59,13 +61,13 @@ def apply(images: Images, steps: Sequence[Step], drawn: Sequence[Drawn]) -> Imag
 @torch.no_grad()
 def work(
     images: Images, steps: Sequence[Step], drawn: Sequence[Drawn], order: Int64[Tensor, "batch"], cut: Cut,
-    side: int = 0,
+    size: Size = 0,
 ) -> Float[Tensor, "batch channels rows columns"]:  # fmt: skip
-    """The steps, one after the other, on what `cut` makes of the images in that order, with sides of `side` pixels."""
+    """The steps, one after the other, on what `cut` makes of the images in that order, of that size."""
     count, channels = images.shape[:2]
-    out = images.new_empty(count, channels, *((side, side) if side else images.shape[-2:]))
+    out = images.new_empty(count, channels, *(sides(size) if size else images.shape[-2:]))
     changes = [step.change(rows[order], images.device) for step, rows in zip(steps, drawn, strict=True)]
-    several = at_once(images, side)
+    several = at_once(images, size)
     for start in range(0, count, several):
         part = slice(start, min(start + several, count))
         views = cut(part, order[part])
@@ -84,7 +86,7 @@ def put(images: Images, places: Int64[Tensor, "part"], views: Float[Tensor, "par
         images.index_copy_(0, places.to(images.device), views)
 
 
-def at_once(images: Images, side: int = 0) -> int:
-    """How many images fit a CPU's caches, as they are and with views of that side; elsewhere all of them."""
-    values = images.shape[1] * max(images.shape[2] * images.shape[3], side * side)
+def at_once(images: Images, size: Size = 0) -> int:
+    """How many images fit a CPU's caches, as they are and with views of that size; elsewhere all of them."""
+    values = images.shape[1] * max(images.shape[2] * images.shape[3], prod(sides(size)))
     return max(1, _CHUNK // max(1, values)) if images.device.type == "cpu" else max(1, len(images))

@@ -23,6 +23,7 @@ from weatherproof.benchmark import COMMON_19, SEVERITIES
 from weatherproof.data.corrupted.sets import Corrupted
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
+from weatherproof.sizes import sides
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -150,7 +151,7 @@ class MappedArrays:
     def image_size(self) -> tuple[int, int]:
         if self._decoder is None or self._decoder.size is None:
             return self._shape[1:]
-        return self._decoder.size, self._decoder.size
+        return sides(self._decoder.size)
 
     @property
     def takes_work(self) -> bool:

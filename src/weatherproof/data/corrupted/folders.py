@@ -22,6 +22,7 @@ from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, find_images, list_folder
 from weatherproof.data.hearing import listening
 from weatherproof.errors import InputError
+from weatherproof.sizes import sides
 
 
 def read_folders(
@@ -110,7 +111,7 @@ class PartFiles:
         with listening(*firsts):  # decoding them will tell
             sizes = {*map(header_size, firsts)}
         common = sizes.pop() if len(sizes) == 1 else None
-        self._size = (decoder.size, decoder.size) if decoder.size is not None else common
+        self._size = sides(decoder.size) if decoder.size is not None else common
 
     def path(self, place: int) -> str:
         """The file of an image."""

@@ -3,25 +3,26 @@
 The tag names the published weights: it decides mean, std and QuickGELU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
 
-from weatherproof.encoders.adapter import Release, expectations, no_options, square_side, stem
+from weatherproof.encoders.adapter import Release, divides, expectations, input_size, multiples, no_options, stem
 from weatherproof.encoders.encoder import Encoder, Names
-from weatherproof.encoders.messages import some, unknown_model
+from weatherproof.encoders.messages import one_line, some, unknown_model
 from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
+from weatherproof.sizes import Size, in_pixels, sides
 
 _VISUAL = "visual."  # the name of the tower in a CLIP model; all else in its weights belongs to the text
 _MISSING = "open_clip is not installed: pip install 'weatherproof[clip]'"
 
 
-def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """The visual tower with random weights, without the text tower, which may need files from elsewhere.
 
     Raises:
@@ -39,12 +40,21 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     _, config, published = described(name)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
-    if size is not None:
-        vision["image_size"] = size
+    own, borrowed = input_size(vision.get("image_size", 224)), "timm_model_name" in vision
     quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
-    tower = _build_vision_tower(config["embed_dim"], vision, quick_gelu)
+    if size is not None and not borrowed:
+        _check_size(text, vision, size, own)
+        vision["image_size"] = size
+
+    def build() -> Any:
+        return _build_vision_tower(config["embed_dim"], vision, quick_gelu)
+
+    tower = build()
     grid = getattr(tower, "grid_size", None)  # of vision transformers written in open_clip itself
     converted = None if grid is None else partial(_resampled, grid)
+    if borrowed and size is not None and size != own and hasattr(tower.trunk, "set_input_size"):
+        _set_size(text, tower, size)
+        converted = partial(_moved, build, size)
     return Encoder(
         text, tower, None,
         names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})", converted=converted),
@@ -52,7 +62,7 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
         preprocessing=Preprocessing(
             mean=tuple(published.get("mean", open_clip.OPENAI_DATASET_MEAN)),
             std=tuple(published.get("std", open_clip.OPENAI_DATASET_STD)),
-            size=square_side(vision.get("image_size", 224), text),
+            size=size or own,
             interpolation=supported_interpolation(published.get("interpolation", "bicubic")),
         ),
     )  # fmt: skip
@@ -96,6 +106,42 @@ def described(name: str) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
     if tag and tag not in tags:
         raise unknown(f"tag of open_clip:{model}", tag, tags)
     return model, open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag) if tag else {}
+
+
+def _check_size(text: str, vision: Mapping[str, Any], size: Size, own: Size) -> None:
+    """Raises `InputError` for a size that a tower of open_clip's own cannot have."""
+    if not isinstance(vision.get("layers"), int):  # a ResNet, whose attention at the end is built for one number
+        if not isinstance(size, int):
+            raise InputError(f"{text} takes squares alone, as open_clip builds it, and {in_pixels(size)} is none")
+        return
+    patch = (int(vision.get("patch_size", 16)),) * 2
+    if size != own and not divides(size, patch):
+        raise InputError(
+            f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
+            f"nearest sizes are {multiples(size, patch)}"
+        )
+
+
+def _set_size(text: str, tower: Any, size: Size) -> None:
+    try:
+        tower.set_input_size(sides(size))
+        fits = divides(size, getattr(getattr(tower.trunk, "patch_embed", None), "patch_size", (1, 1)))
+    except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError) as error:
+        raise InputError(f"{text} cannot be built for {in_pixels(size)} pixels: {one_line(error)}") from None
+    if not fits:
+        patch = tower.trunk.patch_embed.patch_size
+        raise InputError(
+            f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
+            f"nearest sizes are {multiples(size, patch)}"
+        )
+
+
+def _moved(build: Callable[[], Any], size: Size, state: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state of one of timm's towers at another size, as open_clip makes it after it has loaded the weights."""
+    tower = build()
+    tower.load_state_dict({name.removeprefix(_VISUAL): value for name, value in state.items()})
+    tower.set_input_size(sides(size))
+    return {_VISUAL + name: value for name, value in tower.state_dict().items()}
 
 
 def open_clip_releases(name: str) -> list[Release]:

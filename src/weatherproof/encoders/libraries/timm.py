@@ -3,6 +3,7 @@
 The tag names the release: it decides mean, std, size and interpolation, and which weights the name stands for.
 """
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from weatherproof.encoders.adapter import (
     Release,
     classifier_path,
+    divides,
     expectations,
+    input_size,
+    multiples,
     no_options,
-    square_side,
     stem,
     without_head,
 )
@@ -27,6 +30,7 @@ from weatherproof.encoders.preprocessing import Preprocessing, supported_interpo
 from weatherproof.encoders.unfilled import on_meta
 from weatherproof.errors import InputError
 from weatherproof.random import framework_seed
+from weatherproof.sizes import Size, in_pixels, nearest, sides
 
 
 class PointwiseHead(nn.Module):
@@ -40,7 +44,7 @@ class PointwiseHead(nn.Module):
         return nn.functional.linear(embeddings.flatten(1), self.weight.flatten(1), self.bias)
 
 
-def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """A timm model with random weights; 0 classes: without its head, None: with the classes that timm gives it.
 
     Raises:
@@ -53,7 +57,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     if not timm.is_model(name):  # also refuses hf-hub: names, which would be downloaded
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
-    model, published, settings = _create(timm, text, name, settings, size)
+    model, published, settings = create_timm(timm, text, name, settings, size)
     head, second = model.get_classifier(), None
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
     if _distilled(head):
@@ -66,6 +70,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         path = path if isinstance(path, str) else None
     else:
         path = classifier_path(model, head)
+        path = _inside(model, path, published.get("classifier"))
+        head = model.get_submodule(path)
         body = without_head(model, path)
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
     encoder = Encoder(
@@ -78,12 +84,12 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         preprocessing=Preprocessing(
             mean=tuple(float(m) for m in published["mean"]),
             std=tuple(float(s) for s in published["std"]),
-            size=size or square_side(published["input_size"][1:], text),
+            size=size or input_size(published["input_size"][1:]),
             channels=int(published["input_size"][0]),
             interpolation=supported_interpolation(published["interpolation"]),
         ),
     )  # fmt: skip
-    _check_embedding(encoder)
+    _check_embedding(encoder, input_size(published["input_size"][1:]))
     return encoder
 
 
@@ -121,7 +127,9 @@ def timm_releases(name: str) -> list[Release]:
     found: dict[str, Any] = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
     made = []
     for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
-        told = expectations(cfg.mean, cfg.std, cfg.input_size[-1], supported_interpolation(cfg.interpolation))
+        told = expectations(
+            cfg.mean, cfg.std, input_size(cfg.input_size[1:]), supported_interpolation(cfg.interpolation)
+        )
         files = (tagged, str(cfg.hf_hub_id or "").rpartition("/")[2], stem(str(cfg.url or "")))
         made.append(Release(f"timm:{tagged}", files, cfg.tag, told))
     return made
@@ -175,7 +183,16 @@ def _with_both(
     return model, paths[0], paths[1], TwoHeads(head, second)
 
 
-def _check_embedding(encoder: Encoder) -> None:
+def _inside(model: nn.Module, path: str, published: object) -> str:
+    """The linear layer that timm publishes as classifier, where that lies in what it gives for one: a head that pools,
+    too."""
+    if not isinstance(published, str) or not published.startswith(f"{path}."):
+        return path
+    known = dict(model.named_modules())
+    return published if isinstance(known.get(published), nn.Linear) else path
+
+
+def _check_embedding(encoder: Encoder, own: Size) -> None:
     """Look at what comes of one image: a few timm models combine several outputs after their classifier.
 
     Raises:
@@ -183,12 +200,16 @@ def _check_embedding(encoder: Encoder) -> None:
     """
     preprocessing = encoder.preprocessing
     assert preprocessing.size is not None
-    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    shape = (1, preprocessing.channels, *sides(preprocessing.size))
     encoder.eval()
     try:
         raw = _shown(encoder.body, shape)
         fits = raw.shape[:2] == (1, encoder.feature_dim) and raw.ndim in (2, 4)
     except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        if preprocessing.size != own:
+            raise InputError(
+                f"{encoder.name} cannot see {in_pixels(preprocessing.size)} pixels: {one_line(error)}"
+            ) from None
         raise InputError(f"{encoder.name} does not work without its classifier: {one_line(error)}") from None
     if not fits:
         raise InputError(
@@ -208,16 +229,47 @@ def _shown(body: nn.Module, shape: tuple[int, ...]) -> Tensor:
     return raw
 
 
-def _create(
-    timm: Any, text: str, name: str, settings: dict[str, Any], size: int | None
+def create_timm(
+    timm: Any, text: str, name: str, settings: dict[str, Any], size: Size | None
 ) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
-    """The model, its published configuration, and its settings; a model whose input is fixed is built for the size."""
+    """The model, its published configuration, and its settings; a model whose input is fixed is built for the size, and
+    one whose patch does not divide the size pads it, where timm has that."""
     try:
         published = timm.get_pretrained_cfg(name)
-        if size is not None and published and published.fixed_input_size and size != published.input_size[-1]:
+        other = size is not None and published and size != input_size(published.input_size[1:])
+        if other and published.fixed_input_size:
             settings = settings | {"img_size": size}
         model = timm.create_model(name, pretrained=False, **settings)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
-        at = f" for {size}x{size} pixels" if "img_size" in settings else ""
+        at = f" for {in_pixels(size)} pixels" if size is not None and "img_size" in settings else ""
         raise InputError(f"{text} cannot be built{at}: {one_line(error)}") from None
+    # elsewhere a first layer of patches is a convolution as any, which may leave a rest
+    named = model.children() if published and published.fixed_input_size else [getattr(model, "patch_embed", None)]
+    embed = next((layer for layer in named if isinstance(layer, timm.layers.PatchEmbed)), None)
+    if not other or size is None or embed is None or divides(size, embed.patch_size):
+        return model, model.pretrained_cfg, settings
+    return _padded(timm, text, name, settings, size, embed.patch_size)
+
+
+def _padded(
+    timm: Any, text: str, name: str, settings: dict[str, Any], size: Size, patch: tuple[int, int]
+) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
+    """What `create_timm` gives of a model that adds black rows and columns to the size until its patch divides it."""
+    larger = nearest(size, patch)[1]
+    settings = settings | {"dynamic_img_size": True, "dynamic_img_pad": True}
+    if "img_size" in settings:
+        settings["img_size"] = larger
+    try:
+        model = timm.create_model(name, pretrained=False, **settings)
+    except (RuntimeError, TypeError, AssertionError, ValueError):
+        raise InputError(
+            f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
+            f"nearest sizes are {multiples(size, patch)}"
+        ) from None
+    warnings.warn(
+        f"{text}: its patch of {in_pixels(patch)} does not divide {in_pixels(size)} pixels, which are padded to "
+        f"{in_pixels(larger)} as timm does it (dynamic_img_pad); {multiples(size, patch)} need no padding",
+        UserWarning,
+        stacklevel=5,
+    )
     return model, model.pretrained_cfg, settings

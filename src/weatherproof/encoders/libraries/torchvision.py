@@ -12,12 +12,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from weatherproof.encoders.adapter import Release, classifier_path, expectations, no_options, stem, without_head
+from weatherproof.encoders.adapter import (
+    Release,
+    classifier_path,
+    divides,
+    expectations,
+    multiples,
+    no_options,
+    stem,
+    without_head,
+)
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, unknown_model
 from weatherproof.encoders.origin import Place
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
+from weatherproof.sizes import Size, in_pixels, sides
 
 _CLASSES = 1000  # ImageNet-1k, the default of every torchvision classifier
 _RENAMED = (  # as torchvision itself does when it loads its older files
@@ -29,7 +39,7 @@ _AUXILIARY = r"(AuxLogits|aux1|aux2)\."  # classifiers halfway, used in training
 _HALF = (0.5, 0.5, 0.5)  # what the published weights of the Inception family expect (torchvision: transform_input)
 
 
-def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """A torchvision model with random weights; 0 classes: without its head, None: with torchvision's 1,000 classes.
 
     Raises:
@@ -50,17 +60,26 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     if tag:
         size = size or expected.size
     if size is not None and name.startswith("vit_"):
+        if not isinstance(size, int):
+            raise InputError(f"{text} takes squares alone, as torchvision builds it, and {in_pixels(size)} is none")
+        patch = (int(name.rpartition("_")[2]),) * 2
+        if not divides(size, patch):
+            raise InputError(
+                f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: "
+                f"the nearest sizes are {multiples(size, patch)}"
+            )
         settings["image_size"] = size
     if size is not None and name.startswith("maxvit_"):
-        settings["input_size"] = (size, size)
+        settings["input_size"] = sides(size)
     try:
         model = models.get_model(name, weights=None, num_classes=num_classes or _CLASSES, **settings)
     except (AssertionError, ValueError) as error:
-        raise InputError(f"{text} cannot be built for {size}x{size} pixels: {one_line(error)}") from None
+        at = "" if size is None else f" for {in_pixels(size)} pixels"
+        raise InputError(f"{text} cannot be built{at}: {one_line(error)}") from None
 
     cropped: Any = expected.size
-    side: int = size or getattr(model, "image_size", cropped)
-    converted = partial(_resampled, side, model.patch_size) if name.startswith("vit_") else None
+    side: Size = size or getattr(model, "image_size", cropped)
+    converted = partial(_resampled, max(sides(side)), model.patch_size) if name.startswith("vit_") else None
     if name.startswith("squeezenet"):  # its classifier is a 1x1 convolution on the map, then an average
         path, features, prefix = "classifier", model.classifier[1].in_channels, "features."
         head, body = model.classifier, model.features

@@ -25,6 +25,7 @@ from weatherproof.encoders.preprocessing import Preprocessing, supported_interpo
 from weatherproof.encoders.unfilled import Unfilled, on_meta
 from weatherproof.encoders.weights import is_folder
 from weatherproof.errors import InputError, shown
+from weatherproof.sizes import Size, sides, size_of
 from weatherproof.texts import Malformed, read_json
 
 _CONFIG, _PREPROCESSOR, _PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
@@ -45,7 +46,7 @@ _HIDDEN = (  # networks whose embeddings have as many numbers as their tokens: o
 _LEFT_OUT = ("id2label", "label2id", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
-def build_transformers(name: str, options: Mapping[str, Any], num_classes: int | None, size: int | None) -> Encoder:
+def build_transformers(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """The network with random weights; 0 classes: without its head, None: with the classes that its config says.
 
     Args:
@@ -77,7 +78,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     preprocessing = expects if size is None else Preprocessing(**asdict(expects) | {"size": size})
     head, path, second = _head(text, model) if kind == "classifier" else (None, None, None)
     first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
-    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_side(model)), with_kwargs=True)
+    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
     model.register_forward_hook(partial(_taken, first))
     prefix = _TOWER if tower else ""
     inside = rf"(?!{_TOWER}|visual_projection\.)" if tower or kind == "projection" else r"(?!)"
@@ -229,7 +230,7 @@ def _expected(told: Mapping[str, Any], settings: Mapping[str, Any], config: Any)
         size = said("crop_size")
     if "max_num_patches" in told:  # of images of any shape, cut into so many patches at most
         size = int(told["max_num_patches"] ** 0.5) * int(told.get("patch_size", config.patch_size))
-    side = _side(size)
+    taken = _size(size)
     channels = int(getattr(config, "num_channels", 3))
     mean, std = (0.0,) * channels, (1.0,) * channels
     if said("do_normalize", True):
@@ -239,22 +240,15 @@ def _expected(told: Mapping[str, Any], settings: Mapping[str, Any], config: Any)
     factor = float(said("rescale_factor", 1 / 255)) * 255 if said("do_rescale", True) else 255.0
     offset = 1.0 if told.get("rescale_offset") else 0.0
     return Preprocessing(
-        mean=tuple((value + offset) / factor for value in mean), std=tuple(value / factor for value in std), size=side,
+        mean=tuple((value + offset) / factor for value in mean), std=tuple(value / factor for value in std), size=taken,
         channels=channels, interpolation=supported_interpolation(_RESAMPLING.get(said("resample", 2), "bicubic")),
     )  # fmt: skip
 
 
-def _side(size: Any) -> int:
-    if isinstance(size, int):
-        return size
-    if isinstance(size, list | tuple) and len(size) == 2 and size[0] == size[1]:
-        return int(size[0])
+def _size(size: Any) -> Size:
     if isinstance(size, Mapping):
-        if size.get("shortest_edge"):
-            return int(size["shortest_edge"])
-        if size.get("height") and size.get("height") == size.get("width"):
-            return int(size["height"])
-    raise InputError(f"only encoders with a square input are supported, and its images are of {shown(size)}")
+        size = size.get("shortest_edge") or (size.get("height"), size.get("width"))
+    return size_of(size)
 
 
 def _defaults(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,12 +329,15 @@ def _head(text: str, model: Any) -> tuple[nn.Module, str, str | None]:
     return head, "classifier", None
 
 
-def _own_side(model: Any) -> int | None:
+def _own_size(model: Any) -> tuple[int, int] | None:
     """Of the images for which the position embeddings are as they are; None: nothing depends on it."""
-    side = getattr(model.config, "image_size", None)
-    if "interpolate_pos_encoding" not in inspect.signature(model.forward).parameters:
+    size = getattr(model.config, "image_size", None)
+    if (
+        not isinstance(size, int | list | tuple)
+        or "interpolate_pos_encoding" not in inspect.signature(model.forward).parameters
+    ):
         return None
-    return side if isinstance(side, int) else int(side[0]) if isinstance(side, list | tuple) else None
+    return sides(size_of(size))
 
 
 def _pixels_only(model: Any) -> int | None:
@@ -350,7 +347,7 @@ def _pixels_only(model: Any) -> int | None:
 
 
 def _asked(
-    patch: int | None, side: int | None, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+    patch: int | None, size: tuple[int, int] | None, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A forward hook: what the library's processor hands over beside the pixels."""
     pixels = given[0]
@@ -363,7 +360,7 @@ def _asked(
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(batch, -1)
         mask = torch.ones(batch, rows * columns, dtype=torch.int64, device=pixels.device)
         return (grid.reshape(batch, rows * columns, -1), mask, shapes), named
-    if side is not None and pixels.shape[-2:] != (side, side):
+    if size is not None and pixels.shape[-2:] != size:
         named = named | {"interpolate_pos_encoding": True}
     return given, named
 
@@ -384,16 +381,16 @@ def _taken(first: bool, module: nn.Module, given: tuple[Any, ...], output: Any) 
 
 def _features(encoder: Encoder, preprocessing: Preprocessing) -> int:
     """How many numbers an embedding has. Raises `InputError` where it is none."""
-    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    shape = (1, preprocessing.channels, *sides(preprocessing.size or 1))
     encoder.eval()
     try:
-        raw = on_meta(encoder.body, [side or 1 for side in shape])
+        raw = on_meta(encoder.body, shape)
     except InputError:
         raise
     except Exception:  # of layers that need numbers
         try:
             with torch.no_grad():
-                raw = encoder.body(torch.zeros(*[side or 1 for side in shape]))
+                raw = encoder.body(torch.zeros(*shape))
         except Exception as error:
             raise InputError(
                 f"{encoder.name} fails on pixels of shape {list(shape)}: {type(error).__name__}: {one_line(error)}"

@@ -25,6 +25,12 @@ def require_pictures(*several: UInt8[Tensor, "..."]) -> None:
             raise ValueError("pictures must have 1 or 3 channels and pixels")
 
 
+def in_colours(images: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """What a page shows of images of any number of channels [..., channels, height, width]: the first three, or one."""
+    channels = images.shape[-3]
+    return images if channels in (1, 3) else images[..., : 3 if channels > 3 else 1, :, :]
+
+
 def bytes_of(images: Float[Tensor, "*n channels height width"]) -> UInt8[Tensor, "*n channels height width"]:
     """Pixels in [0, 1] (outside is cut off) as 8 bits."""
     return images.detach().cpu().float().clamp(0, 1).mul(255).round().byte()

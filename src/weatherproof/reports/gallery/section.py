@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError, shown
 from weatherproof.files import write_atomically
-from weatherproof.reports.drawing.pictures import address, as_picture, bytes_of
+from weatherproof.reports.drawing.pictures import address, as_picture, bytes_of, in_colours
 from weatherproof.reports.parts import PartFile, read_list, save_list
 from weatherproof.reports.words import records as words
 
@@ -83,7 +83,7 @@ def save_gallery(folder: Path | str, entries: Sequence[GalleryEntry]) -> Path:
 
 def _png(image: Tensor) -> bytes:
     file = io.BytesIO()
-    as_picture(bytes_of(image)).save(file, "PNG")
+    as_picture(bytes_of(in_colours(image))).save(file, "PNG")
     return file.getvalue()
 
 

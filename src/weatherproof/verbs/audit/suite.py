@@ -12,6 +12,7 @@ from torch import nn
 from weatherproof import operators, random
 from weatherproof.benchmark import COMMON
 from weatherproof.data import ImageSet
+from weatherproof.data.images import as_floats
 from weatherproof.data.statistics import save_pixel_std
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
@@ -165,7 +166,7 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, readi
             picture = images.read(row)
         else:
             keys = random.fold(random.keys(reading["seed"], images.index[row]), EVAL_STREAM, 0)
-            pixels = images.read(row).to(reading["device"]).float().div_(255)
+            pixels = as_floats(images.read(row).to(reading["device"]))
             picture = case.operator(pixels, keys).mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
         if case.corruption is None:
             clean = picture[0]

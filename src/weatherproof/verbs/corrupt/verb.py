@@ -73,7 +73,7 @@ def corrupt(
     frost: str | Path | None = None,
     jpeg_quality: int | None = None,
     split: str = "test",
-    size: int | None = None,
+    size: int | str | None = None,
     crop_fraction: float = 1.0,
     batch_size: int = 64,
     device: str = "auto",
@@ -97,8 +97,8 @@ def corrupt(
         frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
         jpeg_quality: of the files; 85 as the distributed ImageNet-C. Arrays are not compressed unless it is given.
         split: train, test, or all.
-        size: side in pixels at which the images are read; by default as they are. An audit on the fly reads them at the
-            encoder's own input size.
+        size: side in pixels at which the images are read, or rows x columns such as 224x288; by default as they are. An
+            audit on the fly reads them at the encoder's own input size.
         crop_fraction: the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the
             published Resize(256), CenterCrop(224).
         batch_size: images at a time. Memory depends on this, not on the number of images.

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from weatherproof import random
 from weatherproof.data import ImageSet, MemoryImages, at_most, load_images
+from weatherproof.data.images import as_floats
 from weatherproof.encoders import Preprocessing
 from weatherproof.encoders.preprocessing import to_input
 from weatherproof.errors import InputError
@@ -146,7 +147,9 @@ def chosen(images: ImageSet, channels: int) -> Tensor:
     few = at_most(images, IMAGES)
     if few.image_size is None:
         raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
-    pixels = few.read(torch.arange(len(few))).float() / 255
+    pixels = as_floats(few.read(torch.arange(len(few))))
+    if pixels.shape[1] == channels:
+        return pixels
     if channels in (1, 3):
         return to_input(pixels, Preprocessing((0.0,) * channels, (1.0,) * channels, None, channels))
     return pixels.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1)

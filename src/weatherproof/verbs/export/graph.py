@@ -122,10 +122,8 @@ def _pooled(raw: Tensor) -> Tensor:
 
 def place_of(encoder: Encoder, shape: Shape) -> MapPlace | None:
     """Where the encoder's map is; None where it keeps no positions apart."""
-    if shape.height != shape.width:  # places are looked for on a square
-        return None
     try:
-        return map_place(encoder, shape.height)
+        return map_place(encoder, (shape.height, shape.width))
     except InputError:
         return None
 

@@ -16,6 +16,7 @@ from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.names import printable
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, load_readout
+from weatherproof.sizes import GivenSize, Size, in_pixels, sides, size_of
 from weatherproof.texts import Malformed, read_yaml
 from weatherproof.verbs.export.checking import embedded
 from weatherproof.verbs.export.graph import MEANINGS, Graph, Pixels, Shape, resizes
@@ -65,7 +66,7 @@ class Subject:
             return None
 
 
-def subject_of(given: str | Path | Encoder | Outcome, size: int | None) -> Subject:
+def subject_of(given: str | Path | Encoder | Outcome, size: GivenSize | None) -> Subject:
     """Load what is to be exported. Raises what `load_encoder` and `load_readout` raise."""
     if isinstance(given, Outcome):
         given = given.folder
@@ -95,7 +96,7 @@ def alone(subject: Subject) -> Subject:
 
 
 def pictures(
-    subject: Subject, source: str | Path | ImageSet | None, size: int | None, *, fixed_size: bool
+    subject: Subject, source: str | Path | ImageSet | None, size: GivenSize | None, *, fixed_size: bool
 ) -> tuple[ImageSet, Shape]:
     """The images that the export is verified on, and what goes into it.
 
@@ -110,7 +111,7 @@ def pictures(
             input of a network is that takes any size.
     """
     encoder = subject.encoder
-    wanted = encoder.preprocessing.size or size or _whole(subject.recipe.get("size"))
+    wanted = encoder.preprocessing.size or size_of(size) or _size(subject.recipe.get("size"))
     channels = encoder.preprocessing.channels
     named = source if source is not None else subject.recipe.get("images")
     images = None
@@ -126,7 +127,7 @@ def pictures(
     fixed = images.image_size if images is not None else None
     if images is not None and fixed is None:
         raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
-    side = (wanted, wanted) if wanted else fixed
+    side = sides(wanted) if wanted else fixed
     if side is None and fixed_size:
         raise InputError(f"{encoder.name} takes images of any size, and a file has one: give --size N, or --images")
     side = side or _ANY
@@ -135,8 +136,8 @@ def pictures(
         images = embedded(channels, side)
     elif fixed != side:
         raise InputError(
-            f"the images in {images.name!r} have {fixed[1]}x{fixed[0]} pixels, and the network takes "  # type: ignore[index]
-            f"{side[1]}x{side[0]}: name their source as a text, so that they are read at its size"
+            f"the images in {images.name!r} have {in_pixels(fixed or side)} pixels, and the network takes "
+            f"{in_pixels(side)}: name their source as a text, so that they are read at its size"
         )
     return images, shape
 
@@ -175,14 +176,18 @@ def described(
     return about
 
 
-def _test_images(source: object, size: int | None) -> ImageSet:
+def _test_images(source: object, size: Size | None) -> ImageSet:
     if isinstance(source, str | Path) or not isinstance(source, ImageSet):
         return load_images(str(source), "test", size=size)
     return source
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _size(value: object) -> Size | None:
+    """What a recipe says of the size, where it is one."""
+    try:
+        return size_of(value) if isinstance(value, int | str) else None
+    except InputError:
+        return None
 
 
 def _recipe(folder: Path) -> Mapping[str, Any]:

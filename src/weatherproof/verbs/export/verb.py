@@ -32,7 +32,7 @@ from weatherproof.verbs.export.programs import (
 )
 from weatherproof.verbs.export.subject import Subject, alone, described, pictures, subject_of
 from weatherproof.verbs.options import verb
-from weatherproof.verbs.outcome import Outcome, recipe_of
+from weatherproof.verbs.outcome import Outcome, recipe_of, with_origins
 
 To = Literal["onnx", "torch", "hub"]
 
@@ -47,7 +47,7 @@ def export(
     *,
     to: To = "onnx",
     images: str | Path | ImageSet | None = None,
-    size: int | None = None,
+    size: int | str | None = None,
     pixels: Pixels = "float",
     opset: int = 20,
     push: str | None = None,
@@ -61,7 +61,7 @@ def export(
         to: onnx: one file with preprocessing, embedding, logits, map, gauge and gate inside; torch: the same as a
             torch.export program; hub: a folder that plain timm, torchvision or open_clip load, with a model card.
         images: what it is verified on; by default the images that the run names, else some that are always there.
-        size: side of the network's input in pixels; by default the encoder's own.
+        size: side of the network's input in pixels, or rows x columns such as 224x288; by default the encoder's own.
         pixels: float in [0, 1], or uint8 from 0 to 255, as what goes into the file.
         opset: of ONNX.
         push: ORG/NAME, where the folder of --to hub is put on the Hugging Face hub, as a private repository where
@@ -87,7 +87,7 @@ def export(
     subject = subject_of(cast(str | Path | Encoder | Outcome, encoder), size)  # `verb` has made one of a network
     source, shape = pictures(subject, images, size, fixed_size=to != "hub")
     shape = Shape(shape.height, shape.width, shape.resized, pixels)
-    run = RunFolder.open(out, recipe, ignore=(*IGNORED, "images", "push"))
+    run = RunFolder.open(out, with_origins(recipe, subject.encoder), ignore=(*IGNORED, "images", "push"))
     if to == "hub":
         return _hub(run, alone(subject), source, shape, push)
     return _program(run, subject, source, shape, to, opset)

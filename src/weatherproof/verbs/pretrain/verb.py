@@ -8,9 +8,11 @@ from torch import nn
 from weatherproof import methods
 from weatherproof.data import ImageSet
 from weatherproof.encoders import load_encoder, save_encoder
+from weatherproof.errors import InputError
 from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
+from weatherproof.sizes import in_pixels
 from weatherproof.training import RunFolder, fit
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
@@ -105,10 +107,12 @@ def pretrain(
     where, size, seed = device_of(options["device"]), options["size"], options["seed"]
     with quietly("randomly initialised"):  # which is where pretraining starts
         start = load_encoder(encoder, size=size, seed=seed)
-    side = size or start.preprocessing.size
-    train, test, _ = training_sets(images, side, augment=None, operator=None, device=where, labelled=False)
+    read_at = size or start.preprocessing.size
+    train, test, _ = training_sets(images, read_at, augment=None, operator=None, device=where, labelled=False)
     require_embeds(start, train, where)
     assert train.image_size is not None  # `training_sets` has seen to it
+    if read_at is not None and len({*train.image_size}) > 1:
+        raise InputError(f"views are squares: give --size N, one number, instead of {in_pixels(train.image_size)}")
     side = min(train.image_size)
     published = methods.recipe(method, side)
     fractions = _FRACTIONS if labels is None else tuple(labels)

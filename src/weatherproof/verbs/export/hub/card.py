@@ -11,6 +11,7 @@ from weatherproof.names import printable, visible
 from weatherproof.reports.files import read_results
 from weatherproof.reports.hardened.words import summary_lines
 from weatherproof.reports.tables import Table, make_tables
+from weatherproof.sizes import in_pixels
 from weatherproof.spec import names_a_file
 from weatherproof.verbs.export.checking import TOLERANCE, Verdict
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Written
@@ -34,10 +35,11 @@ def model_card(subject: Subject, written: Written, verdict: Verdict, source: str
     if not against:
         lines[-1] += "."
     size = encoder.preprocessing.size
+    shape = in_pixels(size or 1).replace("x", " x ") + " pixels (rows x columns)" * isinstance(size, tuple)
     lines += [
         "", "## Load it", "", "```python", *(_safe(line) for line in written.usage), "```", "",
         f"Pixels in [0, 1], {encoder.preprocessing.channels} channels, "
-        + f"resized to {size} x {size} ({encoder.preprocessing.interpolation}, antialiased, not cropped), " * bool(size)
+        + (f"resized to {shape} ({encoder.preprocessing.interpolation}, antialiased, not cropped), " if size else "")
         + f"less {[*encoder.preprocessing.mean]}, divided by {[*encoder.preprocessing.std]}. "
         f"The embedding has {encoder.feature_dim} numbers.",
         *(f"\nNote: {_safe(note)}." for note in subject.notes), "",

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.encoders import Encoder
+from weatherproof.encoders.adapter import input_size
 from weatherproof.encoders.encoder import Names
 from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError, one_line
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
+from weatherproof.sizes import Size, in_pixels
 from weatherproof.texts import Malformed, read_yaml
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, write_weights
 from weatherproof.verbs.export.subject import Subject
@@ -40,7 +42,12 @@ def layout(subject: Subject, folder: Path) -> Written:
     published = open_clip.get_pretrained_cfg(name, tag) if tag else {}
     config: dict[str, Any] = open_clip.get_model_config(name)
     side = encoder.preprocessing.size
-    if config["vision_cfg"].get("image_size", 224) != side:
+    if side is not None and input_size(config["vision_cfg"].get("image_size", 224)) != side:
+        if hasattr(getattr(encoder.body, "trunk", None), "set_input_size"):  # a local-dir: is built at its own size
+            raise InputError(
+                f"open_clip loads {name} from a folder at its own size alone, not at {in_pixels(side)} pixels: export "
+                "it with --to onnx or --to torch"
+            )
         config["vision_cfg"]["image_size"] = side
     quick = bool(config.get("quick_gelu") or published.get("quick_gelu"))
     if quick:
@@ -88,7 +95,7 @@ def _outputs(model: nn.Module, encoder: Encoder) -> Outputs:
 
 
 def _text_side(
-    subject: Subject, open_clip: Any, name: str, side: int | None, quick: bool
+    subject: Subject, open_clip: Any, name: str, side: Size | None, quick: bool
 ) -> tuple[dict[str, Tensor] | None, str]:
     """The tensors of the text tower in the file that the training began with; else why there are none."""
     file = _weights_file(subject)

@@ -1,17 +1,20 @@
 """timm's layout: config.json and model.safetensors, for `timm.create_model("local-dir:FOLDER", pretrained=True)`."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.libraries.timm import create_timm
 from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
+from weatherproof.sizes import sides
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Outputs, Written, write_weights
 from weatherproof.verbs.export.subject import Subject
 
@@ -24,24 +27,22 @@ def layout(subject: Subject, folder: Path) -> Written:
 
     encoder = subject.encoder
     name, preprocessing = encoder.name.removeprefix("timm:"), encoder.preprocessing
-    published = timm.get_pretrained_cfg(name)
     side, classes = preprocessing.size, (encoder.num_classes or 0) if encoder.head is not None else 0
-    arguments: dict[str, Any] = {}
-    if published and published.fixed_input_size and side != published.input_size[-1]:
-        arguments["img_size"] = side
-    with framework_seed(0):
-        model = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
-    own = cast(Mapping[str, Any], model.pretrained_cfg)
+    with framework_seed(0), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of padding, which is said where the encoder is loaded
+        model, own, arguments = create_timm(timm, encoder.name, name, {"num_classes": classes}, side)
+    arguments = {key: value for key, value in arguments.items() if key != "num_classes"}
+    size = sides(side or 1)
     settings: dict[str, Any] = {
         "architecture": str(own.get("architecture") or name.partition(".")[0]),
         "num_classes": classes,
-        "num_features": cast(int, model.num_features),
+        "num_features": int(model.num_features),
         "model_args": arguments,
         "pretrained_cfg": {key: own[key] for key in _KEPT if own.get(key) is not None}
         | {
             "tag": "weatherproof",
             "custom_load": False,
-            "input_size": [preprocessing.channels, side, side],
+            "input_size": [preprocessing.channels, *size],
             "interpolation": preprocessing.interpolation,
             "crop_pct": 1.0,
             "crop_mode": "squash",
@@ -50,7 +51,7 @@ def layout(subject: Subject, folder: Path) -> Written:
             "num_classes": classes,
         },
     }
-    if side != own["input_size"][-1]:
+    if size != tuple(own["input_size"][1:]):
         settings["pretrained_cfg"].pop("pool_size", None)
     try:
         model.load_state_dict(encoder.state())

@@ -12,6 +12,7 @@ from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
+from weatherproof.sizes import sides
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Outputs, Written, normalised, write_weights
 from weatherproof.verbs.export.subject import Subject
 
@@ -29,7 +30,7 @@ def layout(subject: Subject, folder: Path) -> Written:
     if name.startswith("vit_"):
         arguments["image_size"] = side
     if name.startswith("maxvit_"):
-        arguments["input_size"] = [side, side]
+        arguments["input_size"] = [*sides(side or 1)]
     if name.startswith(("inception", "googlenet")):
         arguments |= {"aux_logits": False, "init_weights": True}
     head = encoder.names.head or ""

@@ -1,0 +1,62 @@
+"""Sizes of images: one number for a square, rows x columns for all others."""
+
+import re
+from collections.abc import Sequence
+from math import ceil
+from typing import overload
+
+from weatherproof.errors import InputError, shown
+from weatherproof.texts import LARGEST_SIDE
+
+Size = int | tuple[int, int]
+GivenSize = int | str | Sequence[int]
+
+_PLACES = 5  # digits that the largest side may be written with
+
+
+@overload
+def size_of(given: None) -> None: ...
+@overload
+def size_of(given: GivenSize) -> Size: ...
+def size_of(given: GivenSize | None) -> Size | None:
+    """A size as the user gives it: 224, "224", "224x288" or (224, 288), rows first. A square is one number.
+
+    Raises:
+        InputError: something else, or a side below 1 or beyond 8,192 pixels.
+    """
+    if given is None:
+        return None
+    sides: Sequence[object] = (given,) if isinstance(given, int) else given
+    if isinstance(given, str):
+        found = re.fullmatch(rf"\s*(\d{{1,{_PLACES}}})(?:\s*[x×X]\s*(\d{{1,{_PLACES}}}))?\s*", given, re.ASCII)
+        sides = [int(number) for number in found.groups() if number is not None] if found else ()
+    whole = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
+    if len(whole) != len(sides) or len(whole) not in (1, 2):
+        raise InputError(
+            f"size is a number of pixels such as 224, or rows x columns such as 224x288; got {shown(given)}"
+        )
+    if not all(1 <= side <= LARGEST_SIDE for side in whole):
+        raise InputError(f"expected an input size of at least 1 pixel and at most {LARGEST_SIDE:,}, got {shown(given)}")
+    return whole[0] if whole[0] == whole[-1] else (whole[0], whole[1])
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Rows and columns."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def in_pixels(size: Size) -> str:
+    """ "224x288"."""
+    return "x".join(map(str, sides(size)))
+
+
+def told(size: Size) -> str:
+    """As the user writes it: "224" of a square, "224x288"."""
+    return str(size) if isinstance(size, int) else in_pixels(size)
+
+
+def nearest(size: Size, step: tuple[int, int]) -> tuple[Size, Size]:
+    """The sizes next to this one, below and above, that so many rows and columns divide. Below is at least one step."""
+    pairs = [(max(1, side // one) * one, ceil(side / one) * one) for side, one in zip(sides(size), step, strict=True)]
+    below, above = ((rows, columns) for rows, columns in zip(*pairs, strict=True))
+    return size_of(below), size_of(above)
