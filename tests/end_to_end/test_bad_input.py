@@ -226,7 +226,7 @@ def test_settings_out_of_range(teacher: str, photos: Path, refused: Refused) -> 
         ("--realizations", "0", "realizations must be at least 1"),
         ("--test-images", "0", "test_images must be at least 1"),
         ("--size", "0", "at least 1 pixel"),
-        ("--size", "big", "size cannot be 'big': expected int or None"),
+        ("--size", "big", "size is a number of pixels such as 224, or rows x columns such as 224x288; got 'big'"),
         ("--schedule", "linear", "expected 'cosine' or 'constant' or 'as_run'"),
         ("--device", "tpu", "device must be auto, cpu, cuda"),
         ("--epoch", "1", "unrecognized arguments"),
