@@ -26,7 +26,7 @@ def size_of(given: GivenSize | None) -> Size | None:
     """
     if given is None:
         return None
-    sides: Sequence[object] = (given,) if isinstance(given, int) else given
+    sides: Sequence[object] = given if isinstance(given, str | Sequence) else (given,)
     if isinstance(given, str):
         found = re.fullmatch(rf"\s*(\d{{1,{_PLACES}}})(?:\s*[x×X]\s*(\d{{1,{_PLACES}}}))?\s*", given, re.ASCII)
         sides = [int(number) for number in found.groups() if number is not None] if found else ()

@@ -471,6 +471,25 @@ def _say(file: Path, **wrong: Any) -> None:
     pq.write_table(table.replace_schema_metadata({"weatherproof": json.dumps(told)}), file)
 
 
+def test_names_that_are_no_texts(photos: Path, teacher: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(wp.embed(teacher, photos, out=tmp_path / "a.parquet", workers=0).file)
+    for name, column, said in (
+        ("label", pa.array(range(len(table))), "column 'label' that holds no texts"),
+        ("path", pa.array([1.5] * len(table)), "column 'path' that holds no texts"),
+        ("position", pa.array(["x"] * len(table)), "column 'position' that holds no whole numbers"),
+    ):
+        changed = table.set_column(table.schema.get_field_index(name), name, column)
+        pq.write_table(changed.replace_schema_metadata(table.schema.metadata), tmp_path / "b.parquet")
+        with pytest.raises(InputError, match=said):
+            wp.load_embeddings(tmp_path / "b.parquet")
+    large = table.set_column(table.schema.get_field_index("label"), "label", table["label"].cast(pa.large_string()))
+    pq.write_table(large.replace_schema_metadata(table.schema.metadata), tmp_path / "c.parquet")
+    assert wp.load_embeddings(tmp_path / "c.parquet").labels() == wp.load_embeddings(tmp_path / "a.parquet").labels()
+
+
 def test_files_of_others(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", embedding=np.zeros((3, 4), np.float32))
     np.savez_compressed(tmp_path / "small.npz", embedding=np.zeros((3, 4), np.float32))

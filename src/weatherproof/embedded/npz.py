@@ -2,6 +2,8 @@
 
 import io
 import struct
+import sys
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,10 @@ _CHUNK = 1 << 14  # images whose names are made at a time
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip knows: the same work gives the same bytes
 _LOCAL = struct.Struct("<26xHH")  # of a zip's local header: how long its name and its extra field are
 _LOCAL_SIZE = 30
+_OF_A_DAMAGED_FILE = (
+    zipfile.BadZipFile, OSError, EOFError, ValueError, struct.error, NotImplementedError, tokenize.TokenError,
+    SyntaxError,
+)  # fmt: skip
 _HEADER = 4096  # bytes: far more than a header of numbers has
 
 
@@ -95,9 +101,11 @@ class NpzFile:
             with zipfile.ZipFile(path) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             found = {name: self._mapped(info) for name, info in members.items()}
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, struct.error, NotImplementedError) as error:
+        except _OF_A_DAMAGED_FILE as error:
             raise self._damaged(error) from None
         about = found.pop(KEY, np.array(""))
+        if about.dtype.kind == "U":
+            self._check_text(about)
         self.about = str(about) if about.shape == () and about.dtype.kind == "U" else ""
         self.columns, self._found = tuple(found), found
         lengths = {len(array) if array.ndim else -1 for array in found.values()}
@@ -112,8 +120,14 @@ class NpzFile:
         """Rows start .. stop - 1: an array, of a vector [n, numbers]; texts as a list, None where there is none."""
         own = self._found[column][start:stop]
         if own.dtype.kind == "U":
+            self._check_text(own)
             return [str(text) or None for text in own.tolist()]
         return np.array(own).reshape(len(own), -1) if own.ndim > 1 else np.array(own)
+
+    def _check_text(self, texts: np.ndarray) -> None:
+        letters = np.ascontiguousarray(texts).reshape(-1).view(np.uint32) if texts.dtype.itemsize else np.zeros(0)
+        if letters.size and int(letters.max()) > sys.maxunicode:
+            raise self._damaged("it holds a text of no letters")
 
     def _mapped(self, info: zipfile.ZipInfo) -> np.ndarray:
         if info.compress_type != zipfile.ZIP_STORED:

@@ -103,6 +103,8 @@ class ParquetFile:
             self._kept.pop(column, None)
             with self._errors():
                 own = self._file.read_row_group(number, columns=[column], use_threads=False)[column].combine_chunks()
+            if len(own) != self._starts[number + 1] - self._starts[number]:
+                raise InputError(f"{self.path} cannot be read as Parquet, is it cut off? Embed the images again")
             self._kept[column] = (number, self._plain(column, own))
         return self._kept[column][1]
 
@@ -113,7 +115,9 @@ class ParquetFile:
             if numbers.null_count or len(numbers) != len(own) * own.type.list_size:
                 raise InputError(f"{self.path} holds no numbers in some rows of {column!r}: write it again")
             return numbers.to_numpy(zero_copy_only=False).reshape(len(own), own.type.list_size)
-        if pa.types.is_string(own.type):
+        if pa.types.is_dictionary(own.type):
+            own = own.dictionary_decode()
+        if pa.types.is_string(own.type) or pa.types.is_large_string(own.type) or pa.types.is_string_view(own.type):
             return own.to_pylist()
         return own.to_numpy(zero_copy_only=False)
 

@@ -51,6 +51,23 @@ class EmbeddingFile:
             own: np.ndarray = np.asarray(store.read(name, 0, 1)) if name in store.columns else np.zeros(0)
             if own.ndim != 2 or own.shape[1] != expected or own.dtype.kind != "f":
                 raise InputError(f"{path} says {expected} numbers of {name!r} an image, and has others: embed again")
+        self._check_named(path)
+
+    def _check_named(self, path: Path) -> None:
+        """What names an image is text, and its position a whole number."""
+        if not len(self):
+            return
+        for name in ("path", "label", "position"):
+            if name not in self.columns:
+                raise InputError(f"{path} has no column {name!r}: embed the images again")
+            own = self._store.read(name, 0, 1)
+            if name == "position":
+                right = isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.kind in "iu"
+            else:
+                right = isinstance(own, list) and all(text is None or isinstance(text, str) for text in own)
+            if not right:
+                kind = "whole numbers" if name == "position" else "texts"
+                raise InputError(f"{path} has a column {name!r} that holds no {kind}: embed the images again")
 
     def __len__(self) -> int:
         return self.about.images

@@ -233,13 +233,15 @@ def _from_address(place: Place, *, again: bool) -> Fetched:
     marked = torch.hub.HASH_REGEX.search(name)
     known = marked.group(1) if marked else ""
     if again or not path.is_file():
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with disk_errors(path), phase(f"downloading {place.url}"):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            with phase(f"downloading {place.url}"):
                 torch.hub.download_url_to_file(place.url, str(path), known or None, progress=False)
-        except InputError:
-            raise
-        except Exception as error:  # no network, another answer than the file, another hash
+        except Exception as error:  # no network, another answer than the file, another hash, or the disk
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                with disk_errors(path):
+                    raise
             raise InputError(
                 f"{place.text}: {name} is not in {path.parent}, and {place.url} is not to be had "
                 f"({one_line(error)[:120]}): put the file there, or give it, {place.text}@FILE"

@@ -5,7 +5,8 @@ its cache as Arrow, where any row can be read without its neighbours. Nothing is
 runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,29 @@ def _library() -> Any:
         import datasets
     except ImportError:
         raise InputError("datasets is not installed: pip install 'weatherproof[hf]'") from None
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it says is in the errors that it raises
     return datasets
 
 
 def _cached(library: Any, name: str) -> Any:
     name, _, configuration = name.partition("@")
     offline = library.DownloadConfig(local_files_only=True)
-    return library.load_dataset(name, configuration or None, download_config=offline)
+    with _offline(library):
+        return library.load_dataset(name, configuration or None, download_config=offline)
+
+
+@contextmanager
+def _offline(library: Any) -> Iterator[None]:
+    """Inside, the library asks no hub: with `local_files_only` alone it still asks, and waits for an answer."""
+    from huggingface_hub import constants
+
+    before = library.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    library.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        library.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _packed(table: Any, text: str, title: str, split: str) -> Packed:

@@ -126,7 +126,12 @@ class Subject:
             return
         run = RunFolder.open(hidden_folder(out), self.recipe | dict(more or {}), ignore=FREE)
         parts = Parts(run.path, plan, len(self.origin.images))
-        self._make(parts)
+        try:
+            self._make(parts)
+        except KeyboardInterrupt:
+            if not run.holds_work:
+                run.discard()  # hidden as it is, it would only stand in the way of another command
+            raise
         yield parts
         run.close()
         if parts.complete:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shutil import rmtree
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from weatherproof import __version__
 from weatherproof.embedded.about import About
@@ -27,13 +27,19 @@ from weatherproof.verbs.outcome import command, text_of
 _NAMED = 1000  # files that could not be read, which the file names
 
 
+def _looked_at(subject: Subject) -> dict[str, Any]:
+    """How the images were brought to the encoder, where the user said so: queries have to be brought so, too."""
+    given = {name: subject.options.get(name) for name in ("size", "crop_fraction")}
+    return {name: value for name, value in given.items() if value not in (None, 1.0)}
+
+
 def write_file(file: Path, subject: Subject) -> EmbedOutcome:
     """Embed all images into a file. One that the same command has written is left as it is.
 
     Raises:
         InputError: something else is there, and what the encoder, the images or the disk refuse.
     """
-    following = (command("embed", subject.model, "QUERIES", index=file),)
+    following = (command("embed", subject.model, "QUERIES", index=file, **_looked_at(subject)),)
     total = len(subject.origin.images)
     if file.exists():
         _require_own(file, subject)

@@ -19,7 +19,7 @@ def require_hub(name: str) -> None:
     except ImportError:
         raise InputError("huggingface_hub is not installed: pip install huggingface_hub") from None
     if not get_token():
-        raise InputError("--push needs a token of the hub: huggingface-cli login, or HF_TOKEN; nothing was pushed")
+        raise InputError("--push needs a token of the hub: hf auth login, or HF_TOKEN; nothing was pushed")
 
 
 def push_folder(folder: Path, name: str) -> str:

@@ -66,10 +66,13 @@ def layout(subject: Subject, folder: Path) -> Written:
     return Written(
         "torchvision", load,
         (
+            "import safetensors.torch, torch, torchvision",
             f'model = torchvision.models.get_model("{name}", weights=None{told})',
             'model.load_state_dict(safetensors.torch.load_file("FOLDER/model.safetensors")'
             + (")" if strict else f", strict=False)  # {head}, its classifier, stays random"),
-            'images = (images - mean) / std  # of config.json["preprocessing"]; images in [0, 1] at its size',
+            "mean, std = (torch.tensor(own).view(-1, 1, 1) for own in "
+            f"({list(encoder.preprocessing.mean)}, {list(encoder.preprocessing.std)}))",
+            "images = (images - mean) / std  # images in [0, 1], at the size of config.json",
         ),
         licence=f"{licence}, as torchvision states for {name}/{tag}" if licence else UNKNOWN,
         tags=("torchvision", "image-classification"),
