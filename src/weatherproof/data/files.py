@@ -124,10 +124,7 @@ class FileImages:
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
-        pixels, _, bad, _ = self.decode(positions)
-        for path, reason in bad.items():
-            raise InputError(f"cannot read {printable(path)}: {reason}")
-        return pixels
+        return all_good(self, positions)
 
     def decode(
         self, positions: Int64[Tensor, "b"]
@@ -183,6 +180,14 @@ def stacked(images: Sequence[tuple[str, Pixels]], empty: tuple[int, int, int]) -
             )
             raise InputError(f"images of different sizes cannot share a batch: {sizes}; give a size to resize them to")
     return torch.from_numpy(np.stack([i for _, i in images]) if images else np.empty((0, *empty), np.uint8))
+
+
+def all_good(images: "Decoded", positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
+    """The pixels at these positions. Raises `InputError` where one of the images is bad."""
+    pixels, _, bad, _ = images.decode(positions)
+    for name, reason in bad.items():
+        raise InputError(f"cannot read {printable(name)}: {reason}")
+    return pixels
 
 
 @runtime_checkable

@@ -15,9 +15,8 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from weatherproof.benchmark import COMMON_19, SEVERITIES
-from weatherproof.data.files import BadFiles
+from weatherproof.data.files import BadFiles, all_good
 from weatherproof.errors import InputError, unknown
-from weatherproof.names import printable
 
 Part = tuple[str, int]  # corruption and severity
 
@@ -148,10 +147,7 @@ class CorruptedImages:
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
-        pixels, _, bad, _ = self.decode(positions)
-        for path, reason in bad.items():
-            raise InputError(f"cannot read {printable(path)}: {reason}")
-        return pixels
+        return all_good(self, positions)
 
     def decode(
         self, positions: Int64[Tensor, "b"]

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data.decoding import BadImage, Decoder, Pixels
-from weatherproof.data.files import BadFiles, stacked
+from weatherproof.data.files import BadFiles, all_good, stacked
 from weatherproof.data.hearing import listening
-from weatherproof.errors import InputError
-from weatherproof.names import printable
 
 WINDOW = 1 << 16  # images that an epoch mixes with each other, once the packs are shuffled
 
@@ -177,10 +175,7 @@ class PackedImages:
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the images is bad."""
-        pixels, _, bad, _ = self.decode(positions)
-        for name, reason in bad.items():
-            raise InputError(f"cannot read {printable(name)}: {reason}")
-        return pixels
+        return all_good(self, positions)
 
     def decode(
         self, positions: Int64[Tensor, "b"]
