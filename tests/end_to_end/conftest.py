@@ -106,11 +106,16 @@ def refused(weatherproof: Command) -> Callable[..., str]:
     return run
 
 
-def start(*words: object, cwd: Path | None = None) -> "subprocess.Popen[str]":
-    """The command line in a process of its own, as `python -m weatherproof`, on one thread."""
+def start(*words: object, cwd: Path | None = None, first: str = "pass") -> "subprocess.Popen[str]":
+    """The command line in a process of its own, as `python -m weatherproof`, on one thread.
+
+    Args:
+        first: a statement that the process runs before.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    program = f"{first}\nimport sys\nfrom weatherproof.__main__ import main\nsys.exit(main())"
     return subprocess.Popen(
-        [sys.executable, "-m", "weatherproof", *map(str, words)],
+        [sys.executable, "-c", program, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment,
         preexec_fn=_listen_to_interrupts,
     )  # fmt: skip

@@ -243,11 +243,11 @@ def test_a_killed_command_goes_on(how: signal.Signals, teacher: str, tmp_path: P
     save_images(photos, 400, side=8)
     command = ("embed", teacher, photos, "--size", 96, "--batch-size", 1, "--workers", 0, "--device", "cpu", "--out")
     assert weatherproof(*command, tmp_path / "whole.parquet")[0] == 0
-    process = start(*command, tmp_path / "a.parquet")
-    folder, give_up = tmp_path / ".a.parquet.parts", time.monotonic() + 60
-    while not (folder / "recipe.yaml").exists() and process.poll() is None and time.monotonic() < give_up:
+    at_once = "import weatherproof.embedded.parts as parts; parts.SAVE_SECONDS = 0.0"
+    process = start(*command, tmp_path / "a.parquet", first=at_once)
+    progress, give_up = tmp_path / ".a.parquet.parts" / "progress.json", time.monotonic() + 60
+    while not progress.exists() and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.02)
-    time.sleep(1)
     process.send_signal(how)
     said, err = process.communicate(timeout=60)
     assert said == "" and "Traceback" not in err and not (tmp_path / "a.parquet").exists()
