@@ -8,6 +8,7 @@ would turn them into strings and switch off the checks of dataclass fields, so t
 
 import ipaddress
 import os
+import signal
 import socket
 import threading
 import warnings
@@ -27,6 +28,13 @@ from weatherproof.verbs.reproduce import reproduce
 def _one_thread() -> None:
     """Several test processes share the cores; sums on one thread also have one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _listen_to_interrupts() -> None:
+    """A shell starts background jobs deaf to Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_local(address: object) -> bool:

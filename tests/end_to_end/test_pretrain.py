@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,17 @@ from .conftest import Command, class_folders, results, save_images
 SMALL = "small(width=4, channels=3)"
 QUICK: dict[str, Any] = {"encoder": SMALL, "epochs": 2, "batch_size": 8, "workers": 0, "device": "cpu"}
 OPTIONS = ("--encoder", SMALL, "--epochs", 2, "--batch-size", 8, "--workers", 0, "--device", "cpu")
-METHODS = ("simclr", "mocov2", "instdis", "pirl")
+PAIRS = [
+    ("simclr", "auto"), ("mocov2", "urrl"),
+    *(
+        pytest.param(method, views, marks=pytest.mark.slow)
+        for method, views in (
+            ("simclr", "urrl"), ("mocov2", "auto"), ("instdis", "auto"), ("instdis", "urrl"), ("pirl", "auto"),
+            ("pirl", "urrl"),
+        )
+    ),
+]  # fmt: skip
+Made = Callable[[str, str], Path]
 FILES = {
     "recipe.yaml", "log.jsonl", "checkpoint.pt", "encoder.safetensors", "encoder.json", "results.json", "report.html",
     "views.safetensors", "neighbours.safetensors", "map.safetensors",
@@ -32,21 +44,22 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
-    """Every method with its own views and with URRL's."""
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The run of a method with its own views or with URRL's, made when it is first asked for."""
     folder = tmp_path_factory.mktemp("pretrain")
-    made = {}
-    for method in METHODS:
-        for views in ("auto", "urrl"):
-            made[method, views] = folder / f"{method}-{views}"
-            wp.pretrain(method, photos, views=views, out=made[method, views], **QUICK)
-    return made
+
+    @cache
+    def run(method: str, views: str) -> Path:
+        out = folder / f"{method}-{views}"
+        wp.pretrain(method, photos, views=views, out=out, **QUICK)
+        return out
+
+    return run
 
 
-@pytest.mark.parametrize("views", ["auto", "urrl"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_with_its_own_views_and_with_urrls(runs: dict, method: str, views: str) -> None:
-    run = runs[method, views]
+@pytest.mark.parametrize(("method", "views"), PAIRS)
+def test_every_method_with_its_own_views_and_with_urrls(made: Made, method: str, views: str) -> None:
+    run = made(method, views)
     assert {file.name for file in run.iterdir()} >= FILES
     log = rows(run)
     assert log[-1]["step"] == 6 and all(math.isfinite(value) for row in log for value in row.values())
@@ -61,8 +74,8 @@ def test_every_method_with_its_own_views_and_with_urrls(runs: dict, method: str,
     Strict((run / "report.html").read_text())
 
 
-def test_what_is_measured(runs: dict) -> None:
-    records = results(runs["simclr", "auto"])
+def test_what_is_measured(made: Made) -> None:
+    records = results(made("simclr", "auto"))
     assert {r["model"] for r in records} == {"start", "pretrained"}
     found = {(r["metric"], r["readout"], r["label_fraction"]) for r in records if r["model"] == "pretrained"}
     assert found == {
@@ -70,21 +83,21 @@ def test_what_is_measured(runs: dict) -> None:
         ("alignment", None, None), ("uniformity", None, None),
     }  # fmt: skip
     assert {r["protocol"] for r in records if r["metric"] == "top1"} == {records[0]["protocol"]}  # may be compared
-    page = (runs["simclr", "auto"] / "report.html").read_text()
+    page = (made("simclr", "auto") / "report.html").read_text()
     for words in ("Alignment", "Uniformity", "k-NN accuracy", "URRL", "before training"):
         assert words in page
 
 
-def test_alignment_and_uniformity_are_those_of_the_log(runs: dict) -> None:
+def test_alignment_and_uniformity_are_those_of_the_log(made: Made) -> None:
     """The last look of the training and the results are of the same encoder, images and views."""
-    records, last = results(runs["mocov2", "urrl"]), rows(runs["mocov2", "urrl"])[-1]
+    records, last = results(made("mocov2", "urrl")), rows(made("mocov2", "urrl"))[-1]
     final = {r["metric"]: r["value"] for r in records if r["model"] == "pretrained"}
     assert final["uniformity"] == pytest.approx(last["uniformity"], abs=1e-5)
     assert final["alignment"] == pytest.approx(last["alignment"], abs=1e-5)
 
 
-def test_the_run_is_an_encoder_for_probe_and_audit(runs: dict, photos: Path, tmp_path: Path) -> None:
-    run = runs["simclr", "urrl"]
+def test_the_run_is_an_encoder_for_probe_and_audit(made: Made, photos: Path, tmp_path: Path) -> None:
+    run = made("simclr", "auto")
     probed = wp.probe(run, photos, labels=0.1, workers=0, out=tmp_path / "probe")
     value = [r["value"] for r in probed.records if r["metric"] == "top1"]
     same = [r for r in results(run) if r["readout"] == "probe" and r["label_fraction"] == 0.1]
@@ -93,8 +106,8 @@ def test_the_run_is_an_encoder_for_probe_and_audit(runs: dict, photos: Path, tmp
     assert trained_on(probed.folder).startswith("URRL(SimCLR(16)")  # type: ignore[union-attr]
 
 
-def test_python_the_command_line_and_a_recipe(runs: dict, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
-    done, line, again = runs["mocov2", "urrl"], tmp_path / "line", tmp_path / "again"
+def test_python_the_command_line_and_a_recipe(made: Made, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
+    done, line, again = made("mocov2", "urrl"), tmp_path / "line", tmp_path / "again"
     status, out, err = weatherproof("pretrain", "mocov2", photos, "--views", "urrl", *OPTIONS, "--out", line, "--json")
     assert (status, err) == (0, "") and json.loads(out)["records"] == results(line)
     assert weatherproof("pretrain", "--config", done / "recipe.yaml", "--out", again)[0] == 0
@@ -103,20 +116,22 @@ def test_python_the_command_line_and_a_recipe(runs: dict, photos: Path, tmp_path
         assert rows(folder) == rows(done)
 
 
-def test_a_finished_run_is_not_done_again(runs: dict, photos: Path, weatherproof: Command) -> None:
-    run = runs["simclr", "auto"]
+def test_a_finished_run_is_not_done_again(made: Made, photos: Path, weatherproof: Command) -> None:
+    run = made("simclr", "auto")
     before = (run / "checkpoint.pt").stat().st_mtime_ns
     status, out, _ = weatherproof("pretrain", "simclr", photos, *OPTIONS, "--out", run)
     assert status == 0 and "finished already" in out
     assert (run / "checkpoint.pt").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(("method", "views"), [("mocov2", "urrl"), ("pirl", "auto")])
+@pytest.mark.parametrize(
+    ("method", "views"), [("mocov2", "urrl"), pytest.param("pirl", "auto", marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_goes_on(
-    runs: dict, photos: Path, tmp_path: Path, method: str, views: str, monkeypatch: pytest.MonkeyPatch
+    made: Made, photos: Path, tmp_path: Path, method: str, views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Queue, key encoder and bank are as they were."""
-    run, whole = tmp_path / "run", runs[method, views]
+    run, whole = tmp_path / "run", made(method, views)
     look = Watch.__call__
 
     def stop(self: Watch, learner: Any, epoch: float = 0) -> dict[str, float]:
@@ -133,8 +148,8 @@ def test_a_stopped_run_goes_on(
     assert rows(run) == rows(whole) and results(run) == results(whole)
 
 
-def test_other_views_are_refused(runs: dict, photos: Path, refused) -> None:
-    said = refused("pretrain", "simclr", photos, "--views", "urrl", *OPTIONS, "--out", runs["simclr", "auto"])
+def test_other_views_are_refused(made: Made, photos: Path, refused) -> None:
+    said = refused("pretrain", "simclr", photos, "--views", "urrl", *OPTIONS, "--out", made("simclr", "auto"))
     assert "setting 'views' is 'auto' there and 'urrl' here" in said
 
 

@@ -14,12 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import weatherproof as wp
-from weatherproof.encoders import Encoder, Preprocessing, load_encoder, read_weights, save_encoder
+from weatherproof.encoders import Encoder, Preprocessing, likely, load_encoder, read_weights, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.readouts import Readout, load_readout, save_readout
 
 State = dict[str, Tensor]
 NAME = "small(width=4)"
+
+
+@pytest.fixture(autouse=True)
+def a_short_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose weights they are that do not fit is another test's matter."""
+    monkeypatch.setattr(likely, "_SECONDS", 0.1)
 
 
 def made(text: str = NAME, **settings: object) -> Encoder:

@@ -9,7 +9,7 @@ import torch
 
 from weatherproof.evaluation import rms_calibration_error
 from weatherproof.evaluation.engine.answers import Answers, pooled
-from weatherproof.evaluation.metrics.standard_errors import jackknife_error
+from weatherproof.evaluation.metrics.standard_errors import Jackknife
 
 
 def answers(n: int, seed: int, place: Sequence[int] | None = None) -> Answers:
@@ -33,13 +33,13 @@ def rms(found: Answers) -> float:
 def test_of_a_mean_it_is_the_textbooks_standard_error() -> None:
     found = answers(50, 1)
     values = (found["confidence"].double() - found["top1"].double()).numpy()
-    assert jackknife_error(gap, [found], groups=50) == pytest.approx(values.std(ddof=1) / math.sqrt(50), rel=1e-9)
+    assert Jackknife(gap, groups=50).error([found]) == pytest.approx(values.std(ddof=1) / math.sqrt(50), rel=1e-9)
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_an_image_leaves_all_its_conditions_at_once(together: bool) -> None:
     one, two = answers(30, 2), answers(20, 3, range(5, 25))
-    found = jackknife_error(rms, [pooled([one, two])] if together else [one, two], groups=6)
+    found = Jackknife(rms, groups=6).error([pooled([one, two])] if together else [one, two])
     values = []
     for k in range(6):
         left = []
@@ -55,18 +55,25 @@ def test_an_image_leaves_all_its_conditions_at_once(together: bool) -> None:
 def test_images_far_apart_are_grouped_as_if_they_were_not() -> None:
     near = answers(40, 4)
     far = Answers(near.place * 20 + 7, near.columns)
-    assert jackknife_error(rms, [far]) == jackknife_error(rms, [near])
+    assert Jackknife(rms).error([far]) == Jackknife(rms).error([near])
+
+
+def test_what_it_remembers_of_a_condition_is_of_the_same_images() -> None:
+    one, two, three = answers(30, 2), answers(20, 3, range(5, 25)), answers(30, 7)
+    several = Jackknife(rms)
+    for conditions in ([one], [one, three], [one, two], [two], [three, two], [one, three]):
+        assert several.error(conditions) == Jackknife(rms).error(conditions)
 
 
 def test_it_is_what_repeated_draws_spread_by() -> None:
     draws = [answers(1000, seed) for seed in range(200)]
     real = np.std([rms(d) for d in draws])
-    told = np.mean([jackknife_error(rms, [d]) for d in draws[:40]])
+    told = np.mean([Jackknife(rms).error([d]) for d in draws[:40]])
     assert told == pytest.approx(real, rel=0.2)
 
 
 def test_there_is_none_for_one_image_nor_without_a_confidence() -> None:
-    assert jackknife_error(gap, [answers(1, 5)]) is None
+    assert Jackknife(gap).error([answers(1, 5)]) is None
     some = answers(10, 6)
     some["confidence"][3] = math.nan
-    assert jackknife_error(gap, [some]) is None
+    assert Jackknife(gap).error([some]) is None

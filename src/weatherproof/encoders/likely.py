@@ -32,7 +32,7 @@ def likely(name: str, file: Checkpoint) -> str:
     shapes = {tuple(value.shape) for tensors in file.nodes.values() for value in tensors.values()}
     found: list[str] = []
     until = time.monotonic() + _SECONDS
-    for text, make in _networks(name, file):
+    for text, make in _networks(name, file, found):
         if time.monotonic() > until or len(found) > _MOST:
             break
         with suppress(Exception), warnings.catch_warnings():  # one that cannot be built is not the one
@@ -61,8 +61,9 @@ def _holds(file: Checkpoint, body: dict[str, Tensor]) -> bool:
     return False
 
 
-def _networks(name: str, file: Checkpoint) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
-    """Networks, the likeliest first, and what makes their tensors, in shapes alone."""
+def _networks(name: str, file: Checkpoint, found: list[str]) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
+    """Networks, the likeliest first, and what makes their tensors, in shapes alone; the rest of a family of timm only
+    as long as nothing is found."""
     library, _, model = name.partition(":")
 
     def native(own: str) -> Callable[[], dict[str, Tensor]]:
@@ -77,7 +78,9 @@ def _networks(name: str, file: Checkpoint) -> Iterator[tuple[str, Callable[[], d
     from_timm = list(_of_timm(model, file)) if library == "timm" else []
     yield from from_timm[:_NEAREST]
     yield from _of_torchvision(file)
-    yield from from_timm[_NEAREST:]
+    for pair in from_timm[_NEAREST:]:
+        if not found:
+            yield pair
 
 
 def _of_torchvision(file: Checkpoint) -> Iterable[tuple[str, Callable[[], dict[str, Tensor]]]]:

@@ -16,7 +16,7 @@ from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.trials import Columns
 from weatherproof.evaluation.metrics.calibration import expected_calibration_error, rms_calibration_error
 from weatherproof.evaluation.metrics.ranking import auc, auc_error, hits
-from weatherproof.evaluation.metrics.standard_errors import binomial_error, jackknife_error
+from weatherproof.evaluation.metrics.standard_errors import Jackknife, binomial_error
 from weatherproof.types import Labels, Logits
 
 LABEL = "label"  # the column of the labels, wherever a metric needs them
@@ -87,7 +87,7 @@ class PerClass:
 
     def stderr(self, answers: Answers, clean: Answers | None = None) -> float | None:
         """By the jackknife."""
-        return jackknife_error(self.value, [answers])
+        return Jackknife(self.value).error([answers])
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Calibration:
 
     def stderr(self, answers: Answers, clean: Answers | None = None) -> float | None:
         """By the jackknife."""
-        return jackknife_error(self.value, [answers])
+        return Jackknife(self.value).error([answers])
 
 
 METRICS: Mapping[str, Metric] = {

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from weatherproof.evaluation.engine.answers import Answers
 
@@ -53,33 +54,41 @@ def clustered_error(answers: Mapping[str, Answers], weights: Weights) -> float |
     return math.sqrt(images / (images - 1) * residuals.square().sum().item()) if images > 1 else None
 
 
-def jackknife_error(
-    value: Callable[[Answers], float], answers: Sequence[Answers], groups: int = GROUPS
-) -> float | None:
-    """Standard error of the mean of a metric over conditions, by the delete-a-group jackknife (Efron & Tibshirani 1993,
-    section 11.5).
+class Jackknife:
+    """The delete-a-group jackknife (Efron & Tibshirani 1993, section 11.5) of a metric's mean over conditions.
 
         sqrt((g - 1) / g sum_k (t_k - mean t)^2),  t_k without the images i = k (mod g)
 
-    An image leaves all conditions at once: its answers are not independent.
+    An image leaves all conditions at once: its answers are not independent. What a condition is worth without a group
+    is kept: a suite's conditions count in several means over the same images.
 
     Args:
         value: the metric, such as a calibration error.
-        answers: by condition, none of them empty; `pooled` into one, it is the error of all together.
         groups: at most as many as there are images.
-
-    Returns:
-        None for a single image, and where a value is no number.
     """
-    images = torch.cat([found.place for found in answers]).unique()
-    groups = min(groups, len(images))
-    if groups < 2:
-        return None
-    group = [torch.searchsorted(images, found.place) % groups for found in answers]
-    without = []
-    for k in range(groups):
-        left = [found.at(own != k) for found, own in zip(answers, group, strict=True)]
-        without.append(statistics.fmean(value(found) for found in left if len(found)))
-    mean = statistics.fmean(without)
-    error = math.sqrt((groups - 1) / groups * sum((own - mean) ** 2 for own in without))
-    return None if math.isnan(error) else error
+
+    def __init__(self, value: Callable[[Answers], float], groups: int = GROUPS) -> None:
+        self.value, self.groups = value, groups
+        self._kept: dict[tuple[int, bytes], tuple[Answers, list[float | None]]] = {}
+
+    def error(self, answers: Sequence[Answers]) -> float | None:
+        """Standard error of the mean of the metric over these conditions, none of them empty; of conditions `pooled`
+        into one, it is the error of all together. None for a single image, and where a value is no number."""
+        images = torch.cat([found.place for found in answers]).unique()
+        groups = min(self.groups, len(images))
+        if groups < 2:
+            return None
+        left = [self._left(found, images, groups) for found in answers]
+        without = [statistics.fmean(t for own in left if (t := own[k]) is not None) for k in range(groups)]
+        mean = statistics.fmean(without)
+        error = math.sqrt((groups - 1) / groups * sum((own - mean) ** 2 for own in without))
+        return None if math.isnan(error) else error
+
+    def _left(self, found: Answers, images: Tensor, groups: int) -> list[float | None]:
+        """The metric of one condition without each group; None where nothing is left."""
+        key = id(found), images.numpy().tobytes()
+        if key not in self._kept:
+            group = torch.searchsorted(images, found.place) % groups
+            parts = (found.at(group != k) for k in range(groups))
+            self._kept[key] = found, [self.value(part) if len(part) else None for part in parts]
+        return self._kept[key][1]

@@ -18,7 +18,7 @@ from weatherproof.evaluation.metrics.corruption_error import (
     relative_mean_corruption_error,
 )
 from weatherproof.evaluation.metrics.named import metric_of
-from weatherproof.evaluation.metrics.standard_errors import Weights, clustered_error, jackknife_error
+from weatherproof.evaluation.metrics.standard_errors import Jackknife, Weights, clustered_error
 from weatherproof.evaluation.record import Record, judged_records, make_record, protocol_facts
 from weatherproof.evaluation.suites.sets import POOLED, case_metrics, is_imagenet, sets_of
 from weatherproof.views.contamination import seen
@@ -64,6 +64,10 @@ class Summary:
             found += self._mean_accuracy(SEEN, [name for name in self._names if name in known])
             found += self._mean_accuracy(UNSEEN, [name for name in self._names if name not in known])
         return found
+
+    @cached_property
+    def _jackknives(self) -> dict[str, Jackknife]:
+        return {metric: Jackknife(metric_of(metric).value) for metric in POOLED}
 
     @property
     def _names(self) -> list[str]:
@@ -123,7 +127,7 @@ class Summary:
             own = metric_of(metric)
             records.append(self._record(metric, own.value(together), images, facts, own.stderr(together)))
             mean = sum(map(own.value, every)) / len(every)
-            records.append(self._record(f"mean_{metric}", mean, images, facts, jackknife_error(own.value, every)))
+            records.append(self._record(f"mean_{metric}", mean, images, facts, self._jackknives[metric].error(every)))
         return records
 
     def _mean_accuracy(self, name: str, members: Sequence[str]) -> list[Record]:
