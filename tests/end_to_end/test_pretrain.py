@@ -97,13 +97,13 @@ def test_alignment_and_uniformity_are_those_of_the_log(made: Made) -> None:
 
 
 def test_the_run_is_an_encoder_for_probe_and_audit(made: Made, photos: Path, tmp_path: Path) -> None:
-    run = made("simclr", "auto")
+    run = made("mocov2", "urrl")
     probed = wp.probe(run, photos, labels=0.1, workers=0, out=tmp_path / "probe")
     value = [r["value"] for r in probed.records if r["metric"] == "top1"]
     same = [r for r in results(run) if r["readout"] == "probe" and r["label_fraction"] == 0.1]
     assert value == [r["value"] for r in same if r["model"] == "pretrained"]
     wp.audit(probed.folder, photos, operator="GaussianNoise(0.1)", workers=0, out=tmp_path / "audit")
-    assert trained_on(probed.folder).startswith("URRL(SimCLR(16)")  # type: ignore[union-attr]
+    assert trained_on(probed.folder).startswith("URRL(MoCoV2(16)")  # type: ignore[union-attr]
 
 
 def test_python_the_command_line_and_a_recipe(made: Made, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
