@@ -112,6 +112,7 @@ def test_the_command_line_prints_a_table_and_checks(
     assert recipe["suite"] == "common-15"
 
 
+@pytest.mark.slow
 def test_a_corrupted_copy_gives_the_numbers_of_the_audit_on_the_fly(
     audited, classifier: Path, photos: Path, tmp_path: Path, refused
 ) -> None:
@@ -205,6 +206,7 @@ def test_the_noisy_suite(classifier: Path, photos: Path, tmp_path: Path) -> None
     assert std == pytest.approx(train.numpy())
 
 
+@pytest.mark.slow
 def test_what_it_was_trained_on_is_set_apart(photos: Path, tmp_path: Path, weatherproof: Command) -> None:
     trained = fit(photos, tmp_path / "trained", "Chain(GaussianNoise(0.1), Corruption('fog', 2))")
     run = wp.audit(trained, photos, suite="common-15", workers=0, out=tmp_path / "run")

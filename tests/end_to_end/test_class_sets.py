@@ -138,6 +138,7 @@ def test_a_readout_of_the_same_classes_in_another_order(photos: Path, tmp_path: 
     assert {r["data"] for r in audit.records if r["metric"] == "top1"} == {"few among 3 classes"}
 
 
+@pytest.mark.slow
 def test_some_of_a_readouts_classes_under_damage_a_suite_and_attack(tmp_path: Path) -> None:
     """Whatever it answers has a name, also on the pages' single images."""
     digits = wp.load_images("digits", "test")

@@ -65,6 +65,8 @@ RUNS: dict[str, Callable[[Made, Path], object]] = {
     ),
 }  # fmt: skip
 
+LONG = ("pretrain-urrl", "audit-suite", "audit-attack")  # of kinds that others stand for
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
@@ -80,6 +82,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:.*no weights given")
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in RUNS])
 def test_frozen(name: str, made: Made) -> None:
     compare(f"verb-{name}", results(made(name)))

@@ -106,6 +106,7 @@ def test_the_run_is_an_encoder_for_probe_and_audit(made: Made, photos: Path, tmp
     assert trained_on(probed.folder).startswith("URRL(MoCoV2(16)")  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_python_the_command_line_and_a_recipe(made: Made, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
     done, line, again = made("mocov2", "urrl"), tmp_path / "line", tmp_path / "again"
     status, out, err = weatherproof("pretrain", "mocov2", photos, "--views", "urrl", *OPTIONS, "--out", line, "--json")

@@ -313,6 +313,7 @@ def test_mnist_is_torchvisions(data_dir: Path) -> None:
     assert torch.equal(images.labels, oracle.targets)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_counts_of_the_real_sets(data_dir: Path) -> None:
     def counts(source: str, split: str) -> list[int]:

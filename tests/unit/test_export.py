@@ -143,6 +143,7 @@ def run_onnx(file: Path, images: np.ndarray) -> dict[str, Tensor]:
     return dict(zip(names, map(torch.from_numpy, session.run(None, {"images": images})), strict=True))
 
 
+@pytest.mark.slow
 def test_onnx_of_a_run_with_a_readout(plain: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     import onnx

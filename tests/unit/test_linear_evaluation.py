@@ -94,7 +94,9 @@ IMAGES = MemoryImages(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["moco", "pycontrast", "simclr"])
+@pytest.mark.parametrize(
+    "mode", ["moco", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("pycontrast", "simclr"))]
+)
 def test_a_probe_in_these_modes_sees_a_fresh_crop_every_epoch(encoder: Encoder, mode: str) -> None:
     views, rows = evaluation_views(mode, 8), label_fraction(IMAGES.labels, 0.5, 0)
     some = IMAGES.subset(rows)

@@ -203,6 +203,7 @@ def test_rows_and_columns_are_hardened_saved_and_loaded(tmp_path: Path) -> None:
     assert again.preprocessing.size == (32, 48) and torch.equal(again(pixels), student(pixels))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_classifier_inside_a_head_that_pools_is_found() -> None:
     """timm gives the whole head of its sequencer as classifier, and publishes the linear layer in it."""

@@ -303,6 +303,7 @@ def test_padded_crop_against_a_loop() -> None:
         views.PaddedCrop(0)
 
 
+@pytest.mark.slow
 def test_groups_come_out_of_the_suite_that_has_them(store: Store) -> None:
     models = Models(SMOKE, 0)
     one, other = models.accuracy(Training("fcl"), "weather"), models.accuracy(Training("fcl"), "common-19")

@@ -204,6 +204,7 @@ def number(measured: Measurable | None, store: Store) -> Number:
     return found
 
 
+@pytest.mark.slow
 def test_numbers_of_one_classifier(store: Store) -> None:
     models, model = Models(SMOKE, 0), Tuned(URRL, ("SimilarityMatrix(1.0)",))
     attacked = models.number(model, attack=ATTACKS["eps 0.1"])
