@@ -77,10 +77,27 @@ def _noisy_cifar() -> Study:
     cells = _on_sets(sets, damages)
     noisy = tuple(f"{name}, {noise}" for name in sets for noise in NOISES)
     more = tuple((f"CIFAR-100, {noise}", f"CIFAR-10, {noise}") for noise in NOISES)
+    from_clean = tuple((f"CIFAR-10, {noise}", "CIFAR-10, clean") for noise in NOISES)
     claims = (
         *_noise_claims(noisy),
         *_clean_claims(tuple(f"{name}, clean" for name in sets)),
         PairedClaim("FCL gains more over XE where there are more classes", gains_more(FCL, XE, more)),
+        PairedClaim(
+            "so it does over both Gaussian rivals",
+            together(*(gains_more(FCL, rival, more) for rival in PLAIN[1:])),
+        ),
+        PairedClaim(
+            "Gaussian noise helps under UN and NUN, in both rivals, on CIFAR-10",
+            together(*(beats(rival, (XE,), noisy[:2]) for rival in PLAIN[1:])),
+        ),
+        PairedClaim(
+            "with Patch Gaussian less is lost from clean to UN and NUN than without, on CIFAR-10",
+            together(
+                gains_more(PATCH, XE, from_clean),
+                gains_more(PATCH_FCL, FCL, from_clean),
+            ),
+        ),
+        PairedClaim("on CIFAR-100 Patch Gaussian alone is behind FCL on UN and NUN", beats(FCL, (PATCH,), noisy[2:])),
     )
     title, note = "FCL, Table 2: noisy CIFAR", f"{NOISE_NOTE} {CLAIM_NOTE}"
     return _study("fcl-table-2", title, cells, METHODS, claims, note, data=tuple(sets.values()))
@@ -94,6 +111,8 @@ def _common_corruptions() -> Study:
     sets = {"CIFAR-10": "main", "CIFAR-100": "CIFAR-100", "ImageNet": "ImageNet"}
     cells = _on_sets(sets, groups)
     whole, noise = (tuple(f"{name}, {row}" for name in sets) for row in ("mean of 19", "noise"))
+    soft = [(f"CIFAR-10, {a}", f"CIFAR-10, {b}") for a in ("noise", "blur") for b in ("weather", "digital")]
+    sharp = [(f"ImageNet, {a}", f"ImageNet, {b}") for a in ("noise", "digital") for b in ("weather", "blur")]
     other = [(f"{name}, noise", f"{name}, {group}") for name in sets for group in ("blur", "weather", "digital")]
     claims = (
         PairedClaim("FCL above XE and both Gaussian rivals on the mean of 19", beats(FCL, PLAIN, whole)),
@@ -103,6 +122,39 @@ def _common_corruptions() -> Study:
             "with Patch Gaussian, FCL is at least level on the mean of 19, within half a point",
             beats(PATCH_FCL, (PATCH,), whole, CLEAN_MARGIN),
         ),
+        PairedClaim(
+            "CIFAR-10-C: Gaussian noise helps on the mean of 19",
+            together(*(beats(rival, (XE,), whole[:1]) for rival in PLAIN[1:])),
+        ),
+        PairedClaim("CIFAR-10-C: most on noise and blur", together(*(gains_more(r, XE, soft) for r in PLAIN[1:]))),
+        PairedClaim(
+            "CIFAR-10-C: Patch Gaussian helps on the mean of 19, on noise and on blur",
+            beats(
+                PATCH,
+                (XE,),
+                ("CIFAR-10, mean of 19", "CIFAR-10, noise", "CIFAR-10, blur"),
+            ),
+        ),
+        PairedClaim(
+            "CIFAR-100-C: FCL gains more over the others than on CIFAR-10-C",
+            together(
+                *(
+                    gains_more(
+                        FCL, rival, tuple((f"CIFAR-100, {r}", f"CIFAR-10, {r}") for r in ("mean of 19", "noise"))
+                    )
+                    for rival in PLAIN
+                )
+            ),
+        ),
+        PairedClaim(
+            "CIFAR-100-C: Patch Gaussian alone is behind FCL on the mean of 19", beats(FCL, (PATCH,), whole[1:2])
+        ),
+        PairedClaim(
+            "CIFAR-100-C: with FCL it is ahead of both alone on the mean of 19",
+            beats(PATCH_FCL, (PATCH, FCL), whole[1:2]),
+        ),
+        PairedClaim("ImageNet-C: with Patch Gaussian, FCL adds to it", beats(PATCH_FCL, (PATCH,), whole[2:])),
+        PairedClaim("ImageNet-C: FCL's gain over XE is largest on digital and noise", gains_more(FCL, XE, sharp)),
     )
     note = (
         "The 19 common corruptions: mean over five severities each, the groups with their extra corruption. Frost is "
