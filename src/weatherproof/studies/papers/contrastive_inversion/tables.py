@@ -7,6 +7,7 @@ relabelling of Figure 5, not a measurement.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from weatherproof.errors import unknown
 from weatherproof.operators import COMMON_15, EXTRA_4
@@ -26,8 +27,10 @@ from weatherproof.studies.lab.claims import (
     worst,
 )
 from weatherproof.studies.lab.published import sized
-from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Scale, Study
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Cell, Claim, Grid, Key, Measurable, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion.models import Models
+from weatherproof.studies.papers.contrastive_inversion.pictures import save_damages, save_guesses
 from weatherproof.studies.papers.contrastive_inversion.scales import (
     DESK,
     DESK_OWN_HEAD,
@@ -50,6 +53,8 @@ COMPARABLE = 0.01  # of accuracy: not more than a point behind
 VAST = 0.04  # of accuracy: the paper's smallest such gain is 4.9 points (Table 5)
 EQUIVALENT = 0.02  # of accuracy: "roughly equivalently"
 SLIGHTLY = 0.05  # of accuracy: "slightly lower"
+INHIBITED = 0.1  # of accuracy
+_SHOWN = 3  # pictures of each damage
 POOR = 0.5  # of the accuracy that ours has: the paper's inpainting has a quarter of it
 BASELINE, OURS, OURS_10 = "Supervised Baseline", "Ours", "Ours (10% labeled data)"
 NAMES = {"top1": "Top-1", "top5": "Top-5"}
@@ -59,6 +64,7 @@ TRANSFER_SCALES = {**SCALES, "desk": DESK_TRANSFER}
 OWN_HEAD_SCALES = {**SCALES, "desk": DESK_OWN_HEAD}
 
 
+Pictures = Callable[[Models, Store, Path], None]
 Column = Callable[[Models, str, str], Cell | None]  # of a damage in training and one in testing
 
 
@@ -77,15 +83,20 @@ def _known(rows: Iterable[str], columns: Mapping[str, Column]) -> Callable[[Mode
 
 def _study(
     name: str, title: str, grid: Callable[[Models], Grid], claims: tuple[Claim, ...], *, note: str = "",
-    scales: Mapping[str, Hardening] = SCALES, ours: bool = False,
+    scales: Mapping[str, Hardening] = SCALES, ours: bool = False, pictures: Pictures | None = None,
 ) -> Study:  # fmt: skip
-    return sized(name, title, scales, partial(_at, grid), claims, note, ours=ours)
+    """Args:
+    pictures: written into the run folder.
+    """
+    return sized(name, title, scales, partial(_at, grid, pictures), claims, note, ours=ours)
 
 
-def _at(grid: Callable[[Models], Grid], settings: Hardening, seed: int) -> Scale:
-    cells = grid(Models(settings, seed))
+def _at(grid: Callable[[Models], Grid], pictures: Pictures | None, settings: Hardening, seed: int) -> Scale:
+    models = Models(settings, seed)
+    cells = grid(models)
     made = [cell for own in cells.values() if own is not None for cell in own.cells]
-    return Scale(settings.name, settings.note, cells, settings.facts(made))
+    after = () if pictures is None else (lambda store, folder, _: pictures(models, store, folder),)
+    return Scale(settings.name, settings.note, cells, settings.facts(made), after=after)
 
 
 def _main_table(number: int, metric: str) -> Study:
@@ -283,9 +294,74 @@ def _objective_figure(number: int, metric: str) -> Study:
         Claim("student-teacher, -student and -both beat NT-Xent", not_worst("NT-Xent", students, rows)),
         Claim("student-teacher, -student and -both are alike, within 2 points", alike(students, rows, EQUIVALENT)),
     )
-    return _study(
-        f"figure-{number}", f"Figure {number}: {FIVE[metric]}the objective's uniformity term", grid, claims
+    return _study(f"figure-{number}", f"Figure {number}: {FIVE[metric]}the objective's uniformity term", grid, claims)
+
+
+def _guesses_figure() -> Study:
+    rows = ("mask-0.90", "noise-0.5", "blur-37-9")
+    only_ours, only_rival = "ours right, none of the baseline's three", "the baseline right, none of our three"
+
+    def grid(models: Models) -> Grid:
+        cells: dict[Key, Measurable | None] = {}
+        for row in rows:
+            cells[row, BASELINE], cells[row, OURS] = models.supervised(row, row), models.probe(row, row)
+            cells[row, only_ours], cells[row, only_rival] = models.one_sided(row, True), models.one_sided(row, False)
+        return cells
+
+    claims = (
+        Claim("there are images that ours has right and of which the baseline's three guesses miss", _some(only_ours)),
+        Claim("there are more of them than the other way round", above(only_ours, only_rival, rows)),
     )
+    note = (
+        "The pictures are chosen, as the paper's are: for each damage the first test images that ours has right and "
+        "of which none of the baseline's three guesses is. The last two columns say how many there are of these, and "
+        "how many the other way round, in the first draw of the damage."
+    )
+    return _study(
+        "figure-1", "Figure 1: three guesses of both models on chosen images", grid, claims, note=note,
+        pictures=lambda models, store, folder: save_guesses(
+            {row: models.asked(row) for row in rows}, _SHOWN, store, folder
+        ),
+    )  # fmt: skip
+
+
+@awaiting_values
+def _some(values: Values, column: str) -> Verdict:
+    """The column is above 0 in every row."""
+    found = {row: value for (row, own), value in values.items() if own == column}
+    told = ", ".join(f"{row} {value:.1%}" for row, value in found.items())
+    return sum(value > 0 for value in found.values()), len(found), told
+
+
+def _damages_figure() -> Study:
+    clean, column = "clean", "the encoder as it was, classifier of clean images"
+
+    def grid(models: Models) -> Grid:
+        return {(row, column): models.plain(row) for row in (clean, *FIXED)}
+
+    claims = (
+        Claim("each damage takes the encoder at least 10 points below clean images", _inhibits(column, clean, FIXED)),
+    )
+    note = (
+        "The page shows the first image of three classes under each of the eight. The numbers test what section 3 "
+        "assumes: that the damage is severe enough to inhibit the encoder."
+    )
+    return _study(
+        "figure-11", "Figure 11: the eight damages, and what they do to the encoder", grid, claims, note=note,
+        pictures=lambda models, store, folder: save_damages(
+            {row: models.scale.damages[row] for row in FIXED}, models.plain_model, models.tested(), _SHOWN,
+            models.seed, store, folder,
+        ),
+    )  # fmt: skip
+
+
+@awaiting_values
+def _inhibits(values: Values, column: str, clean: str, rows: Sequence[str]) -> Verdict:
+    """Each row of the column at least `INHIBITED` below row `clean`."""
+    there = [row for row in rows if (row, column) in values and (clean, column) in values]
+    losses = {row: values[clean, column] - values[row, column] for row in there}
+    lost = [f"{row} -{loss:.1%}" for row, loss in losses.items() if loss < INHIBITED]
+    return len(losses) - len(lost), len(losses), "not at " + ", ".join(lost) if lost else ""
 
 
 def _own_head_study() -> Study:
@@ -312,6 +388,7 @@ def _own_head_study() -> Study:
 STUDIES = {
     study.name: study
     for study in (
+        _guesses_figure(),
         _main_table(1, "top1"),
         _transfer_table(
             2, "top1", (*TRANSFER_SETS, "COVID X-ray"), "Top-1 accuracy of transfer"
@@ -337,6 +414,7 @@ STUDIES = {
         _severity_figure(8, "top5"),
         _shift_figure(9, "top5"),
         _objective_figure(10, "top5"),
+        _damages_figure(),
         _own_head_study(),
     )
 }  # fmt: skip

@@ -20,15 +20,14 @@ from weatherproof.studies.papers.fcl.scales import FclScale
 from weatherproof.studies.papers.pretraining.models import Models as PretrainingModels
 from weatherproof.studies.papers.pretraining.scales import Network
 
-Damage = Literal[
-    "clean", "uniform_noise", "nonuniform_noise", "common-15", "common-19", "noise", "blur", "weather", "digital"
-]
+Damage = str  # "clean", "uniform_noise", "nonuniform_noise", a suite or group of `_WHOLE`, or one of `COMMON_19`
 RARE = tuple(range(10, 15))  # classes of synthetic MNIST
 FROZEN = "frozen"  # beside `methods.LABELLED`: the encoder as it is, under its own classifier or a probe
 HARDENED_ON, PRETRAINED_BY = "noise-range", "simclr"
 NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
 
 _NOISY = ("clean", "uniform_noise", "nonuniform_noise")
+_WHOLE = ("common-15", "common-19", "noise", "blur", "weather", "digital")
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ class Models:
     def accuracy(
         self, training: Training, damage: Damage = "clean", data: str = "main", rare: bool = False
     ) -> OverSeeds | None:
-        """On clean images, under a noise of the paper, or the mean over the corruptions of a suite or group of the mean
-        over their severities.
+        """On clean images, under a noise of the paper, the mean over the severities of a corruption, or the mean of
+        these over the corruptions of a suite or group.
 
         Args:
             data: the data set of training and measurement: "main", or a name of `FclScale.others`.
@@ -104,7 +103,7 @@ class Models:
             measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
             test = replace(self.test, limit=scale.suite_images)
             files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
-        wanted = Wanted("top1" if damage in _NOISY else "mca", corruption)
+        wanted = Wanted("mca" if damage in _WHOLE else "top1", corruption)
         return self._over_seeds(training, measure, test, wanted, self.readout(training), files)
 
     def corner_utility(self, training: Training, classes: tuple[int, ...]) -> OverSeeds:

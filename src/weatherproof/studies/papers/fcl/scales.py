@@ -262,6 +262,7 @@ SCALES: Mapping[str, Mapping[str, FclScale]] = {
     "fcl-table-1": {"smoke": SMOKE, "desk": DESK, "paper": PAPER},
     "fcl-table-2": {"smoke": SMOKE_2, "desk": DESK_CIFAR, "paper": PAPER_CIFAR},
     "fcl-table-3": {"smoke": _DIGITS, "desk": DESK_COMMON, "paper": PAPER_COMMON},
+    "fcl-appendix-c": {"smoke": _DIGITS, "desk": DESK_COMMON, "paper": PAPER_COMMON},
     "fcl-figures": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},
     "fcl-appendix-a": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},
     "fcl-weight": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},

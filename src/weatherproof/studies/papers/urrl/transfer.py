@@ -73,7 +73,7 @@ def ahead(values: Values, high: str, low: str, whats: Sequence[str], points: flo
 def _highest_on_most(values: Values, own: str, among: Sequence[str]) -> Verdict:
     """Model `own` above all others at eps 0.5 on more than half of the data sets that it has, those apart that leave
     nothing of any."""
-    won, lost = [], []
+    won, lost = list[str](), list[str]()
     for data in DATA:
         found = {name: values[key, data] for name in among if (key := row(ROBUST, name), data) in values}
         if own in found and len(found) > 1 and max(found.values()) > NOTHING_LEFT:
