@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.methods import FeatureSettings, damage_of, feature_settings, met_in_training
@@ -39,17 +39,21 @@ class Training:
             classifier where `FclScale.own_heads` says so, else under a linear probe.
         start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
         weight_times: the scale's lambda is multiplied by it.
+        changes: settings in place of the scale's, by name. k is at most half of an image's elements where the image has
+            no more than k.
     """
 
     method: str
     start: str = ""
     weight_times: float = 1.0
+    changes: tuple[tuple[str, int | float | str], ...] = ()
 
     @property
     def name(self) -> str:
-        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1"."""
+        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1", "fcl, k 512"."""
         times = "" if self.weight_times == 1 else f"lambda x {self.weight_times:g}"
-        return ", ".join(filter(None, (self.start, self.method, times)))
+        changed = (f"{name} {value}" for name, value in self.changes)
+        return ", ".join(filter(None, (self.start, self.method, times, *changed)))
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,10 @@ class Models:
         method = "supervised" if training.method == FROZEN else training.method
         published = feature_settings(method, size=size, channels=channels, classes=classes, epochs=epochs)
         own = replace(published, **self.scale.changed(training.method))
-        return replace(own, weight=own.weight * training.weight_times)
+        changes = dict[str, Any](training.changes)
+        if changes.get("k", 0) >= size * size * channels:
+            changes["k"] = size * size * channels // 2
+        return replace(own, weight=own.weight * training.weight_times, **changes)
 
     def readout(self, training: Training) -> str:
         """What records call the classifier on the encoder."""
