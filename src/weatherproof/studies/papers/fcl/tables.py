@@ -368,8 +368,9 @@ def _variants() -> Study:
     note = (
         "Not in the paper, which names both as possible; the claims are ours. The contrast compares what the column "
         "names instead of the embedding; or the loss, in training and in the utility, is another one than "
-        "cross-entropy (squared error: of the softmax to the one-hot label; hinge: of the logits, which has no utility where the "
-        f"answer is right by 1). All have the settings of FCL, none was tuned for them. {NOISE_NOTE} {CLAIM_NOTE}"
+        "cross-entropy (squared error: of the softmax to the one-hot label; hinge: of the logits, which has no utility "
+        "where the answer is right by 1). All have the settings of FCL, none was tuned for them. "
+        f"{NOISE_NOTE} {CLAIM_NOTE}"
     )
     title = "FCL at other layers and for other losses"
     return _study("fcl-variants", title, _synthetic(columns), columns, claims, note, ours=True)
