@@ -11,7 +11,7 @@ from weatherproof.studies.papers.robustness import attacks, averaging
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
-from weatherproof.studies.papers.urrl import transfer
+from weatherproof.studies.papers.urrl import test_time, transfer
 from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds, zero_shot
 
 STUDIES = {
@@ -22,6 +22,7 @@ STUDIES = {
     **fcl.STUDIES,
     **attacks.STUDIES,
     **transfer.STUDIES,
+    **test_time.STUDIES,
     **front.STUDIES,
     **all_weather.STUDIES,
     **unseen_kinds.STUDIES,
