@@ -31,7 +31,9 @@ CPU = torch.device("cpu")
 LONG = {  # what they measure and train, the short ones do too, but for searches, and attacks: test_study_attacks
     "table-1", "table-10", "urrl-table-1", "urrl-table-4", "layer-wise", "tikhonov-table-2", "fcl-table-3",
     "fcl-on-encoders", "fcl-table-2", "urrl-table-2", "urrl-appendix-a", "front", "attacks-figure-2", "unseen-kinds",
-    "all-weather", "moving-teacher", "zero-shot", "fcl-appendix-c", "figure-7", "figure-10",
+    "all-weather", "moving-teacher", "zero-shot", "fcl-appendix-c", "figure-1", "figure-7",
+    "figure-8", "figure-9", "figure-10", "fcl-choices", "fcl-sweeps", "fcl-variants", "head-initialisation",
+    "averaging-twice", "test-time-similarity",
 }  # fmt: skip
 PARSED: dict[str, Callable[[str], object]] = {  # the texts in components, by the names of their fields
     "operator": operators.parse, "augment": views.parse, "views": views.parse, "objective": objectives.parse,
