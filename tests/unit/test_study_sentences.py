@@ -82,9 +82,9 @@ def test_the_pictures_are_of_the_images_that_ours_alone_has_right(store: Store, 
 
 
 def test_the_damages_image_by_image(store: Store, tmp_path: Path) -> None:
-    save_damages({"a": DAMAGE, "b": "RandomMask(0.5)"}, Fixed(1), TEST, 3, 0, store, tmp_path)
+    save_damages([DAMAGE, "RandomMask(0.5)"], Fixed(1), TEST, 3, 0, store, tmp_path)
     rows = json.loads((tmp_path / "gallery.json").read_text())
-    assert [row["operator"][0] for row in rows] == ["a", "b"] * 3
+    assert [row["operator"] for row in rows] == [DAMAGE, "RandomMask(0.5)"] * 3
     assert [row["truth"] for row in rows] == ["0", "0", "1", "1", "2", "2"]
 
 

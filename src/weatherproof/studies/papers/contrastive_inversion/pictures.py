@@ -3,8 +3,8 @@
 The damage is that of the measurements: image by image the same pixels.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,18 +96,14 @@ def save_guesses(asked: Mapping[str, Asked], count: int, store: Store, folder: P
 
 
 def save_damages(
-    damages: Mapping[str, str], model: Recipe, data: Images, count: int, seed: int, store: Store, folder: Path
+    damages: Sequence[str], model: Recipe, data: Images, count: int, seed: int, store: Store, folder: Path
 ) -> None:
     """Write the gallery: the first image of each of so many classes under each damage, with a model's guesses."""
     images = store.images(data)
     firsts = [(images.labels == label).nonzero()[:1, 0] for label in range(len(images.classes))]
     chosen = images.subset(torch.cat(firsts)[:count])
-    rows = [_entries(chosen, damage, seed, {"teacher": model}, store) for damage in damages.values()]
-    named = [
-        [replace(entry, operator=f"{name}: {entry.operator}") for entry in row]
-        for name, row in zip(damages, rows, strict=True)
-    ]
-    reports.save_gallery(folder, [entry for image in zip(*named, strict=True) for entry in image])
+    rows = [_entries(chosen, damage, seed, {"teacher": model}, store) for damage in damages]
+    reports.save_gallery(folder, [entry for image in zip(*rows, strict=True) for entry in image])
 
 
 def _entries(

@@ -349,7 +349,7 @@ def _damages_figure() -> Study:
     return _study(
         "figure-11", "Figure 11: the eight damages, and what they do to the encoder", grid, claims, note=note,
         pictures=lambda models, store, folder: save_damages(
-            {row: models.scale.damages[row] for row in FIXED}, models.plain_model, models.tested(), _SHOWN,
+            [models.scale.damages[row] for row in FIXED], models.plain_model, models.tested(), _SHOWN,
             models.seed, store, folder,
         ),
     )  # fmt: skip
