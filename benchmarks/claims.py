@@ -145,7 +145,7 @@ def _told(sentence: Sentence, there: Mapping[str, _Kept]) -> tuple[str, str]:
     found = [there[name].checks.get(claim.text) if name in there else None for name, claim in tests]
     verdicts = ["not measured" if check is None else verdict(check) for check in found]
     look, words = _together(verdicts)
-    if len(found) == 1 and found[0] is not None:
+    if len(found) == 1 and found[0] is not None and not _empty(found[0]):
         words += f": {re.split('[:.]| over ', found[0]['detail'])[0]}"
     words += f", and {PICTURE}" if sentence.picture else ""
     return look, f"{said} {theirs[1] if printed and theirs[1] else 'not printed'} | {words} | {links} |"
