@@ -1,21 +1,24 @@
-"""What of the four papers stands: every claim of theirs that a study tests, on their own printed numbers and on those
-that were measured at desk scale. Writes docs/results/claims.md, and the claims of the studies' pages beside it, from
+"""What of the four papers stands: every sentence of theirs that tells a result is a claim that a study tests, on their
+own printed numbers and on those that were measured at desk scale, or a picture, or in a list of what cannot be checked.
+Writes docs/results/claims.md, and the claims of the studies' pages beside it, from
 the records in docs/results/*/STUDY.json; nothing is measured.
 
     python -m benchmarks.claims
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weatherproof.studies import STUDIES
+from weatherproof.studies.lab.sentences import Sentence, sentences_of
 from weatherproof.studies.lab.study import Found, Study
 from weatherproof.studies.lab.table import verdict
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.fcl import tables as fcl
-from weatherproof.studies.papers.robustness import attacks
+from weatherproof.studies.papers.robustness import attacks, averaging
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
@@ -25,16 +28,22 @@ SCALE = "desk"
 PAPERS: Mapping[str, Mapping[str, Study]] = {
     "Inverse Problems Leveraging Pre-trained Contrastive Representations": contrastive_inversion.STUDIES,
     "Transferable Unsupervised Robust Representation Learning (URRL)": {**urrl.STUDIES, **transfer.STUDIES},
-    "Robustness of Contrastive Learning Models": {**robustness.STUDIES, **attacks.STUDIES},
+    "Robustness of Contrastive Learning Models": {**robustness.STUDIES, **averaging.STUDIES, **attacks.STUDIES},
     "Balancing Robustness and Sensitivity using Feature Contrastive Learning (FCL)": fcl.STUDIES,
 }
+FOLDERS = dict(zip(PAPERS, ("contrastive_inversion", "urrl", "robustness", "fcl"), strict=True))
 VERDICTS = ("holds", "does not hold", "not decided", "not measured")
+PART, PICTURE, UNCHECKED = "holds in part", "a picture", "cannot be checked"
+LOOKS = ("holds", PART, *VERDICTS[1:], PICTURE, UNCHECKED)
 _LEAD = (
     "Written by `python -m benchmarks.claims` from the records of the pages that it links to; a test holds it to that. "
-    "The paper: the claim on the numbers that the paper prints, where it prints them (figures are drawn, FCL's tables "
-    "are lost). Here: the same at desk scale, which is another one than the papers'; why the two differ, where they "
-    "do, is discussed in [results](README.md). A claim holds if all of its comparisons do. Those of `layer-wise` are "
-    "what its authors hoped for, not results of theirs. One claim fails on the paper's own numbers: table-6 says how."
+    "Every sentence of the papers that tells a result stands here, in our words: as claims that a study tests, as a "
+    "picture that a study draws, or with the reason why it cannot be checked; below them every claim by itself. The "
+    "paper: the claim on the numbers that the paper prints, where it prints them (figures are drawn, FCL's tables are "
+    "lost). Here: the same at desk scale, which is another one than the papers'; why the two differ, where they do, is "
+    "discussed in [results](README.md). A claim holds if all of its comparisons do, a sentence if all of its claims do "
+    "that were measured. Those of `layer-wise` are what its authors hoped for, not results of theirs. One claim fails "
+    "on the paper's own numbers: table-6 says how."
 )
 
 
@@ -80,31 +89,77 @@ def remake(file: Path) -> None:
 
 def page() -> str:
     """The page in Markdown."""
-    there = files()
-    sections, counts = list[str](), list[str]()
+    there = {name: _Kept(name, file) for name, file in files().items()}
+    sections, counts, looks = list[str](), list[str](), list[str]()
     for paper, studies in PAPERS.items():
+        told = [_told(sentence, there) for sentence in sentences_of(FOLDERS[paper])]
+        looks.append(f"| {paper} | {' | '.join(str([look for look, _ in told].count(own)) for own in LOOKS)} |")
         rows, verdicts = list[str](), list[str]()
         for name, study in studies.items():
-            kept = json.loads(there[name].read_text("utf-8")) if name in there else None
-            stale = kept is None or "note" in kept  # measured otherwise than the study does it now
-            checks = [None] * len(study.claims) if stale else checks_of(study, kept)
-            for claim, check in zip(study.claims, checks, strict=True):
+            for claim in study.claims:
                 if study.ours or "not in the paper" in claim.text:
                     continue
                 printed = claim.check(study.published) if study.published else None
+                check = there[name].checks.get(claim.text) if name in there else None
                 verdicts.append("not measured" if check is None else verdict(check))
-                rows.append(_row(claim.text, printed, check, _link(name, there.get(name), kept)))
+                rows.append(_row(claim.text, printed, check, _link(name, there)))
         counts.append(f"| {paper} | {' | '.join(str(verdicts.count(v)) for v in VERDICTS)} |")
-        sections += [f"## {paper}", "", "| claim | the paper | here | study |", "|---|---|---|---|", *rows, ""]
-    head = [
-        "# What of the four papers stands",
-        "",
-        _LEAD,
-        "",
-        f"| paper | {' | '.join(VERDICTS)} |",
-        "|---|" + "---|" * 4,
-    ]
-    return "\n".join([*head, *counts, "", *sections])
+        sections += [f"## {paper}", ""]
+        sections += ["| where | what the paper says | the paper | here | study |", "|---|---|---|---|---|"]
+        sections += [row for look, row in told if look != UNCHECKED]
+        sections += ["", "What cannot be checked:", "", "| where | what the paper says | why | beside it |"]
+        sections += ["|---|---|---|---|", *(row for look, row in told if look == UNCHECKED)]
+        sections += ["", "Claim by claim:", "", "| claim | the paper | here | study |", "|---|---|---|---|", *rows, ""]
+    head = ["# What of the four papers stands", "", _LEAD, "", *_counted("sentences", LOOKS, looks), ""]
+    return "\n".join([*head, *_counted("claims", VERDICTS, counts), "", *sections])
+
+
+class _Kept:
+    """What was measured of a study: its page, and its claims as of today, none where it is measured otherwise now."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        kept = json.loads(file.read_text("utf-8"))
+        self.stale = "note" in kept
+        self.link = f"[{name}]({file.parent.name}/{name}.md)"
+        self.link += ", of an earlier pipeline, to be run again" if self.stale else ""
+        self.checks = {} if self.stale else {check["claim"]: check for check in checks_of(STUDIES[name], kept)}
+
+
+def _counted(of: str, columns: Sequence[str], rows: Sequence[str]) -> list[str]:
+    return [f"| {of} | {' | '.join(columns)} |", "|---|" + "---|" * len(columns), *rows]
+
+
+def _told(sentence: Sentence, there: Mapping[str, _Kept]) -> tuple[str, str]:
+    """What becomes of a sentence, and its row."""
+    said = f"| {sentence.where} | {sentence.says} |"
+    if sentence.why is not None:
+        beside = "" if sentence.beyond is None else f"a study of ours: {_link(sentence.beyond, there)}"
+        return UNCHECKED, f"{said} {sentence.why} | {beside} |"
+    tests = sentence.tests(STUDIES)
+    names = dict.fromkeys(filter(None, (*(name for name, _ in tests), sentence.picture)))
+    links = ", ".join(_link(name, there) for name in names)
+    if not tests:
+        return PICTURE, f"{said} | {PICTURE} | {links} |"
+    printed = [claim.check(STUDIES[name].published) for name, claim in tests if STUDIES[name].published]
+    theirs = _together([verdict(check) for check in printed if not _empty(check)])
+    found = [there[name].checks.get(claim.text) if name in there else None for name, claim in tests]
+    verdicts = ["not measured" if check is None else verdict(check) for check in found]
+    look, words = _together(verdicts)
+    if len(found) == 1 and found[0] is not None and not _empty(found[0]):
+        words += f": {re.split('[:.]| over ', found[0]['detail'])[0]}"
+    words += f", and {PICTURE}" if sentence.picture else ""
+    return look, f"{said} {theirs[1] if printed and theirs[1] else 'not printed'} | {words} | {links} |"
+
+
+def _together(verdicts: Sequence[str]) -> tuple[str, str]:
+    """The verdict on all claims of a sentence, and that in words."""
+    known = [own for own in verdicts if own != "not measured"]
+    if not known:
+        return "not measured", "not measured" if verdicts else ""
+    held, lost = known.count("holds"), known.count("does not hold")
+    look = "holds" if held == len(known) else PART if held else "does not hold" if lost else "not decided"
+    missing = f", {len(verdicts) - len(known)} not measured" if len(known) < len(verdicts) else ""
+    return look, look + (f": {held} of {len(known)}{missing}" if len(verdicts) > 1 else "")
 
 
 def _row(text: str, printed: Mapping[str, Any] | None, check: Mapping[str, Any] | None, link: str) -> str:
@@ -120,11 +175,8 @@ def _words(check: Mapping[str, Any]) -> str:
     return verdict(check) if _empty(check) else f"{verdict(check)}: {check['detail']}"
 
 
-def _link(name: str, file: Path | None, kept: Mapping[str, Any] | None) -> str:
-    if file is None or kept is None:
-        return f"`{name}`"
-    told = ", of an earlier pipeline, to be run again" if "note" in kept else ""
-    return f"[{name}]({file.parent.name}/{name}.md){told}"
+def _link(name: str, there: Mapping[str, _Kept]) -> str:
+    return there[name].link if name in there else f"`{name}`"
 
 
 def main() -> None:

@@ -3,8 +3,7 @@ smallest scale, which goes on where it was stopped."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from weatherproof.errors import InputError
 from weatherproof.readouts import adaptation
 from weatherproof.studies import STUDIES, Cell, Scale, Store
 from weatherproof.studies.lab.former import former_home, former_name
+from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.recipes import Given, Hardened
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import digest
@@ -31,7 +31,9 @@ CPU = torch.device("cpu")
 LONG = {  # what they measure and train, the short ones do too, but for searches, and attacks: test_study_attacks
     "table-1", "table-10", "urrl-table-1", "urrl-table-4", "layer-wise", "tikhonov-table-2", "fcl-table-3",
     "fcl-on-encoders", "fcl-table-2", "urrl-table-2", "urrl-appendix-a", "front", "attacks-figure-2", "unseen-kinds",
-    "all-weather", "moving-teacher", "zero-shot",
+    "all-weather", "moving-teacher", "zero-shot", "fcl-appendix-c", "figure-1", "figure-7",
+    "figure-8", "figure-9", "figure-10", "fcl-choices", "fcl-sweeps", "fcl-variants", "head-initialisation",
+    "averaging-twice", "test-time-similarity",
 }  # fmt: skip
 PARSED: dict[str, Callable[[str], object]] = {  # the texts in components, by the names of their fields
     "operator": operators.parse, "augment": views.parse, "views": views.parse, "objective": objectives.parse,
@@ -62,17 +64,6 @@ def made(name: str, scale: str, seed: int = 0) -> Scale:
 def cells_of(name: str, scale: str, seed: int = 0) -> list[Cell]:
     """All cells of a study, those that are taken together too."""
     return [cell for own in made(name, scale, seed).cells.values() if own is not None for cell in own.cells]
-
-
-def parts(value: object) -> Iterator[object]:
-    """A component and all that it is made of."""
-    if is_dataclass(value):
-        yield value
-        for field in fields(value):
-            yield from parts(getattr(value, field.name))
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from parts(item)
 
 
 @pytest.mark.parametrize("scale", SCALES)

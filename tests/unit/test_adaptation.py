@@ -127,3 +127,60 @@ def test_it_is_its_text_and_refuses_what_it_cannot_do() -> None:
         Tent(0)
     with pytest.raises(InputError, match="normalisation layers"):
         Tent()(nn.Flatten(), IMAGES)
+
+
+# similarity
+
+
+class Two(nn.Module):
+    """`Flat` as an encoder and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), MODEL.norm), MODEL.last
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder(images))
+
+
+def _kept(weight: float, steps: int, lr: float) -> Rows:
+    """Adam on the entropy and w |S - S*| / N, number by number and slope by difference."""
+
+    def distance(scale: Rows, shift: Rows, was: Rows) -> float:
+        rows = IMAGES.mean(dim=(2, 3)).numpy()
+        normal = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + MODEL.norm.eps) * scale + shift
+        total = 0.0
+        for i in range(len(IMAGES)):
+            for j in range(len(IMAGES)):
+                now, before = (float(a[i] @ a[j] / np.linalg.norm(a[i]) / np.linalg.norm(a[j])) for a in (normal, was))
+                total += (now - before) ** 2
+        return math.sqrt(total) / len(IMAGES)
+
+    start = [MODEL.norm.weight.detach().numpy(), MODEL.norm.bias.detach().numpy()]
+    mean, var = (own.numpy() for own in (MODEL.norm.running_mean, MODEL.norm.running_var))  # type: ignore[union-attr]
+    was = (IMAGES.mean(dim=(2, 3)).numpy() - mean) / np.sqrt(var + MODEL.norm.eps) * start[0] + start[1]
+    weights, first, second = np.concatenate(start), np.zeros(6), np.zeros(6)
+    for step in range(1, steps + 1):
+        slope = slopes(weights[:3], weights[3:])
+        for place in range(6):
+            move = np.zeros(6)
+            move[place] = 1e-6
+            up, down = (distance(*np.split(weights + sign * move, 2), was) for sign in (1, -1))
+            slope[place] += weight * (up - down) / 2e-6
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        weights = weights - lr * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return answers(weights[:3], weights[3:])
+
+
+def test_tent_that_keeps_similarities_against_differences_and_loops() -> None:
+    found = Tent(3, 0.02, similarity=5.0)(Two().eval(), IMAGES)
+    assert np.allclose(found.numpy(), _kept(5.0, 3, 0.02), atol=1e-5)
+    assert np.abs(found.numpy() - adapted(3, 0.02)).max() > 1e-3  # it does something
+    assert parse(repr(Tent(2, similarity=0.5))) == Tent(2, similarity=0.5) and repr(Tent(2)) == "Tent(steps=2)"
+
+
+def test_similarity_needs_an_encoder_and_a_weight() -> None:
+    with pytest.raises(InputError, match="no encoder"):
+        Tent(1, similarity=1.0)(MODEL, IMAGES)
+    with pytest.raises(InputError, match="a weight of 0 or more, got -1"):
+        Tent(similarity=-1.0)

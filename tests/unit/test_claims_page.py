@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from weatherproof.studies import STUDIES
+from weatherproof.studies.lab.sentences import Sentence, sentences_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,9 +34,48 @@ def test_every_claim_of_a_paper_is_there(claims: ModuleType) -> None:
     for name in papers:
         for claim in STUDIES[name].claims:
             told = STUDIES[name].ours or "not in the paper" in claim.text
-            there = [row for row in rows if row[0] == f"| {claim.text}" and f"[{name}]" in row[-1]]
+            links = (f"[{name}]", f"`{name}`")
+            there = [r for r in rows if r[0] == f"| {claim.text}" and any(link in r[-1] for link in links)]
             assert len(there) == (0 if told else 1), claim.text
     assert "does not hold: 0 of 1: Ours (RM), COVID X-ray +0.0%" in page  # the paper's own AUC
+
+
+def test_every_sentence_is_a_claim_a_picture_or_has_a_reason(claims: ModuleType) -> None:
+    """And every claim of a paper tests one of its sentences."""
+    tested = set[tuple[str, str]]()
+    for paper, studies in claims.PAPERS.items():
+        sentences = sentences_of(claims.FOLDERS[paper])
+        assert len({(own.where, own.says) for own in sentences}) == len(sentences) > 10
+        for own in sentences:
+            assert own.where and own.says and (own.why is None) == bool(own.claims or own.picture), own
+            assert all(name in STUDIES for name in (own.picture, own.beyond) if name), own
+            found = own.tests(STUDIES)  # raises where there is none
+            assert all(name in studies for name, _ in found), own
+            tested |= {(name, claim.text) for name, claim in found}
+    for studies in claims.PAPERS.values():
+        for name, study in studies.items():
+            texts = [] if study.ours else [claim.text for claim in study.claims if "not in the paper" not in claim.text]
+            assert [text for text in texts if (name, text) not in tested] == [], name
+
+
+def test_a_sentence_of_a_claim_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="table-1 has no claim 'ours is green'"):
+        Sentence("1", "It is green.", ("table-1: ours is green",)).tests(STUDIES)
+    assert len(Sentence("1", "all", ("table-1",)).tests(STUDIES)) == len(STUDIES["table-1"].claims)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "look", "words"),
+    [
+        (["holds", "holds"], "holds", "holds: 2 of 2"),
+        (["holds", "does not hold", "not measured"], "holds in part", "holds in part: 1 of 2, 1 not measured"),
+        (["does not hold", "not decided"], "does not hold", "does not hold: 0 of 2"),
+        (["not decided"], "not decided", "not decided"),
+        (["not measured"], "not measured", "not measured"),
+    ],
+)
+def test_the_verdict_on_a_sentence(claims: ModuleType, verdicts: list[str], look: str, words: str) -> None:
+    assert claims._together(verdicts) == (look, words)
 
 
 def test_the_claims_on_the_pages_are_todays(claims: ModuleType) -> None:

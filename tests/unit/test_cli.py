@@ -315,5 +315,5 @@ def test_how_long_the_demo_takes_is_said_once_and_for_all() -> None:
 
 def test_list_of_studies(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "reproduce", "--list")
-    assert status == 0 and "table-1 " in out and "figure-6 " in out
+    assert status == 0 and "table-1 " in out and "figure-6 " in out and "table-3 " in out
     assert run(capsys, "reproduce")[0] == 2

@@ -1,6 +1,7 @@
 """Feature contrastive learning: utility, sensitivity, perturbations, and the step against algorithm 1 line by line."""
 
 import copy
+import math
 import warnings
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from weatherproof import methods, random
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
-from weatherproof.methods import FeatureContrastive, Supervised, UtilityNoise, WholeNoise, build_labelled
+from weatherproof.methods import (
+    FeatureContrastive,
+    FeatureSettings,
+    Supervised,
+    UtilityNoise,
+    WholeNoise,
+    build_labelled,
+)
 from weatherproof.methods.partners import VANISHED
-from weatherproof.objectives import FeatureContrast, feature_contrast
+from weatherproof.objectives import FeatureContrast, FeatureContrastMargin, class_losses, feature_contrast
 from weatherproof.training import Plan, RunFolder, train_classifier
 
 ROWS, SIDE, CLASSES = 6, 16, 4
@@ -231,6 +239,81 @@ def test_a_step_is_algorithm_1() -> None:
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
     for name, value in learner.encoder.state_dict().items():  # batch norm saw the clean images alone
         torch.testing.assert_close(value, encoder.state_dict()[name], msg=name)
+
+
+@pytest.mark.parametrize(
+    ("layer", "where"), [("1", "block1"), ("block2", "block2"), ("-1", "block3"), ("output", None)]
+)
+def test_the_contrast_at_another_layer(layer: str, where: str | None) -> None:
+    """With hooks of this test's own in place of taps."""
+    learner = FeatureContrastive(
+        _encoder(), _classifier()[1], UtilityNoise(50), FeatureContrast(0.5), 0.01, layer=layer
+    ).train()
+    encoder, head = copy.deepcopy(learner.encoder), copy.deepcopy(learner.head)
+    assert isinstance(encoder, Encoder)
+    images, labels, keys = _batch()
+    seen: list[Tensor] = []
+    if where is not None:
+        part = dict(encoder.named_modules())[next(n for n, _ in encoder.named_modules() if n.endswith(where))]
+        part.register_forward_hook(lambda _m, _x, out: seen.append(out.mean(dim=(2, 3))))
+
+    def compared(pixels: Tensor) -> Tensor:
+        logits = head(encoder(pixels))
+        return logits if where is None else seen[-1]
+
+    pixels = images.clone().requires_grad_()
+    running = copy.deepcopy(encoder.state_dict())
+    F.cross_entropy(head(encoder(pixels)), labels, reduction="sum").backward()
+    assert pixels.grad is not None
+    encoder.load_state_dict(running)
+    partners = UtilityNoise(50)(images, random.fold(keys, methods.parts.NOISE), pixels.grad.abs())
+    assert partners.high is not None
+    logits = head(encoder(images))
+    z = logits if where is None else seen[-1]
+    term = feature_contrast(z, compared(partners.low), compared(partners.high), None, 0.5).sum()
+    torch.testing.assert_close(_step(learner)["loss"], F.cross_entropy(logits, labels) + 0.01 * term)
+
+
+def test_a_layer_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="expected output, one of block1, block2, block3, embedding, or 1 to 4"):
+        FeatureContrastive(_encoder(), _classifier()[1], UtilityNoise(5), FeatureContrast(), 0.1, layer="5")
+
+
+@pytest.mark.parametrize("name", class_losses.CLASS_LOSSES)
+def test_other_losses_against_loops(name: str) -> None:
+    """And the utility is the slope of the one that is minimised."""
+    draws = torch.Generator().manual_seed(5)
+    logits, labels = torch.randn(6, 4, generator=draws, dtype=torch.float64), torch.arange(6) % 4
+    expected = []
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        shares = [math.exp(v) / sum(map(math.exp, row)) for v in row]
+        others = max(v for c, v in enumerate(row) if c != label)
+        expected.append({
+            "cross-entropy": -math.log(shares[label]),
+            "squared-error": sum((share - (c == label)) ** 2 for c, share in enumerate(shares)),
+            "hinge": max(0.0, 1 + others - row[label]),
+        }[name])  # fmt: skip
+    loss = class_losses.class_loss(name)
+    torch.testing.assert_close(loss(logits, labels), torch.tensor(expected))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    images = torch.rand(6, 3, 2, 2, generator=draws)
+    found, step = methods.utility(linear, images, labels, loss), torch.zeros_like(images)
+    step[2, 1, 0, 1] = 1e-3
+    up, down = (float(loss(linear(images + s), labels)[2].detach()) for s in (step, -step))
+    assert float(found[2, 1, 0, 1]) == pytest.approx(abs(up - down) / 2e-3, rel=1e-2, abs=1e-4)
+
+
+def test_settings_beside_the_papers() -> None:
+    """What the paper ran keeps the name that it had; what it describes beside it is told."""
+    plain = FeatureSettings(k=5)
+    assert "margin" not in repr(plain) and "layer" not in repr(plain) and "loss" not in plain.used("fcl")
+    other = FeatureSettings(margin=0.5, layer="output", loss="hinge")
+    assert repr(other).endswith("patch=None, margin=0.5, layer='output', loss='hinge')")
+    used = other.used("fcl")
+    assert (used["margin"], used["layer"], used["loss"]) == (0.5, "output", "hinge") and "temperature" not in used
+    assert other.objective("fcl") == FeatureContrastMargin(0.5) and plain.objective("fcl") == FeatureContrast(0.1)
+    with pytest.raises(InputError, match="unknown loss: 'hing'.*did you mean hinge|hing"):
+        FeatureSettings(loss="hing")
 
 
 def test_before_its_start_it_is_cross_entropy_and_then_it_ramps_up() -> None:

@@ -312,3 +312,31 @@ def test_groups_come_out_of_the_suite_that_has_them(store: Store) -> None:
     assert {name: (record.corruption, record.metric) for name, record in found.items()} == {
         "weather": ("weather", "mca"), "common-15": ("common-15", "mca"),
     }  # fmt: skip
+
+
+# settings in place of the scale's
+
+
+def test_changed_settings() -> None:
+    models = Models(SMOKE, 0)
+    changed = Training("fcl", changes=(("margin", 0.5), ("k", 5000)))
+    assert changed.name == "fcl, margin 0.5, k 5000"
+    settings = models.settings(changed, 1.0)
+    assert settings.margin == 0.5 and settings.k == 32 * 32 // 2  # as many as an image has, halved
+    assert models.settings(Training("fcl", changes=(("k", 512),)), 1.0).k == 512
+    assert models.model(changed, 0) != models.model(Training("fcl"), 0)
+
+
+def test_other_losses_without_the_contrast_are_plain_trainings() -> None:
+    plain = Models(SMOKE, 0).settings(Training("fcl", weight_times=0.0, changes=(("loss", "hinge"),)), 1.0)
+    assert plain.weight == 0 and plain.loss == "hinge"
+
+
+def test_appendix_c_is_of_the_measurements_of_table_3() -> None:
+    """Of the same models, images and conditions, so that nothing is measured twice."""
+    ones, whole = (
+        {(cell.model, cell.measure, cell.data) for own in STUDIES[name].at("desk").cells.values() if own is not None
+         for cell in own.cells} for name in ("fcl-appendix-c", "fcl-table-3")
+    )  # fmt: skip
+    assert ones < whole
+    assert len([row for row, _ in STUDIES["fcl-appendix-c"].at("desk").cells if row.startswith("CIFAR-10, ")]) == 20 * 6

@@ -106,7 +106,9 @@ def test_paper_scale_reads_the_published_files(study: str, key: tuple[str, str],
     assert desk is None or all(cell.files is None for cell in desk.cells)
 
 
-def test_cells_of_another_pipeline_are_not_mixed_with_todays(tmp_path: Path) -> None:
+def test_cells_of_another_pipeline_are_not_mixed_with_todays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A grid that an earlier version began, or that was begun before the files were there."""
     data, folder = tmp_path / "data", tmp_path / "run"
     fine = replace(CELL, measure=Suite("common-15", (3,), group="noise"), wanted=Wanted("error", "shot_noise", 3.0))
@@ -130,7 +132,9 @@ def test_cells_of_another_pipeline_are_not_mixed_with_todays(tmp_path: Path) -> 
     (folder / "cells.json").write_text(json.dumps(cells))
     assert {*run()} == {*cells} and "7.0" in (folder / "cells.json").read_text()  # what is of today is taken
     (folder / "cells-of.json").unlink()
+    capsys.readouterr()
     run()
+    assert f"3 of 3 cells of {folder / 'cells.json'} were measured with other settings or by" in capsys.readouterr().err
     assert "7.0" not in (folder / "cells.json").read_text()
 
 

@@ -1,7 +1,21 @@
 """Claims count what they say they count."""
 
 from weatherproof.studies import Claim
-from weatherproof.studies.lab.claims import above, below, falls, falls_less, mean_above, not_worst, spread, worst
+from weatherproof.studies.lab.claims import (
+    above,
+    alike,
+    all_of,
+    below,
+    best,
+    falls,
+    falls_less,
+    mean_above,
+    not_worst,
+    slightly_below,
+    small_share,
+    spread,
+    worst,
+)
 
 GRID = {("a", "low"): 0.5, ("a", "high"): 0.7, ("b", "low"): 0.6, ("b", "high"): 0.6, ("c", "low"): 0.2}
 
@@ -61,3 +75,25 @@ def test_a_claim_without_any_number_does_not_hold() -> None:
         "passed": True,
         "detail": "1 of 1",
     }
+
+
+def test_best_and_all_of() -> None:
+    grid = {("r", "x"): 0.3, ("r", "y"): 0.2, ("s", "x"): 0.3, ("s", "y"): 0.4}
+    assert best("x", ("r", "s", "t"))(grid) == (1, 2, "not at s (highest: y)")
+    assert all_of(best("x", ("r",)), worst("x", ("s", "t")))(grid) == (2, 2, "")
+    assert all_of(best("y", ("r",)), worst("y", ("s",)))(grid) == (
+        0,
+        2,
+        "not at r (highest: x); not at s (lowest: x)",
+    )
+
+
+def test_alike() -> None:
+    grid = {("r", "x"): 0.30, ("r", "y"): 0.31, ("s", "x"): 0.30, ("s", "y"): 0.40, ("t", "x"): 0.1}
+    assert alike(("x", "y"), ("r", "s", "t"), 0.02)(grid) == (1, 2, "not at s 10.0%")  # t was not measured whole
+
+
+def test_slightly_below_and_small_share() -> None:
+    assert slightly_below("low", "high", ("a", "b"), 0.25)(GRID) == (1, 2, "a -20.0%, b +0.0%")  # equal is not below
+    assert slightly_below("low", "high", ("a",), 0.1)(GRID)[:2] == (0, 1)
+    assert small_share("low", "high", ("a", "b", "c"), 0.75)(GRID) == (1, 2, "a: 71% of it, b: 100% of it")

@@ -1,13 +1,15 @@
 """The settings that feature contrastive learning publishes for itself and its rivals, by the name of the training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from weatherproof.encoders.taps import EMBEDDING
 from weatherproof.errors import InputError, unknown
 from weatherproof.methods.feature_contrast import check_weight
 from weatherproof.methods.partners import Partner, UtilityNoise, WholeNoise
 from weatherproof.methods.recipes import SMALL
-from weatherproof.objectives import FeatureContrast
+from weatherproof.objectives import FeatureContrast, FeatureContrastMargin
+from weatherproof.objectives.class_losses import class_loss
 
 LABELLED = {
     "supervised": "cross-entropy",
@@ -23,18 +25,23 @@ FCL = ("fcl", "patch-gaussian-fcl")
 SECOND_TERM = (*FCL, "xe-gaussian", "cl-gaussian")
 PENALISED = ("supervised", "patch-gaussian")  # what takes a Tikhonov penalty
 PATCHED = ("patch-gaussian", "patch-gaussian-fcl")
+LATER = (
+    "margin",
+    "layer",
+    "loss",
+)  # what the paper describes beside what it ran: None and the defaults are what it ran
 _TERM = ("sigma", "weight", "start_epoch", "ramp_epochs")
 USES = {  # which settings a training has
     "xe-gaussian": _TERM,
     "cl-gaussian": (*_TERM, "temperature"),
-    **dict.fromkeys(FCL, ("k", *_TERM, "temperature")),
+    **dict.fromkeys(FCL, ("k", *_TERM, "temperature", *LATER)),
 }
 _MNIST = 32  # px; up to here grey images take the settings of MNIST
 _BATCH = 1024  # of the paper's CIFAR and ImageNet
 _CIFAR_EPOCH, _IMAGENET_EPOCH = 50_000 / _BATCH, 1_281_167 / _BATCH  # steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureSettings:
     """What a training of `LABELLED` is made of, as far as it has the part.
 
@@ -46,6 +53,10 @@ class FeatureSettings:
         start_epoch: when the second term comes in.
         ramp_epochs: over how many epochs it then rises.
         patch: the operator that damages every image, as text; None: there is none.
+        margin: gamma of a contrast by a margin (eq. 4) in place of the one by softmax (eq. 5), which has the
+            temperature; None: by softmax.
+        layer: what is compared, as in `FeatureContrastive`.
+        loss: a name of `objectives.class_losses.CLASS_LOSSES`.
     """
 
     k: int = 256
@@ -55,24 +66,40 @@ class FeatureSettings:
     start_epoch: float = 0.0
     ramp_epochs: float = 0.0
     patch: str | None = None
+    margin: float | None = None
+    layer: str = EMBEDDING
+    loss: str = "cross-entropy"
+
+    def __repr__(self) -> str:
+        """Without what is as in the paper of `LATER`, so that a training keeps its name."""
+        told = [f for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
+        return f"FeatureSettings({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in told)})"
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
+        class_loss(self.loss)
         for name in ("start_epoch", "ramp_epochs"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} counts epochs, 0 or more; got {getattr(self, name)}")
 
     def used(self, name: str) -> dict[str, Any]:
-        """What a training has of these, by name; the patch is part of its damage."""
-        return {part: getattr(self, part) for part in USES.get(name, ())}
+        """What a training has of these, by name; the patch is part of its damage. Of `LATER` only what the
+        paper has otherwise."""
+        whole = {part: getattr(self, part) for part in USES.get(name, ())}
+        plain = {f.name: f.default for f in fields(self) if f.name in LATER}
+        if self.margin is not None:
+            whole.pop("temperature", None)
+        return {part: value for part, value in whole.items() if part not in plain or value != plain[part]}
 
     def partner(self, name: str) -> Partner:
         """What makes the noisy copies."""
         return UtilityNoise(self.k, self.sigma) if name in FCL else WholeNoise(self.sigma)
 
-    def objective(self, name: str) -> FeatureContrast | None:
+    def objective(self, name: str) -> FeatureContrast | FeatureContrastMargin | None:
         """What compares their embeddings."""
-        return None if name == "xe-gaussian" else FeatureContrast(self.temperature)
+        if name == "xe-gaussian":
+            return None
+        return FeatureContrast(self.temperature) if self.margin is None else FeatureContrastMargin(self.margin)
 
 
 def feature_settings(

@@ -10,6 +10,7 @@ from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.feature_settings import LABELLED, PATCHED, PENALISED, SECOND_TERM, FeatureSettings
 from weatherproof.methods.supervised import Supervised
 from weatherproof.objectives import InputGradient
+from weatherproof.objectives.class_losses import class_loss
 from weatherproof.operators import Chain
 from weatherproof.protocols import Attack, Encoder, Operator
 from weatherproof.views import AugMix
@@ -59,7 +60,7 @@ def build_labelled(
         return Supervised(encoder, head, damage, augment, tikhonov)
     return FeatureContrastive(
         encoder, head, settings.partner(name), settings.objective(name), settings.weight, start=start, ramp=ramp,
-        operator=damage, augment=augment,
+        operator=damage, augment=augment, layer=settings.layer, loss=class_loss(settings.loss),
     )  # fmt: skip
 
 

@@ -4,16 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.objectives.class_losses import Losses, cross_entropy
 from weatherproof.types import Embeddings, Images, Labels, Logits
 
+Loss = Callable[[Logits, Labels], Losses]
 
-def utility(model: Callable[[Images], Logits], images: Images, labels: Labels) -> Images:
-    """u = |d loss(x, y) / d x| of every element of every image (definition 1), the loss cross-entropy of the logits.
+
+def utility(model: Callable[[Images], Logits], images: Images, labels: Labels, loss: Loss = cross_entropy) -> Images:
+    """u = |d loss(x, y) / d x| of every element of every image (definition 1), the loss cross-entropy of the logits,
+    or another one.
 
     In float32 whatever autocast says. The model is left in its mode and its parameters' gradients are untouched. In
     train mode batch normalisation ties the images of a batch together; in evaluation mode each has its own.
@@ -33,21 +36,24 @@ def utility(model: Callable[[Images], Logits], images: Images, labels: Labels) -
         pixels = images.detach().clone().float().requires_grad_()
         logits = model(pixels)
         _check_labels(logits, labels)
-        return utility_of(logits, pixels, labels.clone())
+        return utility_of(logits, pixels, labels.clone(), loss=loss)
 
 
-def utility_of(logits: Logits, pixels: Images, labels: Labels, *, keep_graph: bool = False) -> Images:
+def utility_of(
+    logits: Logits, pixels: Images, labels: Labels, *, keep_graph: bool = False, loss: Loss = cross_entropy
+) -> Images:
     """`utility` from a forward pass that was made already.
 
     Args:
         pixels: what the logits were made of; they record gradients.
         labels: in range, which `utility` checks and this does not.
         keep_graph: another backward pass through the logits follows.
+        loss: of single answers, as in `objectives.class_losses`.
     """
-    loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-    if not loss.requires_grad:
+    total = loss(logits, labels).sum()
+    if not total.requires_grad:
         raise InputError("utility needs a model that can be differentiated by its input: this one gives no gradient")
-    (gradient,) = torch.autograd.grad(loss, pixels, retain_graph=keep_graph)
+    (gradient,) = torch.autograd.grad(total, pixels, retain_graph=keep_graph)
     return gradient.abs_()
 
 

@@ -5,7 +5,8 @@ a function of the batch, and the classifier is never changed. The authors of TEN
 which has more images to adapt to, and needs them to come under one damage after the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch.func import functional_call
 
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import batch_statistics
+from weatherproof.modes import eval_mode
+from weatherproof.objectives.similarity import similarity_distance
 from weatherproof.spec import component
 from weatherproof.spec import parse as _parse
-from weatherproof.types import Images, Logits
+from weatherproof.types import Embeddings, Images, Logits
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -39,15 +42,21 @@ class Tent:
     Args:
         steps: of Adam, on the same batch.
         lr: 0.001 as the authors have it on CIFAR, in batches of 200.
+        similarity: w of w |S - S*| / N beside the entropy: S the similarities of the embeddings within the batch, S*
+            those of the classifier as it was, in evaluation mode (URRL names its regularizer as possible at test time).
 
     Raises:
-        InputError: a setting out of its range; a classifier without normalisation layers that have weights.
+        InputError: a setting out of its range; a classifier without normalisation layers that have weights, or with a
+            similarity one that has no `encoder`.
     """
 
     steps: int = 1
     lr: float = 0.001
+    similarity: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.similarity < float("inf"):
+            raise InputError(f"similarity is a weight of 0 or more, got {self.similarity}")
         if self.steps < 1 or self.lr <= 0:
             raise InputError(f"expected at least one step and a learning rate above 0, got {self.steps} and {self.lr}")
 
@@ -56,15 +65,43 @@ class Tent:
         if not moved:
             raise InputError("TENT moves the weights of normalisation layers, and the classifier has none of these")
         optimizer = torch.optim.Adam(moved.values(), self.lr)
-        with batch_statistics(classifier):
+        with _embeddings(classifier, asked=self.similarity > 0) as seen, batch_statistics(classifier):
+            before = self._before(classifier, images, seen)
             with torch.enable_grad():
                 for _ in range(self.steps):
                     loss = entropy(functional_call(classifier, moved, (images,)))
+                    if before is not None:
+                        loss = loss + self.similarity * similarity_distance(seen[-1], before)
                     for weight, slope in zip(moved.values(), torch.autograd.grad(loss, [*moved.values()]), strict=True):
                         weight.grad = slope
                     optimizer.step()
             with torch.no_grad():
                 return functional_call(classifier, moved, (images,))
+
+    def _before(self, classifier: nn.Module, images: Images, seen: list[Embeddings]) -> Embeddings | None:
+        """The embeddings as they were; None where they are not asked for."""
+        if not self.similarity:
+            return None
+        with eval_mode(classifier), torch.no_grad():
+            classifier(images)
+        return seen[-1].detach()
+
+
+@contextmanager
+def _embeddings(classifier: nn.Module, *, asked: bool) -> Iterator[list[Embeddings]]:
+    """Inside, the embeddings of each pass through a classifier's encoder, the last one at the end."""
+    seen: list[Embeddings] = []
+    if not asked:
+        yield seen
+        return
+    encoder = getattr(classifier, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise InputError("similarity compares embeddings: the classifier has no encoder to take them from")
+    handle = encoder.register_forward_hook(lambda _module, _images, output: seen.__setitem__(slice(None), [output]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 Adaptation = BatchStatistics | Tent

@@ -7,20 +7,22 @@ from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.fcl import tables as fcl
-from weatherproof.studies.papers.robustness import attacks
+from weatherproof.studies.papers.robustness import attacks, averaging
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
-from weatherproof.studies.papers.urrl import transfer
+from weatherproof.studies.papers.urrl import test_time, transfer
 from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds, zero_shot
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
     **urrl.STUDIES,
     **robustness.STUDIES,
+    **averaging.STUDIES,
     **fcl.STUDIES,
     **attacks.STUDIES,
     **transfer.STUDIES,
+    **test_time.STUDIES,
     **front.STUDIES,
     **all_weather.STUDIES,
     **unseen_kinds.STUDIES,

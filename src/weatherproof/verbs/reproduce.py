@@ -40,7 +40,7 @@ def reproduce(
         seed: of every random draw.
     """
     if list_:
-        return Listing({name: study.title for name, study in STUDIES.items()})
+        return Listing(_all())
     if study == "table-3":  # not a measurement
         renamed = unseen_classes(scale)
         return Listing({old: f"is right as {new} (Table 3, the classes of figure-5)" for old, new in renamed.items()})
@@ -62,3 +62,15 @@ def reproduce(
         run.discard()
         raise
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
+
+
+def _all() -> dict[str, str]:
+    """Every study with its title, and Table 3 at its place, which is a list and no measurement."""
+    titles = dict[str, str]()
+    for name, study in STUDIES.items():
+        titles[name] = study.title
+        if name == "table-2":
+            titles["table-3"] = (
+                "Table 3: which known class is the right answer for which unseen one (shown, not measured)"
+            )
+    return titles

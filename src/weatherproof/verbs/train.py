@@ -46,6 +46,7 @@ from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
 
 _OWN_DAMAGE = {"augmix": "AugMix views", "adversarial": "attacks"}
+_RIGHT_ANGLE = 1.0  # of the cosine distance; the paper states no margin
 _ATTACK = "PGD(L2(0.5), steps=7, step_size=0.1)"  # URRL's rival; "Adversarial Examples Are Not Bugs"
 
 
@@ -60,6 +61,10 @@ def train(
     k: int | None = None,
     sigma: float | None = None,
     temperature: float | None = None,
+    objective: Literal["softmax", "margin"] = "softmax",
+    margin: float | None = None,
+    layer: str | None = None,
+    loss: Literal["cross-entropy", "squared-error", "hinge"] | None = None,
     weight: float | None = None,
     start_epoch: float | None = None,
     ramp_epochs: float | None = None,
@@ -84,10 +89,14 @@ def train(
         head: new, a linear layer with random weights, or own, the classifier that the pretrained network or the run
             folder brings, which goes on.
         operator: the damage that it is trained and measured on; not with augmix and adversarial. Without: clean images.
-        k: elements (pixels times channels) of most, and of least, utility that fcl perturbs; this and the next five by
-            default as published for images of this size.
+        k: elements (pixels times channels) of most, and of least, utility that fcl perturbs; k, sigma, temperature,
+            weight, start_epoch and ramp_epochs by default as published for images of this size.
         sigma: standard deviation of the noise on them, or on the whole image, in pixel units (0 to 1).
         temperature: of the contrast.
+        objective: the contrast of fcl: softmax, or margin, which keeps negatives `margin` away.
+        margin: the cosine distance of objective margin, above 0 and at most 2; by default 1, a right angle.
+        layer: what fcl compares, where not the embedding: output (the logits), or a stage of the encoder, as 1, 2, ...
+        loss: what fcl minimises and takes the utility of; by default cross-entropy.
         weight: lambda, which multiplies the second term's sum over a batch: it counts for more in larger batches. By
             default an image counts for as much as in the paper's batches of 1,024 (not stated for small grey images).
         start_epoch: until then cross-entropy alone; by default the published share of the epochs.
@@ -132,7 +141,7 @@ def train(
         method, training, options["epochs"], options["batch_size"],
         {
             "k": k, "sigma": sigma, "temperature": temperature, "weight": weight, "start_epoch": start_epoch,
-            "ramp_epochs": ramp_epochs,
+            "ramp_epochs": ramp_epochs, "margin": _margin(objective, margin, temperature), "layer": layer, "loss": loss,
         },
     )  # fmt: skip
     labelled = training.subset(label_fraction(training.labels, labels, seed))
@@ -200,6 +209,17 @@ def _in_order(head: nn.Linear, fit: ClassFit) -> nn.Linear:
     if head.bias is not None:
         ordered.bias.data = head.bias.data[rows]
     return ordered
+
+
+def _margin(objective: str, margin: float | None, temperature: float | None) -> float | None:
+    """Gamma of the contrast by a margin; None: by softmax."""
+    if objective == "softmax":
+        if margin is not None:
+            raise InputError("margin is of the objective margin: give --objective margin, or leave margin out")
+        return None
+    if temperature is not None:
+        raise InputError("objective margin has no temperature: leave it out, or take objective softmax")
+    return _RIGHT_ANGLE if margin is None else margin
 
 
 def _settings(

@@ -91,6 +91,51 @@ def not_worst(values: Values, low: str, high: Sequence[str], rows: Sequence[str]
 
 
 @awaiting_values
+def best(values: Values, column: str, rows: Sequence[str]) -> Verdict:
+    """The column is the highest of its row, in every row."""
+    lost, rows_there = [], [row for row in rows if (row, column) in values]
+    for row in rows_there:
+        others = {c: v for (r, c), v in values.items() if r == row and c != column}
+        highest = max(others, key=lambda c: others[c])
+        if others[highest] >= values[row, column]:
+            lost.append(f"{row} (highest: {highest})")
+    return len(rows_there) - len(lost), len(rows_there), "not at " + ", ".join(lost) if lost else ""
+
+
+@awaiting_values
+def alike(values: Values, columns: Sequence[str], rows: Sequence[str], points: float) -> Verdict:
+    """In every row the highest of these columns is at most `points` above the lowest."""
+    there = [row for row in rows if all((row, column) in values for column in columns)]
+    gaps = {r: max(values[r, c] for c in columns) - min(values[r, c] for c in columns) for r in there}
+    lost = [f"{row} {gap:.1%}" for row, gap in gaps.items() if gap > points]
+    return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+
+
+@awaiting_values
+def slightly_below(values: Values, low: str, high: str, rows: Sequence[str], points: float) -> Verdict:
+    """Column `low` below column `high` in every row, by at most `points`."""
+    gaps = {r: values[r, low] - values[r, high] for r in rows if (r, low) in values and (r, high) in values}
+    told = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
+    return sum(-points <= gap < 0 for gap in gaps.values()), len(gaps), told
+
+
+@awaiting_values
+def small_share(values: Values, low: str, high: str, rows: Sequence[str], share: float) -> Verdict:
+    """Column `low` is less than this share of column `high` in every row."""
+    shares = {r: values[r, low] / values[r, high] for r in rows if (r, low) in values and values.get((r, high))}
+    told = ", ".join(f"{row}: {own:.0%} of it" for row, own in shares.items())
+    return sum(own < share for own in shares.values()), len(shares), told
+
+
+@awaiting_values
+def all_of(values: Values, *tests: Test) -> Verdict:
+    """All comparisons of all these tests."""
+    results = [test(values) for test in tests]
+    told = "; ".join(detail for _, _, detail in results if detail)
+    return sum(result[0] for result in results), sum(result[1] for result in results), told
+
+
+@awaiting_values
 def falls_less(values: Values, steady: str, other: str, first: str, last: str) -> Verdict:
     """From row `first` to row `last`, column `steady` loses less than column `other`."""
     if any((row, column) not in values for row in (first, last) for column in (steady, other)):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from weatherproof import attacks, operators, restoration
@@ -13,6 +14,8 @@ from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
 from weatherproof.readouts.adaptation import Adapting as AdaptingModule
+from weatherproof.readouts.finetuning import new_head
+from weatherproof.readouts.mlp import MLPHead
 from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.spec import component
 from weatherproof.studies.lab.chosen import Chosen
@@ -20,6 +23,8 @@ from weatherproof.studies.lab.recipes import Settings, labelled, lasting, look_o
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, check_own_head, train_classifier
+
+Begins = Literal["random", "zero", "probe"]
 
 
 class NoNumber(Exception):
@@ -85,6 +90,8 @@ class Finetuned:
         labels, same_steps, steps: as in `Labelled`.
         regularizers: texts of `objectives.REGULARIZERS`, after those that were chosen.
         chosen: how the learning rate and further regularizers are; None: the plan's, and no others.
+        begins: the weights of head "mlp" at the start: "random"; "zero": those of its second layer are 0; "probe": the
+            first layer passes embeddings on as they are, the second is a linear layer fitted on the frozen start.
     """
 
     start: Recipe
@@ -97,6 +104,7 @@ class Finetuned:
     regularizers: tuple[str, ...] = ()
     chosen: Chosen | None = None
     steps: int | None = None
+    begins: Begins = "random"
 
     def make(self, store: Store) -> Classifier:
         return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
@@ -104,11 +112,27 @@ class Finetuned:
     def _train(self, store: Store, run: RunFolder) -> Trained:
         train, setting = store.images(self.data), self.setting(store)
         encoder, head = finetune_encoder(
-            store.encoder(self.start), train, plan=self.course(store), head=self.head,
+            store.encoder(self.start), train, plan=self.course(store), head=self._head(store, len(train.classes)),
             regularizers=setting.regularizers, labels=labelled(train, self.labels, self.plan.seed),
             augment=look_of(self.augment), run=run,
         )  # fmt: skip
         return encoder, Readout(head.cpu(), train.classes, "end-to-end", label_fraction=self.labels)
+
+    def _head(self, store: Store, classes: int) -> str | nn.Module:
+        if self.begins == "random":
+            return self.head
+        head = new_head("mlp", store.encoder(self.start).feature_dim, classes, self.plan.seed)
+        assert isinstance(head, MLPHead)
+        with torch.no_grad():
+            for weight in head.second.parameters():
+                weight.zero_()
+            if self.begins == "probe":
+                fitted = store.get(Probed(self.start, self.data, labels=self.labels, seed=self.plan.seed)).head
+                assert isinstance(fitted, nn.Linear)
+                head.first.weight.copy_(torch.eye(head.first.in_features))
+                head.first.bias.zero_()
+                head.second.load_state_dict(fitted.state_dict())
+        return head
 
     def setting(self, store: Store) -> Setting:
         """The learning rate and all regularizers."""

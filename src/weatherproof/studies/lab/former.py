@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.methods import FeatureSettings
+from weatherproof.methods.feature_settings import LATER
 from weatherproof.objectives import parse_regularizer
 from weatherproof.studies.lab.chosen import Chosen, read_setting
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled
@@ -72,9 +73,15 @@ def _contrasted(recipe: Labelled, settings: FeatureSettings, store: Store) -> Wo
     """Of feature contrastive learning and its rivals; without the start."""
     return {
         "kind": f"labelled-{recipe.method}", "head": recipe.head, "seed": str(recipe.plan.seed),
-        "plan": repr(store.plan(recipe.plan)), "settings": repr(sorted(asdict(settings).items())),
+        "plan": repr(store.plan(recipe.plan)), "settings": repr(sorted(_former(settings).items())),
         **_images(recipe), **_look(recipe),
     }  # fmt: skip
+
+
+def _former(settings: FeatureSettings) -> dict[str, object]:
+    """Without those that there were not, unless they say something."""
+    plain = {field.name: field.default for field in fields(settings) if field.name in LATER}
+    return {name: value for name, value in asdict(settings).items() if name not in plain or value != plain[name]}
 
 
 def _of_another_paper(

@@ -28,7 +28,11 @@ class OverSeeds:
             return None
         samples = tuple(number.value for number in found)
         mean, error = sum(samples) / len(samples), standard_error(samples)
-        return Number(replace(found[0].record, value=mean, stderr=error, seeds=self.seeds), samples=samples)
+        return Number(
+            replace(found[0].record, value=mean, stderr=error, seeds=self.seeds),
+            samples=samples,
+            earlier=_earlier(found),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class OverModels:
             sum(r.value for r in records) / len(records),
             protocol_hash(parts=[r.protocol for r in records]),
         )
-        return Number(replace(records[0], value=value, stderr=None, trained_on=None, protocol=protocol))
+        return Number(
+            replace(records[0], value=value, stderr=None, trained_on=None, protocol=protocol), earlier=_earlier(found)
+        )
 
 
 def mean_of(numbers: Sequence[Number]) -> Number:
@@ -72,7 +78,12 @@ def mean_of(numbers: Sequence[Number]) -> Number:
         images=sum(r.images for r in records), protocol=protocol_hash(parts=[r.protocol for r in records]),
     )  # fmt: skip
     failed = [number.failed for number in numbers if number.failed is not None]
-    return Number(whole, failed=tuple(point for points in failed for point in points) if failed else None)
+    points = tuple(point for own in failed for point in own) if failed else None
+    return Number(whole, failed=points, earlier=_earlier(numbers))
+
+
+def _earlier(numbers: Sequence[Number]) -> tuple[str, ...]:
+    return tuple(sorted({folder for number in numbers for folder in number.earlier}))
 
 
 def _all(cells: Sequence[Cell], store: Store) -> list[Number] | None:

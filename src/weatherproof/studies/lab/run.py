@@ -46,7 +46,8 @@ def run_study(
 
 
 def _made_how(scale: Scale, found: Found) -> dict[str, str]:
-    """Which corrupted images were read from files, and which were made on the fly."""
+    """Which corrupted images were read from files, which were made on the fly; and what an earlier version trained."""
+    earlier = sorted({folder for record in found.values() for folder in record.get("earlier", ())})
     read: dict[str, list[bool]] = {}
     for key, own in scale.cells.items():
         for files in {cell.files for cell in own.cells if cell.files} if own is not None and key in found else ():
@@ -56,7 +57,7 @@ def _made_how(scale: Scale, found: Found) -> dict[str, str]:
         f"corrupted images, {text}": "read from these files" if all(which) else "made on the fly, frost synthetic"
         + (f" ({sum(which)} of {len(which)} numbers are of the files)" if any(which) else "; there is no such folder")
         for text, which in read.items()
-    }  # fmt: skip
+    } | ({"trained by an earlier version": ", ".join(earlier)} if earlier else {})  # fmt: skip
 
 
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
@@ -99,4 +100,8 @@ def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str]) ->
 def _done(run: RunFolder, asked: Mapping[str, str]) -> dict[str, Any]:
     """The cells that were measured as they are asked for."""
     cells, of = (read_json(file) if (file := run.path / name).is_file() else {} for name in (_CELLS, _OF))
-    return {key: record for key, record in cells.items() if key in asked and of.get(key) == asked[key]}
+    same = {key: record for key, record in cells.items() if key in asked and of.get(key) == asked[key]}
+    if len(same) < len(cells):
+        other = f"{len(cells) - len(same)} of {len(cells)} cells of {run.path / _CELLS}"
+        print(f"{other} were measured with other settings or by another version: not taken", file=sys.stderr)
+    return same

@@ -10,6 +10,7 @@ from weatherproof.studies.lab.study import Found, Scale, Study
 COUNT = "images_of_a_class"
 _NO_SHARES = (
     "rank_correlation", COUNT, "identity_error", "median_perturbation", "effective_rank", "embedding_deviation",
+    "gradient_length",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, set
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Wanted
+from weatherproof.studies.papers.contrastive_inversion.pictures import Asked, OneSided
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
 
 _OWN = ("main", "shift")  # the sets that the networks themselves are trained on
@@ -64,6 +65,19 @@ class Models:
         """The pretrained model as it was, under its own classifier."""
         model = Own(self._given(self.scale.encoder), self._train("main"))
         return self._cell(model, About("teacher", "own-head", 1.0), tested)
+
+    def plain(self, tested: str) -> Cell:
+        """The pretrained model as it was, under a linear layer that was fitted on clean images."""
+        return self._cell(self.plain_model, About("teacher", "clean-probe", 1.0), tested)
+
+    def one_sided(self, damage: str, of_ours: bool) -> OneSided:
+        """How often ours alone is right, or the supervised baseline alone."""
+        return OneSided(self.asked(damage), of_ours)
+
+    def asked(self, damage: str) -> Asked:
+        """Ours and the supervised baseline, both trained on this damage, on test images under it."""
+        ours = self._probed(self.hardened(damage), damage, "main", 1.0)
+        return Asked(ours, self.rival(damage, "main"), self.tested(), self.scale.damages[damage], self.seed)
 
     def restored(self, tested: str, restoration: str, draws: int = 1) -> Cell:
         """The image is restored in pixel space, then the rival's network with a clean probe classifies it.
@@ -120,6 +134,11 @@ class Models:
             start, self._train(data), settings_of(settings), self.scale.damages[trained], augment, labels, self.seed
         )
 
+    @property
+    def plain_model(self) -> Probed:
+        """The pretrained model under a linear layer of clean images."""
+        return self._clean_probe(self.scale.encoder)
+
     def _clean_probe(self, network: str) -> Probed:
         """A linear layer on a network as it is, fitted on clean images."""
         scale, given, train = self.scale, self._given(network), self._train("main")
@@ -139,6 +158,10 @@ class Models:
         if scale.whole is not None and data not in scale.augments:
             return Images(scale.data[data], "train", limit=limit, uncropped=scale.whole)
         return Images(scale.data[data], "train", scale.size, scale.crop_fraction, limit=limit)
+
+    def tested(self) -> Images:
+        """The test images of the main set."""
+        return self._test("main", self.scale.test_images)
 
     def _test(self, data: str, limit: int | None) -> Images:
         scale = self.scale

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.methods import FeatureSettings, damage_of, feature_settings, met_in_training
@@ -20,15 +20,14 @@ from weatherproof.studies.papers.fcl.scales import FclScale
 from weatherproof.studies.papers.pretraining.models import Models as PretrainingModels
 from weatherproof.studies.papers.pretraining.scales import Network
 
-Damage = Literal[
-    "clean", "uniform_noise", "nonuniform_noise", "common-15", "common-19", "noise", "blur", "weather", "digital"
-]
+Damage = str  # "clean", "uniform_noise", "nonuniform_noise", a suite or group of `_WHOLE`, or one of `COMMON_19`
 RARE = tuple(range(10, 15))  # classes of synthetic MNIST
 FROZEN = "frozen"  # beside `methods.LABELLED`: the encoder as it is, under its own classifier or a probe
 HARDENED_ON, PRETRAINED_BY = "noise-range", "simclr"
 NOISE_SEED = 0  # of all damage in measurements: every method and every training meets the same images
 
 _NOISY = ("clean", "uniform_noise", "nonuniform_noise")
+_WHOLE = ("common-15", "common-19", "noise", "blur", "weather", "digital")
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,21 @@ class Training:
             classifier where `FclScale.own_heads` says so, else under a linear probe.
         start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
         weight_times: the scale's lambda is multiplied by it.
+        changes: settings in place of the scale's, by name. k is at most half of an image's elements where the image has
+            no more than k.
     """
 
     method: str
     start: str = ""
     weight_times: float = 1.0
+    changes: tuple[tuple[str, int | float | str], ...] = ()
 
     @property
     def name(self) -> str:
-        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1"."""
+        """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1", "fcl, k 512"."""
         times = "" if self.weight_times == 1 else f"lambda x {self.weight_times:g}"
-        return ", ".join(filter(None, (self.start, self.method, times)))
+        changed = (f"{name} {value}" for name, value in self.changes)
+        return ", ".join(filter(None, (self.start, self.method, times, *changed)))
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class Models:
     def accuracy(
         self, training: Training, damage: Damage = "clean", data: str = "main", rare: bool = False
     ) -> OverSeeds | None:
-        """On clean images, under a noise of the paper, or the mean over the corruptions of a suite or group of the mean
-        over their severities.
+        """On clean images, under a noise of the paper, the mean over the severities of a corruption, or the mean of
+        these over the corruptions of a suite or group.
 
         Args:
             data: the data set of training and measurement: "main", or a name of `FclScale.others`.
@@ -104,7 +107,7 @@ class Models:
             measure = Suite("common-15" if damage == "common-15" else "common-19", seed=NOISE_SEED)
             test = replace(self.test, limit=scale.suite_images)
             files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
-        wanted = Wanted("top1" if damage in _NOISY else "mca", corruption)
+        wanted = Wanted("mca" if damage in _WHOLE else "top1", corruption)
         return self._over_seeds(training, measure, test, wanted, self.readout(training), files)
 
     def corner_utility(self, training: Training, classes: tuple[int, ...]) -> OverSeeds:
@@ -166,7 +169,10 @@ class Models:
         method = "supervised" if training.method == FROZEN else training.method
         published = feature_settings(method, size=size, channels=channels, classes=classes, epochs=epochs)
         own = replace(published, **self.scale.changed(training.method))
-        return replace(own, weight=own.weight * training.weight_times)
+        changes = dict[str, Any](training.changes)
+        if changes.get("k", 0) >= size * size * channels:
+            changes["k"] = size * size * channels // 2
+        return replace(own, weight=own.weight * training.weight_times, **changes)
 
     def readout(self, training: Training) -> str:
         """What records call the classifier on the encoder."""

@@ -107,7 +107,7 @@ class Models:
         scale = self.scale
         return Finetuned(
             self.pretrained(network), self.train, plan_of(scale.finetuning_plan, self.seed), augment=scale.augment,
-            labels=network.labels, same_steps=scale.same_steps,
+            labels=network.labels, same_steps=scale.same_steps, begins=network.begins,
         )  # fmt: skip
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from weatherproof.methods import recipe
 from weatherproof.objectives import InputGradient
+from weatherproof.studies.lab.classifiers import Begins
 from weatherproof.studies.lab.recipes import FAST
 from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.lab.study import settings_text
@@ -29,6 +30,7 @@ class Network:
         layers: losses at several layers of the encoder, a name of `Pretraining.layers`; None: at the end alone.
         tikhonov: lambda of the penalty on the gradients by the pixels, in training end to end or in pretraining with
             "simclr"; the readout has none.
+        begins: of "fine-tuned", the weights of its classifier at the start, as in `Finetuned`.
     """
 
     kind: Literal["probe", "supervised", "fine-tuned"]
@@ -37,13 +39,15 @@ class Network:
     labels: float = 1.0
     layers: str | None = None
     tikhonov: float = 0.0
+    begins: Begins = "random"
 
     @property
     def name(self) -> str:
         """What records call it: "mocov2, URRL", "supervised, Tikhonov 0.1"."""
         tuned = "" if self.kind == "probe" else self.kind
         penalty = f"Tikhonov {self.tikhonov:g}" if self.tikhonov else ""
-        return ", ".join(filter(None, (self.method, self.views, self.layers, tuned, penalty)))
+        begins = "" if self.begins == "random" else f"head from {self.begins}"
+        return ", ".join(filter(None, (self.method, self.views, self.layers, tuned, penalty, begins)))
 
 
 @dataclass(frozen=True)

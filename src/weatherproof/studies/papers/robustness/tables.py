@@ -5,7 +5,8 @@ Methods are named as `methods.build` does, families of views as the tables do.
 
 from collections.abc import Sequence
 
-from weatherproof.studies.lab.claims import Values, Verdict, above, awaiting_values, below, falls, falls_less
+from weatherproof.studies.lab.claims import Values, Verdict, above, awaiting_values, below, best, falls, falls_less
+from weatherproof.studies.lab.classifiers import Begins
 from weatherproof.studies.lab.study import Claim, Key, Study
 from weatherproof.studies.papers.pretraining.models import ERROR, METRICS, ROBUSTNESS_NOTE, TOP1, Metric, study
 from weatherproof.studies.papers.pretraining.scales import (
@@ -44,6 +45,26 @@ def _label_efficiency() -> Study:
     note = "Pretraining uses all images and no label. Fine-tuning: a new two-layer ReLU classifier, encoder and all."
     scales = {"smoke": SMOKE, "desk": DESK_LABELS, "paper": PAPER_LABELS}
     return study("label-efficiency-table-1", title, cells, scales, claims, note)
+
+
+def _head_initialisation() -> Study:
+    begins: dict[str, Begins] = {"random": "random", "second layer 0": "zero", "from the linear readout": "probe"}
+    fractions, random = {"100%": 1.0, "10%": 0.1, "1%": 0.01}, "random"
+    cells: dict[Key, tuple[Network, Metric]] = {
+        (row, column): (Network("fine-tuned", "simclr", "SimCLR", labels, begins=own), "top1")
+        for row, labels in fractions.items()
+        for column, own in begins.items()
+    }
+    claims = (Claim("random weights at the start of the head are best", best(random, tuple(fractions))),)
+    title = "Robustness of Contrastive Learning Models: how the head begins in fine-tuning"
+    note = (
+        "The fine-tuned model of label-efficiency-table-1 with other weights in its two-layer head at the start. The "
+        "paper says that random ones were best and not what the others were: here a second layer of zeros, and the "
+        "linear classifier of stage 2, fitted on the frozen encoder with the same labels, behind a first layer that "
+        "passes embeddings on (ReLU takes what is negative in them)."
+    )
+    scales = {"smoke": SMOKE, "desk": DESK_LABELS, "paper": PAPER_LABELS}
+    return study("head-initialisation", title, cells, scales, claims, note)
 
 
 def _layer_wise() -> Study:
@@ -129,4 +150,4 @@ def _tikhonov() -> Study:
     return study("tikhonov-table-2", title, cells, scales, claims, note)
 
 
-STUDIES = {study.name: study for study in (_label_efficiency(), _layer_wise(), _tikhonov())}
+STUDIES = {study.name: study for study in (_label_efficiency(), _head_initialisation(), _layer_wise(), _tikhonov())}

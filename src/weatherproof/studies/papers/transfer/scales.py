@@ -168,5 +168,6 @@ SCALES: Mapping[str, Mapping[str, Transfer]] = {
     "urrl-table-2": {"smoke": SMOKE, "desk": DESK, "paper": PAPER},
     "urrl-table-3": {"smoke": SMOKE, "desk": DESK_CIFAR, "paper": PAPER},
     "urrl-appendix-a": {"smoke": SMOKE, "desk": DESK_CIFAR, "paper": PAPER},
+    "test-time-similarity": {"smoke": SMOKE, "desk": DESK_CIFAR, "paper": PAPER},
     "front": {"smoke": SMOKE, "desk": DESK_FRONT, "paper": PAPER},
 }

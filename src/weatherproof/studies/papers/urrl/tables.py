@@ -4,7 +4,7 @@ in pretraining.
 Methods are named as `methods.build` does, families of views as the tables do.
 """
 
-from weatherproof.studies.lab.claims import above, below
+from weatherproof.studies.lab.claims import above, all_of, below, best, worst
 from weatherproof.studies.lab.study import Claim, Key, Study
 from weatherproof.studies.papers.pretraining.models import (
     CALIBRATION,
@@ -41,6 +41,10 @@ def _urrl_table_1() -> Study:
         ),
         Claim("more colour distortion helps: AllOp above AugMix", above(ALL_OPS, AUGMIX, (TOP1,))),
         Claim("more colour distortion helps: AugMix (MoCo) above AllOp", above(AUGMIX_MOCO, ALL_OPS, (TOP1,))),
+        Claim(
+            "URRL is the best of all five on all three",
+            all_of(best(URRL, (TOP1,)), worst(URRL, (ERROR, CALIBRATION))),
+        ),
         Claim("AllOp has a lower corruption error than AugMix", below(ALL_OPS, AUGMIX, (ERROR,))),
         Claim("AugMix (MoCo) has a lower corruption error than AllOp", below(AUGMIX_MOCO, ALL_OPS, (ERROR,))),
     )
