@@ -2,6 +2,7 @@
 its memory and its floating-point operations are counted."""
 
 import contextlib
+import copy
 import re
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
@@ -27,13 +28,14 @@ from weatherproof.studies.lab.recipes import Between, Given
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Recipe, Store, Trained
 from weatherproof.studies.needs.made_up import MadeUp, made_up
+from weatherproof.studies.needs.weightless import weightless
 from weatherproof.training import Plan, RunFolder
-from weatherproof.training.footprint import Footprint, footprint
+from weatherproof.training.footprint import Footprint, footprint, operations
 from weatherproof.training.looking import instead_of_training
+from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course
 
-_SIZES = (2, 4)  # images of a batch that is looked at
-_LOOKS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # of the training, where its loss changes in the course of it
+_COPIES = 8  # of an image's pixels that stay while others go through the networks: more than any method has
 _SEARCH = 1 / 5  # of a training: a trial of a search
 _FLOAT, _PARAMETERS = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+"), ("seed", "plan", "labels", "operator", "steps")
 
@@ -46,11 +48,19 @@ class Step:
         memory: in float32, or half precision where the plan says so.
         flops: of an image of the batch, forward and backward, a multiplication and an addition being two.
         weights: bytes of what is kept of the model.
+        pixels: bytes of an image of a batch, as the networks see it.
+        recomputed: the memory where blocks are computed once more in the backward pass; None: not looked at.
+        whole: why its batches cannot go through in parts; "": they can.
+        normalised: batch normalisation is in it, whose statistics then are those of a part.
     """
 
     memory: Footprint
     flops: float
     weights: int
+    pixels: int = 0
+    recomputed: Footprint | None = None
+    whole: str = ""
+    normalised: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,29 +86,42 @@ class Training:
         return self.times * course.steps * self.plan.batch_size * self.step.flops
 
     @property
+    def share(self) -> int:
+        """Images of a batch in one process."""
+        return self.plan.batch_size // self.plan.devices
+
+    @property
     def bytes(self) -> int:
-        """Of a GPU's memory: that of a process, whose share of a batch may go through in parts."""
-        share = self.plan.batch_size // self.plan.devices
-        return self.step.memory.fixed + min(share, self.plan.micro_batch or share) * self.step.memory.per_image
+        """Of a GPU's memory (`needed`)."""
+        return needed(self.step, self.step.memory, self.share, self.plan.micro_batch)
+
+
+def needed(step: Step, memory: Footprint, images: int, micro_batch: int | None = None) -> int:
+    """Bytes of a GPU's memory for so many images in a process: fixed + images x per image; in parts fixed + part x per
+    image + images x 8 copies of their pixels (views, their damage, their embeddings' graph)."""
+    if micro_batch is None or micro_batch >= images:
+        return memory.fixed + images * memory.per_image
+    return memory.fixed + micro_batch * memory.per_image + images * _COPIES * step.pixels
 
 
 class DryStore(Store):
     """Makes models from random weights and made-up images.
 
+    Args:
+        memory: bytes; of a training that needs more, it is looked at how much less it is with `checkpoint_gradients`.
+
     Attributes:
-        trainings: all that would be trained.
-        passes: floating-point operations of forward passes for readouts.
-        uncounted: what could not be looked at, and why.
+        trainings: all that would be trained, by their text.
+        readouts: floating-point operations of the forward passes for readouts, by their text.
     """
 
-    def __init__(self, *, data: str | None, means: Means) -> None:
+    def __init__(self, *, data: str | None, means: Means, memory: float = float("inf")) -> None:
         super().__init__(Path(), data=data, device=torch.device("cpu"), means=means)
         self.trainings: dict[str, Training] = {}
         self.readouts: dict[str, float] = {}
-        self.uncounted: dict[str, str] = {}
         self._steps: dict[str, Step] = {}
         self._given = lru_cache(4)(self._bare)
-        self._times = 1.0
+        self._times, self._memory = 1.0, memory
 
     def _make(self, recipe: Recipe) -> nn.Module:
         if isinstance(recipe, Given):
@@ -163,60 +186,90 @@ class DryStore(Store):
         key = f"forward {getattr(network, 'name', '')} {getattr(network, 'preprocessing', '')} {images.image_size}"
         if key not in self._steps:
             batch = next(batches(images.subset(torch.arange(1)), 1)).images
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                network.eval()(batch)
-            self._steps[key] = Step(Footprint(0, 1), counter.get_total_flops(), 0)
+            with torch.no_grad():
+                self._steps[key] = Step(Footprint(0, 1), operations(lambda: network.eval()(batch)), 0)
         return self._steps[key].flops
 
     def _look(self, recipe: Recipe, method: nn.Module, images: ImageSet, course: Course) -> None:
         if isinstance(images, MadeUp):
             key = f"{_shape(recipe)} {course.plan.precision} {course.plan.checkpoint_gradients}"
             if key not in self._steps:
-                self._steps[key] = _counted(method, images, course)
+                self._steps[key] = _counted(method, images, course, self._memory)
             found = Training(recipe, course.plan, len(images), self._steps[key], self._times)
             self.trainings[f"{recipe!r} {self._times}"] = found
 
 
-def _counted(method: nn.Module, images: ImageSet, course: Course) -> Step:
+def _counted(method: nn.Module, images: ImageSet, course: Course, most: float) -> Step:
+    """Without numbers in the networks; with them where a method looks at weights."""
+    try:
+        return counted(weightless(method), images, course, most)
+    except (RuntimeError, NotImplementedError) as e:
+        print("FALLBACK", type(method).__name__, str(e)[:200], flush=True)
+        return counted(copy.deepcopy(method), images, course, most)
+
+
+def counted(method: nn.Module, images: ImageSet, course: Course, most: float = float("inf")) -> Step:
+    """What a step of a method costs, which is changed by it.
+
+    Args:
+        most: bytes; where a whole batch needs more, checkpointing is looked at.
+    """
     method.train()
     if hasattr(method, "groups"):  # of batch normalisation: the same memory, in smaller batches
         method.groups = 1
+    plan, tell = course.plan, getattr(method, "at_step", None)
     weights = [weight for weight in method.parameters() if weight.requires_grad]
-    tell = getattr(method, "at_step", None)
-    half = course.plan.precision != "32-true"
+    counts: dict[int, int] = {}
 
     def step(size: int) -> None:
         batch = next(batches(images.subset(torch.arange(size)), size))
         keys = random.fold(random.keys(0, batch.index), 0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half), random.framework_seed(0):
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.precision != "32-true"), random.framework_seed(0):
             terms = method(batch.images, batch.labels, batch.index, keys, _alone)
             torch.autograd.backward(terms["loss"], inputs=weights)
 
+    def count(size: int) -> None:
+        counts[size] = operations(lambda: step(size))
+
+    sizes = (2, 4) if hasattr(method, "queue") else (2, 3)  # of which a queue is a multiple
+
+    def memory(recomputed: bool, work: Callable[[int], None]) -> Footprint:
+        way = replace(plan, micro_batch=None, devices=1, checkpoint_gradients=recomputed)
+        with passes(method, way, weights):
+            return footprint(
+                work, [*method.parameters(), *method.buffers()], weights,
+                states=2 if plan.optimizer in ("adam", "adamw") else 1, sizes=sizes,
+            )  # fmt: skip
+
     if tell is not None:
         tell(course.steps - 1)
-    optimizer = 2 if course.plan.optimizer in ("adam", "adamw") else 1
-    everything = [*method.parameters(), *method.buffers()]
-    with _passes(method, course.plan, weights):
-        memory = footprint(step, everything, weights, states=optimizer, sizes=_SIZES)
-    flops = []
-    for place in _LOOKS if tell is not None else (1.0,):
-        if tell is not None:
-            tell(int(place * course.steps))
-        with FlopCounterMode(display=False) as counter:
-            step(_SIZES[0])
-        flops.append(counter.get_total_flops() / _SIZES[0])
-    for weight in weights:
-        weight.grad = None
-    method.eval()
-    return Step(memory, sum(flops) / len(flops), sum(w.numel() * w.element_size() for w in weights))
+    found = memory(plan.checkpoint_gradients, count)
+    few = sizes[0]
+    flops = counts[few] / few
+    less = None
+    if found.fixed + plan.batch_size // plan.devices * found.per_image > most and not plan.checkpoint_gradients:
+        with contextlib.suppress(InputError):
+            less = memory(True, step)
+    if tell is not None and (before := min(1.0, getattr(method, "start", 0) / course.steps)) > 0:
+        tell(0)  # the loss of the steps before its second term begins
+        count(few)
+        flops = before * counts[few] / few + (1 - before) * flops
+    height, width = images.image_size or (0, 0)
+    networks = [part for part in method.modules() if isinstance(part, Encoder)]
+    return Step(
+        found, flops, sum(weight.numel() * weight.element_size() for weight in weights),
+        pixels=4 * images.channels * height * width, recomputed=less, whole=_refusal(method, plan, weights),
+        normalised=any(isinstance(part, _BatchNorm) for network in networks for part in network.modules()),
+    )  # fmt: skip
 
 
-def _passes(method: nn.Module, plan: Plan, weights: list[Tensor]) -> contextlib.AbstractContextManager[None]:
-    from weatherproof.training.passes import passes
-
-    if not plan.checkpoint_gradients:
-        return contextlib.nullcontext()
-    return passes(method, replace(plan, micro_batch=None, devices=1), weights)
+def _refusal(method: nn.Module, plan: Plan, weights: list[Tensor]) -> str:
+    """Why the batches of this method cannot go through its networks in parts."""
+    try:
+        with passes(method, replace(plan, micro_batch=1, devices=1), weights):
+            return ""
+    except InputError as error:
+        return str(error)
 
 
 def _alone(rows: Tensor) -> Tensor:
