@@ -27,7 +27,23 @@ def in_parts(network: Callable[[Images], Tensor], images: Images, rows: int) -> 
     parts = images.split(rows)
     if not torch.is_grad_enabled():
         return torch.cat([network(part) for part in parts])
-    return torch.cat([checkpoint(network, part, use_reentrant=False) for part in parts])
+
+    def alike(part: Images) -> Tensor:
+        with each_cast_anew(part.device.type):
+            return network(part)
+
+    return torch.cat([checkpoint(alike, part, use_reentrant=False) for part in parts])
+
+
+@contextmanager
+def each_cast_anew(kind: str) -> Iterator[None]:
+    """Inside, mixed precision casts weights each time: a pass that found them cast would keep other tensors than the
+    one that it repeats, where a gradient is taken in the midst of a step."""
+    if not torch.is_autocast_enabled(kind):
+        yield
+        return
+    with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):
+        yield
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
@@ -96,7 +112,8 @@ class _Recomputed:
         def again(*args: Any) -> Any:
             self.plain = True
             try:
-                return functional_call(self.block, tensors, args, options)
+                with each_cast_anew(_kind(args)):
+                    return functional_call(self.block, tensors, args, options)
             finally:
                 self.plain = False
 
@@ -107,6 +124,10 @@ class _Recomputed:
                 "place: leave it out, micro_batch saves memory with any network"
             )
         return out
+
+
+def _kind(values: tuple[object, ...]) -> str:
+    return next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
 
 
 @contextmanager
