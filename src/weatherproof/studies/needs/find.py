@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -64,7 +65,7 @@ def _source(text: str, splits: Sequence[str], data: str | None) -> Need:
     try:
         found = {split: contents(located(text, data), split) for split in splits}
     except InputError as error:
-        return Need("data", MISSING, text, str(error))
+        return Need("data", MISSING, text, f"{error}{_layout(text, splits[0], data)}")
     counts = ", ".join(f"{len(own.labels):,} to {split}" for split, own in found.items())
     told = [f"{counts}, {len(next(iter(found.values())).classes):,} classes"]
     name = text.partition(":")[0]
@@ -76,6 +77,19 @@ def _source(text: str, splits: Sequence[str], data: str | None) -> Need:
                 f"the published set has {expected:,} to {split}" + (f", {empty} classes have none" if empty else "")
             )
     return Need("data", HERE, text, "; ".join(told))
+
+
+def _layout(text: str, split: str, data: str | None) -> str:
+    """What a folder that is not there should hold: what the source says of an empty one."""
+    name, _, folder = text.partition(":")
+    if data is None or Path(folder := located(folder, data)).exists():
+        return ""
+    with TemporaryDirectory() as empty:
+        try:
+            contents(f"{name}:{empty}", split)
+        except InputError as error:
+            return f"; {str(error).replace(empty, folder)}"
+    return ""
 
 
 def _spare(text: str, data: str | None) -> Need:
