@@ -18,7 +18,7 @@ from weatherproof.studies.lab.shares import Share
 from weatherproof.training import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:small.* no weights given", "ignore:.*has batch normalisation")
-PLAN = Plan(epochs=1, batch_size=48, lr=0.01, workers=3)
+PLAN = Plan(epochs=1, batch_size=48, lr=0.1, optimizer="sgd", workers=3)
 DIGITS = Images(Source("digits"), "train", limit=96)
 
 
