@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.harden import harden
     from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
+    from weatherproof.verbs.prepare import prepare
     from weatherproof.verbs.reproduce import reproduce
     from weatherproof.verbs.shard import shard
     from weatherproof.verbs.train import train
@@ -70,6 +71,7 @@ __all__ = [
     "methods",
     "objectives",
     "operators",
+    "prepare",
     "pretrain",
     "probe",
     "random",
@@ -98,6 +100,7 @@ _FUNCTIONS = {
     "harden": "weatherproof.verbs.harden",
     "pretrain": "weatherproof.verbs.pretrain",
     "probe": "weatherproof.verbs.probe",
+    "prepare": "weatherproof.verbs.prepare",
     "reproduce": "weatherproof.verbs.reproduce",
     "shard": "weatherproof.verbs.shard",
     "train": "weatherproof.verbs.train",

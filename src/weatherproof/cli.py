@@ -43,6 +43,7 @@ VERBS = {
     "shard": "write a data set as tar shards: few large files in place of many small ones",
     "compare": "put several runs on one page",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
+    "prepare": "turn archives and weights into what studies read, and fetch what is free",
 }
 _MODE = "bounded"  # how jsonargparse reads a word that is not a text: `texts.parse_argument`
 _NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")

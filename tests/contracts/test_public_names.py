@@ -13,7 +13,7 @@ DOCUMENTS = [*Path(__file__).parents[2].glob("docs/**/*.md"), Path(__file__).par
 PROMISED = {
     "attacks", "audit", "compare", "corrupt", "data", "demo", "embed", "embedded", "encoders", "evaluation",
     "export", "finetune", "harden", "load_embeddings", "load_encoder", "load_images", "methods", "objectives",
-    "operators", "pretrain", "probe", "random", "readouts", "reports", "reproduce", "restoration", "shard",
+    "operators", "prepare", "pretrain", "probe", "random", "readouts", "reports", "reproduce", "restoration", "shard",
     "studies", "train", "training", "views",
 }  # fmt: skip
 

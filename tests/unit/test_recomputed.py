@@ -15,7 +15,7 @@ from weatherproof.encoders import Encoder, Preprocessing, load_encoder
 from weatherproof.encoders.adapters import LoRA
 from weatherproof.encoders.recomputed import blocks, blocks_recomputed
 from weatherproof.errors import InputError
-from weatherproof.methods import Hardening, InstDis, KeepClean, MoCo, SimCLR
+from weatherproof.methods import FeatureContrastive, FeatureSettings, Hardening, InstDis, KeepClean, MoCo, SimCLR
 from weatherproof.objectives import MSE, Dense, InputGradient, NTXent, StudentBoth, StudentStudent, StudentTeacher
 from weatherproof.operators import GaussianNoise
 from weatherproof.training import Plan, RunFolder, fit
@@ -94,6 +94,27 @@ METHODS: dict[str, Callable[[], nn.Module]] = {
     "moco": lambda: MoCo(net(), Twice(NOISE), nn.Linear(6, 5), queue=24, momentum=0.9, groups=4),
     "instdis": lambda: InstDis(net(), NOISE, nn.Linear(6, 5), images=24, negatives=10),
 }
+
+
+def contrastive(norm: bool) -> FeatureContrastive:
+    """Its utility is a gradient in the midst of the step, and its noisy copies are normalised apart."""
+    settings = FeatureSettings(k=40)
+    return FeatureContrastive(
+        net(norm=norm), nn.Linear(6, 4), settings.partner("fcl"), settings.objective("fcl"), 0.05, start=0, ramp=0
+    )
+
+
+@pytest.mark.parametrize("how", [{"micro_batch": 5}, {"checkpoint_gradients": True}], ids=["micro", "checkpoint"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_gradient_in_the_midst_of_a_step(how: dict[str, Any], precision: str) -> None:
+    with random.framework_seed(3):
+        method = contrastive(norm="checkpoint_gradients" in how)
+    other = copy.deepcopy(method)
+    (here, losses), (there, again) = trained(method, precision=precision), trained(other, precision=precision, **how)
+    close = 1e-5 if precision == "32-true" else 2e-2
+    assert losses == pytest.approx(again, rel=close)
+    for name, value in here.items():
+        torch.testing.assert_close(there[name], value, atol=close, rtol=close, msg=name)
 
 
 @pytest.mark.parametrize("how", [{"micro_batch": 5}, {"checkpoint_gradients": True}], ids=["micro", "checkpoint"])

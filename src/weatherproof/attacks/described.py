@@ -26,7 +26,7 @@ _ORDERS = {"l2": 2.0, "linf": torch.inf, "l1": 1.0, "l0": 0.0}
 # What attacks of others may call their number of steps, and how many times as many are more: 100 for 20, as in the
 # reference.
 _LONGER = {"steps": 5, "outer": 2, "iterations": 2}
-_SHORT = ("steps", "outer", "inner", "iterations")
+STEPS = ("steps", "outer", "inner", "iterations")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def read(attack: Attack) -> Facts:
         fixed=bool(getattr(attack, "deterministic", False)),
         loss=getattr(attack, "loss", None),
         longer=longer,
-        short={name: 1 for name in _SHORT if name in own},
+        short={name: 1 for name in STEPS if name in own},
     )
 
 

@@ -14,6 +14,20 @@ PUBLISHED: Mapping[str, Mapping[str, int]] = {
     "imagenet100b": {"train": 128_987, "test": 5_000},
     "covid-xray": {"train": 5_286, "test": 624},
 }
+# Images to train and to test, classes, side in pixels where all are of one size; of the sets above too. CIFAR: Krizhevsky
+# 2009; MNIST: LeCun; STL-10: Coates et al. 2011; the transfer sets: Salman et al. 2020.
+SIZES: Mapping[str, tuple[int, int, int, int | None]] = {
+    "imagenet": (1_281_167, 50_000, 1000, None), "imagenet100": (126_689, 5_000, 100, None),
+    "imagenet100b": (128_987, 5_000, 100, None), "covid-xray": (5_286, 624, 2, None),
+    "cifar10": (50_000, 10_000, 10, 32), "cifar100": (50_000, 10_000, 100, 32), "stl10": (5_000, 8_000, 10, 96),
+    "mnist": (60_000, 10_000, 10, 28), "synthetic-mnist": (60_000, 10_000, 15, 28),
+    "aircraft": (6_667, 3_333, 100, None), "birdsnap": (32_677, 8_171, 500, None),
+    "caltech101": (3_030, 5_647, 101, None), "caltech256": (15_420, 15_187, 257, None),
+    "cars": (8_144, 8_041, 196, None), "dtd": (3_760, 1_880, 47, None), "flowers": (2_040, 6_149, 102, None),
+    "food101": (75_750, 25_250, 101, None), "pets": (3_680, 3_669, 37, None), "sun397": (19_850, 19_850, 397, None),
+    "cifar10-c": (0, 10_000, 10, 32), "cifar100-c": (0, 10_000, 100, 32), "imagenet-c": (0, 50_000, 1000, 224),
+    "imagenet100-c": (0, 5_000, 100, 224),
+}  # fmt: skip
 _NAMED = 3  # classes in a line
 
 

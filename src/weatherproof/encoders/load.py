@@ -162,6 +162,23 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     )
 
 
+def published_weights(text: str) -> Checkpoint:
+    """The tensors that a library publishes under a name such as "torchvision:resnet101": from its cache on this machine,
+    else downloaded once.
+
+    Raises:
+        InputError: no such library or name, nothing to download, no network, or not what was published.
+    """
+    library, _, model = text.partition(":")
+    if library not in _PLACES:
+        raise unknown("library", library, _PLACES)
+    for again in (False, True):
+        files = fetch(_PLACES[library](model), again=again)
+        if _origins(files) is not None:
+            return read_published([str(one.path) for one in files])
+    raise InputError(f"{files[0].path} is not what was published, also after it was fetched again")
+
+
 def _origins(files: Sequence[Fetched]) -> tuple[Origin, ...] | None:
     """Where the weights come from; None: one of the files is not what was published."""
     found = [file.origin() for file in files]

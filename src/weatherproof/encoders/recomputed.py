@@ -1,18 +1,22 @@
 """Memory for time: what a backward pass needs is computed once more when it comes, images or blocks at a time."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from weatherproof.errors import InputError
+from weatherproof.modes import statistics_kept
 from weatherproof.types import Images
 
+_STATE = ("training", "track_running_stats", "forward")  # of a normalisation; the last where it stands in for its own
 _LEAST = 2  # layers with weights that make a block worth it
 
 
@@ -27,7 +31,61 @@ def in_parts(network: Callable[[Images], Tensor], images: Images, rows: int) -> 
     parts = images.split(rows)
     if not torch.is_grad_enabled():
         return torch.cat([network(part) for part in parts])
-    return torch.cat([checkpoint(network, part, use_reentrant=False) for part in parts])
+
+    def alike(part: Images) -> Tensor:
+        with each_cast_anew(part.device.type):
+            return network(part)
+
+    own = getattr(network, "__self__", network)
+    again = partial(norms_as_now, own if isinstance(own, nn.Module) else nn.Module())
+    return torch.cat([checkpoint(alike, part, use_reentrant=False, context_fn=again) for part in parts])
+
+
+def norms_as_now(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a pass that begins now, and of its repetition: normalisation is then what it is now (its mode, its
+    groups, whether it follows the batch), wherever in the step that is, and counts no image twice."""
+    norms = [part for part in network.modules() if isinstance(part, _NormBase)]
+    return nullcontext(), _AsItWas(norms)
+
+
+class _AsItWas(AbstractContextManager[None]):
+    """Normalisation as it was when this was made. It is entered more than once: a pass may be repeated for a gradient in
+    the midst of a step, and again for that of the step."""
+
+    def __init__(self, norms: Sequence[nn.Module]) -> None:
+        self.norms, self.states, self.stacks = norms, _states(norms), list[ExitStack]()
+
+    def __enter__(self) -> None:
+        stack = ExitStack()
+        stack.callback(_put, self.norms, _states(self.norms))
+        _put(self.norms, self.states)
+        stack.enter_context(statistics_kept(nn.ModuleList(self.norms)))
+        self.stacks.append(stack)
+
+    def __exit__(self, *_: object) -> None:
+        self.stacks.pop().close()
+
+
+def _states(norms: Sequence[nn.Module]) -> list[dict[str, Any]]:
+    return [{name: vars(norm)[name] for name in _STATE if name in vars(norm)} for norm in norms]
+
+
+def _put(norms: Sequence[nn.Module], states: Sequence[Mapping[str, Any]]) -> None:
+    for norm, state in zip(norms, states, strict=True):
+        for name in _STATE:
+            vars(norm).pop(name, None)
+        vars(norm).update(state)
+
+
+@contextmanager
+def each_cast_anew(kind: str) -> Iterator[None]:
+    """Inside, mixed precision casts weights each time: a pass that found them cast would keep other tensors than the
+    one that it repeats, where a gradient is taken in the midst of a step."""
+    if not torch.is_autocast_enabled(kind):
+        yield
+        return
+    with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):
+        yield
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
@@ -96,17 +154,22 @@ class _Recomputed:
         def again(*args: Any) -> Any:
             self.plain = True
             try:
-                return functional_call(self.block, tensors, args, options)
+                with each_cast_anew(_kind(args)):
+                    return functional_call(self.block, tensors, args, options)
             finally:
                 self.plain = False
 
-        out = checkpoint(again, *args, use_reentrant=False)
+        out = checkpoint(again, *args, use_reentrant=False, context_fn=partial(norms_as_now, self.block))
         if any(value._version != before for value, before in versions):
             raise InputError(
                 f"checkpoint_gradients cannot run {type(self.block).__name__} once more, it changes its input in "
                 "place: leave it out, micro_batch saves memory with any network"
             )
         return out
+
+
+def _kind(values: tuple[object, ...]) -> str:
+    return next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.evaluate import evaluate
 from weatherproof.evaluation.metrics.standard_errors import cautious_error
-from weatherproof.objectives import L2SP, InputGradient, Regularizer, SimilarityMatrix
+from weatherproof.objectives import L2SP, InputGradient, Regularizer, SimilarityMatrix, parse_regularizer
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, finetune_encoder
@@ -129,6 +130,19 @@ class Search:
             "metric": self.metric, "epochs": self._plan(1.0).epochs, "images": len(training), "held_out": len(held),
             "trials": list(trials), "chosen": None if chosen is None else chosen.to_dict(),
         })  # fmt: skip
+
+
+def read_setting(folder: Path) -> Setting | None:
+    """What a search chose; None where it has not finished."""
+    if not (folder / FILE).is_file():
+        return None
+    found: dict[str, Any] | None = read_json(folder / FILE)["chosen"]
+    return None if found is None else Setting(found["lr"], tuple(map(parse_regularizer, found["regularizers"])))
+
+
+def trials_of(start: Setting) -> int:
+    """How many short trainings a search of everything makes."""
+    return len(LRS) + sum(len(grid(regularizer)) for regularizer in start.regularizers)
 
 
 def split_of(images: ImageSet, positions: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,30 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return live.peak
 
 
+class _Operations(TorchDispatchMode):
+    """Counts floating-point operations; torch's own counter follows modules, which a gradient of a gradient forbids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.count += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def operations(work: Callable[[], object]) -> int:
+    """Floating-point operations of convolutions and matrix products in `work`: a multiplication and an addition are
+    two."""
+    with _Operations() as counted:
+        work()
+    return counted.count
+
+
 def footprint(
     step: Callable[[int], object], weights: Iterable[Tensor], trained: Iterable[Tensor], *, states: int = 2,
     sizes: tuple[int, int] = (2, 4),
@@ -76,13 +101,16 @@ def footprint(
 
     Args:
         weights: all that is in memory anyway: parameters and buffers of all networks.
-        trained: those that the optimizer moves.
+        trained: those that the optimizer moves; their gradients are 0 before, and there after.
         states: tensors that the optimizer keeps for each: 2 of Adam, 1 of SGD with momentum.
         sizes: two batches that are tried. The peak is a straight line in the batch where activations are most of it.
     """
+    trained = list(trained)
     here = {weight.untyped_storage()._cdata: weight.untyped_storage().nbytes() for weight in weights}
     kept = sum(here.values()) + (1 + states) * sum(one.numel() * one.element_size() for one in trained)
-    step(sizes[0])  # so that there are gradients
+    for one in trained:
+        if one.grad is None:
+            one.grad = torch.zeros_like(one)
     few, many = (peak_bytes(lambda size=size: step(size)) for size in sizes)  # type: ignore[misc]
     per_image = max(1, (many - few) // (sizes[1] - sizes[0]))
     return Footprint(kept + max(0, few - sizes[0] * per_image), per_image)

@@ -8,6 +8,10 @@ from weatherproof.errors import InputError
 from weatherproof.files import disk_errors
 
 
+class InUseError(InputError):
+    """Another process has the folder."""
+
+
 class Lock:
     """An open file that the system has locked for this process, until nobody holds this object any more.
 
@@ -26,7 +30,7 @@ def hold(folder: Path) -> Lock | None:
     """The folder's lock; None where the system has no such locks. A killed process leaves none behind.
 
     Raises:
-        InputError: another process has it.
+        InUseError: another process has it.
     """
     try:
         import fcntl
@@ -45,7 +49,7 @@ def hold(folder: Path) -> Lock | None:
         holder = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         who = f"process {holder}" if holder else "another process"
-        raise InputError(f"{folder} is in use by {who}: wait for it, or choose another --out") from None
+        raise InUseError(f"{folder} is in use by {who}: wait for it, or choose another --out") from None
     except OSError:  # a file system without locks, or a full one: the lock is a courtesy
         os.close(handle)
         return None

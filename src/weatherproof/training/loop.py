@@ -19,6 +19,7 @@ from weatherproof.modes import eval_mode, statistics_kept
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
+from weatherproof.training.looking import looking
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.passes import passes
@@ -65,6 +66,9 @@ def fit(
     if prepare is not None:
         prepare(images)
     course = Course(plan, len(images))
+    if (look := looking()) is not None:
+        look(method, images, course)
+        return []
     fabric = make_fabric(plan)
     home = next(method.parameters()).device
     try:

@@ -26,6 +26,7 @@ from weatherproof.methods import (
 from weatherproof.methods.recipes import SMALL
 from weatherproof.objectives import Dense, InputGradient, NTXent
 from weatherproof.protocols import Attack, Objective, Operator, Views
+from weatherproof.training.looking import looking
 from weatherproof.training.loop import fit
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import make_fabric
@@ -67,7 +68,7 @@ def harden_encoder(
     student = adapt.attach(teacher, seed=plan.seed)
     cache = None
     kept = augment is None and dense is None and plan.epochs > 1 and plan.devices == 1
-    if kept and _fits(teacher, images):
+    if kept and looking() is None and _fits(teacher, images):
         cache = teacher_cache(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )

@@ -1,16 +1,54 @@
 """Rerun a table or figure of the papers beside its published numbers."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from weatherproof.errors import InputError, unknown
+from weatherproof.names import visible
 from weatherproof.studies import STUDIES, run_study
+from weatherproof.studies.lab.means import Means
+from weatherproof.studies.lab.shares import Share
+from weatherproof.studies.needs.cards import card as card_of
+from weatherproof.studies.needs.check import lacks, needs
+from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
+from weatherproof.training.plan import Precision
 from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.options import verb
-from weatherproof.verbs.outcome import Listing, Outcome, finished
+from weatherproof.verbs.outcome import Listing, Outcome, finished, print_lines
+
+
+@dataclass
+class Checked:
+    """What a study needs, of which some may be missing.
+
+    Attributes:
+        status: 1 where something is missing or too much.
+    """
+
+    study: str
+    scale: str
+    needs: Sequence[Need]
+    status: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.status = 1 if lacks(self.needs) else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        found = [asdict(need) for need in self.needs]
+        return {"study": self.study, "scale": self.scale, "status": self.status, "needs": found}
+
+    def show(self) -> None:
+        """Print one line for each need."""
+        print_lines(f"{need.kind:<8}{need.state:<11}{visible(f'{need.name}: {need.text}')}" for need in self.needs)
+        missing = [f"{need.kind} {need.name}" for need in lacks(self.needs)]
+        what = visible(", ".join(missing))
+        print_lines([f"{len(missing)} of them in the way: {what}" if missing else "nothing is in the way"])
 
 
 @verb()
@@ -24,7 +62,16 @@ def reproduce(
     store: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
-) -> Outcome | Listing:
+    devices: int = 1,
+    precision: Precision | None = None,
+    accumulate: int = 1,
+    micro_batch: int | None = None,
+    workers: int | None = None,
+    checkpoint_gradients: bool = False,
+    cells: str | None = None,
+    check: bool = False,
+    card: str = "a100",
+) -> Outcome | Listing | Checked:
     """Rerun a table or figure of the papers and put the numbers beside the published ones, the claims as checks.
 
     Args:
@@ -38,6 +85,20 @@ def reproduce(
         store: where trained encoders are kept, shared by the studies of one scale; by default runs/store-SCALE.
         out: the run folder; by default runs/STUDY-SCALE.
         seed: of every random draw.
+        devices: processes of each training, each with its share of every batch.
+        precision: of every training instead of the study's own, 32-true, bf16-mixed or 16-mixed; models trained so are
+            kept apart from others.
+        accumulate: parts in which each process's share of a batch goes through the networks, whose gradients make one
+            step; batch, loss and negatives stay the study's.
+        micro_batch: or images that go through at a time. Batch normalisation sees a process's part of a batch alone:
+            where there is some, models are kept apart by devices, accumulate and micro_batch.
+        workers: processes that decode images in a training, instead of the study's own number.
+        checkpoint_gradients: compute each block once more in the backward pass: less memory, the same numbers.
+        cells: a share of the study such as 3/8: every eighth of its models is trained and measured, into the store
+            alone. When all shares are done, the same command without it writes the page.
+        check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1: something
+            is missing.
+        card: for --check, the GPU: a100, a100-40, h100, v100, l4 or t4.
     """
     if list_:
         return Listing(_all())
@@ -48,19 +109,27 @@ def reproduce(
         raise InputError("which study? weatherproof reproduce --list shows them all")
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
-    where = device_of(device)
-    recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed}
-    run = RunFolder.open(out or f"runs/{study}-{scale}", recipe)
+    means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients)
+    kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
+    if check:
+        found = needs(STUDIES[study], scale, seed=seed, data=data, store=kept, means=means, card=card_of(card))
+        return Checked(study, scale, found)
+    where, share = device_of(device), None if cells is None else Share.parse(cells)
+    given = {name: value for name, value in asdict(means).items() if value != getattr(Means(), name)}
+    recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed, **given}
+    name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
+    run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
     if run.finished:
         return finished(run, "this study is finished already: nothing was done")
     try:
         run_study(
-            STUDIES[study], scale, run, store=Path(store or f"runs/store-{scale}"),
-            data=data or os.environ.get("WEATHERPROOF_DATA"), seed=seed, device=where,
-        )  # fmt: skip
+            STUDIES[study], scale, run, store=kept, data=data, seed=seed, device=where, means=means, share=share
+        )
     except InputError:
         run.discard()
         raise
+    if share is not None:
+        return finished(run, f"share {share} is in {kept}: with all {share.of}, the same command without cells writes the page")
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
 
 

@@ -15,6 +15,7 @@ from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
 from weatherproof.readouts.adaptation import Adapting as AdaptingModule
 from weatherproof.readouts.finetuning import new_head
+from weatherproof.readouts.linear_evaluation import SCHEDULES
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.spec import component
@@ -177,6 +178,17 @@ class Probed:
             labels=labelled(train, self.labels, self.seed), seed=self.seed, device=store.device, **settings,
         )  # fmt: skip
         return Readout(head, train.classes, label_fraction=self.labels)
+
+    @property
+    def draws(self) -> float:
+        """How often each image goes through the encoder, at most."""
+        own = dict(self.settings)
+        mode = str(own.get("mode", "cached"))
+        if mode in SCHEDULES:
+            return SCHEDULES[mode].epochs
+        name, usual = ("realizations", 4) if mode == "cached" else ("epochs", 10)
+        given = own.get(name, usual)
+        return given if self._looks is not None and isinstance(given, int | float) else 1
 
     @property
     def _looks(self) -> Operator | None:

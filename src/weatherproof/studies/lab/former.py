@@ -8,7 +8,8 @@ from typing import Any
 from weatherproof.methods import FeatureSettings
 from weatherproof.methods.feature_settings import LATER
 from weatherproof.objectives import parse_regularizer
-from weatherproof.studies.lab.chosen import Chosen, read_setting
+from weatherproof.evaluation.finetune_search import read_setting
+from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled
 from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained, thirds
 from weatherproof.studies.lab.sets import Source

@@ -1,11 +1,12 @@
 """What is measured of models, as components. Their seeds are those of the damage: all models meet the same images."""
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
 
 from weatherproof import attacks, operators
-from weatherproof.attacks.described import facts_of
+from weatherproof.attacks.described import STEPS, facts_of
 from weatherproof.benchmark import GROUP_OF
 from weatherproof.data import CorruptedImages, ImageSet
 from weatherproof.errors import InputError
@@ -27,7 +28,7 @@ from weatherproof.evaluation.attacks.robust import accuracy_records
 from weatherproof.evaluation.embeddings import embedded
 from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.record import make_record, protocol_facts
-from weatherproof.operators.suites import suite
+from weatherproof.operators.suites import Condition, suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
 from weatherproof.studies.lab.store import Bench, Measured
@@ -43,6 +44,11 @@ class Damaged:
     realizations: int
     metric: str = "top1"
     seed: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Of an image through the model."""
+        return self.realizations
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         records = evaluate(
@@ -89,16 +95,25 @@ class Suite:
     seed: int = 0
     group: str | None = None
 
-    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        conditions = [
+    @property
+    def conditions(self) -> list[Condition]:
+        """Each corruption at each severity."""
+        return [
             own
             for own in suite(self.name)
             if own.severity in self.severities and self.group in (None, GROUP_OF.get(own.corruption))
         ]
+
+    @property
+    def passes(self) -> int:
+        """Of an image through the model."""
+        return len(self.conditions)
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         if isinstance(images, CorruptedImages):
-            cases = _cases_of_files(images, [(own.corruption, own.severity) for own in conditions])
+            cases = _cases_of_files(images, [(own.corruption, own.severity) for own in self.conditions])
         else:
-            cases = cases_on_the_fly(images, conditions)
+            cases = cases_on_the_fly(images, self.conditions)
         return met(model, images, cases, bench, name=self.called, seed=self.seed)
 
     @property
@@ -133,6 +148,11 @@ class Curve:
     certificate_images: int
     seed: int = 0
 
+    @property
+    def passes(self) -> int:
+        """Of an image through the model, at least."""
+        return len(facts_of(self.attack).sweep(levels_of(self.attack))) * passes_of(self.attack)
+
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         levels = levels_of(self.attack)
         balls = facts_of(self.attack).sweep(levels)
@@ -159,6 +179,11 @@ class Attacked:
     certificate_images: int
     seed: int = 0
 
+    @property
+    def passes(self) -> int:
+        """Of an image through the model, at least."""
+        return passes_of(attacks.parse(self.attack))
+
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         attack = attacks.parse(self.attack)
         _, record = robust_accuracy({bench.name: model}, images, attack, seed=self.seed, device=bench.store.device)
@@ -168,6 +193,12 @@ class Attacked:
     def eps(self) -> float | None:
         """The size of its ball, which its record calls the severity."""
         return facts_of(attacks.parse(self.attack)).eps
+
+
+def passes_of(attack: Attack) -> int:
+    """How many forward passes an attack is as long as: three for each step that its settings tell of (a gradient by the
+    pixels is two)."""
+    return 3 * math.prod(int(getattr(attack, name)) for name in (*STEPS, "restarts") if hasattr(attack, name))
 
 
 def met(

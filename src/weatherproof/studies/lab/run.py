@@ -13,6 +13,8 @@ from weatherproof.reports import write_report
 from weatherproof.reports.parts import save_part
 from weatherproof.reports.study.table import STUDY
 from weatherproof.studies.lab.former import former_home
+from weatherproof.studies.lab.means import Means
+from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store, digest
 from weatherproof.studies.lab.study import Found, Measurable, Scale, Study
 from weatherproof.studies.lab.table import shown_of, table
@@ -24,18 +26,26 @@ _CELLS, _OF = "cells.json", "cells-of.json"
 
 
 def run_study(
-    study: Study, scale_name: str, run: RunFolder, *, store: Path, data: str | None, seed: int, device: torch.device
-) -> None:
+    study: Study, scale_name: str, run: RunFolder, *, store: Path, data: str | None, seed: int, device: torch.device,
+    means: Means | None = None, share: Share | None = None,
+) -> None:  # fmt: skip
     """Measure every cell into the run folder: results.json, checks.json, table.md, report.html.
 
     Cells that are measured already (cells.json) are not measured again, but those that another version of the study
     measured otherwise (cells-of.json says what each was measured of).
+
+    Args:
+        means: of the trainings.
+        share: of the models; the store alone is filled with what is found of them, and there is no page.
     """
     scale = study.at(scale_name, seed)
-    shelf = Store(store, data=data, device=device, former=former_home)
+    shelf = Store(store, data=data, device=device, former=former_home, means=means)
+    if share is not None:
+        share.fill(study.name, scale, shelf, run)
+        return
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    shown = shown_of(study, scale, found, run.recipe, {**_made_how(scale, found), **scale.told(shelf)})
+    shown = shown_of(study, scale, found, run.recipe, {**_made_how(scale, found), **_trained_how(means), **scale.told(shelf)})
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
     save_part(run.path, STUDY, shown)
@@ -58,6 +68,10 @@ def _made_how(scale: Scale, found: Found) -> dict[str, str]:
         + (f" ({sum(which)} of {len(which)} numbers are of the files)" if any(which) else "; there is no such folder")
         for text, which in read.items()
     } | ({"trained by an earlier version": ", ".join(earlier)} if earlier else {})  # fmt: skip
+
+
+def _trained_how(means: Means | None) -> dict[str, str]:
+    return {"trainings": f"with `{means!r}`"} if means else {}
 
 
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
@@ -89,7 +103,8 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
 def _protocol(own: Measurable | None, store: Store) -> str:
     """A digest of what a cell is measured of."""
     cells = () if own is None else own.cells
-    return digest(repr([own, *(cell.images(store) for cell in cells)]))
+    marks = [mark for cell in cells if (mark := store.mark(cell.model))]
+    return digest(repr([own, *(cell.images(store) for cell in cells), *marks]))
 
 
 def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str]) -> None:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,15 +17,18 @@ from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
+from weatherproof.evaluation.finetune_search import Setting, read_setting
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.texts import read_json
 from weatherproof.training import Plan, RunFolder
+from weatherproof.training.lock import InUseError
 
 Trained = tuple[Encoder, Readout | None]  # a network, and the classifier on it where it was trained with one
 
 _MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
+_SECONDS = 2.0  # between two looks at a model that another process is training
 
 
 @runtime_checkable
@@ -77,6 +82,20 @@ class Measure(Protocol):
 Former = Callable[[object, "Store"], Path | None]
 
 
+class Running(Protocol):
+    """With what trainings are run (`lab.means.Means`)."""
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan with them."""
+        ...
+
+    def mark(self, recipe: object) -> str:
+        """What of them is part of a recipe's identity."""
+        ...
+
+    def __bool__(self) -> bool: ...
+
+
 class Store:
     """A folder of models and of what was measured of them.
 
@@ -84,10 +103,16 @@ class Store:
         folder: where they are kept; a killed training goes on from its checkpoint.
         data: the folder that ``$DATA`` stands for.
         former: finds models under other names.
+        means: of all trainings.
     """
 
-    def __init__(self, folder: Path, *, data: str | None, device: torch.device, former: Former | None = None) -> None:
-        self.folder, self.data, self.device, self._former = folder, data, device, former
+    def __init__(
+        self, folder: Path, *, data: str | None, device: torch.device, former: Former | None = None,
+        means: Running | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.data, self.device, self.means = folder, data, device, means
+        self._former = None if means else former
+        self._waits = False
         self._made = lru_cache(_MODELS)(self._make)
         self._read_images = lru_cache(_SETS)(self._read)
 
@@ -146,9 +171,9 @@ class Store:
             train: trains in the run folder, into which it need not write.
         """
         folder, said = self.home(recipe), {"recipe": repr(recipe)}
-        if (folder / "encoder.json").is_file():
+        run = self.held(recipe, _is_trained)
+        if run is None:
             return load_encoder(str(folder)), load_readout(folder)
-        run = RunFolder.open(folder, said)
         try:
             encoder, readout = train(run)
             if readout is not None:
@@ -161,6 +186,18 @@ class Store:
             run.close()
         return load_encoder(str(folder)), load_readout(folder)
 
+    def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
+        """Settings of a training that a search chooses: from its folder, or found now."""
+        if (kept := read_setting(self.home(search))) is not None:
+            return kept
+        run = self.held(search, read_setting)
+        if run is None:
+            return self.settled(search, choose)
+        try:
+            return choose(run)
+        finally:
+            run.close()
+
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A readout on a frozen encoder: from its folder, or fitted now."""
         folder = self.home(recipe)
@@ -171,16 +208,51 @@ class Store:
             save_readout(kept, folder, provenance={"recipe": repr(recipe)})
         return kept
 
+    def held(self, recipe: object, finished: Callable[[Path], object]) -> RunFolder | None:
+        """The folder of something that is made, held by this process; None where it is finished."""
+        folder, said = self.home(recipe), {"recipe": repr(recipe)}
+        if (mark := self.mark(recipe)) != "":
+            said["with"] = mark
+        while not finished(folder):
+            try:
+                run = RunFolder.open(folder, said)
+            except InUseError:
+                if not self._waits:
+                    raise
+                time.sleep(_SECONDS)
+                continue
+            if not finished(folder):
+                return run
+            run.close()  # another process has finished it between the two looks
+        return None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, a model that another process is training is waited for."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
     def home(self, recipe: object) -> Path:
         """The folder of a model and of what was measured of it, or of another component that is kept."""
-        folder = self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe))}"
+        folder = self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe) + self.mark(recipe))}"
         if self._former is not None and not folder.exists():
             return self._former(recipe, self) or folder
         return folder
 
+    def mark(self, recipe: object) -> str:
+        """What of the means belongs to the identity of this recipe."""
+        return "" if self.means is None else self.means.mark(recipe)
+
     def plan(self, plan: Plan) -> Plan:
-        """The plan on this store's device."""
-        return replace(plan, device=self.device.type)
+        """The plan on this store's device, with its means."""
+        return replace(plan if self.means is None else self.means.of(plan), device=self.device.type)
+
+
+def _is_trained(folder: Path) -> bool:
+    return (folder / "encoder.json").is_file()
 
 
 def digest(text: str) -> str:

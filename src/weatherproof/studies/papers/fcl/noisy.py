@@ -29,6 +29,11 @@ class Noisy:
     train: Images
     seed: int = 0
 
+    @property
+    def passes(self) -> int:
+        """Of an image through the model."""
+        return 3
+
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         cases = [*noisy_cases(images, self.train, bench.store)]
         return met(model, images, cases, bench, name="noisy", seed=self.seed)

@@ -1,0 +1,156 @@
+"""Everything that a study needs, in a list: `needs`."""
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from weatherproof.progress import phase
+from weatherproof.readouts import Classifier
+from weatherproof.studies.lab.classifiers import NoNumber
+from weatherproof.studies.lab.means import Means
+from weatherproof.studies.lab.store import Recipe
+from weatherproof.studies.lab.study import Cell, Study
+from weatherproof.studies.needs.cards import UTILISATION, Card
+from weatherproof.studies.needs.dry import DryStore, Step, Training, needed, reason
+from weatherproof.studies.needs.find import MISSING, Need, data_needs, package_needs, weight_needs
+
+FITS, TOO_MUCH, ABOUT = "fits", "too much", "about"
+_GIB = 2**30
+_CHECKPOINT = 4  # a checkpoint's weights, gradients' moments and what is written beside it before it is replaced
+
+
+def needs(
+    study: Study, scale: str, *, seed: int, data: str | None, store: Path, means: Means, card: Card
+) -> list[Need]:  # fmt: skip
+    """What the study needs at this scale: data, weights and packages, which are here or missing; memory, hours and disk,
+    counted on made-up images.
+
+    Args:
+        data: what ``$DATA`` stands for.
+        store: where the models would go.
+        means: with which they would be trained.
+    """
+    grid = study.at(scale, seed).cells
+    cells = list(dict.fromkeys(cell for own in grid.values() if own is not None for cell in own.cells))
+    models = list(dict.fromkeys(cell.model for cell in cells))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [*data_needs(cells, data), *weight_needs(models, data), *package_needs(cells)]
+        dry = DryStore(data=data, means=means, memory=card.memory)
+        made, uncounted = _models(study.name, models, dry)
+        passes, unmeasured = _measured(cells, made, dry)
+    found += [_memory(list(dry.trainings.values()), card), _hours(dry, passes, card, {**uncounted, **unmeasured})]
+    return [*found, _disk(list(dry.trainings.values()), store)]
+
+
+def _models(name: str, models: Sequence[Recipe], dry: DryStore) -> tuple[dict[Recipe, float], dict[str, str]]:
+    """Those that could be made here, none of them trained, and why others could not."""
+    made: dict[Recipe, float] = {}
+    failed: dict[str, str] = {}
+    with phase(f"counting {name}", len(models), "models") as meter:
+        for model in models:
+            try:
+                made[model] = _size(dry.get(model))
+            except NoNumber:
+                pass
+            except Exception as error:  # of whatever a study is made of: the rest is counted all the same
+                failed[type(model).__name__] = reason(error)
+            meter.advance()
+    return made, failed
+
+
+def _size(model: nn.Module) -> float:
+    return float(sum(weight.numel() * weight.element_size() for weight in model.parameters()))
+
+
+def _measured(cells: Sequence[Cell], made: dict[Recipe, float], dry: DryStore) -> tuple[float, dict[str, str]]:
+    """Floating-point operations of all measurements."""
+    total, failed = 0.0, {}
+    once = {(cell.model, cell.measure, cell.data) for cell in cells if cell.model in made}
+    for model, measure, images in once:
+        try:
+            own = dry.images(images)
+            total += getattr(measure, "passes", 1) * len(own) * dry.forward(dry.get(model), own)
+        except Exception as error:
+            failed[type(measure).__name__] = reason(error)
+    return total, failed
+
+
+def _memory(trainings: Sequence[Training], card: Card) -> Need:
+    if not trainings:
+        return Need("memory", FITS, card.name, "nothing is trained")
+    largest = max(trainings, key=lambda training: training.bytes)
+    step, plan = largest.step, largest.plan
+    whole = f"{largest.bytes / _GIB:.1f} GiB a GPU in the largest training ({_called(largest)})"
+    parts = "" if plan.micro_batch is None else f" in parts of {plan.micro_batch}"
+    how = (
+        f"{step.memory.fixed / _GIB:.2f} GiB + {largest.share:,} images{parts} x {step.memory.per_image / 2**20:,.1f} "
+        f"MiB, {plan.precision}"
+    )
+    if largest.bytes <= card.memory:
+        return Need("memory", FITS, card.name, f"{whole}: {how}")
+    return Need("memory", TOO_MUCH, card.name, f"{whole}: {how}; {' or '.join(_smaller(largest, card))}")
+
+
+def _smaller(training: Training, card: Card) -> list[str]:
+    """What makes it fit."""
+    step, plan, ways = training.step, training.plan, []
+    if step.recomputed is not None and (now := needed(step, step.recomputed, training.share)) <= card.memory:
+        ways.append(f"--checkpoint-gradients ({now / _GIB:.1f} GiB, the same numbers)")
+    rows = training.share
+    while rows > 1 and needed(step, step.memory, training.share, rows) > card.memory:
+        rows //= 2
+    if not step.whole and needed(step, step.memory, training.share, rows) <= card.memory:
+        near = ", batch normalisation over as many" if step.normalised else ", the same numbers"
+        ways.append(f"--micro-batch {rows} ({needed(step, step.memory, training.share, rows) / _GIB:.1f} GiB{near})")
+    devices = plan.devices
+    while devices < plan.batch_size and needed(step, step.memory, plan.batch_size // devices) > card.memory:
+        devices *= 2
+    if plan.batch_size % devices == 0:
+        now = needed(step, step.memory, plan.batch_size // devices)
+        ways.append(f"--devices {devices} ({now / _GIB:.1f} GiB on each)")
+    return ways or [f"no way to {card.memory / _GIB:.0f} GiB: {step.whole or 'take a larger card'}"]
+
+
+def _called(training: Training) -> str:
+    recipe = training.recipe
+    method = getattr(recipe, "method", None)
+    return f"{type(recipe).__name__}{f' {method}' if method else ''}, batch {training.plan.batch_size:,}"
+
+
+def _hours(dry: DryStore, passes: float, card: Card, failed: dict[str, str]) -> Need:
+    trainings, devices = list(dry.trainings.values()), dry.means.devices if isinstance(dry.means, Means) else 1
+    trained = sum(card.hours(one.flops, one.plan.precision) for one in trainings) / devices
+    read = card.hours(sum(dry.readouts.values()) + passes, "32-true")
+    text = (
+        f"{_time(trained + read)} on {f'{devices} x ' if devices > 1 else ''}{card.name}: {len(trainings)} trainings "
+        f"{_time(trained)} ({sum(one.flops for one in trainings):.1e} operations), readouts and measurements {_time(read)}"
+        f", at {UTILISATION:.0%} of the card's peak, an assumption; loading of images is not in it"
+    )
+    if failed:
+        text += f"; not counted: {', '.join(f'{name} ({why})' for name, why in failed.items())}"
+    return Need("hours", ABOUT, card.name, text)
+
+
+def _time(hours: float) -> str:
+    return f"{hours * 60:.1f} minutes" if hours < 1 else f"{hours:,.1f} hours" if hours < 100 else f"{hours:,.0f} hours"
+
+
+def _disk(trainings: Sequence[Training], store: Path) -> Need:
+    each = [training.step.weights for training in trainings if training.times == 1]
+    wanted = sum(each) * 2 + max(each, default=0) * _CHECKPOINT
+    there = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    state = FITS if wanted <= free else TOO_MUCH
+    return Need(
+        "disk", state, str(store),
+        f"{wanted / _GIB:.2f} GiB for {len(each)} models with their checkpoints, {free / _GIB:,.1f} GiB are free",
+    )  # fmt: skip
+
+
+def lacks(found: Sequence[Need]) -> list[Need]:
+    """What stands in the way."""
+    return [need for need in found if need.state in (MISSING, TOO_MUCH)]

@@ -1,0 +1,300 @@
+"""A store that makes every model of a study and trains none: each training is looked at instead, on a few images, and
+its memory and its floating-point operations are counted."""
+
+import contextlib
+import copy
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from weatherproof import random
+from weatherproof.data import ImageSet, batches
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
+from weatherproof.evaluation.finetune_search import Setting, trials_of
+from weatherproof.readouts import Readout
+from weatherproof.studies.lab.chosen import Chosen
+from weatherproof.studies.lab.classifiers import Finetuned
+from weatherproof.studies.lab.means import Means, bare
+from weatherproof.studies.lab.recipes import Between, Given
+from weatherproof.studies.lab.sets import Images, located
+from weatherproof.studies.lab.store import Recipe, Store, Trained
+from weatherproof.studies.needs.made_up import MadeUp, made_up
+from weatherproof.studies.needs.weightless import weightless
+from weatherproof.training import Plan, RunFolder
+from weatherproof.training.footprint import Footprint, footprint, operations
+from weatherproof.training.looking import instead_of_training
+from weatherproof.training.passes import passes
+from weatherproof.training.plan import Course
+
+_COPIES = 8  # of an image's pixels that stay while others go through the networks: more than any method has
+_SEARCH = 1 / 5  # of a training: a trial of a search
+_FLOAT, _PARAMETERS = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+"), ("seed", "plan", "labels", "operator", "steps")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of a training costs.
+
+    Attributes:
+        memory: in float32, or half precision where the plan says so.
+        flops: of an image of the batch, forward and backward, a multiplication and an addition being two.
+        weights: bytes of what is kept of the model.
+        pixels: bytes of an image of a batch, as the networks see it.
+        recomputed: the memory where blocks are computed once more in the backward pass; None: not looked at.
+        whole: why its batches cannot go through in parts; "": they can.
+        normalised: batch normalisation is in it, whose statistics then are those of a part.
+    """
+
+    memory: Footprint
+    flops: float
+    weights: int
+    pixels: int = 0
+    recomputed: Footprint | None = None
+    whole: str = ""
+    normalised: bool = False
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a study.
+
+    Attributes:
+        plan: with the means.
+        images: of an epoch.
+        times: how often it is made; a fifth: a trial of a search.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    images: int
+    step: Step
+    times: float = 1.0
+
+    @property
+    def flops(self) -> float:
+        """Of the whole training."""
+        course = Course(self.plan, self.images)
+        return self.times * course.steps * self.plan.batch_size * self.step.flops
+
+    @property
+    def share(self) -> int:
+        """Images of a batch in one process."""
+        return self.plan.batch_size // self.plan.devices
+
+    @property
+    def bytes(self) -> int:
+        """Of a GPU's memory (`needed`)."""
+        return needed(self.step, self.step.memory, self.share, self.plan.micro_batch)
+
+
+def needed(step: Step, memory: Footprint, images: int, micro_batch: int | None = None) -> int:
+    """Bytes of a GPU's memory for so many images in a process: fixed + images x per image; in parts fixed + part x per
+    image + images x 8 copies of their pixels (views, their damage, their embeddings' graph)."""
+    if micro_batch is None or micro_batch >= images:
+        return memory.fixed + images * memory.per_image
+    return memory.fixed + micro_batch * memory.per_image + images * _COPIES * step.pixels
+
+
+class DryStore(Store):
+    """Makes models from random weights and made-up images.
+
+    Args:
+        memory: bytes; of a training that needs more, it is looked at how much less it is with `checkpoint_gradients`.
+
+    Attributes:
+        trainings: all that would be trained, by their text.
+        readouts: floating-point operations of the forward passes for readouts, by their text.
+    """
+
+    def __init__(self, *, data: str | None, means: Means, memory: float = float("inf")) -> None:
+        super().__init__(Path(), data=data, device=torch.device("cpu"), means=means)
+        self.trainings: dict[str, Training] = {}
+        self.readouts: dict[str, float] = {}
+        self._steps: dict[str, Step] = {}
+        self._given = lru_cache(4)(self._bare)
+        self._times, self._memory = 1.0, memory
+
+    def _make(self, recipe: Recipe) -> nn.Module:
+        if isinstance(recipe, Given):
+            return self._given(recipe.text, recipe.size, recipe.classes, recipe.bare)
+        if isinstance(recipe, Between):
+            return self.encoder(recipe.end)
+        return recipe.make(self)
+
+    def _bare(self, text: str, size: int | None, classes: int | None, whole: bool) -> Encoder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = Path(located(text, self.data or "").partition("@")[2])
+            there = "$DATA" in text and file.is_file()
+            encoder = Given(text, size, classes).make(self) if there else bare(text, size, classes)
+        if whole:
+            encoder.set_preprocessing(replace(encoder.preprocessing, size=None))
+        return encoder
+
+    def _read(self, images: Images) -> ImageSet:
+        found: Any = made_up(images, self.data)
+        return found
+
+    def kept(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
+        """The network as it is before the training. What has no plan is fitted, and made of what it begins with."""
+        if not any(isinstance(getattr(recipe, field.name), Plan) for field in fields(recipe)):  # type: ignore[arg-type]
+            starts = (getattr(recipe, field.name) for field in fields(recipe))  # type: ignore[arg-type]
+            return self.encoder(next(part for part in starts if isinstance(part, Recipe))), None
+        with instead_of_training(partial(self._look, recipe)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return train(RunFolder(Path(), {}))
+
+    def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
+        """Where the search starts; its trials are counted."""
+        assert isinstance(search, Chosen)
+        trial = Finetuned(
+            search.start, search.data, search.plan, "linear", search.augment, regularizers=search.regularizers,
+            steps=search.steps,
+        )  # fmt: skip
+        before, self._times = self._times, trials_of(search.first) * _SEARCH
+        try:
+            self.get(trial)
+        finally:
+            self._times = before
+        return search.first
+
+    def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
+        """A linear layer of random weights; the passes that a fit needs are counted."""
+        start: Any = getattr(recipe, "start", None)
+        if start is None:
+            return fit()
+        body, own = self.body(start), self.images(recipe.data)  # type: ignore[attr-defined]
+        looks = len(own) * getattr(recipe, "labels", 1.0) * getattr(recipe, "draws", 1)
+        self.readouts[repr(recipe)] = looks * self.forward(body, own)
+        return Readout(nn.Linear(body.feature_dim, len(own.classes)), own.classes)  # type: ignore[arg-type]
+
+    def forward(self, model: nn.Module, images: ImageSet) -> float:
+        """Floating-point operations of one image's way through a model."""
+        network = next((part for part in model.modules() if isinstance(part, Encoder)), model)
+        return self._forward(network, images)
+
+    def _forward(self, network: nn.Module, images: ImageSet) -> float:
+        key = f"forward {getattr(network, 'name', '')} {getattr(network, 'preprocessing', '')} {images.image_size}"
+        if key not in self._steps:
+            batch = next(batches(images.subset(torch.arange(1)), 1)).images
+            with torch.no_grad():
+                self._steps[key] = Step(Footprint(0, 1), operations(lambda: network.eval()(batch)), 0)
+        return self._steps[key].flops
+
+    def _look(self, recipe: Recipe, method: nn.Module, images: ImageSet, course: Course) -> None:
+        if isinstance(images, MadeUp):
+            key = f"{_shape(recipe)} {course.plan.precision} {course.plan.checkpoint_gradients}"
+            if key not in self._steps:
+                self._steps[key] = _counted(method, images, course, self._memory)
+            found = Training(recipe, course.plan, len(images), self._steps[key], self._times)
+            self.trainings[f"{recipe!r} {self._times}"] = found
+
+
+def _counted(method: nn.Module, images: ImageSet, course: Course, most: float) -> Step:
+    """Without numbers in the networks; with them where a method looks at weights."""
+    try:
+        return counted(weightless(method), images, course, most)
+    except (RuntimeError, NotImplementedError):
+        return counted(copy.deepcopy(method), images, course, most)
+
+
+def counted(method: nn.Module, images: ImageSet, course: Course, most: float = float("inf")) -> Step:
+    """What a step of a method costs, which is changed by it.
+
+    Args:
+        most: bytes; where a whole batch needs more, checkpointing is looked at.
+    """
+    method.train()
+    if hasattr(method, "groups"):  # of batch normalisation: the same memory, in smaller batches
+        method.groups = 1
+    plan, tell = course.plan, getattr(method, "at_step", None)
+    weights = [weight for weight in method.parameters() if weight.requires_grad]
+    counts: dict[int, int] = {}
+
+    def step(size: int) -> None:
+        batch = next(batches(images.subset(torch.arange(size)), size))
+        keys = random.fold(random.keys(0, batch.index), 0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.precision != "32-true"), random.framework_seed(0):
+            terms = method(batch.images, batch.labels, batch.index, keys, _alone)
+            torch.autograd.backward(terms["loss"], inputs=weights)
+
+    def count(size: int) -> None:
+        counts[size] = operations(lambda: step(size))
+
+    sizes = (2, 4) if hasattr(method, "queue") else (2, 3)  # of which a queue is a multiple
+
+    def memory(recomputed: bool, work: Callable[[int], None]) -> Footprint:
+        way = replace(plan, micro_batch=None, devices=1, checkpoint_gradients=recomputed)
+        with passes(method, way, weights):
+            return footprint(
+                work, [*method.parameters(), *method.buffers()], weights,
+                states=2 if plan.optimizer in ("adam", "adamw") else 1, sizes=sizes,
+            )  # fmt: skip
+
+    if tell is not None:
+        tell(course.steps - 1)
+    found = memory(plan.checkpoint_gradients, count)
+    few = sizes[0]
+    flops = counts[few] / few
+    less = None
+    if found.fixed + plan.batch_size // plan.devices * found.per_image > most and not plan.checkpoint_gradients:
+        with contextlib.suppress(InputError):
+            less = memory(True, step)
+    if tell is not None and (before := min(1.0, getattr(method, "start", 0) / course.steps)) > 0:
+        tell(0)  # the loss of the steps before its second term begins
+        count(few)
+        flops = before * counts[few] / few + (1 - before) * flops
+    height, width = images.image_size or (0, 0)
+    networks = [part for part in method.modules() if isinstance(part, Encoder)]
+    return Step(
+        found, flops, sum(weight.numel() * weight.element_size() for weight in weights),
+        pixels=4 * images.channels * height * width, recomputed=less, whole=_refusal(method, plan, weights),
+        normalised=any(isinstance(part, _BatchNorm) for network in networks for part in network.modules()),
+    )  # fmt: skip
+
+
+def _refusal(method: nn.Module, plan: Plan, weights: list[Tensor]) -> str:
+    """Why the batches of this method cannot go through its networks in parts."""
+    try:
+        with passes(method, replace(plan, micro_batch=1, devices=1), weights):
+            return ""
+    except InputError as error:
+        return str(error)
+
+
+def _alone(rows: Tensor) -> Tensor:
+    return rows
+
+
+def _shape(recipe: object) -> str:
+    """A recipe but for what changes neither the memory nor the operations of an image: seeds, plans, damages, the
+    numbers of weights."""
+    return _FLOAT.sub("#", _without(recipe))
+
+
+def _without(value: object) -> str:
+    if isinstance(value, Plan):
+        return ""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_without, value))})"
+    if not isinstance(value, type) and hasattr(value, "__dataclass_fields__"):
+        own = fields(value)  # type: ignore[arg-type]
+        inner = (f"{f.name}={_without(getattr(value, f.name))}" for f in own if f.name not in _PARAMETERS)
+        return f"{type(value).__name__}({', '.join(inner)})"
+    return repr(value)
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be looked at, in a line."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

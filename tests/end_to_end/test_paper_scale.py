@@ -1,0 +1,113 @@
+"""Studies at `paper` scale to their finished page: made-up files in the published layouts, random weights, small networks
+in place of large ones, two steps of each training, a dozen images of each set."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weatherproof import load_encoder
+from weatherproof.benchmark import COMMON_19
+from weatherproof.data import ImageSet, at_most
+from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
+from weatherproof.encoders import Encoder
+from weatherproof.studies import STUDIES
+from weatherproof.studies.lab.recipes import Given
+from weatherproof.studies.lab.sets import Images
+from weatherproof.studies.lab.store import Store
+from weatherproof.training.plan import Course
+from weatherproof.verbs.reproduce import reproduce
+
+QUICK = ("fcl-appendix-a",)
+NATIVE = ("lenet", "small", "resnet20")
+MOVED = ("n03062245", "n01978455", "n03785016", "n02326432", "n02093428")  # the other classes of Figure 5
+CLASSES = {
+    "cifar10": 10, "cifar100": 100, "stl10": 10, "covid-xray": 2, "aircraft": 100, "birdsnap": 500, "caltech101": 101,
+    "caltech256": 257, "cars": 196, "dtd": 47, "flowers": 102, "food101": 101, "pets": 37, "sun397": 397,
+}  # fmt: skip
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def png(shade: int, side: int) -> bytes:
+    file, rows = io.BytesIO(), np.random.default_rng(shade).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(rows).save(file, "png")
+    return file.getvalue()
+
+
+PICTURES = {side: [png(shade, side) for shade in range(8)] for side in (32, 48)}
+
+
+def folders(root: Path, names: list[str], splits: dict[str, int], side: int) -> None:
+    for split, count in splits.items():
+        for label, name in enumerate(names):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                (root / split / name / f"{i}.png").write_bytes(PICTURES[side][(label + i) % 8])
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    sizes = b"".join(int(length).to_bytes(4, "big") for length in array.shape)
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every set of every paper, as it is published, with a few images."""
+    root = tmp_path_factory.mktemp("data")
+    wordnet = sorted({*IMAGENET_100, *IMAGENET_100B, *MOVED})
+    folders(root / "imagenet", wordnet, {"train": 2, "val": 1}, 48)
+    for name, classes in CLASSES.items():
+        many = {"train": 20 if classes <= 10 else 2, "test": 2 if classes <= 10 else 1}
+        folders(root / name, [f"class-{label:03}" for label in range(classes)], many, 32)
+    (root / "mnist").mkdir()
+    draw = np.random.default_rng(0)
+    for stem, count in (("train", 400), ("t10k", 100)):
+        idx(root / "mnist" / f"{stem}-images-idx3-ubyte", draw.integers(0, 256, (count, 28, 28)))
+        idx(root / "mnist" / f"{stem}-labels-idx1-ubyte", np.arange(count) % 10)
+    for name, classes in (("cifar10-c", 10), ("cifar100-c", 100)):
+        (root / name).mkdir()
+        for corruption in COMMON_19:
+            np.save(root / name / f"{corruption}.npy", draw.integers(0, 256, (5 * classes, 32, 32, 3), dtype=np.uint8))
+        np.save(root / name / "labels.npy", np.tile(np.arange(classes, dtype=np.uint8), 5))
+    return root
+
+
+def small(recipe: Given, store: Store) -> Encoder:
+    native = recipe.text.startswith(NATIVE)
+    name = recipe.text.partition("@")[0] if native else "small(width=4)"
+    return load_encoder(f"{name}@random", size=recipe.size and 32, num_classes=recipe.classes, seed=recipe.seed)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, steps = Images.read, Course.steps.fget  # type: ignore[attr-defined]
+
+    def few(images: Images, folder: str | None) -> ImageSet:
+        found = read(images, folder)
+        return found if images.split == "train" else at_most(found, 12)
+
+    monkeypatch.setattr(Images, "read", few)
+    monkeypatch.setattr(Given, "make", small)
+    monkeypatch.setattr(Course, "steps", property(lambda course: min(2, steps(course))))
+
+
+def page(name: str, data: Path, folder: Path) -> None:
+    made = reproduce(name, scale="paper", data=str(data), out=folder / "run", store=folder / "store", device="cpu", workers=0)
+    text = (folder / "run" / "table.md").read_text()
+    assert made.records and (folder / "run" / "report.html").stat().st_size > 10_000
+    assert all(row in text for row, _ in STUDIES[name].at("paper").cells)
+    assert len(made.checks) == len(STUDIES[name].claims)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_study_comes_to_its_page(name: str, data: Path, short: None, tmp_path: Path) -> None:
+    page(name, data, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in QUICK])
+def test_every_study_comes_to_its_page(name: str, data: Path, short: None, tmp_path: Path) -> None:
+    page(name, data, tmp_path)
