@@ -18,17 +18,22 @@ def number_of(error: KeyboardInterrupt) -> int:
 
 
 @contextmanager
-def interrupts_noticed() -> Iterator[Callable[[], int | None]]:
+def interrupts_noticed(once: bool = False) -> Iterator[Callable[[], int | None]]:
     """Inside, a signal that asks to stop is a `KeyboardInterrupt`, as Ctrl-C ever is; what is given says which one
     came, or None.
 
     Where it comes while an extension calls back into Python, the extension may clear it and raise an error of its own
     ("could not determine the shape of object type ..."), which would blame a file that is whole.
+
+    Args:
+        once: further signals do nothing: a launcher passes on the one that each process has got already.
     """
     came: int | None = None
 
     def note(number: int, _frame: FrameType | None) -> None:
         nonlocal came
+        if once and came is not None:
+            return
         came = number
         raise KeyboardInterrupt(number)
 

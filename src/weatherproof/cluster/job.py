@@ -131,6 +131,8 @@ class Job:
             with suppress(OSError):
                 other.connection.send(("end", status))
             other.connection.close()
+        if not self.broken:
+            leave_group()
 
 
 class _Ears:
@@ -192,6 +194,15 @@ def leave(message: str, status: int) -> None:
     with suppress(OSError, ValueError):
         print(f"weatherproof: {one_line(message)}", file=sys.stderr, flush=True)
     os._exit(status)
+
+
+def leave_group() -> None:
+    """End torch's process group, where there is one."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        with suppress(RuntimeError):
+            distributed.destroy_process_group()
 
 
 def packed(task: object) -> bytes:

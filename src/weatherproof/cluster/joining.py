@@ -174,8 +174,8 @@ def _missing(place: Place, found: Mapping[int, Other], seconds: float) -> str:
 
 def _unreachable(place: Place, seconds: float) -> str:
     return (
-        f"{place} cannot reach the first one at {place.address}:{place.port} within {seconds:g} s: is it running, is that "
-        f"its address, and does the network let this machine through? ({_VARIABLE} is the time)"
+        f"{place} cannot reach the first one at {place.address}:{place.port} within {seconds:g} s: is it running, is "
+        f"that its address, and does the network let this machine through? ({_VARIABLE} is the time)"
     )
 
 

@@ -46,9 +46,9 @@ class Place:
 def here(environment: Mapping[str, str] | None = None) -> Place | None:
     """This process's place; None where no launcher has started it. A job may have one process only.
 
-    torchrun says it by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, and goes before SLURM, inside of which
-    it may run. SLURM says it by SLURM_PROCID and others, in what `srun` has started alone: a batch script by itself is
-    one process, however many the job asks for. MASTER_ADDR and MASTER_PORT go before what is made of SLURM's.
+    torchrun says it by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, and goes before SLURM, inside of
+    which it may run. SLURM says it by SLURM_PROCID and others, in what `srun` has started alone: a batch script by
+    itself is one process, however many the job asks for. MASTER_ADDR and MASTER_PORT go before what is made of SLURM's.
 
     Args:
         environment: None: that of this process.
@@ -106,7 +106,9 @@ def _count(own: Mapping[str, str], name: str) -> int:
 
 def _checked(place: Place) -> Place:
     if not 0 <= place.rank < place.world <= _MOST:
-        raise InputError(f"the environment says that this is process {place.rank} of {place.world}: expected a lower one")
+        raise InputError(
+            f"the environment says that this is process {place.rank} of {place.world}: expected a lower one"
+        )
     if not 1 <= place.port <= 65535:
         raise InputError(f"the processes of a job meet at a port from 1 to 65535, got {place.port}")
     return place

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from weatherproof import progress
-from weatherproof.cluster.job import Job, broadcast, leave, process_group, taking_part
+from weatherproof.cluster.job import Job, broadcast, leave, leave_group, process_group, taking_part
 from weatherproof.cluster.wire import ended_as_eof, tell
 from weatherproof.errors import Failure, InputError
 from weatherproof.interrupts import STOPPING
@@ -51,6 +51,7 @@ def serve(own: Job, connection: Connection) -> int:
             while True:
                 kind, *content = guest.receive()
                 if kind == "end":
+                    leave_group()
                     return int(content[0])
                 status = (_together if kind == "together" else _alone)(own, guest, content[0])
                 if status is not None:
@@ -79,7 +80,7 @@ def _together(own: Job, guest: Guest, size: int) -> int | None:
         if guest.connection.poll():  # the first process has ended, and that was why
             return _farewell(guest)
         _refuse(own, guest, error)
-        _leave_group()  # who waits for this one's rows is waiting for nothing
+        leave_group()  # who waits for this one's rows is waiting for nothing
         return _farewell(guest)
     finally:
         over.set()
@@ -128,14 +129,6 @@ def _farewell(guest: Guest) -> int:
             if kind == "end":
                 return int(content[0])
     return 1
-
-
-def _leave_group() -> None:
-    from torch import distributed
-
-    if distributed.is_initialized():
-        with suppress(RuntimeError):
-            distributed.destroy_process_group()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Training that cannot go on."""
 
-
 from weatherproof.errors import Failure
 
 

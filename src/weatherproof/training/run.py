@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from weatherproof import texts
+from weatherproof.cluster import job
 from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.interrupts import interrupts_noticed, number_of
@@ -46,7 +47,7 @@ def refusals_leave_nothing() -> Iterator[None]:
     runs: list[RunFolder] = []
     token = _opened.set(runs)
     try:
-        with interrupts_noticed() as interrupted:
+        with interrupts_noticed(once=job() is not None) as interrupted:
             yield
     except (Exception, KeyboardInterrupt) as error:
         if not isinstance(error, KeyboardInterrupt) and not interrupted():

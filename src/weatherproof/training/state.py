@@ -113,7 +113,9 @@ def _other_processes(method: nn.Module, course: Course, there: int, here: int) -
     )
     normed = any(isinstance(part, _BatchNorm) for own in method.modules() if own.training for part in own.children())
     if normed and getattr(method, "groups", 1) == 1:
-        said += f", but for batch normalisation: its statistics are those of {size // here} images, not of {size // there}"
+        said += (
+            f", but for batch normalisation: its statistics are those of {size // here} images, not of {size // there}"
+        )
     rest = course.images % size
     if course.last_rows and (rest % there or rest % here):
         said += f"; an epoch's last batch has {rest - rest % here} images, not {rest - rest % there}"
