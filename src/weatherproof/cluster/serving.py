@@ -105,6 +105,8 @@ def _alone(own: Job, guest: Guest, content: bytes) -> int | None:
         task(own, guest)
     except EOFError:
         raise
+    except ConnectionError as error:  # the first process has ended
+        raise EOFError from error
     except Exception as error:
         _refuse(own, guest, error)
         return _farewell(guest)

@@ -95,8 +95,6 @@ class _Lender:
     def _lend(self, content: bytes) -> None:
         try:
             self._lend_all(content)
-        except InputError as error:  # a full disk
-            self._failed(error)
         except Exception as error:
             self._failed(Lost(f"handing out the measurement failed: {type(error).__name__}: {error}"))
 
@@ -129,7 +127,10 @@ class _Lender:
         if said["kind"] == "report":
             self.report(said["count"])
         elif said["kind"] == "answers":
-            self.work.kept.write(said["number"], from_bytes(content))
+            try:
+                self.work.kept.write(said["number"], from_bytes(content))
+            except InputError as error:  # a full disk
+                self._failed(error)
         elif said["kind"] == "block":
             with self.changed:
                 number = self.busy.pop(other.connection, None)

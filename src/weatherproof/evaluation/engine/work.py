@@ -7,7 +7,7 @@ of one block and half a minute, and who finds a block goes on from it.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -23,6 +23,7 @@ from weatherproof.progress import phase
 SAVE_SECONDS = 30.0  # at most this much work is lost to a kill
 
 
+@runtime_checkable
 class Kept(Protocol):
     """Where answers are, block by block: `BlockFiles`, `BlockMemory`, or with another process."""
 
