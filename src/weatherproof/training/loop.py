@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -227,7 +228,9 @@ class Training:
         method.train()
         self.weights = [p for p in method.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.plan, self.weights, fabric.device)
-        self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
+        with warnings.catch_warnings():  # newer torch has another name for what DDP is told here
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
         self.gather = gather_by(fabric)
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run, saved)

@@ -11,7 +11,7 @@ from multiprocessing import active_children
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from weatherproof.cluster import Place, job
 from weatherproof.errors import InputError
@@ -123,13 +123,45 @@ def gather_by(fabric: "Fabric") -> Gather:
     """
 
     def gather(rows: Tensor) -> Tensor:
-        if fabric.world_size == 1:
-            return rows
-        joined = fabric.all_gather(rows.contiguous(), sync_grads=rows.requires_grad)
-        assert isinstance(joined, Tensor)
-        return joined.flatten(0, 1)
+        return rows if fabric.world_size == 1 else _joined(rows)
 
     return gather
+
+
+def _joined(rows: Tensor) -> Tensor:
+    found: Tensor = _Joined.apply(rows)
+    return found
+
+
+class _Joined(torch.autograd.Function):
+    """The rows of all processes, of which each has as many. Its gradient is `_Parted`, and the other way round, so that
+    gradients of gradients are exact, too."""
+
+    @staticmethod
+    def forward(_context: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        found: Tensor = _Parted.apply(gradients[0])
+        return found
+
+
+class _Parted(torch.autograd.Function):
+    """This process's rows of the sum over all processes."""
+
+    @staticmethod
+    def forward(_context: Any, rows: Tensor) -> Tensor:
+        total = rows.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total.chunk(distributed.get_world_size())[distributed.get_rank()].clone()
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        return _joined(gradients[0])
 
 
 def _original(error: Exception) -> Exception:
