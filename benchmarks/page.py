@@ -51,9 +51,9 @@ EXPLAINED = {
         "leaves 1 GiB to the driver and the allocator. It is a count, not a measurement on a GPU."
     ),
     "distributed": (
-        "A hardening step with two processes, each with half of the batch, against one process with the whole batch, one "
-        "thread each; the negatives are those of the whole batch. A checkpoint as `harden` writes it (weights, Adam's two "
-        "moments), on the disk when the time is over, against `torch.save` into a file that need not be."
+        "A hardening step with two processes, each with half of the batch, against one process with the whole batch, "
+        "one thread each; the negatives are those of the whole batch. A checkpoint as `harden` writes it (weights, "
+        "Adam's two moments), on the disk when the time is over, against `torch.save` into a file that need not be."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "views": (

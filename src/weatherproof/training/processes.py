@@ -50,6 +50,8 @@ def make_fabric(plan: Plan) -> "Fabric":
         raise InputError("precision '16-mixed' needs a GPU: use '32-true' or 'bf16-mixed' on the CPU")
     if plan.precision == "bf16-mixed" and accelerator == "cpu" and not computes_bfloat16():
         warnings.warn(SLOW_BFLOAT16, stacklevel=2)
+    if own is not None and number:
+        raise InputError(f"device {plan.device!r} is that of one process: in a job each has its own, say cuda")
     if own is not None and own.world != plan.devices:
         raise InputError(f"a training in a job of {own.world} processes is shared by all, not by {plan.devices}")
     # Buffers are not broadcast: in training nothing reads running statistics, and the first process's are kept.

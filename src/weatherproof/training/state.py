@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from weatherproof.errors import InputError
 from weatherproof.methods.momentum import MomentumCopy
@@ -104,6 +105,13 @@ def restore(
     return int(saved["step"])
 
 
+def _draws(part: nn.Module) -> bool:
+    """Whether it is dropout, of PyTorch or, as timm has it, of whole paths."""
+    if isinstance(part, _DropoutNd):
+        return part.p > 0
+    return type(part).__name__ == "DropPath" and bool(getattr(part, "drop_prob", 0))
+
+
 def _other_processes(method: nn.Module, course: Course, there: int, here: int) -> str:
     """What changes where a training goes on with another number of processes."""
     size = course.plan.batch_size
@@ -116,6 +124,8 @@ def _other_processes(method: nn.Module, course: Course, there: int, here: int) -
         said += (
             f", but for batch normalisation: its statistics are those of {size // here} images, not of {size // there}"
         )
+    if any(own.training and _draws(own) for own in method.modules()):
+        said += "; dropout is drawn by each process for its share, so otherwise than before"
     rest = course.images % size
     if course.last_rows and (rest % there or rest % here):
         said += f"; an epoch's last batch has {rest - rest % here} images, not {rest - rest % there}"
