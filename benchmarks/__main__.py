@@ -19,6 +19,7 @@ ROOMS = (
     "operators",
     "views",
     "pretraining",
+    "distributed",
     "corruptions",
     "augmix",
     "feature_contrast",

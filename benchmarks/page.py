@@ -11,6 +11,7 @@ TITLES = {
     "operators": "Operators and augmentations",
     "views": "Views",
     "pretraining": "Pretraining",
+    "distributed": "Several processes",
     "corruptions": "Common corruptions",
     "augmix": "AugMix",
     "feature_contrast": "Feature contrastive learning",
@@ -48,6 +49,11 @@ EXPLAINED = {
         "batch, with LoRA, and with all of them. What a GPU needs is counted here, tensor by tensor: what does not "
         "depend on the batch, and what each image adds; with micro-batches each image of these. What fits into 24 GB "
         "leaves 1 GiB to the driver and the allocator. It is a count, not a measurement on a GPU."
+    ),
+    "distributed": (
+        "A hardening step with two processes, each with half of the batch, against one process with the whole batch, "
+        "one thread each; the negatives are those of the whole batch. A checkpoint as `harden` writes it (weights, "
+        "Adam's two moments), on the disk when the time is over, against `torch.save` into a file that need not be."
     ),
     "operators": "One call on a batch, against one `torch.randn` of the same shape on one generator.",
     "views": (

@@ -2,7 +2,9 @@
 
 A verb is a typed function: its parameters before the star are positional here, the others are options of the same
 name, and its docstring is the help. Exit status: 0 done; 1 a check that the user asked for failed; 2 bad arguments or
-bad input, with one clear line on standard error.
+bad input, with one clear line on standard error; 128 and its number after a signal that asks to stop.
+
+Where torchrun or srun has started several processes, the first one runs the verb and the others work for it.
 """
 
 import inspect
@@ -23,7 +25,10 @@ from threading import current_thread, main_thread
 from typing import Any, Literal
 
 from weatherproof import texts
-from weatherproof.errors import SHOWN, InputError, Stopped, one_line, shown, unknown
+from weatherproof.cluster.place import Place, here
+from weatherproof.cluster.slurm import requeue, wants_requeue
+from weatherproof.errors import SHOWN, Failure, InputError, Stopped, one_line, shown, unknown
+from weatherproof.interrupts import number_of
 from weatherproof.names import original, printable
 from weatherproof.progress import phase
 from weatherproof.spec import fits
@@ -49,6 +54,8 @@ _MODE = "bounded"  # how jsonargparse reads a word that is not a text: `texts.pa
 _NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
 _PLAIN = (str, int, float, bool, Path, type(None))
 _TOO_EARLY = "stopped; nothing was done yet"
+_ON_EVERY_PROCESS = ("doctor",)  # verbs that each process of a job runs by itself
+_LEFT_TO_THE_LAUNCHER = ("--devices", "--processes")
 _ABOUT = ("verb", "versions", "hardware", "files")  # what a recipe says that is no argument
 
 
@@ -56,14 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error; a terminal may know fewer letters
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _flushed(list(sys.argv[1:] if argv is None else argv))
+        place = here()
+        return _status(words) if place is None or place.world == 1 else _in_job(place, words)
     except InputError as error:
         return _fail(str(error))
-    except Stopped:
-        return _fail("stopped; what was done is saved, the same command goes on from there", status=130)
-    except KeyboardInterrupt:
-        return _fail(_TOO_EARLY, status=130)
+
+
+def _status(argv: list[str]) -> int:
+    """Run one verb in this process and return the exit status."""
+    try:
+        return _flushed(argv)
+    except InputError as error:
+        return _fail(str(error))
+    except Stopped as error:
+        number = number_of(error)
+        again = f"; {requeue()}" if wants_requeue(number) else ""
+        return _fail(f"stopped; what was done is saved, the same command goes on from there{again}", 128 + number)
+    except KeyboardInterrupt as error:
+        return _fail(_TOO_EARLY, status=128 + number_of(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
         return 0
@@ -71,6 +90,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_user_error(error):
             return _fail(str(error))
         raise
+
+
+def _in_job(place: Place, argv: list[str]) -> int:
+    """Run one verb in the first process of a job, or work for it. Raises `InputError` where they do not meet."""
+    if not argv or argv[0] not in VERBS or {"-h", "--help"} & {*argv}:
+        return _status(argv) if place.first else 0
+    if argv[0] in _ON_EVERY_PROCESS:
+        return _status(argv)
+    for word in argv:
+        if word.partition("=")[0] in _LEFT_TO_THE_LAUNCHER:
+            said = f"{word.partition('=')[0]} is said by {place.by} here, which has started {place.world} processes: "
+            return _fail(f"{said}leave it out") if place.first else 2
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch says of its attempts to reach the first process
+    with _loading():
+        from weatherproof.cluster.job import join, taking_part
+        from weatherproof.cluster.serving import serve
+    own, connection = join(place, argv)
+    if connection is not None:
+        return serve(own, connection)
+    status = 1
+    try:
+        with taking_part(own):
+            status = _status(argv)
+    finally:
+        own.end(status)
+    return status
 
 
 @contextmanager
@@ -113,9 +158,7 @@ def _answer(argv: list[str]) -> int:
 
 
 def _is_user_error(error: Exception) -> bool:
-    from weatherproof.training import TrainingError
-
-    return isinstance(error, TrainingError | OSError)
+    return isinstance(error, Failure | OSError)
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -21,8 +21,13 @@ class InputError(ValueError):
         super().__init__(one_line(message))
 
 
+class Failure(RuntimeError):
+    """Work that cannot go on, through no fault of the input. The message is one line: why, and what is kept."""
+
+
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, with work in a run folder from which the same command goes on."""
+    """Ctrl-C or another signal, whose number may be given, with work in a run folder from which the same command goes
+    on."""
 
 
 def one_line(message: object) -> str:

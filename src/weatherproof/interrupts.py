@@ -1,4 +1,4 @@
-"""Ctrl-C that a library in C makes another error of."""
+"""Signals that ask this process to stop: Ctrl-C, SIGTERM, and SIGUSR1, which SLURM sends before a time limit."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,26 +6,45 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)  # elsewhere than on POSIX there are two
+_UNHEARD = (signal.default_int_handler, signal.SIG_DFL)
+
+
+def number_of(error: KeyboardInterrupt) -> int:
+    """The signal that has brought this about."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else signal.SIGINT
+
 
 @contextmanager
-def interrupts_noticed() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C is a `KeyboardInterrupt` as ever; what is given says whether one came.
+def interrupts_noticed(once: bool = False) -> Iterator[Callable[[], int | None]]:
+    """Inside, a signal that asks to stop is a `KeyboardInterrupt`, as Ctrl-C ever is; what is given says which one
+    came, or None.
 
     Where it comes while an extension calls back into Python, the extension may clear it and raise an error of its own
     ("could not determine the shape of object type ..."), which would blame a file that is whole.
+
+    Args:
+        once: further signals do nothing: a launcher passes on the one that each process has got already.
     """
-    came = False
+    came: int | None = None
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         nonlocal came
-        came = True
-        signal.default_int_handler(number, frame)
+        if once and came is not None:
+            return
+        came = number
+        raise KeyboardInterrupt(number)
 
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
-        yield lambda: came  # somebody else listens
+    if current_thread() is not main_thread():
+        yield lambda: came
         return
-    signal.signal(signal.SIGINT, note)
+    before = {number: own for number in STOPPING if (own := signal.getsignal(number)) in _UNHEARD}
+    for number in before:  # to the others somebody else listens
+        signal.signal(number, note)
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, own in before.items():
+            signal.signal(number, own)

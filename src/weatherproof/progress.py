@@ -80,6 +80,11 @@ def speak() -> None:
     _teller.aloud = True
 
 
+def hush() -> None:
+    """From now on this process tells of nothing: another one of the same job does."""
+    _teller.silent = True
+
+
 class _Teller:
     """Tells of the phases of one process. What is told of is in `phases`, the outermost first.
 
@@ -88,7 +93,7 @@ class _Teller:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock, self.aloud = clock, False
+        self.clock, self.aloud, self.silent = clock, False, False
         self.phases: list[Meter] = []
         self.told = -math.inf
         self.lock = threading.Lock()
@@ -96,7 +101,7 @@ class _Teller:
         self.bar: _Bar | None = None
 
     def open(self, meter: Meter) -> None:
-        if parent_process() is not None and not self.aloud:
+        if self.silent or (parent_process() is not None and not self.aloud):
             return
         meter.since = self.clock()
         self.phases.append(meter)

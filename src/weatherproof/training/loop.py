@@ -2,8 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+import warnings
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof import random
+from weatherproof.cluster import Job, job
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.data.images import order_of
 from weatherproof.errors import InputError
+from weatherproof.interrupts import number_of
 from weatherproof.modes import eval_mode, statistics_kept
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _DROPOUT = 0x64726F70  # "drop": the framework's own generators, in training, are a function of (seed, step) alone
+_TALK = 2.0  # seconds between two moments at which several processes settle whether to stop
 
 
 def fit(
@@ -59,7 +64,7 @@ def fit(
     Raises:
         InputError: images, plan or disk cannot be used.
         TrainingError: the loss or the weights are no longer numbers. The last checkpoint is from before.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint at the end of the step.
+        KeyboardInterrupt: Ctrl-C or another signal that asks to stop, after a checkpoint at the end of a step.
     """
     _check(method, images)
     prepare = getattr(method, "prepare", None)  # of methods that remember something of every image
@@ -74,6 +79,8 @@ def fit(
     try:
         if plan.devices == 1:
             rows = _train(fabric, method, images, course, run, watch, label, progress)
+        elif (own := job()) is not None:
+            rows = _train_in_job(own, fabric, method.to("cpu"), images, course, run, watch, label, progress)
         else:
             rows = _train_in_processes(fabric, method.to("cpu"), images, course, run, watch, label, progress)
     except torch.OutOfMemoryError as error:
@@ -103,9 +110,10 @@ def _train(
     watch: Watch | None,
     label: str,
     progress: bool,
+    saved: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     keep_freed_memory()
-    training = Training(fabric, method, images, course, run, watch)
+    training = Training(fabric, method, images, course, run, watch, saved)
     shown = progress and fabric.is_global_zero
     if shown and fabric.world_size > 1:
         speak()
@@ -127,7 +135,7 @@ def _train_in_processes(
         launch(fabric, partial(_one_of_many, file=file, of=(method, images, course, *rest)))
         result = torch.load(file, weights_only=True)
     if result["interrupted"]:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(result["interrupted"])
     state.load_trained(method, result["weights"])
     return result["rows"]
 
@@ -136,13 +144,43 @@ def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
     method, *rest = of
     for tensor in [*method.parameters(), *method.buffers()]:  # they arrive in memory that all processes share
         tensor.data = tensor.data.clone()
-    interrupted, rows = False, []
+    interrupted, rows = 0, []
     try:
         rows = _train(fabric, method, *rest)
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as error:
+        interrupted = int(number_of(error))
     if fabric.is_global_zero:
         torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method)}, file)
+
+
+@dataclass(frozen=True)
+class _WatchedElsewhere:
+    """When the first process looks, for the others."""
+
+    every: float
+
+    def __call__(self, method: nn.Module, epoch: float) -> Mapping[str, float]:
+        return {}
+
+
+def _train_in_job(
+    own: Job, fabric: "Fabric", method: nn.Module, images: ImageSet, course: Course, run: RunFolder | None,
+    watch: Watch | None, label: str, progress: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The training of the job's first process; the others get what they need of it, and write nothing."""
+    saved = run.load_checkpoint() if run is not None else None
+    elsewhere = None if watch is None else _WatchedElsewhere(watch.every)
+    with own.together(partial(_train_with_the_first, method, images, course, elsewhere, saved)):
+        fabric.launch()
+        return _train(fabric, method, images, course, run, watch, label, progress, saved)
+
+
+def _train_with_the_first(
+    method: nn.Module, images: ImageSet, course: Course, watch: Watch | None, saved: Mapping[str, Any] | None
+) -> None:
+    fabric = make_fabric(course.plan)
+    fabric.launch()
+    _train(fabric, method, images, course, None, watch, "", progress=False, saved=saved)
 
 
 def _said(row: dict[str, Any]) -> str:
@@ -183,24 +221,30 @@ class Training:
         course: Course,
         run: RunFolder | None,
         watch: Watch | None = None,
+        saved: Mapping[str, Any] | None = None,
     ) -> None:
         self.fabric, self.method, self.images, self.course, self.plan = fabric, method, images, course, course.plan
         self.watch = watch
-        self.frozen = state.fingerprint(method) if run is not None else 0
+        if saved is None and run is not None:
+            saved = run.load_checkpoint()
+        self.frozen = state.fingerprint(method) if run is not None or saved is not None else 0
         method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
         method.train()
         self.weights = [p for p in method.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.plan, self.weights, fabric.device)
-        self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
+        with warnings.catch_warnings():  # newer torch has another name for what DDP is told here
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
         self.gather = gather_by(fabric)
         self.run = run if fabric.is_global_zero else None
-        self.step = self.saved_step = self._resume(run)
+        self.step = self.saved_step = self._resume(run, saved)
         self.rows = self.run.rewind(self.step) if self.run else []
         self.board = self._board()
         self.tell = getattr(method, "at_step", None)  # of methods whose loss changes in the course of the training
         self.losses: list[Tensor] = []  # of the steps since somebody last looked
         self.seen, self.since = 0, time.monotonic()
         self.saved_at = time.monotonic()
+        self.talks, self.talked = self.step + 1, (self.step, time.monotonic())
 
     def go(self, meter: Meter, asked: Interrupt) -> None:
         """All steps that are left."""
@@ -213,7 +257,7 @@ class Training:
                 meter.advance()
                 if row is not None:
                     meter.note = _said(row)
-                self._save_or_stop(asked, at_log=row is not None)
+                self._save_or_stop(asked)
         self._look()
         if self.saved_step < self.step:
             self._save()
@@ -248,7 +292,7 @@ class Training:
                 epoch, batch = next(stream)
             except RuntimeError:
                 if asked.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
-                    self._interrupted()
+                    self._interrupted(asked.asked)
                 raise
             self._check_share(batch)
             keys = random.fold(random.keys(plan.seed, batch.index), epoch)
@@ -326,21 +370,29 @@ class Training:
                 self.board.add_scalar(name, row[name], self.step)
         return row
 
-    def _save_or_stop(self, asked: Interrupt, at_log: bool) -> None:
-        if self.fabric.world_size == 1:
-            stop = asked.asked
-        else:  # all processes must stop at one step, so they settle it where they talk anyway
-            told = torch.tensor(float(asked.asked), device=self.fabric.device)
-            stop = at_log and float(self._over_processes(told)) > 0
-        if stop:
-            self._interrupted()
+    def _save_or_stop(self, asked: Interrupt) -> None:
+        if stop := asked.asked if self.fabric.world_size == 1 else self._agreed(asked):
+            self._interrupted(stop)
         if self.run is not None and time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds:
             self._save()
 
-    def _interrupted(self) -> None:
+    def _agreed(self, asked: Interrupt) -> int:
+        """All processes must stop at one step: every few seconds they settle it, and when they talk next."""
+        if self.step < self.talks:
+            return 0
+        step, then = self.talked
+        own = asked.asked  # a signal may come at any moment
+        told = [float(own), (time.monotonic() - then) / (self.step - step)]
+        said = self.fabric.all_reduce(torch.tensor(told, device=self.fabric.device), reduce_op="max")
+        assert isinstance(said, Tensor)
+        number, seconds = said.tolist()
+        self.talks, self.talked = self.step + max(1, int(_TALK / max(seconds, 1e-4))), (self.step, time.monotonic())
+        return own or int(number)
+
+    def _interrupted(self, number: int) -> None:
         if self.saved_step < self.step:
             self._save()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
     def _save(self) -> None:
         """Checkpoint, after making sure that it is worth keeping."""
@@ -353,11 +405,10 @@ class Training:
             self.run.save_checkpoint(now)
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
-    def _resume(self, run: RunFolder | None) -> int:
-        saved = run.load_checkpoint() if run is not None else None
-        if run is None or saved is None:
+    def _resume(self, run: RunFolder | None, saved: Mapping[str, Any] | None) -> int:
+        if saved is None:
             return 0
-        where = run.path / "checkpoint.pt"
+        where = Path("checkpoint.pt") if run is None else run.path / "checkpoint.pt"
         return state.restore(saved, self.method, self.optimizer, self.fabric, self.course, self.frozen, where)
 
     def _board(self) -> Any:

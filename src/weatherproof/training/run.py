@@ -16,15 +16,17 @@ import torch
 import yaml
 
 from weatherproof import texts
+from weatherproof.cluster import job
 from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
-from weatherproof.interrupts import interrupts_noticed
+from weatherproof.interrupts import interrupts_noticed, number_of
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
 # Settings that do not change what comes out.
 IGNORED = (
     "out", "json", "config", "device", "workers", "progress", "minutes", "processes", "checkpoint_gradients", "compile",
+    "devices",  # a training that goes on with another number says what that changes
 )  # fmt: skip
 # Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
 OWN_FILES = "files"
@@ -41,20 +43,19 @@ _opened: ContextVar[list["RunFolder"] | None] = ContextVar("opened", default=Non
 def refusals_leave_nothing() -> Iterator[None]:
     """The work of a verb, which this decorates: where it ends in an error, each run folder that was opened inside is
     discarded, so that one which had not got anywhere is as it was before. Ctrl-C is no refusal; where one of them
-    holds work, it is a `Stopped`."""
+    holds work, it is a `Stopped`. Other signals that ask to stop are as Ctrl-C."""
     runs: list[RunFolder] = []
     token = _opened.set(runs)
     try:
-        with interrupts_noticed() as interrupted:
+        with interrupts_noticed(once=job() is not None) as interrupted:
             yield
     except (Exception, KeyboardInterrupt) as error:
         if not isinstance(error, KeyboardInterrupt) and not interrupted():
             for run in reversed(runs):
                 run.discard()
             raise
-        if any(run.holds_work for run in runs):
-            raise Stopped from None
-        raise (error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()) from None
+        number = number_of(error) if isinstance(error, KeyboardInterrupt) else interrupted()
+        raise (Stopped if any(run.holds_work for run in runs) else KeyboardInterrupt)(number) from None
     finally:
         _opened.reset(token)
 

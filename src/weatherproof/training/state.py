@@ -1,5 +1,6 @@
 """What a checkpoint holds: everything that the next step depends on, and what tells whether it belongs here."""
 
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from weatherproof.errors import InputError
 from weatherproof.methods.momentum import MomentumCopy
@@ -52,13 +55,14 @@ def fingerprint(method: nn.Module) -> int:
     return checksum
 
 
-def _belongs(course: Course, frozen: int) -> dict[str, Any]:
+def _belongs(method: nn.Module, course: Course, frozen: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be taken up."""
     return {
         "number of images": course.images,
         "number of steps": course.steps,
         "plan": {name: getattr(course.plan, name) for name in ("batch_size", "optimizer", "schedule", "seed")},
         "frozen weights": frozen,
+        "groups of batch normalisation": getattr(method, "groups", 1),
     }
 
 
@@ -71,7 +75,8 @@ def capture(
         "weights": trained(method),
         "optimizer": optimizer.state_dict(),
         "precision": fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
-        "belongs": _belongs(course, frozen),
+        "belongs": _belongs(method, course, frozen),
+        "processes": fabric.world_size,
     }
 
 
@@ -85,8 +90,8 @@ def restore(
     where: Path,
 ) -> int:
     """Put a captured state back and return its step. Raises `InputError` where it is another training's."""
-    for name, here in _belongs(course, frozen).items():
-        there = saved["belongs"][name]
+    for name, here in _belongs(method, course, frozen).items():
+        there = saved["belongs"].get(name, here)  # older ones know fewer
         if there != here:
             raise InputError(
                 f"{where} is of another training: {name} {there} there and {here} here; delete it or use another --out"
@@ -94,4 +99,34 @@ def restore(
     load_trained(method, saved["weights"])
     optimizer.load_state_dict(saved["optimizer"])
     fabric.strategy.precision.load_state_dict(saved["precision"])
+    there = saved.get("processes", fabric.world_size)
+    if there != fabric.world_size and fabric.is_global_zero:
+        warnings.warn(_other_processes(method, course, there, fabric.world_size), UserWarning, stacklevel=2)
     return int(saved["step"])
+
+
+def _draws(part: nn.Module) -> bool:
+    """Whether it is dropout, of PyTorch or, as timm has it, of whole paths."""
+    if isinstance(part, _DropoutNd):
+        return part.p > 0
+    return type(part).__name__ == "DropPath" and bool(getattr(part, "drop_prob", 0))
+
+
+def _other_processes(method: nn.Module, course: Course, there: int, here: int) -> str:
+    """What changes where a training goes on with another number of processes."""
+    size = course.plan.batch_size
+    said = (
+        f"this training began with {there} process(es) and goes on with {here}: the batches of {size} images stay, in "
+        "their order, and the weights are the same up to rounding"
+    )
+    normed = any(isinstance(part, _BatchNorm) for own in method.modules() if own.training for part in own.children())
+    if normed and getattr(method, "groups", 1) == 1:
+        said += (
+            f", but for batch normalisation: its statistics are those of {size // here} images, not of {size // there}"
+        )
+    if any(own.training and _draws(own) for own in method.modules()):
+        said += "; dropout is drawn by each process for its share, so otherwise than before"
+    rest = course.images % size
+    if course.last_rows and (rest % there or rest % here):
+        said += f"; an epoch's last batch has {rest - rest % here} images, not {rest - rest % there}"
+    return said

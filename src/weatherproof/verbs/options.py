@@ -12,6 +12,7 @@ from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args
 import torch
 from torch import nn
 
+from weatherproof.cluster import job
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import unknown
 from weatherproof.readouts import Readout
@@ -144,6 +145,8 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
     `DEFAULTS`, only where it is given, and None is not given. What its own docstring says of an option goes before what
     stands at the option.
 
+    In a job of several processes a training is shared by all of them: `devices` is their number.
+
     A misspelt option, or an argument that nothing can be done with, is an `InputError`; and after any error each run
     folder is as it was, unless there is something in it that is worth keeping.
     """
@@ -162,6 +165,8 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
             bound = flat.bind(*args, **given)
             bound.apply_defaults()
             _with_size(bound.arguments)
+            if (own := job()) is not None and "devices" in bound.arguments:
+                bound.arguments["devices"] = own.world
             check_arguments(bound.arguments)
             for name in _ENCODERS & bound.arguments.keys():
                 if isinstance(network := bound.arguments[name], nn.Module):

@@ -112,18 +112,34 @@ class BlockFiles:
                 f"{path} holds answers of another model, or to other images or conditions: delete it, or choose "
                 f"another folder"
             )
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            label, _, part = name.rpartition(" ")
-            parts.setdefault(label, {})[unquote(part)] = tensor
-        return {label: Answers(own.pop(_PLACE).long(), own) for label, own in parts.items()}
+        return _by_label(tensors)
 
     def write(self, number: int, answers: Mapping[str, Answers]) -> None:
         """Replace the file, whole or not at all."""
-        from safetensors.torch import save
+        write_atomically(self.path(number), to_bytes(answers, plan=self.plan))
 
-        tensors = {}
-        for label, own in answers.items():
-            tensors[f"{label} {_PLACE}"] = own.place.to(torch.int32)
-            tensors |= {f"{label} {quote(name, safe='')}": rows.contiguous() for name, rows in own.columns.items()}
-        write_atomically(self.path(number), save(tensors, metadata={"plan": self.plan}))
+
+def to_bytes(answers: Mapping[str, Answers], **about: str) -> bytes:
+    """Answers by the trials' labels, as a file has them."""
+    from safetensors.torch import save
+
+    tensors = {}
+    for label, own in answers.items():
+        tensors[f"{label} {_PLACE}"] = own.place.to(torch.int32)
+        tensors |= {f"{label} {quote(name, safe='')}": rows.contiguous() for name, rows in own.columns.items()}
+    return save(tensors, metadata=about or None)
+
+
+def from_bytes(content: bytes) -> dict[str, Answers]:
+    """What `to_bytes` was given."""
+    from safetensors.torch import load
+
+    return _by_label(load(content))
+
+
+def _by_label(tensors: Mapping[str, Tensor]) -> dict[str, Answers]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        label, _, part = name.rpartition(" ")
+        parts.setdefault(label, {})[unquote(part)] = tensor
+    return {label: Answers(own.pop(_PLACE).long(), own) for label, own in parts.items()}

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.cluster import job
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles, BlockMemory, joined
 from weatherproof.evaluation.engine.processes import run_in_processes
+from weatherproof.evaluation.engine.ranks import run_over_ranks
 from weatherproof.evaluation.engine.trials import Models, Trial
 from weatherproof.evaluation.engine.work import Work
 from weatherproof.evaluation.record import protocol_hash
@@ -128,7 +130,9 @@ def run(
         done = sum(map(len, _answered(trials, kept, numbers).values()))
         total = sum(len(work.places(trial, number)) for number in numbers for trial in trials)
         with phase(title, total, done=done) as meter:
-            if settings.processes == 1 or len(numbers) < 2:
+            if (own := job()) is not None:
+                run_over_ranks(work, own, meter.advance)
+            elif settings.processes == 1 or len(numbers) < 2:
                 work.run(meter.advance)
             else:
                 run_in_processes(work, settings.processes, meter.advance)

@@ -5,8 +5,9 @@ of one block and half a minute, and who finds a block goes on from it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -14,12 +15,21 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
-from weatherproof.evaluation.engine.answers import Answers, BlockFiles, BlockMemory
+from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.trials import Look, Models, Trial, rows_of
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.progress import phase
 
 SAVE_SECONDS = 30.0  # at most this much work is lost to a kill
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """Where answers are, block by block: `BlockFiles`, `BlockMemory`, or with another process."""
+
+    def read(self, number: int) -> dict[str, Answers]: ...
+
+    def write(self, number: int, answers: Mapping[str, Answers]) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +53,7 @@ class Work:
     total: int
     numbers: Sequence[int]
     blocks: int
-    kept: BlockFiles | BlockMemory
+    kept: Kept
     seed: int
     device: torch.device
     batch_size: int

@@ -1,0 +1,311 @@
+"""Jobs of several processes: by torchrun over localhost, by an `srun` of the test's own, and by their environment."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import weatherproof as wp
+from weatherproof.cli import main
+from weatherproof.training import RunFolder
+
+from .conftest import PLAIN, Command, results
+
+SECONDS = 240  # what a slow machine may need
+OWN = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "WEATHERPROOF_JOIN_SECONDS": "120"}
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An encoder without batch normalisation, whose statistics would be those of a process's share."""
+    file = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
+    with pytest.warns(UserWarning, match="randomly initialised"):
+        encoder = wp.load_encoder("lenet", seed=1)
+    save_file({name: value.clone() for name, value in encoder.state().items()}, file)
+    return f"lenet@{file}"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digits in one shard for training and one for test: fewer than processes."""
+    out = tmp_path_factory.mktemp("shards")
+    assert main(["shard", "digits", "--out", str(out)]) == 0
+    return f"shards:{out}"
+
+
+def hardening(encoder: str, images: str, out: Path, epochs: float = 1) -> list[str]:
+    words = (
+        "harden", encoder, images, *PLAIN, "--augment", "none", "--objective", "NTXent()", "--lr", 1e-4, "--epochs",
+        epochs, "--batch-size", 64, "--workers", 0, "--checkpoint-seconds", 0.1, "--realizations", 1, "--test-images",
+        60, "--device", "cpu", "--out", out,
+    )  # fmt: skip
+    return [str(word) for word in words]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def program(*before: str) -> list[str]:
+    """The command line as a program; statements may run before."""
+    lines = [*before, "import sys", "from weatherproof.__main__ import main", "sys.exit(main())"]
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+def begin(words: Sequence[str], **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | OWN | environment,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list["subprocess.Popen[str]"]]]:
+    """`job(2, *words)` starts the second process of two with this command, and makes this one the first."""
+    started: list[subprocess.Popen[str]] = []
+
+    def of(world: int, *words: object) -> list["subprocess.Popen[str]"]:
+        where = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        for rank in range(1, world):
+            own = where | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            started.append(begin([*program(), *map(str, words)], **own))
+        for name, value in (where | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+            monkeypatch.setenv(name, value)
+        return started
+
+    yield of
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "encoder.safetensors")
+
+
+def assert_near(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_two_processes_harden_as_one_does(
+    lenet: str, job: Callable[..., list["subprocess.Popen[str]"]], weatherproof: Command,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    """All rows are each other's negatives; what the second one does is seen nowhere but in the weights."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    words = hardening(lenet, "digits", two, 0.3)
+    (other,) = job(2, *words)
+    status, _, err = weatherproof(*words)
+    assert status == 0, err
+    assert other.communicate(timeout=SECONDS) == ("", "") and other.returncode == 0
+    alone(monkeypatch)
+    assert weatherproof(*hardening(lenet, "digits", one, 0.3))[0] == 0
+    assert_near(one, two)
+    start = wp.load_encoder(lenet).state()
+    assert any((value - start[name]).abs().max() > 1e-4 for name, value in weights(one).items())
+    assert [row["step"] for row in RunFolder(two, {}).rows()] == [row["step"] for row in RunFolder(one, {}).rows()]
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("option", ["--devices", "--processes"])
+def test_what_the_launcher_says_is_not_said_again(
+    option: str, weatherproof: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for rank, lines in ((0, 1), (1, 0)):
+        monkeypatch.setenv("RANK", str(rank))
+        for name, value in (("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+            monkeypatch.setenv(name, value)
+        status, out, err = weatherproof("harden", "small", "digits", f"{option}=2", "--out", tmp_path / "run")
+        assert (status, out, len(err.splitlines())) == (2, "", lines)
+        assert rank or f"{option} is said by torchrun here, which has started 2 processes: leave it out" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_is_given_once(weatherproof: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in (0, 1):
+        for name, value in (("RANK", str(rank)), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "x"), ("MASTER_PORT", "1")):
+            monkeypatch.setenv(name, value)
+        assert bool(weatherproof("--help")[1]) == (rank == 0)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_all_processes(
+    lenet: str, job: Callable[..., list["subprocess.Popen[str]"]], weatherproof: Command,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    words = hardening(lenet, "digits", tmp_path / "run", 20)
+    (other,) = job(2, *words)
+    save = torch.save
+
+    def full(state: object, file: object) -> None:
+        if isinstance(state, dict) and "optimizer" in state:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    status, out, err = weatherproof(*words)
+    assert (status, out) == (2, "") and "no space left on the disk of" in err.splitlines()[-1]
+    _, said = other.communicate(timeout=SECONDS)
+    assert other.returncode in (1, 2) and "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+# torchrun
+
+
+def torchrun(nodes: int, each: int, words: Sequence[str]) -> list["subprocess.Popen[str]"]:
+    """One torchrun a node, as an administrator types it on each, but all on this machine."""
+    port = free_port()
+    return [
+        begin([
+            sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--node-rank={node}",
+            f"--nproc-per-node={each}", "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "weatherproof",
+            *words,
+        ])
+        for node in range(nodes)
+    ]  # fmt: skip
+
+
+def ended(processes: Sequence["subprocess.Popen[str]"]) -> tuple[list[int], str]:
+    """The exit status of each, and what all of them said."""
+    said = [process.communicate(timeout=SECONDS) for process in processes]
+    return [process.returncode for process in processes], "\n".join(out + err for out, err in said)
+
+
+def process_of_rank(rank: int, launchers: Sequence["subprocess.Popen[str]"]) -> int:
+    for launcher in launchers:
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        for child in children:
+            if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                return int(child)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def wait_for(condition: Callable[[], object], processes: Sequence["subprocess.Popen[str]"]) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not condition() and all(p.poll() is None for p in processes) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert condition(), ended(processes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("each", [1, 2])
+def test_a_job_of_two_nodes_survives_a_kill(
+    each: int, lenet: str, shards: str, tmp_path: Path, weatherproof: Command
+) -> None:
+    """From shards, fewer than there are processes."""
+    undisturbed, killed, one = tmp_path / "undisturbed", tmp_path / "killed", tmp_path / "one"
+    status, said = ended(torchrun(2, each, hardening(lenet, shards, undisturbed, 2)))
+    assert status == [0, 0], said
+    assert said.count("encoder  ") == 1 and "Traceback" not in said
+
+    words = hardening(lenet, shards, killed, 2)
+    job = torchrun(2, each, words)
+    wait_for((killed / "checkpoint.pt").exists, job)
+    os.kill(process_of_rank(2 * each - 1, job), signal.SIGKILL)
+    status, said = ended(job)
+    assert 0 not in status and not (killed / "encoder.safetensors").exists(), said
+    assert f"process {2 * each - 1} on" in said and "has ended in the middle of the training" in said
+
+    status, said = ended(torchrun(2, each, words))
+    assert status == [0, 0], said
+    assert (killed / "encoder.safetensors").read_bytes() == (undisturbed / "encoder.safetensors").read_bytes()
+    assert results(killed) == results(undisturbed)
+    assert weatherproof(*hardening(lenet, shards, one, 2))[0] == 0
+    assert_near(one, killed)
+
+
+@pytest.mark.slow
+def test_an_audit_of_two_nodes_survives_a_kill(lenet: str, tmp_path: Path, weatherproof: Command) -> None:
+    def words(out: str, images: str = "digits") -> list[str]:
+        more = ("--split", "train", "--operator", "GaussianNoise((0.1, 0.5))", "--device", "cpu", "--workers", "0")
+        return ["audit", lenet, images, *more, "--out", str(tmp_path / out)]
+
+    job = torchrun(2, 1, words("killed"))
+    blocks = tmp_path / "killed" / "measured"
+    wait_for(lambda: [*blocks.rglob("block-*.safetensors")], job)
+    os.kill(process_of_rank(1, job), signal.SIGKILL)
+    ended(job)
+    status, said = ended(torchrun(2, 1, words("killed")))
+    assert status == [0, 0], said
+    assert weatherproof(*words("one"))[0] == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_another_number_of_processes_goes_on(
+    how: signal.Signals, lenet: str, tmp_path: Path, weatherproof: Command
+) -> None:
+    out = tmp_path / "run"
+    (job,) = torchrun(1, 2, hardening(lenet, "digits", out, 40))
+    wait_for(lambda: (out / "log.jsonl").exists() and len(RunFolder(out, {}).rows()) > 2, [job])
+    job.send_signal(how)
+    _, said = ended([job])
+    assert said.count("weatherproof: stopped; what was done is saved, the same command goes on from there") == 1
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert 10 < saved["step"] < 22 * 40 and saved["processes"] == 2
+    status, _, err = weatherproof(*hardening(lenet, "digits", out, 40))
+    assert status == 0 and "this training began with 2 process(es) and goes on with 1" in err
+    undisturbed = tmp_path / "undisturbed"
+    assert weatherproof(*hardening(lenet, "digits", undisturbed, 40))[0] == 0
+    a, b = weights(out), weights(undisturbed)
+    assert all((value - b[name]).abs().max() < 1e-3 for name, value in a.items())  # 880 steps of Adam later
+
+
+# SLURM
+
+SRUN = """\
+import os, signal, subprocess, sys
+many, words = int(sys.argv[2]), sys.argv[3:]
+job = {**os.environ, "SLURM_JOB_ID": "4242", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": str(many),
+       "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(many), "MASTER_PORT": os.environ["PORT"]}
+places = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(many)]
+tasks = [subprocess.Popen(words, env=job | place) for place in places]
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: [task.send_signal(number) for task in tasks])
+sys.exit(max(abs(task.wait()) for task in tasks))
+"""
+
+
+@pytest.mark.slow
+def test_slurm_stops_a_job_before_its_time_limit_and_queues_it_again(lenet: str, tmp_path: Path) -> None:
+    """By an srun and a scontrol on the path."""
+    tools, out = tmp_path / "bin", tmp_path / "run"
+    tools.mkdir()
+    (tools / "srun").write_text(f"#!{sys.executable}\n{SRUN}")
+    (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tools}/asked\n')
+    for tool in ("srun", "scontrol"):
+        (tools / tool).chmod(0o755)
+
+    def srun(run: Path) -> "subprocess.Popen[str]":
+        words = ["srun", "-n", "2", *program(), *hardening(lenet, "digits", run, 6)]
+        return begin(words, PATH=f"{tools}:{os.environ['PATH']}", PORT=str(free_port()))
+
+    job = srun(out)
+    wait_for((out / "checkpoint.pt").exists, [job])
+    job.send_signal(signal.SIGUSR1)
+    (status,), said = ended([job])
+    assert status == 128 + signal.SIGUSR1, said
+    assert said.splitlines()[-1].endswith("the same command goes on from there; job 4242 is queued again")
+    assert (tools / "asked").read_text() == "requeue 4242\n"
+    again, undisturbed = ended([srun(out)]), ended([srun(tmp_path / "undisturbed")])
+    assert again[0] == undisturbed[0] == [0], (again, undisturbed)
+    assert (out / "encoder.safetensors").read_bytes() == (tmp_path / "undisturbed" / "encoder.safetensors").read_bytes()
