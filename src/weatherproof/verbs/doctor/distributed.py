@@ -1,6 +1,7 @@
 """Whether several processes compute what one does, and how fast they talk: on a user's own cluster."""
 
 import json
+import logging
 import os
 import platform
 import socket
@@ -85,14 +86,15 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "found.json"
         launch(make_fabric(plan), partial(_to_a_file, asked=asked, file=file))
-        found = json.loads(file.read_text())
-    return found
+        told: dict[str, Any] = json.loads(file.read_text())
+        return told
 
 
 def _fabric_of(place: Place, device: str) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and gpus < place.local_world:
         raise InputError(f"{place.local_world} processes on this machine need as many GPUs, and {gpus} are here")
@@ -319,7 +321,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[Finding]:
     shared = found["shared_folder"]
     yield Finding(
         "run folder", "seen by all" if shared else "not seen by all processes", "ok" if shared else "problem",
-        "" if shared else "give an --out on a disk that all machines share: what the first one writes, the others resume from",
+        "" if shared else "give an --out on a disk that all machines share",
     )  # fmt: skip
 
 
@@ -352,7 +354,9 @@ def _each(what: str, values: list[float], present: list[dict[str, Any]], unit: f
     line = f"{middle / unit:,.3g} {told} in the middle, {min(values) / unit:,.3g} to {max(values) / unit:,.3g}"
     if values[slowest] >= STRAGGLER * middle:
         return Finding(what, line)
+    alone = len({one["host"] for one in present}) == 1
+    then = "see what else this machine does" if alone else "leave its machine out"
     return Finding(
         what, line, "problem",
-        f"process {slowest} on {present[slowest]['host']} is slow, and all wait for it: leave its machine out",
+        f"process {slowest} on {present[slowest]['host']} is slow, and all wait for it: {then}",
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """How fast images are read and decoded here, by how many workers, and what holds them back."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -54,8 +55,8 @@ def open_images(source: str | Path | ImageSet, split: str | None, size: GivenSiz
     images = load_images(source, split, size=size, memory_budget=0)
     if len(images) == 0:
         raise InputError(f"{images.name} holds no images")
-    if isinstance(images, MemoryImages) and images.decoder is None:
-        raise InputError(f"{images.name} lies in memory: nothing is decoded, and nothing is to be measured")
+    if isinstance(images, MemoryImages):
+        raise InputError(f"{images.name} lies in memory: no file is decoded, and nothing is to be measured")
     return images
 
 
@@ -87,7 +88,7 @@ def fed(images: ImageSet, workers: int, seconds: float, order: Tensor) -> Fed:
             break
     stream.close()  # type: ignore[attr-defined]  # it is a generator: the workers end
     if not count:
-        raise InputError(f"{images.name} holds too few images to be timed: give at least {2 * BATCH}")
+        raise InputError(f"{images.name} holds no image that can be read")
     return Fed(workers, count / max(now - since, 1e-9), since - begin)
 
 
@@ -135,7 +136,7 @@ def limit(found: Sequence[Fed], alone: Reading | None) -> Finding:
         return Finding(
             "limit", f"{many.workers} workers give {many.per_second / single.per_second:.1f} times what one gives, on "
             f"{cores:g} cores", "problem",
-            "something is shared: other work on these cores, memory, or the disk; look at `top` meanwhile",
+            f"something is shared: other work on these cores{_load()}, memory, or the disk; look at `top` meanwhile",
         )  # fmt: skip
     return Finding(
         "limit", f"decoding: {best.per_second:,.0f} images/s is what {cores:g} cores give "
@@ -143,12 +144,17 @@ def limit(found: Sequence[Fed], alone: Reading | None) -> Finding:
     )  # fmt: skip
 
 
+def _load() -> str:
+    return f" (the load is {os.getloadavg()[0]:.1f})" if hasattr(os, "getloadavg") else ""
+
+
 def _rows(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> Iterator[Finding]:
     yield Finding("images", f"{len(images):,} of {images.name}")
     if alone is not None:
         speed = bytes_told(alone.image_bytes * alone.per_second)
         yield Finding(
-            "reading", f"{alone.per_second:,.0f} images/s of {bytes_told(alone.image_bytes)} each, {speed}/s, not decoded"
+            "reading",
+            f"{alone.per_second:,.0f} images/s of {bytes_told(alone.image_bytes)} each, {speed}/s, not decoded",
         )
     for one in found:
         each = f", {one.per_second / one.workers:,.0f} each" if one.workers > 1 else ""

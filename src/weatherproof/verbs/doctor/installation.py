@@ -69,11 +69,6 @@ def _versions() -> Iterator[Finding]:
 
     yield Finding(PACKAGE, f"{__version__}, {Path(__file__).parents[2]}")
     system = f"{platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        yield Finding(
-            "python", f"{platform.python_version()}, {system}", "broken", "install Python 3.11 or newer"
-        )
-        return
     yield Finding("python", f"{platform.python_version()}, {system}, {sys.prefix}")
     if _number(PACKAGE) is None:
         yield Finding(
@@ -223,7 +218,7 @@ def _memory() -> Iterator[Finding]:
         few = size < LITTLE_SHM
         yield Finding(
             "/dev/shm", bytes_told(size), "problem" if few else "ok",
-            "processes that decode images hand them on there: start the container with --shm-size=8g, or use --workers 0"
+            "processes that decode hand images on there: start the container with --shm-size=8g, or use --workers 0"
             if few else "",
         )  # fmt: skip
     with suppress(ImportError):  # Windows
@@ -276,7 +271,9 @@ def _caches() -> Iterator[Finding]:
         if os.access(there, os.W_OK):
             yield Finding(what, f"{folder}{'' if there == folder else ' (not there yet)'}")
         else:
-            yield Finding(what, f"{folder} cannot be written to", "problem", "set HF_HOME, TORCH_HOME or XDG_CACHE_HOME")
+            yield Finding(
+                what, f"{folder} cannot be written to", "problem", "set HF_HOME, TORCH_HOME or XDG_CACHE_HOME"
+            )
     data = os.environ.get("WEATHERPROOF_DATA")
     if data is None:
         yield Finding("data", "WEATHERPROOF_DATA is not set: reproduce takes --data DIR", "absent")

@@ -116,11 +116,10 @@ def _finite(value: Any) -> Any:
 
 def bytes_told(count: float) -> str:
     """Bytes as a person says them: "3.4 GB"."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 1000 or unit == "TB":
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
-        count /= 1000
-    raise AssertionError
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(len(units) - 1, int(math.log10(max(count, 1)) // 3))
+    left = count / 1000**power
+    return f"{left:.3g} {units[power]}" if power and left < 100 else f"{left:,.0f} {units[power]}"
 
 
 _MOST = {"seconds": 600, "processes": 64, "workers": 4096, "utilisation": 1}

@@ -109,17 +109,13 @@ def _apart() -> Exception:
     return InputError("--plan goes by itself: measure with --data or --distributed first, and give it --measured FILE")
 
 
-def _data(
-    source: str, split: str | None, size: int | str, workers: int | None, seconds: float, seed: int
-) -> Diagnosis:
+def _data(source: str, split: str | None, size: int | str, workers: int | None, seconds: float, seed: int) -> Diagnosis:
     from weatherproof.verbs.doctor import feeding
 
     images = feeding.open_images(source, split, size)
     most = max(1, int(installation.usable_cores())) if workers is None else workers
     found, alone = feeding.measure(images, most, seconds, seed)
-    return Diagnosis(
-        "data", [feeding.section(images, found, alone)], {"data": feeding.numbers(images, found, alone)}
-    )
+    return Diagnosis("data", [feeding.section(images, found, alone)], {"data": feeding.numbers(images, found, alone)})
 
 
 def _distributed(
