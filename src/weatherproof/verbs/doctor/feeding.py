@@ -92,6 +92,16 @@ def fed(images: ImageSet, workers: int, seconds: float, order: Tensor) -> Fed:
     return Fed(workers, count / max(now - since, 1e-9), since - begin)
 
 
+def decoded_by_a_core(images: ImageSet, seconds: float, order: Tensor) -> float:
+    """Images for each second of the processor, in this process: what else it does at the time does not count."""
+    count, begin, start = 0, time.perf_counter(), time.process_time()
+    for batch in batches(images, BATCH, order=order):
+        count += len(batch.index)
+        if time.perf_counter() - begin >= seconds:
+            break
+    return count / max(time.process_time() - start, 1e-9)
+
+
 def reading(images: ImageSet, order: Tensor) -> Reading | None:
     """The speed of reading alone; None where images are not stored one by one."""
     total, start = 0, time.perf_counter()

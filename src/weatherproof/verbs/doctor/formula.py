@@ -3,7 +3,7 @@
 With N images, E epochs, a batch of B over G GPUs (b = B / G on each), an encoder of W flops an image and step and P
 weights, embeddings of D numbers, peak flop/s F (F32 in float32) of which u is reached:
 
-    network     b W / (u F)
+    network     b (W or W') / (u F)                   W' with a forward pass more, where a batch must go in parts
     operator    b c (2 x 4 x 3 S^2) / M               c copies of an image of S x S, memory bandwidth M
     decoding    b / (k d)                             k cores for each GPU, d images/s and core
     reading     B s / R                               s bytes an image, storage R bytes/s in all
@@ -35,6 +35,7 @@ class Scale:
 
     Attributes:
         pixels: of an image at the size.
+        mixed: whether what the backward pass needs is kept in 16 bits.
         storage: bytes/s for all GPUs together; None: as many as it takes.
     """
 
@@ -48,6 +49,12 @@ class Scale:
     cores_per_gpu: float
     storage: float | None
     checkpoint_seconds: float
+    mixed: bool = True
+
+    def fits(self, card: Card, counted: Counted, loss: Loss) -> float:
+        """Images of which a GPU holds what the backward pass needs; in mixed precision that is half of the bytes."""
+        free = card.memory - counted.fixed_bytes - FLOAT * loss.matrices * self.batch**2
+        return max(0.0, free) / (counted.image_bytes / (2 if self.mixed else 1))
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ def evaluate(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Term
     own, world = scale.batch / scale.gpus, scale.gpus
     reached = scale.utilisation * scale.peak
     ring = (world - 1) / world
-    network = own * counted.step / reached
+    again = counted.forward if own > scale.fits(card, counted, loss) else 0.0
+    network = own * (counted.step + again) / reached
     all_reduce = 2 * ring * FLOAT * counted.parameters / terms.network if world > 1 else 0.0
     gathered = 4 * FLOAT * scale.batch * counted.features
     course = Course(
@@ -168,7 +176,6 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
             "a larger batch, --accumulate, or an adapter such as LoRA(16), whose gradients are a hundredth",
         )  # fmt: skip
     matrix = FLOAT * loss.matrices * scale.batch**2
-    free = card.memory - counted.fixed_bytes - matrix
     fits = max(0.0, (card.memory - counted.fixed_bytes) / (FLOAT * loss.matrices)) ** 0.5
     yield Limit(
         "matrix", matrix / max(1.0, card.memory - counted.fixed_bytes),
@@ -176,13 +183,13 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
         f"a batch of {fits:,.0f} would fill it",
         "NTXent() as objective holds no matrix; or a smaller batch",
     )  # fmt: skip
-    room = max(0.0, free) / counted.image_bytes
+    room = scale.fits(card, counted, loss)
     yield Limit(
-        "memory", (counted.fixed_bytes + matrix + own * counted.image_bytes) / card.memory,
+        "memory", own / max(room, 1e-9),
         f"weights, gradients and Adam are {counted.fixed_bytes / 1e9:,.2f} GB of {card.memory / 1e9:,.0f}, an image "
-        f"{counted.image_bytes / 1e6:,.0f} MB in float32 (half of it in mixed precision): {room:,.0f} images fit at a "
-        f"time, and {own:,.0f} are on each GPU",
-        f"--micro-batch {max(1, int(room))} (the loss stays that of the whole batch, a third more time)"
+        f"{counted.image_bytes / (2e6 if scale.mixed else 1e6):,.0f} MB: {room:,.0f} images fit at a time, and {own:,.0f} "
+        "are on each GPU",
+        f"--micro-batch {max(1, int(room))} (the loss stays that of the whole batch; its forward pass more is counted in)"
         if room >= 1 else "--adapt 'LoRA(16)', --checkpoint-gradients, or a larger card",
     )  # fmt: skip
     yield Limit(

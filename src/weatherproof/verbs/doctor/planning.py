@@ -51,6 +51,7 @@ class Wishes:
             images=self.images, epochs=self.epochs, batch=self.batch_size, gpus=self.gpus, pixels=self.pixels,
             peak=card.peak(self.precision), utilisation=self.utilisation, cores_per_gpu=self.cores_per_gpu,
             storage=None if self.storage is None else self.storage * 1e9, checkpoint_seconds=self.checkpoint_seconds,
+            mixed=self.precision != "32-true",
         )  # fmt: skip
 
 
