@@ -98,8 +98,8 @@ def render(found: Mapping[str, Any]) -> Iterator[str]:
     yield from ("# Hardening at internet scale, on paper", "")
     yield (
         f"One epoch of a hardening at {SIZE} pixels, `{OPERATOR}`, batch {BATCH:,}, {PRECISION}, {CORES:g} cores for "
-        f"each GPU: the [formula](../scale.md#the-formula) with counted flops and the terms measured below. Assumed, not "
-        f"measured: {UTILISATION:.0%} of the peak of an {CARD.upper()} ({CARDS[CARD].source}), and "
+        f"each GPU: the [formula](../scale.md#the-formula) with counted flops and the terms measured below. Assumed, "
+        f"not measured: {UTILISATION:.0%} of the peak of an {CARD.upper()} ({CARDS[CARD].source}), and "
         f"{terms.network / 1e9:g} GB/s of network for each GPU. No price is in it: money is GPU hours times yours."
     )
     yield from ("", "## Measured terms", "", *_measured(found, terms), "", "## Counted", "", *_counts(found))
@@ -171,8 +171,8 @@ def _simulated(own: Mapping[str, Any]) -> Iterator[str]:
         f"processes. {own['seen_once']:,} images went into the weights exactly once, of {own['images']:,}; "
         f"{own['repeated']} steps were taken again; every step saw {'' if own['alike'] else 'NOT '}the batch that one "
         f"process without failures sees. Each process had {own['shares'][0]:,} to {own['shares'][1]:,} images. A step "
-        f"of all processes reads from {own['touched'][0]:,} to {own['touched'][1]:,} shards, and one process in the epoch "
-        f"from {own['opened']:,}: shards are read image by image, at its place. {own['seconds']:.1f} seconds."
+        f"of all processes reads from {own['touched'][0]:,} to {own['touched'][1]:,} shards, and one process in the "
+        f"epoch from {own['opened']:,}: shards are read image by image, at its place. {own['seconds']:.1f} seconds."
     )
 
 

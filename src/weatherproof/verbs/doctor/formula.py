@@ -187,9 +187,9 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
     yield Limit(
         "memory", own / max(room, 1e-9),
         f"weights, gradients and Adam are {counted.fixed_bytes / 1e9:,.2f} GB of {card.memory / 1e9:,.0f}, an image "
-        f"{counted.image_bytes / (2e6 if scale.mixed else 1e6):,.0f} MB: {room:,.0f} images fit at a time, and {own:,.0f} "
-        "are on each GPU",
-        f"--micro-batch {max(1, int(room))} (the loss stays that of the whole batch; its forward pass more is counted in)"
+        f"{counted.image_bytes / (2e6 if scale.mixed else 1e6):,.0f} MB: {room:,.0f} images fit at a time, and "
+        f"{own:,.0f} are on each GPU",
+        f"--micro-batch {max(1, int(room))} (the loss stays that of the whole batch; its time is counted in)"
         if room >= 1 else "--adapt 'LoRA(16)', --checkpoint-gradients, or a larger card",
     )  # fmt: skip
     yield Limit(
