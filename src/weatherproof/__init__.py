@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from weatherproof.verbs.compare import compare
     from weatherproof.verbs.corrupt import corrupt
     from weatherproof.verbs.demo import demo
+    from weatherproof.verbs.doctor import doctor
     from weatherproof.verbs.embed import embed
     from weatherproof.verbs.export import export
     from weatherproof.verbs.finetune import finetune
@@ -58,6 +59,7 @@ __all__ = [
     "corrupt",
     "data",
     "demo",
+    "doctor",
     "embed",
     "embedded",
     "encoders",
@@ -94,6 +96,7 @@ _FUNCTIONS = {
     "compare": "weatherproof.verbs.compare",
     "corrupt": "weatherproof.verbs.corrupt",
     "demo": "weatherproof.verbs.demo",
+    "doctor": "weatherproof.verbs.doctor",
     "embed": "weatherproof.verbs.embed",
     "export": "weatherproof.verbs.export",
     "finetune": "weatherproof.verbs.finetune",

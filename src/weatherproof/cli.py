@@ -47,6 +47,7 @@ VERBS = {
     "export": "hand an encoder on: an ONNX file, a torch.export program, or a folder that its own library loads",
     "shard": "write a data set as tar shards: few large files in place of many small ones",
     "compare": "put several runs on one page",
+    "doctor": "say what is wrong with an installation, a cluster or a plan, and how fast images are decoded",
     "reproduce": "rerun a table or figure of the papers beside its published numbers",
     "prepare": "turn archives and weights into what studies read, and fetch what is free",
 }

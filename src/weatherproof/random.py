@@ -183,7 +183,7 @@ def order(seed: int, epoch: int, n: int) -> Int64[Tensor, "n"]:
 @contextmanager
 def framework_seed(*data: int) -> Iterator[None]:
     """Inside, the framework's default generators (weight initialisation, dropout) are seeded; outside, untouched."""
-    key = int(fold(torch.zeros(1, dtype=torch.int64), *data))
+    key = int(fold(torch.zeros(1, dtype=torch.int64, device="cpu"), *data))
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.random.default_generator.manual_seed(key)

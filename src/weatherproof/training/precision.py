@@ -1,8 +1,9 @@
 """Which precision is fast on this machine's processor."""
 
-import torch
-
+from weatherproof.processor import computes_bfloat16
 from weatherproof.training.plan import Precision
+
+__all__ = ["SLOW_BFLOAT16", "computes_bfloat16", "fast_precision"]
 
 SLOW_BFLOAT16 = (
     "this processor does not compute in bfloat16: on it precision 'bf16-mixed' is emulated, several times slower than "
@@ -17,9 +18,3 @@ def fast_precision() -> Precision:
     ResNet-20 then takes ten times as long as in float32.
     """
     return "bf16-mixed" if computes_bfloat16() else "32-true"
-
-
-def computes_bfloat16() -> bool:
-    """Whether the processor can do convolutions and products in bfloat16 (AVX-512, AMX) without emulation."""
-    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return asked is not None and bool(asked())

@@ -149,7 +149,8 @@ class PackedImages:
         first = self.found.pack.first
         visit = random.order(seed, epoch, len(first) - 1)
         if self.places is None:
-            stream = torch.cat([torch.arange(int(first[i]), int(first[i + 1])) for i in visit.tolist()])
+            ends = first.tolist()
+            stream = torch.cat([torch.arange(ends[i], ends[i + 1]) for i in visit.tolist()])
         else:
             own = torch.searchsorted(first, self.places, right=True) - 1
             stream = visit.argsort()[own].argsort(stable=True)

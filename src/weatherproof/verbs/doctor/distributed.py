@@ -1,0 +1,362 @@
+"""Whether several processes compute what one does, and how fast they talk: on a user's own cluster."""
+
+import json
+import logging
+import os
+import platform
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from weatherproof import __version__, random
+from weatherproof.errors import InputError
+from weatherproof.methods import Hardening
+from weatherproof.objectives import StudentTeacher
+from weatherproof.operators import RandomMask
+from weatherproof.progress import phase
+from weatherproof.protocols import Gather
+from weatherproof.sizes import GivenSize
+from weatherproof.training.plan import Course, Plan
+from weatherproof.training.processes import gather_by, launch, make_fabric
+from weatherproof.verbs.doctor import feeding
+from weatherproof.verbs.doctor.installation import usable_cores
+from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
+from weatherproof.verbs.doctor.place import Place
+from weatherproof.verbs.doctor.samples import write_samples
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+ROWS, SIDE = 8, 16  # images of each process in the check of gradients, and their side
+AGREE = 1e-4  # of the largest gradient: float32 summed in another order, over a few thousand terms
+SIZES = (1 << 12, 1 << 20, 1 << 24)  # bytes that each process gives: the latency, a batch of embeddings, bandwidth
+STRAGGLER = 0.7  # of the speed of the middle process
+_DRAWN = 0x646F6374  # "doct"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured.
+
+    Attributes:
+        source: of the images; None: some that are made for it.
+        workers: of each process.
+        seconds: of each measurement.
+        folder: that all processes should see.
+    """
+
+    source: str | None
+    split: str | None
+    size: GivenSize
+    workers: int
+    seconds: float
+    folder: Path
+    seed: int
+
+
+def examine(asked: Asked, place: Place | None, device: str, processes: int) -> dict[str, Any] | None:
+    """The measurements; None in every process but the first of a job.
+
+    Args:
+        place: in a job, where all processes come here; None: as many are started as asked for.
+        device: auto, cpu or cuda.
+        processes: without a job.
+    """
+    if place is not None:
+        fabric = _fabric_of(place, device)
+        fabric.launch()
+        found = _examined(fabric, asked)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        return found if place.rank == 0 else None
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind = "cpu" if device == "auto" and gpus < processes else device
+    plan = Plan(1, processes * ROWS, 1e-3, device=kind, devices=processes)
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "found.json"
+        launch(make_fabric(plan), partial(_to_a_file, asked=asked, file=file))
+        told: dict[str, Any] = json.loads(file.read_text())
+        return told
+
+
+def _fabric_of(place: Place, device: str) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cuda" and gpus < place.local_world:
+        raise InputError(f"{place.local_world} processes on this machine need as many GPUs, and {gpus} are here")
+    on_gpu = device != "cpu" and gpus >= place.local_world
+    return Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=place.local_world,
+        num_nodes=place.world // place.local_world,
+        strategy=DDPStrategy(start_method="popen", broadcast_buffers=False) if place.world > 1 else "auto",
+    )
+
+
+def _to_a_file(fabric: "Fabric", asked: Asked, file: Path) -> None:
+    found = _examined(fabric, asked)
+    if fabric.is_global_zero:
+        file.write_text(json.dumps(found))
+
+
+def _examined(fabric: "Fabric", asked: Asked) -> dict[str, Any]:
+    """Everything, in every process at the same time; what each has found is known to all."""
+    world = fabric.world_size
+    with phase("asking all processes", 5, "questions", shown=fabric.is_global_zero) as meter:
+        present = _of_all(_present(fabric))
+        meter.advance()
+        difference = max(_of_all(gradient_difference(fabric, asked.seed)))
+        meter.advance()
+        gathered = [_speed(fabric, _gathering, size, world - 1, asked.seconds) for size in SIZES]
+        reduced = [_speed(fabric, _reducing, size, 2 * (world - 1) / world, asked.seconds) for size in SIZES]
+        meter.advance()
+        flops = _of_all(_multiplied(fabric.device, asked.seconds))
+        meter.advance()
+        decoded = _of_all(_decoded(fabric, asked))
+    backend = dist.get_backend() if dist.is_initialized() else "none"
+    return {
+        "processes": world, "backend": backend, "present": present, "gradient_difference": difference,
+        "gather": gathered, "all_reduce": reduced, "flops": flops, "decoded_per_second": decoded,
+        "workers": asked.workers, "source": asked.source, "shared_folder": all(_of_all(_sees(fabric, asked.folder))),
+    }  # fmt: skip
+
+
+def _of_all(own: Any) -> list[Any]:
+    """What every process has, in the order of their numbers."""
+    if not dist.is_initialized():
+        return [own]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return found
+
+
+def _present(fabric: "Fabric") -> dict[str, Any]:
+    on_gpu = fabric.device.type == "cuda"
+    return {
+        "host": socket.gethostname(), "rank": fabric.global_rank, "local_rank": fabric.local_rank,
+        "device": torch.cuda.get_device_name(fabric.device) if on_gpu else "CPU", "cores": usable_cores(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "weatherproof": __version__},
+    }  # fmt: skip
+
+
+# gradients
+
+
+class _Net(nn.Module):
+    """Without batch normalisation, whose statistics would be those of a process's share."""
+
+    feature_dim = 16
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        with random.framework_seed(_DRAWN, seed):
+            self.first, self.second = nn.Conv2d(3, 16, 3, stride=2), nn.Conv2d(16, 32, 3)
+            self.last = nn.Linear(32, self.feature_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.second(self.first(images).tanh()).tanh().mean(dim=(2, 3)))
+
+
+class _Loss(nn.Module):
+    """A hardening, called with what a wrapper may move to a GPU: keys are made where they belong."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.method, self.seed = Hardening(_Net(1), _Net(2), RandomMask((0.2, 0.8)), StudentTeacher()), seed
+
+    def forward(self, images: Tensor, index: Tensor, gather: Gather) -> Tensor:
+        here = index.cpu()
+        return self.method(images, torch.full_like(here, -1), here, random.keys(self.seed, here), gather)["loss"]
+
+
+def gradient_difference(fabric: "Fabric", seed: int) -> float:
+    """How far the gradients of these processes, each with its share of a batch, are from those of one process with all
+    of it: the largest difference over the largest gradient."""
+    plan = Plan(1, ROWS * fabric.world_size, 1e-3, devices=fabric.world_size)
+    order = random.order(seed, 0, plan.batch_size)
+    share = Course(plan, plan.batch_size).share(order, fabric.global_rank)
+    pixels = torch.rand(plan.batch_size, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed % (1 << 63)))
+    with _exact():
+        alone = _Loss(seed).to(fabric.device)
+        alone(pixels[order].to(fabric.device), order, lambda rows: rows).backward()
+        loss = _Loss(seed)
+        shared = fabric.setup_module(loss)
+        fabric.backward(shared(pixels[share].to(fabric.device), share, gather_by(fabric)))
+    pairs = [
+        (one.grad, other.grad)
+        for one, other in zip(alone.parameters(), loss.parameters(), strict=True)
+        if one.grad is not None and other.grad is not None
+    ]
+    largest = max(float(one.abs().max()) for one, _ in pairs)
+    return max(float((one - other).abs().max()) for one, other in pairs) / largest
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Inside, a GPU's convolutions are those of float32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+# speeds
+
+
+def _gathering(fabric: "Fabric", rows: Tensor) -> None:
+    gather_by(fabric)(rows)
+
+
+def _reducing(fabric: "Fabric", rows: Tensor) -> None:
+    fabric.all_reduce(rows, reduce_op="mean")
+
+
+def _speed(
+    fabric: "Fabric", act: Callable[["Fabric", Tensor], None], size: int, parts: float, seconds: float
+) -> dict[str, float]:
+    """Bytes that each process gives, seconds, and bytes per second that pass through a process: `parts` times the size
+    in one act of a ring."""
+    rows = torch.ones(size // 256, 64, device=fabric.device)
+    once = max(_of_all(_timed(fabric, lambda: act(fabric, rows))))
+    times = int(max(3, min(100, seconds / 4 / max(once, 1e-6))))
+    taken = statistics.median(max(_of_all(_timed(fabric, lambda: act(fabric, rows)))) for _ in range(times))
+    return {"bytes": size, "seconds": taken, "bytes_per_second": size * parts / taken}
+
+
+def _timed(fabric: "Fabric", act: Callable[[], object]) -> float:
+    fabric.barrier()
+    _wait(fabric.device)
+    start = time.perf_counter()
+    act()
+    _wait(fabric.device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _multiplied(device: torch.device, seconds: float) -> float:
+    """Flop/s of products of large matrices, in bfloat16 on a GPU, else in float32."""
+    side, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (512, torch.float32)
+    one = torch.ones(side, side, device=device, dtype=dtype)
+    for _ in range(2):
+        one @ one
+    _wait(device)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds / 4:
+        one @ one
+        _wait(device)
+        count += 1
+    return 2 * side**3 * count / (time.perf_counter() - start)
+
+
+def _decoded(fabric: "Fabric", asked: Asked) -> float:
+    """Images per second of this process while all the others decode too."""
+    part = (fabric.global_rank, fabric.world_size)
+    with tempfile.TemporaryDirectory() as name:
+        source = asked.source or str(write_samples(Path(name), 2 * feeding.BATCH))
+        images = feeding.open_images(source, asked.split if asked.source else "all", asked.size)
+        order = feeding.positions(images, asked.seed, part if asked.source else (0, 1))
+        fabric.barrier()
+        return feeding.fed(images, asked.workers, asked.seconds, order).per_second
+
+
+def _sees(fabric: "Fabric", folder: Path) -> bool:
+    """Whether this process sees what the first one writes into the folder."""
+    token = folder / ".seen-by-all"
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        token.write_text(str(os.getpid()))
+    fabric.barrier()
+    seen = token.is_file()
+    fabric.barrier()
+    if fabric.is_global_zero:
+        token.unlink(missing_ok=True)
+    return seen
+
+
+# words
+
+
+def section(found: Mapping[str, Any]) -> Section:
+    """The measurements in words."""
+    return Section("Processes", list(_rows(found)))
+
+
+def _rows(found: Mapping[str, Any]) -> Iterator[Finding]:
+    present, world = found["present"], found["processes"]
+    hosts, devices = ({one[what] for one in present} for what in ("host", "device"))
+    yield Finding(
+        "processes", f"{world} on {len(hosts)} machine{'s'[: len(hosts) != 1]}, {found['backend']}, "
+        f"{', '.join(sorted(devices))}"
+    )  # fmt: skip
+    yield from _unlike(present)
+    yield _gradients(found)
+    for what, title in (("gather", "gather"), ("all_reduce", "all-reduce")):
+        small, large = found[what][0], found[what][-1]
+        yield Finding(
+            title, f"{large['bytes_per_second'] / 1e9:.3g} GB/s at {bytes_told(large['bytes'])}, "
+            f"{small['seconds'] * 1e6:,.0f} µs at {bytes_told(small['bytes'])}",
+        )  # fmt: skip
+    yield _each("products", found["flops"], present, 1e12, "Tflop/s")
+    yield _each("decoded", found["decoded_per_second"], present, 1, f"images/s, {found['workers']} worker(s) each")
+    shared = found["shared_folder"]
+    yield Finding(
+        "run folder", "seen by all" if shared else "not seen by all processes", "ok" if shared else "problem",
+        "" if shared else "give an --out on a disk that all machines share",
+    )  # fmt: skip
+
+
+def _unlike(present: list[dict[str, Any]]) -> Iterator[Finding]:
+    for package in present[0]["versions"]:
+        numbers = {one["versions"][package]: one["host"] for one in present}
+        if len(numbers) > 1:
+            told = ", ".join(f"{number} on {host}" for number, host in numbers.items())
+            yield Finding(package, told, "problem", f"install the same {package} on all machines")
+    devices = {one["device"]: one["host"] for one in present}
+    if len(devices) > 1:
+        told = ", ".join(f"{device} on {host}" for device, host in devices.items())
+        yield Finding("devices", told, "problem", "the slowest decides: leave the others out, or use like ones")
+
+
+def _gradients(found: Mapping[str, Any]) -> Finding:
+    difference, world = found["gradient_difference"], found["processes"]
+    told = f"of {world} processes against one with the whole batch: {difference:.1e} apart, of the largest"
+    if difference <= AGREE:
+        return Finding("gradients", told)
+    return Finding(
+        "gradients", f"{told} (expected at most {AGREE:.0e})", "broken",
+        "trainings on these processes do not compute what one process does: compare versions and drivers of all "
+        "machines, and try NCCL_P2P_DISABLE=1",
+    )  # fmt: skip
+
+
+def _each(what: str, values: list[float], present: list[dict[str, Any]], unit: float, told: str) -> Finding:
+    middle, slowest = statistics.median(values), min(range(len(values)), key=values.__getitem__)
+    line = f"{middle / unit:,.3g} {told} in the middle, {min(values) / unit:,.3g} to {max(values) / unit:,.3g}"
+    if values[slowest] >= STRAGGLER * middle:
+        return Finding(what, line)
+    alone = len({one["host"] for one in present}) == 1
+    then = "see what else this machine does" if alone else "leave its machine out"
+    return Finding(
+        what, line, "problem",
+        f"process {slowest} on {present[slowest]['host']} is slow, and all wait for it: {then}",
+    )  # fmt: skip
