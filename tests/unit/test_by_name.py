@@ -437,6 +437,9 @@ def test_without_network_a_line_says_what_to_fetch_and_where(hub: Hub, monkeypat
     assert f"`hf download {repo} model.safetensors --revision v1`" in message and "@FILE" in message
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in refused("timm:test_efficientnet")
+    message = refused("transformers:org/name")
+    assert "`hf download org/name config.json preprocessor_config.json model.safetensors`" in message
+    assert "models--org--name into this one" in message and "write transformers:FOLDER" in message
     assert hub.asked == []
 
 

@@ -104,7 +104,9 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
 def transformers_place(name: str) -> Place:
     """Where the weights lie that a name stands for."""
     text = f"transformers:{name}"
-    return Place(text, folder=name, files=_WEIGHTS) if is_folder(Path(name)) else Place(text, name, _WEIGHTS)
+    if is_folder(Path(name)):
+        return Place(text, folder=name, files=_WEIGHTS)
+    return Place(text, name, _WEIGHTS, beside=(_CONFIG, _PREPROCESSOR))
 
 
 def transformers_options(name: str, revision: str | None = None, *, download: bool = True) -> dict[str, Any]:
