@@ -540,3 +540,29 @@ def test_every_distilled_network_of_timm_answers_as_timm_does() -> None:
         assert torch.equal(ours(images), plain.forward_head(plain.forward_features(pixels), pre_logits=True)), name
         tried += 1
     assert tried == 7
+
+
+def test_transformers_builds_its_network_once_and_keeps_no_map_of_the_file(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    publish(hub, "org/once", trained(transformers.Dinov2Model(config)), tmp_path / "files")
+    made: list[object] = []
+    begin = transformers.Dinov2Model.__init__
+    monkeypatch.setattr(
+        transformers.Dinov2Model, "__init__", lambda self, *a, **k: (made.append(self), begin(self, *a, **k))[1]
+    )
+    encoder = load_encoder("transformers:org/once")
+    assert len(made) == 1
+    before = {name: value.clone() for name, value in encoder.state().items()}
+    with torch.no_grad():
+        for value in encoder.parameters():
+            value.add_(1.0)
+    (file,) = (tmp_path / "cache").rglob("snapshots/*/model.safetensors")
+    again = load_encoder("transformers:org/once")
+    assert all(torch.equal(value, before[name]) for name, value in again.state().items()), file
+    encoder.load_state(before)  # not what stood in it when it was built
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state().items())

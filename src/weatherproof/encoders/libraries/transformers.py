@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
         with _quiet():
-            model = _model(kind, config, num_classes, pooler)
+            model, loaded = _model(kind, config, num_classes, pooler)
     except InputError:
         raise
     except Exception as error:  # of a config that may say anything
@@ -86,7 +86,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         text, model, None if num_classes == 0 else head,
         names=Names(
             head=path, second=second, body=prefix, ignored=f"{inside}|{_POSITIONS}",
-            converted=partial(_converted, kind, config, pooler, prefix),
+            converted=partial(_converted, kind, config, pooler, prefix, loaded),
         ),
         feature_dim=1, num_classes=num_classes or getattr(model.config, "num_labels", None),
         preprocessing=preprocessing, options=given,
@@ -274,13 +274,59 @@ def _defaults(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
     return {name: getattr(made, name, None) for name in names} if made is not None else {}
 
 
-def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool) -> Any:
+@dataclass
+class _Loaded:
+    """A network that was built with the weights in it, until it is asked for them.
+
+    Attributes:
+        state: its tensors, under the library's names.
+        read: where the tensors lie that it was given, by their names in the file.
+    """
+
+    state: Mapping[str, Tensor]
+    read: Mapping[str, int]
+
+    def taken(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """What these weights have become, once; None: they are others, or were taken already."""
+        found = self.state if all(self.read.get(name) == value.data_ptr() for name, value in state.items()) else {}
+        self.state, self.read = {}, {}
+        return found or None
+
+
+def _model(
+    kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool
+) -> tuple[Any, _Loaded | None]:  # fmt: skip
+    """The network; with the weights that are about to be loaded, where these are known and the library takes them."""
     made, settings = _class_and_config(kind, config, num_classes)
     own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
         "add_pooling_layer": False
     }  # fmt: skip
+    weights = Unfilled.awaited()
+    if weights is not None and (model := _with_weights(made, settings, weights, own)) is not None:
+        state = dict(model.state_dict())
+        return model.train(), _Loaded(state, {name: value.data_ptr() for name, value in weights.items()})
     with _start():
-        return made._from_config(settings, dtype=torch.float32, **own)
+        return made._from_config(settings, dtype=torch.float32, **own), None
+
+
+def _with_weights(
+    made: Any, settings: Any, weights: Mapping[str, Tensor], own: Mapping[str, bool]
+) -> Any:  # fmt: skip
+    """The network as the library itself loads it, in memory of its own; None where that leaves tensors out."""
+    try:
+        model, told = made.from_pretrained(
+            None, config=settings, state_dict=dict(weights), output_loading_info=True, dtype=torch.float32, **own
+        )
+    except Exception:  # of a file that may hold anything, which is said where it is loaded by its names
+        return None
+    if told["missing_keys"] or told.get("mismatched_keys"):
+        return None
+    files = {value.untyped_storage().data_ptr() for value in weights.values()}
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.untyped_storage().data_ptr() in files:
+                value.data = value.data.clone()
+    return model
 
 
 def _start() -> AbstractContextManager[None]:
@@ -406,13 +452,15 @@ def _features(encoder: Encoder, preprocessing: Preprocessing) -> int:
 
 
 def _converted(
-    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, state: dict[str, Tensor]
+    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, loaded: _Loaded | None, state: dict[str, Tensor]
 ) -> Mapping[str, Tensor]:
     """The state as the library itself loads it, under today's names.
 
     Raises:
         ValueError: the library leaves some of the model's tensors at their random start.
     """
+    if loaded is not None and (found := loaded.taken(state)) is not None:
+        return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
     made, settings = _class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
     own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
