@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_layouts_are_those_of_the_libraries() -> None:
-    assert {*hub_room.folder.LAYOUTS} == {"timm", "torchvision", "open_clip"}
+    assert {*hub_room.folder.LAYOUTS} == {"timm", "torchvision", "open_clip", "transformers"}
     assert push.require_hub is hub_room.require_hub
 
 

@@ -56,7 +56,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         InputError: transformers is not installed, a network that it does not have or that needs code of its own, that
             gives no embedding, or has no classifier for so many classes.
     """
-    _library()
+    library()
     text = f"transformers:{name}"
     given = dict(options)
     try:
@@ -69,7 +69,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     if num_classes and kind != "classifier":
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
-        with _quiet():
+        with quiet():
             model, loaded = _model(kind, config, num_classes, pooler)
     except InputError:
         raise
@@ -77,9 +77,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         raise InputError(f"{text} cannot be built: {type(error).__name__}: {one_line(error)}") from None
     preprocessing = expects if size is None else Preprocessing(**asdict(expects) | {"size": size})
     head, path, second = _head(text, model) if kind == "classifier" else (None, None, None)
-    first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
-    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
-    model.register_forward_hook(partial(_taken, first))
+    hears_pixels(model)
     prefix = _TOWER if tower else ""
     inside = rf"(?!{_TOWER}|visual_projection\.)" if tower or kind == "projection" else r"(?!)"
     encoder = Encoder(
@@ -101,6 +99,35 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     return encoder
 
 
+def plain_network(options: Mapping[str, Any], num_classes: int | None) -> Any:
+    """The library's own network of these options, with its classifier where it has one, with random weights."""
+    return _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))[0]
+
+
+def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
+    """The settings of a class of networks that leave its pooling layer out, where it has one that is not wanted."""
+    leave = not pooler and "add_pooling_layer" in inspect.signature(made.__init__).parameters  # type: ignore[misc]
+    return {"add_pooling_layer": False} if leave else {}
+
+
+def hears_pixels(model: Any) -> Any:
+    """The network itself, from now on from pixels alone to the embedding, or the logits of one with a classifier."""
+    first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
+    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
+    model.register_forward_hook(partial(_taken, first))
+    return model
+
+
+def classifiers_of(model: Any) -> dict[str, nn.Module]:
+    """The classifier, or the two of a distilled network, by name; none where there is no single one."""
+    for pair in _PAIRS:
+        found = [getattr(model, name, None) for name in pair]
+        if all(isinstance(one, nn.Module) for one in found):
+            return dict(zip(pair, found, strict=True))
+    head = getattr(model, "classifier", None)
+    return {"classifier": head} if isinstance(head, nn.Module) else {}
+
+
 def transformers_place(name: str) -> Place:
     """Where the weights lie that a name stands for."""
     text = f"transformers:{name}"
@@ -119,7 +146,7 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
     Raises:
         InputError: transformers is not installed, files that are not there, that are damaged, or that ask for code.
     """
-    transformers = _library()
+    transformers = library()
     place, text = transformers_place(name), f"transformers:{name}"
     if place.folder:
         folder = Path(place.folder)
@@ -140,7 +167,7 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
     if "model_type" not in settings and "architecture" in settings:
         raise InputError(f"{text} is a model of timm: write timm:NAME with NAME {shown(settings['architecture'])}")
     try:
-        with _quiet():
+        with quiet():
             return _described(transformers, settings, told)
     except InputError:
         raise
@@ -157,7 +184,7 @@ def suited(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Inside, the library says nothing: what does not fit is said elsewhere."""
     from transformers.utils import logging
 
@@ -172,7 +199,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _library() -> Any:
+def library() -> Any:
     try:
         import transformers
     except ImportError:
@@ -298,9 +325,7 @@ def _model(
 ) -> tuple[Any, _Loaded | None]:  # fmt: skip
     """The network; with the weights that are about to be loaded, where these are known and the library takes them."""
     made, settings = _class_and_config(kind, config, num_classes)
-    own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
-        "add_pooling_layer": False
-    }  # fmt: skip
+    own = without_pooling(made, pooler)
     weights = Unfilled.awaited()
     if weights is not None and (model := _with_weights(made, settings, weights, own)) is not None:
         state = dict(model.state_dict())
@@ -364,17 +389,16 @@ def _class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | N
 
 def _head(text: str, model: Any) -> tuple[nn.Module, str, str | None]:
     """The classifier, or the two of a distilled network, taken out of the model."""
-    for first, second in _PAIRS:
-        one, other = getattr(model, first, None), getattr(model, second, None)
-        if isinstance(one, nn.Module) and isinstance(other, nn.Module):
-            model.set_submodule(first, Half(0))
-            model.set_submodule(second, Half(1))
-            return TwoHeads(one, other), first, second
-    head = getattr(model, "classifier", None)
-    if not isinstance(head, nn.Module):
+    found = classifiers_of(model)
+    if len(found) == 2:
+        (first, one), (second, other) = found.items()
+        model.set_submodule(first, Half(0))
+        model.set_submodule(second, Half(1))
+        return TwoHeads(one, other), first, second
+    if not found:
         raise InputError(f"{text} has no single classifier ({type(model).__name__}): it is not supported")
     model.set_submodule("classifier", nn.Identity())
-    return head, "classifier", None
+    return found["classifier"], "classifier", None
 
 
 def _own_size(model: Any) -> tuple[int, int] | None:
@@ -463,10 +487,8 @@ def _converted(
         return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
     made, settings = _class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
-    own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
-        "add_pooling_layer": False
-    }  # fmt: skip
-    with _quiet():
+    own = without_pooling(made, pooler)
+    with quiet():
         model, told = made.from_pretrained(
             None, config=settings, state_dict=dict(state), output_loading_info=True, dtype=torch.float32, **own
         )

@@ -59,7 +59,8 @@ def export(
     Args:
         encoder: a run folder, or NAME@WEIGHTS as for harden.
         to: onnx: one file with preprocessing, embedding, logits, map, gauge and gate inside; torch: the same as a
-            torch.export program; hub: a folder that plain timm, torchvision or open_clip load, with a model card.
+            torch.export program; hub: a folder that plain timm, torchvision, open_clip or transformers
+            load, with a model card.
         images: what it is verified on; by default the images that the run names, else some that are always there.
         size: side of the network's input in pixels, or rows x columns such as 224x288; by default the encoder's own.
         pixels: float in [0, 1], or uint8 from 0 to 255, as what goes into the file.
