@@ -542,6 +542,24 @@ def test_every_distilled_network_of_timm_answers_as_timm_does() -> None:
     assert tried == 7
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name",
+    ["crossvit_tiny_240", *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientvim_m1", "volo_d1_224"))],
+)
+def test_a_network_of_timm_with_several_classifiers_is_taken_without_them(hub: Hub, tmp_path: Path, name: str) -> None:
+    import timm
+
+    publish_timm(hub, name)
+    ours = load_encoder(f"timm:{name}").eval()
+    plain = timm.create_model(name, pretrained=True).eval()
+    plain.reset_classifier(0)
+    images, pixels = pictures(ours)
+    assert torch.equal(ours(images), plain(pixels)) and ours.head is None and ours.num_classes is None
+    save_encoder(ours, tmp_path / "run", provenance={})
+    assert torch.equal(load_encoder(tmp_path / "run").eval()(images), ours(images))
+
+
 def test_transformers_builds_its_network_once_and_keeps_no_map_of_the_file(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

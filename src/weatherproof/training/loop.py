@@ -184,7 +184,7 @@ class Training:
         self.fabric, self.method, self.images, self.course, self.plan = fabric, method, images, course, course.plan
         self.watch = watch
         self.frozen = state.fingerprint(method) if run is not None else 0
-        if not _crashes_with_channels_last(method):
+        if not crashes_with_channels_last(method):
             method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
         method.train()
         self.weights = [p for p in method.parameters() if p.requires_grad]
@@ -380,7 +380,7 @@ class Training:
         )
 
 
-def _crashes_with_channels_last(module: nn.Module) -> bool:
+def crashes_with_channels_last(module: nn.Module) -> bool:
     """Whether it has a convolution of single pixels, with a stride and few channels: torch 2.15 on CPUs writes beyond
     its memory in the gradient of one in channels_last."""
     return any(
