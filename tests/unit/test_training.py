@@ -360,18 +360,7 @@ def test_a_step_costs_little_more_than_forward_and_backward() -> None:
     assert min(ratios) < 1.5, ratios  # measured 1.05-1.10; the rest is for busy machines
 
 
-class Pointwise(Classify):
-    """Begins with every second pixel, as some networks do beside their first convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, 5, 1, stride=2)
-
-
-def test_where_channels_last_would_write_beyond_its_memory_pixels_stay_as_they_are() -> None:
-    fragile, sound = Pointwise(3), Classify()
-    for method, last in ((fragile, False), (sound, True)):
-        _fit(method, epochs=1.0)
-        assert method.conv.weight.is_contiguous(memory_format=torch.channels_last) >= last
-    assert fragile.conv.weight.is_contiguous() and not sound.conv.weight.is_contiguous()
-    assert not crashes_with_channels_last(Pointwise(64)) and crashes_with_channels_last(fragile)
+def test_where_channels_last_would_write_beyond_its_memory_is_known() -> None:
+    assert crashes_with_channels_last(nn.Sequential(nn.Conv2d(3, 48, 1, stride=2)))
+    for sound in (nn.Conv2d(3, 48, 1), nn.Conv2d(3, 48, 3, stride=2), nn.Conv2d(64, 48, 1, stride=2), Classify()):
+        assert not crashes_with_channels_last(sound)
