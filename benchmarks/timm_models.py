@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 nice -n 19 python -m benchmarks.timm_models --minutes 75
     python -m benchmarks.timm_models --again "several classifiers"
 
-Architectures with random weights. Each model has a process of its own, with a limit of time and memory, the smallest
-first; what was found stays in docs/results/timm-models.json after every model, and the next call goes on from there.
-The page beside it is made of that file alone.
+All are built in shapes alone, which computes nothing. Then they are run with random weights, each in a process of its
+own with a limit of time and memory, the smallest of every family first, then the others from the smallest on; what was
+found stays in docs/results/timm-models.json after every model, and the next call goes on from there. The page beside it
+is made of that file alone.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import torch
 from benchmarks.measure import machine
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import load_encoder, save_encoder
+from weatherproof.encoders.libraries.timm import build_timm
 from weatherproof.errors import InputError
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
@@ -36,6 +38,7 @@ from weatherproof.sizes import in_pixels
 from weatherproof.training import Plan, harden_encoder
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "timm-models.json"
+EMBEDS = "embeds"  # what shapes alone say of a model
 STAGES = ("loads", "embeds", "hardens", "saves", "returns")
 SECONDS, MEMORY, MOST = 120, 6 << 30, 100_000_000
 SIDE = 64  # of the two images; each encoder brings them to its own size,
@@ -62,28 +65,44 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     told = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
-    found: dict[str, dict[str, Any]] = told.get("models", {})
+    rows: dict[str, dict[str, Any]] = told.get("models", {})
     if asked.again is not None:
-        found = {name: row for name, row in found.items() if not re.search(asked.again, row.get("why", ""))}
-    elif asked.most > told.get("most", asked.most):
-        found = {name: row for name, row in found.items() if row["parameters"] <= told["most"]}
-    left: dict[str, dict[str, Any]] = told.get("left", {})
-    names = [name for name in timm.list_models(asked.models) if name not in found]
+        for row in rows.values():
+            _forget(row, asked.again)
+    names = timm.list_models(asked.models)
     end = time.monotonic() + 60 * asked.minutes
-    sizes = {name: left[name] if name in left else _apart(_size, (name,), asked.seconds) for name in names}
-    for name, size in sizes.items():
-        if size.get("parameters", 0) > asked.most:
-            found[name] = size | {"not tried": f"{size['parameters'] / 1e6:,.0f} M parameters"}
-    tried = {row["family"] for row in found.values() if "not tried" not in row}
-    for name in _in_order({name: size for name, size in sizes.items() if name not in found}, tried):
+    for count, name in enumerate([name for name in names if "shapes" not in rows.get(name, {})]):
         if time.monotonic() > end:
             break
-        begin, row = time.monotonic(), {"family": "", "parameters": -1} | sizes[name]
-        row |= {} if "why" in row else _apart(_try, (name,), asked.seconds)
-        row["seconds"] = round(time.monotonic() - begin, 1)
-        found[name] = row
-        print(name, {key: value for key, value in row.items() if key != "family"}, flush=True)
-        _write(asked, found, {name: size for name, size in sizes.items() if name not in found})
+        seen = _apart(_shapes, (name,), asked.seconds)
+        why = seen.pop("why", None)
+        rows[name] = rows.get(name, {}) | seen | ({} if why is None else {"shapes": why})
+        if count % 20 == 0:
+            _write(asked, rows)
+    known = {name: rows[name] for name in names if name in rows}
+    left = {name: row for name, row in known.items() if not _ran(row) and 0 <= row.get("parameters", -1) <= asked.most}
+    for name in _in_order(left, {row["family"] for row in rows.values() if _ran(row)}):
+        if time.monotonic() > end:
+            break
+        begin = time.monotonic()
+        rows[name] |= _apart(_try, (name,), asked.seconds)
+        rows[name]["seconds"] = round(time.monotonic() - begin, 1)
+        print(name, {key: value for key, value in rows[name].items() if key != "family"}, flush=True)
+        _write(asked, rows)
+    _write(asked, rows)
+
+
+def _forget(row: dict[str, Any], pattern: str) -> None:
+    """What was found of a model, where its reason has this expression."""
+    if re.search(pattern, row.get("why", "")):
+        for key in ("why", "reached", "pixels", "seconds"):
+            row.pop(key, None)
+    if re.search(pattern, row.get("shapes", "")):
+        del row["shapes"]
+
+
+def _ran(row: Mapping[str, Any]) -> bool:
+    return "seconds" in row
 
 
 def _in_order(sizes: Mapping[str, Mapping[str, Any]], seen: set[str]) -> list[str]:
@@ -97,14 +116,18 @@ def _in_order(sizes: Mapping[str, Mapping[str, Any]], seen: set[str]) -> list[st
     return [*first, *(name for name in ordered if name not in first)]
 
 
-def _size(name: str, told: Connection) -> None:
-    family = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
+def _shapes(name: str, told: Connection) -> None:
+    """Send how many parameters the model has, and whether shapes alone say that it embeds: no number is computed."""
+    told.send({"family": timm.models.model_entrypoint(name).__module__.rpartition(".")[2]})
+    warnings.simplefilter("ignore")
     try:
         with torch.device("meta"):
-            model = timm.create_model(name, pretrained=False)
+            told.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
     except Exception:  # other people's code, which may look at a number
-        model = timm.create_model(name, pretrained=False)
-    told.send({"family": family, "parameters": sum(p.numel() for p in model.parameters())})
+        told.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
+    with torch.device("meta"):
+        build_timm(name, {}, None, None)
+    told.send({"shapes": EMBEDS})
 
 
 def _try(name: str, told: Connection) -> None:
@@ -177,13 +200,11 @@ def _run(work: Any, arguments: Sequence[Any], seconds: float, told: Connection) 
     told.close()
 
 
-def _write(
-    asked: argparse.Namespace, found: Mapping[str, Mapping[str, Any]], left: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _write(asked: argparse.Namespace, rows: Mapping[str, Mapping[str, Any]]) -> None:
     file, limits = asked.results, {"most": asked.most, "seconds": asked.seconds, "memory": MEMORY}
     told = {
         **limits, "side": SIDE, "any": ANY, "machine": machine("cpu"), "all": len(timm.list_models()),
-        "models": dict(sorted(found.items())), "left": dict(sorted(left.items())),
+        "models": dict(sorted(rows.items())),
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".tmp")
@@ -199,25 +220,31 @@ def sort_of(why: str) -> str:
 
 def render(told: Mapping[str, Any]) -> str:
     """Markdown, from the JSON alone."""
-    models = told["models"]
-    tried = {name: row for name, row in models.items() if "not tried" not in row}
-    families = {row["family"] for row in models.values()}
+    models, all_of = told["models"], told["all"]
+    tried = {name: row for name, row in models.items() if _ran(row)}
+    families = {row["family"] for row in models.values() if "family" in row}
+    shaped = sum(row.get("shapes") == EMBEDS for row in models.values())
     reached = {stage: sum(_stages(row) >= at for row in tried.values()) for at, stage in enumerate(STAGES, 1)}
     whole = {row["family"] for row in tried.values() if _stages(row) == len(STAGES)}
     lines = [
         "# timm's models",
         "",
-        f"Of the {told['all']:,} architectures of timm {told['machine']['versions']['timm']}, with random weights: "
-        f"{len(tried):,} were tried, {len(models) - len(tried):,} have more than {told['most'] / 1e6:g} M parameters "
-        f"and were not, {told['all'] - len(models):,} are left. Each had a process of its own with {told['seconds']:g} "
-        f"s of processor time and {told['memory'] >> 30} GiB, and embedded and hardened two images for one step, at "
-        f"its own size, or at {told['any']} pixels where it takes any (a few of these at their own, too). "
-        "Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each model "
-        "stands in the JSON file of the same name.",
+        f"The {all_of:,} architectures of timm {told['machine']['versions']['timm']}. Each is built in shapes alone, "
+        "without a number, as `timm:NAME@random` is, and asked for the embedding of an image of its own size: "
+        f"{sum('shapes' in row for row in models.values()):,} were. The smallest of every family, and the others from "
+        f"the smallest on, are run, with random weights: {len(tried):,} were. Each had a process of its own with "
+        f"{told['seconds']:g} s of processor time and {told['memory'] >> 30} GiB, and embedded and hardened two images "
+        f"for one step, at its own size, or at {told['any']} pixels where it takes any (a few of these at their own, "
+        "too). Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each "
+        "model stands in the JSON file of the same name.",
         "",
-        "| of those tried | models | share |",
-        "| --- | --- | --- |",
-        *(f"| {_WORDS[stage]} | {count:,} | {count / max(1, len(tried)):.1%} |" for stage, count in reached.items()),
+        "| | models | of | share |",
+        "| --- | --- | --- | --- |",
+        f"| embed, by their shapes | {shaped:,} | {all_of:,} | {shaped / max(1, all_of):.1%} |",
+        *(
+            f"| run: {_WORDS[stage]} | {count:,} | {len(tried):,} | {count / max(1, len(tried)):.1%} |"
+            for stage, count in reached.items()
+        ),
         "",
         f"At least one model comes back equal of {len(whole)} of {len(families)} families (files in `timm.models`).",
         "",
@@ -226,13 +253,20 @@ def render(told: Mapping[str, Any]) -> str:
         "| models | reason | for example | which |",
         "| --- | --- | --- | --- |",
     ]
-    failed = {name: row for name, row in tried.items() if "why" in row}
-    for sort, count in Counter(sort_of(row["why"]) for row in failed.values()).most_common():
-        of = [name for name in failed if sort_of(failed[name]["why"]) == sort]
+    failed = {name: why for name, row in models.items() if (why := _why(row))}
+    for sort, count in Counter(map(sort_of, failed.values())).most_common():
+        of = [name for name, why in failed.items() if sort_of(why) == sort]
         which = ", ".join(f"`{name}`" for name in of[:8]) + (f" and {len(of) - 8} more" if len(of) > 8 else "")
-        example = failed[of[0]]["why"]
+        example = failed[of[0]]
         lines.append(f"| {count} | {_cell(sort)} | {'' if example == sort else _cell(example)} | {which} |")
     return "\n".join(lines) + "\n"
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """Why a model does not work; of one that was not run, why its shapes do not say that it does."""
+    if _ran(row):
+        return str(row.get("why", ""))
+    return "" if row.get("shapes", EMBEDS) == EMBEDS else str(row["shapes"])
 
 
 _WORDS = {

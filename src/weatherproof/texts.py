@@ -50,6 +50,11 @@ def is_number_too_long(word: str) -> bool:
     return len(word) > _DIGITS and re.fullmatch(r"[-+]?(0[xob])?[0-9a-f_]+", word.strip(), re.IGNORECASE) is not None
 
 
+def is_no_decimal(word: str) -> bool:
+    """Whether YAML reads a word as a whole number that it does not look like: 0x40 as 64, 010 as 8, 1:00 as 60."""
+    return re.fullmatch(r"[-+]?(0[xob_0-9][0-9a-f_]*|[0-9_]+(:[0-9_]+)+)", word.strip(), re.IGNORECASE) is not None
+
+
 def _bracket_depth(text: str) -> int:
     deep = deepest = 0
     for character in text:
@@ -120,6 +125,8 @@ def parse_argument(text: str) -> Any:
     import yaml
     from jsonargparse import get_loader
 
+    if is_no_decimal(text):
+        return text
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
@@ -151,6 +158,8 @@ def _plain_loader() -> Any:
                 self.depth -= 1
 
         def construct_yaml_int(self, node: Any) -> Any:
+            if is_no_decimal(self.construct_scalar(node)):
+                return self.construct_scalar(node)
             return _whole(self.construct_scalar(node).replace("_", ""), super().construct_yaml_int, node)
 
         def refuse(self, node: Any) -> Any:

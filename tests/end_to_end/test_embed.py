@@ -377,7 +377,7 @@ def test_a_file_of_another_command(
     words = ("embed", teacher, photos, "--size", 8, "--workers", 0, "--out", out)
     assert weatherproof(*words)[0] == 0
     before = out.read_bytes()
-    assert "'keeps' is 'Asked()' there and 'Asked(half=True)' here; choose another --out" in refused(*words, "--half")
+    assert "'half' is False there and True here; choose another --out" in refused(*words, "--half")
     assert "'split' is None there and 'test' here" in refused(*words, "--split", "test")
     assert weatherproof(*words, "--batch-size", 5)[0] == 0
     assert out.read_bytes() == before
@@ -562,3 +562,20 @@ def test_precision(photos: Path, teacher: str, tmp_path: Path) -> None:
     half = wp.embed(teacher, photos, out=tmp_path / "b.npz", size=8, workers=0, precision="bf16-mixed").embeddings[:]
     assert not torch.equal(full, half)
     torch.testing.assert_close(full, half, rtol=0.05, atol=0.05)
+
+
+def test_all_of_the_digits_are_both_of_their_splits(teacher: str, tmp_path: Path) -> None:
+    whole = wp.load_images("digits", "all")
+    parts_of = [wp.load_images("digits", split) for split in ("train", "test")]
+    assert sorted(torch.cat([own.index for own in parts_of]).tolist()) == whole.index.tolist() == [*range(1797)]
+    place = int(parts_of[1].index[3])
+    assert torch.equal(whole.read(torch.tensor([place])), parts_of[1].read(torch.tensor([3])))
+    assert len(wp.embed(teacher, "digits", split="all", batch_size=512, out=tmp_path / "a.npz").embeddings) == 1797
+
+
+def test_numbers_and_searches_that_are_none(photos: Path, teacher: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"neighbours must be a whole number, got 2\.5"):
+        wp.embed(teacher, photos, neighbours=2.5)  # type: ignore[arg-type]
+    index = wp.embed(teacher, photos, size=8, workers=0, out=tmp_path / "a.npz").file
+    with pytest.raises(InputError, match="unknown search 'exakt': did you mean .*exact.*auto"):
+        wp.embed(teacher, photos, size=8, workers=0, index=index, search="exakt")

@@ -69,6 +69,9 @@ def test_a_hardened_clip_is_measured_by_words_and_keeps_them(clip: str, photos: 
     page = (run / "report.html").read_text()
     Strict(page)
     assert "small black ant" in page and "classes by words" in page
+    first = json.loads((run / "curve.json").read_text())[0]  # what page and terminal lead with
+    assert (first["metric"], first["readout"]) == ("top1", "zero-shot")
+    assert first["clean"]["after"] == pytest.approx(found["top1", "hardened", None])
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     assert recipe["classes"] == str(names) and str(names) in recipe["files"]
     kept = wp.readouts.load_readout(run)

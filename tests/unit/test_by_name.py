@@ -437,6 +437,9 @@ def test_without_network_a_line_says_what_to_fetch_and_where(hub: Hub, monkeypat
     assert f"`hf download {repo} model.safetensors --revision v1`" in message and "@FILE" in message
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in refused("timm:test_efficientnet")
+    message = refused("transformers:org/name")
+    assert "`hf download org/name config.json preprocessor_config.json model.safetensors`" in message
+    assert "models--org--name into this one" in message and "write transformers:FOLDER" in message
     assert hub.asked == []
 
 
@@ -537,3 +540,91 @@ def test_every_distilled_network_of_timm_answers_as_timm_does() -> None:
         assert torch.equal(ours(images), plain.forward_head(plain.forward_features(pixels), pre_logits=True)), name
         tried += 1
     assert tried == 7
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name",
+    ["crossvit_tiny_240", *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientvim_m1", "volo_d1_224"))],
+)
+def test_a_network_of_timm_with_several_classifiers_is_taken_without_them(hub: Hub, tmp_path: Path, name: str) -> None:
+    import timm
+
+    publish_timm(hub, name)
+    ours = load_encoder(f"timm:{name}").eval()
+    plain = timm.create_model(name, pretrained=True).eval()
+    plain.reset_classifier(0)
+    images, pixels = pictures(ours)
+    assert torch.equal(ours(images), plain(pixels)) and ours.head is None and ours.num_classes is None
+    save_encoder(ours, tmp_path / "run", provenance={})
+    assert torch.equal(load_encoder(tmp_path / "run").eval()(images), ours(images))
+
+
+def test_transformers_builds_its_network_once_and_keeps_no_map_of_the_file(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    publish(hub, "org/once", trained(transformers.Dinov2Model(config)), tmp_path / "files")
+    made: list[object] = []
+    begin = transformers.Dinov2Model.__init__
+    monkeypatch.setattr(
+        transformers.Dinov2Model, "__init__", lambda self, *a, **k: (made.append(self), begin(self, *a, **k))[1]
+    )
+    encoder = load_encoder("transformers:org/once")
+    assert len(made) == 1
+    before = {name: value.clone() for name, value in encoder.state().items()}
+    with torch.no_grad():
+        for value in encoder.parameters():
+            value.add_(1.0)
+    (file,) = (tmp_path / "cache").rglob("snapshots/*/model.safetensors")
+    again = load_encoder("transformers:org/once")
+    assert all(torch.equal(value, before[name]) for name, value in again.state().items()), file
+    encoder.load_state(before)  # not what stood in it when it was built
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state().items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(k, marks=pytest.mark.slow) if k in SLOW | {"siglip", "dinov3", "vit", "dinov3 convnext"} else k
+        for k in tiny()
+    ],
+)
+def test_a_folder_for_the_hub_is_loaded_by_transformers_alone(hub: Hub, tmp_path: Path, kind: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is an extra")
+    network = trained(tiny()[kind](transformers))
+    pixels = {"max_num_patches": 16, "patch_size": 8, "size": None} if kind == "siglip2" else {}
+    publish(hub, "org/name", network, tmp_path / "files", **pixels)
+    ours = load_encoder("transformers:org/name").eval()
+    for weight in ours.parameters():
+        weight.add_(0.01)  # as if hardened
+    save_encoder(ours, tmp_path / "run", provenance={})
+    done = wp.export(tmp_path / "run", to="hub", out=tmp_path / "out")
+    assert done.status == 0 and done.about["library"] == "transformers"
+    images, seen = pictures(ours, 32)
+    judged = ours.head is not None
+    auto = transformers.AutoModelForImageClassification if judged else transformers.AutoModel
+    if kind == "clip":
+        auto = transformers.CLIPVisionModelWithProjection
+    own = {"add_pooling_layer": False} if kind == "vit without pooling" else {}
+    plain = auto.from_pretrained(done.file, **own).eval()
+    if kind == "siglip2":
+        patches = seen.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).reshape(2, 16, -1)
+        out = plain(patches, torch.ones(2, 16), torch.tensor([[4, 4], [4, 4]]))
+    else:
+        out = plain(seen)
+    if judged:
+        torch.testing.assert_close(out.logits, ours.logits(images), rtol=1e-4, atol=1e-5)
+    else:
+        found = out.image_embeds if kind == "clip" else out.pooler_output
+        found = out.last_hidden_state[:, 0] if found is None else found
+        torch.testing.assert_close(found, ours(images), rtol=1e-4, atol=1e-5)
+    processor = transformers.AutoImageProcessor.from_pretrained(done.file)
+    whole = (images * 255).round().to(torch.uint8)
+    told = torch.as_tensor(processor([*whole], return_tensors="pt")["pixel_values"])
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (ours.preprocessing.mean, ours.preprocessing.std))
+    torch.testing.assert_close(told, (whole.float() / 255 - mean) / std, rtol=1e-3, atol=1e-3)

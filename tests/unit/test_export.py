@@ -459,5 +459,20 @@ def test_a_full_disk_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_layouts_are_those_of_the_libraries() -> None:
-    assert {*hub_room.folder.LAYOUTS} == {"timm", "torchvision", "open_clip"}
+    assert {*hub_room.folder.LAYOUTS} == {"timm", "torchvision", "open_clip", "transformers"}
     assert push.require_hub is hub_room.require_hub
+
+
+def test_ctrl_c_before_there_is_a_file_leaves_no_folder(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as early:
+        early.setattr("weatherproof.verbs.export.verb.looks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wp.export(plain, to="hub", images="digits", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    done = wp.export(plain, to="hub", images="digits", size=16, out=tmp_path / "out")  # with other options
+    assert done.status == 0

@@ -1,6 +1,7 @@
 """Micro-batches, recomputed blocks and compiled networks: the numbers of a plain training, and what is refused."""
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, Preprocessing, load_encoder
 from weatherproof.encoders.adapters import LoRA
-from weatherproof.encoders.recomputed import blocks, blocks_recomputed
+from weatherproof.encoders.recomputed import blocks, blocks_recomputed, compiled
 from weatherproof.errors import InputError
 from weatherproof.methods import FeatureContrastive, FeatureSettings, Hardening, InstDis, KeepClean, MoCo, SimCLR
 from weatherproof.objectives import MSE, Dense, InputGradient, NTXent, StudentBoth, StudentStudent, StudentTeacher
@@ -333,3 +334,11 @@ def test_two_processes_in_micro_batches_equal_one_with_the_whole_batch() -> None
     assert losses == pytest.approx(again, rel=1e-6)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-9, rtol=1e-9, msg=name)
+
+
+def test_the_compiler_tells_its_developers_nothing_and_as_before_afterwards() -> None:
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    before = logger.isEnabledFor(logging.WARNING)
+    with compiled(net(0)):
+        assert not logger.isEnabledFor(logging.WARNING) and logger.isEnabledFor(logging.ERROR)
+    assert logger.isEnabledFor(logging.WARNING) == before

@@ -137,7 +137,7 @@ def test_patterns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no shard .*x-003.tar: 1 of the 4 named by"):
         load_images(f"shards:{tmp_path}/x-{{000..003}}.tar", "all")
     for pattern in ("y-*.tar", "x-000.tar/*"):
-        with pytest.raises(InputError, match="no shards .*: expected .tar files"):
+        with pytest.raises(InputError, match="no shards .*expected .tar files"):
             load_images(f"shards:{tmp_path}/{pattern}", "all")
 
 
@@ -518,3 +518,15 @@ def test_an_audit_of_shards_gives_the_records_of_the_folder(folder: Path, tmp_pa
         for i, source in enumerate((folder, f"shards:{out}"))
     ]  # fmt: skip
     assert found[0] and found[0] == found[1]
+
+
+def test_what_is_no_folder_of_shards_is_named(tmp_path: Path) -> None:
+    for text, words in ((tmp_path / "nope", "no file or folder is called so"), (tmp_path, "hold no .tar file")):
+        with pytest.raises(InputError, match=f"no shards .*{words}; expected .tar files"):
+            load_images(f"shards:{text}", "all")
+
+
+def test_a_crop_belongs_to_a_size(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="crop_fraction is of images that are read at a size"):
+        shard("digits", crop_fraction=0.5, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

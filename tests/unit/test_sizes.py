@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import weatherproof as wp
+from weatherproof import texts
 from weatherproof.data.decoding import Decoder
 from weatherproof.encoders import Preprocessing, load_encoder, map_place, save_encoder
 from weatherproof.encoders.preprocessing import to_input
@@ -215,3 +216,17 @@ def test_a_classifier_inside_a_head_that_pools_is_found() -> None:
     normalised = (pixels - ours.mean) / ours.std
     assert torch.equal(ours.logits(pixels), plain(normalised))
     assert torch.equal(ours(pixels), plain.forward_head(plain.forward_features(normalised), pre_logits=True))
+
+
+@pytest.mark.parametrize("given", ["0x40", "1:00", "0b11", "064", "1:2:3"])
+def test_a_number_that_yaml_alone_would_see_is_no_size(given: str, tmp_path: Path) -> None:
+    assert texts.parse_argument(given) == given
+    (tmp_path / "recipe.yaml").write_text(f"size: {given}\n")
+    assert texts.read_yaml(tmp_path / "recipe.yaml") == {"size": given}
+    if given != "064":  # digits: it is 64
+        with pytest.raises(InputError, match="size"):
+            size_of(given)
+
+
+def test_plain_numbers_stay_numbers() -> None:
+    assert [texts.parse_argument(word) for word in ("64", "-3", "0", "1e3", "0.5")] == [64, -3, 0, 1000.0, 0.5]

@@ -18,6 +18,7 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit
+from weatherproof.training.loop import crashes_with_channels_last
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
@@ -357,3 +358,9 @@ def test_a_step_costs_little_more_than_forward_and_backward() -> None:
     floor(), ours()
     ratios = [seconds(ours) / seconds(floor) for _ in range(3)]
     assert min(ratios) < 1.5, ratios  # measured 1.05-1.10; the rest is for busy machines
+
+
+def test_where_channels_last_would_write_beyond_its_memory_is_known() -> None:
+    assert crashes_with_channels_last(nn.Sequential(nn.Conv2d(3, 48, 1, stride=2)))
+    for sound in (nn.Conv2d(3, 48, 1), nn.Conv2d(3, 48, 3, stride=2), nn.Conv2d(64, 48, 1, stride=2), Classify()):
+        assert not crashes_with_channels_last(sound)

@@ -46,14 +46,15 @@ def known_split(split: str, what: str, *others: str) -> str:
 
 
 def digits(split: str) -> Arrays:
-    """The 1,797 digits of scikit-learn (8x8, 17 levels), bilinearly enlarged to 32x32; a fixed fifth is test."""
+    """The 1,797 digits of scikit-learn (8x8, 17 levels), bilinearly enlarged to 32x32; a fixed fifth is test, and "all"
+    are all."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    split = known_split(split, "digits")
+    split = known_split(split, "digits", "all")
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=DIGITS_SEED)
-    chosen = np.sort(parts[0] if split == "train" else parts[1])
+    chosen = np.sort({"train": parts[0], "test": parts[1], "all": np.concatenate(parts)}[split])
     small = np.round(images[chosen].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     side = (DIGITS_SIZE, DIGITS_SIZE)
     large = np.stack([np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in small])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from weatherproof import spec
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, unknown
 from weatherproof.progress import phase
 from weatherproof.readouts.neighbours import nearer, nothing_yet
 from weatherproof.spec import component
@@ -127,6 +127,8 @@ def search_of(text: str | Search, images: int) -> Search:
         text = "exact" if images <= LARGE else "faiss"
         if text == "faiss":
             faiss(f"an index of more than {LARGE:,} images is searched with FAISS, or exactly with --search exact: ")
+    if isinstance(text, str) and text.partition("(")[0].strip() not in SEARCHES:
+        raise unknown("search", text, ("auto", *SEARCHES))
     found: Search = spec.parse(text, SEARCHES, "search") if isinstance(text, str) else text
     if isinstance(found, Faiss):
         faiss()

@@ -176,10 +176,15 @@ def _unreachable(
 
     version = f" --revision {revision}" if revision else ""
     found = "is not what was published, such as half of a download," if damaged else "is not"
+    needed = " ".join((*place.beside, place.files[0])) if place.beside else files[0]
+    cache = Path(constants.HF_HUB_CACHE)
+    other = f"put these files into a folder and write {place.text.partition(':')[0]}:FOLDER" if place.beside else (
+        f"give a file, {place.text}@FILE"
+    )  # fmt: skip
     return InputError(
-        f"{place.text}: {files[0]} of {place.repo}{_at(revision)} {found} in the cache {constants.HF_HUB_CACHE}, and "
-        f"{why}: fetch it where there is a network, `hf download {place.repo} {files[0]}{version}`, and copy the "
-        f"cache, or give a file, {place.text}@FILE"
+        f"{place.text}: {files[0]} of {place.repo}{_at(revision)} {found} in the cache {cache}, and {why}: fetch "
+        f"{'them' if place.beside else 'it'} where there is a network, `hf download {place.repo} {needed}{version}`, "
+        f"and copy the cache's folder models--{place.repo.replace('/', '--')} into this one, or {other}"
     )
 
 

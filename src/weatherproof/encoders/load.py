@@ -218,8 +218,10 @@ def _with_weights(
 ) -> Encoder:  # fmt: skip
     """The network with the weights of a file."""
 
+    awaited = file.plain() if published else None
+
     def build(classes: int | None) -> Encoder:
-        with nullcontext() if names_a_file(name) else Unfilled():
+        with nullcontext() if names_a_file(name) else Unfilled(awaited):
             return _build(name, classes, size, seed, options)
 
     encoder = build(num_classes)

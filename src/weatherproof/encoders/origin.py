@@ -17,6 +17,7 @@ class Place:
         files: names of the weights in the repository, or in `folder`: the first one that is there is taken.
         url: of a file that is not on the hub.
         folder: on this machine, laid out as a repository of the hub.
+        beside: files of the repository that are needed beside the weights.
     """
 
     text: str
@@ -24,6 +25,7 @@ class Place:
     files: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
     url: str = ""
     folder: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

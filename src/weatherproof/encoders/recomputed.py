@@ -1,5 +1,6 @@
 """Memory for time: what a backward pass needs is computed once more when it comes, images or blocks at a time."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -183,7 +184,10 @@ def compiled(*encoders: nn.Module) -> Iterator[None]:
 
     bodies: list[Any] = [getattr(encoder, "body", encoder) for encoder in encoders]
     try:
-        with warnings.catch_warnings():  # an adapter's weights are no leaves, which is as it should be
+        with (
+            _quiet_compiler(),
+            warnings.catch_warnings(),
+        ):  # an adapter's weights are no leaves, which is as it should be
             warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
             for body in bodies:
                 body.compile()
@@ -194,3 +198,17 @@ def compiled(*encoders: nn.Module) -> Iterator[None]:
     finally:
         for body in bodies:
             body._compiled_call_impl = None
+
+
+@contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Inside, what the compiler tells its developers (a toolkit without a device) is not said."""
+    loggers = [logging.getLogger(name) for name in ("torch._dynamo", "torch._inductor", "torch.utils.cpp_extension")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

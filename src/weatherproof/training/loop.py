@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _DROPOUT = 0x64726F70  # "drop": the framework's own generators, in training, are a function of (seed, step) alone
 _TALK = 2.0  # seconds between two moments at which several processes settle whether to stop
+_FEW = 16
 
 
 def fit(
@@ -228,7 +229,8 @@ class Training:
         if saved is None and run is not None:
             saved = run.load_checkpoint()
         self.frozen = state.fingerprint(method) if run is not None or saved is not None else 0
-        method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
+        if not crashes_with_channels_last(method):
+            method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
         method.train()
         self.weights = [p for p in method.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.plan, self.weights, fabric.device)
@@ -431,3 +433,12 @@ class Training:
             f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "
             f"warmup_epochs, and use another --out; {kept or 'nothing was saved yet'}"
         )
+
+
+def crashes_with_channels_last(module: nn.Module) -> bool:
+    """Whether it has a convolution of single pixels, with a stride and few channels: torch 2.15 on CPUs writes beyond
+    its memory in the gradient of one in channels_last."""
+    return any(
+        isinstance(one, nn.Conv2d) and set(one.kernel_size) == {1} and max(one.stride) > 1 and one.in_channels <= _FEW
+        for one in module.modules()
+    )

@@ -177,6 +177,17 @@ class RunFolder:
         """Let another process have the folder."""
         self._lock = None
 
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Work after which the folder is in use: Ctrl-C before there is anything to go on from leaves no folder that
+        would stand in the way of another command."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.holds_work:
+                self.discard()
+            raise
+
     def discard(self) -> None:
         """Let it go, and where nothing is worth keeping (a checkpoint, a result) leave the folder as `open` found it:
         what never began need not be found. What others have put there stays, and so does an earlier call's work."""

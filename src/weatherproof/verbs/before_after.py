@@ -13,6 +13,7 @@ from weatherproof.evaluation.readings import Judgement, Readings
 from weatherproof.operators import Kind
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, ModelLevels
+from weatherproof.reports.verdict import READOUT_ORDER
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,11 @@ def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: 
 
 
 def _asked(found: Readings) -> Iterator[Asked]:
-    """The accuracies before the cosine, each in the order in which it was asked for."""
-    for key, part in found.parts.items():
-        if isinstance(part, Judgement) and "top1" in part.metrics:
+    """The accuracies before the cosine, those that took the fewest labels first."""
+    accuracies = [(key, part) for key, part in found.parts.items() if isinstance(part, Judgement)]
+    rank = {name: place for place, name in enumerate(READOUT_ORDER)}
+    for key, part in sorted(accuracies, key=lambda own: rank.get(own[1].readout or "", len(rank))):
+        if "top1" in part.metrics:
             yield Asked(key, "top1", part.readout, part.data or found.images.name)
     if found.compared is not None:
         yield Asked("", "cosine", None, found.images.name)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import TypeGuard
 
@@ -147,6 +148,8 @@ def require_counts(**counts: int | None) -> None:
     """Raise `InputError` where a number that counts something is below 1, or beyond anything that can be counted."""
     for name, count in counts.items():
         most = _MOST.get(name, _MOST_OF_ANYTHING)
+        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
+            raise InputError(f"{name} must be a whole number, got {shown(count)}")
         if count is not None and not 1 <= count <= most:
             raise InputError(f"{name} must be at least 1{f' and at most {most:,}' * (count > 1)}, got {shown(count)}")
 

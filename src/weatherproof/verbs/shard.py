@@ -96,6 +96,8 @@ def shard(
     require_counts(images_per_shard=images_per_shard)
     if not 0 < size_mb < 1 << 20:
         raise InputError(f"size_mb is a number of MiB above 0 and below {1 << 20:,}, got {size_mb:g}")
+    if size is None and crop_fraction != 1:
+        raise InputError("crop_fraction is of images that are read at a size: give --size, or leave it out")
     if jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"jpeg_quality is from 1 to 100, got {jpeg_quality}")
     if split is not None and not split:

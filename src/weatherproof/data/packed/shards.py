@@ -101,12 +101,14 @@ def find_shards(text: str, split: str) -> Packed:
     storage, pattern = storage_of(text)
     folder = storage.is_folder(pattern)
     paths = _in_folder(storage, pattern) if folder else storage.find(pattern)
-    if not paths:
+    missing = [path for path in paths if not folder and not storage.exists(path)]
+    if not paths or len(missing) == len(paths) == 1:
+        there = "this folder and those in it hold no .tar file" if folder else "no file or folder is called so"
         raise InputError(
-            f"no shards {shown(text)}: expected .tar files, as a folder or a pattern such as "
-            "DIR/train-{000..099}.tar or DIR/*.tar"
+            f"no shards {shown(text)}: {there}; expected .tar files, as their folder or as a pattern such as "
+            "DIR/train-{000..099}.tar or DIR/*.tar (weatherproof shard IMAGES writes such)"
         )
-    if missing := [path for path in paths if not folder and not storage.exists(path)]:
+    if missing:
         raise InputError(f"no shard {printable(missing[0])}: {len(missing)} of the {len(paths)} named by {shown(text)}")
     chosen, served = of_split(paths, split, text, pattern if folder else None)
     by_folder: dict[str, list[str]] = {}

@@ -3,6 +3,7 @@
 The tag names the release: it decides mean, std, size and interpolation, and which weights the name stands for.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -48,7 +49,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     """A timm model with random weights; 0 classes: without its head, None: with the classes that timm gives it.
 
     Raises:
-        InputError: unknown name or tag, a size that the model cannot have, or a model with several classifiers.
+        InputError: unknown name or tag, a size that the model cannot have, or classes for a model with several
+            classifiers.
     """
     import timm
 
@@ -63,8 +65,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     if _distilled(head):
         first, other = head
         body, path, second, head = _with_both(model, first, other, published.get("classifier"))
-    elif not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict):
-        raise InputError(f"{text} has several classifiers, and is not supported: choose another model")
+    elif not isinstance(head, nn.Module) or _several(head, published.get("classifier")):
+        return _without_classifiers(text, name, settings, model, published, num_classes, size)
     elif isinstance(head, nn.Identity):
         body, path, head = model, published.get("classifier"), None
         path = path if isinstance(path, str) else None
@@ -81,13 +83,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         ),
         feature_dim=features,
         num_classes=int(num_classes or model.num_classes),
-        preprocessing=Preprocessing(
-            mean=tuple(float(m) for m in published["mean"]),
-            std=tuple(float(s) for s in published["std"]),
-            size=size or input_size(published["input_size"][1:]),
-            channels=int(published["input_size"][0]),
-            interpolation=supported_interpolation(published["interpolation"]),
-        ),
+        preprocessing=_preprocessing(published, size),
     )  # fmt: skip
     _check_embedding(encoder, input_size(published["input_size"][1:]))
     return encoder
@@ -167,7 +163,51 @@ def _converted(
 
 
 def _distilled(head: object) -> bool:
-    return isinstance(head, list | tuple) and len(head) == 2 and all(isinstance(one, nn.Module) for one in head)
+    """Whether it is two classifiers, whose answers are averaged."""
+    return isinstance(head, list | tuple) and len(head) == 2 and not any(map(_is_list, head))
+
+
+def _several(head: nn.Module, published: object) -> bool:
+    return _is_list(head) or (isinstance(published, list | tuple) and not isinstance(head, nn.Identity))
+
+
+def _is_list(head: object) -> bool:
+    return not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList | nn.ModuleDict)
+
+
+def _without_classifiers(
+    text: str, name: str, settings: Mapping[str, Any], model: Any, published: Mapping[str, Any],
+    num_classes: int | None, size: Size | None,
+) -> Encoder:  # fmt: skip
+    """Of a model whose classifiers look at several places of it at once (CrossViT, EfficientViM, VOLO), what timm gives
+    without them."""
+    if num_classes:
+        raise InputError(f"{text} has several classifiers at once, which are left out: leave num_classes out, too")
+    whole = set(model.state_dict())
+    model.reset_classifier(0)
+    gone = sorted(whole - set(model.state_dict()))
+    paths = tuple(dict.fromkeys(one.rpartition(".")[0] for one in gone))
+    encoder = Encoder(
+        text, model, None,
+        names=Names(
+            head=None, ignored="|".join(rf"{re.escape(one)}$" for one in gone) or r"(?!)",
+            converted=partial(_converted, name, settings, paths, True),
+        ),
+        feature_dim=int(model.num_features),
+        preprocessing=_preprocessing(published, size),
+    )  # fmt: skip
+    _check_embedding(encoder, input_size(published["input_size"][1:]))
+    return encoder
+
+
+def _preprocessing(published: Mapping[str, Any], size: Size | None) -> Preprocessing:
+    return Preprocessing(
+        mean=tuple(float(m) for m in published["mean"]),
+        std=tuple(float(s) for s in published["std"]),
+        size=size or input_size(published["input_size"][1:]),
+        channels=int(published["input_size"][0]),
+        interpolation=supported_interpolation(published["interpolation"]),
+    )
 
 
 def _with_both(

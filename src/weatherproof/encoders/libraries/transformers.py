@@ -8,7 +8,7 @@ import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         InputError: transformers is not installed, a network that it does not have or that needs code of its own, that
             gives no embedding, or has no classifier for so many classes.
     """
-    _library()
+    library()
     text = f"transformers:{name}"
     given = dict(options)
     try:
@@ -69,24 +69,22 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     if num_classes and kind != "classifier":
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
-        with _quiet():
-            model = _model(kind, config, num_classes, pooler)
+        with quiet():
+            model, loaded = _model(kind, config, num_classes, pooler)
     except InputError:
         raise
     except Exception as error:  # of a config that may say anything
         raise InputError(f"{text} cannot be built: {type(error).__name__}: {one_line(error)}") from None
     preprocessing = expects if size is None else Preprocessing(**asdict(expects) | {"size": size})
     head, path, second = _head(text, model) if kind == "classifier" else (None, None, None)
-    first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
-    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
-    model.register_forward_hook(partial(_taken, first))
+    hears_pixels(model)
     prefix = _TOWER if tower else ""
     inside = rf"(?!{_TOWER}|visual_projection\.)" if tower or kind == "projection" else r"(?!)"
     encoder = Encoder(
         text, model, None if num_classes == 0 else head,
         names=Names(
             head=path, second=second, body=prefix, ignored=f"{inside}|{_POSITIONS}",
-            converted=partial(_converted, kind, config, pooler, prefix),
+            converted=partial(_converted, kind, config, pooler, prefix, loaded),
         ),
         feature_dim=1, num_classes=num_classes or getattr(model.config, "num_labels", None),
         preprocessing=preprocessing, options=given,
@@ -101,10 +99,41 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     return encoder
 
 
+def plain_network(options: Mapping[str, Any], num_classes: int | None) -> Any:
+    """The library's own network of these options, with its classifier where it has one, with random weights."""
+    return _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))[0]
+
+
+def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
+    """The settings of a class of networks that leave its pooling layer out, where it has one that is not wanted."""
+    leave = not pooler and "add_pooling_layer" in inspect.signature(made.__init__).parameters  # type: ignore[misc]
+    return {"add_pooling_layer": False} if leave else {}
+
+
+def hears_pixels(model: Any) -> Any:
+    """The network itself, from now on from pixels alone to the embedding, or the logits of one with a classifier."""
+    first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
+    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
+    model.register_forward_hook(partial(_taken, first))
+    return model
+
+
+def classifiers_of(model: Any) -> dict[str, nn.Module]:
+    """The classifier, or the two of a distilled network, by name; none where there is no single one."""
+    for pair in _PAIRS:
+        found = [getattr(model, name, None) for name in pair]
+        if all(isinstance(one, nn.Module) for one in found):
+            return dict(zip(pair, found, strict=True))
+    head = getattr(model, "classifier", None)
+    return {"classifier": head} if isinstance(head, nn.Module) else {}
+
+
 def transformers_place(name: str) -> Place:
     """Where the weights lie that a name stands for."""
     text = f"transformers:{name}"
-    return Place(text, folder=name, files=_WEIGHTS) if is_folder(Path(name)) else Place(text, name, _WEIGHTS)
+    if is_folder(Path(name)):
+        return Place(text, folder=name, files=_WEIGHTS)
+    return Place(text, name, _WEIGHTS, beside=(_CONFIG, _PREPROCESSOR))
 
 
 def transformers_options(name: str, revision: str | None = None, *, download: bool = True) -> dict[str, Any]:
@@ -117,7 +146,7 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
     Raises:
         InputError: transformers is not installed, files that are not there, that are damaged, or that ask for code.
     """
-    transformers = _library()
+    transformers = library()
     place, text = transformers_place(name), f"transformers:{name}"
     if place.folder:
         folder = Path(place.folder)
@@ -138,7 +167,7 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
     if "model_type" not in settings and "architecture" in settings:
         raise InputError(f"{text} is a model of timm: write timm:NAME with NAME {shown(settings['architecture'])}")
     try:
-        with _quiet():
+        with quiet():
             return _described(transformers, settings, told)
     except InputError:
         raise
@@ -155,7 +184,7 @@ def suited(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Inside, the library says nothing: what does not fit is said elsewhere."""
     from transformers.utils import logging
 
@@ -170,7 +199,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _library() -> Any:
+def library() -> Any:
     try:
         import transformers
     except ImportError:
@@ -272,13 +301,57 @@ def _defaults(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
     return {name: getattr(made, name, None) for name in names} if made is not None else {}
 
 
-def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool) -> Any:
+@dataclass
+class _Loaded:
+    """A network that was built with the weights in it, until it is asked for them.
+
+    Attributes:
+        state: its tensors, under the library's names.
+        read: where the tensors lie that it was given, by their names in the file.
+    """
+
+    state: Mapping[str, Tensor]
+    read: Mapping[str, int]
+
+    def taken(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """What these weights have become, once; None: they are others, or were taken already."""
+        found = self.state if all(self.read.get(name) == value.data_ptr() for name, value in state.items()) else {}
+        self.state, self.read = {}, {}
+        return found or None
+
+
+def _model(
+    kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool
+) -> tuple[Any, _Loaded | None]:  # fmt: skip
+    """The network; with the weights that are about to be loaded, where these are known and the library takes them."""
     made, settings = _class_and_config(kind, config, num_classes)
-    own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
-        "add_pooling_layer": False
-    }  # fmt: skip
+    own = without_pooling(made, pooler)
+    weights = Unfilled.awaited()
+    if weights is not None and (model := _with_weights(made, settings, weights, own)) is not None:
+        state = dict(model.state_dict())
+        return model.train(), _Loaded(state, {name: value.data_ptr() for name, value in weights.items()})
     with _start():
-        return made._from_config(settings, dtype=torch.float32, **own)
+        return made._from_config(settings, dtype=torch.float32, **own), None
+
+
+def _with_weights(
+    made: Any, settings: Any, weights: Mapping[str, Tensor], own: Mapping[str, bool]
+) -> Any:  # fmt: skip
+    """The network as the library itself loads it, in memory of its own; None where that leaves tensors out."""
+    try:
+        model, told = made.from_pretrained(
+            None, config=settings, state_dict=dict(weights), output_loading_info=True, dtype=torch.float32, **own
+        )
+    except Exception:  # of a file that may hold anything, which is said where it is loaded by its names
+        return None
+    if told["missing_keys"] or told.get("mismatched_keys"):
+        return None
+    files = {value.untyped_storage().data_ptr() for value in weights.values()}
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.untyped_storage().data_ptr() in files:
+                value.data = value.data.clone()
+    return model
 
 
 def _start() -> AbstractContextManager[None]:
@@ -316,17 +389,16 @@ def _class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | N
 
 def _head(text: str, model: Any) -> tuple[nn.Module, str, str | None]:
     """The classifier, or the two of a distilled network, taken out of the model."""
-    for first, second in _PAIRS:
-        one, other = getattr(model, first, None), getattr(model, second, None)
-        if isinstance(one, nn.Module) and isinstance(other, nn.Module):
-            model.set_submodule(first, Half(0))
-            model.set_submodule(second, Half(1))
-            return TwoHeads(one, other), first, second
-    head = getattr(model, "classifier", None)
-    if not isinstance(head, nn.Module):
+    found = classifiers_of(model)
+    if len(found) == 2:
+        (first, one), (second, other) = found.items()
+        model.set_submodule(first, Half(0))
+        model.set_submodule(second, Half(1))
+        return TwoHeads(one, other), first, second
+    if not found:
         raise InputError(f"{text} has no single classifier ({type(model).__name__}): it is not supported")
     model.set_submodule("classifier", nn.Identity())
-    return head, "classifier", None
+    return found["classifier"], "classifier", None
 
 
 def _own_size(model: Any) -> tuple[int, int] | None:
@@ -404,19 +476,19 @@ def _features(encoder: Encoder, preprocessing: Preprocessing) -> int:
 
 
 def _converted(
-    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, state: dict[str, Tensor]
+    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, loaded: _Loaded | None, state: dict[str, Tensor]
 ) -> Mapping[str, Tensor]:
     """The state as the library itself loads it, under today's names.
 
     Raises:
         ValueError: the library leaves some of the model's tensors at their random start.
     """
+    if loaded is not None and (found := loaded.taken(state)) is not None:
+        return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
     made, settings = _class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
-    own = {} if pooler or "add_pooling_layer" not in inspect.signature(made.__init__).parameters else {
-        "add_pooling_layer": False
-    }  # fmt: skip
-    with _quiet():
+    own = without_pooling(made, pooler)
+    with quiet():
         model, told = made.from_pretrained(
             None, config=settings, state_dict=dict(state), output_loading_info=True, dtype=torch.float32, **own
         )

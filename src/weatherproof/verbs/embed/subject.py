@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -25,7 +25,6 @@ from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.record import protocol_facts, protocol_hash
 from weatherproof.files import disk_errors
-from weatherproof.spec import describe
 from weatherproof.texts import path_of
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
@@ -91,7 +90,7 @@ class Subject:
     def recipe(self) -> dict[str, Any]:
         """What the work depends on, as a run's recipe says it."""
         kept = {name: value for name, value in self.options.items() if name not in FREE}
-        told = {"encoder": self.model, "images": self.source, "keeps": describe(self.asked), **kept}
+        told = {"encoder": self.model, "images": self.source, **asdict(self.asked), **kept}
         recipe = recipe_of("embed", told) | {WEIGHTS: self.weights[:12]}
         if self.digest:
             return recipe | {OWN_FILES: {**recipe.get(OWN_FILES, {}), text_of(self.source): self.digest}}
@@ -126,12 +125,8 @@ class Subject:
             return
         run = RunFolder.open(hidden_folder(out), self.recipe | dict(more or {}), ignore=FREE)
         parts = Parts(run.path, plan, len(self.origin.images))
-        try:
+        with run.begun():
             self._make(parts)
-        except KeyboardInterrupt:
-            if not run.holds_work:
-                run.discard()  # hidden as it is, it would only stand in the way of another command
-            raise
         yield parts
         run.close()
         if parts.complete:

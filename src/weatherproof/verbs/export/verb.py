@@ -59,7 +59,8 @@ def export(
     Args:
         encoder: a run folder, or NAME@WEIGHTS as for harden.
         to: onnx: one file with preprocessing, embedding, logits, map, gauge and gate inside; torch: the same as a
-            torch.export program; hub: a folder that plain timm, torchvision or open_clip load, with a model card.
+            torch.export program; hub: a folder that plain timm, torchvision, open_clip or transformers
+            load, with a model card.
         images: what it is verified on; by default the images that the run names, else some that are always there.
         size: side of the network's input in pixels, or rows x columns such as 224x288; by default the encoder's own.
         pixels: float in [0, 1], or uint8 from 0 to 255, as what goes into the file.
@@ -88,9 +89,10 @@ def export(
     source, shape = pictures(subject, images, size, fixed_size=to != "hub")
     shape = Shape(shape.height, shape.width, shape.resized, pixels)
     run = RunFolder.open(out, with_origins(recipe, subject.encoder), ignore=(*IGNORED, "images", "push"))
-    if to == "hub":
-        return _hub(run, alone(subject), source, shape, push)
-    return _program(run, subject, source, shape, to, opset)
+    with run.begun():
+        if to == "hub":
+            return _hub(run, alone(subject), source, shape, push)
+        return _program(run, subject, source, shape, to, opset)
 
 
 def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, to: str, opset: int) -> Exported:

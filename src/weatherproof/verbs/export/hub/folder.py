@@ -8,10 +8,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.verbs.export.checking import Look, Verdict, compared
-from weatherproof.verbs.export.hub import open_clip, plain, timm, torchvision
+from weatherproof.verbs.export.hub import open_clip, plain, timm, torchvision, transformers
 from weatherproof.verbs.export.hub.card import model_card
 from weatherproof.verbs.export.hub.layout import Layout, Written
 from weatherproof.verbs.export.subject import Subject
@@ -21,8 +20,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "timm": timm.layout,
     "torchvision": torchvision.layout,
     "open_clip": open_clip.layout,
+    "transformers": transformers.layout,
 }
-_MISSING = ("transformers",)  # libraries of encoders whose layout is not written yet
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,10 @@ def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) 
     """Write weights, settings and README.md into a folder, and load them again by the library alone.
 
     Raises:
-        InputError: a library whose layout is not known, or one that does not take the weights.
+        InputError: a library that does not take the weights.
     """
     encoder = subject.encoder
     library, colon, _ = encoder.name.partition(":")
-    if colon and library in _MISSING:
-        raise InputError(f"no layout of {library} is known here: export {encoder.name} with --to onnx or --to torch")
     layout = LAYOUTS.get(library, plain.layout) if colon else plain.layout
     folder.mkdir()
     written = layout(subject, folder)
