@@ -48,6 +48,11 @@ class GradientLength:
     temperature: float
     seed: int = 0
 
+    @property
+    def passes(self) -> int:
+        """Of an image through the model: two views, and a gradient by the pixels is two more each."""
+        return 6
+
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         look, objective, found = views.parse(self.looks), NTXent(self.temperature), list[Tensor]()
         for batch in batches(images, _PAIRS, device=bench.store.device):
