@@ -122,10 +122,10 @@ EXPLAINED = {
         "and at 8N files (by a suite: 3N), decoded on demand (a set that fits the memory budget is held in memory)."
     ),
     "shards": (
-        "The same images as files in class folders and in tar shards with their index: whole passes in one process, from "
-        "finding the bytes to float batches, in turn; against webdataset's own loop, where it is installed, decoded by "
-        "Pillow as its documentation has it. Opening is `load_images` in a process of its own, without the imports. "
-        "Peak memory is that of a process that opens shards and reads 4,096 images of them in any order."
+        "The same images as files in class folders and in tar shards with their index: whole passes in one process, "
+        "from finding the bytes to float batches, in turn; against webdataset's own loop, where it is installed, "
+        "decoded by Pillow as its documentation has it. Opening is `load_images` in a process of its own, without the "
+        "imports. Peak memory is that of a process that opens shards and reads 4,096 images of them in any order."
     ),
     "startup": "Whole processes, started in turn.",
     "loading": "From the cache, with the hash of the file and a look at its numbers; the library has neither.",

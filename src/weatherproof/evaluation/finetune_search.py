@@ -158,7 +158,13 @@ def short(plan: Plan, images: int, lr: float, epochs: float | None = None) -> Pl
     shrunk = chosen / plan.epochs
     milestones = tuple(at * shrunk for at in plan.milestones)
     return replace(
-        plan, epochs=chosen, lr=lr, milestones=milestones, warmup_epochs=plan.warmup_epochs * shrunk, tensorboard=False
+        plan,
+        epochs=chosen,
+        lr=lr,
+        milestones=milestones,
+        warmup_epochs=plan.warmup_epochs * shrunk,
+        tensorboard=False,
+        tracker=None,
     )
 
 

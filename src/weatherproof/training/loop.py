@@ -30,6 +30,7 @@ from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
 from weatherproof.training.run import RunFolder
+from weatherproof.training.trackers import Trackers
 from weatherproof.training.watch import Watch, due
 
 if TYPE_CHECKING:
@@ -241,7 +242,8 @@ class Training:
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run, saved)
         self.rows = self.run.rewind(self.step) if self.run else []
-        self.board = self._board()
+        asked = self.plan.tensorboard or self.plan.tracker is not None
+        self.board = Trackers(self.plan, self.run, self.step, self.rows) if self.run and asked else None
         self.tell = getattr(method, "at_step", None)  # of methods whose loss changes in the course of the training
         self.losses: list[Tensor] = []  # of the steps since somebody last looked
         self.seen, self.since = 0, time.monotonic()
@@ -250,6 +252,13 @@ class Training:
 
     def go(self, meter: Meter, asked: Interrupt) -> None:
         """All steps that are left."""
+        try:
+            self._go(meter, asked)
+        finally:
+            if self.board is not None:
+                self.board.close()
+
+    def _go(self, meter: Meter, asked: Interrupt) -> None:
         with closing(self._stream()) as stream:
             while self.step < self.course.steps:
                 terms = self._one_step(stream, asked)
@@ -263,8 +272,8 @@ class Training:
         self._look()
         if self.saved_step < self.step:
             self._save()
-        if self.board is not None:
-            self.board.close()
+        elif self.board is not None:
+            self.board.saved()
 
     def _stream(self) -> Generator[tuple[int, Batch], None, None]:
         """(epoch, this process's share of a batch), from the first one that is still to be seen."""
@@ -368,8 +377,7 @@ class Training:
         if self.run is not None:
             self.run.log(row)
         if self.board is not None:
-            for name in row.keys() - {"step"}:
-                self.board.add_scalar(name, row[name], self.step)
+            self.board.log(row)
         return row
 
     def _save_or_stop(self, asked: Interrupt) -> None:
@@ -405,6 +413,8 @@ class Training:
             raise self._not_a_number(self.step, float("nan"), what="weights")
         if self.run is not None:
             self.run.save_checkpoint(now)
+        if self.board is not None:
+            self.board.saved()
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def _resume(self, run: RunFolder | None, saved: Mapping[str, Any] | None) -> int:
@@ -412,15 +422,6 @@ class Training:
             return 0
         where = Path("checkpoint.pt") if run is None else run.path / "checkpoint.pt"
         return state.restore(saved, self.method, self.optimizer, self.fabric, self.course, self.frozen, where)
-
-    def _board(self) -> Any:
-        if self.run is None or not self.plan.tensorboard:
-            return None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("tensorboard=True needs a package: pip install 'weatherproof[tensorboard]'") from None
-        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=self.step + 1)
 
     def _not_a_number(self, step: int, value: float, what: str = "loss") -> TrainingError:
         if step == 1 and what == "loss":

@@ -17,6 +17,7 @@ from weatherproof.training.schedules import learning_rate
 Optimizer = Literal["adam", "adamw", "sgd", "lars"]
 Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Tracked = Literal["tensorboard", "mlflow", "wandb"]
 
 _MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, or none that a tensor can hold
     "epochs": 1_000_000, "batch_size": MOST_ROWS, "lr": 1e30, "weight_decay": 1e30,
@@ -37,6 +38,11 @@ class PlanOptions(TypedDict, total=False):
         float, "at most this much work is lost to a kill; the same command goes on from there."
     ]
     tensorboard: Annotated[bool, "also write TensorBoard event files."]
+    tracker: Annotated[
+        Tracked | None,
+        "also send the log to tensorboard, mlflow or wandb; a run that goes on does so in the same one there. By "
+        "default they write into the run folder: MLFLOW_TRACKING_URI and WANDB_MODE=online name another place.",
+    ]
     micro_batch: Annotated[
         int | None,
         "images that go through the network at a time, for memory; the loss is that of the whole batch, whose images "
@@ -75,6 +81,7 @@ class Plan:
         seed: of order, augmentation, damage and dropout.
         drop_last: leave out an epoch's last, smaller batch. None: yes, unless it would be the only one.
         tensorboard: also write event files into the run folder.
+        tracker: also send the log's lines to "tensorboard", "mlflow" or "wandb" (`training.trackers`); None: to none.
         micro_batch: images that go through the network at a time in each process, with the loss and the negatives of
             the whole batch (`encoders.recomputed.in_parts`). Batch normalisation in train mode takes its statistics
             over so many images, and its running ones move once for each micro-batch. None: the whole batch.
@@ -112,6 +119,7 @@ class Plan:
     micro_batch: int | None = None
     checkpoint_gradients: bool = False
     compile: bool = False
+    tracker: Tracked | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, object], **own: Any) -> "Plan":

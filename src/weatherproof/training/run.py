@@ -27,14 +27,15 @@ from weatherproof.training.lock import Lock, hold
 IGNORED = (
     "out", "json", "config", "device", "workers", "progress", "minutes", "processes", "checkpoint_gradients", "compile",
     "devices",  # a training that goes on with another number says what that changes
+    "tracker",
 )  # fmt: skip
 # Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
 OWN_FILES = "files"
 COMMITS = "commits"  # of the hub, by the file: the same file may be in several
 _RECORDED = ("versions", "hardware", COMMITS)  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
-_BEGUN = frozenset({"recipe.yaml", ".lock"})  # files that are there before anything is done
-_BOARD = "tensorboard"
+_BEGUN = frozenset({"recipe.yaml", ".lock", "tracker.json"})  # files that are there before anything is done
+_BOARDS = frozenset({"tensorboard", "mlflow", "wandb"})  # folders of trackers
 
 _opened: ContextVar[list["RunFolder"] | None] = ContextVar("opened", default=None)
 
@@ -200,7 +201,7 @@ class RunFolder:
     def _is_nothing(self, file: Path) -> bool:
         """Whether the work would be the same without this file."""
         inside = file.relative_to(self.path)
-        if any(inside.is_relative_to(name) for name in self.provisional) or file.parent.name == _BOARD:
+        if any(inside.is_relative_to(name) for name in self.provisional) or _BOARDS & {*inside.parts[:-1]}:
             return True
         if file.name == "log.jsonl" and file.stat().st_size == 0:
             return True

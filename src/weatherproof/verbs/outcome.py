@@ -22,7 +22,7 @@ _OTHERS = ("results.json", "checks.json")  # which no other call is to find as t
 # Words that there were not from the beginning, and what a recipe without them means.
 _LATER = {
     "classes_match": False, "classes": None, "prompts": None, "micro_batch": None, "checkpoint_gradients": False,
-    "compile": False,
+    "compile": False, "tracker": None,
 }  # fmt: skip
 NOTHING_DONE = "this run is finished already: nothing was done"
 

@@ -147,7 +147,7 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
     yield Limit(
         "decoding", course.decoding / busy,
         f"a GPU takes {rate:,.0f} images/s, which {cores:,.1f} cores decode: beyond "
-        f"{scale.cores_per_gpu / cores * scale.gpus:,.0f} GPUs on these {scale.cores_per_gpu * scale.gpus:,.0f} cores",
+        f"{scale.cores_per_gpu / cores * scale.gpus:,.3g} GPUs on these {scale.cores_per_gpu * scale.gpus:,.0f} cores",
         "store images at the size that is used (shard --size), add cores or machines that only decode, or take fewer "
         "GPUs",
     )  # fmt: skip
@@ -155,7 +155,7 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
     if scale.storage is not None:
         yield Limit(
             "reading", course.reading / busy,
-            f"{needed / 1e9:,.2f} GB/s are read: beyond {scale.storage / (rate * terms.image_bytes):,.0f} GPUs on "
+            f"{needed / 1e9:,.2f} GB/s are read: beyond {scale.storage / (rate * terms.image_bytes):,.3g} GPUs on "
             f"{scale.storage / 1e9:g} GB/s",
             "copy shards to the machines' own disks, or store them smaller (shard --size)",
         )  # fmt: skip
