@@ -20,7 +20,6 @@ from weatherproof.errors import InputError
 from weatherproof.verbs.doctor import distributed, feeding, installation
 from weatherproof.verbs.doctor.feeding import Fed, Reading
 from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_told
-from weatherproof.verbs.doctor.place import Place, here
 from weatherproof.verbs.doctor.samples import write_samples
 
 
@@ -172,28 +171,6 @@ def test_samples_are_as_heavy_as_those_of_imagenet(tmp_path: Path) -> None:
 
 
 # processes
-
-
-@pytest.mark.parametrize(
-    ("own", "expected"),
-    [
-        ({}, None),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, Place(3, 8, 4)),
-        ({"RANK": "0", "WORLD_SIZE": "1"}, Place(0, 1, 1)),
-        ({"RANK": "8", "WORLD_SIZE": "8"}, "RANK 8 of WORLD_SIZE 8"),
-        ({"RANK": "a", "WORLD_SIZE": "8"}, "whole numbers"),
-        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": ""}, None),
-    ],
-)
-def test_the_place_among_others(own: dict[str, str], expected: object) -> None:
-    full = {"LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"} | own if own else own
-    if isinstance(expected, str):
-        with pytest.raises(InputError, match=expected):
-            here(full)
-    elif "MASTER_PORT" not in own:
-        assert here(full) == expected
-    with pytest.raises(InputError, match="MASTER_ADDR, MASTER_PORT not"):
-        here({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"})
 
 
 def test_gradients_of_one_process_are_its_own_and_a_gather_that_loses_some_is_found(

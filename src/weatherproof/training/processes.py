@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def make_fabric(plan: Plan) -> "Fabric":
+def make_fabric(plan: Plan, place: Place | None = None) -> "Fabric":
     """Lightning Fabric for the plan's device, processes and precision. In a job of several processes a plan for more
     than one is for all of them.
+
+    Args:
+        place: of this process among those of a job; None: what the job says, where there is one.
 
     Raises:
         InputError: a device that is not here, or fewer than asked for.
@@ -41,7 +44,8 @@ def make_fabric(plan: Plan) -> "Fabric":
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
         raise InputError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:0', got {plan.device!r}")
-    own = job() if plan.devices > 1 else None
+    in_job = job() if place is None else None
+    own = (place if in_job is None else in_job.place) if plan.devices > 1 else None
     needed = plan.devices if own is None else 1  # each process of a job has its own, which may be another machine's
     accelerator = "cuda" if kind == "cuda" or (kind == "auto" and gpus >= needed) else "cpu"
     if accelerator == "cuda" and (gpus < needed or (number and int(number) >= gpus)):
@@ -59,10 +63,10 @@ def make_fabric(plan: Plan) -> "Fabric":
     # processes that is another order of adding, and a training that goes on would differ in the last bit.
     ddp: dict[str, Any] = {"broadcast_buffers": False, "find_unused_parameters": plan.devices > 2}
     if own is not None:
-        where = own.place.local_rank % gpus if accelerator == "cuda" else 0
+        where = own.local_rank % gpus if accelerator == "cuda" else 0
         return Fabric(
             accelerator=accelerator, devices=[where] if accelerator == "cuda" else 1, num_nodes=own.world,
-            strategy=DDPStrategy(cluster_environment=_environment(own.place), **ddp), precision=plan.precision,
+            strategy=DDPStrategy(cluster_environment=_environment(own), **ddp), precision=plan.precision,
         )  # fmt: skip
     return Fabric(
         accelerator=accelerator,

@@ -1,7 +1,6 @@
 """Whether several processes compute what one does, and how fast they talk: on a user's own cluster."""
 
 import json
-import logging
 import os
 import platform
 import socket
@@ -20,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from weatherproof import __version__, random
-from weatherproof.errors import InputError
+from weatherproof.cluster import Place, joined
 from weatherproof.methods import Hardening
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
@@ -32,7 +31,6 @@ from weatherproof.training.processes import gather_by, launch, make_fabric
 from weatherproof.verbs.doctor import feeding
 from weatherproof.verbs.doctor.installation import usable_cores
 from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
-from weatherproof.verbs.doctor.place import Place
 from weatherproof.verbs.doctor.samples import write_samples
 
 if TYPE_CHECKING:
@@ -74,7 +72,8 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
         processes: without a job.
     """
     if place is not None:
-        fabric = _fabric_of(place, device)
+        joined(place)
+        fabric = make_fabric(Plan(1, place.world * ROWS, 1e-3, device=device, devices=place.world), place)
         fabric.launch()
         found = _examined(fabric, asked)
         if dist.is_initialized():
@@ -88,23 +87,6 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
         launch(make_fabric(plan), partial(_to_a_file, asked=asked, file=file))
         told: dict[str, Any] = json.loads(file.read_text())
         return told
-
-
-def _fabric_of(place: Place, device: str) -> "Fabric":
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "cuda" and gpus < place.local_world:
-        raise InputError(f"{place.local_world} processes on this machine need as many GPUs, and {gpus} are here")
-    on_gpu = device != "cpu" and gpus >= place.local_world
-    return Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=place.local_world,
-        num_nodes=place.world // place.local_world,
-        strategy=DDPStrategy(start_method="popen", broadcast_buffers=False) if place.world > 1 else "auto",
-    )
 
 
 def _to_a_file(fabric: "Fabric", asked: Asked, file: Path) -> None:

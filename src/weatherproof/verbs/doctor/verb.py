@@ -122,8 +122,8 @@ def _distributed(
     source: str | None, split: str | None, size: int | str, workers: int | None, seconds: float, processes: int,
     device: str, folder: Path, seed: int,
 ) -> Diagnosis:  # fmt: skip
+    from weatherproof.cluster import here
     from weatherproof.verbs.doctor import distributed
-    from weatherproof.verbs.doctor.place import here
 
     asked = distributed.Asked(source, split, size, 1 if workers is None else workers, seconds, folder, seed)
     found = distributed.examine(asked, here(), device, processes)
