@@ -1,5 +1,5 @@
-"""Studies at `paper` scale to their finished page: made-up files in the published layouts, random weights, small networks
-in place of large ones, two steps of each training, a dozen images of each set."""
+"""Studies at `paper` scale to their finished page: made-up files in the published layouts, random weights, small
+networks in place of large ones, two steps of each training, a dozen images of each set."""
 
 import io
 from pathlib import Path
@@ -95,7 +95,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def page(name: str, data: Path, folder: Path) -> None:
-    made = reproduce(name, scale="paper", data=str(data), out=folder / "run", store=folder / "store", device="cpu", workers=0)
+    made = reproduce(
+        name, scale="paper", data=str(data), out=folder / "run", store=folder / "store", device="cpu", workers=0
+    )
     text = (folder / "run" / "table.md").read_text()
     assert made.records and (folder / "run" / "report.html").stat().st_size > 10_000
     assert all(row in text for row, _ in STUDIES[name].at("paper").cells)

@@ -162,7 +162,9 @@ def test_the_published_archives_are_those_of_zenodo() -> None:
 
 def test_weights_become_safetensors(tmp_path: Path) -> None:
     state = {"conv.weight": torch.rand(2, 3, 1, 1), "fc.bias": torch.rand(4)}
-    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}, tmp_path / "w.pth")
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}, tmp_path / "w.pth"
+    )
     made = wp.prepare("weights", tmp_path / "w.pth")
     found = load_file(made.path)
     assert made.path == tmp_path / "w.safetensors" and found.keys() == state.keys()
@@ -181,7 +183,8 @@ def test_what_cannot_be_prepared(tmp_path: Path) -> None:
     for given, says in (
         ((), "one of weights"), (("wieghts",), "did you mean weights"), (("cifar10",), "needs a folder"),
         (("cifar10-c",), "needs a source"), (("cifar10-c", tmp_path / "none.tar", tmp_path), "zenodo.org"),
-        (("imagenet-val", tmp_path, tmp_path), "needs --labels"), (("weights", "torchvision:resnet101"), "a file to write"),
+        (("imagenet-val", tmp_path, tmp_path), "needs --labels"),
+        (("weights", "torchvision:resnet101"), "a file to write"),
         (("weights", tmp_path / "none.pth", tmp_path / "w.pt"), "should end so"),
         (("weights", "torchvison:resnet101", tmp_path / "w.safetensors"), "torchvision"),
     ):  # fmt: skip

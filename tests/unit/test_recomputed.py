@@ -110,7 +110,10 @@ def test_a_gradient_in_the_midst_of_a_step(how: dict[str, Any], precision: str) 
     with random.framework_seed(3):
         method = contrastive(norm="checkpoint_gradients" in how)
     other = copy.deepcopy(method)
-    one = {"precision": precision, "epochs": 0.5}  # a single step: which pixels are useful is a choice, in later ones too
+    one = {
+        "precision": precision,
+        "epochs": 0.5,
+    }  # a single step: which pixels are useful is a choice, in later ones too
     (here, losses), (there, again) = trained(method, **one), trained(other, **one, **how)
     close = 1e-5 if precision == "32-true" else 2e-2
     assert losses == pytest.approx(again, rel=close)

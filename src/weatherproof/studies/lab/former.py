@@ -5,9 +5,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from weatherproof.evaluation.finetune_search import read_setting
 from weatherproof.methods import FeatureSettings
 from weatherproof.objectives import parse_regularizer
-from weatherproof.evaluation.finetune_search import read_setting
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled
 from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained, thirds
