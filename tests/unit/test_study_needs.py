@@ -136,8 +136,8 @@ def test_what_is_there_is_counted(tmp_path: Path) -> None:
     found = {need.name: need for need in data_needs(cells_of("fcl-table-2", "paper"), str(tmp_path))}
     here = found["cifar10:$DATA/cifar10"]
     assert (here.state, here.text) == (
-        HERE, "6 to train, 4 to test, 2 classes; the published set has 50,000 to train; the published set has 10,000 to "
-        "test"
+        HERE, "6 to train, 4 to test, 2 classes; the published set has 50,000 to train; "
+        "the published set has 10,000 to test"
     )  # fmt: skip
     assert found["cifar100:$DATA/cifar100"].state == MISSING
 
