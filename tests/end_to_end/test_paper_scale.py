@@ -20,7 +20,7 @@ from weatherproof.studies.lab.store import Store
 from weatherproof.training.plan import Course
 from weatherproof.verbs.reproduce import reproduce
 
-QUICK = ("fcl-appendix-a",)
+QUICK = ("fcl-figures",)
 NATIVE = ("lenet", "small", "resnet20")
 MOVED = ("n03062245", "n01978455", "n03785016", "n02326432", "n02093428")  # the other classes of Figure 5
 CLASSES = {
@@ -96,8 +96,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def page(name: str, data: Path, folder: Path) -> None:
     made = reproduce(
-        name, scale="paper", data=str(data), out=folder / "run", store=folder / "store", device="cpu", workers=0
-    )
+        name, scale="paper", data=str(data), out=folder / "run", store=folder / "store", device="cpu", workers=0,
+        precision="32-true",
+    )  # fmt: skip
     text = (folder / "run" / "table.md").read_text()
     assert made.records and (folder / "run" / "report.html").stat().st_size > 10_000
     assert all(row in text for row, _ in STUDIES[name].at("paper").cells)

@@ -65,12 +65,10 @@ def prepare(
         labels: for imagenet-val, the development kit's folder ILSVRC2012_devkit_t12, or a text file with a WordNet id a
             line.
     """
+    if what is None:
+        raise InputError(f"prepare what? one of {', '.join(get_args(What))}")
     if what not in get_args(What):
-        raise (
-            InputError(f"prepare what? one of {', '.join(get_args(What))}")
-            if what is None
-            else unknown("thing to prepare", what, get_args(What))
-        )
+        raise unknown("thing to prepare", what, get_args(What))
     if labels is not None and what != "imagenet-val":
         raise InputError(f"labels are those of imagenet-val: {what} needs none")
     if what in _FREE:
