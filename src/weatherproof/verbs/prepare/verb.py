@@ -49,8 +49,8 @@ class Prepared:
 def prepare(
     what: str | None = None,
     source: str | Path | None = None,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     labels: str | Path | None = None,
 ) -> Prepared:
     """Turn what people have into what studies read, and fetch what is free. The same command goes on where it stopped.
@@ -72,11 +72,11 @@ def prepare(
     if labels is not None and what != "imagenet-val":
         raise InputError(f"labels are those of imagenet-val: {what} needs none")
     if what in _FREE:
-        return _fetched(what, Path(_given(what, "a folder", out or source)))
+        return _fetched(what, Path(_given(what, "--out, a folder", out)))
     source = str(_given(what, "a source", source))
     if what == "weights":
         return _weights(source, None if out is None else Path(out))
-    target = Path(_given(what, "a folder to go into", out))
+    target = Path(_given(what, "--out, a folder", out))
     if what == "imagenet-val":
         classes = Path(_given(what, "--labels, the development kit or a text file", labels))
         return Prepared(target, f"{imagenet.validation(Path(source), classes, target):,} images in folders by class")
@@ -102,9 +102,7 @@ def _weights(source: str, out: Path | None) -> Prepared:
     named = ":" in source and not Path(source).exists()
     if out is None:
         if named:
-            raise InputError(
-                f"prepare weights {source} needs a file to write, such as {source.partition(':')[2]}.safetensors"
-            )
+            raise InputError(f"prepare weights {source} needs a file to write: --out NAME.safetensors")
         out = Path(source).with_suffix(".safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"weights are written as safetensors: {out} should end so")
