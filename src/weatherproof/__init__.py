@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from weatherproof.verbs.export import export
     from weatherproof.verbs.finetune import finetune
     from weatherproof.verbs.harden import harden
+    from weatherproof.verbs.prepare import prepare
     from weatherproof.verbs.pretrain import pretrain
     from weatherproof.verbs.probe import probe
-    from weatherproof.verbs.prepare import prepare
     from weatherproof.verbs.reproduce import reproduce
     from weatherproof.verbs.shard import shard
     from weatherproof.verbs.train import train

@@ -76,13 +76,13 @@ def test_validation_images_go_into_class_folders(packed: bool, tmp_path: Path, f
         for name, content in files.items():
             (source / name).write_bytes(content)
     out = tmp_path / "imagenet" / "val"
-    wp.prepare("imagenet-val", source, out, labels=devkit(tmp_path))
+    wp.prepare("imagenet-val", source, out=out, labels=devkit(tmp_path))
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert found == {f"{wanted}/{name}": jpeg(i) for i, (wanted, name) in enumerate(zip(WANTED, NAMES, strict=True))}
     (tmp_path / "imagenet" / "train" / SYNSETS[0]).mkdir(parents=True)
     assert len(contents(f"imagenet:{tmp_path / 'imagenet'}", "test").labels) == 6
     (out / WANTED[2] / NAMES[2]).unlink()  # as after a kill: the same command goes on
-    assert "6 images" in wp.prepare("imagenet-val", source, out, labels=devkit(tmp_path / "again")).text
+    assert "6 images" in wp.prepare("imagenet-val", source, out=out, labels=devkit(tmp_path / "again")).text
     assert (out / WANTED[2] / NAMES[2]).read_bytes() == jpeg(2)
 
 
@@ -92,24 +92,24 @@ def test_labels_are_those_of_all_images(tmp_path: Path, few: None) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / NAMES[0]).write_bytes(jpeg(0))
     with pytest.raises(InputError, match="1 of the 6 validation images"):
-        wp.prepare("imagenet-val", tmp_path / "images", tmp_path / "val", labels=lines)
+        wp.prepare("imagenet-val", tmp_path / "images", out=tmp_path / "val", labels=lines)
     for text, says in (("n01440764\n" * 5, "5 lines"), ("cat\n" * 6, "'cat' is no"), ("n01440764\n" * 6, "3 classes")):
         lines.write_text(text)
         with pytest.raises(InputError, match=says):
-            wp.prepare("imagenet-val", tmp_path / "images", tmp_path / "other", labels=lines)
+            wp.prepare("imagenet-val", tmp_path / "images", out=tmp_path / "other", labels=lines)
     with pytest.raises(InputError, match="development kit"):
-        wp.prepare("imagenet-val", tmp_path / "images", tmp_path / "other", labels=tmp_path / "images")
+        wp.prepare("imagenet-val", tmp_path / "images", out=tmp_path / "other", labels=tmp_path / "images")
     assert not (tmp_path / "other").exists()
 
 
 def test_training_images_are_in_a_tar_file_of_tar_files(tmp_path: Path) -> None:
     inner = {f"{s}.tar": tar(tmp_path / f"{s}.tar", {f"{s}_{i}.JPEG": jpeg(i) for i in range(2)}) for s in SYNSETS}
     source = tar(tmp_path / "train.tar", {name: path.read_bytes() for name, path in inner.items()})
-    made = wp.prepare("imagenet-train", source, tmp_path / "imagenet" / "train")
+    made = wp.prepare("imagenet-train", source, out=tmp_path / "imagenet" / "train")
     assert "6 images" in made.text
     assert len(contents(f"imagenet:{tmp_path / 'imagenet'}", "train").labels) == 6
     with pytest.raises(InputError, match="a tar file for each class"):
-        wp.prepare("imagenet-train", inner[f"{SYNSETS[0]}.tar"], tmp_path / "other")
+        wp.prepare("imagenet-train", inner[f"{SYNSETS[0]}.tar"], out=tmp_path / "other")
 
 
 def test_imagenet_c(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_imagenet_c(tmp_path: Path) -> None:
     folder.mkdir()
     names = [f"{name}/{s}/{c}/{i}.JPEG" for name in ("fog", "snow") for s in range(1, 6) for c in SYNSETS for i in (0,)]
     tar(folder / "weather.tar", {f"weather/{name}": jpeg(1) for name in names})
-    wp.prepare("imagenet-c", folder, tmp_path / "imagenet-c")
+    wp.prepare("imagenet-c", folder, out=tmp_path / "imagenet-c")
     images = wp.load_images(f"imagenet-c:{tmp_path / 'imagenet-c'}")
     assert len(images) == 2 * 5 * 3
 
@@ -141,16 +141,16 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict
 
 def test_cifar_c_is_checked_and_unpacked(published: Callable[[dict[str, bytes]], Path], tmp_path: Path) -> None:
     source, out = published(arrays()), tmp_path / "cifar10-c"
-    assert "20 arrays" in wp.prepare("cifar10-c", source, out).text
+    assert "20 arrays" in wp.prepare("cifar10-c", source, out=out).text
     assert len(wp.load_images(f"cifar10-c:{out}")) == 19 * 50
     damaged = bytearray(source.read_bytes())
     damaged[700] ^= 1
     source.write_bytes(damaged)
     with pytest.raises(InputError, match="its MD5 is"):
-        wp.prepare("cifar10-c", source, tmp_path / "other")
+        wp.prepare("cifar10-c", source, out=tmp_path / "other")
     source.write_bytes(damaged[:5000])
     with pytest.raises(InputError, match="5,000 bytes"):
-        wp.prepare("cifar10-c", source, tmp_path / "other")
+        wp.prepare("cifar10-c", source, out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -162,7 +162,9 @@ def test_the_published_archives_are_those_of_zenodo() -> None:
 
 def test_weights_become_safetensors(tmp_path: Path) -> None:
     state = {"conv.weight": torch.rand(2, 3, 1, 1), "fc.bias": torch.rand(4)}
-    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}, tmp_path / "w.pth")
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}, tmp_path / "w.pth"
+    )
     made = wp.prepare("weights", tmp_path / "w.pth")
     found = load_file(made.path)
     assert made.path == tmp_path / "w.safetensors" and found.keys() == state.keys()
@@ -179,13 +181,14 @@ def test_weights_with_code_in_them_are_refused(tmp_path: Path) -> None:
 
 def test_what_cannot_be_prepared(tmp_path: Path) -> None:
     for given, says in (
-        ((), "one of weights"), (("wieghts",), "did you mean weights"), (("cifar10",), "needs a folder"),
+        ((), "one of weights"), (("wieghts",), "did you mean weights"), (("cifar10",), "needs --out"),
         (("cifar10-c",), "needs a source"), (("cifar10-c", tmp_path / "none.tar", tmp_path), "zenodo.org"),
-        (("imagenet-val", tmp_path, tmp_path), "needs --labels"), (("weights", "torchvision:resnet101"), "a file to write"),
+        (("imagenet-val", tmp_path, tmp_path), "needs --labels"),
+        (("weights", "torchvision:resnet101"), "a file to write"),
         (("weights", tmp_path / "none.pth", tmp_path / "w.pt"), "should end so"),
         (("weights", "torchvison:resnet101", tmp_path / "w.safetensors"), "torchvision"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=says):
-            wp.prepare(*given)
+            wp.prepare(*given[:2], out=given[2] if len(given) > 2 else None)
     with pytest.raises(InputError, match="labels are those of imagenet-val"):
-        wp.prepare("cifar10", tmp_path, labels=tmp_path)
+        wp.prepare("cifar10", out=tmp_path, labels=tmp_path)

@@ -17,9 +17,11 @@ from weatherproof.encoders.adapters import LoRA
 from weatherproof.encoders.recomputed import blocks, blocks_recomputed, compiled
 from weatherproof.errors import InputError
 from weatherproof.methods import FeatureContrastive, FeatureSettings, Hardening, InstDis, KeepClean, MoCo, SimCLR
+from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import MSE, Dense, InputGradient, NTXent, StudentBoth, StudentStudent, StudentTeacher
 from weatherproof.operators import GaussianNoise
 from weatherproof.training import Plan, RunFolder, fit
+from weatherproof.training.passes import passes
 from weatherproof.training.recipes import harden_encoder
 from weatherproof.verbs.outcome import recipe_of
 from weatherproof.views import HorizontalFlip, Twice
@@ -111,7 +113,11 @@ def test_a_gradient_in_the_midst_of_a_step(how: dict[str, Any], precision: str) 
     with random.framework_seed(3):
         method = contrastive(norm="checkpoint_gradients" in how)
     other = copy.deepcopy(method)
-    (here, losses), (there, again) = trained(method, precision=precision), trained(other, precision=precision, **how)
+    one = {
+        "precision": precision,
+        "epochs": 0.5,
+    }  # a single step: which pixels are useful is a choice, in later ones too
+    (here, losses), (there, again) = trained(method, **one), trained(other, **one, **how)
     close = 1e-5 if precision == "32-true" else 2e-2
     assert losses == pytest.approx(again, rel=close)
     for name, value in here.items():
@@ -280,6 +286,18 @@ def test_what_cannot_be_done_is_said_in_a_line() -> None:
         Plan(1.0, 8, 0.1, micro_batch=0)
     with pytest.raises(InputError, match="leave checkpoint_gradients or it out"):
         Plan(1.0, 8, 0.1, compile=True, checkpoint_gradients=True)
+
+
+def test_losses_at_layers_are_not_taken_in_parts() -> None:
+    encoder = load_encoder("small(width=4)@random")
+    for penalty, how, says in (
+        (InputGradient(0.1), {"micro_batch": 4}, "Tikhonov"),
+        (InputGradient(0.1), {"checkpoint_gradients": True}, "Tikhonov"),
+        (InputGradient(0.0), {"micro_batch": 4}, "at its layers"),
+    ):  # fmt: skip
+        method = LayerwiseSimCLR(encoder, Twice(NOISE), layer_projectors(encoder), NTXent(), penalty=penalty)
+        with pytest.raises(InputError, match=says), passes(method, Plan(epochs=1, batch_size=8, lr=0.1, **how)):
+            pass
 
 
 def test_recipes_of_before_are_recognised() -> None:

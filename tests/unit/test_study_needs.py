@@ -136,7 +136,8 @@ def test_what_is_there_is_counted(tmp_path: Path) -> None:
     found = {need.name: need for need in data_needs(cells_of("fcl-table-2", "paper"), str(tmp_path))}
     here = found["cifar10:$DATA/cifar10"]
     assert (here.state, here.text) == (
-        HERE, "6 to train, 4 to test, 2 classes; the published set has 50,000 to train; the published set has 10,000 to test"
+        HERE, "6 to train, 4 to test, 2 classes; the published set has 50,000 to train; "
+        "the published set has 10,000 to test"
     )  # fmt: skip
     assert found["cifar100:$DATA/cifar100"].state == MISSING
 
@@ -154,9 +155,7 @@ def test_made_up_images_are_as_many_as_the_published_ones() -> None:
 
 @pytest.mark.parametrize("name", ["table-1", "fcl-table-1"])
 def test_a_study_is_counted(name: str, tmp_path: Path) -> None:
-    found = needs(
-        STUDIES[name], "smoke", seed=0, data=None, store=tmp_path / "store", means=Means(), card=CARDS["t4"]
-    )
+    found = needs(STUDIES[name], "smoke", seed=0, data=None, store=tmp_path / "store", means=Means(), card=CARDS["t4"])
     kinds = {need.kind: need for need in found}
     assert kinds["memory"].state == kinds["disk"].state == "fits" and not lacks(found)
     assert "not counted" not in kinds["hours"].text and " 0 trainings" not in kinds["hours"].text
@@ -178,7 +177,9 @@ def test_check_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     here = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
     assert main(["reproduce", "figure-4", "--check", *here]) == 0
     assert "nothing is in the way" in capsys.readouterr().out
-    assert main(["reproduce", "fcl-table-1", "--scale", "paper", "--check", "--data", str(tmp_path), "--json", *here]) == 1
+    assert (
+        main(["reproduce", "fcl-table-1", "--scale", "paper", "--check", "--data", str(tmp_path), "--json", *here]) == 1
+    )
     told = json.loads(capsys.readouterr().out)
     assert [need["state"] for need in told["needs"] if need["kind"] == "data"] == ["missing"]
     assert main(["reproduce", "figure-4", "--check", "--card", "abacus"]) == 2

@@ -14,8 +14,8 @@ PUBLISHED: Mapping[str, Mapping[str, int]] = {
     "imagenet100b": {"train": 128_987, "test": 5_000},
     "covid-xray": {"train": 5_286, "test": 624},
 }
-# Images to train and to test, classes, side in pixels where all are of one size; of the sets above too. CIFAR: Krizhevsky
-# 2009; MNIST: LeCun; STL-10: Coates et al. 2011; the transfer sets: Salman et al. 2020.
+# Images to train and to test, classes, side in pixels where all are of one size; of the sets above too. CIFAR:
+# Krizhevsky 2009; MNIST: LeCun; STL-10: Coates et al. 2011; the transfer sets: Salman et al. 2020.
 SIZES: Mapping[str, tuple[int, int, int, int | None]] = {
     "imagenet": (1_281_167, 50_000, 1000, None), "imagenet100": (126_689, 5_000, 100, None),
     "imagenet100b": (128_987, 5_000, 100, None), "covid-xray": (5_286, 624, 2, None),

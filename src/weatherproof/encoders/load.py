@@ -163,8 +163,8 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
 
 
 def published_weights(text: str) -> Checkpoint:
-    """The tensors that a library publishes under a name such as "torchvision:resnet101": from its cache on this machine,
-    else downloaded once.
+    """The tensors that a library publishes under a name such as "torchvision:resnet101": from its cache on this
+    machine, else downloaded once.
 
     Raises:
         InputError: no such library or name, nothing to download, no network, or not what was published.

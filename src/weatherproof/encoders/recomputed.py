@@ -50,8 +50,8 @@ def norms_as_now(network: nn.Module) -> tuple[AbstractContextManager[None], Abst
 
 
 class _AsItWas(AbstractContextManager[None]):
-    """Normalisation as it was when this was made. It is entered more than once: a pass may be repeated for a gradient in
-    the midst of a step, and again for that of the step."""
+    """Normalisation as it was when this was made. It is entered more than once: a pass may be repeated for a gradient
+    in the midst of a step, and again for that of the step."""
 
     def __init__(self, norms: Sequence[nn.Module]) -> None:
         self.norms, self.states, self.stacks = norms, _states(norms), list[ExitStack]()

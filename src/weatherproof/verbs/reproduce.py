@@ -96,8 +96,8 @@ def reproduce(
         checkpoint_gradients: compute each block once more in the backward pass: less memory, the same numbers.
         cells: a share of the study such as 3/8: every eighth of its models is trained and measured, into the store
             alone. When all shares are done, the same command without it writes the page.
-        check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1: something
-            is missing.
+        check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1:
+            something is missing.
         card: for --check, the GPU: a100, a100-40, h100, v100, l4 or t4.
     """
     if list_:
@@ -122,14 +122,14 @@ def reproduce(
     if run.finished:
         return finished(run, "this study is finished already: nothing was done")
     try:
-        run_study(
-            STUDIES[study], scale, run, store=kept, data=data, seed=seed, device=where, means=means, share=share
-        )
+        run_study(STUDIES[study], scale, run, store=kept, data=data, seed=seed, device=where, means=means, share=share)
     except InputError:
         run.discard()
         raise
     if share is not None:
-        return finished(run, f"share {share} is in {kept}: with all {share.of}, the same command without cells writes the page")
+        return finished(
+            run, f"share {share} is in {kept}: with all {share.of}, the same command without cells writes the page"
+        )
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
 
 

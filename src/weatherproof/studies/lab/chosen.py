@@ -49,4 +49,3 @@ class Chosen:
     def course(self, store: Store) -> Plan:
         """The plan for as many images as there are."""
         return lasting(store.plan(self.plan), self.steps, store.images(self.data))
-

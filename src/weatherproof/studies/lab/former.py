@@ -5,10 +5,10 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from weatherproof.evaluation.finetune_search import read_setting
 from weatherproof.methods import FeatureSettings
 from weatherproof.methods.feature_settings import LATER
 from weatherproof.objectives import parse_regularizer
-from weatherproof.evaluation.finetune_search import read_setting
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned, Labelled
 from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained, thirds

@@ -23,7 +23,8 @@ class Means:
     Attributes:
         devices: processes, each with its share of every batch.
         precision: of every training; None: what each recipe says.
-        accumulate: parts in which a process's share of a batch goes through the networks; their gradients make one step.
+        accumulate: parts in which a process's share of a batch goes through the networks; their gradients make one
+            step.
         micro_batch: or images that go through at a time.
         workers: processes that decode images; None: what each recipe says.
         checkpoint_gradients: blocks are computed once more in the backward pass.

@@ -45,7 +45,9 @@ def run_study(
         return
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    shown = shown_of(study, scale, found, run.recipe, {**_made_how(scale, found), **_trained_how(means), **scale.told(shelf)})
+    shown = shown_of(
+        study, scale, found, run.recipe, {**_made_how(scale, found), **_trained_how(means), **scale.told(shelf)}
+    )
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
     save_part(run.path, STUDY, shown)

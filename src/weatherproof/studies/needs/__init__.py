@@ -1,1 +1,1 @@
-"""What a study needs before it can run: data, weights, packages, memory, time, disk. Nothing of it is read or trained."""
+"""What a study needs before it can run: data, weights, packages, memory, time, disk. Nothing is trained."""

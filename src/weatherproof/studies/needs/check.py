@@ -8,13 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from weatherproof.progress import phase
-from weatherproof.readouts import Classifier
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import Cell, Study
 from weatherproof.studies.needs.cards import UTILISATION, Card
-from weatherproof.studies.needs.dry import DryStore, Step, Training, needed, reason
+from weatherproof.studies.needs.dry import DryStore, Training, needed, reason
 from weatherproof.studies.needs.find import MISSING, Need, data_needs, package_needs, weight_needs
 
 FITS, TOO_MUCH, ABOUT = "fits", "too much", "about"
@@ -25,8 +24,8 @@ _CHECKPOINT = 4  # a checkpoint's weights, gradients' moments and what is writte
 def needs(
     study: Study, scale: str, *, seed: int, data: str | None, store: Path, means: Means, card: Card
 ) -> list[Need]:  # fmt: skip
-    """What the study needs at this scale: data, weights and packages, which are here or missing; memory, hours and disk,
-    counted on made-up images.
+    """What the study needs at this scale: data, weights and packages, which are here or missing; memory, hours and
+    disk, counted on made-up images.
 
     Args:
         data: what ``$DATA`` stands for.
@@ -127,8 +126,8 @@ def _hours(dry: DryStore, passes: float, card: Card, failed: dict[str, str]) -> 
     read = card.hours(sum(dry.readouts.values()) + passes, "32-true")
     text = (
         f"{_time(trained + read)} on {f'{devices} x ' if devices > 1 else ''}{card.name}: {len(trainings)} trainings "
-        f"{_time(trained)} ({sum(one.flops for one in trainings):.1e} operations), readouts and measurements {_time(read)}"
-        f", at {UTILISATION:.0%} of the card's peak, an assumption; loading of images is not in it"
+        f"{_time(trained)} ({sum(one.flops for one in trainings):.1e} operations), readouts and measurements "
+        f"{_time(read)}, at {UTILISATION:.0%} of the card's peak, an assumption; loading of images is not in it"
     )
     if failed:
         text += f"; not counted: {', '.join(f'{name} ({why})' for name, why in failed.items())}"

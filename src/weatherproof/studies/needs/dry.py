@@ -5,7 +5,7 @@ import contextlib
 import copy
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -215,7 +215,7 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
     """
     method.train()
     if hasattr(method, "groups"):  # of batch normalisation: the same memory, in smaller batches
-        method.groups = 1
+        vars(method)["groups"] = 1
     plan, tell = course.plan, getattr(method, "at_step", None)
     weights = [weight for weight in method.parameters() if weight.requires_grad]
     counts: dict[int, int] = {}
@@ -262,7 +262,7 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
     )  # fmt: skip
 
 
-def _refusal(method: nn.Module, plan: Plan, weights: list[Tensor]) -> str:
+def _refusal(method: nn.Module, plan: Plan, weights: Sequence[Tensor]) -> str:
     """Why the batches of this method cannot go through its networks in parts."""
     try:
         with passes(method, replace(plan, micro_batch=1, devices=1), weights):

@@ -116,7 +116,7 @@ def _weights(encoder: str, file: str, data: str | None) -> Need:
         return Need("weights", MISSING, name, f"no {path or file}: no library publishes it, put the file there")
     published = f"{encoder}/{_OPENAI}" if library == "open_clip" and "/" not in model else encoder
     where = shell_word(str(path)) if path is not None else file.replace("$DATA", "DIR")
-    return Need("weights", MISSING, name, f"weatherproof prepare weights {published} {where}")
+    return Need("weights", MISSING, name, f"weatherproof prepare weights {published} --out {where}")
 
 
 def package_needs(cells: Iterable[Cell]) -> list[Need]:

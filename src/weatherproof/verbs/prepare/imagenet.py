@@ -58,7 +58,9 @@ def _synsets(file: Path) -> dict[str, str]:
         rows: Any = loadmat(str(file), squeeze_me=True)["synsets"]
         return {str(int(row["ILSVRC2012_ID"])): str(row["WNID"]) for row in rows}
     except Exception as error:  # of whatever a damaged file makes of the reader
-        raise InputError(f"{file} is not the development kit's meta.mat: {' '.join(str(error).split())[:120]}") from None
+        raise InputError(
+            f"{file} is not the development kit's meta.mat: {' '.join(str(error).split())[:120]}"
+        ) from None
 
 
 def validation(source: Path, labels: Path, out: Path) -> int:
@@ -132,7 +134,9 @@ def training(source: Path, out: Path) -> int:
             with tarfile.open(fileobj=stream) as images:
                 count += take(images, out / wordnet, _jpeg)
     if not count:
-        raise InputError(f"{source} is not ILSVRC2012_img_train.tar: expected a tar file for each class (n01440764.tar ...)")
+        raise InputError(
+            f"{source} is not ILSVRC2012_img_train.tar: expected a tar file for each class (n01440764.tar ...)"
+        )
     return count
 
 

@@ -17,10 +17,15 @@ from weatherproof.verbs.prepare import imagenet
 from weatherproof.verbs.prepare.archives import ARCHIVES, check, opened, take
 
 What = Literal[
-    "weights", "imagenet-val", "imagenet-train", "imagenet-c", "cifar10-c", "cifar100-c", "cifar10", "cifar100", "stl10",
-    "mnist",
+    "weights", "imagenet-val", "imagenet-train", "imagenet-c", "cifar10-c", "cifar100-c", "cifar10", "cifar100",
+    "stl10", "mnist",
 ]  # fmt: skip
-_FREE = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "stl10": "STL10", "mnist": "MNIST"}  # torchvision checks each hash
+_FREE = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "stl10": "STL10",
+    "mnist": "MNIST",
+}  # torchvision checks each hash
 
 
 @dataclass
@@ -44,8 +49,8 @@ class Prepared:
 def prepare(
     what: str | None = None,
     source: str | Path | None = None,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     labels: str | Path | None = None,
 ) -> Prepared:
     """Turn what people have into what studies read, and fetch what is free. The same command goes on where it stopped.
@@ -60,18 +65,18 @@ def prepare(
         labels: for imagenet-val, the development kit's folder ILSVRC2012_devkit_t12, or a text file with a WordNet id a
             line.
     """
+    if what is None:
+        raise InputError(f"prepare what? one of {', '.join(get_args(What))}")
     if what not in get_args(What):
-        raise InputError(f"prepare what? one of {', '.join(get_args(What))}") if what is None else unknown(
-            "thing to prepare", what, get_args(What)
-        )
+        raise unknown("thing to prepare", what, get_args(What))
     if labels is not None and what != "imagenet-val":
         raise InputError(f"labels are those of imagenet-val: {what} needs none")
     if what in _FREE:
-        return _fetched(what, Path(_given(what, "a folder", out or source)))
+        return _fetched(what, Path(_given(what, "--out, a folder", out)))
     source = str(_given(what, "a source", source))
     if what == "weights":
         return _weights(source, None if out is None else Path(out))
-    target = Path(_given(what, "a folder to go into", out))
+    target = Path(_given(what, "--out, a folder", out))
     if what == "imagenet-val":
         classes = Path(_given(what, "--labels, the development kit or a text file", labels))
         return Prepared(target, f"{imagenet.validation(Path(source), classes, target):,} images in folders by class")
@@ -97,7 +102,7 @@ def _weights(source: str, out: Path | None) -> Prepared:
     named = ":" in source and not Path(source).exists()
     if out is None:
         if named:
-            raise InputError(f"prepare weights {source} needs a file to write, such as {source.partition(':')[2]}.safetensors")
+            raise InputError(f"prepare weights {source} needs a file to write: --out NAME.safetensors")
         out = Path(source).with_suffix(".safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"weights are written as safetensors: {out} should end so")
@@ -140,5 +145,7 @@ def _fetched(what: str, out: Path) -> Prepared:
             raise
         except Exception as error:  # of a network that is not there, or another file than the published one
             words = " ".join(str(error).split())[:160]
-            raise InputError(f"{what} is not to be had ({words}): put its published archive into {out} and try again") from None
+            raise InputError(
+                f"{what} is not to be had ({words}): put its published archive into {out} and try again"
+            ) from None
     return Prepared(out, "is there; torchvision has compared its MD5")
