@@ -60,7 +60,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     model, published, settings = create_timm(timm, text, name, settings, size)
-    head, second = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity(), None
+    head: Any = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity()
+    second = None
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
     if _distilled(head):
         first, other = head
