@@ -1,7 +1,7 @@
 """`load_encoder` by name, from the cache, against the library's own pretrained loading from the same cache.
 
 Ours hashes the file while the network is built, and looks at every number of it; random weights, which would be
-overwritten, are left out.
+overwritten, are left out. transformers maps its file and reads no number of it before the first pass.
 """
 
 import hashlib

@@ -158,9 +158,9 @@ def _plain_loader() -> Any:
                 self.depth -= 1
 
         def construct_yaml_int(self, node: Any) -> Any:
-            if is_no_decimal(self.construct_scalar(node)):
-                return self.construct_scalar(node)
-            return _whole(self.construct_scalar(node).replace("_", ""), super().construct_yaml_int, node)
+            text = self.construct_scalar(node)
+            number = _whole(text.replace("_", ""), super().construct_yaml_int, node)
+            return text if is_no_decimal(text) else number
 
         def refuse(self, node: Any) -> Any:
             raise Malformed(f"a value of the kind {node.tag.rpartition(':')[2]!r}: write text, numbers or lists")

@@ -579,3 +579,15 @@ def test_numbers_and_searches_that_are_none(photos: Path, teacher: str, tmp_path
     index = wp.embed(teacher, photos, size=8, workers=0, out=tmp_path / "a.npz").file
     with pytest.raises(InputError, match="unknown search 'exakt': did you mean .*exact.*auto"):
         wp.embed(teacher, photos, size=8, workers=0, index=index, search="exakt")
+
+
+def test_images_that_are_no_squares_and_a_network_in_train_mode(photos: Path, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    before = {name: value.clone() for name, value in network.train().state_dict().items()}
+    encoder = wp.load_encoder(network, mean=0.5, std=0.5, size=None).train()
+    found = wp.embed(encoder, photos, size="8x12", workers=0, out=tmp_path / "a.npz").embeddings
+    assert found.about.size == (8, 12)
+    sets = [wp.load_images(photos, split, size=(8, 12)) for split in ("train", "test")]
+    seen = torch.cat([own.read(torch.arange(len(own))) for own in sets]).float() / 255
+    torch.testing.assert_close(found[:].sum(dim=0), network.eval()((seen - 0.5) / 0.5).sum(dim=0).detach())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -100,6 +100,7 @@ def publish(hub: Hub, repo: str, network: Any, folder: Path, **pixels: Any) -> d
         "test_vit2",
         "test_convnext",
         "test_efficientnet",
+        pytest.param("convformer_s18", marks=pytest.mark.slow),
         "deit_tiny_distilled_patch16_224",
         pytest.param("levit_128s", marks=pytest.mark.slow),
     ],

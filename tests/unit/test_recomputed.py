@@ -177,9 +177,16 @@ def test_running_statistics_count_each_image_once() -> None:
     assert counted == [4 * 3] * 3  # four steps, three micro-batches each
 
 
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    settings = {"micro_batch": 5, "checkpoint_gradients": True, "epochs": 3.0}
-    whole, _ = trained(hardening(student=net(1, dropout=0.3)), **settings)
+@pytest.mark.parametrize(
+    "how",
+    [{"micro_batch": 5, "checkpoint_gradients": True}, pytest.param({"compile": True}, marks=pytest.mark.slow)],
+    ids=["in parts", "compiled"],
+)
+def test_an_interrupted_training_goes_on_to_the_same_bits(how: dict[str, Any], tmp_path: Path) -> None:
+    def made() -> Hardening:
+        return hardening(student=net(1, dropout=0.3)) if "micro_batch" in how else hardening(student=net(1)).float()
+
+    whole, _ = trained(made(), **how, epochs=3.0)
 
     class Stop(Exception):
         pass
@@ -188,9 +195,9 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> Non
         raise Stop
 
     vars(stopped)["every"] = 1.0
-    run, method = RunFolder.open(tmp_path / "run", {}), hardening(student=net(1, dropout=0.3))
+    run, method = RunFolder.open(tmp_path / "run", {}), made()
     plan = Plan(3.0, 12, 0.05, optimizer="sgd", schedule="constant", log_every=1, device="cpu", momentum=0.0,
-                micro_batch=5, checkpoint_gradients=True, checkpoint_seconds=0.0)  # fmt: skip
+                checkpoint_seconds=0.0, **how)  # fmt: skip
     calls = []
 
     def interrupting(step: int) -> None:
@@ -202,7 +209,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path) -> Non
     with pytest.raises(Stop):
         fit(method, IMAGES, plan, run, progress=False)
     assert calls == [0, 1, 2, 3]
-    after = hardening(student=net(1, dropout=0.3))
+    after = made()
     fit(after, IMAGES, plan, run, progress=False)
     for name, value in after.state_dict().items():
         assert torch.equal(value, whole[name]), name

@@ -3,11 +3,12 @@
 import errno
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from weatherproof.encoders.messages import one_line, some
 from weatherproof.encoders.origin import Origin, Place
@@ -22,6 +23,7 @@ _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")  # as t
 REVISION = "revision:"  # after an @, before a commit or tag
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w.+/-]*")
 _MB = 1 << 20
+Made = TypeVar("Made")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
@@ -78,6 +80,44 @@ def fetch(place: Place, revision: str | None = None, *, again: bool = False) -> 
     first = from_hub(place, place.files, revision, again=again)
     pinned = first.commit or revision
     return _shards(first, lambda name: from_hub(place, (name,), pinned, again=again))
+
+
+def used_whole(
+    place: Place, revision: str | None, text: str, use: Callable[[list[Fetched]], Made]
+) -> tuple[Made, tuple[Origin, ...]]:
+    """What is made of published files, and which files these are. Their hashes are taken meanwhile; what is not as it
+    was published, such as half of a download, is fetched again.
+
+    Args:
+        text: of the encoder, as the user wrote it.
+
+    Raises:
+        InputError: of `fetch`, or of `use` on files that are whole, or files that are not, also after they were fetched
+            again.
+    """
+    for again in (False, True):
+        files = fetch(place, revision, again=again)
+        with ThreadPoolExecutor(1) as beside:
+            hashing = beside.submit(_origins, files)
+            try:
+                made = use(files)
+            except InputError:
+                if hashing.result() is not None or again:
+                    raise
+                continue
+            origins = hashing.result()
+        if origins is not None:
+            return made, origins
+    raise InputError(
+        f"{files[0].path} is not what {place.repo or place.url} publishes, also after it was fetched again: remove it "
+        f"and try later, or give a file, {text}@FILE"
+    )
+
+
+def _origins(files: Sequence[Fetched]) -> tuple[Origin, ...] | None:
+    """Where the weights come from; None: one of the files is not what was published."""
+    found = [file.origin() for file in files]
+    return None if None in found else tuple(origin for origin in found if origin is not None)
 
 
 def from_hub(

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.hub import REVISION, Fetched, check_revision, fetch
+from weatherproof.encoders.hub import REVISION, Fetched, check_revision, used_whole
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
@@ -29,7 +28,7 @@ from weatherproof.encoders.libraries.transformers import (
 from weatherproof.encoders.likely import likely
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
-from weatherproof.encoders.origin import Origin, Place
+from weatherproof.encoders.origin import Place
 from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
@@ -129,8 +128,7 @@ def load_encoder(
 
 
 def _published(name: str, revision: str | None, num_classes: int | None, size: Size | None, seed: int) -> Encoder:
-    """The encoder with the weights that its library publishes. What is not as it was published, such as half of a
-    download, is fetched again."""
+    """The encoder with the weights that its library publishes."""
     library, _, model = name.partition(":")
     bare, bracket, inside = model.partition("(")
     if bracket and library != "transformers":
@@ -140,26 +138,15 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
         raise InputError(f"{name}@{REVISION} names no revision: write a commit or a tag after it")
     check_revision(place, revision)
     options = transformers_options(model, revision) if library == "transformers" else None
-    for again in (False, True):
-        files = fetch(place, revision, again=again)
-        with ThreadPoolExecutor(1) as beside:  # the hashes, while the network is built
-            hashing = beside.submit(_origins, files)
-            try:
-                file = read_published([str(one.path) for one in files])
-                own = options if options is None else suited(options, file.names)
-                encoder = _with_weights(name, own, file, file.path, num_classes, size, seed, published=True)
-            except InputError:
-                if hashing.result() is not None or again:
-                    raise
-                continue
-            origins = hashing.result()
-        if origins is not None:
-            encoder.origins = origins
-            return encoder
-    raise InputError(
-        f"{files[0].path} is not what {place.repo or place.url} publishes, also after it was fetched again: remove it "
-        f"and try later, or give a file, {name}@FILE"
-    )
+
+    def loaded(files: list[Fetched]) -> Encoder:
+        file = read_published([str(one.path) for one in files])
+        own = options if options is None else suited(options, file.names)
+        return _with_weights(name, own, file, file.path, num_classes, size, seed, published=True)
+
+    encoder, origins = used_whole(place, revision, name, loaded)
+    encoder.origins = origins
+    return encoder
 
 
 def published_weights(text: str) -> Checkpoint:
@@ -172,17 +159,8 @@ def published_weights(text: str) -> Checkpoint:
     library, _, model = text.partition(":")
     if library not in _PLACES:
         raise unknown("library", library, _PLACES)
-    for again in (False, True):
-        files = fetch(_PLACES[library](model), again=again)
-        if _origins(files) is not None:
-            return read_published([str(one.path) for one in files])
-    raise InputError(f"{files[0].path} is not what was published, also after it was fetched again")
-
-
-def _origins(files: Sequence[Fetched]) -> tuple[Origin, ...] | None:
-    """Where the weights come from; None: one of the files is not what was published."""
-    found = [file.origin() for file in files]
-    return None if None in found else tuple(origin for origin in found if origin is not None)
+    found, _ = used_whole(_PLACES[library](model), None, text, lambda own: read_published([str(f.path) for f in own]))
+    return found
 
 
 def _options_for(name: str, file: Checkpoint | None = None) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import TypeGuard
 
@@ -148,7 +147,8 @@ def require_counts(**counts: int | None) -> None:
     """Raise `InputError` where a number that counts something is below 1, or beyond anything that can be counted."""
     for name, count in counts.items():
         most = _MOST.get(name, _MOST_OF_ANYTHING)
-        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool)):
+        given: object = count  # of Python, where a caller may write anything
+        if given is not None and (isinstance(given, bool) or not hasattr(given, "__index__")):
             raise InputError(f"{name} must be a whole number, got {shown(count)}")
         if count is not None and not 1 <= count <= most:
             raise InputError(f"{name} must be at least 1{f' and at most {most:,}' * (count > 1)}, got {shown(count)}")

@@ -60,7 +60,8 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
     settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     model, published, settings = create_timm(timm, text, name, settings, size)
-    head, second = model.get_classifier(), None
+    head: Any = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity()
+    second = None
     features = int(getattr(model, "head_hidden_size", None) or model.num_features)
     if _distilled(head):
         first, other = head
@@ -72,7 +73,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         path = path if isinstance(path, str) else None
     else:
         path = classifier_path(model, head)
-        path = _inside(model, path, published.get("classifier"))
+        path = _inside(model, path, published.get("classifier"), features)
         head = model.get_submodule(path)
         body = without_head(model, path)
         head = PointwiseHead(head) if isinstance(head, nn.Conv2d) else head
@@ -223,13 +224,15 @@ def _with_both(
     return model, paths[0], paths[1], TwoHeads(head, second)
 
 
-def _inside(model: nn.Module, path: str, published: object) -> str:
+def _inside(model: nn.Module, path: str, published: object, features: int) -> str:
     """The linear layer that timm publishes as classifier, where that lies in what it gives for one: a head that pools,
-    too."""
+    too. Of a classifier of several layers all of them, as far as they do not pool."""
     if not isinstance(published, str) or not published.startswith(f"{path}."):
         return path
-    known = dict(model.named_modules())
-    return published if isinstance(known.get(published), nn.Linear) else path
+    found = dict(model.named_modules()).get(published)
+    if not isinstance(found, nn.Linear):
+        return path
+    return published if found.in_features == features else published.rpartition(".")[0]
 
 
 def _check_embedding(encoder: Encoder, own: Size) -> None:

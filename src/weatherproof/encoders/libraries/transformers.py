@@ -121,9 +121,9 @@ def hears_pixels(model: Any) -> Any:
 def classifiers_of(model: Any) -> dict[str, nn.Module]:
     """The classifier, or the two of a distilled network, by name; none where there is no single one."""
     for pair in _PAIRS:
-        found = [getattr(model, name, None) for name in pair]
-        if all(isinstance(one, nn.Module) for one in found):
-            return dict(zip(pair, found, strict=True))
+        found = {name: one for name in pair if isinstance(one := getattr(model, name, None), nn.Module)}
+        if len(found) == len(pair):
+            return found
     head = getattr(model, "classifier", None)
     return {"classifier": head} if isinstance(head, nn.Module) else {}
 

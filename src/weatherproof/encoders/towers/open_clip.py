@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Names
-from weatherproof.encoders.hub import REVISION, fetch
+from weatherproof.encoders.hub import REVISION, used_whole
 from weatherproof.encoders.libraries.open_clip import described, open_clip_place
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.numbers import check_numbers
@@ -90,11 +90,8 @@ def _file(name: str, after: str) -> str:
     if after and not after.startswith(REVISION):
         return after
     place = open_clip_place(name)
-    for again in (False, True):
-        (file,) = fetch(place, after.removeprefix(REVISION) or None, again=again)
-        if file.origin() is not None:
-            return str(file.path)
-    raise InputError(f"{file.path} is not what {place.repo or place.url} publishes: remove it, or write @FILE")
+    path, _ = used_whole(place, after.removeprefix(REVISION) or None, f"open_clip:{name}", lambda files: files[0].path)
+    return str(path)
 
 
 def import_open_clip() -> Any:
