@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,16 +111,16 @@ def test_two_processes_harden_as_one_does(
 ) -> None:  # fmt: skip
     """All rows are each other's negatives; what the second one does is seen nowhere but in the weights."""
     two, one = tmp_path / "two", tmp_path / "one"
-    words = hardening(lenet, "digits", two, 0.3)
+    words = hardening(lenet, "digits", two, 0.1)
     (other,) = job(2, *words)
     status, _, err = weatherproof(*words)
     assert status == 0, err
     assert other.communicate(timeout=SECONDS) == ("", "") and other.returncode == 0
     alone(monkeypatch)
-    assert weatherproof(*hardening(lenet, "digits", one, 0.3))[0] == 0
+    assert weatherproof(*hardening(lenet, "digits", one, 0.1))[0] == 0
     assert_near(one, two)
     start = wp.load_encoder(lenet).state()
-    assert any((value - start[name]).abs().max() > 1e-4 for name, value in weights(one).items())
+    assert any((value - start[name]).abs().max() > 5e-5 for name, value in weights(one).items())
     assert [row["step"] for row in RunFolder(two, {}).rows()] == [row["step"] for row in RunFolder(one, {}).rows()]
     assert not torch.distributed.is_initialized()
 
@@ -154,17 +155,17 @@ def test_a_full_disk_ends_all_processes(
     (other,) = job(2, *words)
     save = torch.save
 
-    def full(state: object, file: object) -> None:
+    def full(state: object, file: Any, **how: Any) -> None:  # by which tensors are pickled, too
         if isinstance(state, dict) and "optimizer" in state:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(state, file)
+        save(state, file, **how)
 
     monkeypatch.setattr(torch, "save", full)
     status, out, err = weatherproof(*words)
     assert (status, out) == (2, "") and "no space left on the disk of" in err.splitlines()[-1]
     _, said = other.communicate(timeout=SECONDS)
     assert other.returncode in (1, 2) and "Traceback" not in said
-    assert not (tmp_path / "run").exists()
+    assert not [file for file in (tmp_path / "run").iterdir() if "checkpoint" in file.name]
 
 
 # torchrun

@@ -114,13 +114,13 @@ class Job:
 
     @contextmanager
     def _named(self, ears: "_Ears") -> Iterator[None]:
-        """An error that another process's end has brought about is named as that."""
+        """An error that another process's end has brought about is named as that, and so is a launcher's SIGTERM."""
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, InputError | Failure):
                 raise
-            reason = ears.trouble(_GRACE)
+            reason = ears.trouble(0.5 if isinstance(error, KeyboardInterrupt) else _GRACE)
             if reason is None:
                 raise
             raise reason from error
