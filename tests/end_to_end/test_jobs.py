@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -234,18 +235,24 @@ def test_a_job_of_two_nodes_survives_a_kill(
 
 
 @pytest.mark.slow
-def test_an_audit_of_two_nodes_survives_a_kill(lenet: str, tmp_path: Path, weatherproof: Command) -> None:
-    def words(out: str, images: str = "digits") -> list[str]:
-        more = ("--split", "train", "--operator", "GaussianNoise((0.1, 0.5))", "--device", "cpu", "--workers", "0")
-        return ["audit", lenet, images, *more, "--out", str(tmp_path / out)]
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_audit_of_two_nodes_survives_a_kill(rank: int, lenet: str, tmp_path: Path, weatherproof: Command) -> None:
+    """Of the first process: started again, it goes on from the blocks that are there. Of another one: it is not even
+    stopped."""
+
+    def words(out: str) -> list[str]:
+        more = ("--operator", "GaussianNoise(0.3)", "--realizations", "1", "--device", "cpu", "--workers", "0")
+        return ["audit", lenet, "digits", "--split", "train", *more, "--out", str(tmp_path / out)]
 
     job = torchrun(2, 1, words("killed"))
-    blocks = tmp_path / "killed" / "measured"
-    wait_for(lambda: [*blocks.rglob("block-*.safetensors")], job)
-    os.kill(process_of_rank(1, job), signal.SIGKILL)
-    ended(job)
-    status, said = ended(torchrun(2, 1, words("killed")))
-    assert status == [0, 0], said
+    wait_for(lambda: [*(tmp_path / "killed").rglob("block-*.safetensors")], job)
+    os.kill(process_of_rank(rank, job), signal.SIGKILL)
+    status, said = ended(job)
+    if rank == 0:
+        assert 0 not in status, said
+        status, said = ended(torchrun(2, 1, words("killed")))
+        assert status == [0, 0], said
+    assert status[0] == 0, said
     assert weatherproof(*words("one"))[0] == 0
     assert results(tmp_path / "killed") == results(tmp_path / "one")
 
@@ -256,19 +263,20 @@ def test_a_signal_saves_and_another_number_of_processes_goes_on(
     how: signal.Signals, lenet: str, tmp_path: Path, weatherproof: Command
 ) -> None:
     out = tmp_path / "run"
-    (job,) = torchrun(1, 2, hardening(lenet, "digits", out, 40))
+    (job,) = torchrun(1, 2, hardening(lenet, "digits", out, 15))
     wait_for(lambda: (out / "log.jsonl").exists() and len(RunFolder(out, {}).rows()) > 2, [job])
     job.send_signal(how)
     _, said = ended([job])
     assert said.count("weatherproof: stopped; what was done is saved, the same command goes on from there") == 1
     saved = torch.load(out / "checkpoint.pt", weights_only=True)
-    assert 10 < saved["step"] < 22 * 40 and saved["processes"] == 2
-    status, _, err = weatherproof(*hardening(lenet, "digits", out, 40))
+    assert 10 < saved["step"] < 22 * 15 and saved["processes"] == 2
+    warnings.simplefilter("default")
+    status, _, err = weatherproof(*hardening(lenet, "digits", out, 15))
     assert status == 0 and "this training began with 2 process(es) and goes on with 1" in err
     undisturbed = tmp_path / "undisturbed"
-    assert weatherproof(*hardening(lenet, "digits", undisturbed, 40))[0] == 0
+    assert weatherproof(*hardening(lenet, "digits", undisturbed, 15))[0] == 0
     a, b = weights(out), weights(undisturbed)
-    assert all((value - b[name]).abs().max() < 1e-3 for name, value in a.items())  # 880 steps of Adam later
+    assert all((value - b[name]).abs().max() < 1e-3 for name, value in a.items())  # 330 steps of Adam later
 
 
 # SLURM
