@@ -37,6 +37,7 @@ def test_no_launcher_no_place() -> None:
 
 def test_torchrun_says_where() -> None:
     assert here(TORCHRUN) == Place(3, 4, 1, "head", 29500, "torchrun")
+    assert here({"RANK": "0", "WORLD_SIZE": "1"}) == Place(0, 1, 0, "localhost", 29500, "torchrun")
     assert here(SRUN | TORCHRUN) == Place(3, 4, 1, "head", 29500, "torchrun")
 
 
