@@ -70,7 +70,10 @@ def _together(own: Job, guest: Guest, size: int) -> int | None:
 
     def work() -> None:
         process_group(own.place, own.store)
-        task: Callable[[], object] = pickle.loads(broadcast(b"", size))  # noqa: S301 - from the first process
+        buffer = bytearray(size)
+        broadcast(buffer)
+        task: Callable[[], object] = pickle.loads(buffer)  # noqa: S301 - from the first process
+        del buffer
         task()
 
     try:
