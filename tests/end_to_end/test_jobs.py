@@ -247,12 +247,15 @@ def test_an_audit_of_two_nodes_survives_a_kill(rank: int, lenet: str, tmp_path: 
     job = torchrun(2, 1, words("killed"))
     wait_for(lambda: [*(tmp_path / "killed").rglob("block-*.safetensors")], job)
     os.kill(process_of_rank(rank, job), signal.SIGKILL)
-    status, said = ended(job)
     if rank == 0:
+        status, said = ended(job)
         assert 0 not in status, said
         status, said = ended(torchrun(2, 1, words("killed")))
         assert status == [0, 0], said
-    assert status[0] == 0, said
+    else:  # the first node's torchrun waits minutes for the other one's before it ends
+        wait_for((tmp_path / "killed" / "report.html").exists, job[:1])
+        os.killpg(job[0].pid, signal.SIGKILL)
+        ended(job)
     assert weatherproof(*words("one"))[0] == 0
     assert results(tmp_path / "killed") == results(tmp_path / "one")
 
