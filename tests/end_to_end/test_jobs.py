@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,16 +112,16 @@ def test_two_processes_harden_as_one_does(
 ) -> None:  # fmt: skip
     """All rows are each other's negatives; what the second one does is seen nowhere but in the weights."""
     two, one = tmp_path / "two", tmp_path / "one"
-    words = hardening(lenet, "digits", two, 0.3)
+    words = hardening(lenet, "digits", two, 0.1)
     (other,) = job(2, *words)
     status, _, err = weatherproof(*words)
     assert status == 0, err
     assert other.communicate(timeout=SECONDS) == ("", "") and other.returncode == 0
     alone(monkeypatch)
-    assert weatherproof(*hardening(lenet, "digits", one, 0.3))[0] == 0
+    assert weatherproof(*hardening(lenet, "digits", one, 0.1))[0] == 0
     assert_near(one, two)
     start = wp.load_encoder(lenet).state()
-    assert any((value - start[name]).abs().max() > 1e-4 for name, value in weights(one).items())
+    assert any((value - start[name]).abs().max() > 5e-5 for name, value in weights(one).items())
     assert [row["step"] for row in RunFolder(two, {}).rows()] == [row["step"] for row in RunFolder(one, {}).rows()]
     assert not torch.distributed.is_initialized()
 
@@ -154,17 +156,17 @@ def test_a_full_disk_ends_all_processes(
     (other,) = job(2, *words)
     save = torch.save
 
-    def full(state: object, file: object) -> None:
+    def full(state: object, file: Any, **how: Any) -> None:  # by which tensors are pickled, too
         if isinstance(state, dict) and "optimizer" in state:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(state, file)
+        save(state, file, **how)
 
     monkeypatch.setattr(torch, "save", full)
     status, out, err = weatherproof(*words)
     assert (status, out) == (2, "") and "no space left on the disk of" in err.splitlines()[-1]
     _, said = other.communicate(timeout=SECONDS)
     assert other.returncode in (1, 2) and "Traceback" not in said
-    assert not (tmp_path / "run").exists()
+    assert not [file for file in (tmp_path / "run").iterdir() if "checkpoint" in file.name]
 
 
 # torchrun
@@ -233,18 +235,27 @@ def test_a_job_of_two_nodes_survives_a_kill(
 
 
 @pytest.mark.slow
-def test_an_audit_of_two_nodes_survives_a_kill(lenet: str, tmp_path: Path, weatherproof: Command) -> None:
-    def words(out: str, images: str = "digits") -> list[str]:
-        more = ("--split", "train", "--operator", "GaussianNoise((0.1, 0.5))", "--device", "cpu", "--workers", "0")
-        return ["audit", lenet, images, *more, "--out", str(tmp_path / out)]
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_audit_of_two_nodes_survives_a_kill(rank: int, lenet: str, tmp_path: Path, weatherproof: Command) -> None:
+    """Of the first process: started again, it goes on from the blocks that are there. Of another one: it is not even
+    stopped."""
+
+    def words(out: str) -> list[str]:
+        more = ("--operator", "GaussianNoise(0.3)", "--realizations", "1", "--device", "cpu", "--workers", "0")
+        return ["audit", lenet, "digits", "--split", "train", *more, "--out", str(tmp_path / out)]
 
     job = torchrun(2, 1, words("killed"))
-    blocks = tmp_path / "killed" / "measured"
-    wait_for(lambda: [*blocks.rglob("block-*.safetensors")], job)
-    os.kill(process_of_rank(1, job), signal.SIGKILL)
-    ended(job)
-    status, said = ended(torchrun(2, 1, words("killed")))
-    assert status == [0, 0], said
+    wait_for(lambda: [*(tmp_path / "killed").rglob("block-*.safetensors")], job)
+    os.kill(process_of_rank(rank, job), signal.SIGKILL)
+    if rank == 0:
+        status, said = ended(job)
+        assert 0 not in status, said
+        status, said = ended(torchrun(2, 1, words("killed")))
+        assert status == [0, 0], said
+    else:  # the first node's torchrun waits minutes for the other one's before it ends
+        wait_for((tmp_path / "killed" / "report.html").exists, job[:1])
+        os.killpg(job[0].pid, signal.SIGKILL)
+        ended(job)
     assert weatherproof(*words("one"))[0] == 0
     assert results(tmp_path / "killed") == results(tmp_path / "one")
 
@@ -255,19 +266,20 @@ def test_a_signal_saves_and_another_number_of_processes_goes_on(
     how: signal.Signals, lenet: str, tmp_path: Path, weatherproof: Command
 ) -> None:
     out = tmp_path / "run"
-    (job,) = torchrun(1, 2, hardening(lenet, "digits", out, 40))
+    (job,) = torchrun(1, 2, hardening(lenet, "digits", out, 15))
     wait_for(lambda: (out / "log.jsonl").exists() and len(RunFolder(out, {}).rows()) > 2, [job])
     job.send_signal(how)
     _, said = ended([job])
     assert said.count("weatherproof: stopped; what was done is saved, the same command goes on from there") == 1
     saved = torch.load(out / "checkpoint.pt", weights_only=True)
-    assert 10 < saved["step"] < 22 * 40 and saved["processes"] == 2
-    status, _, err = weatherproof(*hardening(lenet, "digits", out, 40))
+    assert 10 < saved["step"] < 22 * 15 and saved["processes"] == 2
+    warnings.simplefilter("default")
+    status, _, err = weatherproof(*hardening(lenet, "digits", out, 15))
     assert status == 0 and "this training began with 2 process(es) and goes on with 1" in err
     undisturbed = tmp_path / "undisturbed"
-    assert weatherproof(*hardening(lenet, "digits", undisturbed, 40))[0] == 0
+    assert weatherproof(*hardening(lenet, "digits", undisturbed, 15))[0] == 0
     a, b = weights(out), weights(undisturbed)
-    assert all((value - b[name]).abs().max() < 1e-3 for name, value in a.items())  # 880 steps of Adam later
+    assert all((value - b[name]).abs().max() < 1e-3 for name, value in a.items())  # 330 steps of Adam later
 
 
 # SLURM

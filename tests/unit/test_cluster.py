@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from weatherproof.cluster import Place, here, joining
-from weatherproof.cluster.job import join
+from weatherproof.cluster import Place, here, joined, joining
+from weatherproof.cluster.job import join, leave_group
 from weatherproof.cluster.place import first_host
 from weatherproof.cluster.slurm import requeue, wants_requeue
 from weatherproof.errors import InputError
@@ -36,6 +37,7 @@ def test_no_launcher_no_place() -> None:
 
 def test_torchrun_says_where() -> None:
     assert here(TORCHRUN) == Place(3, 4, 1, "head", 29500, "torchrun")
+    assert here({"RANK": "0", "WORLD_SIZE": "1"}) == Place(0, 1, 0, "localhost", 29500, "torchrun")
     assert here(SRUN | TORCHRUN) == Place(3, 4, 1, "head", 29500, "torchrun")
 
 
@@ -109,6 +111,16 @@ def test_all_meet_in_their_order() -> None:
     for other in job.others:
         other.connection.send(("end", other.rank))
         assert found[other.rank][1].recv() == ("end", other.rank)
+
+
+def test_a_group_alone() -> None:
+    """For those who want torch's process group and no more."""
+    joined(place_of(0, 1, free_port()), seconds=20)
+    total = torch.ones(2)
+    torch.distributed.all_reduce(total)
+    assert total.tolist() == [1, 1] and torch.distributed.get_world_size() == 1
+    leave_group()
+    assert not torch.distributed.is_initialized()
 
 
 def test_another_command_is_refused() -> None:

@@ -224,12 +224,16 @@ def test_errors_come_back_as_what_they_were(both: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_processes_at_one_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_processes_at_one_step(how: signal.Signals, tmp_path: Path) -> None:
     process = _start(tmp_path, "ctrl-c")
     log = tmp_path / "log.jsonl"
     while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 3):
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.send_signal(how)  # to the first one alone
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr.decode()
     run = RunFolder.open(tmp_path, {})

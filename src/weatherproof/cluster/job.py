@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -104,7 +105,8 @@ class Job:
         try:
             with self._named(ears):
                 process_group(self.place, self.store)
-                broadcast(content, len(content))
+                broadcast(content)
+                del content  # as large as the model, and a checkpoint
                 yield
             with self._named(ears):
                 ears.wait_for_all()
@@ -114,13 +116,13 @@ class Job:
 
     @contextmanager
     def _named(self, ears: "_Ears") -> Iterator[None]:
-        """An error that another process's end has brought about is named as that."""
+        """An error that another process's end has brought about is named as that, and so is a launcher's SIGTERM."""
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, InputError | Failure):
                 raise
-            reason = ears.trouble(_GRACE)
+            reason = ears.trouble(0.5 if isinstance(error, KeyboardInterrupt) else _GRACE)
             if reason is None:
                 raise
             raise reason from error
@@ -215,16 +217,16 @@ def packed(task: object) -> bytes:
         ) from None
 
 
-def broadcast(content: bytes, size: int) -> bytes:
-    """Bytes of the first process, in all of them."""
+def broadcast(buffer: bytes | bytearray) -> None:
+    """The first process's bytes, in the buffers of all the others, which are as long."""
     import torch
     from torch import distributed
 
-    buffer = bytearray(content) if content else bytearray(size)
-    every = torch.frombuffer(buffer, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")  # the first one's is only read
+        every = torch.frombuffer(buffer, dtype=torch.uint8)
     for part in every.split(_CHUNK):
         distributed.broadcast(part, 0)
-    return bytes(buffer)
 
 
 def _send(other: Other, message: tuple[Any, ...]) -> None:

@@ -13,6 +13,7 @@ Launcher = Literal["torchrun", "SLURM"]
 
 _PORTS = (20_000, 20_000)  # from where, how many: SLURM's jobs each get one by their number
 _MOST = 1 << 20  # processes
+_ALONE = ("localhost", 29500)  # where nobody else is to be met
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ def here(environment: Mapping[str, str] | None = None) -> Place | None:
     if {"RANK", "WORLD_SIZE"} <= own.keys():
         rank, world = _count(own, "RANK"), _count(own, "WORLD_SIZE")
         local = _count(own, "LOCAL_RANK") if "LOCAL_RANK" in own else rank
-        return _checked(Place(rank, world, local, *_meeting(own, "torchrun"), "torchrun"))
+        return _checked(Place(rank, world, local, *_meeting(own, "torchrun", world), "torchrun"))
     if {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} <= own.keys():
         rank, world = _count(own, "SLURM_PROCID"), _count(own, "SLURM_STEP_NUM_TASKS")
         local = _count(own, "SLURM_LOCALID") if "SLURM_LOCALID" in own else 0
-        return _checked(Place(rank, world, local, *_meeting(own, "SLURM"), "SLURM"))
+        return _checked(Place(rank, world, local, *_meeting(own, "SLURM", world), "SLURM"))
     return None
 
 
@@ -80,8 +81,10 @@ def first_host(hosts: str) -> str:
     return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", found[0])
 
 
-def _meeting(own: Mapping[str, str], by: Launcher) -> tuple[str, int]:
+def _meeting(own: Mapping[str, str], by: Launcher, world: int) -> tuple[str, int]:
     """Address and port of the first process."""
+    if world == 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= own.keys():
+        return _ALONE
     hosts = own.get("SLURM_STEP_NODELIST") or own.get("SLURM_JOB_NODELIST") or ""
     if "MASTER_ADDR" in own:
         address = own["MASTER_ADDR"]

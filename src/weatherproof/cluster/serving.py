@@ -1,5 +1,6 @@
 """What all processes of a job but the first do: wait for work, do it, and end with the first."""
 
+import os
 import pickle
 import signal
 import sys
@@ -62,14 +63,17 @@ def serve(own: Job, connection: Connection) -> int:
 
 
 def _together(own: Job, guest: Guest, size: int) -> int | None:
-    """Take part in common work. Returns a status where it has failed, or the first process has."""
+    """Take part in common work. Returns a status where the first process has failed."""
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(guest.connection, over), daemon=True)
     watch.start()
 
     def work() -> None:
         process_group(own.place, own.store)
-        task: Callable[[], object] = pickle.loads(broadcast(b"", size))  # noqa: S301 - from the first process
+        buffer = bytearray(size)
+        broadcast(buffer)
+        task: Callable[[], object] = pickle.loads(buffer)  # noqa: S301 - from the first process
+        del buffer
         task()
 
     try:
@@ -80,8 +84,8 @@ def _together(own: Job, guest: Guest, size: int) -> int | None:
         if guest.connection.poll():  # the first process has ended, and that was why
             return _farewell(guest)
         _refuse(own, guest, error)
-        leave_group()  # who waits for this one's rows is waiting for nothing
-        return _farewell(guest)
+        sys.stderr.flush()
+        os._exit(2)  # the others wait for this one's rows until its connections are closed
     finally:
         over.set()
         watch.join()
