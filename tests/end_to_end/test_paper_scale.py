@@ -1,7 +1,8 @@
-"""Studies at `paper` scale to their finished page: made-up files in the published layouts, random weights, small
-networks in place of large ones, two steps of each training, a dozen images of each set."""
+"""Studies at `paper` scale on made-up files in the published layouts, with random weights and small networks in place of
+large ones, two steps of each training and a dozen images of each set: a model of each, and some to their page."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -104,16 +105,29 @@ def page(name: str, data: Path, folder: Path) -> None:
     assert len(made.checks) == len(STUDIES[name].claims)
 
 
+def one_model(name: str, data: Path, folder: Path) -> Path:
+    """The first model of a study, under all that is measured of it."""
+    made = reproduce(
+        name, scale="paper", data=str(data), store=folder / "store", out=folder / "run", device="cpu", workers=0,
+        precision="32-true", cells="1/100000",
+    )  # fmt: skip
+    assert made.records and all(math.isfinite(record["value"]) for record in made.records)
+    return folder / "store"
+
+
 def test_one_model_of_a_study(data: Path, short: None, tmp_path: Path) -> None:
     """The first of the sixty of `fcl-table-1`, on clean images, both noises and the rare classes."""
-    made = reproduce(
-        "fcl-table-1", scale="paper", data=str(data), store=tmp_path / "store", out=tmp_path / "run", device="cpu",
-        cells="1/60",
-    )  # fmt: skip
-    assert len(made.records) == 4 and len([*(tmp_path / "store").rglob("encoder.json")]) == 1
+    store = one_model("fcl-table-1", data, tmp_path)
+    assert len([*store.rglob("encoder.json")]) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_study_comes_to_its_page(name: str, data: Path, short: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "fcl-table-1"])
+def test_one_model_of_every_study(name: str, data: Path, short: None, tmp_path: Path) -> None:
+    one_model(name, data, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table-6", "label-efficiency-table-1", "fcl-appendix-a"])
+def test_a_study_comes_to_its_page(name: str, data: Path, short: None, tmp_path: Path) -> None:
     page(name, data, tmp_path)
