@@ -1,5 +1,5 @@
-"""Studies at `paper` scale on made-up files in the published layouts, with random weights, small networks in place of large
-ones, two steps of each training and a dozen images of each set: a model of each, and some to their page."""
+"""Studies at `paper` scale on made-up files in the published layouts, with random weights, small networks in place of
+large ones, two steps of each training and a dozen images of each set: a model of each, and some to their page."""
 
 import io
 import math
