@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weatherproof import (
         attacks,
+        cluster,
         data,
         embedded,
         encoders,
@@ -55,6 +56,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 __all__ = [
     "attacks",
     "audit",
+    "cluster",
     "compare",
     "corrupt",
     "data",

@@ -48,7 +48,14 @@ TABLE = [
 ]
 
 
-@pytest.fixture(scope="module", params=TABLE, ids=lambda row: f"{row.text}-{row.classes}")
+LARGE = ("resnet50-cifar", "resnetv2-50", "resnet56", "open_clip:RN50-quickgelu/openai")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(row, marks=[pytest.mark.slow] * (row.text in LARGE)) for row in TABLE],
+    ids=lambda row: f"{row.text}-{row.classes}",
+)
 def row(request) -> Row:
     if request.param.text.startswith("open_clip"):
         pytest.importorskip("open_clip", reason="open_clip is an extra")

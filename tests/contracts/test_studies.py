@@ -33,7 +33,8 @@ LONG = {  # what they measure and train, the short ones do too, but for searches
     "fcl-on-encoders", "fcl-table-2", "urrl-table-2", "urrl-appendix-a", "front", "attacks-figure-2", "unseen-kinds",
     "all-weather", "moving-teacher", "zero-shot", "fcl-appendix-c", "figure-1", "figure-7",
     "figure-8", "figure-9", "figure-10", "fcl-choices", "fcl-sweeps", "fcl-variants", "head-initialisation",
-    "averaging-twice", "test-time-similarity", "urrl-table-3", "table-4",
+    "averaging-twice", "test-time-similarity", "urrl-table-3", "table-4", "fcl-table-1",
+    "table-8", "figure-5",
 }  # fmt: skip
 PARSED: dict[str, Callable[[str], object]] = {  # the texts in components, by the names of their fields
     "operator": operators.parse, "augment": views.parse, "views": views.parse, "objective": objectives.parse,

@@ -154,6 +154,7 @@ def test_a_downloaded_folder_of_one_corruption(tmp_path: Path, here: Path, refus
     assert "nothing.safetensors" in refused(*weights)
 
 
+@pytest.mark.slow
 def test_a_time_budget(classifier: Path, photos: Path, tmp_path: Path, weatherproof: Command, audited, refused) -> None:
     audit = ("audit", classifier, photos, "--suite", "common-15", "--workers", 0, "--out", tmp_path / "run")
     status, out, _ = weatherproof(*audit, "--minutes", 1e-9, "--json")

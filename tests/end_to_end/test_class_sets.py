@@ -36,6 +36,7 @@ def own_head(records: Any) -> set[str]:
     return {r["metric"] for r in records if r["readout"] == "own-head"}
 
 
+@pytest.mark.slow
 def test_a_head_that_nothing_speaks_for_is_measured_by_agreement_and_all_say_why(
     network: str, photos: Path, tmp_path: Path, weatherproof: Command
 ) -> None:
@@ -171,6 +172,7 @@ def as_tiny_imagenet(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_one_check_of_classes_for_all_verbs(
     teacher: str, network: str, tmp_path: Path, here: Path, weatherproof: Command
 ) -> None:

@@ -244,6 +244,7 @@ def test_unreadable_images_are_left_out_of_folders_and_refused_for_arrays(tmp_pa
 # stopped, killed, full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["cifar-c", "imagenet-c"])
 def test_a_stopped_copy_goes_on_to_the_same_bytes(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"corruptions": [*QUICK], "layout": layout, "batch_size": 4}
@@ -418,6 +419,7 @@ def test_another_recipe_is_refused(tmp_path: Path, refused: Callable[..., str]) 
     assert "setting 'seed' is 0 there and 1 here" in refused(*words, "--seed", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_cifar10_as_its_published_corruptions(data_dir: Path, tmp_path: Path) -> None:
     images = load_images(f"cifar10:{data_dir / 'cifar10'}", "test").subset(torch.arange(0, 10_000, 100))

@@ -197,6 +197,7 @@ def test_penalties_and_attacks_where_there_are_none(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_tikhonov_in_training_and_pretraining(photos: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"encoder": SMALL, "epochs": 1, "batch_size": 8, "workers": 0, "device": "cpu"}
     wp.train("patch-gaussian", photos, tikhonov=0.1, out=tmp_path / "train", **options)

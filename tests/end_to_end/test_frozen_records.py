@@ -65,7 +65,7 @@ RUNS: dict[str, Callable[[Made, Path], object]] = {
     ),
 }  # fmt: skip
 
-LONG = ("pretrain-urrl", "audit-suite", "audit-attack")  # of kinds that others stand for
+LONG = ("pretrain", "pretrain-urrl", "audit-suite", "audit-attack")  # of kinds that others stand for
 
 
 @pytest.fixture(scope="module")

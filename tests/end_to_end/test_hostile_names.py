@@ -36,6 +36,7 @@ def files(folder: Path) -> None:
             assert "<script>" not in text and "onerror=alert(1)>" not in text
 
 
+@pytest.mark.slow
 def test_probe_and_what_comes_after_it(teacher: str, odd: Path, tmp_path: Path, weatherproof: Command) -> None:
     out = tmp_path / os.fsdecode(HOSTILE[1])
     status, _, err = weatherproof("probe", teacher, odd, *QUICK, "--operator", "GaussianNoise(0.1)", "--out", out)

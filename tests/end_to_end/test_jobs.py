@@ -106,6 +106,7 @@ def assert_near(one: Path, other: Path) -> None:
         torch.testing.assert_close(b[name], value, atol=1e-5, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_harden_as_one_does(
     lenet: str, job: Callable[..., list["subprocess.Popen[str]"]], weatherproof: Command,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,

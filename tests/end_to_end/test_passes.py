@@ -104,7 +104,9 @@ def test_each_image_is_embedded_once(
     assert sum(passes) == images
 
 
-@pytest.mark.parametrize("verb", [harden, harden_densely, probe, finetune])
+@pytest.mark.parametrize(
+    "verb", [harden, *(pytest.param(verb, marks=pytest.mark.slow) for verb in (harden_densely, probe, finetune))]
+)
 def test_a_measurement_that_is_stopped_goes_on(
     verb: Verb, teacher: str, photos: Path, tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

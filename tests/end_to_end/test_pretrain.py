@@ -154,6 +154,7 @@ def test_other_views_are_refused(made: Made, photos: Path, refused) -> None:
     assert "setting 'views' is 'auto' there and 'urrl' here" in said
 
 
+@pytest.mark.slow
 def test_images_without_labels(tmp_path: Path) -> None:
     save_images(tmp_path / "plain", 24)
     run = wp.pretrain("simclr", tmp_path / "plain", out=tmp_path / "run", **QUICK)
@@ -166,6 +167,7 @@ def test_images_without_labels(tmp_path: Path) -> None:
     Strict(run.report.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:this processor does not compute in bfloat16")
 def test_bf16(photos: Path, tmp_path: Path) -> None:
     run = wp.pretrain("mocov2", photos, precision="bf16-mixed", lr=0.1, temperature=0.01, out=tmp_path, **QUICK)
@@ -173,6 +175,7 @@ def test_bf16(photos: Path, tmp_path: Path) -> None:
     assert all(math.isfinite(r["value"]) for r in run.records)
 
 
+@pytest.mark.slow
 def test_larger_views_a_single_augmentation_and_the_papers_settings(photos: Path, tmp_path: Path) -> None:
     """The crop enlarges; one look is drawn twice; the published plan goes with batch and epochs."""
     run = wp.pretrain(

@@ -146,6 +146,7 @@ def test_an_audit_makes_the_head_once_and_says_when_names_have_changed(
     assert status == 2 and f"{names} has changed since the run in" in err
 
 
+@pytest.mark.slow
 def test_the_words_of_a_run_that_began_without(
     clip: str, photos: Path, names: Path, tmp_path: Path, weatherproof: Command
 ) -> None:

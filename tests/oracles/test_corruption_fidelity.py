@@ -186,12 +186,13 @@ def check_bytes(images: Array, name: str, parameters: str) -> None:
         )
 
 
-@pytest.mark.parametrize("parameters", SETS)
+@pytest.mark.parametrize("parameters", ["cifar", pytest.param("imagenet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", oracle.DETERMINISTIC)
 def test_deterministic_corruptions_agree_to_one_grey_level(name: str, parameters: str) -> None:
     check_bytes(pictures(SIDES[parameters]), name, parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("parameters", "source", "count"), [("cifar", "cifar10", 20), ("imagenet", "imagenette", 3)])
 def test_deterministic_corruptions_agree_on_benchmark_images(

@@ -151,6 +151,7 @@ def test_statistics_of_batch_norm_are_the_adapters_own() -> None:
     assert {name for name in before if "running" in name} <= moved
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_an_interruption_to_the_bit(tmp_path: Path) -> None:
     def run(folder: str, after: int | None) -> dict[str, Tensor]:
         class Stopping(GaussianNoise):

@@ -76,7 +76,13 @@ def start(image: Tensor, label: int, key: Tensor) -> np.ndarray:  # type: ignore
 
 
 @pytest.mark.parametrize(
-    ("norm", "weight"), [("l2", 1.0), ("l2", 0.05), ("linf", 1.0), ("linf", 0.05), ("l0", 0.05), ("l0", 0.02)]
+    ("norm", "weight"),
+    [
+        ("l2", 1.0),
+        ("linf", 1.0),
+        ("l0", 0.02),
+        *(pytest.param(*own, 0.05, marks=pytest.mark.slow) for own in (["l2"], ["linf"], ["l0"])),
+    ],
 )  # few steps: past a jump of the L0 step or a hair's breadth from the boundary float32 and float64 part
 def test_against_a_loop(norm: str, weight: float) -> None:
     settings = {"dt": 0.1, "alpha": 0.1, "beta": 0.75, "gamma": 0.05, "prox": weight}

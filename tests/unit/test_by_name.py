@@ -504,6 +504,7 @@ def test_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'weatherproof[transformers]'" in refused("transformers:org/name")
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_say_whose_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
     from safetensors.torch import save_file

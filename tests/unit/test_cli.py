@@ -58,7 +58,7 @@ def test_overview(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) ->
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes end in another way there")
-@pytest.mark.parametrize("words", [("--help",), ("harden", "--help")])
+@pytest.mark.parametrize("words", [("--help",), pytest.param(("harden", "--help"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("buffered", ["", "1"])
 def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...], buffered: str) -> None:
     end, start = os.pipe()

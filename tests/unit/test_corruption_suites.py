@@ -300,6 +300,7 @@ def test_suites_list_their_conditions(tmp_path):
     assert SUITES == ("common-15", "common-19", "noisy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMON_19)
 def test_no_image_depends_on_its_batch(name):
     """To the last bit: a value a hair below a level would lose the whole level."""

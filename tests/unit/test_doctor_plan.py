@@ -138,6 +138,7 @@ def test_a_batch_that_cannot_be_shared() -> None:
         wp.doctor(plan="resnet20", gpus=64, batch_size=32)
 
 
+@pytest.mark.slow
 def test_ten_thousand_shards_over_512_processes_that_fail() -> None:
     """No image is lost or seen twice in an epoch, and every step sees what one process would have seen."""
     images = planned_shards(10_000, 32)

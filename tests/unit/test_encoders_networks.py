@@ -57,9 +57,9 @@ def same_logits_without_the_package(encoder: Encoder, plain: nn.Module, folder) 
         ("squeezenet1_0", None),
         ("mobilenet_v3_small", None),
         ("densenet121", 64),
-        ("convnext_tiny", 64),
+        pytest.param("convnext_tiny", 64, marks=pytest.mark.slow),
         pytest.param("vit_b_32", 64, marks=pytest.mark.slow),  # the smallest, 88 M parameters
-        ("swin_t", 64),
+        pytest.param("swin_t", 64, marks=pytest.mark.slow),
     ],
 )
 def test_torchvision_is_the_plain_model(name, size, tmp_path):
@@ -70,7 +70,7 @@ def test_torchvision_is_the_plain_model(name, size, tmp_path):
     same_logits_without_the_package(encoder, models.get_model(name, num_classes=5, **settings), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)])
 def test_inception_has_one_classifier_and_its_own_normalisation(name):
     from torchvision import models
 
@@ -114,6 +114,7 @@ def test_timm_without_classes_and_at_another_size():
         assert encoder(torch.rand(1, 3, 50, 50)).shape == (1, 192)
 
 
+@pytest.mark.slow
 def test_open_clip_is_the_visual_tower_of_the_whole_model(tmp_path):
     open_clip = pytest.importorskip("open_clip", reason="open_clip is an extra")
     from open_clip.model import CLIP
@@ -140,7 +141,7 @@ def test_open_clip_rn101():
     assert encoder.body.attnpool.c_proj.out_features == 512
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_cifar_stem_resnets_are_torchvisions_with_another_stem(depth):
     from torchvision import models
 
@@ -156,6 +157,7 @@ def test_cifar_stem_resnets_are_torchvisions_with_another_stem(depth):
         torch.testing.assert_close(encoder.logits(images), plain.eval()(normalised(encoder, images)))
 
 
+@pytest.mark.slow
 def test_resnetv2_50_is_timms():
     import timm
 

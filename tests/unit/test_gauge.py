@@ -96,6 +96,7 @@ def test_kinds_are_told_apart_and_each_has_the_level_of_its_own_unit():
         assert (told.low <= told.high).all()
 
 
+@pytest.mark.slow
 def test_of_a_users_own_function_it_learns_whether_there_is_any_damage_and_says_no_level():
     def dead_columns(images: Tensor, keys: Tensor) -> Tensor:
         alive = random.uniform_fields(keys, (1, 1, images.shape[-1])) > 0.4
@@ -110,6 +111,7 @@ def test_of_a_users_own_function_it_learns_whether_there_is_any_damage_and_says_
     assert torch.equal(told.extent[told.kind == 1], told.damaged[told.kind == 1])
 
 
+@pytest.mark.slow
 def test_a_range_of_one_point_is_gauged_too():
     gauge, (images, keys) = fitted("RandomMask(0.5)"), held_out()
     told = gauge(operators.RandomMask(0.5)(images, keys))

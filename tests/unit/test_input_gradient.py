@@ -222,7 +222,10 @@ def test_finite_differences_are_the_formula() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", [pytest.param("resnet20", marks=pytest.mark.slow), "small(channels=3)"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("resnet20", marks=pytest.mark.slow), pytest.param("small(channels=3)", marks=pytest.mark.slow)],
+)
 def test_real_networks_agree_within_5_per_cent(name: str, data_dir: Path) -> None:
     """Public weights in evaluation mode (batch normalisation couples the images), a network at its start in training.
     The trained network is too curved for the default step of 0.01."""

@@ -90,6 +90,7 @@ def test_the_anchor_is_that_of_the_definition(similarity: float) -> None:
     assert terms["clean_cosine"].item() == pytest.approx(1 - float(apart), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_multiplier_rises_while_the_promise_is_broken_and_falls_while_it_is_kept() -> None:
     far, near = (
         Hardening(Means(weight), Means(1.0), RandomMask(0.9), MSE(), keep=KeepClean(0.4, 0.95))

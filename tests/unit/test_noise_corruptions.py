@@ -41,7 +41,7 @@ def every_word_once(monkeypatch):
     monkeypatch.setattr(random, "shorts", lambda *use: words(*use).sub(32768).to(torch.int16))
 
 
-@pytest.mark.parametrize("photons", sorted({*PHOTONS, 0.4, 2.5, 10_000}))
+@pytest.mark.parametrize("photons", [*sorted({*PHOTONS, 0.4, 2.5}), pytest.param(10_000, marks=pytest.mark.slow)])
 def test_shot_noise_is_poisson_to_one_word(photons, monkeypatch):
     every_word_once(monkeypatch)
     for level in (0, 1, 37, 128, 254, 255):

@@ -361,6 +361,7 @@ def test_two_processes_in_micro_batches_equal_one_with_the_whole_batch() -> None
         torch.testing.assert_close(found[name], value, atol=1e-9, rtol=1e-9, msg=name)
 
 
+@pytest.mark.slow
 def test_the_compiler_tells_its_developers_nothing_and_as_before_afterwards() -> None:
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.isEnabledFor(logging.WARNING)

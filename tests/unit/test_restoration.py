@@ -121,6 +121,7 @@ def test_the_mismatched_mask_of_the_paper_is_worse() -> None:
     assert psnr(wrong, clean) < 15 < psnr(QUICK(damaged, keys(1)), clean) - 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 1 << 19])
 def test_an_image_is_restored_alike_in_any_company(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weatherproof.restoration.deep_decoder._TOGETHER", together)

@@ -99,6 +99,7 @@ def test_embeddings_and_patches_of_rows_and_columns(folder: Path, tmp_path: Path
         wp.embed(tmp_path / "run", folder / "test", index=out, size=32, device="cpu", workers=0)
 
 
+@pytest.mark.slow
 def test_onnx_of_rows_and_columns_and_of_more_channels(folder: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     done = wp.export("small(width=4)@random", images=folder, size=WIDE, out=tmp_path / "out")

@@ -232,6 +232,7 @@ def test_numbers_of_one_classifier(store: Store) -> None:
         assert line.endswith(f"{100 * (hit.record.stderr or 0):.2f}{mark} |")
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_made_again(store: Store) -> None:
     model, attack = Tuned(URRL), ATTACKS["eps 0.1"]
     first = number(Models(SMOKE, 0).number(model, attack=attack), store)
@@ -243,6 +244,7 @@ def test_what_is_kept_is_not_made_again(store: Store) -> None:
     assert fewer.record.images == 4
 
 
+@pytest.mark.slow
 def test_every_start_and_the_way_back(store: Store) -> None:
     models = Models(SMOKE, 0)
     for start in (SUPERVISED, "hardened"):

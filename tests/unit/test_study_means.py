@@ -93,6 +93,7 @@ def test_a_share_is_written_so() -> None:
             Share.parse(text)
 
 
+@pytest.mark.slow
 def test_shares_fill_the_store_and_the_whole_writes_the_page(tmp_path: Path) -> None:
     """Two tasks, one after the other; then the page, for which nothing is trained any more; as in one piece."""
     for own in (1, 2):

@@ -77,6 +77,7 @@ def tikhonov() -> object:
     return InputGradient(0.1)
 
 
+@pytest.mark.slow
 def test_the_memory_of_parts_is_within_the_formula() -> None:
     """fixed + part x per image + images x 8 copies of their pixels, held against the peak of a real step in parts."""
     method, images = simclr("resnet20"), load_images("digits", size=32, channels=3)
@@ -142,6 +143,7 @@ def test_what_is_there_is_counted(tmp_path: Path) -> None:
     assert found["cifar100:$DATA/cifar100"].state == MISSING
 
 
+@pytest.mark.slow
 def test_made_up_images_are_as_many_as_the_published_ones() -> None:
     for name in ("table-2", "fcl-table-3"):
         for cell in cells_of(name, "paper"):

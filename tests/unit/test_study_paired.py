@@ -71,6 +71,7 @@ def test_verdicts() -> None:
     assert PairedClaim("", beats("a", ("b",), ("UN", "NUN"))).check(records(dead))["verdict"] == "not measured"
 
 
+@pytest.mark.slow
 def test_one_comparison_among_many_is_reversed_by_chance() -> None:
     """Of claims of ten comparisons without a difference one in twenty may be called refuted, not two in five."""
     draws = np.random.default_rng(0).normal(size=(100, 2, 10, 5))

@@ -57,6 +57,7 @@ def test_facts_name_the_settings() -> None:
     assert facts["supervised"].startswith("epochs 1, ") and facts["supervised"].endswith("as many steps")
 
 
+@pytest.mark.slow
 def test_robustness_is_measured_under_the_whole_benchmark(tmp_path: Path) -> None:
     store = Store(tmp_path, data=None, device=CPU)
     cell = Models(SMOKE, 0).cell(Network("supervised"), "corruption_error")

@@ -332,6 +332,7 @@ class Deep(nn.Module):
         return {"loss": F.cross_entropy(self.body(images), labels)}
 
 
+@pytest.mark.slow
 def test_a_step_costs_little_more_than_forward_and_backward() -> None:
     n = 64
     pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

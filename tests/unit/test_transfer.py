@@ -176,6 +176,7 @@ def test_too_few_to_split(labels: list[int], fraction: float, message: str) -> N
         validation_split(torch.tensor(labels), fraction)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_shared_sets(data_dir: Path) -> None:
     train, test = (load_images(f"dtd:{data_dir}/dtd10", split, 32) for split in ("train", "test"))
