@@ -11,10 +11,10 @@ import weatherproof as wp
 DOCUMENTS = [*Path(__file__).parents[2].glob("docs/**/*.md"), Path(__file__).parents[2] / "README.md"]
 # Rooms that a user of the package reaches by `wp.`; spec, protocols, types and the command line are imported by name.
 PROMISED = {
-    "attacks", "audit", "cluster", "compare", "corrupt", "data", "demo", "doctor", "embed", "embedded", "encoders", "evaluation",
-    "export", "finetune", "harden", "load_embeddings", "load_encoder", "load_images", "methods", "objectives",
-    "operators", "prepare", "pretrain", "probe", "random", "readouts", "reports", "reproduce", "restoration", "shard",
-    "studies", "train", "training", "views",
+    "attacks", "audit", "cluster", "compare", "corrupt", "data", "demo", "doctor", "embed", "embedded", "encoders",
+    "evaluation", "export", "finetune", "harden", "load_embeddings", "load_encoder", "load_images", "methods",
+    "objectives", "operators", "prepare", "pretrain", "probe", "random", "readouts", "reports", "reproduce",
+    "restoration", "shard", "studies", "train", "training", "views",
 }  # fmt: skip
 
 
