@@ -11,7 +11,7 @@ from PIL import Image
 
 from weatherproof import load_encoder
 from weatherproof.benchmark import COMMON_19
-from weatherproof.data import ImageSet, at_most
+from weatherproof.data import CorruptedImages, ImageSet, at_most
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.encoders import Encoder
 from weatherproof.studies import STUDIES
@@ -22,7 +22,8 @@ from weatherproof.training.plan import Course
 from weatherproof.verbs.reproduce import reproduce
 
 NATIVE = ("lenet", "small", "resnet20")
-MOVED = ("n03062245", "n01978455", "n03785016", "n02326432", "n02093428")  # the other classes of Figure 5
+UNSEEN = ("n07930864", "n01978287", "n03792782", "n02325366", "n02108915")  # of Figure 5, and as what they count
+MOVED = ("n03062245", "n01978455", "n03785016", "n02326432", "n02093428")
 CLASSES = {
     "cifar10": 10, "cifar100": 100, "stl10": 10, "covid-xray": 2, "aircraft": 100, "birdsnap": 500, "caltech101": 101,
     "caltech256": 257, "cars": 196, "dtd": 47, "flowers": 102, "food101": 101, "pets": 37, "sun397": 397,
@@ -57,7 +58,7 @@ def idx(path: Path, array: np.ndarray) -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every set of every paper, as it is published, with a few images."""
     root = tmp_path_factory.mktemp("data")
-    wordnet = sorted({*IMAGENET_100, *IMAGENET_100B, *MOVED})
+    wordnet = sorted({*IMAGENET_100, *IMAGENET_100B, *UNSEEN, *MOVED})
     folders(root / "imagenet", wordnet, {"train": 2, "val": 1}, 48)
     for name, classes in CLASSES.items():
         many = {"train": 20 if classes <= 10 else 2, "test": 2 if classes <= 10 else 1}
@@ -67,18 +68,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stem, count in (("train", 400), ("t10k", 100)):
         idx(root / "mnist" / f"{stem}-images-idx3-ubyte", draw.integers(0, 256, (count, 28, 28)))
         idx(root / "mnist" / f"{stem}-labels-idx1-ubyte", np.arange(count) % 10)
-    for name, classes in (("cifar10-c", 10), ("cifar100-c", 100)):
+    for name, classes, each in (("cifar10-c", 10, 2), ("cifar100-c", 100, 1)):  # five severities of the test images
         (root / name).mkdir()
+        labels = np.tile(np.repeat(np.arange(classes, dtype=np.uint8), each), 5)
         for corruption in COMMON_19:
-            np.save(root / name / f"{corruption}.npy", draw.integers(0, 256, (5 * classes, 32, 32, 3), dtype=np.uint8))
-        np.save(root / name / "labels.npy", np.tile(np.arange(classes, dtype=np.uint8), 5))
+            np.save(root / name / f"{corruption}.npy", draw.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8))
+        np.save(root / name / "labels.npy", labels)
     return root
 
 
 def small(recipe: Given, store: Store) -> Encoder:
     native = recipe.text.startswith(NATIVE)
-    name = recipe.text.partition("@")[0] if native else "small(width=4)"
-    return load_encoder(f"{name}@random", size=recipe.size and 32, num_classes=recipe.classes, seed=recipe.seed)
+    name, _, file = recipe.text.partition("@") if native else ("small(width=4)", "", "")
+    classes = 10 if file and recipe.classes is None else recipe.classes  # those that the file's head has
+    return load_encoder(f"{name}@random", size=recipe.size and 32, num_classes=classes, seed=recipe.seed)
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def few(images: Images, folder: str | None) -> ImageSet:
         found = read(images, folder)
-        return found if images.split == "train" else at_most(found, 12)
+        return found if images.split == "train" or isinstance(found, CorruptedImages) else at_most(found, 12)
 
     monkeypatch.setattr(Images, "read", few)
     monkeypatch.setattr(Given, "make", small)
@@ -107,10 +110,13 @@ def page(name: str, data: Path, folder: Path) -> None:
 
 def one_model(name: str, data: Path, folder: Path) -> Path:
     """The first model of a study, under all that is measured of it."""
-    made = reproduce(
-        name, scale="paper", data=str(data), store=folder / "store", out=folder / "run", device="cpu", workers=0,
-        precision="32-true", cells="1/100000",
-    )  # fmt: skip
+    for number in range(1, 4):  # one that does not answer such images gives none
+        made = reproduce(
+            name, scale="paper", data=str(data), store=folder / "store", out=folder / f"run-{number}", device="cpu",
+            workers=0, precision="32-true", cells=f"{number}/100000",
+        )  # fmt: skip
+        if made.records:
+            break
     assert made.records and all(math.isfinite(record["value"]) for record in made.records)
     return folder / "store"
 

@@ -34,8 +34,10 @@ def look(
         return op(images, random.fold(keys, use))
 
 
-def one_look(views: Views | Operator, images: Images, keys: Keys) -> Images:
-    """A single view, by a family's `one` where it has that; of several views the first."""
+def one_look(
+    views: Views | Operator, images: Images, keys: Keys
+) -> Float[Tensor, "batch channels rows columns"]:  # fmt: skip
+    """A single view, by a family's `one` where it has that; of several views the first. A crop may change the size."""
     with pixel_precision(images):
         seen = getattr(views, "one", views)(images, keys)
     return seen[0] if isinstance(seen, tuple) else seen

@@ -87,7 +87,8 @@ class Outcome:
         from weatherproof.reports.hardened.words import summary_lines
 
         print_lines(summary_lines(self.folder))
-        Console().print(console_table(self.records))
+        if self.records:
+            Console().print(console_table(self.records))
         self.show_checks()
 
     def show_checks(self) -> None:
@@ -99,7 +100,7 @@ class Outcome:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
             console.print(mark, end="  ")
             console.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False)
-        files = {"report": self.report}
+        files = {"report": self.report} if self.report.is_file() else {}
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"
         lines = [(name, printable(file)) for name, file in files.items()]
@@ -139,12 +140,13 @@ def own_json(file: Path) -> Any:
 
 
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
-    """The outcome of a run folder that holds its results already."""
+    """The outcome of a run folder that holds its results already; without any, as a share of a study may be, there is
+    no page."""
     from weatherproof.reports import write_report
     from weatherproof.reports.files import read_checks, read_results
 
     (records, told), known = read_results(run.path), read_checks(run.path)
-    if not (run.path / "report.html").is_file():
+    if records and not (run.path / "report.html").is_file():
         write_report(run.path)
     return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes, notes=told)
 
