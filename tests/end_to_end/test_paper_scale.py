@@ -29,6 +29,10 @@ CLASSES = {
     "caltech256": 257, "cars": 196, "dtd": 47, "flowers": 102, "food101": 101, "pets": 37, "sun397": 397,
 }  # fmt: skip
 
+# Restoring takes minutes and gigabytes an image, the words of zero-shot are CLIP's own, and unseen-kinds wants a head of
+# the images' classes: at smoke scale all of them run.
+WITHOUT = ("table-7", "table-8", "unseen-kinds", "zero-shot")
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -128,7 +132,7 @@ def test_one_model_of_a_study(data: Path, short: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "fcl-table-1"])
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in ("fcl-table-1", *WITHOUT)])
 def test_one_model_of_every_study(name: str, data: Path, short: None, tmp_path: Path) -> None:
     one_model(name, data, tmp_path)
 
