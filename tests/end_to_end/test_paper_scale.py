@@ -29,8 +29,8 @@ CLASSES = {
     "caltech256": 257, "cars": 196, "dtd": 47, "flowers": 102, "food101": 101, "pets": 37, "sun397": 397,
 }  # fmt: skip
 
-# Restoring takes minutes and gigabytes an image, the words of zero-shot are CLIP's own, and unseen-kinds wants a head of
-# the images' classes: at smoke scale all of them run.
+# Restoring takes minutes and gigabytes an image, the words of zero-shot are CLIP's own, and unseen-kinds wants a head
+# of the images' classes: at smoke scale all of them run.
 WITHOUT = ("table-7", "table-8", "unseen-kinds", "zero-shot")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
