@@ -100,7 +100,7 @@ class Outcome:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
             console.print(mark, end="  ")
             console.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False)
-        files = {"report": self.report} if self.report.is_file() else {}
+        files = {"report": self.report} if self.records or self.report.is_file() else {}
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"
         lines = [(name, printable(file)) for name, file in files.items()]
