@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Literal
@@ -222,6 +223,7 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
     for name, parameter in parameters.items():
         _add(parser, name, parameter, kinds[name], helps.get(name, "") + _type_and_default(hints[name], parameter))
     _check_words(argv)
+    _check_numbers(argv, kinds)
     try:
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
     except (ArgumentError, OverflowError) as error:
@@ -249,6 +251,16 @@ def _check_words(argv: Sequence[str]) -> None:
                 raise texts.Malformed(f"a number of {len(value)} digits")
         except texts.Malformed as error:
             raise InputError(f"{option or 'an argument'} cannot be {shown(value)}: {error}") from None
+
+
+def _check_numbers(argv: Sequence[str], kinds: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a whole number that only YAML sees as one, such as 0x40 or 1:00: jsonargparse reads it."""
+    for word, after in pairwise([*argv, ""]):
+        option, equals, value = word.partition("=")
+        name = option[2:].replace("-", "_") if option.startswith("--") else ""
+        given = value if equals else after
+        if name in kinds and texts.is_no_decimal(given) and fits(1, kinds[name]):
+            raise InputError(f"{option} is a number in decimal digits such as 64; got {shown(given)}")
 
 
 def _add(parser: Any, name: str, parameter: inspect.Parameter, kind: Any, text: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import weatherproof as wp
-from weatherproof import texts
+from weatherproof import cli, texts
 from weatherproof.data.decoding import Decoder
 from weatherproof.encoders import Preprocessing, load_encoder, map_place, save_encoder
 from weatherproof.encoders.preprocessing import to_input
@@ -226,6 +226,12 @@ def test_a_number_that_yaml_alone_would_see_is_no_size(given: str, tmp_path: Pat
     if given != "064":  # digits: it is 64
         with pytest.raises(InputError, match="size"):
             size_of(given)
+
+
+@pytest.mark.parametrize("given", [["--size", "0x40"], ["--size=1:00"], ["--batch-size", "010"]])
+def test_nor_is_it_a_number_on_the_command_line(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["embed", "small@random", "digits", *given]) == 2
+    assert "is a number in decimal digits" in capsys.readouterr().err
 
 
 def test_plain_numbers_stay_numbers() -> None:
