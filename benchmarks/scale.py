@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine, signature
-from weatherproof.verbs.doctor.cards import CARDS
+from weatherproof.cards import CARDS
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import CHECKPOINT, FLOAT, Scale, evaluate, limits
 from weatherproof.verbs.doctor.planning import duration

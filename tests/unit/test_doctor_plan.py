@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import weatherproof as wp
+from weatherproof.cards import CARDS, card_of
 from weatherproof.errors import InputError
-from weatherproof.verbs.doctor.cards import CARDS, card_of
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import Scale, evaluate, limits
 from weatherproof.verbs.doctor.simulation import Failure, planned_shards, simulate
@@ -98,8 +98,8 @@ def test_where_a_limit_begins_is_where_all_of_it_is_used() -> None:
 
 def test_cards() -> None:
     assert all(card.half > card.full and card.source.startswith("https://") for card in CARDS.values())
-    assert card_of("A100")[0] is CARDS["a100"]
-    assert card_of("312e12")[0].half == 312e12
+    assert card_of("A100") is CARDS["a100"]
+    assert card_of("312e12").half == 312e12
     for text, said in (("h1000", "unknown card"), ("-1", "peak in flop/s"), ("nan", "peak in flop/s")):
         with pytest.raises(InputError, match=said):
             card_of(text)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from weatherproof import load_encoder, methods, views
+from weatherproof.cards import CARDS, card_of
 from weatherproof.cli import main
 from weatherproof.data import batches, load_images
 from weatherproof.errors import InputError
@@ -18,8 +19,7 @@ from weatherproof.studies import STUDIES, Cell
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.needs.cards import CARDS, UTILISATION, card
-from weatherproof.studies.needs.check import lacks, needs
+from weatherproof.studies.needs.check import UTILISATION, hours, lacks, needs
 from weatherproof.studies.needs.dry import Training, counted, needed
 from weatherproof.studies.needs.find import HERE, MISSING, OPTIONAL, data_needs, weight_needs
 from weatherproof.studies.needs.made_up import made_up
@@ -103,9 +103,9 @@ def test_hours_are_of_the_operations() -> None:
     step = counted(weightless(simclr("resnet20")), load_images("digits", size=32, channels=3), Course(PLAN, 320))
     training = Training(None, PLAN, 320, step)
     assert training.flops == 10 * 32 * step.flops
-    assert card("a100").hours(1e18, "32-true") == pytest.approx(1e18 / (156e12 * UTILISATION) / 3600)
+    assert hours(1e18, "32-true", CARDS["a100"]) == pytest.approx(1e18 / (156e12 * UTILISATION) / 3600)
     with pytest.raises(InputError, match="card"):
-        card("a1000")
+        card_of("a1000")
 
 
 @pytest.mark.parametrize("name", STUDIES)

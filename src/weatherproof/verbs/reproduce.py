@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from weatherproof.cards import card_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import visible
 from weatherproof.studies import STUDIES, run_study
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.shares import Share
-from weatherproof.studies.needs.cards import card as card_of
 from weatherproof.studies.needs.check import lacks, needs
 from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
@@ -98,7 +98,7 @@ def reproduce(
             alone. When all shares are done, the same command without it writes the page.
         check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1:
             something is missing.
-        card: for --check, the GPU: a100, a100-40, h100, v100, l4 or t4.
+        card: for --check, the GPU by its name (a100, h100, l4, ...), or its peak in flop/s.
     """
     if list_:
         return Listing(_all())

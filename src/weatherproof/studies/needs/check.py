@@ -7,17 +7,18 @@ from pathlib import Path
 
 from torch import nn
 
+from weatherproof.cards import Card
 from weatherproof.progress import phase
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import Cell, Study
-from weatherproof.studies.needs.cards import UTILISATION, Card
 from weatherproof.studies.needs.dry import DryStore, Training, needed, reason
 from weatherproof.studies.needs.find import MISSING, Need, data_needs, package_needs, weight_needs
 
 FITS, TOO_MUCH, ABOUT = "fits", "too much", "about"
 _GIB = 2**30
+UTILISATION = 0.15  # of a card's peak, an assumption: ResNets of 224 pixels seldom have more, small images have less
 _CHECKPOINT = 4  # a checkpoint's weights, gradients' moments and what is written beside it before it is replaced
 
 
@@ -122,8 +123,8 @@ def _called(training: Training) -> str:
 
 def _hours(dry: DryStore, passes: float, card: Card, failed: dict[str, str]) -> Need:
     trainings, devices = list(dry.trainings.values()), dry.means.devices if isinstance(dry.means, Means) else 1
-    trained = sum(card.hours(one.flops, one.plan.precision) for one in trainings) / devices
-    read = card.hours(sum(dry.readouts.values()) + passes, "32-true")
+    trained = sum(hours(one.flops, one.plan.precision, card) for one in trainings) / devices
+    read = hours(sum(dry.readouts.values()) + passes, "32-true", card)
     text = (
         f"{_time(trained + read)} on {f'{devices} x ' if devices > 1 else ''}{card.name}: {len(trainings)} trainings "
         f"{_time(trained)} ({sum(one.flops for one in trainings):.1e} operations), readouts and measurements "
@@ -132,6 +133,12 @@ def _hours(dry: DryStore, passes: float, card: Card, failed: dict[str, str]) -> 
     if failed:
         text += f"; not counted: {', '.join(f'{name} ({why})' for name, why in failed.items())}"
     return Need("hours", ABOUT, card.name, text)
+
+
+def hours(operations: float, precision: str, card: Card) -> float:
+    """How long so many operations, most of them convolutions, take at `UTILISATION`."""
+    peak = (card.tf32 or card.full) if precision == "32-true" else card.half
+    return operations / (UTILISATION * peak) / 3600
 
 
 def _time(hours: float) -> str:

@@ -20,7 +20,7 @@ weights, embeddings of D numbers, peak flop/s F (F32 in float32) of which u is r
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from weatherproof.verbs.doctor.cards import Card
+from weatherproof.cards import Card
 from weatherproof.verbs.doctor.counting import Counted, Loss
 from weatherproof.verbs.doctor.terms import Terms
 

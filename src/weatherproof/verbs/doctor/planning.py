@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from weatherproof.cards import Card, card_of
 from weatherproof.errors import InputError
 from weatherproof.progress import phase
 from weatherproof.sizes import GivenSize, sides, size_of
 from weatherproof.training.plan import Precision
-from weatherproof.verbs.doctor.cards import Card, card_of
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import Course, Limit, Scale, evaluate, limits
 from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_told
@@ -62,24 +62,22 @@ def planned(wishes: Wishes, measured: str | Path | None, seconds: float, seed: i
             f"batch_size {wishes.batch_size:,} cannot be shared by {wishes.gpus:,} GPUs, or is more than the "
             f"{wishes.images:,.0f} images"
         )
-    card, called = card_of(wishes.gpu)
+    card = card_of(wishes.gpu)
     scale = wishes.scale(card)
     with phase("counting flops, measuring terms", 2, "parts") as meter:
         of_encoder, of_loss = counted(wishes.encoder, wishes.size), counted_loss()
         meter.advance()
         terms = terms_of(measured, wishes.network, wishes.operator, wishes.size, seconds, seed)
         meter.advance()
-    return told(wishes, called, card, scale, of_encoder, of_loss, terms)
+    return told(wishes, card, scale, of_encoder, of_loss, terms)
 
 
-def told(
-    wishes: Wishes, called: str, card: Card, scale: Scale, encoder: Counted, loss: Loss, terms: Terms
-) -> Diagnosis:
+def told(wishes: Wishes, card: Card, scale: Scale, encoder: Counted, loss: Loss, terms: Terms) -> Diagnosis:
     """The formula's results as numbers and in words."""
     course = evaluate(scale, card, encoder, loss, terms)
     found = limits(scale, card, encoder, loss, terms, course)
     sections = [
-        Section("Plan", list(_asked(wishes, called, scale, encoder, card))),
+        Section("Plan", list(_asked(wishes, scale, encoder, card))),
         Section("Terms", list(_terms(terms))),
         Section("A step", list(_step(course))),
         Section("In all", list(_whole(wishes, course))),
@@ -99,7 +97,7 @@ def money(wishes: Wishes, course: Course) -> float:
     return wishes.gpus * course.seconds / 3600 * (wishes.price or 0.0)
 
 
-def _asked(wishes: Wishes, called: str, scale: Scale, encoder: Counted, card: Card) -> Iterator[Finding]:
+def _asked(wishes: Wishes, scale: Scale, encoder: Counted, card: Card) -> Iterator[Finding]:
     yield Finding(
         "training", f"{wishes.encoder} at {wishes.size}, {wishes.images:,.0f} images, {wishes.epochs:g} epoch(s), "
         f"batch {wishes.batch_size:,}"
@@ -110,8 +108,8 @@ def _asked(wishes: Wishes, called: str, scale: Scale, encoder: Counted, card: Ca
         f"{encoder.backward / 1e9:,.1f}, the teacher's forward once more)"
     )  # fmt: skip
     yield Finding(
-        "GPUs", f"{wishes.gpus:,} of {called}, {scale.peak / 1e12:,.0f} Tflop/s in {wishes.precision} ({card.source}), "
-        f"of which {wishes.utilisation:.0%} are reached (assumed)"
+        "GPUs", f"{wishes.gpus:,} of {card.name}, {scale.peak / 1e12:,.0f} Tflop/s in {wishes.precision} "
+        f"({card.source}), of which {wishes.utilisation:.0%} are reached (assumed)"
     )  # fmt: skip
 
 

@@ -13,19 +13,23 @@ class Card:
     """A GPU on paper.
 
     Attributes:
+        name: what it is called.
         half: flop/s of products in bfloat16 or float16 with sums in float32.
         full: flop/s in float32, as PyTorch multiplies unless it is told otherwise.
         memory: bytes.
         bandwidth: of its memory, bytes/s.
+        tf32: flop/s of convolutions in float32, which PyTorch rounds to TF32 where the card has it; None: it has not.
         bfloat16: whether it computes in it.
         source: the maker's data sheet.
     """
 
+    name: str
     half: float
     full: float
     memory: float
     bandwidth: float
     source: str
+    tf32: float | None = None
     bfloat16: bool = True
 
     def peak(self, precision: Precision) -> float:
@@ -36,26 +40,31 @@ class Card:
 
 
 CARDS = {
-    "v100": Card(125e12, 15.7e12, 32e9, 0.9e12, f"{_NVIDIA}v100/ (SXM2, 32 GB)", bfloat16=False),
-    "a100": Card(312e12, 19.5e12, 80e9, 2.039e12, f"{_NVIDIA}a100/ (SXM, 80 GB)"),
-    "a10": Card(125e12, 31.2e12, 24e9, 0.6e12, f"{_NVIDIA}products/a10-gpu/"),
-    "l4": Card(121e12, 30.3e12, 24e9, 0.3e12, f"{_NVIDIA}l4/"),
-    "l40s": Card(362e12, 91.6e12, 48e9, 0.864e12, f"{_NVIDIA}l40s/"),
-    "h100": Card(989e12, 67e12, 80e9, 3.35e12, f"{_NVIDIA}h100/ (SXM)"),
-    "h200": Card(989e12, 67e12, 141e9, 4.8e12, f"{_NVIDIA}h200/ (SXM)"),
+    card.name.lower(): card
+    for card in (
+        Card("V100", 125e12, 15.7e12, 32e9, 0.9e12, f"{_NVIDIA}v100/ (SXM2, 32 GB)", bfloat16=False),
+        Card("T4", 65e12, 8.1e12, 16e9, 0.3e12, f"{_NVIDIA}tesla-t4/", bfloat16=False),
+        Card("A100", 312e12, 19.5e12, 80e9, 2.039e12, f"{_NVIDIA}a100/ (SXM, 80 GB)", 156e12),
+        Card("A100-40", 312e12, 19.5e12, 40e9, 1.555e12, f"{_NVIDIA}a100/ (SXM, 40 GB)", 156e12),
+        Card("A10", 125e12, 31.2e12, 24e9, 0.6e12, f"{_NVIDIA}products/a10-gpu/", 62.5e12),
+        Card("L4", 121e12, 30.3e12, 24e9, 0.3e12, f"{_NVIDIA}l4/", 60e12),
+        Card("L40S", 362e12, 91.6e12, 48e9, 0.864e12, f"{_NVIDIA}l40s/", 183e12),
+        Card("H100", 989e12, 67e12, 80e9, 3.35e12, f"{_NVIDIA}h100/ (SXM)", 494e12),
+        Card("H200", 989e12, 67e12, 141e9, 4.8e12, f"{_NVIDIA}h200/ (SXM)", 494e12),
+    )
 }
 
 
-def card_of(text: str) -> tuple[Card, str]:
+def card_of(text: str) -> Card:
     """A card by its name, or one with this peak in flop/s in every precision, and of which nothing else is known: it
-    is taken to be an A100 else. With what it is to be called.
+    is taken to be an A100 else.
 
     Raises:
         InputError: neither.
     """
     known = CARDS.get(text.strip().casefold())
     if known is not None:
-        return known, text.strip().upper()
+        return known
     try:
         peak = float(text)
     except ValueError:
@@ -63,4 +72,4 @@ def card_of(text: str) -> tuple[Card, str]:
     if not 0 < peak < 1e18:
         raise InputError(f"gpu is the name of a card or its peak in flop/s, such as 312e12; got {text}")
     a100 = CARDS["a100"]
-    return Card(peak, peak, a100.memory, a100.bandwidth, "given"), f"{peak:.3g} flop/s"
+    return Card(f"{peak:.3g} flop/s", peak, peak, a100.memory, a100.bandwidth, "given")
