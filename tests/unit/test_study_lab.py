@@ -14,14 +14,15 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.spec import component
 from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
+from weatherproof.studies.lab.claims import above
 from weatherproof.studies.lab.classifiers import Probed
-from weatherproof.studies.lab.joins import OverSeeds
+from weatherproof.studies.lab.joins import OverSeeds, at_seeds
 from weatherproof.studies.lab.measures import Clean
 from weatherproof.studies.lab.recipes import Given, Hardened
 from weatherproof.studies.lab.run import _made_how
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Bench, Measured
-from weatherproof.studies.lab.study import About, Cell
+from weatherproof.studies.lab.study import About, Cell, Claim
 from weatherproof.studies.lab.table import certificate_lines, shown_of, table
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
 from weatherproof.training import Plan
@@ -171,3 +172,51 @@ def test_table_3_is_shown_and_not_measured(tmp_path: Path) -> None:
     shown = reproduce("table-3", scale="paper", out=tmp_path / "run")
     assert len(shown.to_dict()) == 5 and "n03062245" in shown.to_dict()["n07930864"]  # cup: cocktail shaker
     assert not (tmp_path / "run").exists()
+
+
+# several seeds
+
+
+def test_a_study_over_seeds_is_the_mean_of_its_runs(tmp_path: Path) -> None:
+    """Each number is that of a run with each seed, and the models are theirs: nothing is trained again."""
+    store = tmp_path / "store"
+    runs = [reproduce("table-9", seed=seed, store=store, out=tmp_path / f"{seed}") for seed in (3, 4)]
+    trained = {file: file.stat().st_mtime_ns for file in store.rglob("encoder.safetensors")}
+    both = reproduce("table-9", seed=3, seeds=2, store=store, out=tmp_path / "both")
+    assert {file: file.stat().st_mtime_ns for file in store.rglob("encoder.safetensors")} == trained
+    records = both.to_dict()["records"]
+    assert len(records) == len(runs[0].to_dict()["records"]) > 2
+    for record, *own in zip(records, *(run.to_dict()["records"] for run in runs), strict=True):
+        samples = [one["value"] for one in own]
+        assert record["samples"] == samples and record["seeds"] == [3, 4]
+        assert record["value"] == pytest.approx(sum(samples) / 2)
+        assert record["stderr"] == pytest.approx(abs(samples[0] - samples[1]) / 2)  # of a mean of two
+    text = (tmp_path / "both" / "table.md").read_text()
+    assert "`weatherproof reproduce table-9 --scale smoke --seed 3 --seeds 2`" in text
+    assert "standard error over 2 runs, each with its own trainings and its own draws of the damage" in text
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "verdict"),
+    [
+        ((3.0, 4.0, 5.0), (2.0, 3.0, 4.0), "holds"),
+        ((3.0, 4.0, 5.0), (2.0, 4.5, 4.0), "not decided"),  # the mean and two seeds of three
+        ((1.0, 1.0, 9.0), (2.0, 2.0, 2.0), "not decided"),  # the mean and one of three
+        ((3.0, 0.0, 0.0), (2.0, 3.0, 4.0), "not decided"),  # one alone
+        ((1.0, 2.0, 3.0), (2.0, 3.0, 4.0), "does not hold"),
+    ],
+)
+def test_a_claim_over_seeds(high: tuple[float, ...], low: tuple[float, ...], verdict: str) -> None:
+    found = {("row", name): {"value": sum(own) / 3, "samples": list(own)} for name, own in (("a", high), ("b", low))}
+    entry = Claim("a above b", above("a", "b", ("row",))).check(found)
+    alone = sum(a > b for a, b in zip(high, low, strict=True))
+    assert entry["verdict"] == verdict and entry["passed"] == (verdict == "holds")
+    assert entry["detail"].endswith(f"by itself with {alone} of 3 seeds")
+    assert "verdict" not in Claim("c above b", above("c", "b", ("row",))).check(found)  # nothing was measured of it
+
+
+def test_what_has_seeds_of_its_own_gets_no_others() -> None:
+    with pytest.raises(InputError, match="several seeds by itself: leave --seeds out"):
+        at_seeds(STUDIES["fcl-table-1"], "desk", 0, 3)
+    with pytest.raises(InputError, match="1 or more; got 0"):
+        reproduce("table-9", seeds=0)

@@ -62,6 +62,7 @@ def reproduce(
     store: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
+    seeds: int = 1,
     devices: int = 1,
     precision: Precision | None = None,
     accumulate: int = 1,
@@ -85,6 +86,8 @@ def reproduce(
         store: where trained encoders are kept, shared by the studies of one scale; by default runs/store-SCALE.
         out: the run folder; by default runs/STUDY-SCALE.
         seed: of every random draw.
+        seeds: runs of the whole study, with the seeds from `seed` on: numbers become means with their standard error,
+            and claims are decided over the seeds.
         devices: processes of each training, each with its share of every batch.
         precision: of every training instead of the study's own, 32-true, bf16-mixed or 16-mixed; models trained so are
             kept apart from others.
@@ -109,20 +112,28 @@ def reproduce(
         raise InputError("which study? weatherproof reproduce --list shows them all")
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
+    if seeds < 1:
+        raise InputError(f"seeds is how often the study runs, 1 or more; got {seeds}")
     means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients)
     kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
     if check:
-        found = needs(STUDIES[study], scale, seed=seed, data=data, store=kept, means=means, card=card_of(card))
+        found = needs(
+            STUDIES[study], scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card)
+        )
         return Checked(study, scale, found)
     where, share = device_of(device), None if cells is None else Share.parse(cells)
     given = {name: value for name, value in asdict(means).items() if value != getattr(Means(), name)}
+    given |= {} if seeds == 1 else {"seeds": seeds}
     recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed, **given}
     name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
     run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
     if run.finished:
         return finished(run, "this study is finished already: nothing was done")
     try:
-        run_study(STUDIES[study], scale, run, store=kept, data=data, seed=seed, device=where, means=means, share=share)
+        run_study(
+            STUDIES[study], scale, run, store=kept, data=data, seed=seed, seeds=seeds, device=where, means=means,
+            share=share,
+        )  # fmt: skip
     except InputError:
         run.discard()
         raise

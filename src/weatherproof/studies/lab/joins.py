@@ -4,26 +4,32 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from weatherproof.errors import InputError
 from weatherproof.evaluation import protocol_hash, standard_error
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Cell, Number
+from weatherproof.studies.lab.study import Cell, Measurable, Number, Scale, Study
 
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """One number of several trainings that differ in their seed alone: mean and standard error over them.
+    """One number of several trainings that differ in their seed: mean and standard error over them.
 
     Attributes:
-        cells: one a training.
+        trainings: one number each.
         seeds: theirs, in the same order.
     """
 
-    cells: tuple[Cell, ...]
+    trainings: tuple[Measurable, ...]
     seeds: tuple[int, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Of all trainings."""
+        return tuple(cell for training in self.trainings for cell in training.cells)
 
     def number(self, store: Store) -> Number | None:
         """The number with that of each training; None where one has none."""
-        found = _all(self.cells, store)
+        found = _all(self.trainings, store)
         if found is None:
             return None
         samples = tuple(number.value for number in found)
@@ -31,8 +37,32 @@ class OverSeeds:
         return Number(
             replace(found[0].record, value=mean, stderr=error, seeds=self.seeds),
             samples=samples,
+            failed=_failed(found),
             earlier=_earlier(found),
         )
+
+
+def at_seeds(study: Study, scale: str, seed: int, count: int = 1) -> Scale:
+    """The study at a scale, each number over `count` runs with the seeds from `seed` on: trainings, choices of images
+    and draws of the damage are each run's own. What is written beside the table is the first one's.
+
+    Raises:
+        InputError: an unknown scale, or several seeds of a study that has several by itself.
+    """
+    seeds = tuple(seed + i for i in range(count))
+    runs = [study.at(scale, own) for own in seeds]
+    first = runs[0]
+    if count == 1:
+        return first
+    if any(isinstance(own, OverSeeds) for own in first.cells.values()):
+        raise InputError(f"{study.name} at {scale} scale trains with several seeds by itself: leave --seeds out")
+    cells = {key: _joined([run.cells[key] for run in runs], seeds) for key in first.cells}
+    return replace(first, cells=cells)
+
+
+def _joined(trainings: Sequence[Measurable | None], seeds: tuple[int, ...]) -> OverSeeds | None:
+    there = tuple(own for own in trainings if own is not None)
+    return OverSeeds(there, seeds) if len(there) == len(seeds) else None
 
 
 @dataclass(frozen=True)
@@ -77,16 +107,19 @@ def mean_of(numbers: Sequence[Number]) -> Number:
         stderr=math.sqrt(sum(e * e for e in errors)) / len(records) if len(errors) == len(records) else None,
         images=sum(r.images for r in records), protocol=protocol_hash(parts=[r.protocol for r in records]),
     )  # fmt: skip
-    failed = [number.failed for number in numbers if number.failed is not None]
-    points = tuple(point for own in failed for point in own) if failed else None
-    return Number(whole, failed=points, earlier=_earlier(numbers))
+    return Number(whole, failed=_failed(numbers), earlier=_earlier(numbers))
 
 
 def _earlier(numbers: Sequence[Number]) -> tuple[str, ...]:
     return tuple(sorted({folder for number in numbers for folder in number.earlier}))
 
 
-def _all(cells: Sequence[Cell], store: Store) -> list[Number] | None:
+def _failed(numbers: Sequence[Number]) -> tuple[str, ...] | None:
+    failed = [number.failed for number in numbers if number.failed is not None]
+    return tuple(dict.fromkeys(point for own in failed for point in own)) if failed else None
+
+
+def _all(cells: Sequence[Measurable], store: Store) -> list[Number] | None:
     found = [cell.number(store) for cell in cells]
     kept = [number for number in found if number is not None]
     return kept if len(kept) == len(found) else None

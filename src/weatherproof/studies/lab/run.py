@@ -13,6 +13,7 @@ from weatherproof.reports import write_report
 from weatherproof.reports.parts import save_part
 from weatherproof.reports.study.table import STUDY
 from weatherproof.studies.lab.former import former_home
+from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store, digest
@@ -27,7 +28,7 @@ _CELLS, _OF = "cells.json", "cells-of.json"
 
 def run_study(
     study: Study, scale_name: str, run: RunFolder, *, store: Path, data: str | None, seed: int, device: torch.device,
-    means: Means | None = None, share: Share | None = None,
+    seeds: int = 1, means: Means | None = None, share: Share | None = None,
 ) -> None:  # fmt: skip
     """Measure every cell into the run folder: results.json, checks.json, table.md, report.html.
 
@@ -35,10 +36,11 @@ def run_study(
     measured otherwise (cells-of.json says what each was measured of).
 
     Args:
+        seeds: runs of every number, from `seed` on.
         means: of the trainings.
         share: of the models; the store alone is filled with what is found of them, and there is no page.
     """
-    scale = study.at(scale_name, seed)
+    scale = at_seeds(study, scale_name, seed, seeds)
     shelf = Store(store, data=data, device=device, former=former_home, means=means)
     if share is not None:
         share.fill(study.name, scale, shelf, run)

@@ -67,13 +67,14 @@ def verdict(check: Mapping[str, Any]) -> str:
 
 
 def _protocol(study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    seeds = f" --seeds {recipe['seeds']}" if "seeds" in recipe else ""
     images = sorted({(str(r["data"]), r["images"]) for r in found.values() if r.get("metric") != COUNT})
     facts = {
-        "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}`",
+        "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}{seeds}`",
         "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
         "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
         "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
-        "±": _spread(list(found.values())),
+        "±": _spread(list(found.values()), recipe.get("seeds", 1)),
         **scale.facts,
     }
     return [(name, text) for name, text in facts.items() if text]
@@ -90,8 +91,14 @@ def certificate_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["", "## Certificates", "", *([lead, ""] if lead else []), *told]
 
 
-def _spread(records: Sequence[Mapping[str, Any]]) -> str:
-    """What the standard errors are over."""
+def _spread(records: Sequence[Mapping[str, Any]], seeds: int) -> str:
+    """What the standard errors are over.
+
+    Args:
+        seeds: runs of the whole study.
+    """
+    if seeds > 1:
+        return f"standard error over {seeds} runs, each with its own trainings and its own draws of the damage"
     trainings = max((len(r.get("samples", ())) for r in records), default=0)
     if trainings:
         return f"standard error over {trainings} training seeds; the damage is the same in all"

@@ -10,6 +10,7 @@ from torch import nn
 from weatherproof.cards import Card
 from weatherproof.progress import phase
 from weatherproof.studies.lab.classifiers import NoNumber
+from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import Cell, Study
@@ -23,7 +24,7 @@ _CHECKPOINT = 4  # a checkpoint's weights, gradients' moments and what is writte
 
 
 def needs(
-    study: Study, scale: str, *, seed: int, data: str | None, store: Path, means: Means, card: Card
+    study: Study, scale: str, *, seed: int, seeds: int = 1, data: str | None, store: Path, means: Means, card: Card
 ) -> list[Need]:  # fmt: skip
     """What the study needs at this scale: data, weights and packages, which are here or missing; memory, hours and
     disk, counted on made-up images.
@@ -33,7 +34,7 @@ def needs(
         store: where the models would go.
         means: with which they would be trained.
     """
-    grid = study.at(scale, seed).cells
+    grid = at_seeds(study, scale, seed, seeds).cells
     cells = list(dict.fromkeys(cell for own in grid.values() if own is not None for cell in own.cells))
     models = list(dict.fromkeys(cell.model for cell in cells))
     with warnings.catch_warnings():
