@@ -85,12 +85,13 @@ def test_recipes_differ_in_one_thing_alone() -> None:
         recipe: (own.operator, own.keep, own.curriculum) for recipe, own in made.items() if isinstance(own, Hardened)
     }
     severe, whole, grows = kind.severe, kind.whole, Curriculum(0.4, 0.3)
-    leaning, tenth = f"OneOf({whole}, {whole}, RandomMask((0.7125, 0.95)))", KeepClean(0.1, 0.0)
+    worst = "RandomMask((0.7125, 0.95))"
+    leaning = f"OneOf({whole}, {whole}, {whole}, {worst}, {worst})"
     assert trained == {
         SEVERE: (severe, None, None), FIFTH: (severe, KeepClean(0.2, 0.0), None),
         HALF: (severe, KeepClean(0.5, 0.0), None), SEVERE_GROWING: (severe, None, grows),
         WHOLE: (whole, None, None), PROMISE: (whole, KeepClean(), None), WHOLE_GROWING: (whole, None, grows),
-        LEANING: (leaning, tenth, None), GROWING: (leaning, tenth, grows),
+        LEANING: (leaning, None, None), GROWING: (leaning, None, grows),
     }  # fmt: skip
     alike = {
         replace(own, operator="", keep=None, curriculum=None) for own in made.values() if isinstance(own, Hardened)

@@ -11,28 +11,35 @@ from weatherproof.protocols import Operator
 
 
 def leaning(operator: Operator) -> Operator:
-    """A third of the images draw their level from the worst quarter of its range, the others from all of it; the
+    """Two fifths of the images draw their level from the worst quarter of its range, the others from all of it; the
     operator itself where no level has a range.
 
     >>> leaning(RandomMask((0.0, 0.8)))
-    OneOf(RandomMask((0.0, 0.8)), RandomMask((0.0, 0.8)), RandomMask((0.6, 0.8)))
+    OneOf(RandomMask((0.0, 0.8)), RandomMask((0.0, 0.8)), RandomMask((0.0, 0.8)), RandomMask((0.6, 0.8)), \
+RandomMask((0.6, 0.8)))
     """
-    worst = _worst_quarter(operator)
-    return operator if worst == operator else OneOf(operator, operator, worst)
+    worst = worst_part(operator, 0.25)
+    return operator if worst == operator else OneOf(*[operator] * 3, *[worst] * 2)
 
 
-def _worst_quarter(operator: Operator) -> Operator:
+def worst_part(operator: Operator, share: float) -> Operator:
+    """The same damage at levels from the worst `share` of its range alone, in (0, 1]; the operator itself where no
+    level has a range.
+
+    >>> worst_part(JPEG((5, 85)), 0.25)
+    JPEG((5, 25))
+    """
     match operator:
         case OneOf(ops=ops):
-            return OneOf(*map(_worst_quarter, ops))
+            return OneOf(*(worst_part(op, share) for op in ops))
         case Sometimes(op=op):
-            return replace(operator, op=_worst_quarter(op))
+            return replace(operator, op=worst_part(op, share))
     scale = SCALES.get(type(operator))
     level = None if scale is None else scale.of(operator)
     if scale is None or not isinstance(level, tuple):
         return operator
     mild, worst = sorted(level, key=scale.severity)
-    begin = round(mild + 0.75 * (worst - mild), None if scale.whole else 6)
+    begin = round(mild + (1 - share) * (worst - mild), None if scale.whole else 6)
     own: Any = operator
     return replace(own, **{scale.field: (min(begin, worst), max(begin, worst))})
 

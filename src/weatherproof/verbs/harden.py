@@ -67,10 +67,10 @@ def harden(
         keep_clean: what is promised of clean images: the mean cosine between the finished encoder and what it was, on
             clean images that it is not trained on. The page says whether it was kept. Without a gate, training holds it
             as well as it can. 0: promise nothing.
-        clean_share: of the training images that are left undamaged; by default 0.1 behind a gate, else 0.2 for a
+        clean_share: of the training images that are left undamaged; by default none behind a gate, else 0.2 for a
             promise.
-        lean: a third of the damaged images draw their level from the worst quarter of its range, so that a range that
-            begins at none costs little where the damage is severe.
+        lean: two fifths of the damaged images draw their level from the worst quarter of its range, so that a range
+            that begins at none costs little where the damage is severe.
         curriculum: share of the training in which the damage grows from mild to what the operator says, or
             Curriculum(0.4, first=0.3), where levels begin at 0.3 of their way from none. 0: it is whole from the
             beginning, as in the paper.
@@ -173,7 +173,7 @@ def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
     if not 0 <= promised < 1:
         raise InputError(f"keep_clean, a mean cosine on clean images, must be from 0 to below 1, got {promised}")
     if share is None:
-        share = 0.1 if gate else 0.2 if promised else 0.0
+        share = 0.2 if promised and not gate else 0.0
     return KeepClean(share, 0.0 if gate else promised)
 
 

@@ -51,10 +51,10 @@ _KEPT = {
     HALF: KeepClean(0.5, 0.0),
     WHOLE: None,
     PROMISE: KeepClean(),
-    LEANING: KeepClean(0.1, 0.0),
+    LEANING: None,
     SEVERE_GROWING: None,
     WHOLE_GROWING: None,
-    GROWING: KeepClean(0.1, 0.0),
+    GROWING: None,
 }
 _SEVERE = (SEVERE, FIFTH, HALF, SEVERE_GROWING)
 _LEANING = (LEANING, GROWING)
@@ -242,7 +242,7 @@ NOTE = (
     "All recipes of an encoder see as many images in as many steps. A specialist is trained on one kind alone: on its "
     "severe range, or on the range from none. Halfway in weights between as it was and the severe range's, batch "
     "normalisation takes its statistics anew, over clean images. Promised: a fifth of the images are clean, and a "
-    "multiplier holds their mean cosine to 0.95. Leaning: a third of the images draw their level from the worst "
+    "multiplier holds their mean cosine to 0.95. Leaning: two fifths of the images draw their level from the worst "
     "quarter of the range. Growing: in the first two fifths of the steps levels lie at a share of their way from none "
     "that grows from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees "
     "pixels and no labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 "

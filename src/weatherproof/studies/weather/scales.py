@@ -20,10 +20,10 @@ HALF = "severe range, half clean"
 WHOLE = "range from none"
 HALFWAY = "halfway in weights"  # to the severe range's
 PROMISE = "range from none, a cosine of 0.95 promised"
-LEANING = "range from none, leaning to severe, a tenth clean"
+LEANING = "range from none, leaning to severe"
 SEVERE_GROWING = "severe range, growing"
 WHOLE_GROWING = "range from none, growing"
-GROWING = "range from none, leaning to severe, a tenth clean, growing"
+GROWING = "range from none, leaning to severe, growing"
 DEFAULT = "the default: that behind a gate"  # with the encoder as it was
 MAIN = (ORIGINAL, SEVERE, WHOLE, SEVERE_GROWING, GROWING, DEFAULT)
 REST = (FIFTH, HALF, HALFWAY, PROMISE, LEANING, WHOLE_GROWING)
@@ -54,7 +54,7 @@ class Kind:
 
     @property
     def leaning(self) -> str:
-        """The range from none, a third of the images in its worst quarter."""
+        """The range from none, two fifths of the images in its worst quarter."""
         return repr(leaning(parse(self.whole)))
 
 
@@ -175,7 +175,7 @@ _LITE = Subject(
     encoder="timm:tf_efficientnet_lite0@$DATA/tf_efficientnet_lite0.safetensors",
     data=Source("folder:$DATA/imagenette"),
     kinds=LARGE,
-    asked={"masks": [Asked(SHORT)]},
+    asked={kind: [Asked(SHORT)] for kind in KINDS},
     plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": FAST},
     size=128,
     augment="HorizontalFlip()",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.data.cifar_classes import CIFAR_10
-from weatherproof.methods import Curriculum, KeepClean
+from weatherproof.methods import Curriculum
 from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
 from weatherproof.studies.lab.classifiers import Own
 from weatherproof.studies.lab.measures import Damaged
@@ -77,7 +77,7 @@ class Subject:
         """As `harden` does by default."""
         student = Hardened(
             self.original(seed), self.train, kind.leaning, plan_of(self.plan, seed), augment=self.augment,
-            keep=KeepClean(0.1, 0.0), curriculum=Curriculum(),
+            curriculum=Curriculum(),
         )  # fmt: skip
         return Gated(self.original(seed), student, self.train, kind.whole, seed)
 
@@ -223,8 +223,8 @@ SCALES: Mapping[str, Sizes] = {
 
 TITLE = "Named by words: hardened images, and a text side that nobody touched (ours, of no paper)"
 NOTE = (
-    "Hardened is as `harden` does it by default: from none to severe, a third of the images in the worst quarter, a "
-    "tenth clean, growing, and behind a gate. Classes by words are the normalised mean over seven prompts. Agreement "
+    "Hardened is as `harden` does it by default: from none to severe, two fifths of the images in the worst "
+    "quarter, growing, and behind a gate. Classes by words are the normalised mean over seven prompts. Agreement "
     "needs no label: how often the answer to the damaged image is the one that the same encoder gives to the clean one."
 )
 CLAIMS = (
