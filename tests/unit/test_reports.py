@@ -198,6 +198,19 @@ def test_severity_and_label_charts() -> None:
     assert len(labels) == 4 and labels[0].across.ticks == (0.1, 1.0)
 
 
+def test_a_name_that_several_models_have_is_no_curve() -> None:
+    """It shows by two values at one level; the same number twice is one point, and without curves there is no chart."""
+    other, again = record("hardened", 0.3, "RandomMask(0.5)"), record("hardened", 0.86, "RandomMask(0.5)")
+
+    def drawn(*records: dict[str, Any]) -> list[list[str]]:
+        charts = severity_charts(records, Palette(records)).charts
+        return [[series.name for series in chart.series] for chart in charts]
+
+    assert drawn(*sweep(), again) == drawn(*sweep()) == [["original", "hardened"]]
+    assert drawn(*sweep(), other) == [["original"]]
+    assert drawn(*(r for r in sweep() if r["model"] == "hardened"), other) == []
+
+
 def test_severity_needs_two_levels() -> None:
     records = [record("hardened", 0.5, "RandomMask(0.5)"), record("hardened", 0.5, "RandomMask((0.5, 0.9))")]
     assert severity_charts(records, Palette(records)).charts == ()

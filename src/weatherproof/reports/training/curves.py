@@ -1,7 +1,7 @@
 """Which charts a run has: severity curves, few-label curves, training curves."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weatherproof.reports.drawing.axes import Show, percent
@@ -182,15 +182,18 @@ def _base(record: JsonRecord) -> tuple[str, str | None, float | None]:
 def _chart(
     metric: str, data: str | None, what: str, x_label: str, show_x: Show, placed: Placed, palette: Palette,
     log_x: bool = False,
-) -> Chart:  # fmt: skip
+) -> Chart | None:  # fmt: skip
     """What sets it apart is its title, else the metric. All of [0, 1] for metrics that we know, so that a small gain
-    looks small."""
+    looks small. None where there is nothing to draw."""
+    series = _series(placed, palette)
+    if not series:
+        return None
     name = words.metric_words(metric).title
     lowest = min(0.0, *(float(record["value"]) for _, record in placed))
     return line_chart(
         what or name,
         x_label,
-        _series(placed, palette),
+        series,
         y_range=(lowest, 1.0) if metric in words.METRICS else None,
         x_ticks=tuple(sorted({place for place, _ in placed})),
         log_x=log_x,
@@ -206,11 +209,16 @@ def _show(metric: str) -> Show:
 
 
 def _series(placed: Placed, palette: Palette) -> tuple[Series, ...]:
-    by_key: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
+    """One for each model; none of a name that several models have, which shows by two values at one place."""
+    by_key: dict[tuple[str, ...], dict[tuple[float, float, float], None]] = {}
     for x, record in placed:
-        by_key.setdefault(series_key(record), []).append((x, float(record["value"]), error_of(record)))
-    order = [key for key in palette.styles if key in by_key]
+        by_key.setdefault(series_key(record), {})[x, float(record["value"]), error_of(record)] = None
+    order = [key for key in palette.styles if key in by_key and _is_function(by_key[key])]
     return tuple(Series(palette.name(key), palette.styles[key], tuple(by_key[key])) for key in order)
+
+
+def _is_function(points: Collection[tuple[float, float, float]]) -> bool:
+    return len({x for x, _, _ in points}) == len(points)
 
 
 def error_of(record: JsonRecord) -> float:
@@ -219,8 +227,8 @@ def error_of(record: JsonRecord) -> float:
     return float(error) if words.finite(error) else 0.0
 
 
-def _with_legend(charts: list[Chart], records: Sequence[JsonRecord], palette: Palette) -> Charts:
-    charts.sort(key=lambda chart: words.preference(chart.metric))
-    shown = {series.name for chart in charts for series in chart.series}
+def _with_legend(charts: Sequence[Chart | None], records: Sequence[JsonRecord], palette: Palette) -> Charts:
+    made = sorted((own for own in charts if own is not None), key=lambda chart: words.preference(chart.metric))
+    shown = {series.name for chart in made for series in chart.series}
     legend = [(style, palette.name(key)) for key, style in palette.styles.items() if palette.name(key) in shown]
-    return Charts(tuple(legend), tuple(charts))
+    return Charts(tuple(legend), tuple(made))

@@ -72,7 +72,9 @@ def grid(scale: Moving, seed: int) -> Scale:
     for objective in OBJECTIVES:
         for teacher in scale.teachers:
             made = [
-                _cells(scale.subject, own, seed, encoder(scale.subject, own, objective, teacher), "hardened")
+                _cells(
+                    scale.subject, own, seed, encoder(scale.subject, own, objective, teacher), row(objective, teacher)
+                )
                 for own in seeds
             ]
             for column in made[0]:

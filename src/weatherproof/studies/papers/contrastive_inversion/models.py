@@ -40,7 +40,8 @@ class Models:
         if data not in self.scale.data:
             return None
         model = self._probed(self.hardened(trained, data, objective), trained, data, labels)
-        return self._cell(model, self._about("hardened", "probe", trained, labels), tested, data, metric)
+        called = "hardened" if objective == "StudentTeacher()" else f"hardened, {objective.removesuffix('()')}"
+        return self._cell(model, self._about(called, "probe", trained, labels), tested, data, metric)
 
     def rival_probe(self, trained: str, tested: str, *, data: str, metric: str = "top1") -> Cell | None:
         """The same on the frozen features of the supervised rival."""
