@@ -1,6 +1,10 @@
 """What studies are made of: images by their text, a store that keeps models and measurements, and a grid in words."""
 
 import gc
+import shutil
+import subprocess
+import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +16,7 @@ from torch import nn
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
+from weatherproof.readouts import Readout
 from weatherproof.spec import component
 from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
 from weatherproof.studies.lab.claims import above
@@ -131,6 +136,39 @@ def test_a_refused_training_leaves_no_folder(store: Store) -> None:
     with pytest.raises(InputError, match="unknown objective"):
         store.get(wrong)
     assert not list(store.folder.iterdir())
+
+
+_HOLDS = (
+    "import fcntl, sys; held = open(sys.argv[1], 'w'); fcntl.lockf(held, fcntl.LOCK_EX); print(1, flush=True); input()"
+)
+
+
+def test_a_readout_that_another_process_fits_is_waited_for(store: Store) -> None:
+    """And not fitted again beside it: tasks of a cluster share a store."""
+    probed = Probed(Given("small"), FIT)
+    elsewhere = Store(store.folder / "elsewhere", data=None, device=CPU)
+    made = Readout(nn.Linear(4, 10), tuple("0123456789"))
+    elsewhere.fitted(probed, lambda: made)
+    home = store.home(probed)
+    home.mkdir()
+    other = subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, home / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None and other.stdout.readline() == b"1\n"
+    with pytest.raises(InputError, match="is in use by"):
+        store.fitted(probed, lambda: pytest.fail("fitted"))
+
+    def finish() -> None:
+        for file in elsewhere.home(probed).glob("readout.*"):
+            shutil.copyfile(file, home / file.name)
+        other.communicate(b"\n")
+
+    later = threading.Timer(0.3, finish)
+    later.start()
+    with store.waiting():
+        found = store.fitted(probed, lambda: pytest.fail("fitted"))
+    later.join()
+    assert all(torch.equal(value, made.head.state_dict()[name]) for name, value in found.head.state_dict().items())
 
 
 # a grid in words

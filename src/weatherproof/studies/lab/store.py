@@ -174,16 +174,11 @@ class Store:
         run = self.held(recipe, _is_trained)
         if run is None:
             return load_encoder(str(folder)), load_readout(folder)
-        try:
+        with _made_in(run):
             encoder, readout = train(run)
             if readout is not None:
                 save_readout(readout, folder, provenance=said)
             save_encoder(encoder, folder, provenance=said)
-        except InputError:
-            run.discard()
-            raise
-        finally:
-            run.close()
         return load_encoder(str(folder)), load_readout(folder)
 
     def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
@@ -201,11 +196,12 @@ class Store:
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A readout on a frozen encoder: from its folder, or fitted now."""
         folder = self.home(recipe)
+        run = self.held(recipe, load_readout)
+        if run is not None:
+            with _made_in(run):
+                save_readout(fit(), folder, provenance={"recipe": repr(recipe)})
         kept = load_readout(folder)
-        if kept is None:
-            kept = fit()
-            folder.mkdir(parents=True, exist_ok=True)
-            save_readout(kept, folder, provenance={"recipe": repr(recipe)})
+        assert kept is not None
         return kept
 
     def held(self, recipe: object, finished: Callable[[Path], object]) -> RunFolder | None:
@@ -249,6 +245,18 @@ class Store:
     def plan(self, plan: Plan) -> Plan:
         """The plan on this store's device, with its means."""
         return replace(plan if self.means is None else self.means.of(plan), device=self.device.type)
+
+
+@contextmanager
+def _made_in(run: RunFolder) -> Iterator[None]:
+    """Inside, something is made in the folder, which others may have afterwards; refused, it leaves all as it was."""
+    try:
+        yield
+    except InputError:
+        run.discard()
+        raise
+    finally:
+        run.close()
 
 
 def _is_trained(folder: Path) -> bool:
