@@ -17,11 +17,9 @@ from weatherproof.encoders.adapters import LoRA
 from weatherproof.encoders.recomputed import blocks, blocks_recomputed, compiled
 from weatherproof.errors import InputError
 from weatherproof.methods import FeatureContrastive, FeatureSettings, Hardening, InstDis, KeepClean, MoCo, SimCLR
-from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors
-from weatherproof.objectives import MSE, Dense, InputGradient, NTXent, StudentBoth, StudentStudent, StudentTeacher
+from weatherproof.objectives import MSE, Dense, NTXent, StudentBoth, StudentStudent, StudentTeacher
 from weatherproof.operators import GaussianNoise
 from weatherproof.training import Plan, RunFolder, fit
-from weatherproof.training.passes import passes
 from weatherproof.training.recipes import harden_encoder
 from weatherproof.verbs.outcome import recipe_of
 from weatherproof.views import HorizontalFlip, Twice
@@ -280,9 +278,6 @@ def test_what_cannot_be_done_is_said_in_a_line() -> None:
     rash.body.layers[1] = InPlace(0.0, False)  # type: ignore[union-attr,index,operator]
     with pytest.raises(InputError, match="changes its input in place"):
         trained(Hardening(rash, net(0), NOISE, MSE()), checkpoint_gradients=True)
-    penalised = SimCLR(net(), Twice(NOISE), nn.Linear(6, 5), NTXent(), InputGradient(0.1))
-    with pytest.raises(InputError, match="Tikhonov"):
-        trained(penalised, micro_batch=4)
     with pytest.raises(InputError, match="normalisation in groups"):
         trained(MoCo(net(norm=True), Twice(NOISE), nn.Linear(6, 5), queue=24, groups=4), micro_batch=4)
     with pytest.raises(InputError, match="teacher_bn='eval'"):
@@ -293,18 +288,6 @@ def test_what_cannot_be_done_is_said_in_a_line() -> None:
         Plan(1.0, 8, 0.1, micro_batch=0)
     with pytest.raises(InputError, match="leave checkpoint_gradients or it out"):
         Plan(1.0, 8, 0.1, compile=True, checkpoint_gradients=True)
-
-
-def test_losses_at_layers_are_not_taken_in_parts() -> None:
-    encoder = load_encoder("small(width=4)@random")
-    for penalty, how, says in (
-        (InputGradient(0.1), {"micro_batch": 4}, "Tikhonov"),
-        (InputGradient(0.1), {"checkpoint_gradients": True}, "Tikhonov"),
-        (InputGradient(0.0), {"micro_batch": 4}, "at its layers"),
-    ):  # fmt: skip
-        method = LayerwiseSimCLR(encoder, Twice(NOISE), layer_projectors(encoder), NTXent(), penalty=penalty)
-        with pytest.raises(InputError, match=says), passes(method, Plan(epochs=1, batch_size=8, lr=0.1, **how)):
-            pass
 
 
 def test_recipes_of_before_are_recognised() -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.encoders.gauge.gauge import Gauge, Reading
+from weatherproof.encoders.in_parts import in_parts
 from weatherproof.encoders.maps import MapPlace, map_kept
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
-from weatherproof.encoders.recomputed import in_parts
 from weatherproof.encoders.weights import check_fit, fits
 from weatherproof.errors import InputError
 from weatherproof.types import Embeddings, Images, Logits, Maps
@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 
     Attributes:
         origins: the published files that its weights were loaded from, or that it was trained from.
-        micro_batch: so many images go through the network at a time (`recomputed.in_parts`); None: all of a batch.
+        micro_batch: so many images go through the network at a time (`in_parts`); None: all of a batch.
     """
 
     mean: Tensor
@@ -211,7 +211,8 @@ class Encoder(nn.Module):
     def _raw(self, images: Tensor) -> Tensor:
         if self.micro_batch is None or len(images) <= self.micro_batch:
             return self._pass(images)
-        return in_parts(self._pass, images, self.micro_batch)
+        (raw,) = in_parts(self, lambda part: (self._pass(part),), images, self.micro_batch)
+        return raw
 
     def _pass(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)

@@ -15,31 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from weatherproof.errors import InputError
 from weatherproof.modes import statistics_kept
-from weatherproof.types import Images
 
 _STATE = ("training", "track_running_stats", "forward")  # of a normalisation; the last where it stands in for its own
 _LEAST = 2  # layers with weights that make a block worth it
-
-
-def in_parts(network: Callable[[Images], Tensor], images: Images, rows: int) -> Tensor:
-    """network(images), where no more than `rows` images at a time keep what a backward pass needs.
-
-    First everything is embedded and nothing is kept; the gradient with respect to all embeddings, of whatever objective
-    over the whole batch, then goes back part by part, each run once more (cached gradients, Gao et al. 2021,
-    arXiv 2101.06983). Dropout and stochastic depth draw the same numbers in both passes. Where layers look at one image
-    at a time the gradient is that of one pass over all images; batch normalisation in train mode sees a part.
-    """
-    parts = images.split(rows)
-    if not torch.is_grad_enabled():
-        return torch.cat([network(part) for part in parts])
-
-    def alike(part: Images) -> Tensor:
-        with each_cast_anew(part.device.type):
-            return network(part)
-
-    own = getattr(network, "__self__", network)
-    again = partial(norms_as_now, own if isinstance(own, nn.Module) else nn.Module())
-    return torch.cat([checkpoint(alike, part, use_reentrant=False, context_fn=again) for part in parts])
 
 
 def norms_as_now(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -82,7 +60,7 @@ def _put(norms: Sequence[nn.Module], states: Sequence[Mapping[str, Any]]) -> Non
 def each_cast_anew(kind: str) -> Iterator[None]:
     """Inside, mixed precision casts weights each time: a pass that found them cast would keep other tensors than the
     one that it repeats, where a gradient is taken in the midst of a step."""
-    if not torch.is_autocast_enabled(kind):
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):  # no numbers, no precision
         yield
         return
     with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):

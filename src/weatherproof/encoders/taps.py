@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from difflib import get_close_matches
+from functools import partial
 from itertools import count, takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.in_parts import in_parts
 from weatherproof.errors import InputError
 from weatherproof.sizes import sides
 from weatherproof.types import Embeddings, Images
@@ -63,6 +65,13 @@ def tapped(encoder: nn.Module, images: Images, layers: Sequence[str]) -> list[Em
     """
     if not layers:
         raise InputError("expected the names of layers to tap, got none")
+    rows = getattr(encoder, "micro_batch", None) or len(images)
+    if len(images) <= rows:
+        return [*_tapped(encoder, images, layers)]
+    return [*in_parts(encoder, partial(_tapped, encoder, layers=layers), images, rows)]
+
+
+def _tapped(encoder: nn.Module, images: Images, layers: Sequence[str]) -> tuple[Embeddings, ...]:
     body, wanted = body_of(encoder), set(layers) - {EMBEDDING}
     seen: dict[str, Tensor] = {}
     stop = EMBEDDING not in layers
@@ -75,7 +84,7 @@ def tapped(encoder: nn.Module, images: Images, layers: Sequence[str]) -> list[Em
     missing = sorted(wanted - seen.keys())
     if missing:
         raise InputError(f"{name_of(encoder)} does not run its module {missing[0]}: it cannot be tapped")
-    return [seen[name] for name in layers]
+    return tuple(seen[name] for name in layers)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.recomputed import blocks_recomputed, compiled
-from weatherproof.encoders.taps import EMBEDDING
 from weatherproof.errors import InputError
 from weatherproof.training.plan import Plan
 
@@ -50,21 +49,18 @@ def passes(method: nn.Module, plan: Plan, weights: Sequence[Tensor] = ()) -> Ite
 
 def _check(method: nn.Module, plan: Plan, learning: Sequence[Encoder]) -> None:
     normed = [one for one in learning if any(isinstance(part, _BatchNorm) for part in one.body.modules())]
+    if plan.checkpoint_gradients and any(_second(method, name) for name in ("tikhonov", "penalty")):
+        raise InputError(
+            "checkpoint_gradients saves nothing where a Tikhonov penalty takes an exact gradient of a gradient, which "
+            'keeps all of both: leave it out, micro_batch saves memory, and so does InputGradient(..., "gradients")'
+        )
     if plan.micro_batch or plan.checkpoint_gradients:
         again = "micro_batch" if plan.micro_batch else "checkpoint_gradients"
-        if any(getattr(getattr(method, name, None), "weight", 0) for name in ("tikhonov", "penalty")):
-            raise InputError(
-                f"{again} and a Tikhonov penalty, a gradient of a gradient, do not go together: leave one out"
-            )
         if normed and getattr(method, "groups", 1) > 1:
             raise InputError(
                 f"{again} and batch normalisation in groups do not go together: {normed[0].name} has it, give MoCo "
                 "groups=1, or leave one out"
             )
-    if plan.micro_batch and {*getattr(method, "layers", ())} - {EMBEDDING}:
-        raise InputError(
-            "micro_batch runs a network in parts, and a loss at its layers reads them in one pass: leave it out"
-        )
     if plan.micro_batch and getattr(method, "teacher_bn", "eval") == "batch":
         raise InputError("micro_batch would give the teacher's batch normalisation other batches: teacher_bn='eval'")
     if plan.compile and getattr(method, "dense", None) is not None:
@@ -76,3 +72,10 @@ def _check(method: nn.Module, plan: Plan, learning: Sequence[Encoder]) -> None:
             "near that of one big batch, not the same",
             stacklevel=2,
         )
+
+
+def _second(method: nn.Module, name: str) -> bool:
+    """Whether the method differentiates a gradient once more."""
+    penalty = getattr(method, name, None)
+    weighs = getattr(penalty, "weight", 0) or any(getattr(method, "betas", ()))
+    return bool(weighs) and getattr(penalty, "method", "") == "exact"

@@ -83,7 +83,7 @@ class Plan:
         tensorboard: also write event files into the run folder.
         tracker: also send the log's lines to "tensorboard", "mlflow" or "wandb" (`training.trackers`); None: to none.
         micro_batch: images that go through the network at a time in each process, with the loss and the negatives of
-            the whole batch (`encoders.recomputed.in_parts`). Batch normalisation in train mode takes its statistics
+            the whole batch (`encoders.in_parts`). Batch normalisation in train mode takes its statistics
             over so many images, and its running ones move once for each micro-batch. None: the whole batch.
         checkpoint_gradients: blocks are computed once more in the backward pass (`blocks_recomputed`).
         compile: `torch.compile` of the networks.

@@ -70,16 +70,9 @@ def spread(values: Values, low: str, high: str, rows: Sequence[str], points: flo
     return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
 
 
-@awaiting_values
-def worst(values: Values, column: str, rows: Sequence[str]) -> Verdict:
+def worst(column: str, rows: Sequence[str]) -> Test:
     """The column is the lowest of its row, in every row."""
-    lost, rows_there = [], [row for row in rows if (row, column) in values]
-    for row in rows_there:
-        others = {c: v for (r, c), v in values.items() if r == row and c != column}
-        lowest = min(others, key=lambda c: others[c])
-        if others[lowest] <= values[row, column]:
-            lost.append(f"{row} (lowest: {lowest})")
-    return len(rows_there) - len(lost), len(rows_there), "not at " + ", ".join(lost) if lost else ""
+    return best(column, rows, lowest=True)
 
 
 @awaiting_values
@@ -91,14 +84,15 @@ def not_worst(values: Values, low: str, high: Sequence[str], rows: Sequence[str]
 
 
 @awaiting_values
-def best(values: Values, column: str, rows: Sequence[str]) -> Verdict:
-    """The column is the highest of its row, in every row."""
+def best(values: Values, column: str, rows: Sequence[str], *, lowest: bool = False) -> Verdict:
+    """The column is the highest of its row (or the lowest), in every row."""
+    sign, word = (-1, "lowest") if lowest else (1, "highest")
     lost, rows_there = [], [row for row in rows if (row, column) in values]
     for row in rows_there:
-        others = {c: v for (r, c), v in values.items() if r == row and c != column}
-        highest = max(others, key=lambda c: others[c])
-        if others[highest] >= values[row, column]:
-            lost.append(f"{row} (highest: {highest})")
+        others = {c: sign * v for (r, c), v in values.items() if r == row and c != column}
+        rival = max(others, key=lambda c: others[c])
+        if others[rival] >= sign * values[row, column]:
+            lost.append(f"{row} ({word}: {rival})")
     return len(rows_there) - len(lost), len(rows_there), "not at " + ", ".join(lost) if lost else ""
 
 

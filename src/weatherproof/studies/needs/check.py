@@ -86,11 +86,10 @@ def _memory(trainings: Sequence[Training], card: Card) -> Need:
     largest = max(trainings, key=lambda training: training.bytes)
     step, plan = largest.step, largest.plan
     whole = f"{largest.bytes / _GIB:.1f} GiB a GPU in the largest training ({_called(largest)})"
-    parts = "" if plan.micro_batch is None else f" in parts of {plan.micro_batch}"
-    how = (
-        f"{step.memory.fixed / _GIB:.2f} GiB + {largest.share:,} images{parts} x {step.memory.per_image / 2**20:,.1f} "
-        f"MiB, {plan.precision}"
-    )
+    parted = step.parted if plan.micro_batch else None
+    fixed, each = (step.memory.fixed, step.memory.per_image) if parted is None else (parted.fixed, parted.per_image)
+    part = "" if parted is None else f" + {plan.micro_batch} in a part x {parted.per_row / 2**20:,.1f} MiB"
+    how = f"{fixed / _GIB:.2f} GiB + {largest.share:,} images x {each / 2**20:,.1f} MiB{part}, {plan.precision}"
     if largest.bytes <= card.memory:
         return Need("memory", FITS, card.name, f"{whole}: {how}")
     return Need("memory", TOO_MUCH, card.name, f"{whole}: {how}; {' or '.join(_smaller(largest, card))}")

@@ -5,7 +5,7 @@ import contextlib
 import copy
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -35,9 +35,25 @@ from weatherproof.training.looking import instead_of_training
 from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course
 
-_COPIES = 8  # of an image's pixels that stay while others go through the networks: more than any method has
+_BATCHES, _PARTS = (8, 16), (2, 4)  # that are tried; of the first a queue is a multiple
 _SEARCH = 1 / 5  # of a training: a trial of a search
 _FLOAT, _PARAMETERS = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+"), ("seed", "plan", "labels", "operator", "steps")
+
+
+@dataclass(frozen=True)
+class Parted:
+    """Bytes where a batch goes through its networks some images at a time: fixed + images x per_image + rows of a part
+    x per_row.
+
+    Attributes:
+        fixed: weights of all networks, gradients, what the optimizer keeps.
+        per_image: what stays of each image of the batch: views, their damage, embeddings, gradients by the pixels.
+        per_row: what each image in a part adds; a view is one.
+    """
+
+    fixed: int
+    per_image: int
+    per_row: int
 
 
 @dataclass(frozen=True)
@@ -48,17 +64,17 @@ class Step:
         memory: in float32, or half precision where the plan says so.
         flops: of an image of the batch, forward and backward, a multiplication and an addition being two.
         weights: bytes of what is kept of the model.
-        pixels: bytes of an image of a batch, as the networks see it.
         recomputed: the memory where blocks are computed once more in the backward pass; None: not looked at.
-        whole: why its batches cannot go through in parts; "": they can.
+        parted: the memory in parts; None: not looked at, or not possible.
+        whole: why its batches cannot go through in parts; "": they can, or it was not looked at.
         normalised: batch normalisation is in it, whose statistics then are those of a part.
     """
 
     memory: Footprint
     flops: float
     weights: int
-    pixels: int = 0
     recomputed: Footprint | None = None
+    parted: Parted | None = None
     whole: str = ""
     normalised: bool = False
 
@@ -97,18 +113,19 @@ class Training:
 
 
 def needed(step: Step, memory: Footprint, images: int, micro_batch: int | None = None) -> int:
-    """Bytes of a GPU's memory for so many images in a process: fixed + images x per image; in parts fixed + part x per
-    image + images x 8 copies of their pixels (views, their damage, their embeddings' graph)."""
-    if micro_batch is None or micro_batch >= images:
-        return memory.fixed + images * memory.per_image
-    return memory.fixed + micro_batch * memory.per_image + images * _COPIES * step.pixels
+    """Bytes of a GPU's memory for so many images in a process, all at once or in parts (`Parted`)."""
+    whole = memory.fixed + images * memory.per_image
+    if micro_batch is None or step.parted is None:
+        return whole
+    parted = step.parted
+    return min(whole, parted.fixed + images * parted.per_image + micro_batch * parted.per_row)
 
 
 class DryStore(Store):
     """Makes models from random weights and made-up images.
 
     Args:
-        memory: bytes; of a training that needs more, it is looked at how much less it is with `checkpoint_gradients`.
+        memory: bytes; of the largest training, where it needs more, it is looked at what makes it smaller.
 
     Attributes:
         trainings: all that would be trained, by their text.
@@ -192,10 +209,12 @@ class DryStore(Store):
 
     def _look(self, recipe: Recipe, method: nn.Module, images: ImageSet, course: Course) -> None:
         if isinstance(images, MadeUp):
-            key = f"{_shape(recipe)} {course.plan.precision} {course.plan.checkpoint_gradients}"
+            plan = course.plan
+            key = f"{_shape(recipe)} {plan.precision} {plan.checkpoint_gradients} {plan.micro_batch is None}"
             if key not in self._steps:
-                self._steps[key] = _counted(method, images, course, self._memory)
-            found = Training(recipe, course.plan, len(images), self._steps[key], self._times)
+                largest = max((one.bytes for one in self.trainings.values()), default=0)
+                self._steps[key] = _counted(method, images, course, max(self._memory, largest))
+            found = Training(recipe, plan, len(images), self._steps[key], self._times)
             self.trainings[f"{recipe!r} {self._times}"] = found
 
 
@@ -230,11 +249,9 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
     def count(size: int) -> None:
         counts[size] = operations(lambda: step(size))
 
-    sizes = (2, 4) if hasattr(method, "queue") else (2, 3)  # of which a queue is a multiple
-
-    def memory(recomputed: bool, work: Callable[[int], None]) -> Footprint:
-        way = replace(plan, micro_batch=None, devices=1, checkpoint_gradients=recomputed)
-        with passes(method, way, weights):
+    def memory(work: Callable[[int], None], sizes: tuple[int, int], **way: Any) -> Footprint:
+        alone: dict[str, Any] = {"devices": 1, "checkpoint_gradients": plan.checkpoint_gradients, "micro_batch": None}
+        with passes(method, replace(plan, **{**alone, **way}), weights):
             return footprint(
                 work, [*method.parameters(), *method.buffers()], weights,
                 states=2 if plan.optimizer in ("adam", "adamw") else 1, sizes=sizes,
@@ -242,33 +259,40 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
 
     if tell is not None:
         tell(course.steps - 1)
-    found = memory(plan.checkpoint_gradients, count)
-    few = sizes[0]
-    flops = counts[few] / few
-    less = None
-    if found.fixed + plan.batch_size // plan.devices * found.per_image > most and not plan.checkpoint_gradients:
+    sizes = (2, 4) if hasattr(method, "queue") else (2, 3)  # of which a queue is a multiple
+    found = memory(count, sizes)
+    much = found.fixed + plan.batch_size // plan.devices * found.per_image > most
+    less = parted = None
+    whole = ""
+    if much and not plan.checkpoint_gradients:
         with contextlib.suppress(InputError):
-            less = memory(True, step)
+            less = memory(step, sizes, checkpoint_gradients=True)
+    if much or plan.micro_batch:
+        try:
+            parted = _parted(partial(memory, count if plan.micro_batch else step))
+        except InputError as error:
+            whole = str(error)
+    in_parts = plan.micro_batch is not None and parted is not None
+    few = _BATCHES[0] if in_parts else sizes[0]
+    flops = counts[few] / few
     if tell is not None and (before := min(1.0, getattr(method, "start", 0) / course.steps)) > 0:
         tell(0)  # the loss of the steps before its second term begins
-        count(few)
+        with passes(method, replace(plan, devices=1, micro_batch=_PARTS[0] if in_parts else None), weights):
+            count(few)
         flops = before * counts[few] / few + (1 - before) * flops
-    height, width = images.image_size or (0, 0)
     networks = [part for part in method.modules() if isinstance(part, Encoder)]
     return Step(
-        found, flops, sum(weight.numel() * weight.element_size() for weight in weights),
-        pixels=4 * images.channels * height * width, recomputed=less, whole=_refusal(method, plan, weights),
+        found, flops, sum(weight.numel() * weight.element_size() for weight in weights), less, parted, whole,
         normalised=any(isinstance(part, _BatchNorm) for network in networks for part in network.modules()),
     )  # fmt: skip
 
 
-def _refusal(method: nn.Module, plan: Plan, weights: Sequence[Tensor]) -> str:
-    """Why the batches of this method cannot go through its networks in parts."""
-    try:
-        with passes(method, replace(plan, micro_batch=1, devices=1), weights):
-            return ""
-    except InputError as error:
-        return str(error)
+def _parted(memory: Callable[..., Footprint]) -> Parted:
+    """From steps of few and of more images, in small and in larger parts."""
+    few = _BATCHES[0]
+    small, large = (memory(_BATCHES, micro_batch=rows) for rows in _PARTS)
+    per_row = (large.fixed - small.fixed + few * (large.per_image - small.per_image)) // (_PARTS[1] - _PARTS[0])
+    return Parted(max(0, small.fixed - _PARTS[0] * per_row), small.per_image, max(1, per_row))
 
 
 def _alone(rows: Tensor) -> Tensor:
