@@ -137,12 +137,13 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     if revision == "":
         raise InputError(f"{name}@{REVISION} names no revision: write a commit or a tag after it")
     check_revision(place, revision)
+    mapped = library == "transformers" and place.folder == ""  # as the library does it; nothing writes to a hub's cache
     options = transformers_options(model, revision) if library == "transformers" else None
 
     def loaded(files: list[Fetched]) -> Encoder:
         file = read_published([str(one.path) for one in files])
         own = options if options is None else suited(options, file.names)
-        return _with_weights(name, own, file, file.path, num_classes, size, seed, published=True)
+        return _with_weights(name, own, file, file.path, num_classes, size, seed, published=True, adopt=mapped)
 
     encoder, origins = used_whole(place, revision, name, loaded)
     encoder.origins = origins
@@ -192,18 +193,17 @@ def _is_name(name: str) -> bool:
 
 def _with_weights(
     name: str, options: Mapping[str, Any] | None, file: Checkpoint, source: str, num_classes: int | None,
-    size: Size | None, seed: int, *, published: bool = False,
+    size: Size | None, seed: int, *, published: bool = False, adopt: bool = False,
 ) -> Encoder:  # fmt: skip
     """The network with the weights of a file."""
 
-    awaited = file.plain() if published else None
-
     def build(classes: int | None) -> Encoder:
-        with nullcontext() if names_a_file(name) else Unfilled(awaited):
+        with nullcontext() if names_a_file(name) else Unfilled():
             return _build(name, classes, size, seed, options)
 
     encoder = build(num_classes)
-    state = file.taken(name, encoder.names, encoder.state())
+    own = encoder.state()
+    state = file.taken(name, encoder.names, own)
     tries = [encoder]
     if num_classes is None:
         tries = _by_classes(encoder, state, build, file.path)
@@ -225,7 +225,7 @@ def _with_weights(
             UserWarning,
             stacklevel=4,
         )
-    encoder.load_state(given, source=source)
+    (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
     return encoder
 
 
