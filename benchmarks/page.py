@@ -49,7 +49,8 @@ EXPLAINED = {
         "step on the same batch: with blocks computed twice, with micro-batches whose negatives are those of the whole "
         "batch, with LoRA, and with all of them. What a GPU needs is counted here, tensor by tensor: what does not "
         "depend on the batch, and what each image adds; with micro-batches each image of these. What fits into 24 GB "
-        "leaves 1 GiB to the driver and the allocator. It is a count, not a measurement on a GPU."
+        "leaves 1 GiB to the driver and the allocator. Images a second there are the counted operations at the part of "
+        "the card's peak that `doctor` assumes. It is a count, not a measurement on a GPU."
     ),
     "distributed": (
         "A hardening step with two processes, each with half of the batch, against one process with the whole batch, "
