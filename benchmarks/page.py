@@ -46,8 +46,9 @@ EXPLAINED = {
     "one_gpu": (
         "A step of a hardening (operator, teacher and student forward, objective, backward, Adam) in float32, and by "
         "how much they raise the peak of a process's memory above what loading the encoder took, against the plain "
-        "step on the same batch: with blocks computed twice, with micro-batches whose negatives are those of the whole "
-        "batch, with LoRA, and with all of them. What a GPU needs is counted here, tensor by tensor: what does not "
+        "step on the same batch, each in a process of its own: with blocks computed twice, with micro-batches whose "
+        "negatives are those of the whole batch, with LoRA, and with all of them. What a GPU needs is counted here, "
+        "tensor by tensor: what does not "
         "depend on the batch, and what each image adds; with micro-batches each image of these. What fits into 24 GB "
         "leaves 1 GiB to the driver and the allocator. Images a second there are the counted operations at the part of "
         "the card's peak that `doctor` assumes. It is a count, not a measurement on a GPU."

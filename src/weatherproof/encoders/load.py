@@ -29,7 +29,7 @@ from weatherproof.encoders.likely import likely
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.origin import Place
-from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder
+from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
@@ -73,7 +73,7 @@ def load_encoder(
             "path/to/file.py:make_model". After each may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the
             tensors under a key of the file, or "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a
             run folder; or a network (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is
-            read); or an encoder, which is returned as it is.
+            read); or an encoder, which is returned as it is, or in float32.
         size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
             own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
@@ -91,7 +91,7 @@ def load_encoder(
     size = size_of(size)
     expected = given_preprocessing(mean, std, size, interpolation, name_or_run)
     if isinstance(name_or_run, Encoder):
-        return name_or_run
+        return usable(name_or_run)
     if isinstance(name_or_run, nn.Module):
         _check(num_classes)
         return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
