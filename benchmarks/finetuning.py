@@ -16,14 +16,13 @@ is F + D + W.
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.measure import Row
+from benchmarks.measure import Case, Row
 from benchmarks.steps import WARMUP, Alternating
 from weatherproof import attacks
 from weatherproof.data import MemoryImages
@@ -35,14 +34,6 @@ from weatherproof.training import Plan, RunFolder, fit
 LR, CLASSES = 0.001, 10
 OVER_FORWARD, OVER_PLAIN = 1.08, 2.2
 PGD = "PGD(L2(0.5), steps=7, step_size=0.1)"
-
-
-@dataclass(frozen=True)
-class Case:
-    encoder: str
-    size: int
-    batch: int
-    repeats: int
 
 
 CASES = {
@@ -110,7 +101,6 @@ def _tikhonov(method: str) -> Make:
 
 
 def _rows(case: Case, device: str) -> Iterator[Row]:
-    where = f"{case.encoder}, batch {case.batch}, {case.size}×{case.size}"
     plain, forward = "the plain step, F + D + W", "the plain step and one forward"
 
     def similar(encoder: Encoder, head: nn.Module) -> nn.Module:
@@ -119,7 +109,7 @@ def _rows(case: Case, device: str) -> Iterator[Row]:
     def attacked(encoder: Encoder, head: nn.Module) -> nn.Module:
         return AdversarialTraining(encoder, head, attacks.parse(PGD))
 
-    step = f"step, {where}"
+    step = f"step, {case.told}"
     yield from _pair(f"similarity-regularized {step}", forward, case, device, similar, OVER_FORWARD, frozen=True)
     for name, limit in (("gradients", OVER_PLAIN), ("finite", None), ("exact", None)):
         yield from _pair(f"Tikhonov, {name}, {step}", plain, case, device, _tikhonov(name), limit)

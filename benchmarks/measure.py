@@ -58,6 +58,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Case:
+    """So many images of a size at a time, and so many measurements."""
+
+    encoder: str
+    size: int
+    batch: int
+    repeats: int
+
+    @property
+    def told(self) -> str:
+        return f"{self.encoder}, batch {self.batch}, {self.size}×{self.size}"
+
+
+@dataclass(frozen=True)
 class Moment:
     """A time on the wall, and the processor seconds that this process has used by then."""
 

@@ -46,10 +46,12 @@ EXPLAINED = {
     "one_gpu": (
         "A step of a hardening (operator, teacher and student forward, objective, backward, Adam) in float32, and by "
         "how much they raise the peak of a process's memory above what loading the encoder took, against the plain "
-        "step on the same batch: with blocks computed twice, with micro-batches whose negatives are those of the whole "
-        "batch, with LoRA, and with all of them. What a GPU needs is counted here, tensor by tensor: what does not "
-        "depend on the batch, and what each image adds; with micro-batches each image of these. What fits into 24 GB "
-        "leaves 1 GiB to the driver and the allocator. It is a count, not a measurement on a GPU."
+        "step on the same batch, each in a process of its own: with blocks computed twice, with micro-batches whose "
+        "negatives are those of the whole batch, with LoRA, and with all of them. What a GPU needs is counted here, "
+        "tensor by tensor: what does not depend on the batch, and what each image adds; with micro-batches each image "
+        "of these. What fits into 24 GB leaves 1 GiB to the driver and the allocator. Images a second there are the "
+        "counted operations at the part of the card's peak that `doctor` assumes. It is a count, not a measurement on "
+        "a GPU."
     ),
     "distributed": (
         "A hardening step with two processes, each with half of the batch, against one process with the whole batch, "
@@ -128,7 +130,11 @@ EXPLAINED = {
         "imports. Peak memory is that of a process that opens shards and reads 4,096 images of them in any order."
     ),
     "startup": "Whole processes, started in turn.",
-    "loading": "From the cache, with the hash of the file and a look at its numbers; the library has neither.",
+    "loading": (
+        "`load_encoder` by name, from the cache, in turn with the library's own pretrained loading from that cache. "
+        "Ours looks at every number. The first time it computes the file's hash, too, which is kept for as long as the "
+        "file stays as it is. open_clip builds the text's tower as well."
+    ),
 }
 
 
@@ -168,7 +174,7 @@ def _each(row: Mapping[str, Any], side: str) -> str:
     text = f"{middle:.3g} {row['unit']}" if middle < 1000 else f"{middle:,.0f} {row['unit']}"
     if row["images"]:
         per_second = row["images"] / middle * (1e3 if row["unit"] == "ms" else 1)
-        text += f", {per_second:,.0f} images/s"
+        text += f", {per_second:,.0f} images/s" if per_second >= 10 else f", {per_second:.2g} images/s"
     return text if side == "ours" else f"{row['against']}: {text}"
 
 

@@ -147,6 +147,7 @@ def running(cache: Path) -> Iterator[Hub]:
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
         patch.setenv("TORCH_HOME", str(cache / "torch"))
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         yield hub
     server.shutdown()
     server.server_close()

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +11,11 @@ from weatherproof.errors import InputError
 from weatherproof.names import utf8
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def own_cache(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder for what can be made again: `~/.cache/weatherproof`, moved by XDG_CACHE_HOME."""
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weatherproof"
 
 
 @contextmanager

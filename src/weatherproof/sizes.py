@@ -45,6 +45,11 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+def shorter(size: Size) -> int:
+    """The side of a square, else the shorter one."""
+    return min(sides(size))
+
+
 def in_pixels(size: Size) -> str:
     """ "224x288"."""
     return "x".join(map(str, sides(size)))

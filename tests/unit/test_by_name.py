@@ -630,3 +630,18 @@ def test_a_folder_for_the_hub_is_loaded_by_transformers_alone(hub: Hub, tmp_path
     told = torch.as_tensor(processor([*whole], return_tensors="pt")["pixel_values"])
     mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (ours.preprocessing.mean, ours.preprocessing.std))
     torch.testing.assert_close(told, (whole.float() / 255 - mean) / std, rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_that_lies_in_its_file_leaves_it_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28)
+    publish(hub, "org/mapped", transformers.Dinov2Model(config), tmp_path / "files")
+    encoder = load_encoder("transformers:org/mapped")
+    (cached,) = (tmp_path / "cache").rglob("snapshots/*/model.safetensors")
+    published, clone = cached.read_bytes(), encoder.clone()
+    encoder(torch.rand(2, 3, 28, 28)).sum().backward()
+    torch.optim.SGD(encoder.parameters(), 1.0).step()
+    assert not all(torch.equal(value, clone.state()[name]) for name, value in encoder.state().items())
+    again = load_encoder("transformers:org/mapped").state()
+    assert cached.read_bytes() == published
+    assert all(torch.equal(value, again[name]) for name, value in clone.state().items())

@@ -270,6 +270,17 @@ def test_half_precision_anywhere_becomes_float32() -> None:
     assert encoder(torch.rand(1, 3, 16, 16)).dtype == torch.float32
 
 
+def test_so_does_an_encoder_and_one_without_numbers_is_refused() -> None:
+    encoder = load_encoder("small(width=4)@random", size=16)
+    assert load_encoder(encoder) is encoder
+    with pytest.raises(InputError, match="the encoder small cannot be used: its weights are on the device meta"):
+        load_encoder(encoder.clone().to("meta"))
+    half = encoder.clone().half()
+    with pytest.warns(UserWarning, match="weights in float16: its copy has them in float32"):
+        again = load_encoder(half)
+    assert again(torch.rand(1, 3, 16, 16)).dtype == torch.float32 and half.mean.dtype == torch.float16
+
+
 def test_numbers_of_no_use_are_refused() -> None:
     network = Bands(3)
     nn.init.constant_(network.conv.weight, torch.nan)

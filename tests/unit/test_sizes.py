@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,6 +203,18 @@ def test_rows_and_columns_are_hardened_saved_and_loaded(tmp_path: Path) -> None:
     save_encoder(student, tmp_path / "run", provenance={})
     again, pixels = load_encoder(tmp_path / "run").eval(), images.read(torch.arange(4)).float() / 255
     assert again.preprocessing.size == (32, 48) and torch.equal(again(pixels), student(pixels))
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["simclr", "pirl"])
+def test_rows_and_columns_are_pretrained(tmp_path: Path, method: Any) -> None:
+    run = wp.pretrain(
+        method, "digits", encoder="small(width=4)", views="urrl", size=(24, 40), epochs=0.02, batch_size=16, workers=0,
+        test_images=20, labels=[1.0], out=tmp_path / "run",
+    )  # fmt: skip
+    assert load_encoder(run.folder).preprocessing.size == (24, 40)
+    assert f"{'InstDis' if method == 'pirl' else 'SimCLR'}((24, 40))" in str(run.records)
 
 
 @pytest.mark.slow

@@ -5,7 +5,18 @@ import torch
 
 from weatherproof import random, views
 from weatherproof.errors import InputError
-from weatherproof.views import HorizontalFlip, InstDis, Jigsaw, MoCoV1, MoCoV2, RandomResizedCrop, SimCLR, steps
+from weatherproof.views import (
+    AugMix,
+    AugMixMoCo,
+    HorizontalFlip,
+    InstDis,
+    Jigsaw,
+    MoCoV1,
+    MoCoV2,
+    RandomResizedCrop,
+    SimCLR,
+    steps,
+)
 from weatherproof.views.geometry import resized_crop
 from weatherproof.views.resampling import transposed
 
@@ -46,6 +57,18 @@ def test_a_look_is_the_chain_of_its_steps(family):
     for place, step in enumerate(family.steps):
         images = views.parse(repr(step))(images, random.fold(KEYS, place))
     assert torch.equal(family.one(IMAGES, KEYS), images)
+
+
+@pytest.mark.parametrize("family", [SimCLR, MoCoV1, MoCoV2, InstDis, AugMixMoCo, lambda size: AugMix("all", size)])
+def test_views_that_are_no_squares(family):
+    """As far from their own shape as the papers' boxes are from squares, and blurred as the shorter side has it."""
+    wide = family((24, 40))
+    assert views.parse(repr(wide)) == wide
+    assert {tuple(look.shape) for look in wide(IMAGES, KEYS)} == {(20, 3, 24, 40)}
+    if isinstance(wide, SimCLR | MoCoV1 | MoCoV2 | InstDis):
+        crop, own = wide.steps[0], family(24).steps[0]
+        assert crop.scale == own.scale and crop.ratio == pytest.approx((3 / 4 * 40 / 24, 4 / 3 * 40 / 24))
+        assert repr(family((160, 96)).steps[1:]) == repr(family(96).steps[1:])
 
 
 @each_family

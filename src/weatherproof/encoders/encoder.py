@@ -224,9 +224,14 @@ class Encoder(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers under the original network's names; they share memory with the encoder."""
-        state = {self.names.body + name: value for name, value in self.body.state_dict().items()}
+        return self._state()
+
+    def _state(self, keep_vars: bool = False) -> dict[str, Tensor]:
+        body = self.body.state_dict(keep_vars=keep_vars)
+        state = {self.names.body + name: value for name, value in body.items()}
         if self.head is not None:
-            state |= {self.names.of_head(name): value for name, value in self.head.state_dict().items()}
+            head = self.head.state_dict(keep_vars=keep_vars)
+            state |= {self.names.of_head(name): value for name, value in head.items()}
         return state
 
     def load_state(self, state: Mapping[str, Tensor], *, source: str | None = None) -> None:
@@ -242,33 +247,54 @@ class Encoder(nn.Module):
             InputError: missing, unexpected or misshapen tensors, quantised ones, numbers that are not finite, or
                 constants throughout; the encoder is then unchanged.
         """
-        own, given = self.state(), self.fitted(state)
-        check_fit(self.name, own, given)
-        check_numbers(source or f"the weights for {self.name}", own, given)
+        own = self.state()
+        given = self._checked(state, own, source)
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(given[name])
 
+    def adopt_state(self, state: Mapping[str, Tensor], *, source: str | None = None) -> None:
+        """As `load_state`, but the tensors become the encoder's own where they can: a file that they are mapped from is
+        then neither copied nor changed, and must not be written to."""
+        own = self._state(keep_vars=True)
+        given = self._checked(state, self.state(), source)
+        seen = set[int]()
+        for name, value in own.items():
+            new = given[name].detach().to(value).contiguous()
+            value.data = new.clone() if new.data_ptr() in seen else new
+            seen.add(new.data_ptr())
+
+    def _checked(
+        self, state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | None
+    ) -> dict[str, Tensor]:  # fmt: skip
+        given = self._fitted(state, own)
+        check_fit(self.name, own, given)
+        check_numbers(source or f"the weights for {self.name}", own, given)
+        return given
+
     def fitted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors as they are loaded: this encoder's alone, and converted by the library where that makes them
         fit. Where it does not, they are what they were."""
-        own, cleaned = self.state(), self.names.clean(state)
-        given = self._complete(cleaned)
+        return self._fitted(state, self.state())
+
+    def _fitted(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        cleaned = self.names.clean(state)
+        given = self._complete(cleaned, own)
         if self.names.converted is None or fits(own, given):
             return given
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # how the library does it is its own affair
-                made = self._complete(self.names.converted(cleaned))
+                made = self._complete(self.names.converted(cleaned), own)
         except Exception:  # another library, on names that may be anyone's: what fails there does not fit
             return given
         return made if fits(own, made) else given
 
-    def _complete(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _complete(self, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.head is None:
             given = {name: value for name, value in given.items() if not self.names.is_head(name)}
         # files from before torch 0.4.1 have no step counter, which batch norm with a momentum never reads
-        return {k: v for k, v in self.state().items() if k.endswith("num_batches_tracked")} | dict(given)
+        return {k: v for k, v in own.items() if k.endswith("num_batches_tracked")} | dict(given)
 
     def clone(self) -> "Encoder":
         """A copy that shares nothing with this encoder."""

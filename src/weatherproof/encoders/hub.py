@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.messages import one_line, some
 from weatherproof.encoders.origin import Origin, Place
 from weatherproof.errors import InputError, shown
@@ -45,8 +46,7 @@ class Fetched:
 
     def origin(self) -> Origin | None:
         """What it is, by its content; None: it is not what was published, such as half of it."""
-        with self.path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(self.path)
         if _GIT.fullmatch(self.expected):
             whole = _git_hash(self.path) == self.expected
         else:

@@ -29,7 +29,7 @@ from weatherproof.encoders.likely import likely
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.origin import Place
-from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder
+from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
@@ -73,7 +73,7 @@ def load_encoder(
             "path/to/file.py:make_model". After each may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the
             tensors under a key of the file, or "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a
             run folder; or a network (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is
-            read); or an encoder, which is returned as it is.
+            read); or an encoder, which is returned as it is, or in float32.
         size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
             own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
@@ -91,7 +91,7 @@ def load_encoder(
     size = size_of(size)
     expected = given_preprocessing(mean, std, size, interpolation, name_or_run)
     if isinstance(name_or_run, Encoder):
-        return name_or_run
+        return usable(name_or_run)
     if isinstance(name_or_run, nn.Module):
         _check(num_classes)
         return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
@@ -137,12 +137,13 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     if revision == "":
         raise InputError(f"{name}@{REVISION} names no revision: write a commit or a tag after it")
     check_revision(place, revision)
+    mapped = library == "transformers" and place.folder == ""  # as the library does it; nothing writes to a hub's cache
     options = transformers_options(model, revision) if library == "transformers" else None
 
     def loaded(files: list[Fetched]) -> Encoder:
         file = read_published([str(one.path) for one in files])
         own = options if options is None else suited(options, file.names)
-        return _with_weights(name, own, file, file.path, num_classes, size, seed, published=True)
+        return _with_weights(name, own, file, file.path, num_classes, size, seed, published=True, adopt=mapped)
 
     encoder, origins = used_whole(place, revision, name, loaded)
     encoder.origins = origins
@@ -192,18 +193,17 @@ def _is_name(name: str) -> bool:
 
 def _with_weights(
     name: str, options: Mapping[str, Any] | None, file: Checkpoint, source: str, num_classes: int | None,
-    size: Size | None, seed: int, *, published: bool = False,
+    size: Size | None, seed: int, *, published: bool = False, adopt: bool = False,
 ) -> Encoder:  # fmt: skip
     """The network with the weights of a file."""
 
-    awaited = file.plain() if published else None
-
     def build(classes: int | None) -> Encoder:
-        with nullcontext() if names_a_file(name) else Unfilled(awaited):
+        with nullcontext() if names_a_file(name) else Unfilled():
             return _build(name, classes, size, seed, options)
 
     encoder = build(num_classes)
-    state = file.taken(name, encoder.names, encoder.state())
+    own = encoder.state()
+    state = file.taken(name, encoder.names, own)
     tries = [encoder]
     if num_classes is None:
         tries = _by_classes(encoder, state, build, file.path)
@@ -225,7 +225,7 @@ def _with_weights(
             UserWarning,
             stacklevel=4,
         )
-    encoder.load_state(given, source=source)
+    (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
     return encoder
 
 

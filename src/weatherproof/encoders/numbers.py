@@ -34,7 +34,7 @@ def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[st
         raise InputError(
             f"{source}: expected floating-point weights, but {some(strange)}: convert quantised weights back first"
         )
-    lost = [told for k, (own, v) in pairs.items() if (told := _not_finite(k, v, own.dtype))]
+    lost = [told for k in _suspects(pairs) if (told := _not_finite(k, pairs[k][1], pairs[k][0].dtype))]
     if lost:
         raise InputError(f"{source}: the weights are not finite numbers, {some(lost)}: did its training diverge?")
     kernels = {k: v for k, (_, v) in pairs.items() if v.ndim >= 2 and v.numel() > 1}
@@ -55,11 +55,17 @@ def _kind(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def _suspects(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
+    """Which may hold a number that is not finite: their sums are not, and take a quarter of the time of looking at
+    each number."""
+    if not pairs:
+        return []
+    sums = torch.stack([given.to(own.dtype).sum().cpu() for own, given in pairs.values()])
+    return [name for name, finite in zip(pairs, sums.isfinite().tolist(), strict=True) if not finite]
+
+
 def _not_finite(name: str, tensor: Tensor, dtype: torch.dtype) -> str:
     cast = tensor.to(dtype)
-    # one that is not finite makes the sum so too, which takes a quarter of the time of looking at each
-    if bool(cast.sum().isfinite()) or bool(cast.isfinite().all()):
-        return ""
     nan, infinite = int(cast.isnan().sum()), int(cast.isinf().sum())
     kinds = " and ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (infinite, "infinite")) if count)
     return f"{shown(name)} has {kinds} of {cast.numel()}"

@@ -274,18 +274,37 @@ def _copied(network: nn.Module, kind: str) -> nn.Module:
     weights = list(network.parameters())
     if not weights:
         raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")
-    if any(own.device.type == "meta" for own in weights):
-        raise InputError(f"a {kind} cannot be used: its weights are on the device meta, which holds no numbers")
+    _require_numbers(network, f"a {kind}")
     try:
         body = copy.deepcopy(network).cpu()
     except Exception as error:  # other people's code, of which anything may come
         raise InputError(f"a {kind} cannot be copied: {type(error).__name__}: {one_line(error)}") from None
-    narrow = {own.dtype for own in weights if own.is_floating_point()} - {torch.float32}
-    if narrow:
-        words = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in narrow))
-        warnings.warn(f"{kind} has weights in {words}: its copy has them in float32", UserWarning, stacklevel=4)
-        body = body.float()
-    return body
+    return body.float() if _narrow(network, kind) else body
+
+
+def usable(encoder: Encoder) -> Encoder:
+    """The encoder itself, or a copy in float32 of one in half precision.
+
+    Raises:
+        InputError: its weights are on the device meta.
+    """
+    what = f"the encoder {encoder.name}"
+    _require_numbers(encoder, what)
+    return encoder.clone().float() if _narrow(encoder, what) else encoder
+
+
+def _require_numbers(network: nn.Module, what: str) -> None:
+    if any(own.device.type == "meta" for own in (*network.parameters(), *network.buffers())):
+        raise InputError(f"{what} cannot be used: its weights are on the device meta, which holds no numbers")
+
+
+def _narrow(network: nn.Module, what: str) -> bool:
+    """Whether weights are of another precision than float32, which is warned of."""
+    found = {own.dtype for own in network.parameters() if own.is_floating_point()} - {torch.float32}
+    if found:
+        words = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
+        warnings.warn(f"{what} has weights in {words}: its copy has them in float32", UserWarning, stacklevel=5)
+    return bool(found)
 
 
 def _pictures(expected: Preprocessing) -> Tensor:

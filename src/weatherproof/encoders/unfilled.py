@@ -12,36 +12,22 @@ _RANDOM = {"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_", "xavier
 
 class Unfilled(TorchFunctionMode):
     """Inside, what would be filled with random numbers stays as it is, or becomes a constant. All of it has to be
-    loaded afterwards.
+    loaded afterwards."""
 
-    Args:
-        weights: that will be loaded, as their file has them, for a library that builds and loads at once; None: it is
-            not known yet which.
-    """
-
-    _open: ClassVar[list["Unfilled"]] = []
-
-    def __init__(self, weights: Mapping[str, Tensor] | None = None) -> None:
-        super().__init__()
-        self.weights = weights
+    _depth: ClassVar[int] = 0
 
     @classmethod
     def active(cls) -> bool:
         """Whether this is inside of one."""
-        return bool(cls._open)
-
-    @classmethod
-    def awaited(cls) -> Mapping[str, Tensor] | None:
-        """The weights that will be loaded, where these are known."""
-        return cls._open[-1].weights if cls._open else None
+        return cls._depth > 0
 
     def __enter__(self) -> "Unfilled":
-        Unfilled._open.append(self)
+        Unfilled._depth += 1
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        Unfilled._open.pop()
+        Unfilled._depth -= 1
         super().__exit__(*error)
 
     def __torch_function__(

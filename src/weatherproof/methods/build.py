@@ -14,6 +14,7 @@ from weatherproof.methods.recipes import Recipe, recipe
 from weatherproof.methods.simclr import SimCLR
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.protocols import Encoder, Views
+from weatherproof.sizes import Size, shorter
 from weatherproof.views import TABLE as VIEWS
 
 _PROJECTOR = 0x70726F6A  # seed of the new layers: "proj"
@@ -27,7 +28,7 @@ def build(
     *,
     views: Views,
     images: int | Int64[Tensor, "n"],
-    size: int | None = None,
+    size: Size | None = None,
     batch_size: int | None = None,
     projector: nn.Module | None = None,
     jigsaw: Views | None = None,
@@ -44,10 +45,10 @@ def build(
     Args:
         views: any views, so that "X with URRL" is an argument.
         images: how many images there are, or the index of each (`ImageSet.index`).
-        size: side of the views; None: the views' own `size`, where they have one.
+        size: side of the views, or their (rows, columns); None: the views' own `size`, where they have one.
         batch_size: images in a whole batch, for the queue.
         projector: instead of the paper's.
-        jigsaw: of PIRL, instead of `Jigsaw` at 255 / 224 of the side.
+        jigsaw: of PIRL, instead of `Jigsaw` at 255 / 224 of the shorter side.
         tikhonov: a penalty on the gradients by the pixels of the views, of "simclr" alone.
         seed: of all new layers, the queue and the bank.
         settings: of the method itself: temperature, queue, negatives, momentum, groups, beta; of SimCLR temperature and
@@ -108,16 +109,16 @@ def _cut(most: int, images: int, batch_size: int | None) -> int:
     return most if most <= images else 1 << (max(1, images).bit_length() - 1)
 
 
-def _side(views: Any) -> int | None:
-    """The side that views say they have, or the family that a mixture is made of."""
+def _side(views: Any) -> Size | None:
+    """The size that views say they have, or the family that a mixture is made of."""
     found = getattr(views, "size", None)
     if found is None and hasattr(views, "rep"):
         return _side(views.rep)
-    return found if isinstance(found, int) else None
+    return found if isinstance(found, int | tuple) else None
 
 
-def _jigsaw(size: int | None) -> Views:
+def _jigsaw(size: Size | None) -> Views:
     if size is None:
         raise InputError("PIRL needs the side of its puzzle: give jigsaw=Jigsaw(255), or size=")
-    cell = round(size * _PUZZLE / 3)
+    cell = round(shorter(size) * _PUZZLE / 3)
     return VIEWS["Jigsaw"](3 * cell)

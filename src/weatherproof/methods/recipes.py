@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weatherproof.errors import unknown
+from weatherproof.sizes import Size, shorter
 
 SMALL = 64  # px; up to this side the settings for CIFAR hold
 
@@ -35,7 +36,7 @@ class Recipe:
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
 
-    def views_text(self, size: int) -> str:
+    def views_text(self, size: Size) -> str:
         """The family at a side, as `views.parse` reads it."""
         return f"{self.views}({size})"
 
@@ -101,7 +102,7 @@ SMALL_RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
-def recipe(name: str, size: int | None = None) -> Recipe:
+def recipe(name: str, size: Size | None = None) -> Recipe:
     """A method's published settings: on CIFAR for images of up to 64 px, else (and for None) on ImageNet.
 
     Raises:
@@ -109,4 +110,4 @@ def recipe(name: str, size: int | None = None) -> Recipe:
     """
     if name not in RECIPES:
         raise unknown("pretraining method", name, RECIPES)
-    return (SMALL_RECIPES if size is not None and size <= SMALL else RECIPES)[name]
+    return (SMALL_RECIPES if size is not None and shorter(size) <= SMALL else RECIPES)[name]

@@ -19,8 +19,9 @@ from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Attack, Objective, Operator
 from weatherproof.readouts import evaluating, require_embeddings
-from weatherproof.sizes import GivenSize
+from weatherproof.sizes import GivenSize, size_of
 from weatherproof.types import Images, Logits
+from weatherproof.views.geometry import random_crop
 
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
@@ -38,11 +39,7 @@ def augmentation(augment: str | Operator | None, images: ImageSet) -> Operator |
     flip = views.HorizontalFlip()
     if images.image_size is None or side < 64:
         return flip
-    if len({*images.image_size}) == 1:
-        return views.Chain(views.RandomResizedCrop(side, (0.2, 1.0)), flip)
-    rows, columns = images.image_size
-    ratio = (3 / 4 * columns / rows, 4 / 3 * columns / rows)  # as far from the images' own as of squares
-    return views.Chain(views.RandomResizedCrop((rows, columns), (0.2, 1.0), ratio), flip)
+    return views.Chain(random_crop(size_of(images.image_size), (0.2, 1.0)), flip)
 
 
 def training_sets(

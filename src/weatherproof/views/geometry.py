@@ -96,6 +96,13 @@ class RandomResizedCrop:
         return crop
 
 
+def random_crop(size: Size, scale: tuple[float, float], interpolation: str = "bilinear") -> RandomResizedCrop:
+    """The papers' crop, of boxes whose width / height is 3/4 to 4/3 times that of the view; theirs are squares."""
+    rows, columns = sides(size)
+    aspect = columns / max(1, rows)  # the crop itself refuses a side of nothing
+    return RandomResizedCrop(size, scale, (3 / 4 * aspect, 4 / 3 * aspect), interpolation)
+
+
 @component
 class HorizontalFlip:
     """Mirrors each image left to right with probability p."""

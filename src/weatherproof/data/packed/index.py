@@ -24,7 +24,7 @@ from torch import Tensor
 from weatherproof.data.packed.storage import LocalFiles, Storage, above, name_in
 from weatherproof.data.packed.tar import NO_LABEL, NO_NUMBER, ODD_LABEL, Samples, walk
 from weatherproof.errors import InputError
-from weatherproof.files import disk_errors, write_atomically
+from weatherproof.files import disk_errors, own_cache, write_atomically
 from weatherproof.names import printable
 from weatherproof.progress import phase
 
@@ -172,8 +172,7 @@ def _beside(storage: Storage, folder: str) -> Index | None:
 
 def _cached(where: str) -> Path:
     """Where the index of a folder lies that cannot be written to."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "weatherproof" / "shards" / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:32]}.safetensors"
+    return own_cache() / "shards" / f"{hashlib.sha256(os.fsencode(where)).hexdigest()[:32]}.safetensors"
 
 
 def _keep(storage: Storage, folder: str, index: Index) -> None:

@@ -70,11 +70,12 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
         with quiet():
-            model, loaded = _model(kind, config, num_classes, pooler)
+            model = _model(kind, config, num_classes, pooler)
     except InputError:
         raise
     except Exception as error:  # of a config that may say anything
         raise InputError(f"{text} cannot be built: {type(error).__name__}: {one_line(error)}") from None
+    renaming = _Renaming.of(model) if Unfilled.active() else None
     preprocessing = expects if size is None else Preprocessing(**asdict(expects) | {"size": size})
     head, path, second = _head(text, model) if kind == "classifier" else (None, None, None)
     hears_pixels(model)
@@ -84,7 +85,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
         text, model, None if num_classes == 0 else head,
         names=Names(
             head=path, second=second, body=prefix, ignored=f"{inside}|{_POSITIONS}",
-            converted=partial(_converted, kind, config, pooler, prefix, loaded),
+            converted=partial(_converted, kind, config, pooler, prefix, renaming),
         ),
         feature_dim=1, num_classes=num_classes or getattr(model.config, "num_labels", None),
         preprocessing=preprocessing, options=given,
@@ -101,7 +102,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
 
 def plain_network(options: Mapping[str, Any], num_classes: int | None) -> Any:
     """The library's own network of these options, with its classifier where it has one, with random weights."""
-    return _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))[0]
+    return _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))
 
 
 def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
@@ -301,57 +302,56 @@ def _defaults(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
     return {name: getattr(made, name, None) for name in names} if made is not None else {}
 
 
-@dataclass
-class _Loaded:
-    """A network that was built with the weights in it, until it is asked for them.
+@dataclass(frozen=True)
+class _Renaming:
+    """The library's own way from the names in a file to today's, where names are all that differs.
 
     Attributes:
-        state: its tensors, under the library's names.
-        read: where the tensors lie that it was given, by their names in the file.
+        names: today's.
+        renamings, converters: of the library, in the order in which it applies them.
+        prefix: that a file may have before all names, or lack.
     """
 
-    state: Mapping[str, Tensor]
-    read: Mapping[str, int]
+    names: frozenset[str]
+    renamings: tuple[Any, ...]
+    converters: tuple[Any, ...]
+    prefix: str
 
-    def taken(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
-        """What these weights have become, once; None: they are others, or were taken already."""
-        found = self.state if all(self.read.get(name) == value.data_ptr() for name, value in state.items()) else {}
-        self.state, self.read = {}, {}
-        return found or None
+    @classmethod
+    def of(cls, model: Any) -> "_Renaming | None":
+        """Of a network; None: this version of the library does not say it."""
+        try:
+            from transformers.conversion_mapping import get_model_conversion_mapping
+            from transformers.core_model_loading import WeightRenaming
+
+            steps = get_model_conversion_mapping(model)
+        except (ImportError, AttributeError, TypeError):
+            return None
+        renamings = tuple(one for one in steps if isinstance(one, WeightRenaming))
+        converters = tuple(one for one in steps if not isinstance(one, WeightRenaming))
+        return cls(frozenset(model.state_dict()), renamings, converters, model.base_model_prefix)
+
+    def renamed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """The network's tensors by today's names; None: some of them are not there, or are made of others."""
+        from transformers.core_model_loading import rename_source_key
+
+        known, found = dict.fromkeys(self.names, True), dict[str, Tensor]()
+        for name, value in state.items():
+            new, made = rename_source_key(name, [*self.renamings], [*self.converters], self.prefix, known)
+            if new not in known and name in known:
+                new, made = name, None
+            if new in known:
+                if made is not None or new in found:
+                    return None
+                found[new] = value
+        return found if known.keys() == found.keys() else None
 
 
-def _model(
-    kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool
-) -> tuple[Any, _Loaded | None]:  # fmt: skip
-    """The network; with the weights that are about to be loaded, where these are known and the library takes them."""
+def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool) -> Any:
+    """The network with random weights, or with none where these are about to be loaded."""
     made, settings = _class_and_config(kind, config, num_classes)
-    own = without_pooling(made, pooler)
-    weights = Unfilled.awaited()
-    if weights is not None and (model := _with_weights(made, settings, weights, own)) is not None:
-        state = dict(model.state_dict())
-        return model.train(), _Loaded(state, {name: value.data_ptr() for name, value in weights.items()})
     with _start():
-        return made._from_config(settings, dtype=torch.float32, **own), None
-
-
-def _with_weights(
-    made: Any, settings: Any, weights: Mapping[str, Tensor], own: Mapping[str, bool]
-) -> Any:  # fmt: skip
-    """The network as the library itself loads it, in memory of its own; None where that leaves tensors out."""
-    try:
-        model, told = made.from_pretrained(
-            None, config=settings, state_dict=dict(weights), output_loading_info=True, dtype=torch.float32, **own
-        )
-    except Exception:  # of a file that may hold anything, which is said where it is loaded by its names
-        return None
-    if told["missing_keys"] or told.get("mismatched_keys"):
-        return None
-    files = {value.untyped_storage().data_ptr() for value in weights.values()}
-    with torch.no_grad():
-        for value in (*model.parameters(), *model.buffers()):
-            if value.untyped_storage().data_ptr() in files:
-                value.data = value.data.clone()
-    return model
+        return made._from_config(settings, dtype=torch.float32, **without_pooling(made, pooler))
 
 
 def _start() -> AbstractContextManager[None]:
@@ -476,14 +476,15 @@ def _features(encoder: Encoder, preprocessing: Preprocessing) -> int:
 
 
 def _converted(
-    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, loaded: _Loaded | None, state: dict[str, Tensor]
-) -> Mapping[str, Tensor]:
+    kind: str, config: Mapping[str, Any], pooler: bool, prefix: str, renaming: _Renaming | None,
+    state: dict[str, Tensor],
+) -> Mapping[str, Tensor]:  # fmt: skip
     """The state as the library itself loads it, under today's names.
 
     Raises:
         ValueError: the library leaves some of the model's tensors at their random start.
     """
-    if loaded is not None and (found := loaded.taken(state)) is not None:
+    if renaming is not None and (found := renaming.renamed(state)) is not None:
         return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
     made, settings = _class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)

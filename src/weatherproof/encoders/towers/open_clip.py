@@ -1,6 +1,5 @@
 """Text towers of open_clip: `open_clip:NAME/TAG` as published, or `@FILE`, of a file that holds both towers."""
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from weatherproof.encoders.checkpoint import Checkpoint
+from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.encoder import Names
 from weatherproof.encoders.hub import REVISION, used_whole
 from weatherproof.encoders.libraries.open_clip import described, open_clip_place
@@ -39,8 +39,7 @@ def open_clip_source(name: str) -> TowerSource:
         raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG@FILE")
     path, _ = file_and_key(_file(model, file))
     try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise InputError(
             f"no weights file {str(path)!r} for the words of open_clip:{model}: {error.strerror}"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.towers.tower import TextTower, TowerSource, scale_of
 from weatherproof.errors import InputError
@@ -27,8 +28,7 @@ def transformers_source(name: str) -> TowerSource:
             raise InputError(f"{folder} holds no model of transformers: expected config.json and *.safetensors")
         content = hashlib.sha256()
         for file in files:
-            with file.open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
+            content.update(bytes.fromhex(sha256_of(file)))
         return TowerSource(f"transformers:{name}", content.hexdigest())
     config = _read(name, "AutoConfig", place)
     return TowerSource(f"transformers:{name}", str(getattr(config, "_commit_hash", None) or ""))

@@ -13,6 +13,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from weatherproof.files import own_cache
 from weatherproof.processor import computes_bfloat16, processor_name
 from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
 
@@ -261,7 +262,7 @@ def cache_places(environment: Mapping[str, str] = os.environ) -> dict[str, Path]
         "hub cache": Path(environment.get("HF_HUB_CACHE") or hub / "hub"),
         "data set cache": Path(environment.get("HF_DATASETS_CACHE") or hub / "datasets"),
         "torch cache": Path(environment.get("TORCH_HOME") or home / "torch"),
-        "own cache": home / PACKAGE,
+        "own cache": own_cache(environment),
     }
 
 

@@ -18,6 +18,7 @@ from weatherproof.progress import phase
 from weatherproof.protocols import Encoder
 from weatherproof.readouts import nearest
 from weatherproof.reports import FamilyLooks, save_map, save_neighbours, save_views
+from weatherproof.sizes import Size, shorter
 from weatherproof.types import Embeddings, Images
 
 _STREAM = 0x70696374  # "pict": the draws on the page are those of no training and of no measurement
@@ -27,12 +28,12 @@ _QUERIES, _NEIGHBOURS = 8, 5  # test images on the page, and how many training i
 Families = Mapping[str, tuple[Any, bool]]  # by name: the family, and whether the run used it
 
 
-def example_families(size: int, used: Any = None) -> Families:
-    """Every family of views at this side, the one that a run used first and marked."""
+def example_families(size: Size, used: Any = None) -> Families:
+    """Every family of views at this size, the one that a run used first and marked."""
     rep, rob = views.MoCoV2(size), views.AugMix("all", size)
     known: dict[str, Any] = {
         "SimCLR": views.SimCLR(size), "MoCo v1": views.MoCoV1(size), "MoCo v2": rep, "InstDis": views.InstDis(size),
-        "Jigsaw": views.Jigsaw(size), "AugMix": views.AugMix("standard", size), "AugMix, all operations": rob,
+        "Jigsaw": views.Jigsaw(shorter(size)), "AugMix": views.AugMix("standard", size), "AugMix, all operations": rob,
         "AugMix with MoCo's operations": views.AugMixMoCo(size), "URRL": views.URRL(rep, rob),
     }  # fmt: skip
     if used is None:

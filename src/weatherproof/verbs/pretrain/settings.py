@@ -12,6 +12,7 @@ from weatherproof.errors import InputError
 from weatherproof.methods import Recipe
 from weatherproof.modes import eval_mode
 from weatherproof.protocols import Operator, Views
+from weatherproof.sizes import Size
 from weatherproof.training import Plan
 from weatherproof.verbs.inputs import tried
 
@@ -23,12 +24,12 @@ _QUICK: Mapping[str, Any] = {"epochs": 100.0, "batch_size": 128, "lr": 2e-3, "wa
 _GROUPS = 8  # of MoCo's batch normalisation
 
 
-def views_of(text: str | Views | Operator, recipe: Recipe, side: int) -> Views:
+def views_of(text: str | Views | Operator, recipe: Recipe, size: Size) -> Views:
     """ "auto" is the method's own family, "urrl" that or AugMix's thirteen operations, by URRL's rule. A single
     augmentation is drawn twice."""
-    own = f"{recipe.views_text(side)}"
+    own = f"{recipe.views_text(size)}"
     if text in ("auto", "urrl"):
-        return views.parse(own if text == "auto" else f"URRL({own}, AugMix('all', {side}))")
+        return views.parse(own if text == "auto" else f"URRL({own}, AugMix('all', {size}))")
     return views.parse(text)
 
 

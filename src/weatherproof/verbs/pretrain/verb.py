@@ -8,11 +8,10 @@ from torch import nn
 from weatherproof import methods
 from weatherproof.data import ImageSet
 from weatherproof.encoders import load_encoder, save_encoder
-from weatherproof.errors import InputError
 from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
-from weatherproof.sizes import in_pixels
+from weatherproof.sizes import size_of
 from weatherproof.training import RunFolder, fit
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
@@ -111,10 +110,8 @@ def pretrain(
     train, test, _ = training_sets(images, read_at, augment=None, operator=None, device=where, labelled=False)
     require_embeds(start, train, where)
     assert train.image_size is not None  # `training_sets` has seen to it
-    if read_at is not None and len({*train.image_size}) > 1:
-        raise InputError(f"views are squares: give --size N, one number, instead of {in_pixels(train.image_size)}")
-    side = min(train.image_size)
-    published = methods.recipe(method, side)
+    seen = min(train.image_size) if read_at is None else size_of(train.image_size)
+    published = methods.recipe(method, seen)
     fractions = _FRACTIONS if labels is None else tuple(labels)
     measurable = require_measurable(train, test, fractions, seed)
     plan = plan_of(
@@ -123,11 +120,11 @@ def pretrain(
     batch = batch_of(plan, train)
     own = {"temperature": temperature, "queue": queue, "negatives": negatives, "momentum": momentum}
     settings = settings_of(method, published, own, batch, options["devices"])
-    family = require_views(views_of(views, published, side), train, where)
+    family = require_views(views_of(views, published, seen), train, where)
     pretrained, penalty = start.clone(), penalty_of(tikhonov)
     require_twice_differentiable(start, penalty, train, where)
     learner = methods.build(
-        method, pretrained, views=family, images=train.index, size=side, batch_size=batch, seed=seed, tikhonov=penalty,
+        method, pretrained, views=family, images=train.index, size=seen, batch_size=batch, seed=seed, tikhonov=penalty,
         **settings,
     )  # fmt: skip
     require_learns(learner, train, where)
@@ -146,7 +143,7 @@ def pretrain(
         measure_accuracy(measurement, encoders, train, fractions)
     measure_geometry(measurement, encoders, family)
     save_pretraining_pictures(
-        run.path, pretrained, train, measurement.images, example_families(side, family), map_by=map_by, **reading,
+        run.path, pretrained, train, measurement.images, example_families(seen, family), map_by=map_by, **reading,
     )  # fmt: skip
     return measurement.finish(
         encoder=pretrained,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from weatherproof import random
 from weatherproof.errors import InputError, unknown
 from weatherproof.protocols import Operator
+from weatherproof.sizes import Size
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 from weatherproof.views.augmix.draws import OPERATIONS, STANDARD, Link
@@ -12,7 +13,7 @@ from weatherproof.views.augmix.mix import View, mix
 from weatherproof.views.blur import RandomBlur
 from weatherproof.views.colour import ColorJitter, RandomGrayscale
 from weatherproof.views.families import look
-from weatherproof.views.geometry import HorizontalFlip, RandomResizedCrop
+from weatherproof.views.geometry import HorizontalFlip, random_crop
 
 _MOST = 100  # chains, and operations in a chain
 SETS = {"standard": STANDARD, "all": tuple(OPERATIONS)}
@@ -32,7 +33,8 @@ class AugMix:
 
     Args:
         ops: "standard", the paper's nine operations, or "all", with color, contrast, brightness and sharpness.
-        size: side of a random resized crop, which with a flip comes first; None: the image as it is.
+        size: side, or (rows, columns), of a random resized crop, which with a flip comes first; None: the image as it
+            is.
         width: number of chains.
         depth: fewest and most operations in a chain, uniform between them.
         severity: the highest level, above .1 and at most 10.
@@ -43,7 +45,7 @@ class AugMix:
     """
 
     ops: str = "standard"
-    size: int | None = None
+    size: Size | None = None
     width: int = 3
     depth: tuple[int, int] = (1, 3)
     severity: float = 3.0
@@ -54,7 +56,7 @@ class AugMix:
             raise unknown("set of operations", self.ops, SETS)
         _check(self.width, self.depth, self.severity)
         if self.size is not None:
-            RandomResizedCrop(self.size, self.scale)  # checks its settings
+            random_crop(self.size, self.scale)  # checks its settings
 
     def __call__(self, images: Images, keys: Keys) -> tuple[View, View]:
         """Two independent looks at each image."""
@@ -74,14 +76,14 @@ class AugMixMoCo:
     The sixteen operations are drawn alike. Random resized crop and flip come first.
 
     Args:
-        size: side of a view in pixels.
+        size: side of a view in pixels, or its (rows, columns).
         width, depth, severity, scale: as for `AugMix`.
 
     Raises:
         InputError: a setting out of its range; images that are neither grey nor RGB, or smaller than 9 pixels.
     """
 
-    size: int
+    size: Size
     width: int = 3
     depth: tuple[int, int] = (1, 3)
     severity: float = 3.0
@@ -89,7 +91,7 @@ class AugMixMoCo:
 
     def __post_init__(self) -> None:
         _check(self.width, self.depth, self.severity)
-        RandomResizedCrop(self.size, self.scale)  # checks its settings
+        random_crop(self.size, self.scale)  # checks its settings
 
     def __call__(self, images: Images, keys: Keys) -> tuple[View, View]:
         """Two independent looks at each image."""
@@ -102,8 +104,8 @@ class AugMixMoCo:
         return mix(images, keys, links, self.width, self.depth, self.severity, first, self.size)
 
 
-def _crop(size: int, scale: tuple[float, float]) -> Callable[[Images, Keys], View]:
-    return lambda images, keys: look(images, keys, RandomResizedCrop(size, scale), HorizontalFlip())
+def _crop(size: Size, scale: tuple[float, float]) -> Callable[[Images, Keys], View]:
+    return lambda images, keys: look(images, keys, random_crop(size, scale), HorizontalFlip())
 
 
 def _check(width: int, depth: tuple[int, int], severity: float) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weatherproof import random
 from weatherproof.operators.eight_bit import as_bytes, as_pixels
+from weatherproof.sizes import Size, sides
 from weatherproof.types import Images, Keys
 from weatherproof.views.augmix.draws import Draws, Link, Operation, draw
 from weatherproof.views.augmix.ops import Levels
@@ -30,10 +31,10 @@ def mix(
     depth: tuple[int, int],
     severity: float,
     first: Callable[[Images, Keys], View] | None = None,
-    size: int | None = None,
+    size: Size | None = None,
 ) -> View:
-    """(1 - m) x + m sum_i w_i chain_i(x), x being the image, or what `first` makes of it, of size x size pixels."""
-    out = images.new_empty(*images.shape[:2], *((size, size) if size else images.shape[2:]))
+    """(1 - m) x + m sum_i w_i chain_i(x), x being the image, or what `first` makes of it, of that size."""
+    out = images.new_empty(*images.shape[:2], *(sides(size) if size else images.shape[2:]))
     draws = draw(random.fold(keys, 1), links, width, depth, severity, out.shape)
     at_once = max(1, _CHUNK // out.shape[1:].numel() if images.device.type == "cpu" else len(images))
     for start in range(0, len(images), at_once):

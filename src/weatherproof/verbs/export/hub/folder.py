@@ -1,18 +1,14 @@
 """Which library the encoder's own is, what it wants in a folder, and whether it loads the same network from there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from safetensors.torch import save
-from torch import Tensor
 
 from weatherproof.files import write_atomically
 from weatherproof.verbs.export.checking import Look, Verdict, compared
 from weatherproof.verbs.export.hub import open_clip, plain, timm, torchvision, transformers
 from weatherproof.verbs.export.hub.card import model_card
-from weatherproof.verbs.export.hub.layout import Layout, Written
+from weatherproof.verbs.export.hub.layout import Layout, outputs_of
 from weatherproof.verbs.export.subject import Subject
 
 # By what stands before the colon of an encoder's name. A library of its own layout joins here.
@@ -50,22 +46,7 @@ def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) 
     layout = LAYOUTS.get(library, plain.layout) if colon else plain.layout
     folder.mkdir()
     written = layout(subject, folder)
-    verdict = compared(checks, _ours(subject), written.load())
+    verdict = compared(checks, outputs_of(encoder), written.load())
     subject.notes.extend(written.notes)
     write_atomically(folder / "README.md", model_card(subject, written, verdict, source))
     return Made(written.library, verdict, tuple(f"load     {line}" for line in written.usage))
-
-
-def _ours(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
-    encoder = subject.encoder
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> dict[str, Tensor]:
-        seen = encoder.see(images, judged=encoder.head is not None)
-        made = {"embedding": seen.embeddings}
-        return made if seen.logits is None else made | {"logits": seen.logits}
-
-    return run
-
-
-__all__ = ["LAYOUTS", "Made", "Written", "hub_folder", "save"]

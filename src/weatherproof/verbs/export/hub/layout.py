@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from weatherproof.encoders import Preprocessing
+from weatherproof.encoders import Encoder, Preprocessing
 from weatherproof.files import write_atomically
 from weatherproof.verbs.export.subject import Subject
 
@@ -44,6 +44,18 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """A safetensors file, in one step; tensors that share memory are written each by itself."""
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     write_atomically(path, save(plain, metadata={"format": "pt"}))
+
+
+def outputs_of(encoder: Encoder) -> Outputs:
+    """What `Written.load` gives, by the encoder itself."""
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> dict[str, Tensor]:
+        seen = encoder.see(images, judged=encoder.head is not None)
+        made = {"embedding": seen.embeddings}
+        return made if seen.logits is None else made | {"logits": seen.logits}
+
+    return run
 
 
 def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:

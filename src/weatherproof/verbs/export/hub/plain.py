@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.files import write_atomically
 from weatherproof.spec import names_a_file
-from weatherproof.verbs.export.hub.layout import Outputs, Written, write_weights
+from weatherproof.verbs.export.hub.layout import Outputs, Written, outputs_of, write_weights
 from weatherproof.verbs.export.subject import Subject
 
 
@@ -51,12 +50,4 @@ def _outputs(folder: Path, encoder: Encoder) -> Outputs:
         for value in empty.state().values():
             value.zero_()
     empty.load_state(load_file(folder / "model.safetensors"))
-    empty.eval()
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> dict[str, Tensor]:
-        seen = empty.see(images, judged=empty.head is not None)
-        made = {"embedding": seen.embeddings}
-        return made if seen.logits is None else made | {"logits": seen.logits}
-
-    return run
+    return outputs_of(empty.eval())

@@ -1,0 +1,45 @@
+"""The SHA-256 of a large file, computed once for as long as the file stays as it is."""
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from weatherproof.errors import InputError
+from weatherproof.files import own_cache, write_atomically
+
+_LARGE = 1 << 20  # bytes: smaller ones are read in less than a millisecond
+_SETTLED = 2_000_000_000  # ns: file systems' clocks are no coarser (FAT), so an older file shows that it is written to
+
+
+def sha256_of(path: Path) -> str:
+    """What it is in hexadecimal digits.
+
+    That of a large file is kept in `own_cache()`, with the file's size, inode and times of change, which must all be
+    the same the next time.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = path.resolve()
+    state = _state(path)
+    note = own_cache() / "hashes" / hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    with suppress(OSError, ValueError):
+        before, _, known = note.read_text("ascii").rpartition(" ")
+        if before == state:
+            return known
+    began = time.time_ns()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    told = path.stat()
+    settled = began - max(told.st_mtime_ns, told.st_ctime_ns) > _SETTLED
+    if told.st_size >= _LARGE and settled and _state(path) == state:
+        with suppress(InputError, OSError):  # of a disk that is full or refuses: it is computed the next time
+            write_atomically(note, f"{state} {digest}")
+    return digest
+
+
+def _state(path: Path) -> str:
+    told = path.stat()
+    return f"{told.st_dev} {told.st_ino} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns}"
