@@ -20,6 +20,7 @@ ROOMS = (
     "views",
     "pretraining",
     "distributed",
+    "sharding",
     "corruptions",
     "augmix",
     "feature_contrast",

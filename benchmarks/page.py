@@ -12,6 +12,7 @@ TITLES = {
     "views": "Views",
     "pretraining": "Pretraining",
     "distributed": "Several processes",
+    "sharding": "Weights shared out",
     "corruptions": "Common corruptions",
     "augmix": "AugMix",
     "feature_contrast": "Feature contrastive learning",
@@ -52,6 +53,11 @@ EXPLAINED = {
         "of these. What fits into 24 GB leaves 1 GiB to the driver and the allocator. Images a second there are the "
         "counted operations at the part of the card's peak that `doctor` assumes. It is a count, not a measurement on "
         "a GPU."
+    ),
+    "sharding": (
+        "A hardening by two processes on the CPU with `--strategy fsdp` against `ddp`, as the second process sees it. "
+        "What it holds is counted from its own parts: weights of both networks, and for the student's a gradient and "
+        "Adam's two moments. Resident memory is what the system says of the whole process, read every 5 ms."
     ),
     "distributed": (
         "A hardening step with two processes, each with half of the batch, against one process with the whole batch, "

@@ -189,9 +189,9 @@ def told(**other: object) -> dict[str, object]:
         for rank, host in enumerate(("a", "b"))
     ]
     return {
-        "processes": 2, "backend": "gloo", "present": present, "gradient_difference": 1e-7, "gather": speeds,
-        "all_reduce": speeds, "flops": [1e12, 1e12], "decoded_per_second": [100.0, 100.0], "workers": 1,
-        "source": None, "shared_folder": True, **other,
+        "processes": 2, "backend": "gloo", "strategy": "ddp", "present": present, "gradient_difference": 1e-7,
+        "gather": speeds, "all_reduce": speeds, "flops": [1e12, 1e12], "decoded_per_second": [100.0, 100.0],
+        "workers": 1, "source": None, "shared_folder": True, **other,
     }  # fmt: skip
 
 
@@ -222,19 +222,20 @@ def test_unlike_machines() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launched", ["here", "torchrun"])
-def test_two_processes(tmp_path: Path, launched: str) -> None:
+@pytest.mark.parametrize(("launched", "strategy"), [("here", "fsdp"), ("torchrun", "ddp")])
+def test_two_processes(tmp_path: Path, launched: str, strategy: str) -> None:
     start = ["-m", "torch.distributed.run", "--nproc-per-node", "2"] if launched == "torchrun" else []
     done = subprocess.run(
         [sys.executable, *start, "-m", "weatherproof", "doctor", "--distributed", "--seconds", "0.1", "--out", tmp_path,
-         "--device", "cpu"],
+         "--device", "cpu", "--strategy", strategy],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("gradients") == 1  # the first process speaks
     found = json.loads((tmp_path / "doctor.json").read_text())["measured"]["distributed"]
     assert found["processes"] == 2 and found["backend"] == "gloo" and found["shared_folder"]
-    assert found["gradient_difference"] < 1e-5
+    assert found["gradient_difference"] < 1e-5 and found["strategy"] == strategy
+    assert f"2 processes by {strategy}" in done.stdout
     assert len(found["decoded_per_second"]) == len(found["flops"]) == 2
     assert all(one["bytes_per_second"] > 0 for one in [*found["gather"], *found["all_reduce"]])
 

@@ -127,13 +127,16 @@ class _Recomputed:
     def __call__(self, *args: Any, **options: Any) -> Any:
         if self.plain or not torch.is_grad_enabled():
             return self.forward(*args, **options)
-        tensors = {**dict(self.block.named_parameters()), **dict(self.block.named_buffers())}
+        tensors = _tensors(self.block)
         versions = [(value, value._version) for value in args if isinstance(value, Tensor)]
 
         def again(*args: Any) -> Any:
             self.plain = True
             try:
                 with each_cast_anew(_kind(args)):
+                    now = _tensors(self.block)
+                    if all(now[name] is value for name, value in tensors.items()):
+                        return self.forward(*args, **options)
                     return functional_call(self.block, tensors, args, options)
             finally:
                 self.plain = False
@@ -145,6 +148,10 @@ class _Recomputed:
                 "place: leave it out, micro_batch saves memory with any network"
             )
         return out
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _kind(values: tuple[object, ...]) -> str:

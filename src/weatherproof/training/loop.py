@@ -1,10 +1,11 @@
 """The loop: method + images + plan -> weights."""
 
+import copy
 import tempfile
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,10 @@ def fit(
     if prepare is not None:
         prepare(images)
     course = Course(plan, len(images))
+    if plan.shards:
+        from weatherproof.training.sharding import check_shareable
+
+        check_shareable(method)
     if (look := looking()) is not None:
         look(method, images, course)
         return []
@@ -120,12 +125,28 @@ def _train(
     if shown and fabric.world_size > 1:
         speak()
     with (
-        passes(method, course.plan, training.weights),
+        passes(training.method, course.plan, training.weights),
         phase(label, course.steps, "steps", done=training.step, shown=shown) as meter,
         interrupt() as asked,
+        _weights_put_together(course.plan),
     ):
         training.go(meter, asked)
+        training.give_back()
     return training.rows
+
+
+@contextmanager
+def _weights_put_together(plan: Plan) -> Iterator[None]:
+    """Raises `InputError` for a network that reads weights where they are not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if plan.shards and "DTensor" in str(error):
+            raise InputError(
+                "strategy fsdp puts a block's weights together for its own passes, and this network reads them "
+                "elsewhere: take strategy ddp"
+            ) from error
+        raise
 
 
 def _train_in_processes(
@@ -211,6 +232,8 @@ class Training:
     """A training under way, in one process.
 
     Attributes:
+        given: the method that is to be trained, whole.
+        method: what trains: the same, or where weights are shared out their parts.
         step: steps done.
         rows: the log's lines.
     """
@@ -225,26 +248,27 @@ class Training:
         watch: Watch | None = None,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
-        self.fabric, self.method, self.images, self.course, self.plan = fabric, method, images, course, course.plan
+        self.fabric, self.given, self.images, self.course, self.plan = fabric, method, images, course, course.plan
         self.watch = watch
         if saved is None and run is not None:
             saved = run.load_checkpoint()
         self.frozen = state.fingerprint(method) if run is not None or saved is not None else 0
-        if not crashes_with_channels_last(method):
-            method.to(memory_format=torch.channels_last)  # convolutions: 1.2-1.8x on CPU
-        method.train()
-        self.weights = [p for p in method.parameters() if p.requires_grad]
-        optimizer = make_optimizer(self.plan, self.weights, fabric.device)
+        self.method = copy.deepcopy(method) if self.plan.shards and fabric.is_global_zero else method
+        plain = self.plan.shards or crashes_with_channels_last(method)
+        self.method.to(memory_format=torch.contiguous_format if plain else torch.channels_last)  # 1.2-1.8x on CPU
+        self.method.train()
         with warnings.catch_warnings():  # newer torch has another name for what DDP is told here
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            self.module, self.optimizer = fabric.setup(_Step(method), optimizer)
+            self.module = fabric.setup_module(_Step(self.method))
+        self.weights = [p for p in self.method.parameters() if p.requires_grad]
+        self.optimizer: Any = fabric.setup_optimizers(make_optimizer(self.plan, self.weights, fabric.device))
         self.gather = gather_by(fabric)
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run, saved)
         self.rows = self.run.rewind(self.step) if self.run else []
         asked = self.plan.tensorboard or self.plan.tracker is not None
         self.board = Trackers(self.plan, self.run, self.step, self.rows) if self.run and asked else None
-        self.tell = getattr(method, "at_step", None)  # of methods whose loss changes in the course of the training
+        self.tell = getattr(self.method, "at_step", None)  # of methods whose loss changes in the course of the training
         self.losses: list[Tensor] = []  # of the steps since somebody last looked
         self.seen, self.since = 0, time.monotonic()
         self.saved_at = time.monotonic()
@@ -257,6 +281,18 @@ class Training:
         finally:
             if self.board is not None:
                 self.board.close()
+
+    def give_back(self) -> None:
+        """What was given has the weights of now, in the first process. Where they are shared out, all have to come."""
+        if self.plan.shards:
+            weights = self._whole(state.trained(self.method))
+            if self.fabric.is_global_zero:
+                state.load_trained(self.given, weights)
+
+    def _whole(self, nest: Any) -> Any:
+        from weatherproof.training.sharding import whole
+
+        return whole(nest, keep=self.fabric.is_global_zero) if self.plan.shards else nest
 
     def _go(self, meter: Meter, asked: Interrupt) -> None:
         with closing(self._stream()) as stream:
@@ -303,14 +339,14 @@ class Training:
                 epoch, batch = next(stream)
             except RuntimeError:
                 if asked.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
-                    self._interrupted(asked.asked)
+                    self._interrupted(asked.asked, alone=True)
                 raise
             self._check_share(batch)
             keys = random.fold(random.keys(plan.seed, batch.index), epoch)
             seeds = (_DROPOUT, plan.seed, self.step, part, self.fabric.global_rank)
             with (
                 random.framework_seed(*seeds),
-                self.fabric.no_backward_sync(self.module, enabled=part < parts - 1),
+                self.fabric.no_backward_sync(self.module, enabled=part < parts - 1 and not plan.shards),
             ):
                 terms = self.module(_Arguments(batch.images, batch.labels, batch.index, keys, self.gather))
                 for name, value in terms.items():
@@ -319,7 +355,7 @@ class Training:
                     raise self._not_a_number(self.step + 1, float(terms["loss"].detach()))
                 # to the weights alone: a method may have asked for a gradient by the pixels, which is not wanted again
                 with self._counted_once():
-                    self.fabric.backward(terms["loss"] / parts, inputs=self.weights)
+                    self.fabric.backward(terms["loss"] / parts, inputs=None if plan.shards else self.weights)
             self.seen += len(batch.index) * plan.devices
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.lr(self.step)
@@ -369,9 +405,8 @@ class Training:
             "lr": self.course.lr(self.step - 1),
             "images_per_second": round(self.seen / max(now - self.since, 1e-9), 1),
         }
-        if looks and self.watch is not None and self.fabric.is_global_zero:
-            with eval_mode(self.method), torch.no_grad():
-                row |= self.watch(self.method, row["epoch"])
+        if looks and self.watch is not None:
+            row |= self._watched(self.watch, row["epoch"])
         self.seen, self.since = 0, time.monotonic()
         self.rows.append(row)
         if self.run is not None:
@@ -380,27 +415,42 @@ class Training:
             self.board.log(row)
         return row
 
+    def _watched(self, watch: Watch, epoch: float) -> Mapping[str, float]:
+        """What the first process sees, with the weights whole on its device."""
+        self.give_back()
+        if not self.fabric.is_global_zero:
+            return {}
+        home = next(self.given.parameters()).device
+        with eval_mode(self.given), torch.no_grad():
+            seen = watch(self.given.to(self.fabric.device), epoch)
+        self.given.to(home)
+        return seen
+
     def _save_or_stop(self, asked: Interrupt) -> None:
-        if stop := asked.asked if self.fabric.world_size == 1 else self._agreed(asked):
+        due = self.run is not None and time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds
+        stop, due = (asked.asked, due) if self.fabric.world_size == 1 else self._agreed(asked, due)
+        if stop:
             self._interrupted(stop)
-        if self.run is not None and time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds:
+        if due:
             self._save()
 
-    def _agreed(self, asked: Interrupt) -> int:
-        """All processes must stop at one step: every few seconds they settle it, and when they talk next."""
+    def _agreed(self, asked: Interrupt, due: bool) -> tuple[int, bool]:
+        """All processes must stop, and save, at one step: every few seconds they settle it, and when they talk next."""
         if self.step < self.talks:
-            return 0
+            return 0, False
         step, then = self.talked
         own = asked.asked  # a signal may come at any moment
-        told = [float(own), (time.monotonic() - then) / (self.step - step)]
+        told = [float(own), float(due), (time.monotonic() - then) / (self.step - step)]
         said = self.fabric.all_reduce(torch.tensor(told, device=self.fabric.device), reduce_op="max")
         assert isinstance(said, Tensor)
-        number, seconds = said.tolist()
-        self.talks, self.talked = self.step + max(1, int(_TALK / max(seconds, 1e-4))), (self.step, time.monotonic())
-        return own or int(number)
+        number, saves, seconds = said.tolist()
+        pause = min(_TALK, self.plan.checkpoint_seconds)
+        self.talks, self.talked = self.step + max(1, int(pause / max(seconds, 1e-4))), (self.step, time.monotonic())
+        return own or int(number), bool(saves)
 
-    def _interrupted(self, number: int) -> None:
-        if self.saved_step < self.step:
+    def _interrupted(self, number: int, *, alone: bool = False) -> None:
+        """Stop, with a checkpoint; a process alone has none to write where weights are shared out."""
+        if self.saved_step < self.step and not (alone and self.plan.shards):
             self._save()
         raise KeyboardInterrupt(number)
 
@@ -408,8 +458,8 @@ class Training:
         """Checkpoint, after making sure that it is worth keeping."""
         if self.fabric.world_size == 1:
             self._look()
-        now = state.capture(self.method, self.optimizer, self.fabric, self.course, self.step, self.frozen)
-        if not state.all_finite(now["weights"]):
+        now = self._whole(state.capture(self.method, self.optimizer, self.fabric, self.course, self.step, self.frozen))
+        if not self._of_all(state.all_finite(now["weights"])):
             raise self._not_a_number(self.step, float("nan"), what="weights")
         if self.run is not None:
             self.run.save_checkpoint(now)
@@ -417,10 +467,18 @@ class Training:
             self.board.saved()
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
+    def _of_all(self, good: bool) -> bool:
+        """Whether it is so in the first process, which alone has the weights where they are shared out."""
+        return bool(self.fabric.broadcast(good)) if self.plan.shards else good
+
     def _resume(self, run: RunFolder | None, saved: Mapping[str, Any] | None) -> int:
         if saved is None:
             return 0
         where = Path("checkpoint.pt") if run is None else run.path / "checkpoint.pt"
+        if self.plan.shards:
+            from weatherproof.training.sharding import parted
+
+            saved = parted(saved, self.method, self.optimizer)
         return state.restore(saved, self.method, self.optimizer, self.fabric, self.course, self.frozen, where)
 
     def _not_a_number(self, step: int, value: float, what: str = "loss") -> TrainingError:

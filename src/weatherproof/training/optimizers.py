@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def make_optimizer(plan: "Plan", parameters: Iterable[Tensor], device: torch.device) -> torch.optim.Optimizer:
     """The plan's optimizer, in one kernel for all weights where the device has it."""
-    fused = device.type in ("cpu", "cuda")
+    fused = device.type in ("cpu", "cuda") and not (plan.shards and plan.optimizer == "sgd")  # no DTensor has that one
     if plan.optimizer == "lars":
         return _lars(plan, list(parameters))
     if plan.optimizer == "sgd":

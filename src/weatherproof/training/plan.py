@@ -17,6 +17,7 @@ from weatherproof.training.schedules import learning_rate
 Optimizer = Literal["adam", "adamw", "sgd", "lars"]
 Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Strategy = Literal["ddp", "fsdp"]
 Tracked = Literal["tensorboard", "mlflow", "wandb"]
 
 _MOST: dict[str, float] = {  # beyond them a number is a slip of the hand, or none that a tensor can hold
@@ -34,6 +35,11 @@ class PlanOptions(TypedDict, total=False):
     warmup_epochs: Annotated[float, "linear rise of the learning rate at the start."]
     precision: Annotated[Precision, "32-true, bf16-mixed or 16-mixed."]
     devices: Annotated[int, "processes, each with its share of every batch."]
+    strategy: Annotated[
+        Strategy,
+        "of several processes: ddp, each has all weights, or fsdp, each has its part of weights, gradients and "
+        "optimizer state, for encoders that do not fit on one device.",
+    ]
     checkpoint_seconds: Annotated[
         float, "at most this much work is lost to a kill; the same command goes on from there."
     ]
@@ -75,6 +81,8 @@ class Plan:
         precision: "32-true", "bf16-mixed" or "16-mixed".
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         devices: processes on this machine, each with its share of every batch.
+        strategy: of several processes: "ddp", each has all weights, or "fsdp", each has its part of weights, gradients
+            and optimizer state (`training.sharding`).
         workers: processes that decode images.
         checkpoint_seconds: at most this much work is lost to a kill.
         log_every: steps between two lines of the log.
@@ -120,6 +128,7 @@ class Plan:
     checkpoint_gradients: bool = False
     compile: bool = False
     tracker: Tracked | None = None
+    strategy: Strategy = "ddp"
 
     @classmethod
     def of(cls, options: Mapping[str, object], **own: Any) -> "Plan":
@@ -157,6 +166,15 @@ class Plan:
             raise InputError("schedule 'step' needs milestones, the epochs at which the learning rate falls")
         if self.batch_size % self.devices:
             raise InputError(f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices")
+        if self.shards and self.precision == "16-mixed":
+            raise InputError("strategy fsdp has no loss scale for precision '16-mixed': use 'bf16-mixed', or ddp")
+        if self.shards and self.compile:
+            raise InputError("compile and strategy fsdp do not go together: leave compile out, or use ddp")
+
+    @property
+    def shards(self) -> bool:
+        """Whether each process has a part of the weights alone."""
+        return self.strategy == "fsdp" and self.devices > 1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import active_children
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,9 @@ def make_fabric(plan: Plan, place: Place | None = None) -> "Fabric":
         raise InputError(f"device {plan.device!r} is that of one process: in a job each has its own, say cuda")
     if own is not None and own.world != plan.devices:
         raise InputError(f"a training in a job of {own.world} processes is shared by all, not by {plan.devices}")
+    if plan.shards:
+        from weatherproof.training.sharding import Sharded
+    strategy: type[DDPStrategy] = Sharded if plan.shards else DDPStrategy
     # Buffers are not broadcast: in training nothing reads running statistics, and the first process's are kept.
     # DDP puts gradients into other buckets after its first step, unless it looks for unused weights; with three or more
     # processes that is another order of adding, and a training that goes on would differ in the last bit.
@@ -66,12 +70,12 @@ def make_fabric(plan: Plan, place: Place | None = None) -> "Fabric":
         where = own.local_rank % gpus if accelerator == "cuda" else 0
         return Fabric(
             accelerator=accelerator, devices=[where] if accelerator == "cuda" else 1, num_nodes=own.world,
-            strategy=DDPStrategy(cluster_environment=_environment(own), **ddp), precision=plan.precision,
+            strategy=strategy(cluster_environment=_environment(own), **ddp), precision=plan.precision,
         )  # fmt: skip
     return Fabric(
         accelerator=accelerator,
         devices=[int(number)] if number else plan.devices,
-        strategy=DDPStrategy(start_method="spawn", **ddp) if plan.devices > 1 else "auto",
+        strategy=strategy(start_method="spawn", **ddp) if plan.devices > 1 else "auto",
         precision=plan.precision,
         plugins=[LightningEnvironment()],  # whatever launcher there is: this process works alone, or starts others
     )
@@ -116,16 +120,23 @@ def launch(fabric: "Fabric", function: Callable[["Fabric"], None]) -> None:
 
     try:
         with _leave_interrupts_to_the_processes():
-            fabric.launch(function)
+            fabric.launch(partial(_and_part, function=function))
     except ProcessRaisedException as error:
         raise _original(error) from error
+
+
+def _and_part(fabric: "Fabric", function: Callable[["Fabric"], None]) -> None:
+    """A process that ends while gloo's threads run may be aborted."""
+    function(fabric)
+    distributed.destroy_process_group()
 
 
 def gather_by(fabric: "Fabric") -> Gather:
     """Joins the rows of all processes in rank order.
 
     Each process computes the loss of the whole batch; the backward pass of the join sums what all of them say about a
-    row, and DDP averages over processes: the two factors cancel, and every weight gets the gradient of that one loss.
+    row, and DDP and FSDP average over processes: the two factors cancel, and every weight gets the gradient of that
+    one loss.
     """
 
     def gather(rows: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from weatherproof.training.lock import Lock, hold
 IGNORED = (
     "out", "json", "config", "device", "workers", "progress", "minutes", "processes", "checkpoint_gradients", "compile",
     "devices",  # a training that goes on with another number says what that changes
-    "tracker",
+    "strategy", "tracker",
 )  # fmt: skip
 # Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
 OWN_FILES = "files"

@@ -97,12 +97,28 @@ def restore(
                 f"{where} is of another training: {name} {there} there and {here} here; delete it or use another --out"
             )
     load_trained(method, saved["weights"])
-    optimizer.load_state_dict(saved["optimizer"])
+    optimizer.load_state_dict(_computed_here(saved["optimizer"], optimizer))
     fabric.strategy.precision.load_state_dict(saved["precision"])
     there = saved.get("processes", fabric.world_size)
     if there != fabric.world_size and fabric.is_global_zero:
         warnings.warn(_other_processes(method, course, there, fabric.world_size), UserWarning, stacklevel=2)
     return int(saved["step"])
+
+
+def _computed_here(saved: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state for the kernel of this run, which may be fused into one; that reads memory in the weights'
+    own order (channels last), whatever order a tensor has."""
+    groups = zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    kernel = [theirs | {name: own[name] for name in ("fused",) if name in own} for theirs, own in groups]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    states = {i: {n: _ordered(value, weights[i]) for n, value in state.items()} for i, state in saved["state"].items()}
+    return {**saved, "param_groups": kernel, "state": states}
+
+
+def _ordered(value: Tensor, weight: Tensor) -> Tensor:
+    if value.shape != weight.shape or value.stride() == weight.stride():
+        return value
+    return torch.empty_strided(weight.shape, weight.stride(), dtype=value.dtype).copy_(value)
 
 
 def _draws(part: nn.Module) -> bool:

@@ -93,7 +93,7 @@ class HardenOptions(WordOptions, TrainOptions, total=False):
 DEFAULTS = TrainOptions(
     size=None, device="auto", workers=2, realizations=3, test_images=2000, processes=1, minutes=None,
     seed=0, warmup_epochs=0.0, accumulate=1,
-    precision="32-true", devices=1, checkpoint_seconds=30.0, tensorboard=False, tracker=None,
+    precision="32-true", devices=1, strategy="ddp", checkpoint_seconds=30.0, tensorboard=False, tracker=None,
     micro_batch=None, checkpoint_gradients=False, compile=False,
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from weatherproof.studies.needs.check import lacks, needs
 from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
-from weatherproof.training.plan import Precision
+from weatherproof.training.plan import Precision, Strategy
 from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Listing, Outcome, finished, print_lines
@@ -69,6 +69,7 @@ def reproduce(
     micro_batch: int | None = None,
     workers: int | None = None,
     checkpoint_gradients: bool = False,
+    strategy: Strategy = "ddp",
     cells: str | None = None,
     check: bool = False,
     card: str = "a100",
@@ -97,6 +98,7 @@ def reproduce(
             where there is some, models are kept apart by devices, accumulate and micro_batch.
         workers: processes that decode images in a training, instead of the study's own number.
         checkpoint_gradients: compute each block once more in the backward pass: less memory, the same numbers.
+        strategy: of several devices: ddp, or fsdp where weights, gradients and optimizer state are to be shared out.
         cells: a share of the study such as 3/8: every eighth of its models is trained and measured, into the store
             alone. When all shares are done, the same command without it writes the page.
         check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1:
@@ -114,7 +116,7 @@ def reproduce(
         raise unknown("study", study, STUDIES)
     if seeds < 1:
         raise InputError(f"seeds is how often the study runs, 1 or more; got {seeds}")
-    means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients)
+    means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients, strategy)
     kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
     if check:
         found = needs(

@@ -13,7 +13,7 @@ from weatherproof.spec import component
 from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.recipes import Given, Pretrained
 from weatherproof.training import Plan
-from weatherproof.training.plan import Precision
+from weatherproof.training.plan import Precision, Strategy
 
 
 @component
@@ -28,6 +28,7 @@ class Means:
         micro_batch: or images that go through at a time.
         workers: processes that decode images; None: what each recipe says.
         checkpoint_gradients: blocks are computed once more in the backward pass.
+        strategy: of several processes, "ddp" or "fsdp".
     """
 
     devices: int = 1
@@ -36,6 +37,7 @@ class Means:
     micro_batch: int | None = None
     workers: int | None = None
     checkpoint_gradients: bool = False
+    strategy: Strategy = "ddp"
 
     def __post_init__(self) -> None:
         for name in ("devices", "accumulate", "micro_batch"):
@@ -48,7 +50,7 @@ class Means:
         share = plan.batch_size // self.devices
         rows = min(math.ceil(share / self.accumulate), self.micro_batch or share)
         return replace(
-            plan, devices=self.devices, precision=self.precision or plan.precision,
+            plan, devices=self.devices, strategy=self.strategy, precision=self.precision or plan.precision,
             micro_batch=plan.micro_batch if rows >= share else rows,
             workers=plan.workers if self.workers is None else self.workers,
             checkpoint_gradients=self.checkpoint_gradients or plan.checkpoint_gradients,
@@ -58,7 +60,8 @@ class Means:
         """What of them is part of this recipe's identity, since another result would come of it; "": nothing.
 
         That is a precision that was given, and, where batch normalisation is in the networks, over how many images of a
-        batch it takes its statistics: in a process, and in a part. Checkpointing and workers change no number.
+        batch it takes its statistics: in a process, and in a part. Checkpointing, workers and strategy change
+        no number.
         """
         found = list(parts(recipe))
         if not any(isinstance(part, Plan) for part in found):

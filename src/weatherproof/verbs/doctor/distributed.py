@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from weatherproof import __version__, random
 from weatherproof.cluster import Place, joined
+from weatherproof.encoders import Encoder, Preprocessing
 from weatherproof.methods import Hardening
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
 from weatherproof.progress import phase
 from weatherproof.protocols import Gather
 from weatherproof.sizes import GivenSize
-from weatherproof.training.plan import Course, Plan
+from weatherproof.training.plan import Course, Plan, Strategy
 from weatherproof.training.processes import gather_by, launch, make_fabric
+from weatherproof.training.sharding import whole
 from weatherproof.verbs.doctor import feeding
 from weatherproof.verbs.doctor.installation import usable_cores
 from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
@@ -52,6 +54,7 @@ class Asked:
         workers: of each process.
         seconds: of each measurement.
         folder: that all processes should see.
+        strategy: under which gradients are compared.
     """
 
     source: str | None
@@ -61,6 +64,11 @@ class Asked:
     seconds: float
     folder: Path
     seed: int
+    strategy: Strategy = "ddp"
+
+    def plan(self, processes: int, device: str) -> Plan:
+        """Of what is trained to compare gradients."""
+        return Plan(1, processes * ROWS, 1e-3, device=device, devices=processes, strategy=self.strategy)
 
 
 def examine(asked: Asked, place: Place | None, device: str, processes: int) -> dict[str, Any] | None:
@@ -73,7 +81,7 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
     """
     if place is not None:
         joined(place)
-        fabric = make_fabric(Plan(1, place.world * ROWS, 1e-3, device=device, devices=place.world), place)
+        fabric = make_fabric(asked.plan(place.world, device), place)
         fabric.launch()
         found = _examined(fabric, asked)
         if dist.is_initialized():
@@ -81,10 +89,9 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
         return found if place.rank == 0 else None
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     kind = "cpu" if device == "auto" and gpus < processes else device
-    plan = Plan(1, processes * ROWS, 1e-3, device=kind, devices=processes)
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "found.json"
-        launch(make_fabric(plan), partial(_to_a_file, asked=asked, file=file))
+        launch(make_fabric(asked.plan(processes, kind)), partial(_to_a_file, asked=asked, file=file))
         told: dict[str, Any] = json.loads(file.read_text())
         return told
 
@@ -111,7 +118,8 @@ def _examined(fabric: "Fabric", asked: Asked) -> dict[str, Any]:
         decoded = _of_all(_decoded(fabric, asked))
     backend = dist.get_backend() if dist.is_initialized() else "none"
     return {
-        "processes": world, "backend": backend, "present": present, "gradient_difference": difference,
+        "processes": world, "backend": backend, "strategy": asked.strategy, "present": present,
+        "gradient_difference": difference,
         "gather": gathered, "all_reduce": reduced, "flops": flops, "decoded_per_second": decoded,
         "workers": asked.workers, "source": asked.source, "shared_folder": all(_of_all(_sees(fabric, asked.folder))),
     }  # fmt: skip
@@ -138,19 +146,24 @@ def _present(fabric: "Fabric") -> dict[str, Any]:
 # gradients
 
 
-class _Net(nn.Module):
+class _Block(nn.Module):
     """Without batch normalisation, whose statistics would be those of a process's share."""
 
-    feature_dim = 16
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        with random.framework_seed(_DRAWN, seed):
-            self.first, self.second = nn.Conv2d(3, 16, 3, stride=2), nn.Conv2d(16, 32, 3)
-            self.last = nn.Linear(32, self.feature_dim)
+        self.first, self.second = nn.Conv2d(16, 32, 3, padding=1), nn.Conv2d(32, 16, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.last(self.second(self.first(images).tanh()).tanh().mean(dim=(2, 3)))
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.second(self.first(maps).tanh())
+
+
+def _network(seed: int) -> Encoder:
+    """An encoder with blocks, which some strategies treat apart."""
+    with random.framework_seed(_DRAWN, seed):
+        blocks, last = nn.Sequential(_Block(), _Block()), nn.Linear(16 * (SIDE // 2) ** 2, 16)
+        body = nn.Sequential(nn.Conv2d(3, 16, 2, stride=2), blocks, nn.Flatten(), last)
+    plain = Preprocessing((0.5,) * 3, (0.5,) * 3, None)
+    return Encoder("the doctor's", body, None, feature_dim=16, preprocessing=plain)
 
 
 class _Loss(nn.Module):
@@ -158,7 +171,7 @@ class _Loss(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.method, self.seed = Hardening(_Net(1), _Net(2), RandomMask((0.2, 0.8)), StudentTeacher()), seed
+        self.method, self.seed = Hardening(_network(1), _network(2), RandomMask((0.2, 0.8)), StudentTeacher()), seed
 
     def forward(self, images: Tensor, index: Tensor, gather: Gather) -> Tensor:
         here = index.cpu()
@@ -179,7 +192,7 @@ def gradient_difference(fabric: "Fabric", seed: int) -> float:
         shared = fabric.setup_module(loss)
         fabric.backward(shared(pixels[share].to(fabric.device), share, gather_by(fabric)))
     pairs = [
-        (one.grad, other.grad)
+        (one.grad.cpu(), whole(other.grad, keep=True).cpu())
         for one, other in zip(alone.parameters(), loss.parameters(), strict=True)
         if one.grad is not None and other.grad is not None
     ]
@@ -324,7 +337,10 @@ def _unlike(present: list[dict[str, Any]]) -> Iterator[Finding]:
 
 def _gradients(found: Mapping[str, Any]) -> Finding:
     difference, world = found["gradient_difference"], found["processes"]
-    told = f"of {world} processes against one with the whole batch: {difference:.1e} apart, of the largest"
+    told = (
+        f"of {world} processes by {found['strategy']} against one with the whole batch: {difference:.1e} apart, of the "
+        "largest"
+    )
     if difference <= AGREE:
         return Finding("gradients", told)
     return Finding(

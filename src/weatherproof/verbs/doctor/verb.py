@@ -18,6 +18,7 @@ def doctor(
     seconds: float = 2.0,
     distributed: bool = False,
     processes: int = 2,
+    strategy: Literal["ddp", "fsdp"] = "ddp",
     plan: str | None = None,
     images: float = 1e6,
     epochs: float = 1.0,
@@ -50,6 +51,7 @@ def doctor(
         distributed: whether several processes compute what one does, and how fast they talk: under torchrun on all
             machines, else with --processes that are started here. Writes doctor.json.
         processes: of --distributed without torchrun.
+        strategy: of --distributed: that whose gradients are compared with those of one process, ddp or fsdp.
         plan: an encoder as every verb takes it, such as timm:vit_base_patch16_224: time, money and limits of hardening
             it at scale, from counted flops and measured terms. Its weights are not loaded.
         images: of the plan; 1e9 is a number.
@@ -92,7 +94,7 @@ def doctor(
             measured, seconds, seed,
         )  # fmt: skip
     elif distributed:
-        found = _distributed(data, split, size, workers, seconds, processes, device, Path(out or OUT), seed)
+        found = _distributed(data, split, size, workers, seconds, processes, strategy, device, Path(out or OUT), seed)
         out = out or OUT
     elif data is not None:
         found = _data(data, split, size, workers, seconds, seed)
@@ -120,12 +122,12 @@ def _data(source: str, split: str | None, size: int | str, workers: int | None, 
 
 def _distributed(
     source: str | None, split: str | None, size: int | str, workers: int | None, seconds: float, processes: int,
-    device: str, folder: Path, seed: int,
+    strategy: Literal["ddp", "fsdp"], device: str, folder: Path, seed: int,
 ) -> Diagnosis:  # fmt: skip
     from weatherproof.cluster import here
     from weatherproof.verbs.doctor import distributed
 
-    asked = distributed.Asked(source, split, size, 1 if workers is None else workers, seconds, folder, seed)
+    asked = distributed.Asked(source, split, size, 1 if workers is None else workers, seconds, folder, seed, strategy)
     found = distributed.examine(asked, here(), device, processes)
     if found is None:
         return Diagnosis("distributed", [], quiet=True)
