@@ -322,9 +322,12 @@ def test_before_its_start_it_is_cross_entropy_and_then_it_ramps_up() -> None:
     ).train()
     plain = Supervised(copy.deepcopy(learner.encoder), copy.deepcopy(learner.head)).train()
     before, expected = _step(learner, 9), _step(plain)
-    assert torch.equal(before["loss"], expected["loss"]) and float(before["contrast"]) == 0
+    assert float(before["contrast"]) == 0
+    torch.testing.assert_close(before["loss"], expected["loss"], rtol=1e-6, atol=0)  # some processors add otherwise
     for ours, theirs in zip(learner.parameters(), plain.parameters(), strict=True):
-        assert ours.grad is None if theirs.grad is None else torch.equal(ours.grad, theirs.grad)
+        assert (ours.grad is None) == (theirs.grad is None)
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
     weights = []
     for step in (9, 10, 11, 12, 13, 14, 100):
         learner.at_step(step)
