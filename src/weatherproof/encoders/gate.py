@@ -176,9 +176,13 @@ def gated(original: Encoder, hardened: Encoder, gauge: Gauge | None, low: float,
             f"a gate asks a gauge how damaged an image is, and {hardened.name} was hardened without one: harden it "
             "again with a gauge, or fit one with fit_gauge"
         )
+    _check(original, hardened)
+    return _behind_a_gate(original, hardened, gauge, low, high)
+
+
+def _behind_a_gate(original: Encoder, hardened: Encoder, gauge: Gauge, low: float, high: float) -> Gated:
     if not 0 <= low < high < float("inf"):
         raise InputError(f"a gate opens from low to high, 0 <= low < high, got {low:g} and {high:g}")
-    _check(original, hardened)
     plain = merged(original)
     if isinstance(hardened, Adapted):
         hardened = _on(plain, hardened)
@@ -189,11 +193,12 @@ def gated(original: Encoder, hardened: Encoder, gauge: Gauge | None, low: float,
 
 
 def reopened(encoder: Encoder, settings: GateSettings, gauge: Gauge | None, *, source: str) -> Gated:
-    """A gate as it was saved, before its weights are loaded into it. Raises `InputError`."""
+    """A gate as it was saved, before its weights are loaded into it: numbers that are there until then mean nothing.
+    Raises `InputError`."""
     if gauge is None:
         raise InputError(f"{source} holds a gate without its gauge: gauge.json is missing there")
     hardened = encoder.clone() if settings.adapter is None else parse(settings.adapter).attach(encoder)
-    return gated(encoder, hardened, gauge, settings.low, settings.high)
+    return _behind_a_gate(encoder, hardened, gauge, settings.low, settings.high)
 
 
 def _check(original: Encoder, hardened: Encoder) -> None:
