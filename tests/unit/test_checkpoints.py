@@ -213,6 +213,16 @@ def test_numbers_that_cannot_be_weights_are_refused_by_name(tmp_path: Path, chan
     assert all(torch.equal(value, before[name]) for name, value in encoder.state().items())
 
 
+def test_finite_numbers_too_large_for_their_sum_are_taken() -> None:
+    encoder = made(num_classes=3)
+    name = next(name for name, value in encoder.state().items() if value.ndim == 2)
+    large = encoder.state()[name].clone()
+    large[0, :2] = 3e38
+    assert large.sum().isinf() and large.isfinite().all()
+    encoder.load_state(encoder.state() | {name: large})
+    assert torch.equal(encoder.state()[name], large)
+
+
 def test_a_run_folder_and_its_readout_are_looked_at_too(tmp_path: Path) -> None:
     save_encoder(made(num_classes=3), tmp_path, provenance={})
     save_readout(Readout(nn.Linear(32, 2), ("a", "b")), tmp_path, provenance={})

@@ -65,7 +65,8 @@ def _suspects(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
 
 
 def _not_finite(name: str, tensor: Tensor, dtype: torch.dtype) -> str:
+    """Nothing of one whose numbers are finite, and only too large for their sum."""
     cast = tensor.to(dtype)
     nan, infinite = int(cast.isnan().sum()), int(cast.isinf().sum())
     kinds = " and ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (infinite, "infinite")) if count)
-    return f"{shown(name)} has {kinds} of {cast.numel()}"
+    return f"{shown(name)} has {kinds} of {cast.numel()}" if kinds else ""
