@@ -5,7 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,25 +128,17 @@ def _train(
         passes(training.method, course.plan, training.weights),
         phase(label, course.steps, "steps", done=training.step, shown=shown) as meter,
         interrupt() as asked,
-        _weights_put_together(course.plan),
+        _put_together() if course.plan.shards else nullcontext(),
     ):
         training.go(meter, asked)
         training.give_back()
     return training.rows
 
 
-@contextmanager
-def _weights_put_together(plan: Plan) -> Iterator[None]:
-    """Raises `InputError` for a network that reads weights where they are not."""
-    try:
-        yield
-    except RuntimeError as error:
-        if plan.shards and "DTensor" in str(error):
-            raise InputError(
-                "strategy fsdp puts a block's weights together for its own passes, and this network reads them "
-                "elsewhere: take strategy ddp"
-            ) from error
-        raise
+def _put_together() -> AbstractContextManager[None]:
+    from weatherproof.training.sharding import put_together
+
+    return put_together()
 
 
 def _train_in_processes(

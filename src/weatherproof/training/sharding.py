@@ -6,6 +6,7 @@ process could take up.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +48,20 @@ def shared_out(method: nn.Module, device: torch.device) -> nn.Module:
         fully_shard(block, mesh=mesh)
     fully_shard(method, mesh=mesh)
     return method
+
+
+@contextmanager
+def put_together() -> Iterator[None]:
+    """Inside, `InputError` is raised for a network that reads weights of a block outside of its passes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DTensor" not in str(error):
+            raise
+        raise InputError(
+            "strategy fsdp puts a block's weights together for its own passes, and this network reads them "
+            "elsewhere: take strategy ddp"
+        ) from error
 
 
 def _blocks(method: nn.Module) -> list[nn.Module]:
