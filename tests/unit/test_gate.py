@@ -231,20 +231,25 @@ def test_what_cannot_stand_behind_a_gate_is_refused() -> None:
 
 class Turned(torch.nn.Module):
     """Embeds an image as a point on a circle, turned away from (1, 0) by slope times the share of black pixels, or by
-    the least angle that it ever turns where there are any."""
+    the least angle that it ever turns where there are any; where there are any, it lies aside of the circle, too."""
 
-    def __init__(self, slope: float, least: float) -> None:
+    def __init__(self, slope: float, least: float, aside: float) -> None:
         super().__init__()
-        self.slope, self.least = torch.nn.Parameter(torch.tensor(slope)), least
+        self.slope, self.least, self.aside = torch.nn.Parameter(torch.tensor(slope)), least, aside
 
     def forward(self, pixels: Tensor) -> Tensor:
         black = (pixels.sum(dim=1) == 0).float().mean(dim=(1, 2))
         angle = self.slope * black + self.least * (black > 0)
-        return torch.stack([angle.cos(), angle.sin()], dim=1)
+        return torch.stack([angle.cos(), angle.sin(), self.aside * (black > 0)], dim=1)
 
 
-def turned(slope: float, least: float) -> Encoder:
-    return Encoder("turned", Turned(slope, least), None, feature_dim=2, preprocessing=SETTINGS.preprocessing)
+def turned(slope: float, least: float, aside: float = 0.0, *, judged: bool = False) -> Encoder:
+    """With a classifier, if judged, that says which of (1, 0) and (0, 1) is nearer and does not look aside."""
+    head = torch.nn.Linear(3, 2, bias=False) if judged else None
+    if head is not None:
+        torch.nn.init.eye_(head.weight).data.mul_(5)
+    body = Turned(slope, least, aside)
+    return Encoder("turned", body, head, feature_dim=3, preprocessing=SETTINGS.preprocessing, num_classes=2)
 
 
 PIXELS = torch.randint(1, 256, (400, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -279,6 +284,31 @@ def test_clean_images_keep_their_original() -> None:
     assert 0.875 <= low < high
     low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(PIXELS), RandomMask(0.9), Zeros(7.0))
     assert 7 <= low < high, "a gauge that sees damage everywhere"
+
+
+def test_a_gate_before_a_classifier_opens_where_its_answers_come_nearer() -> None:
+    judged = turned(1.0, 0.0, judged=True), turned(0.0, 0.3, 5.0, judged=True)
+    low, high = fit_gate(*judged, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros())
+    assert 0.2 < low < 0.3 < high < 0.4
+    asked = MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()
+    assert fit_gate(*judged, *asked, by="embeddings") == SHUT
+    bare = turned(1.0, 0.0), turned(0.0, 0.3, 5.0)
+    assert fit_gate(*bare, *asked) == SHUT
+    with pytest.raises(InputError, match="no classifier"):
+        fit_gate(*bare, *asked, by="answers")
+
+
+@pytest.mark.parametrize(("columns", "least"), [(4, 0.0), (7, 0.8)])  # of eight
+def test_clean_images_that_look_damaged_keep_their_answer(columns: int, least: float) -> None:
+    # at 0.5 rad both say (1, 0), at 0.875 the original says (0, 1)
+    black = PIXELS.clone()
+    black[:16, :, :, :columns] = 0
+    judged = turned(1.0, 0.0, judged=True), turned(0.0, 0.3, judged=True)
+    low, _ = fit_gate(*judged, MemoryImages(black), RandomMask((0.0, 1.0)), Zeros())
+    assert least <= low < least + 0.3
+    black[:24, :, :, :columns] = 0  # of 400, more than it may open for at all
+    low, _ = fit_gate(*judged, MemoryImages(black), RandomMask((0.0, 1.0)), Zeros())
+    assert low >= columns / 8
 
 
 def test_where_a_gate_opens_is_asked_of_a_gauge_on_images() -> None:

@@ -4,7 +4,7 @@ settings and its seed. Damages, views and augmentations stand in them as text.""
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -223,12 +223,14 @@ class Gated:
         data: training images: on a tenth of them, at most 500, it is found where the gate opens; on the others the
             gauge learns.
         operator: what the hardened one was trained on.
+        by: which of them is better is told by their answers, or by their embeddings.
     """
 
     original: Recipe
     hardened: Recipe
     data: Images
     operator: str
+    by: Literal["answers", "embeddings"]
     seed: int = 0
 
     def make(self, store: Store) -> Encoder:
@@ -240,7 +242,7 @@ class Gated:
         gauge = fit_gauge(
             taught, operator, preprocessing=both[0].preprocessing, seed=self.seed, device=store.device
         )  # fmt: skip
-        return gated(*both, gauge, *fit_gate(*both, held, operator, gauge, seed=self.seed)).eval()
+        return gated(*both, gauge, *fit_gate(*both, held, operator, gauge, by=self.by, seed=self.seed)).eval()
 
 
 @component

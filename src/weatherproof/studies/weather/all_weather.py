@@ -5,6 +5,7 @@ Rows are encoder, kind of damage and recipe; columns clean images, four levels o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from weatherproof.methods import Curriculum, KeepClean
 from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
@@ -87,7 +88,9 @@ class Models:
         if recipe == HALFWAY:
             return Between(self.original, self.encoder(SEVERE, kind), 0.5, self.train)
         if recipe == DEFAULT:
-            return Gated(self.original, self.encoder(GROWING, kind), self.train, kind.whole, self.seed)
+            behind = self.original, self.encoder(GROWING, kind)
+            by: Literal["answers", "embeddings"] = "answers" if self.subject.head == "own" else "embeddings"
+            return Gated(*behind, self.train, kind.whole, by, self.seed)
         operator = kind.severe if recipe in _SEVERE else kind.leaning if recipe in _LEANING else kind.whole
         return Hardened(
             self.original, self.train, operator, plan_of(self.subject.plan, self.seed), augment=self.subject.augment,

@@ -79,7 +79,7 @@ class Subject:
             self.original(seed), self.train, kind.leaning, plan_of(self.plan, seed), augment=self.augment,
             curriculum=Curriculum(),
         )  # fmt: skip
-        return Gated(self.original(seed), student, self.train, kind.whole, seed)
+        return Gated(self.original(seed), student, self.train, kind.whole, "embeddings", seed)
 
     def head(self, seed: int) -> WordHead:
         tower: Tower = TowerOf(self.encoder)
