@@ -1,7 +1,7 @@
 """Where a gate opens: learned from images and their damage, without labels."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -22,10 +22,10 @@ from weatherproof.operators import OneOf
 from weatherproof.operators.drawn import kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.types import Images
+from weatherproof.types import Embeddings, Images, Logits
 
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
-NEARNESS = 6.0  # weight of 1 - the mean cosine beside it
+NEARNESS = 6.0  # weight of 1 - the mean cosine beside it, where no answers are compared
 CLEAN_LOST = 0.005  # of clean images, that may be given another answer, or another embedding, than the original's
 CLEAN_OPEN = 0.05  # of clean images, for which the gate may open at all where answers can be compared
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
@@ -35,20 +35,27 @@ _PLACES = 24  # extents that are tried as low and high
 
 @dataclass(frozen=True)
 class _Looks:
-    """Of each image what the gauge says, and what both encoders make of it: logits, or embeddings."""
+    """Of each image what the gauge says, and what original and hardened make of it."""
 
     extent: Float[Tensor, "n"]
     beyond: Bool[Tensor, "n"]
-    original: Float[Tensor, "n d"]
-    hardened: Float[Tensor, "n d"]
+    original: Embeddings
+    hardened: Embeddings
+    original_answer: Logits | None = None
+    hardened_answer: Logits | None = None
 
     def share(self, low: Tensor, high: Tensor) -> Float[Tensor, "n 1"]:
         """How much of each is the hardened encoder's."""
         return opened(self.extent, self.beyond, low, high).double()[:, None]
 
-    def blended(self, low: Tensor, high: Tensor) -> Float[Tensor, "n d"]:
-        """What a gate gives; of logits exactly where the classifier is linear."""
+    def embedding(self, low: Tensor, high: Tensor) -> Embeddings:
+        """What a gate gives."""
         return torch.lerp(self.original, self.hardened, self.share(low, high))
+
+    def answer(self, low: Tensor, high: Tensor) -> Logits:
+        """What a gate answers; exactly where the classifier is linear."""
+        assert self.original_answer is not None and self.hardened_answer is not None
+        return torch.lerp(self.original_answer, self.hardened_answer, self.share(low, high))
 
 
 def fit_gate(
@@ -67,15 +74,16 @@ def fit_gate(
     """(low, high) for `gated`: the extents between which the hardened encoder takes over.
 
     Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
-    tried, and the best for what the original makes of these same images clean is taken:
+    tried. Taken is that whose embeddings of the damaged images find the original's of the same images clean best, by
+    the contrastive loss of temperature 0.1 which hardening minimises, and that is nearest to the original otherwise,
+    for what tells images apart best is not always near enough for what was fitted on the original. The smallest sum of
+    that loss and
 
-    - by answers: the smallest mean Kullback-Leibler divergence from the original's softmax on the clean image to the
-      gate's on the damaged one. Only pairs count that change the answer of at most 0.5 % of the clean images, and open
-      for at most 5 % of them.
-    - by embeddings: the smallest sum of the contrastive loss of temperature 0.1, which hardening minimises, and
-      6 (1 - mean cosine). Neither term would do alone: a mixture's cosine is above that of either and its guesses may
-      be worse; and what tells images apart best is not always near enough to the original for what was fitted on it.
-      Only pairs count that leave at most 0.5 % of the clean images to anything but the original.
+    - by answers: the mean Kullback-Leibler divergence from the original's softmax on the clean image to the gate's on
+      the damaged one. Only pairs count that change the answer of at most 0.5 % of the clean images, and open for at
+      most 5 % of them.
+    - by embeddings: 6 (1 - mean cosine). A mixture's cosine is above that of either, and its guesses may be worse: it
+      would not do alone. Only pairs count that leave at most 0.5 % of the clean images to anything but the original.
 
     `SHUT` counts too: where the hardened encoder is no gain anywhere, no image is given to it.
 
@@ -101,15 +109,14 @@ def fit_gate(
     chosen, mild = at_most(images, most), from_none(operator)
     device = next(original.parameters()).device
     gauge = copy.deepcopy(gauge).to(device)
-    before, after = (encoder.logits if by == "answers" else encoder.forward for encoder in (original, hardened))
-    looks = list[tuple[_Looks, _Looks]]()
+    looks = list[list[_Looks]]()
     with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:
         for batch in batches(chosen, batch_size, device=device, workers=workers):
             damaged = mild(batch.images, random.fold(random.keys(seed, batch.index), _STREAM))
-            looks.append((_look(gauge, before, after, batch.images), _look(gauge, before, after, damaged)))
+            both = (batch.images, damaged)
+            looks.append([_look(original, hardened, gauge, images, by == "answers") for images in both])
             meter.advance(len(batch.index))
-    best = _by_answers if by == "answers" else _by_embeddings
-    low, high = best(*(_joined(parts) for parts in zip(*looks, strict=True)))
+    low, high = _best(*(_joined(parts) for parts in zip(*looks, strict=True)))
     return float(low), float(high)
 
 
@@ -122,42 +129,37 @@ def from_none(operator: Operator) -> Operator:
     return mild[0] if len(mild) == 1 else OneOf(*mild)
 
 
-def _look(
-    gauge: Gauge, original: Callable[[Images], Tensor], hardened: Callable[[Images], Tensor], images: Images
-) -> _Looks:
+def _look(original: Encoder, hardened: Encoder, gauge: Gauge, images: Images, judged: bool) -> _Looks:
     reading = gauge(images)
-    made = (original(images), hardened(images))
-    return _Looks(reading.extent.cpu(), reading.beyond.cpu(), *(one.double().cpu() for one in made))
+    seen = [encoder.see(images, judged=judged) for encoder in (original, hardened)]
+    answers = [one.logits.double().cpu() for one in seen if one.logits is not None]
+    return _Looks(
+        reading.extent.cpu(), reading.beyond.cpu(), *(one.embeddings.double().cpu() for one in seen), *answers
+    )
 
 
 def _joined(parts: Iterable[_Looks]) -> _Looks:
-    parts = list(parts)
-    return _Looks(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(_Looks)))
+    columns = zip(*([getattr(part, field.name) for field in fields(_Looks)] for part in parts), strict=True)
+    return _Looks(*(torch.cat(column) for column in columns if column[0] is not None))
 
 
-def _by_answers(clean: _Looks, damaged: _Looks) -> Tensor:
-    wanted, answers = clean.original.softmax(dim=1), clean.original.argmax(dim=1)
-
-    def loss(low: Tensor, high: Tensor) -> Tensor:
-        changed = clean.blended(low, high).argmax(dim=1) != answers
-        if float(changed.double().mean()) > CLEAN_LOST:
-            return torch.tensor(torch.inf, dtype=torch.float64)
-        return F.cross_entropy(damaged.blended(low, high), wanted)  # the divergence, and what no gate changes
-
-    return _best(_pairs(clean, damaged, CLEAN_OPEN), loss)
-
-
-def _by_embeddings(clean: _Looks, damaged: _Looks) -> Tensor:
+def _best(clean: _Looks, damaged: _Looks) -> Tensor:
     places = F.normalize(clean.original, dim=1)
     original, hardened = damaged.original @ places.T, damaged.hardened @ places.T
+    wanted = None if clean.original_answer is None else clean.original_answer.softmax(dim=1)
 
-    def loss(low: Tensor, high: Tensor) -> Tensor:
-        length = damaged.blended(low, high).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        cosines = torch.lerp(original, hardened, damaged.share(low, high)) / length
+    def loss(pair: Tensor) -> float:
+        length = damaged.embedding(*pair).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        cosines = torch.lerp(original, hardened, damaged.share(*pair)) / length
         found = F.cross_entropy(cosines / TEMPERATURE, torch.arange(len(cosines)))
-        return found + NEARNESS * (1 - cosines.diagonal().mean())
+        if wanted is None:
+            return float(found + NEARNESS * (1 - cosines.diagonal().mean()))
+        changed = clean.answer(*pair).argmax(dim=1) != wanted.argmax(dim=1)
+        if float(changed.double().mean()) > CLEAN_LOST:
+            return float("inf")
+        return float(found + F.cross_entropy(damaged.answer(*pair), wanted))  # the divergence, and what is fixed
 
-    return _best(_pairs(clean, damaged, CLEAN_LOST), loss)
+    return min(_pairs(clean, damaged, CLEAN_LOST if wanted is None else CLEAN_OPEN), key=loss)
 
 
 def _pairs(clean: _Looks, damaged: _Looks, lost: float) -> Iterator[Tensor]:
@@ -167,7 +169,3 @@ def _pairs(clean: _Looks, damaged: _Looks, lost: float) -> Iterator[Tensor]:
     most = torch.maximum(damaged.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
     yield torch.tensor(SHUT)
     yield from torch.linspace(float(least), float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]
-
-
-def _best(pairs: Iterable[Tensor], loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    return min(pairs, key=lambda pair: float(loss(*pair)))
