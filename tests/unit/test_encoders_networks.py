@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from weatherproof.encoders import Encoder, load_encoder, save_encoder
+from weatherproof.encoders.unfilled import on_meta
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
 
@@ -105,6 +106,14 @@ def test_timm_is_the_plain_model(name, tmp_path):
     assert encoder.preprocessing.size == configured.input_size[-1]
     assert encoder.preprocessing.interpolation == configured.interpolation
     same_logits_without_the_package(encoder, timm.create_model(name, num_classes=5), tmp_path)
+
+
+def test_a_module_at_two_places_keeps_its_numbers_when_shapes_are_asked():
+    twice = nn.Linear(4, 4)
+    network = nn.Sequential(twice, nn.Sequential(twice, nn.ReLU()))
+    before = twice.weight.clone()
+    assert on_meta(network, (2, 4)).shape == (2, 4)
+    assert torch.equal(twice.weight, before)
 
 
 def test_timm_without_classes_and_at_another_size():

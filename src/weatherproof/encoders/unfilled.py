@@ -1,5 +1,6 @@
 """Networks whose weights are about to be loaded need no random ones first, which take longer than reading a file."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -49,6 +50,7 @@ class Unfilled(TorchFunctionMode):
 def on_meta(module: torch.nn.Module, shape: Sequence[int]) -> Any:
     """What a module gives for pixels of a shape, in shapes alone: nothing is computed. Whatever it raises says that
     this module needs numbers."""
-    state = {name: value.to("meta") for name, value in (*module.named_parameters(), *module.named_buffers())}
+    # a copy: what is swapped in and out of a module that stands at two places may not come back
+    memo = {id(value): value.to("meta") for value in (*module.parameters(), *module.buffers())}
     with torch.no_grad():
-        return torch.func.functional_call(module, state, (torch.zeros(*shape, device="meta"),))
+        return copy.deepcopy(module, memo)(torch.zeros(*shape, device="meta"))
