@@ -22,7 +22,7 @@ from weatherproof.spec import component
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.recipes import Settings, labelled, lasting, look_of, stretched
 from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.lab.store import Recipe, Store, Trained
+from weatherproof.studies.lab.store import Measure, Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, check_own_head, train_classifier
 
 Begins = Literal["random", "zero", "probe"]
@@ -194,6 +194,30 @@ class Probed:
     def _looks(self) -> Operator | None:
         parts = [look for look in (look_of(self.augment), self.operator and operators.parse(self.operator)) if look]
         return operators.Chain(*parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+@component
+class Validated:
+    """Of several trainings, which differ in a setting, that which validation images say is best.
+
+    Attributes:
+        trials: classifiers of one seed, that are compared.
+        models: those of this seed, in the same order; of these one is taken.
+        measure: on all of its conditions alike the most accurate trial is chosen.
+        data: validation images.
+    """
+
+    trials: tuple[Recipe, ...]
+    models: tuple[Recipe, ...]
+    measure: Measure
+    data: Images
+
+    def make(self, store: Store) -> nn.Module:
+        return store.get(self.models[self.chosen(store)])
+
+    def chosen(self, store: Store) -> int:
+        """Its place among them."""
+        return store.best(self.trials, self.measure, self.data, name="a trial")
 
 
 @component

@@ -79,6 +79,7 @@ def study(
         grid = {key: measured(models) for key, measured in cells.items()}
         facts = models.facts(tuple(trainings.values()), data)
         after = () if pictures is None else (lambda store, folder, _: pictures(models, store, folder),)
-        return Scale(settings.name, settings.note, grid, facts, after=after)
+        told = partial(models.told, tuple(trainings.values()))
+        return Scale(settings.name, settings.note, grid, facts, told, after)
 
     return sized(name, title, SCALES[name], at, claims, note, ours=ours)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.methods import FeatureSettings, damage_of, feature_settings, met_in_training
-from weatherproof.studies.lab.classifiers import Labelled, OwnLinear, Probed
+from weatherproof.studies.lab.classifiers import Labelled, OwnLinear, Probed, Validated
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.measures import Clean, Suite
 from weatherproof.studies.lab.recipes import Given, plan_of
@@ -39,6 +39,8 @@ class Training:
             classifier where `FclScale.own_heads` says so, else under a linear probe.
         start: what the training starts from: "" the scale's encoder, "hardened", or "pretrained".
         weight_times: the scale's lambda is multiplied by it.
+        among: or by that of these factors with which the first seed is most often right on validation images, clean and
+            under both noises alike.
         changes: settings in place of the scale's, by name. k is at most half of an image's elements where the image has
             no more than k.
     """
@@ -47,11 +49,18 @@ class Training:
     start: str = ""
     weight_times: float = 1.0
     changes: tuple[tuple[str, int | float | str], ...] = ()
+    among: tuple[float, ...] = ()
+
+    @property
+    def trials(self) -> "tuple[Training, ...]":
+        """One for each factor of `among`."""
+        return tuple(replace(self, weight_times=times, among=()) for times in self.among)
 
     @property
     def name(self) -> str:
         """What records call the classifier: "fcl", "hardened, fcl", "fcl, lambda x 0.1", "fcl, k 512"."""
         times = "" if self.weight_times == 1 else f"lambda x {self.weight_times:g}"
+        times = "lambda by validation" if self.among else times
         changed = (f"{name} {value}" for name, value in self.changes)
         return ", ".join(filter(None, (self.start, self.method, times, *changed)))
 
@@ -140,6 +149,8 @@ class Models:
 
     def model(self, training: Training, seed: int) -> Recipe:
         """The classifier of this training with this seed."""
+        if training.among:
+            return self._validated(training, seed)
         scale, start = self.scale, self.start(training.start, seed)
         own_head = training.start in scale.own_heads
         if training.method == FROZEN:
@@ -149,6 +160,11 @@ class Models:
             start, self.train, plan, training.method, "own" if own_head else "new", augment=scale.augment,
             settings=self.settings(training, plan.epochs),
         )  # fmt: skip
+
+    def _validated(self, training: Training, seed: int) -> Validated:
+        trials, models = (tuple(self.model(one, at) for one in training.trials) for at in (self.seed, seed))
+        validation = replace(self.test, split="validation", limit=self.scale.test_images)
+        return Validated(trials, models, Noisy(self._fixed, NOISE_SEED), validation)
 
     def start(self, name: str, seed: int) -> Recipe:
         """What a training starts from; those of other papers are the same for all seeds."""
@@ -226,6 +242,17 @@ class Models:
         plans = {f"{name}{what}": said for name, at in sets.items() for what, said in at._plans(trainings)}
         return plans | {f"{name}{what}": said for name, at in sets.items() for what, said in at._settings(trainings)}
 
+    def told(self, trainings: Sequence[Training], store: Store) -> dict[str, str]:
+        """Which lambda validation images chose, and what they said of each."""
+        return {f"lambda of {own.method}": self._chosen(own, store) for own in trainings if own.among}
+
+    def _chosen(self, training: Training, store: Store) -> str:
+        own = self._validated(training, self.seed)
+        weights = [self.settings(trial, 1.0).weight for trial in training.trials]
+        right = [store.mean_top1(trial, own.measure, own.data, name="a trial") for trial in own.trials]
+        tried = ", ".join(f"{weight:g} {100 * value:.1f} %" for weight, value in zip(weights, right, strict=True))
+        return f"{weights[own.chosen(store)]:g}; validation images, the mean of clean, UN and NUN: {tried}"
+
     def _plans(self, trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
         for start in dict.fromkeys(training.start for training in trainings):
             yield start or "encoder", self._start_words(start)
@@ -240,6 +267,8 @@ class Models:
             settings = self.settings(training, plan_of(self.scale.plan(training.start), self.seed).epochs)
             damage = damage_of(settings, None)
             said = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
+            if training.among:
+                said["weight"] = "among " + ", ".join(f"{settings.weight * times:g}" for times in training.among)
             if said:
                 yield f"settings of {training.name}", settings_text(said)
 

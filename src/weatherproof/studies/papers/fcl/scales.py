@@ -282,6 +282,7 @@ SCALES: Mapping[str, Mapping[str, FclScale]] = {
     "fcl-figures": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},
     "fcl-appendix-a": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},
     "fcl-weight": {"smoke": SMOKE, "desk": DESK_LOOKS, "paper": PAPER},
+    "fcl-validated": {"smoke": SMOKE, "desk": DESK_SHORT, "paper": PAPER},
     "fcl-choices": {"smoke": SMOKE, "desk": DESK_SHORT, "paper": PAPER},
     "fcl-sweeps": {"smoke": _DIGITS, "desk": DESK_SWEEPS, "paper": PAPER_CIFAR},
     "fcl-variants": {"smoke": SMOKE, "desk": DESK_SHORT, "paper": PAPER},

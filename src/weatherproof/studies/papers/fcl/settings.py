@@ -1,11 +1,13 @@
 """What the settings of feature contrastive learning do: those that the paper chose among or swept, those that it names
 and did not try, and a question that it does not ask, what lambda buys and costs."""
 
+from dataclasses import replace
 from functools import partial
 
 from weatherproof.studies.lab.paired import PairedClaim, beats, together
 from weatherproof.studies.lab.study import Study
 from weatherproof.studies.papers.fcl.grids import (
+    CL_GAUSSIAN,
     CLAIM_NOTE,
     CLEAN_MARGIN,
     FCL,
@@ -24,6 +26,32 @@ from weatherproof.studies.papers.fcl.grids import (
 from weatherproof.studies.papers.fcl.models import Damage, Models, Training
 
 COMPARABLE = 0.02  # two points: "comparable performance"
+FACTORS = (3.0, 1.0, 0.3, 0.1, 0.03)  # of the published lambda
+
+
+def validated() -> Study:
+    """Table 1 with lambda by validation, which is how its authors chose it."""
+    columns = {XE: METHODS[XE]} | {
+        f"{column}, lambda by validation": replace(METHODS[column], among=FACTORS)
+        for column in (XE_GAUSSIAN, CL_GAUSSIAN, FCL)
+    }
+    *rivals, ours = columns
+    noisy = ("BAL+UN", "BAL+NUN")
+    claims = (
+        PairedClaim("FCL above XE and both Gaussian rivals on UN and NUN", beats(ours, rivals, noisy)),
+        PairedClaim(
+            "FCL does not hurt clean accuracy, within half a point", beats(ours, (XE,), ("BAL",), CLEAN_MARGIN)
+        ),
+        PairedClaim("FCL keeps the rare classes 10-14, within a point", beats(ours, (XE,), (RARE_ROW,), RARE_MARGIN)),
+    )
+    note = (
+        "The published lambda multiplies a sum over a batch whose size the paper does not state; its authors found it "
+        "by validation, so here it is found so, too, for FCL and for both rivals that have one, by as many trials: "
+        "that of five factors with which the first seed is most often right on validation images, clean and under "
+        f"both noises alike. {NOISE_NOTE} {CLAIM_NOTE}"
+    )
+    title = "FCL, Table 1 with lambda by validation"
+    return study("fcl-validated", title, on_synthetic_mnist(columns), columns, claims, note, ours=True)
 
 
 def choices() -> Study:

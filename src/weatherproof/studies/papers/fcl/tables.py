@@ -27,7 +27,7 @@ from weatherproof.studies.papers.fcl.grids import (
     study,
 )
 from weatherproof.studies.papers.fcl.models import Damage
-from weatherproof.studies.papers.fcl.settings import choices, sweeps, variants, weight
+from weatherproof.studies.papers.fcl.settings import choices, sweeps, validated, variants, weight
 
 
 def _synthetic_mnist() -> Study:
@@ -182,6 +182,6 @@ STUDIES = {
     one.name: one
     for one in (
         _synthetic_mnist(), _noisy_cifar(), _common_corruptions(), _appendix_c(), figures_1_to_4(), appendix_a(),
-        weight(), choices(), sweeps(), variants(), on_encoders(),
+        weight(), validated(), choices(), sweeps(), variants(), on_encoders(),
     )
 }  # fmt: skip
