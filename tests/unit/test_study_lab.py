@@ -20,7 +20,7 @@ from weatherproof.readouts import Readout
 from weatherproof.spec import component
 from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
 from weatherproof.studies.lab.claims import above
-from weatherproof.studies.lab.classifiers import Probed
+from weatherproof.studies.lab.classifiers import Probed, Validated
 from weatherproof.studies.lab.joins import OverSeeds, at_seeds
 from weatherproof.studies.lab.measures import Clean
 from weatherproof.studies.lab.recipes import Given, Hardened
@@ -121,6 +121,28 @@ def test_what_an_earlier_version_trained_is_said(store: Store) -> None:
     scale = Scale("smoke", "A note.", {("row", "column"): cell})
     said = _made_how(scale, {("row", "column"): found.to_dict()})
     assert said == {"trained by an earlier version": "hardened-of-old"} and _made_how(scale, {}) == {}
+
+
+@component
+class Always:
+    """Answers every image with one class."""
+
+    answer: int
+
+    def make(self, _: Store) -> nn.Module:
+        head = nn.Linear(1, 10)
+        nn.init.zeros_(head.weight)
+        head.bias.data.copy_(torch.eye(10)[self.answer])
+        return nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(1), head)
+
+
+def test_of_several_trainings_the_one_that_is_right_most_often_on_validation_images_is_taken(store: Store) -> None:
+    held = Images(Source("digits"), "test", limit=40)
+    counts = torch.bincount(store.images(held).labels, minlength=10)
+    trials, models = (tuple(Always((start + i) % 10) for i in range(10)) for start in (0, 5))
+    own = Validated(trials, models, Clean(0), held)
+    assert own.chosen(store) == int(counts.argmax()) and int(counts.max()) > int(counts.min())
+    assert store.get(own) is store.get(models[int(counts.argmax())])
 
 
 def test_memory_is_given_back(store: Store) -> None:
