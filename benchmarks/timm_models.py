@@ -40,6 +40,7 @@ from weatherproof.training import Plan, harden_encoder
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "timm-models.json"
 EMBEDS = "embeds"  # what shapes alone say of a model
 STAGES = ("loads", "embeds", "hardens", "saves", "returns")
+BEGIN, END = "<!-- by python -m benchmarks.timm_models -->", "<!-- until here -->"
 SECONDS, MEMORY, MOST = 120, 6 << 30, 100_000_000
 SIDE = 64  # of the two images; each encoder brings them to its own size,
 ANY = 128  # or to this, where the model takes any
@@ -140,7 +141,11 @@ def _try(name: str, told: Connection) -> None:
     pixels = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = MemoryImages(pixels, torch.zeros(2, dtype=torch.int64))
     text = f"timm:{name}@random"
-    encoder = load_encoder(text, seed=0, size=None if timm.get_pretrained_cfg(name).fixed_input_size else ANY).eval()
+    try:
+        size = None if timm.get_pretrained_cfg(name).fixed_input_size else ANY
+        encoder = load_encoder(text, seed=0, size=size).eval()
+    except InputError:  # a window or a block that does not divide it
+        encoder = load_encoder(text, seed=0).eval()
     told.send({"pixels": in_pixels(encoder.preprocessing.size or 0)})
     reached("loads")
     seen = images.pixels.float() / 255
@@ -210,6 +215,16 @@ def _write(asked: argparse.Namespace, rows: Mapping[str, Mapping[str, Any]]) -> 
     beside.write_text(json.dumps(told, indent=1) + "\n")
     beside.replace(file)
     file.with_suffix(".md").write_text(render(told))
+    if file == RESULTS:
+        _show(told)
+
+
+def _show(told: Mapping[str, Any]) -> None:
+    """The table of shares, where docs/encoders.md has it."""
+    page = RESULTS.parents[1] / "encoders.md"
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text("\n".join([f"{before}{begin}", *shares(told), f"{end}{after}"]))
 
 
 def sort_of(why: str) -> str:
@@ -217,13 +232,28 @@ def sort_of(why: str) -> str:
     return next((name for name, pattern in _SORTS if re.search(pattern, why)), why)
 
 
+def shares(told: Mapping[str, Any]) -> list[str]:
+    """How many reach which stage, as lines of a table."""
+    models, all_of = told["models"], told["all"]
+    tried = [row for row in models.values() if _ran(row)]
+    shaped = sum(row.get("shapes") == EMBEDS for row in models.values())
+    reached = {stage: sum(_stages(row) >= at for row in tried) for at, stage in enumerate(STAGES, 1)}
+    return [
+        "| | models | of | share |",
+        "| --- | --- | --- | --- |",
+        f"| embed, by their shapes | {shaped:,} | {all_of:,} | {shaped / max(1, all_of):.1%} |",
+        *(
+            f"| run: {_WORDS[stage]} | {count:,} | {len(tried):,} | {count / max(1, len(tried)):.1%} |"
+            for stage, count in reached.items()
+        ),
+    ]
+
+
 def render(told: Mapping[str, Any]) -> str:
     """Markdown, from the JSON alone."""
     models, all_of = told["models"], told["all"]
     tried = {name: row for name, row in models.items() if _ran(row)}
     families = {row["family"] for row in models.values() if "family" in row}
-    shaped = sum(row.get("shapes") == EMBEDS for row in models.values())
-    reached = {stage: sum(_stages(row) >= at for row in tried.values()) for at, stage in enumerate(STAGES, 1)}
     whole = {row["family"] for row in tried.values() if _stages(row) == len(STAGES)}
     lines = [
         "# timm's models",
@@ -237,13 +267,7 @@ def render(told: Mapping[str, Any]) -> str:
         "too). Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each "
         "model stands in the JSON file of the same name.",
         "",
-        "| | models | of | share |",
-        "| --- | --- | --- | --- |",
-        f"| embed, by their shapes | {shaped:,} | {all_of:,} | {shaped / max(1, all_of):.1%} |",
-        *(
-            f"| run: {_WORDS[stage]} | {count:,} | {len(tried):,} | {count / max(1, len(tried)):.1%} |"
-            for stage, count in reached.items()
-        ),
+        *shares(told),
         "",
         f"At least one model comes back equal of {len(whole)} of {len(families)} families (files in `timm.models`).",
         "",

@@ -3,7 +3,7 @@
     python examples/ask_in_words.py
 
 A small CLIP of open_clip learns from labelled digits which words belong to which picture, and nothing is downloaded.
-With published weights write open_clip:ViT-B-32/openai@clip.safetensors in its place. pip install 'weatherproof[clip]'.
+With published weights write open_clip:ViT-B-32/openai in its place. pip install 'weatherproof[clip]'.
 """
 
 import argparse

@@ -131,7 +131,7 @@ def words_source(source: object) -> TowerSource:
     """
     if not isinstance(source, str | Path):
         raise InputError(
-            "classes by words need the text of the encoder, such as open_clip:NAME/TAG@FILE, or a run folder: of a "
+            "classes by words need the text of the encoder, such as open_clip:NAME/TAG, or a run folder: of a "
             f"{type(source).__qualname__} give classes=wp.readouts.zero_shot(TEXT, [...])"
         )
     folder = texts.path_of(source)

@@ -1,4 +1,4 @@
-"""From an encoder's text to its text tower: `open_clip:NAME/TAG@FILE`, `transformers:ORG/NAME`."""
+"""From an encoder's text to its text tower: `open_clip:NAME/TAG`, `transformers:ORG/NAME`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,8 +34,7 @@ def tower_source(text: str) -> TowerSource:
         raise InputError(f"no folder {shown(text)}: expected a run folder, or an encoder with words")
     if library not in _LIBRARIES:
         raise InputError(
-            f"{shown(text)} knows no words: those of CLIP and its like do, open_clip:NAME/TAG@FILE or "
-            "transformers:ORG/NAME"
+            f"{shown(text)} knows no words: those of CLIP and its like do, open_clip:NAME/TAG or transformers:ORG/NAME"
         )
     return _LIBRARIES[library].source(name)
 
