@@ -26,8 +26,7 @@ from weatherproof.types import Embeddings, Images, Logits
 
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 NEARNESS = 6.0  # weight of 1 - the mean cosine beside it, where no answers are compared
-CLEAN_LOST = 0.005  # of clean images, that may be given another answer, or another embedding, than the original's
-CLEAN_OPEN = 0.05  # of clean images, for which the gate may open at all where answers can be compared
+CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
@@ -79,13 +78,13 @@ def fit_gate(
     for what tells images apart best is not always near enough for what was fitted on the original. The smallest sum of
     that loss and
 
-    - by answers: the mean Kullback-Leibler divergence from the original's softmax on the clean image to the gate's on
-      the damaged one. Only pairs count that change the answer of at most 0.5 % of the clean images, and open for at
-      most 5 % of them.
+    - by answers: the share of images to which the gate answers otherwise than the original does to the clean image. How
+      sure the answers are does not count: hardened ones are less so, and right more often.
     - by embeddings: 6 (1 - mean cosine). A mixture's cosine is above that of either, and its guesses may be worse: it
-      would not do alone. Only pairs count that leave at most 0.5 % of the clean images to anything but the original.
+      would not do alone.
 
-    `SHUT` counts too: where the hardened encoder is no gain anywhere, no image is given to it.
+    Only pairs count that leave at most 0.5 % of the clean images to anything but the original, and `SHUT` among them:
+    where the hardened encoder is no gain anywhere, no image is given to it.
 
     Args:
         images: held out from training; labels are not looked at.
@@ -146,7 +145,7 @@ def _joined(parts: Iterable[_Looks]) -> _Looks:
 def _best(clean: _Looks, damaged: _Looks) -> Tensor:
     places = F.normalize(clean.original, dim=1)
     original, hardened = damaged.original @ places.T, damaged.hardened @ places.T
-    wanted = None if clean.original_answer is None else clean.original_answer.softmax(dim=1)
+    wanted = None if clean.original_answer is None else clean.original_answer.argmax(dim=1)
 
     def loss(pair: Tensor) -> float:
         length = damaged.embedding(*pair).norm(dim=1, keepdim=True).clamp(min=1e-12)
@@ -154,18 +153,14 @@ def _best(clean: _Looks, damaged: _Looks) -> Tensor:
         found = F.cross_entropy(cosines / TEMPERATURE, torch.arange(len(cosines)))
         if wanted is None:
             return float(found + NEARNESS * (1 - cosines.diagonal().mean()))
-        changed = clean.answer(*pair).argmax(dim=1) != wanted.argmax(dim=1)
-        if float(changed.double().mean()) > CLEAN_LOST:
-            return float("inf")
-        return float(found + F.cross_entropy(damaged.answer(*pair), wanted))  # the divergence, and what is fixed
+        return float(found + (damaged.answer(*pair).argmax(dim=1) != wanted).double().mean())
 
-    return min(_pairs(clean, damaged, CLEAN_LOST if wanted is None else CLEAN_OPEN), key=loss)
+    return min(_pairs(clean, damaged), key=loss)
 
 
-def _pairs(clean: _Looks, damaged: _Looks, lost: float) -> Iterator[Tensor]:
-    """`SHUT`, and each low and high that give at most so large a part of the clean images to anything but the
-    original."""
-    least = clean.extent.double().quantile(1 - lost, interpolation="higher").float()
+def _pairs(clean: _Looks, damaged: _Looks) -> Iterator[Tensor]:
+    """`SHUT`, and each low and high that leave all but so few clean images to the original."""
+    least = clean.extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
     most = torch.maximum(damaged.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
     yield torch.tensor(SHUT)
     yield from torch.linspace(float(least), float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]
