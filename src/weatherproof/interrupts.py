@@ -48,3 +48,16 @@ def interrupts_noticed(once: bool = False) -> Iterator[Callable[[], int | None]]
     finally:
         for number, own in before.items():
             signal.signal(number, own)
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Inside, Ctrl-C does nothing here, nor in the processes that are started: they inherit it."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,9 @@
 """Stopped or killed in the middle: the same command goes on, to the same weights."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -50,3 +53,21 @@ def test_the_same_command_goes_on(
     assert results(out) == results(undisturbed)
     steps = [line.split(",")[0] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == [line.split(",")[0] for line in (undisturbed / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_stopped_demo_says_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from weatherproof.__main__ import main; sys.exit(main())"
+    process = subprocess.Popen(  # with a group of its own, as a terminal's: Ctrl-C reaches all processes
+        [sys.executable, "-c", program, "demo", "--seeds", "40", "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + SECONDS
+    while not (out / "teacher/log.jsonl").exists() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    said, err = process.communicate(timeout=SECONDS)
+    told = [line for line in err.splitlines() if not line.startswith("demo: ")]
+    assert process.returncode == 130 and said == ""
+    assert [line.partition(";")[0] for line in told if line] == ["weatherproof: stopped"]

@@ -205,6 +205,12 @@ def test_paths_with_markup_are_printed_as_they_are(tmp_path: Path, capsys: pytes
     assert "[/a]" in out and "holds  [/red] ([x)" in out and "[/red]/\\xe9/report.html" in out and "[/b]" in out
 
 
+def test_a_check_stays_on_one_line_however_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check = {"passed": False, "claim": "a claim of many words " * 10, "detail": "6 of 8"}
+    Outcome(tmp_path, [], checks=[check]).show()
+    assert f"fails  {check['claim']} (6 of 8)" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
 def test_weights_are_read_from_a_file_with_any_name(tmp_path: Path, ending: str) -> None:
     for name in NAMES[:7]:

@@ -99,7 +99,9 @@ class Outcome:
         for check in self.checks:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
             console.print(mark, end="  ")
-            console.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False)
+            console.print(
+                visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False, soft_wrap=True
+            )
         files = {"report": self.report} if self.records or self.report.is_file() else {}
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"

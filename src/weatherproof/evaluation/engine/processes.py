@@ -4,9 +4,8 @@ import json
 import os
 import pickle
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -16,6 +15,7 @@ import torch
 
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.work import Work
+from weatherproof.interrupts import interrupts_ignored
 
 _PATIENCE = 60.0  # seconds in which a process that is told to stop ends its condition and saves; then it is killed
 
@@ -30,7 +30,7 @@ def run_in_processes(work: Work, processes: int, report: Callable[[int], None]) 
     context = torch.multiprocessing.get_context("spawn")
     shares = [share for k in range(processes) if (share := _share(work, k, processes)) is not None]
     listening: dict[Connection, SpawnProcess] = {}
-    with _interrupts_ignored():  # inherited: Ctrl-C is for this process, which tells the others
+    with interrupts_ignored():  # inherited: Ctrl-C is for this process, which tells the others
         for share in shares:
             here, there = context.Pipe()
             child = context.Process(target=_child, args=(there, share, os.getpid()))
@@ -119,15 +119,3 @@ def _ended(status: int) -> str:
         f"a process of the measurement ended with status {status}: in a script, call it under "
         f"if __name__ == '__main__', as processes need; or use one process"
     )
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

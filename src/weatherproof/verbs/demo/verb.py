@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from weatherproof.files import write_atomically
+from weatherproof.interrupts import interrupts_ignored
 from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
@@ -21,6 +23,8 @@ from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage, gallery
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome, finished
+
+_told: "Queue[tuple[int, str]]"  # in a process of `_work` alone
 
 
 @verb()
@@ -77,9 +81,10 @@ def _work(seeds: int, folder: Path, parts: Path) -> None:
     total = sum(demo_tasks.COUNTS[name] for name, _ in tasks)
     with phase("demo", total, "parts") as meter, context.Manager() as manager:
         told: Queue[tuple[int, str]] = manager.Queue()
-        pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, torch.set_num_threads, (1,))
+        pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, _begin, (told,))
         try:
-            waiting = {pool.submit(_task, name, seed, folder, parts, told) for name, seed in tasks}
+            with interrupts_ignored():  # inherited: a process hears Ctrl-C in its tasks only
+                waiting = {pool.submit(_task, name, seed, folder, parts) for name, seed in tasks}
             while waiting:
                 ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -97,14 +102,26 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _task(name: str, seed: int, folder: Path, parts: Path, told: "Queue[tuple[int, str]]") -> None:
+def _begin(told: "Queue[tuple[int, str]]") -> None:
+    """In each process before its first task. The queue is not sent with the tasks: one that is with a process already
+    cannot be cancelled, and where the demo has stopped it could not be read any more."""
+    global _told
+    _told = told
+    torch.set_num_threads(1)
+
+
+def _task(name: str, seed: int, folder: Path, parts: Path) -> None:
     from weatherproof.verbs.demo import tasks as demo_tasks
 
     def tell(done: int, doing: str) -> None:
-        told.put((done, f"seed {seed}: {doing}" if doing else ""))
+        _told.put((done, f"seed {seed}: {doing}" if doing else ""))  # an error once the demo has stopped
 
-    records = getattr(demo_tasks, name)(seed, folder, tell)
-    write_atomically(parts / f"{name}-{seed}.json", json.dumps([record.to_dict() for record in records]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        records = getattr(demo_tasks, name)(seed, folder, tell)
+        write_atomically(parts / f"{name}-{seed}.json", json.dumps([record.to_dict() for record in records]))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def over_seeds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
