@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 from collections.abc import Sequence
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +316,14 @@ def test_workers_read_the_same(many: PackedImages) -> None:
     order = many.order(3, 1)
     found = [torch.cat([b.images for b in batches(many, 16, order=order, workers=w)]) for w in (0, 2)]
     assert torch.equal(*found) and torch.equal(found[0], many.read(order).float() / 255)
+
+
+def test_sent_to_another_process_they_stay_readable_here(many: PackedImages) -> None:
+    order = many.order(3, 1)
+    before = many.read(order)
+    sent = ForkingPickler.dumps(many)  # as spawn does it: tensors move into shared memory
+    assert torch.equal(many.read(order), before)
+    assert torch.equal(ForkingPickler.loads(sent).read(order), before)
 
 
 def test_more_shards_than_files_kept_open(many: PackedImages, monkeypatch: pytest.MonkeyPatch) -> None:

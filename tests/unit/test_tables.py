@@ -56,6 +56,15 @@ def test_a_data_set_on_the_disk(tmp_path: Path, budget: int) -> None:
             load_images(f"hf:{wrong}")
 
 
+def test_of_a_data_set_of_training_images_alone_a_fifth_is_held_out(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    rows = {"image": [{"bytes": picture(i), "path": None} for i in range(20)], "label": list(range(20))}
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=features)}).save_to_disk(tmp_path / "one")
+    train, test = ({*load_images(f"hf:{tmp_path / 'one'}", split).labels.tolist()} for split in ("train", "test"))
+    assert test and not train & test and train | test == {*range(20)}
+
+
 def test_parquet_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     import pyarrow as pa

@@ -1,10 +1,9 @@
 """`shards:PATTERN`: images in WebDataset tar files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,13 +55,6 @@ class Shards:
     first: Tensor
     offset: Tensor
     length: Tensor
-    _first: np.ndarray = field(init=False, repr=False)
-    _offset: np.ndarray = field(init=False, repr=False)
-    _length: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ("first", "offset", "length"):  # NumPy gives single numbers quicker
-            object.__setattr__(self, f"_{name}", getattr(self, name).numpy())
 
     def size(self, place: int) -> int:
         """See `Pack`."""
@@ -70,15 +62,15 @@ class Shards:
 
     def read(self, place: int) -> tuple[str, bytes]:
         """See `Pack`. The header in front of the image is read with it, and must be of this image."""
-        return self._read(place, max(0, int(self._length[place])))
+        return self._read(place, max(0, int(self.length[place])))
 
     def name(self, place: int) -> str:
         """See `Pack`."""
         return self._read(place, 0)[0]
 
     def _read(self, place: int, length: int) -> tuple[str, bytes]:
-        path = self.paths[int(np.searchsorted(self._first, place, side="right")) - 1]
-        start, stated = int(self._offset[place]) - HEADER, int(self._length[place])
+        path = self.paths[int(torch.searchsorted(self.first, place, right=True)) - 1]
+        start, stated = int(self.offset[place]) - HEADER, int(self.length[place])
         content = self.storage.read(path, start, HEADER + length) if start >= 0 and stated <= LARGEST else b""
         name = member_in(content, stated)
         if name is None or len(content) != HEADER + length:

@@ -89,11 +89,11 @@ def find_hf(text: str, split: str) -> Packed:
         return _drawn(_packed(found, text, title, split), split, text)
     if split == "all":
         raise InputError(f"{shown(text)} has splits ({', '.join(map(str, found))}): name one of them")
+    if [*found] == ["train"] and split in HELD_OUT_SPLITS:
+        return _drawn(_packed(found["train"], text, title, split), split, text)
     chosen = next((name for name in SPLIT_FOLDERS.get(split, (split,)) if name in found), None)
     if chosen is not None:
         return _packed(found[chosen], text, title, chosen)
-    if [*found] == ["train"] and split in HELD_OUT_SPLITS:
-        return _drawn(_packed(found["train"], text, title, split), split, text)
     raise InputError(f"{shown(text)} has no split {split!r}: there are {', '.join(map(str, found))}")
 
 
