@@ -1,6 +1,7 @@
 """How a network of the user's own sees: mean and std by its own classifier, more channels, deep pixels, bad manners."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import transforms
 
 import weatherproof as wp
 from weatherproof.data import MemoryImages, batches
@@ -310,3 +314,84 @@ def test_harden_warns_of_pixels_by_training_images_alone(tmp_path: Path) -> None
         warnings.simplefilter("always")
         wp.harden(bright(0.45, 0.226), tmp_path / "photos", **quick, out=tmp_path / "right")
     assert not any("own classifier is right on" in str(one.message) for one in said)
+
+
+# normalisation that is missing, or happens twice
+
+
+def said(network: nn.Module, mean: Any, std: Any, size: int) -> list[str]:
+    """What is said of the pixels of a network in the hand."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        load_encoder(network, mean=mean, std=std, size=size)
+    return [str(one.message) for one in found if "is taken as its classifier" not in str(one.message)]
+
+
+FAR = "are far from the running statistics of its first batch norm, and with"
+
+
+@pytest.mark.parametrize("name", ["resnet20", "lite0"])
+def test_a_trained_network_tells_a_missing_and_a_double_normalisation(name: str, data_dir: Path) -> None:
+    if name == "resnet20":
+        (mean, std), size, right = IMAGENET, 32, "ImageNet's mean and std"
+        network: nn.Module = load_encoder(f"resnet20@{data_dir / 'resnet20-12fca82f.th'}").body
+    else:
+        (mean, std), size, right = ((0.5,) * 3, (0.5,) * 3), 128, "mean=0.5, std=0.5"
+        network = timm.create_model("tf_efficientnet_lite0")
+        network.load_state_dict(load_file(data_dir / "tf_efficientnet_lite0.safetensors"))
+    assert said(network, mean, std, size) == []
+    (missing,) = said(network, 0, 1, size)
+    assert f"{FAR} {right} they are near" in missing
+    inside = nn.Sequential(nn.Sequential(transforms.Normalize(mean, std)), network)
+    assert said(inside, 0, 1, size) == []
+    (twice,) = said(inside, mean, std, size)
+    assert "changes its pixels before its first layer" in twice
+
+
+class Functional(nn.Module):
+    """A network that resizes and normalises by functions alone."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = network, torch.tensor(mean), torch.tensor(std)
+
+    def forward(self, pixels: Tensor) -> Any:
+        resized = nn.functional.interpolate(pixels, (32, 32), mode="bilinear")
+        return self.network((resized - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1))
+
+
+def test_a_double_normalisation_that_no_module_does_is_told_by_the_batch_norm(data_dir: Path) -> None:
+    network = Functional(load_encoder(f"resnet20@{data_dir / 'resnet20-12fca82f.th'}").body, *IMAGENET)
+    assert said(network, 0, 1, 48) == []
+    (twice,) = said(network, *IMAGENET, 48)
+    assert f"{FAR} mean=0, std=1 they are near" in twice
+
+
+def test_networks_that_no_batch_norm_speaks_for_are_not_warned_of(data_dir: Path) -> None:
+    squeezenet = torchvision.models.squeezenet1_0()
+    squeezenet.load_state_dict(torch.load(data_dir / "squeezenet1_0-deepcompression.pth", weights_only=True))
+    for network in (squeezenet, torchvision.models.resnet18(), Bands(3)):
+        for mean, std in (IMAGENET, (0, 1), (0.5, 0.25)):
+            assert said(network, mean, std, 64) == [], type(network)
+
+
+class Patches(nn.Module):
+    """A linear patch embedding behind transforms."""
+
+    def __init__(self, *before: Any) -> None:
+        super().__init__()
+        self.before, self.embed = transforms.Compose(before), nn.Linear(3 * 16 * 16, 8)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches = nn.functional.unfold(self.before(pixels), 16, stride=16)
+        return self.embed(patches.mT)
+
+
+def test_a_normalisation_of_its_own_is_found_wherever_it_stands_before_the_first_layer() -> None:
+    own = transforms.Normalize(*IMAGENET)
+    networks = [nn.Sequential(transforms.Resize(24), own, Bands(3)), Patches(own), Patches(transforms.Resize(48), own)]
+    for network in networks:
+        (twice,) = said(network, *IMAGENET, 32)
+        assert "changes its pixels before its first layer" in twice
+        assert said(network, 0, 1, 32) == []
+    assert said(Patches(transforms.Normalize(0.0, 1.0)), *IMAGENET, 32) == []

@@ -10,11 +10,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_hook
 
 from weatherproof.encoders.adapter import input_size, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line
-from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation, to_input
+from weatherproof.encoders.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    supported_interpolation,
+    to_input,
+)  # fmt: skip
 from weatherproof.errors import InputError, shown
 from weatherproof.modes import eval_mode
 from weatherproof.sizes import Size, sides
@@ -27,6 +35,9 @@ _KEYS = (  # under which other libraries give the embedding, the best one first
     "last_hidden_state",
 )  # fmt: skip
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+_FAR = 0.75  # of `_misfit`: networks that get what they expect have below 0.6, trained on photographs below 0.1
+_NEARER = 3.0  # times; so much less it is with another normalisation
+_DEAD = 1e-3  # of the largest variance; a channel below it says nothing
 _LARGEST = 2.0  # of a mean or std in units of [0, 1]; ImageNet's are below 0.5, and of 0 to 255 they are above 50
 
 
@@ -66,7 +77,7 @@ def own_encoder(
     seen = _look(body, pixels, kind)
     first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in body.named_parameters())
     whole = _embedding(seen.output, first, kind, len(pixels))
-    _check_pixels(seen, expected, kind)
+    _check_pixels(body, seen, expected, kind)
     path = next((own for own, _, given in reversed(seen.linear) if given is whole), None)
     head = None
     if path is not None:
@@ -165,32 +176,53 @@ class _Look:
         linear: name, what came in and what went out of its linear layers, in the order of their calls.
         first: what reached the first layer with weights.
         normalised: the pixels that it was given.
+        normalises: whether a module of the kind `Normalize` changed them before that layer.
+        norm: a batch norm right behind a convolution which is that layer, and what reached it.
     """
 
     output: Any
     linear: list[tuple[str, Tensor, Tensor]]
     first: Tensor | None
     normalised: Tensor
+    normalises: bool
+    norm: tuple[_BatchNorm, Tensor] | None
 
 
 def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
     linear: list[tuple[str, Tensor, Tensor]] = []
-    first: list[Tensor] = []
+    first: list[tuple[nn.Module, Tensor]] = []
+    mapped: list[Tensor] = []
+    norm: list[tuple[_BatchNorm, Tensor]] = []
+    normalisers: list[nn.Module] = []
 
     def note(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Linear) and given and isinstance(output, Tensor):
             linear.append((name, given[0], output))
+        if isinstance(module, nn.Conv2d) and not mapped and first and first[0][0] is module:
+            mapped.append(output)
 
     def enter(module: nn.Module, given: tuple[Any, ...]) -> None:
         if not first and given and isinstance(given[0], Tensor):
-            first.append(given[0].detach().clone())
+            first.append((module, given[0].detach().clone()))
+
+    def reach(module: _BatchNorm, given: tuple[Any, ...]) -> None:
+        if not norm and mapped and given and given[0] is mapped[0]:
+            norm.append((module, given[0].detach().clone()))
+
+    def normalise(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        if not first and type(module).__name__ == "Normalize" and given and isinstance(output, Tensor):
+            same = output is not given[0] and torch.equal(output, given[0])
+            normalisers.extend([] if same else [module])
 
     with ExitStack() as hooks, torch.no_grad():
         hooks.enter_context(eval_mode(network))
+        hooks.callback(register_module_forward_hook(normalise).remove)  # a list of transforms registers no modules
         for name, module in network.named_modules():
             hooks.callback(module.register_forward_hook(partial(note, name)).remove)
             if next(module.parameters(), None) is not None and next(module.children(), None) is None:
                 hooks.callback(module.register_forward_pre_hook(enter).remove)
+            if isinstance(module, _BatchNorm):
+                hooks.callback(module.register_forward_pre_hook(reach).remove)
         try:
             output = network(pixels.clone())
         except Exception as error:  # other people's code, of which anything may come
@@ -200,7 +232,7 @@ def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
                 f"a {kind} fails on pixels of shape {list(pixels.shape)}: {type(error).__name__}: {one_line(error)}"
                 + way * (wanted not in (None, pixels.shape[1]))
             ) from error
-    return _Look(output, linear, first[0] if first else None, pixels)
+    return _Look(output, linear, first[0][1] if first else None, pixels, bool(normalisers), norm[0] if norm else None)
 
 
 def _taken(first: bool, kind: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:
@@ -233,12 +265,14 @@ def _tensor(output: Any) -> Tensor | None:
     return None
 
 
-def _check_pixels(seen: _Look, expected: Preprocessing, kind: str) -> None:
+def _check_pixels(network: nn.Module, seen: _Look, expected: Preprocessing, kind: str) -> None:
     """Warn of pixels that are normalised twice, or not as the network takes them."""
-    ours = any(expected.mean) or any(value != 1 for value in expected.std)
-    if seen.first is None or seen.first.shape != seen.normalised.shape:
+    if seen.first is None:
         return
-    if ours and not torch.allclose(seen.first, seen.normalised, atol=1e-4):
+    alike = seen.first.shape == seen.normalised.shape
+    if _normalises(expected) and (
+        seen.normalises or (alike and not torch.allclose(seen.first, seen.normalised, atol=1e-4))
+    ):
         mean, std = float(seen.first.mean()), float(seen.first.std())
         warnings.warn(
             f"{kind} changes its pixels before its first layer, which sees a mean of {mean:.2f} and a standard "
@@ -246,6 +280,52 @@ def _check_pixels(seen: _Look, expected: Preprocessing, kind: str) -> None:
             UserWarning,
             stacklevel=4,
         )
+    elif (better := _better(network, seen, expected, kind)) is not None:
+        warnings.warn(
+            f"{kind}: photographs with the mean and std that it was given are far from the running statistics of its "
+            f"first batch norm, and with {better} they are near: look at how it was trained",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _normalises(expected: Preprocessing) -> bool:
+    return any(expected.mean) or any(value != 1 for value in expected.std)
+
+
+def _better(network: nn.Module, seen: _Look, expected: Preprocessing, kind: str) -> str | None:
+    """A normalisation, in place of a missing or needless one, with which photographs are what the first batch norm has
+    learned of its input; None: there is none, or they are so as it is."""
+    given = _misfit(seen)
+    if given is None or given < _FAR:
+        return None
+    others: dict[str, tuple[Sequence[float], Sequence[float]]] = {"mean=0, std=1": ((0.0,), (1.0,))}
+    if not _normalises(expected):
+        others = {"mean=0.5, std=0.5": ((0.5,), (0.5,))}
+        if expected.channels == len(IMAGENET_MEAN):
+            others["ImageNet's mean and std"] = (IMAGENET_MEAN, IMAGENET_STD)
+    pixels = _pictures(replace(expected, mean=(0.0,) * expected.channels, std=(1.0,) * expected.channels))
+    found = {
+        name: _misfit(_look(network, _normalised(pixels, mean, std), kind)) for name, (mean, std) in others.items()
+    }
+    misfits = {name: misfit for name, misfit in found.items() if misfit is not None and _NEARER * misfit < given}
+    return min(misfits, key=misfits.__getitem__) if misfits else None
+
+
+def _misfit(seen: _Look) -> float | None:
+    """How far what reached the first batch norm is from its running mean and variance: the symmetric divergence of two
+    normal distributions, the median over channels. None: there is no such layer, or it was never trained."""
+    if seen.norm is None:
+        return None
+    norm, taken = seen.norm
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None or not (mean.any() or (variance != 1).any()):
+        return None
+    rows = taken.transpose(0, 1).flatten(1)
+    alive = variance > _DEAD * variance.max()
+    ours, theirs = rows.var(dim=1)[alive].clamp_min(norm.eps), variance[alive].clamp_min(norm.eps)
+    shift = (rows.mean(dim=1) - mean)[alive].square()
+    return float((ours / theirs + theirs / ours - 2 + shift * (1 / ours + 1 / theirs)).median() / 4)
 
 
 def _channels(network: object) -> int | None:
@@ -318,8 +398,12 @@ def _pictures(expected: Preprocessing) -> Tensor:
         pixels = to_input(pixels, replace(expected, size=None))
     else:
         pixels = pixels.mean(dim=1, keepdim=True).expand(-1, expected.channels, -1, -1)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (expected.mean, expected.std))
-    return (pixels - mean) / std
+    return _normalised(pixels, expected.mean, expected.std)
+
+
+def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    centre, spread = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+    return (pixels - centre) / spread
 
 
 def _square(photograph: Any) -> Any:
