@@ -1,6 +1,7 @@
 """How a network of the user's own sees: mean and std by its own classifier, more channels, deep pixels, bad manners."""
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -285,11 +286,29 @@ def test_so_does_an_encoder_and_one_without_numbers_is_refused() -> None:
     assert again(torch.rand(1, 3, 16, 16)).dtype == torch.float32 and half.mean.dtype == torch.float16
 
 
-def test_numbers_of_no_use_are_refused() -> None:
-    network = Bands(3)
-    nn.init.constant_(network.conv.weight, torch.nan)
-    with pytest.raises(InputError, match="not finite"):
+@pytest.mark.parametrize(
+    ("name", "value", "count"), [("conv.weight", torch.nan, "1 NaN of 24"), ("fc.bias", torch.inf, "1 infinite of 4")]
+)
+def test_numbers_of_no_use_are_refused_by_name(name: str, value: float, count: str) -> None:
+    network = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 8, 1), mean=nn.Flatten(), fc=nn.LazyLinear(4)))
+    network(torch.rand(1, 3, 16, 16))
+    network.get_parameter(name).data.view(-1)[0] = value
+    with pytest.raises(InputError, match=f"a Sequential: the weights are not finite numbers, {name} has {count}"):
         load_encoder(network, mean=0, std=1, size=16)
+
+
+def test_statistics_of_no_use_are_refused_and_masks_are_not() -> None:
+    network = nn.Sequential(Bands(3), nn.BatchNorm1d(8))
+    network.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    assert load_encoder(network, mean=0, std=1, size=16).feature_dim == 8
+    network[1].running_var[3] = torch.nan  # type: ignore[index]
+    with pytest.raises(InputError, match="1.running_var has 1 NaN of 8"):
+        load_encoder(network, mean=0, std=1, size=16)
+
+
+def test_weights_that_are_not_there_yet_are_made_by_the_first_pictures() -> None:
+    encoder = load_encoder(nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU()), mean=0, std=1, size=16)
+    assert encoder.feature_dim == 8
 
 
 def test_a_network_of_other_channels_says_how_many() -> None:

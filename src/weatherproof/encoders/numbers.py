@@ -34,9 +34,7 @@ def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[st
         raise InputError(
             f"{source}: expected floating-point weights, but {some(strange)}: convert quantised weights back first"
         )
-    lost = [told for k in _suspects(pairs) if (told := _not_finite(k, pairs[k][1], pairs[k][0].dtype))]
-    if lost:
-        raise InputError(f"{source}: the weights are not finite numbers, {some(lost)}: did its training diverge?")
+    _check_finite(source, pairs)
     kernels = {k: v for k, (_, v) in pairs.items() if v.ndim >= 2 and v.numel() > 1}
     constant = [k for k, v in kernels.items() if _constant(v)]
     if 2 * len(constant) > len(kernels):
@@ -44,6 +42,17 @@ def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[st
             f"{source}: {len(constant)} of {len(kernels)} weight matrices are constant ({some(constant)}): "
             "these are no trained weights"
         )
+
+
+def check_finite(source: str, tensors: Mapping[str, Tensor]) -> None:
+    """Nothing, if no tensor of 16, 32 or 64 bits has a NaN or infinite number; else an `InputError` that names it."""
+    _check_finite(source, {name: (own, own) for name, own in tensors.items() if own.dtype in _FLOATS})
+
+
+def _check_finite(source: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    lost = [told for k in _suspects(pairs) if (told := _not_finite(k, pairs[k][1], pairs[k][0].dtype))]
+    if lost:
+        raise InputError(f"{source}: the weights are not finite numbers, {some(lost)}: did its training diverge?")
 
 
 def _constant(kernel: Tensor) -> bool:

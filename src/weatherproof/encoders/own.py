@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.parameter import is_lazy
 
 from weatherproof.encoders.adapter import input_size, without_head
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.numbers import check_finite
 from weatherproof.encoders.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -355,11 +357,19 @@ def _copied(network: nn.Module, kind: str) -> nn.Module:
     if not weights:
         raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")
     _require_numbers(network, f"a {kind}")
+    check_finite(f"a {kind}", _numbers(network))
     try:
         body = copy.deepcopy(network).cpu()
     except Exception as error:  # other people's code, of which anything may come
         raise InputError(f"a {kind} cannot be copied: {type(error).__name__}: {one_line(error)}") from None
     return body.float() if _narrow(network, kind) else body
+
+
+def _numbers(network: nn.Module) -> dict[str, Tensor]:
+    """What has to be finite: weights that are there, and buffers but for those with infinities alone, as masks have."""
+    weights = {name: own.detach() for name, own in network.named_parameters() if not is_lazy(own)}
+    buffers = {name: own for name, own in network.named_buffers() if not is_lazy(own)}
+    return weights | {name: own for name, own in buffers.items() if own.is_floating_point() and own.isnan().any()}
 
 
 def usable(encoder: Encoder) -> Encoder:
