@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 import weatherproof as wp
 from weatherproof.cards import CARDS, card_of
+from weatherproof.encoders import Preprocessing, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import Scale, evaluate, limits
@@ -123,6 +125,20 @@ def test_a_plan_from_measured_terms(tmp_path: Path) -> None:
     assert found.status == 0 and found.to_dict()["kind"] == "plan"
     assert "money" in {one.what for one in found.findings}
     assert "money" not in {one.what for one in wp.doctor(plan="resnet20", size=32, measured=file).findings}
+
+
+def test_a_plan_of_a_network_in_the_hand_and_of_a_run_folder(tmp_path: Path) -> None:
+    file = tmp_path / "doctor.json"
+    measured = {"data": {"per_core": 50.0, "reading": {"image_bytes": 5e4}}}
+    file.write_text(json.dumps({"measured": measured}))
+    network = timm.create_model("test_resnet", in_chans=4)
+    network.preprocessing = Preprocessing((0.5,) * 4, (0.25,) * 4, 32, channels=4)
+    encoder = wp.load_encoder("resnet20@random", size=32)
+    save_encoder(encoder, tmp_path / "run", provenance={})
+    for given, name in ((network, "module:ResNet"), (encoder, "resnet20"), (tmp_path / "run", str(tmp_path / "run"))):
+        found = wp.doctor(plan=given, size=32, measured=file)
+        assert found.findings[0].found.startswith(f"{name} at 32, 1,000,000 images")
+    assert {weight.device.type for own in (network, encoder) for weight in own.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", '{"measured": {"data": {"per_core": "x", "reading": null}}}'])

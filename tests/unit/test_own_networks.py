@@ -1,9 +1,11 @@
 """Networks of the user's own: in the hand, from a file, and back again; held against the network itself."""
 
+import copy
 import json
 import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +298,47 @@ def test_a_network_that_says_what_it_expects_goes_into_a_verb_as_it_is(tmp_path:
     other = timm.create_model("resnet10t", num_classes=0)  # with other weights
     with pytest.raises(InputError, match="holds another run: setting 'model' is"):
         audited(other)
+
+
+class Plain(nn.Module):
+    """As small as a network is that every verb takes: it says what pixels it expects, as timm's do."""
+
+    pretrained_cfg = {"mean": (0.5,), "std": (0.25,), "input_size": (1, 16, 16)}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 8, 3, stride=2), nn.Linear(8, 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.fc(F.relu(self.conv(pixels)).mean(dim=(2, 3)))
+
+
+PART: dict[str, Any] = {"workers": 0, "device": "cpu"}
+MEASURED = PART | {"test_images": 20, "realizations": 1}
+TRAINED = MEASURED | {"epochs": 0.1, "batch_size": 128}
+VERBS: dict[str, Callable[[nn.Module, Path], Any]] = {
+    "probe": lambda network, out: wp.probe(network, "digits", **PART, test_images=20, out=out),
+    "audit": lambda network, out: wp.audit(network, "digits", operator="RandomMask(0.5)", **MEASURED, out=out),
+    "pretrain": lambda network, out: wp.pretrain(
+        "simclr", "digits", encoder=network, views="SimCLR(16)", epochs=0.1, batch_size=128, **PART, out=out
+    ),
+    "train": lambda network, out: wp.train("supervised", "digits", encoder=network, **TRAINED, out=out),
+    "finetune": lambda network, out: wp.finetune(network, "digits", probe_images=100, **TRAINED, out=out),
+    "embed": lambda network, out: wp.embed(network, "digits", **PART, out=out / "embeddings.npz"),
+    "export": lambda network, out: wp.export(network, to="torch", images="digits", out=out),
+    "harden": lambda network, out: wp.harden(
+        network, "digits", keep="hardened", keep_clean=0, probe_images=100, **TRAINED, out=out
+    ),
+    "doctor": lambda network, out: wp.doctor(plan=network, size=16, seconds=0.01, out=out),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_takes_a_plain_network(verb: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = Plain()
+    before = copy.deepcopy(network.state_dict())
+    assert VERBS[verb](network, tmp_path / "out") is not None
+    assert any((tmp_path / "out").iterdir())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items()), "it stays as it is"

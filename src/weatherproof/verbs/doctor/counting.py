@@ -9,7 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from weatherproof.encoders import load_encoder
+from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
 from weatherproof.objectives import StudentTeacher
 from weatherproof.sizes import GivenSize, sides, size_of
@@ -58,7 +58,7 @@ class Loss:
     matrices: float
 
 
-def counted(encoder: str, size: GivenSize) -> Counted:
+def counted(encoder: str | Path | nn.Module, size: GivenSize) -> Counted:
     """Count an encoder. Raises `InputError` for one that `load_encoder` does not know."""
     network = _without_numbers(encoder, size)
     given = size_of(size)
@@ -66,7 +66,7 @@ def counted(encoder: str, size: GivenSize) -> Counted:
     rows, columns = sides(given)
 
     def forward(batch: int) -> torch.Tensor:
-        return network(torch.empty(batch, 3, rows, columns, device="meta"))
+        return network(torch.empty(batch, network.preprocessing.channels, rows, columns, device="meta"))
 
     def step(batch: int) -> None:
         with torch.no_grad():
@@ -89,12 +89,12 @@ def counted(encoder: str, size: GivenSize) -> Counted:
     )  # fmt: skip
 
 
-def _without_numbers(encoder: str, size: GivenSize) -> nn.Module:
-    name = encoder.partition("@")[0]
+def _without_numbers(encoder: str | Path | nn.Module, size: GivenSize) -> Encoder:
+    name = "" if isinstance(encoder, nn.Module) else str(encoder).partition("@")[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: none are looked at
-        if Path(name).exists() or ".py:" in name:
-            return load_encoder(encoder, size=size).to("meta").train()
+        if not name or Path(name).exists() or ".py:" in name:
+            return load_encoder(encoder, size=size).clone().to("meta").train()
         with torch.device("meta"):
             return load_encoder(f"{name}@random", size=size).train()
 

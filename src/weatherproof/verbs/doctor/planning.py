@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from torch import nn
+
 from weatherproof.cards import Card, card_of
+from weatherproof.encoders import Encoder
+from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError
 from weatherproof.progress import phase
 from weatherproof.sizes import GivenSize, sides, size_of
@@ -55,8 +59,17 @@ class Wishes:
         )  # fmt: skip
 
 
-def planned(wishes: Wishes, measured: str | Path | None, seconds: float, seed: int) -> Diagnosis:
-    """The plan of a hardening. Raises `InputError` for wishes that do not go together."""
+def name_of(encoder: str | Path | nn.Module) -> str:
+    """What the plan calls an encoder."""
+    if isinstance(encoder, Encoder):
+        return encoder.name
+    return IN_HAND + type(encoder).__qualname__ if isinstance(encoder, nn.Module) else str(encoder)
+
+
+def planned(
+    encoder: str | Path | nn.Module, wishes: Wishes, measured: str | Path | None, seconds: float, seed: int
+) -> Diagnosis:
+    """The plan of a hardening of the encoder. Raises `InputError` for wishes that do not go together."""
     if wishes.batch_size < wishes.gpus or wishes.batch_size > wishes.images:
         raise InputError(
             f"batch_size {wishes.batch_size:,} cannot be shared by {wishes.gpus:,} GPUs, or is more than the "
@@ -65,7 +78,7 @@ def planned(wishes: Wishes, measured: str | Path | None, seconds: float, seed: i
     card = card_of(wishes.gpu)
     scale = wishes.scale(card)
     with phase("counting flops, measuring terms", 2, "parts") as meter:
-        of_encoder, of_loss = counted(wishes.encoder, wishes.size), counted_loss()
+        of_encoder, of_loss = counted(encoder, wishes.size), counted_loss()
         meter.advance()
         terms = terms_of(measured, wishes.network, wishes.operator, wishes.size, seconds, seed)
         meter.advance()

@@ -1,10 +1,15 @@
 """Say what is wrong with an installation, a cluster or a plan, before it costs a night."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from weatherproof.verbs.doctor import installation
 from weatherproof.verbs.doctor.outcome import Diagnosis
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+else:
+    Module = object  # an installation may be looked at whose torch does not import
 
 OUT = Path("runs/doctor")
 
@@ -19,7 +24,7 @@ def doctor(
     distributed: bool = False,
     processes: int = 2,
     strategy: Literal["ddp", "fsdp"] = "ddp",
-    plan: str | None = None,
+    plan: str | Path | Module | None = None,
     images: float = 1e6,
     epochs: float = 1.0,
     batch_size: int = 4096,
@@ -83,13 +88,15 @@ def doctor(
     if plan is not None and (distributed or data is not None):
         raise _apart()
     if plan is not None:
-        from weatherproof.verbs.doctor.planning import Wishes, planned
+        from weatherproof.verbs.doctor.planning import Wishes, name_of, planned
 
         found = planned(
+            plan,
             Wishes(
-                encoder=plan, size=size, images=images, epochs=epochs, batch_size=batch_size, operator=operator,
-                gpus=gpus, gpu=gpu, utilisation=utilisation, price=price, cores_per_gpu=cores_per_gpu, network=network,
-                storage=storage, checkpoint_seconds=checkpoint_seconds, precision=precision,
+                encoder=name_of(plan), size=size, images=images, epochs=epochs, batch_size=batch_size,
+                operator=operator, gpus=gpus, gpu=gpu, utilisation=utilisation, price=price,
+                cores_per_gpu=cores_per_gpu, network=network, storage=storage,
+                checkpoint_seconds=checkpoint_seconds, precision=precision,
             ),
             measured, seconds, seed,
         )  # fmt: skip
