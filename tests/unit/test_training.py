@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.training import Plan, RunFolder, TrainingError, fit
-from weatherproof.training.loop import crashes_with_channels_last
+from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop
+from weatherproof.training.loop import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
@@ -359,6 +359,47 @@ def test_a_step_costs_little_more_than_forward_and_backward() -> None:
     floor(), ours()
     ratios = [seconds(ours) / seconds(floor) for _ in range(3)]
     assert min(ratios) < 1.5, ratios  # measured 1.05-1.10; the rest is for busy machines
+
+
+class Grid(Classify):
+    """Convolutions beside a parameter and a buffer of four dimensions, as a transformer's position embeddings are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there, self.back = nn.Conv2d(3, 6, 3, padding=1), nn.ConvTranspose2d(6, 3, 3, padding=1)
+        self.places = nn.Parameter(torch.zeros(2, 3, 8, 8))
+        self.register_buffer("mask", torch.ones(2, 3, 8, 8))
+        self.scattered = set[str]()
+
+    def forward(self, images: Tensor, labels: Tensor, index: Tensor, keys: Tensor, gather: Any) -> dict[str, Tensor]:
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        self.scattered = {name for name, own in tensors.items() if own.ndim == 4 and not own.is_contiguous()}
+        seen = self.back(self.there(images + self.places.mean(dim=0))) * self.get_buffer("mask").mean(dim=0)
+        return super().forward(seen, labels, index, keys, gather)
+
+
+def test_channels_last_is_for_the_kernels_of_convolutions_alone() -> None:
+    method = Grid()
+    _fit(method)
+    assert method.scattered == {"conv.weight", "there.weight", "back.weight"}
+    convolution = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3))
+    convolutions_channels_last(convolution)
+    direction = convolution.get_parameter("parametrizations.weight.original1")
+    assert direction.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_where_convolutions_alone_have_four_dimensions_a_training_is_what_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images, plan = MemoryImages(pixels, torch.arange(32) % 4), Plan(2.0, 8, 0.01, device="cpu")
+    torch.manual_seed(0)
+    ours = Deep()
+    whole = copy.deepcopy(ours)
+    fit(ours, images, plan, progress=False)
+    monkeypatch.setattr(loop, "convolutions_channels_last", lambda method: method.to(memory_format=torch.channels_last))
+    fit(whole, images, plan, progress=False)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in ours.state_dict().items())
 
 
 def test_where_channels_last_would_write_beyond_its_memory_is_known() -> None:

@@ -246,8 +246,10 @@ class Training:
             saved = run.load_checkpoint()
         self.frozen = state.fingerprint(method) if run is not None or saved is not None else 0
         self.method = copy.deepcopy(method) if self.plan.shards and fabric.is_global_zero else method
-        plain = self.plan.shards or crashes_with_channels_last(method)
-        self.method.to(memory_format=torch.contiguous_format if plain else torch.channels_last)  # 1.2-1.8x on CPU
+        if self.plan.shards or crashes_with_channels_last(method):
+            self.method.to(memory_format=torch.contiguous_format)
+        else:
+            convolutions_channels_last(self.method)  # 1.2-1.8x on CPU
         self.method.train()
         with warnings.catch_warnings():  # newer torch has another name for what DDP is told here
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -484,6 +486,15 @@ class Training:
             f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "
             f"warmup_epochs, and use another --out; {kept or 'nothing was saved yet'}"
         )
+
+
+def convolutions_channels_last(module: nn.Module) -> None:
+    """Lay out the kernels of its convolutions in channels_last, and nothing else that has four dimensions."""
+    for one in module.modules():
+        if isinstance(one, nn.Conv2d | nn.ConvTranspose2d):
+            for own in one.parameters():  # the kernel, also below a parametrisation
+                if own.ndim == 4:
+                    own.data = own.data.contiguous(memory_format=torch.channels_last)
 
 
 def crashes_with_channels_last(module: nn.Module) -> bool:
