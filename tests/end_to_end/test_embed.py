@@ -108,6 +108,16 @@ def test_the_embeddings_of_a_folder_of_any_depth(ending: str, deep: Path, teache
     assert not [item for item in tmp_path.iterdir() if item.name.startswith(".")]
 
 
+def test_a_folder_and_its_shards_have_the_same_embeddings(photos: Path, teacher: str, tmp_path: Path) -> None:
+    wp.shard(photos, out=tmp_path / "shards", images_per_shard=5)
+    for split in ("train", "test"):
+        a, b = (
+            wp.embed(teacher, images, out=tmp_path / f"{i}{split}.npz", split=split, size=8, workers=0).embeddings
+            for i, images in enumerate((photos, f"shards:{tmp_path / 'shards'}"))
+        )
+        assert torch.equal(a[:], b[:]) and a.labels() == b.labels() and len(a) == {"train": 24, "test": 12}[split]
+
+
 def test_other_programs_read_both_files(photos: Path, teacher: str, tmp_path: Path) -> None:
     for ending in ("parquet", "npz"):
         wp.embed(teacher, photos, out=tmp_path / f"a.{ending}", size=8, workers=0, half=True, patches=True)
