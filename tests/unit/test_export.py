@@ -296,25 +296,28 @@ def test_hub_of_a_gate_is_its_hardened_network_with_a_card_of_its_numbers(gate: 
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "weatherproof"
 
 
+@pytest.mark.parametrize(("to", "name"), [("torch", "encoder.pt2"), ("onnx", "encoder.onnx")])
 def test_what_is_not_verified_is_not_left_under_its_name(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    to: str, name: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["export", str(plain), "--to", "torch", "--images", "digits", "--out", str(tmp_path / "out")]
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+    words = ["export", str(plain), "--to", to, "--images", "digits", "--out", str(tmp_path / "out")]
     assert main(words) == 0
-    real = programs.torch_run
+    real = getattr(programs, f"{to}_run")
 
-    def wrong(data: bytes) -> Any:
-        run = real(data)
+    def wrong(*given: Any) -> Any:
+        run = real(*given)
         return lambda images: {name: own + 0.01 for name, own in run(images).items()}
 
     with monkeypatch.context() as patch:
-        patch.setattr("weatherproof.verbs.export.verb.torch_run", wrong)
+        patch.setattr(f"weatherproof.verbs.export.verb.{to}_run", wrong)
         assert main(words) == 1
     assert "NOT verified: embedding differs by 0.01" in capsys.readouterr().out
     names = {file.name for file in (tmp_path / "out").iterdir()} - {".lock"}
-    assert names == {"encoder.pt2.failed", "export.json", "recipe.yaml"}
+    assert names == {f"{name}.failed", "export.json", "recipe.yaml"}
     assert main(words) == 0
-    assert not (tmp_path / "out" / "encoder.pt2.failed").exists()
+    assert not (tmp_path / "out" / f"{name}.failed").exists()
 
 
 def test_what_a_comparison_finds() -> None:
