@@ -275,6 +275,16 @@ def test_half_precision_anywhere_becomes_float32() -> None:
     assert encoder(torch.rand(1, 3, 16, 16)).dtype == torch.float32
 
 
+def test_a_network_on_another_device_is_copied_to_the_cpu_and_stays_where_it_is(cuda: torch.device) -> None:
+    network = Bands(3)
+    here = load_encoder(network, mean=0, std=1, size=16).eval()
+    there = load_encoder(network.to(cuda), mean=0, std=1, size=16).eval()
+    assert {own.device.type for own in network.parameters()} == {"cuda"}
+    assert {own.device.type for own in there.parameters()} == {"cpu"}
+    pixels = torch.rand(2, 3, 16, 16)
+    assert torch.equal(there(pixels), here(pixels))
+
+
 def test_so_does_an_encoder_and_one_without_numbers_is_refused() -> None:
     encoder = load_encoder("small(width=4)@random", size=16)
     assert load_encoder(encoder) is encoder
