@@ -268,8 +268,8 @@ def test_weights_in_several_files(hub: Hub, tmp_path: Path) -> None:
         refused(f"transformers:org/split@revision:{commit}")
 
 
-@torch.no_grad()
-def test_open_clip_by_name_is_what_open_clip_loads(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def publish_clip(hub: Hub, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Any:
+    """open_clip:tiny-clip/mine, whose image tower normalises in its own way."""
     open_clip = pytest.importorskip("open_clip", reason="open_clip is an extra")
     from open_clip import factory, pretrained
 
@@ -280,14 +280,48 @@ def test_open_clip_by_name_is_what_open_clip_loads(hub: Hub, tmp_path: Path, mon
     }
     monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-clip", config)
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny-clip", {"mine": {"hf_hub": "org/tiny/", "mean": (0.5,) * 3}})
-    network = trained(open_clip.create_model("tiny-clip"))
+    network = trained(open_clip.create_model("tiny-clip"), seed)
     hub.publish("org/tiny", {"open_clip_model.safetensors": save(network.state_dict())})
+    return network
+
+
+@torch.no_grad()
+def test_open_clip_by_name_is_what_open_clip_loads(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is an extra")
+    publish_clip(hub, monkeypatch)
     ours = load_encoder("open_clip:tiny-clip/mine").eval()
     assert ours.preprocessing.mean == (0.5,) * 3
     images, pixels = pictures(ours)
     plain = open_clip.create_model("tiny-clip", pretrained="mine").eval()
     assert torch.equal(ours(images), plain.encode_image(pixels))
     assert "open_clip:tiny-clip without a tag, only for open_clip:tiny-clip/mine" in refused("open_clip:tiny-clip")
+
+
+@torch.no_grad()
+def test_open_clip_by_name_goes_to_a_hub_with_its_text_side(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, name = publish_clip(hub, monkeypatch), "open_clip:tiny-clip/mine"
+    (commit,) = hub.repositories["org/tiny"]
+    hardened = load_encoder(name)
+    for weight in hardened.parameters():
+        weight.add_(0.01)
+    save_encoder(hardened, tmp_path / "run", provenance={})
+    (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump({"encoder": name}))
+    publish_clip(hub, monkeypatch, seed=1)  # the run, and what it began with, stay those of the first commit
+    for file in (tmp_path / "cache").rglob("refs/main"):
+        file.unlink()
+    words = first.state_dict()
+    for number, (given, text_side) in enumerate(
+        {str(tmp_path / "run"): True, f"{name}@revision:{commit}": True, f"{name}@random": False}.items()
+    ):
+        done = wp.export(given, to="hub", out=tmp_path / f"out-{number}")
+        assert done.status == 0 and any("without its text side" in note for note in done.notes) != text_side
+        if text_side:
+            found = load((done.file / "open_clip_model.safetensors").read_bytes())
+            assert all(torch.equal(found[key], words[key]) for key in words if not key.startswith("visual."))
+    newest = wp.export(name, to="hub", out=tmp_path / "newest")
+    assert not any("without its text side" in note for note in newest.notes)
 
 
 @torch.no_grad()

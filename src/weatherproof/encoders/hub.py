@@ -21,6 +21,7 @@ from weatherproof.texts import Malformed, read_json
 _INDEX = ".index.json"  # of weights that are split over several files
 _MOST_SHARDS = 1000
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")  # as the hub's cache calls what it holds
+RANDOM = "random"  # after an @, in place of a file
 REVISION = "revision:"  # after an @, before a commit or tag
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w.+/-]*")
 _MB = 1 << 20

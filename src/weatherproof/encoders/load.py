@@ -15,7 +15,7 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.hub import REVISION, Fetched, check_revision, used_whole
+from weatherproof.encoders.hub import RANDOM, REVISION, Fetched, check_revision, used_whole
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
@@ -48,7 +48,6 @@ _PLACES: dict[str, Callable[[str], Place]] = {
     "timm": timm_place, "torchvision": torchvision_place, "open_clip": open_clip_place,
     "transformers": transformers_place,
 }  # fmt: skip
-_RANDOM = "random"  # what may stand after the @ in place of a file, beside REVISION
 
 
 def load_encoder(
@@ -108,7 +107,7 @@ def load_encoder(
     if isinstance(name_or_run, Path) or not _is_name(name):
         return _load_run(Path(text), size, num_classes, like)
     from_library = name.partition(":")[0] in LIBRARIES and not names_a_file(name)
-    if weights == _RANDOM or (not at and names_a_file(name)):
+    if weights == RANDOM or (not at and names_a_file(name)):
         return _build(name, num_classes, size, seed)
     if weights.startswith(REVISION) and not from_library:
         raise InputError(f"{name} is not from the Hugging Face hub: it has no {shown(weights)}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.encoder import Names
-from weatherproof.encoders.hub import REVISION, used_whole
+from weatherproof.encoders.hub import RANDOM, REVISION, used_whole
 from weatherproof.encoders.libraries.open_clip import described, open_clip_place
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.numbers import check_numbers
@@ -35,9 +35,9 @@ def open_clip_source(name: str) -> TowerSource:
         InputError: no weights are named, or no such file.
     """
     model, _, file = name.partition("@")
-    if file == "random":
-        raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG")
-    path, _ = file_and_key(_file(model, file))
+    if file == RANDOM:
+        raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG@FILE")
+    path, _ = file_and_key(open_clip_file(model, file))
     try:
         digest = sha256_of(path)
     except OSError as error:
@@ -57,7 +57,7 @@ def open_clip_tower(source: TowerSource, quiet: bool) -> TextTower:
     with warnings.catch_warnings() if quiet else nullcontext():
         if quiet:
             warnings.simplefilter("ignore")
-        checkpoint = read_checkpoint(_file(name, file))
+        checkpoint = read_checkpoint(open_clip_file(name, file))
         text = released(f"open_clip:{name}", checkpoint.path, checkpoint.metadata)
         tower, config = _empty(text.removeprefix("open_clip:"))
         state = _taken(checkpoint, text, tower)
@@ -84,8 +84,12 @@ class _Pooled(nn.Module):
         return pooled
 
 
-def _file(name: str, after: str) -> str:
-    """The file that stands after the @, or that open_clip publishes: from the cache, else fetched once."""
+def open_clip_file(name: str, after: str) -> str:
+    """The file that stands after the @, or that open_clip publishes: from the cache, else fetched once.
+
+    Raises:
+        InputError: of NAME/TAG nothing is published, or it is neither in the cache nor to be had.
+    """
     if after and not after.startswith(REVISION):
         return after
     place = open_clip_place(name)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.adapter import input_size
 from weatherproof.encoders.encoder import Names
+from weatherproof.encoders.hub import RANDOM, REVISION
+from weatherproof.encoders.towers.open_clip import open_clip_file
 from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError, one_line
 from weatherproof.files import write_atomically
@@ -98,7 +100,10 @@ def _text_side(
     subject: Subject, open_clip: Any, name: str, side: Size | None, quick: bool
 ) -> tuple[dict[str, Tensor] | None, str]:
     """The tensors of the text tower in the file that the training began with; else why there are none."""
-    file = _weights_file(subject)
+    try:
+        file = _weights_file(subject)
+    except InputError as error:
+        return None, one_line(error)
     if not file:
         return None, "no weights file is named that it could be in"
     with framework_seed(0), _silent():
@@ -128,16 +133,33 @@ def _silent() -> Iterator[None]:
 
 
 def _weights_file(subject: Subject) -> str:
-    """The file after @ in the text of the encoder, or in that of the run which the training began with."""
+    """The file that the training began with: after @, or as published, at the commit that the image tower is from.
+
+    Raises:
+        InputError: it is published, and neither in the cache nor to be had.
+    """
+    name, _, after = _start(subject).removeprefix("open_clip:").partition("@")
+    if after == RANDOM:
+        return ""
+    if after and not after.startswith(REVISION):
+        return after
+    if not name or not subject.encoder.origins:  # of a network in the hand nobody knows
+        return ""
+    commit = subject.encoder.origins[0].commit
+    return open_clip_file(name, f"{REVISION}{commit}" if commit else after)
+
+
+def _start(subject: Subject) -> str:
+    """The text of the encoder, or of that with which the first of its runs began; "": nobody says."""
     text, recipe = subject.text, subject.recipe
     for _ in range(_LONGEST):
-        if "@" in text and not Path(text).is_dir():
-            return text.partition("@")[2]
+        if text.startswith("open_clip:"):
+            return text
         text = str(recipe.get("encoder", ""))
         try:
             recipe = read_yaml(Path(text) / "recipe.yaml")
         except (OSError, Malformed, ValueError):
             recipe = {}
         if not isinstance(recipe, Mapping):
-            return ""
+            recipe = {}
     return ""
