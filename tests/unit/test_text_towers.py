@@ -2,12 +2,15 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import local_hub
 import pytest
 import torch
 from clip_models import KINDS, NAME, add_models, make_model, save_model
+from local_hub import Hub
 from torch import Tensor, nn
 
 import weatherproof as wp
@@ -161,12 +164,12 @@ def test_a_tower_of_ones_own() -> None:
 # transformers
 
 
-def transformers_model(folder: Path, kind: str) -> Any:
-    """A small CLIP or SigLIP with random weights and a tokenizer of single words, in a folder."""
+def transformers_model(folder: Path, kind: str, seed: int = 0) -> Any:
+    """A small CLIP, SigLIP or SigLIP 2 with random weights and a tokenizer of single words, in a folder."""
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
 
-    words = ["<pad>", "<s>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "fire", "truck", "."]
+    words = ["<pad>", "<s>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "fire", "truck", ".", *"cdefgikortu▁"]
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.post_processor = tokenizers.processors.TemplateProcessing(
@@ -178,19 +181,19 @@ def transformers_model(folder: Path, kind: str) -> Any:
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = {**size, "vocab_size": len(words), "max_position_embeddings": 12, "pad_token_id": 0, "bos_token_id": 1,
             "eos_token_id": 2}  # fmt: skip
-    vision = {**size, "image_size": 32, "patch_size": 8}
+    vision = {**size, "patch_size": 8, **({"num_patches": 16} if kind == "Siglip2" else {"image_size": 32})}
     config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision)
     if kind == "CLIP":
         config.projection_dim = 8
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = getattr(transformers, f"{kind}Model")(config).eval()
-    if kind == "Siglip":
+    if kind != "CLIP":
         with torch.no_grad():
             model.logit_scale.fill_(2.0)
             model.logit_bias.fill_(-5.0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return model, tokenizer
+    return model, transformers.AutoTokenizer.from_pretrained(folder)  # SigLIP 2's own reads letters
 
 
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
@@ -208,9 +211,106 @@ def test_logits_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_transformers_cannot_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no model of transformers"):
+    with pytest.raises(InputError, match="has none of model.safetensors"):
         text_tower(f"transformers:{tmp_path}")
     (tmp_path / "model.safetensors").write_bytes(b"x")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "auto_map": {"AutoModel": "evil.Model"}}))
-    with pytest.raises(InputError, match="the weights of transformers:.* cannot be read"):
+    with pytest.raises(InputError, match="is not a readable safetensors file"):
         text_tower(f"transformers:{tmp_path}")
+
+
+def publish(hub: Hub, folder: Path, kind: str, seed: int = 0) -> tuple[Any, Any, str]:
+    """A model under "org/name". Returns it with its tokenizer and the commit."""
+    made = transformers_model(folder, kind, seed)
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    pixels = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    if kind == "Siglip2":
+        pixels = {**pixels, "size": None, "max_num_patches": 16, "patch_size": 8}
+    files["preprocessor_config.json"] = json.dumps({"image_processor_type": "ViTImageProcessor", **pixels}).encode()
+    return *made, hub.publish("org/name", files, tag=f"v{seed}")
+
+
+def said(model: Any, tokenizer: Any, kind: str) -> Tensor:
+    """By the library itself: the names as unit vectors."""
+    texts = tokenizer(NAMES, padding="max_length", max_length=12, return_tensors="pt")
+    given = {"input_ids": texts.input_ids} | ({"attention_mask": texts.attention_mask} if kind == "CLIP" else {})
+    with torch.no_grad():
+        return nn.functional.normalize(model.get_text_features(**given).pooler_output, dim=1)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    with local_hub.running(tmp_path / "cache") as found:
+        yield found
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip", "Siglip2"])
+def test_words_by_name_come_from_the_hub_and_then_from_the_cache(
+    hub: Hub, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    model, tokenizer, commit = publish(hub, tmp_path / "model", kind)
+    tower = text_tower("transformers:org/name")
+    assert tower.source is not None and tower.source.digest == commit
+    torch.testing.assert_close(tower.embed(NAMES), said(model, tokenizer, kind))
+    assert wp.load_encoder("transformers:org/name").feature_dim == tower.feature_dim
+    assert sorted(set(hub.downloads())) == sorted(
+        ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"]
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert torch.equal(text_tower("transformers:org/name").embed(NAMES), tower.embed(NAMES)) and hub.asked == []
+
+
+def test_words_are_of_the_commit_that_the_image_tower_is_from(hub: Hub, tmp_path: Path) -> None:
+    name = "transformers:org/name"
+    model, tokenizer, first = publish(hub, tmp_path / "first", "CLIP")
+    encoder = wp.load_encoder(name)
+    wp.encoders.save_encoder(encoder, tmp_path / "run", provenance={})
+    (tmp_path / "run" / "recipe.yaml").write_text(f"encoder: {name}\n")
+    other, _, newest = publish(hub, tmp_path / "second", "CLIP", seed=1)
+    old, new = said(model, tokenizer, "CLIP"), said(other, tokenizer, "CLIP")
+    torch.testing.assert_close(text_tower(name).embed(NAMES), old)  # the image tower lies in the cache
+    for after, wanted in {"v1": new, newest: new, "v0": old, first: old}.items():
+        torch.testing.assert_close(text_tower(f"{name}@revision:{after}").embed(NAMES), wanted)
+    readout = zero_shot(f"{name}@revision:main", NAMES, ["{}"])
+    (tmp_path / "cache" / "hub" / "models--org--name" / "refs" / "main").write_text(newest)
+    assert text_tower(name).source != text_tower(f"{name}@revision:v0").source
+    of_run = zero_shot(tmp_path / "run", NAMES, ["{}"])
+    assert of_run.spoken is not None and of_run.spoken.digest == first
+    torch.testing.assert_close(nn.functional.normalize(of_run.head.weight.detach(), dim=1), old)  # type: ignore[union-attr, operator, arg-type]
+    assert readout.spoken is not None and readout.spoken.digest == first
+    by_file = text_tower(f"{name}@{tmp_path / 'first' / 'model.safetensors'}")
+    torch.testing.assert_close(by_file.embed(NAMES), old)
+
+
+def test_words_by_name_that_are_not_to_be_had(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+    from safetensors.torch import load_file, save_file
+
+    def refused(text: str) -> str:
+        with pytest.raises(InputError) as caught:
+            text_tower(text)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    publish(hub, tmp_path / "model", "CLIP")
+    assert "org/name has no revision 'v9'" in refused("transformers:org/name@revision:v9")
+    assert "is no commit, tag or branch of org/name" in refused("transformers:org/name@revision:")
+    assert "random weights, which know no words" in refused("transformers:org/name@random")
+    assert "no weights file" in refused(f"transformers:org/name@{tmp_path}")
+    image = {k: v for k, v in load_file(tmp_path / "model" / "model.safetensors").items() if not k.startswith("text")}
+    save_file(image, tmp_path / "image.safetensors")
+    message = refused(f"transformers:org/name@{tmp_path / 'image.safetensors'}")
+    assert "image.safetensors has no text_model." in message and "the file of the whole model" in message
+    files = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+    hub.publish("org/mute", {name: data for name, data in files.items() if "tokenizer" not in name})
+    assert "org/mute on the hub has no tokenizer" in refused("transformers:org/mute")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    message = refused("transformers:org/else")
+    assert f"config.json of org/else is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set" in message
+    assert (
+        "`hf download org/else config.json preprocessor_config.json tokenizer_config.json tokenizer.json "
+        "model.safetensors`"
+    ) in message

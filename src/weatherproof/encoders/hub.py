@@ -133,6 +133,22 @@ def from_hub(
     Raises:
         InputError: it is neither in the cache nor to be had.
     """
+    found = found_on_hub(place, files, revision, again=again, download=download)
+    if found is None:
+        raise InputError(
+            f"{place.repo}{_at(revision)} on the hub has none of {some(files, 6)}: give a file, {place.text}@FILE"
+        )
+    return found
+
+
+def found_on_hub(
+    place: Place, files: tuple[str, ...], revision: str | None, *, again: bool = False, download: bool = True
+) -> Fetched | None:
+    """As `from_hub`; None: the repository has none of the files.
+
+    Raises:
+        InputError: none is in the cache, and whether the repository has one is not to be known.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
@@ -152,9 +168,7 @@ def from_hub(
             continue
         except _NotReachedError as error:
             raise _unreachable(place, files, revision, str(error), damaged=again) from None
-    raise InputError(
-        f"{place.repo}{_at(revision)} on the hub has none of {some(files, 6)}: give a file, {place.text}@FILE"
-    )
+    return None
 
 
 class _NotReachedError(Exception):

@@ -22,6 +22,7 @@ from weatherproof.encoders.libraries.torchvision import build_torchvision, torch
 from weatherproof.encoders.libraries.transformers import (
     build_transformers,
     suited,
+    transformers_config,
     transformers_options,
     transformers_place,
 )
@@ -137,6 +138,8 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
         raise InputError(f"{name}@{REVISION} names no revision: write a commit or a tag after it")
     check_revision(place, revision)
     mapped = library == "transformers" and place.folder == ""  # as the library does it; nothing writes to a hub's cache
+    if mapped:
+        revision = transformers_config(place, revision).commit or revision
     options = transformers_options(model, revision) if library == "transformers" else None
 
     def loaded(files: list[Fetched]) -> Encoder:

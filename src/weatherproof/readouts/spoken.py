@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 from weatherproof import texts
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
+from weatherproof.encoders import folder as saved
+from weatherproof.encoders.hub import REVISION
 from weatherproof.encoders.towers import TextTower, TowerSource, text_tower, tower_source
 from weatherproof.errors import InputError, shown
 from weatherproof.readouts.embedding import embed, require_embeddings
@@ -140,7 +142,7 @@ def words_source(source: object) -> TowerSource:
     known = _known(folder)
     text = known.text if known is not None else _start(folder)
     try:
-        found = tower_source(text)
+        found = tower_source(_at_commit_of(folder, text))
     except InputError as error:
         raise InputError(
             f"the run in {folder} began with {shown(text)}, and other words need its text tower: {error}"
@@ -157,6 +159,15 @@ def _known(folder: Path) -> Spoken | None:
     """Where the words that the run has already come from."""
     readout = load_readout(folder) if (folder / META).is_file() else None
     return None if readout is None else readout.spoken
+
+
+def _at_commit_of(folder: Path, text: str) -> str:
+    """The encoder's text with the commit of the hub that the run's images are embedded by, where it is from there."""
+    name, at, after = text.partition("@")
+    if (at and not after.startswith(REVISION)) or not (folder / saved.SETTINGS).is_file():
+        return text
+    commits = [origin.commit for origin in saved.read(folder).origins if origin.commit]
+    return f"{name}@{REVISION}{commits[0]}" if commits else text
 
 
 def _start(folder: Path) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.heads import Half, TwoHeads
-from weatherproof.encoders.hub import from_hub
+from weatherproof.encoders.hub import Fetched, from_hub
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.origin import Place
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
@@ -137,6 +137,15 @@ def transformers_place(name: str) -> Place:
     return Place(text, name, _WEIGHTS, beside=(_CONFIG, _PREPROCESSOR))
 
 
+def transformers_config(place: Place, revision: str | None, *, download: bool = True) -> Fetched:
+    """The description of a network of the hub. Its commit is that of all that is read beside it.
+
+    Raises:
+        InputError: it is neither in the cache nor to be had.
+    """
+    return from_hub(place, (_CONFIG,), revision, download=download)
+
+
 def transformers_options(name: str, revision: str | None = None, *, download: bool = True) -> dict[str, Any]:
     """What builds the network: its config, and the pixels that it expects.
 
@@ -157,12 +166,12 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
             folder / file for file in (_PREPROCESSOR, _PROCESSOR) if (folder / file).is_file()
         ]
     else:
-        config = from_hub(place, (_CONFIG,), revision, download=download)
+        config = transformers_config(place, revision, download=download)
         pinned = config.commit or revision
         found = [config.path, from_hub(place, (_PREPROCESSOR, _PROCESSOR), pinned, download=download).path]
     if len(found) < 2:
         raise InputError(f"{text} has no {_PREPROCESSOR}, which says mean, std and size: put one beside {_CONFIG}")
-    settings, told = _json(text, found[0]), _json(text, found[1])
+    settings, told = settings_in(text, found[0]), settings_in(text, found[1])
     if "auto_map" in settings and settings.get("model_type") not in transformers.CONFIG_MAPPING:
         raise InputError(f"{text} needs code that its repository brings, which is never run: choose another network")
     if "model_type" not in settings and "architecture" in settings:
@@ -208,7 +217,8 @@ def library() -> Any:
     return transformers
 
 
-def _json(text: str, path: Path) -> dict[str, Any]:
+def settings_in(text: str, path: Path) -> dict[str, Any]:
+    """What a file of the network of this text says. Raises `InputError` where it cannot be read."""
     try:
         found = read_json(path)
     except (Malformed, OSError) as error:
@@ -349,7 +359,7 @@ class _Renaming:
 
 def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool) -> Any:
     """The network with random weights, or with none where these are about to be loaded."""
-    made, settings = _class_and_config(kind, config, num_classes)
+    made, settings = class_and_config(kind, config, num_classes)
     with _start():
         return made._from_config(settings, dtype=torch.float32, **without_pooling(made, pooler))
 
@@ -364,7 +374,8 @@ def _start() -> AbstractContextManager[None]:
     return left
 
 
-def _class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | None) -> tuple[Any, Any]:
+def class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | None) -> tuple[Any, Any]:
+    """The library's class of these settings, and the settings as it takes them. Raises `InputError` for no such."""
     import transformers
 
     plain = dict(config)
@@ -487,7 +498,7 @@ def _converted(
     if renaming is not None and (found := renaming.renamed(state)) is not None:
         return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
-    made, settings = _class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
+    made, settings = class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
     own = without_pooling(made, pooler)
     with quiet():
         model, told = made.from_pretrained(

@@ -1,37 +1,59 @@
-"""Text towers of transformers: `transformers:ORG/NAME` or `transformers:FOLDER`, CLIP, SigLIP and their like."""
+"""Text towers of transformers: `transformers:ORG/NAME` or `transformers:FOLDER`, CLIP, SigLIP and their like.
+
+Description, tokenizer and weights are those of one commit, that of the image tower, and lie in one folder of the cache.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.digests import sha256_of
+from weatherproof.encoders.hub import RANDOM, REVISION, check_revision, fetch, found_on_hub, used_whole
+from weatherproof.encoders.libraries.transformers import (
+    class_and_config,
+    library,
+    quiet,
+    settings_in,
+    transformers_config,
+    transformers_place,
+)
 from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.origin import Place
 from weatherproof.encoders.towers.tower import TextTower, TowerSource, scale_of
+from weatherproof.encoders.weights import read_checkpoint, read_published
 from weatherproof.errors import InputError
+
+_CONFIG, _TOKENIZER = "config.json", "tokenizer_config.json"
+_OLDER = ("special_tokens_map.json", "added_tokens.json")  # which newer repositories have in the one above
+_VOCABULARIES = (("tokenizer.json",), ("merges.txt", "vocab.json"), ("spiece.model",), ("tokenizer.model",))
 
 
 def transformers_source(name: str) -> TowerSource:
-    """Which model this is: of a folder the hash of its weights, of a hub's the commit.
+    """Which model this is: of a hub's the commit, of a folder's or a file's weights their hash.
 
     Raises:
         InputError: transformers is not installed, or the model is not here and cannot be fetched.
     """
-    place = _place(name)
-    folder = Path(place)
-    if folder.is_dir():
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise InputError(f"{folder} holds no model of transformers: expected config.json and *.safetensors")
+    library()
+    place, revision, file = _asked(name)
+    text = f"transformers:{name}"
+    if file:
+        try:
+            return TowerSource(text, sha256_of(Path(file)))
+        except OSError as error:
+            raise InputError(f"no weights file {file!r} for the words of {place.text}: {error.strerror}") from None
+    if place.folder:
         content = hashlib.sha256()
-        for file in files:
-            content.update(bytes.fromhex(sha256_of(file)))
-        return TowerSource(f"transformers:{name}", content.hexdigest())
-    config = _read(name, "AutoConfig", place)
-    return TowerSource(f"transformers:{name}", str(getattr(config, "_commit_hash", None) or ""))
+        for one in fetch(place):
+            content.update(bytes.fromhex(sha256_of(one.path)))
+        return TowerSource(text, content.hexdigest())
+    return TowerSource(text, transformers_config(place, revision).commit or "")
 
 
 def transformers_tower(source: TowerSource, quiet: bool) -> TextTower:
@@ -41,14 +63,17 @@ def transformers_tower(source: TowerSource, quiet: bool) -> TextTower:
         InputError: as `text_tower`.
     """
     del quiet  # nothing is warned of
-    name = source.text.removeprefix("transformers:")
-    place = _place(name)
-    model = _read(name, "AutoModel", place, use_safetensors=True)
-    if not hasattr(model, "get_text_features") or not hasattr(model, "logit_scale"):
-        raise InputError(
-            f"{source.text} is a {type(model).__name__} and knows no words: CLIP, SigLIP and their like do"
+    place, revision, file = _asked(source.text.removeprefix("transformers:"))
+    commit = (source.digest if not file else None) or revision
+    folder = Path(place.folder) if place.folder else _described(place, commit)
+    if file:
+        model = _model(source.text, folder, read_checkpoint(file))
+    else:
+        at = None if place.folder else commit
+        model, _ = used_whole(
+            place, at, place.text, lambda own: _model(source.text, folder, read_published([str(f.path) for f in own]))
         )
-    tokenizer = _read(name, "AutoTokenizer", place)
+    tokenizer = _tokenizer(source.text, folder)
     longest = int(model.config.text_config.max_position_embeddings)
     bias = getattr(model, "logit_bias", None)
 
@@ -90,21 +115,63 @@ def _without_mask(model: nn.Module) -> bool:
     return "siglip" in str(getattr(model.config, "model_type", ""))
 
 
-def _place(name: str) -> str:
-    """The folder, or the hub's name, of an encoder's text."""
-    before, at, folder = name.partition("@")
-    return folder if at else before
+def _asked(name: str) -> tuple[Place, str | None, str]:
+    """What an encoder's text names: where the model lies, at which commit or tag, and the file after the @.
+
+    Raises:
+        InputError: random weights, or no revision that could be one.
+    """
+    model, at, after = name.partition("@")
+    place = transformers_place(model)
+    place = replace(place, beside=(*place.beside, _TOKENIZER, *_VOCABULARIES[0])) if place.repo else place
+    if after == RANDOM:
+        raise InputError(f"{place.text}@{after} has random weights, which know no words: write {place.text}")
+    if at and not after.startswith(REVISION):
+        return place, None, after
+    revision = after.removeprefix(REVISION) if at else None
+    check_revision(place, revision)
+    return place, revision, ""
 
 
-def _read(name: str, kind: str, place: str, **settings: Any) -> Any:
+def _described(place: Place, revision: str | None) -> Path:
+    """The folder of the cache with the description and the tokenizer of one commit."""
+    config = transformers_config(place, revision)
+    folder, commit = config.path.parent, config.commit or revision
+    if any((folder / own[-1]).is_file() for own in _VOCABULARIES):  # comes last: all else was looked for before it
+        return folder
+    for file in (_TOKENIZER, *_OLDER):
+        found_on_hub(place, (file,), commit)
+    for own in _VOCABULARIES:
+        if all(found_on_hub(place, (file,), commit) for file in own):
+            return folder
+    raise InputError(f"{place.repo} on the hub has no tokenizer, so that {place.text} reads no words")
+
+
+def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
+    """The whole model with these weights."""
+    made, settings = class_and_config("model", settings_in(text, folder / _CONFIG), None)
     try:
-        import transformers
-    except ImportError:
-        raise InputError("transformers is not installed: pip install 'weatherproof[transformers]'") from None
-    try:
-        return getattr(transformers, kind).from_pretrained(
-            place, trust_remote_code=False, local_files_only=Path(place).is_dir(), **settings
+        with quiet():
+            model, told = made.from_pretrained(
+                None, config=settings, state_dict=weights.plain(), output_loading_info=True, dtype=torch.float32
+            )
+    except InputError:
+        raise
+    except Exception as error:  # of files that may hold anything
+        raise InputError(f"the weights of {text} cannot be read: {one_line(error)}") from None
+    if not hasattr(model, "get_text_features") or not hasattr(model, "logit_scale"):
+        raise InputError(f"{text} is a {made.__name__} and knows no words: CLIP, SigLIP and their like do")
+    lost = sorted(name for name in told["missing_keys"] if not name.startswith("vision_model."))
+    if lost:
+        raise InputError(
+            f"{weights.path} has no {lost[0]}: words need the file of the whole model, with its text tower"
         )
-    except Exception as error:  # of the hub, of files that may hold anything
-        what = {"AutoTokenizer": "tokenizer", "AutoConfig": "description"}.get(kind, "weights")
-        raise InputError(f"the {what} of transformers:{name} cannot be read: {one_line(error)}") from None
+    return model
+
+
+def _tokenizer(text: str, folder: Path) -> Any:
+    try:
+        with quiet():
+            return library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of files that may hold anything, of a library that it lacks
+        raise InputError(f"the tokenizer of {text} cannot be read: {one_line(error)}") from None
