@@ -110,9 +110,13 @@ def read_yaml(path: Path | str) -> Any:
         Malformed: aliases, tags, deep brackets or numbers beyond 64 bits; no YAML.
         OSError: it is not there, or may not be read.
     """
+    return parse_yaml(read_text(path, _RECIPE))
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says, as `read_yaml`. Raises `Malformed`."""
     import yaml
 
-    text = read_text(path, _RECIPE)
     try:
         return yaml.load(text, Loader=_plain_loader())
     except (yaml.YAMLError, RecursionError) as error:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import weatherproof as wp
 from weatherproof.encoders import Encoder, likely, load_encoder, save_encoder
 from weatherproof.errors import InputError
+from weatherproof.verbs.export.hub.licence import licence_on_hub
 
 VISION = {
     "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32,
@@ -129,6 +130,56 @@ def test_timm_by_name_is_what_timm_loads(hub: Hub, tmp_path: Path, name: str) ->
     assert again.origins == ours.origins and torch.equal(again.logits(images), ours.logits(images))
     written = wp.encoders.read_weights(tmp_path / "run" / "encoder.safetensors")
     assert all(torch.equal(written[key], value) for key, value in plain.state_dict().items())
+
+
+def licence_in(card: Path) -> str:
+    return card.read_text().partition("## Licence\n\n")[2].strip()
+
+
+def test_the_card_states_the_licence_of_the_base_model(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    transformers = pytest.importorskip("transformers", reason="transformers is an extra")
+    files = publish(hub, "org/name", tiny()["vit"](transformers), tmp_path / "files")
+    unknown = "unknown: look at the base model"
+    pages = {
+        "---\nlicense: mit\ntags: [x]\n---\n# A model": "mit, as org/name states on the hub",
+        "---\nlicense: other\nlicense_name: own-licence\n---\n": "own-licence, as org/name states on the hub",
+        "---\nlicense: [mit, bsd]\n---\n": "mit, bsd, as org/name states on the hub",
+        "---\ntags: [x]\n---\n": unknown,
+        "---\nlicense: {a: [\n---\n": unknown,
+        "# license: mit": unknown,
+        "": unknown,
+    }
+    name = "transformers:org/name@revision:"
+    for page, stated in pages.items():
+        commit = hub.publish("org/name", {**files, **({"README.md": page.encode()} if page else {})})
+        assert licence_on_hub(load_encoder(name + commit)) == stated
+    first, second = [*hub.repositories["org/name"]][1:3]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    kept = wp.export(name + first, to="hub", out=tmp_path / "kept")
+    assert licence_in(kept.file / "README.md") == "Of the base model: mit, as org/name states on the hub."
+    for page_there in (tmp_path / "cache").rglob(f"{second}/README.md"):
+        page_there.unlink()
+    assert licence_on_hub(load_encoder(name + second)) == unknown
+
+
+def test_the_card_states_the_licence_that_timm_or_the_hub_does(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    publish_timm(hub, "test_vit")
+    known = timm.get_pretrained_cfg("test_vit").license
+    done = wp.export("timm:test_vit", to="hub", out=tmp_path / "timm")
+    assert known and licence_in(done.file / "README.md").startswith(f"Of the base model: {known}, as timm states for")
+    clip = publish_clip(hub, monkeypatch)
+    page = b"---\nlicense: mit\n---\n"
+    hub.publish("org/tiny", {"open_clip_model.safetensors": save(clip.state_dict()), "README.md": page})
+    done = wp.export("open_clip:tiny-clip/mine", to="hub", out=tmp_path / "clip")
+    assert licence_in(done.file / "README.md") == "Of the base model: mit, as org/tiny states on the hub."
 
 
 def tiny() -> dict[str, Callable[[Any], Any]]:

@@ -26,6 +26,7 @@ from weatherproof.random import framework_seed
 from weatherproof.sizes import Size, in_pixels
 from weatherproof.texts import Malformed, read_yaml
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, write_weights
+from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
 _VISUAL = "visual."
@@ -85,7 +86,10 @@ def layout(subject: Subject, folder: Path) -> Written:
                 model = open_clip.create_model(f"local-dir:{folder}")
         return _outputs(model.eval(), encoder)
 
-    return Written("open_clip", load, (usage,), notes=(note,) if note else (), tags=("clip", "open_clip"))
+    return Written(
+        "open_clip", load, (usage,), licence=licence_on_hub(encoder), notes=(note,) if note else (),
+        tags=("clip", "open_clip"),
+    )  # fmt: skip
 
 
 def _outputs(model: nn.Module, encoder: Encoder) -> Outputs:

@@ -15,7 +15,8 @@ from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
 from weatherproof.sizes import sides
-from weatherproof.verbs.export.hub.layout import UNKNOWN, Outputs, Written, write_weights
+from weatherproof.verbs.export.hub.layout import Outputs, Written, write_weights
+from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
 _KEPT = ("fixed_input_size", "pool_size", "first_conv", "classifier", "license")  # of timm's own configuration
@@ -69,7 +70,8 @@ def layout(subject: Subject, folder: Path) -> Written:
     licence = own.get("license")
     return Written(
         "timm", load, ('timm.create_model("local-dir:FOLDER", pretrained=True)',),
-        licence=f"{licence}, as timm states for {name}" if licence else UNKNOWN, tags=("timm", "image-classification"),
+        licence=f"{licence}, as timm states for {name}" if licence else licence_on_hub(encoder),
+        tags=("timm", "image-classification"),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.sizes import sides
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised
+from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
 _RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
@@ -67,7 +68,8 @@ def layout(subject: Subject, folder: Path) -> Written:
             f'model = transformers.{name}.from_pretrained("FOLDER"{given})',
             'pixels = transformers.AutoImageProcessor.from_pretrained("FOLDER")(images, return_tensors="pt")',
         ),
-        notes=tuple(notes), tags=("transformers", "image-feature-extraction"),
+        licence=licence_on_hub(encoder), notes=tuple(notes),
+        tags=("transformers", "image-feature-extraction"),
     )  # fmt: skip
 
 
