@@ -476,6 +476,20 @@ def test_random_is_said_and_not_warned_of(hub: Hub) -> None:
         load_encoder("small")
 
 
+@pytest.mark.usefixtures("every_phase")
+def test_a_download_tells_what_it_fetches(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    publish_timm(hub, "test_efficientnet")
+    (size,) = (len(data["model.safetensors"]) for data in next(iter(hub.repositories.values())).values())
+    load_encoder("timm:test_efficientnet")
+    told = capfd.readouterr().err
+    whole = -(-size // (1 << 20))
+    assert (
+        "downloading timm/test_efficientnet.r160_in1k/model.safetensors" in told and f"{whole} of {whole} MB" in told
+    ), told
+    load_encoder("timm:test_efficientnet")
+    assert "downloading" not in capfd.readouterr().err
+
+
 # what goes wrong
 
 

@@ -318,13 +318,13 @@ class _Bar:
         self.total, self.n = settings.get("total"), int(settings.get("initial") or 0)
         self.format_dict: dict[str, Any] = {}
         self._stack = ExitStack()
-        whole = None if self.total is None else -(-int(self.total) // _MB)
-        self._meter = self._stack.enter_context(phase(self.label, whole, "MB", done=self.n // _MB))
+        whole = None if self.total is None else _megabytes(self.total)
+        self._meter = self._stack.enter_context(phase(self.label, whole, "MB", done=_megabytes(self.n)))
 
     def update(self, count: float | None = 1) -> None:
-        before = self.n // _MB
+        before = _megabytes(self.n)
         self.n += int(count or 0)
-        self._meter.advance(self.n // _MB - before)
+        self._meter.advance(_megabytes(self.n) - before)
 
     def close(self) -> None:
         self._stack.close()
@@ -342,6 +342,11 @@ class _Bar:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _megabytes(count: float) -> int:
+    """Begun ones, so that the last is told too."""
+    return -(-int(count) // _MB)
 
 
 @contextmanager
