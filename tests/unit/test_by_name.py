@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import pickle
 import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -488,6 +491,32 @@ def test_a_download_tells_what_it_fetches(hub: Hub, capfd: pytest.CaptureFixture
     ), told
     load_encoder("timm:test_efficientnet")
     assert "downloading" not in capfd.readouterr().err
+
+
+def test_the_hub_that_the_environment_names_and_the_cache_without_it(hub: Hub, tmp_path: Path) -> None:
+    publish_timm(hub, "test_efficientnet")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+
+    def python(home: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        told = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return subprocess.run([sys.executable, *words], env={**kept, **told, **more}, capture_output=True, text=True)
+
+    name = "timm:test_efficientnet"
+    load = ("-c", f"from weatherproof.encoders import load_encoder; load_encoder({name!r})")
+    done = python("full", *load)
+    assert done.returncode == 0 and hub.downloads() == ["model.safetensors"], done.stderr
+    assert [*(tmp_path / "full" / "hub").rglob("snapshots/*/model.safetensors")]
+    hub.asked.clear()
+    again = python("full", *load, HF_HUB_OFFLINE="1")
+    assert again.returncode == 0, again.stderr
+    export = ("-m", "weatherproof", "export", name, "--to", "hub", "--out", str(tmp_path / "out"))
+    empty = python("empty", *export, HF_HUB_OFFLINE="1")
+    assert empty.returncode == 2 and hub.asked == [], empty.stderr
+    (line,) = empty.stderr.splitlines()
+    assert line.startswith(
+        "weatherproof: timm:test_efficientnet: model.safetensors of timm/test_efficientnet.r160_in1k"
+    )
+    assert f"in the cache {tmp_path / 'empty' / 'hub'}, and HF_HUB_OFFLINE is set" in line
 
 
 # what goes wrong
