@@ -141,8 +141,9 @@ def transformers_config(place: Place, revision: str | None, *, download: bool = 
     """The description of a network of the hub. Its commit is that of all that is read beside it.
 
     Raises:
-        InputError: it is neither in the cache nor to be had.
+        InputError: transformers is not installed, or it is neither in the cache nor to be had.
     """
+    library()
     return from_hub(place, (_CONFIG,), revision, download=download)
 
 
