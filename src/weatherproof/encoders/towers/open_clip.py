@@ -36,7 +36,7 @@ def open_clip_source(name: str) -> TowerSource:
     """
     model, _, file = name.partition("@")
     if file == RANDOM:
-        raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG@FILE")
+        raise InputError(f"open_clip:{name} has random weights, which know no words: write open_clip:NAME/TAG")
     path, _ = file_and_key(open_clip_file(model, file))
     try:
         digest = sha256_of(path)
