@@ -235,7 +235,7 @@ def test_what_cannot_be_asked_in_words_is_refused_in_a_line(
     assert not any(here.iterdir())
     with pytest.raises(InputError, match="classes are names, or what wp.readouts.zero_shot makes"):
         wp.audit(clip, photos, classes=wp.readouts.load_readout(classifier), out=tmp_path / "out")
-    with pytest.raises(InputError, match="open_clip:NAME/TAG@FILE, or a run folder: of a Encoder give classes="):
+    with pytest.raises(InputError, match="open_clip:NAME/TAG, or a run folder: of a Encoder give classes="):
         wp.audit(wp.load_encoder(clip), photos, classes=["cat", "dog"], out=tmp_path / "out")
     with pytest.raises(InputError, match="the text tower is not that of this encoder"):
         wp.audit(teacher, photos, classes=wp.readouts.zero_shot(clip, ["cat", "dog"]), workers=0, out=tmp_path / "out")

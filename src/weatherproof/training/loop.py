@@ -494,7 +494,7 @@ def convolutions_channels_last(module: nn.Module) -> None:
         if isinstance(one, nn.Conv2d | nn.ConvTranspose2d):
             for own in one.parameters():  # the kernel, also below a parametrisation
                 if own.ndim == 4:
-                    own.data = own.data.contiguous(memory_format=torch.channels_last)
+                    own.data = own.data.to(memory_format=torch.channels_last)
 
 
 def crashes_with_channels_last(module: nn.Module) -> bool:
