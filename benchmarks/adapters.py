@@ -4,7 +4,6 @@ What the gauge says is set by hand, so that it costs what it costs and answers w
 """
 
 import json
-import resource
 import subprocess
 import sys
 import warnings
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Row, in_turn
+from benchmarks.measure import Row, in_turn, peak_memory
 from weatherproof import random
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder
 from weatherproof.encoders.adapters import FULL, Adaptation, LoRA, Norms, parse
@@ -102,8 +101,7 @@ def _peak(place: str, adaptation: str, device: str) -> float:
 def _largest(device: str) -> float:
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_memory()
 
 
 class Set(Gauge):

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -101,6 +103,14 @@ def in_turn(
     """Wall seconds of `ours` and of `floor`, taken in turn; the first `warmup` pairs are thrown away."""
     pairs = [(spent(ours, device).wall, spent(floor, device).wall) for _ in range(warmup + repeats)][warmup:]
     return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+def peak_memory() -> float:
+    """MiB at most in memory since this program began. Linux begins maxrss with the parent's."""
+    if (told := Path("/proc/self/status")).is_file():
+        return float(told.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, peak_memory
 
 FILES, MORE = 1000, 8
 SUITE_FILES, SUITE_MORE = 1024, 3  # two and six whole blocks of images
@@ -82,8 +82,7 @@ def _audit_suite(folder: Path, device: str) -> None:
 def _largest() -> float:
     """MiB: the largest resident memory so far, of this process or of one of its workers."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return max(peaks) * unit / 2**20
+    return max(peak_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**20)
 
 
 if __name__ == "__main__":

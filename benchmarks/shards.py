@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.measure import Row, in_turn
+from benchmarks.measure import Row, in_turn, peak_memory
 
 IMAGES, SIDE = 1024, 224
 FILES = 100_000  # tiny ones, whose finding is measured
@@ -141,4 +140,4 @@ def measured(what: str, source: str, out: str = "", each: str = "") -> dict[str,
     if what == "pass":
         for _ in batches(images, BATCH, order=torch.randperm(len(images))[:4096]):
             pass
-    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak": peak_memory()}
