@@ -18,7 +18,7 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop
-from weatherproof.training.loop import convolutions_channels_last, crashes_with_channels_last
+from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision

@@ -1,8 +1,8 @@
 """Where a gate opens: learned from images and their damage, without labels."""
 
 import copy
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -22,7 +22,7 @@ from weatherproof.operators import OneOf
 from weatherproof.operators.drawn import kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.types import Embeddings, Images, Logits
+from weatherproof.types import Embeddings, Logits
 
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 NEARNESS = 6.0  # weight of 1 - the mean cosine beside it, where no answers are compared
@@ -33,28 +33,17 @@ _PLACES = 24  # extents that are tried as low and high
 
 
 @dataclass(frozen=True)
-class _Looks:
-    """Of each image what the gauge says, and what original and hardened make of it."""
+class _Seen:
+    """Of each image what the gauge says, and what the original makes of the clean image, original and hardened of the
+    damaged one."""
 
+    clean_extent: Float[Tensor, "n"]
     extent: Float[Tensor, "n"]
     beyond: Bool[Tensor, "n"]
+    clean: Embeddings
     original: Embeddings
     hardened: Embeddings
-    original_answer: Logits | None = None
-    hardened_answer: Logits | None = None
-
-    def share(self, low: Tensor, high: Tensor) -> Float[Tensor, "n 1"]:
-        """How much of each is the hardened encoder's."""
-        return opened(self.extent, self.beyond, low, high).double()[:, None]
-
-    def embedding(self, low: Tensor, high: Tensor) -> Embeddings:
-        """What a gate gives."""
-        return torch.lerp(self.original, self.hardened, self.share(low, high))
-
-    def answer(self, low: Tensor, high: Tensor) -> Logits:
-        """What a gate answers; exactly where the classifier is linear."""
-        assert self.original_answer is not None and self.hardened_answer is not None
-        return torch.lerp(self.original_answer, self.hardened_answer, self.share(low, high))
+    answers: tuple[Logits, ...]  # of the same three, where they are compared
 
 
 def fit_gate(
@@ -108,14 +97,19 @@ def fit_gate(
     chosen, mild = at_most(images, most), from_none(operator)
     device = next(original.parameters()).device
     gauge = copy.deepcopy(gauge).to(device)
-    looks = list[list[_Looks]]()
+    parts = list[tuple[Tensor, ...]]()
     with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:
         for batch in batches(chosen, batch_size, device=device, workers=workers):
             damaged = mild(batch.images, random.fold(random.keys(seed, batch.index), _STREAM))
-            both = (batch.images, damaged)
-            looks.append([_look(original, hardened, gauge, images, by == "answers") for images in both])
+            reading = gauge(damaged)
+            told = (gauge(batch.images).extent, reading.extent, reading.beyond)
+            looks = ((original, batch.images), (original, damaged), (hardened, damaged))
+            seen = [encoder.see(images, judged=by == "answers") for encoder, images in looks]
+            made = [one.embeddings for one in seen] + [one.logits for one in seen if one.logits is not None]
+            parts.append((*(one.cpu() for one in told), *(one.double().cpu() for one in made)))
             meter.advance(len(batch.index))
-    low, high = _best(*(_joined(parts) for parts in zip(*looks, strict=True)))
+    clean_extent, extent, beyond, clean, before, after, *answers = map(torch.cat, zip(*parts, strict=True))
+    low, high = _best(_Seen(clean_extent, extent, beyond, clean, before, after, tuple(answers)))
     return float(low), float(high)
 
 
@@ -128,39 +122,27 @@ def from_none(operator: Operator) -> Operator:
     return mild[0] if len(mild) == 1 else OneOf(*mild)
 
 
-def _look(original: Encoder, hardened: Encoder, gauge: Gauge, images: Images, judged: bool) -> _Looks:
-    reading = gauge(images)
-    seen = [encoder.see(images, judged=judged) for encoder in (original, hardened)]
-    answers = [one.logits.double().cpu() for one in seen if one.logits is not None]
-    return _Looks(
-        reading.extent.cpu(), reading.beyond.cpu(), *(one.embeddings.double().cpu() for one in seen), *answers
-    )
-
-
-def _joined(parts: Iterable[_Looks]) -> _Looks:
-    columns = zip(*([getattr(part, field.name) for field in fields(_Looks)] for part in parts), strict=True)
-    return _Looks(*(torch.cat(column) for column in columns if column[0] is not None))
-
-
-def _best(clean: _Looks, damaged: _Looks) -> Tensor:
-    places = F.normalize(clean.original, dim=1)
-    original, hardened = damaged.original @ places.T, damaged.hardened @ places.T
-    wanted = None if clean.original_answer is None else clean.original_answer.argmax(dim=1)
+def _best(seen: _Seen) -> Tensor:
+    places = F.normalize(seen.clean, dim=1)
+    original, hardened = seen.original @ places.T, seen.hardened @ places.T
 
     def loss(pair: Tensor) -> float:
-        length = damaged.embedding(*pair).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        cosines = torch.lerp(original, hardened, damaged.share(*pair)) / length
+        share = opened(seen.extent, seen.beyond, *pair).double()[:, None]
+        length = torch.lerp(seen.original, seen.hardened, share).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        cosines = torch.lerp(original, hardened, share) / length
         found = F.cross_entropy(cosines / TEMPERATURE, torch.arange(len(cosines)))
-        if wanted is None:
+        if not seen.answers:
             return float(found + NEARNESS * (1 - cosines.diagonal().mean()))
-        return float(found + (damaged.answer(*pair).argmax(dim=1) != wanted).double().mean())
+        wanted, before, after = seen.answers
+        given = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
+        return float(found + (given.argmax(dim=1) != wanted.argmax(dim=1)).double().mean())
 
-    return min(_pairs(clean, damaged), key=loss)
+    return min(_pairs(seen), key=loss)
 
 
-def _pairs(clean: _Looks, damaged: _Looks) -> Iterator[Tensor]:
+def _pairs(seen: _Seen) -> Iterator[Tensor]:
     """`SHUT`, and each low and high that leave all but so few clean images to the original."""
-    least = clean.extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
-    most = torch.maximum(damaged.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
+    least = seen.clean_extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
+    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
     yield torch.tensor(SHUT)
     yield from torch.linspace(float(least), float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]

@@ -24,6 +24,7 @@ from weatherproof.modes import eval_mode, statistics_kept
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
+from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.looking import looking
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _DROPOUT = 0x64726F70  # "drop": the framework's own generators, in training, are a function of (seed, step) alone
 _TALK = 2.0  # seconds between two moments at which several processes settle whether to stop
-_FEW = 16
 
 
 def fit(
@@ -486,21 +486,3 @@ class Training:
             f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "
             f"warmup_epochs, and use another --out; {kept or 'nothing was saved yet'}"
         )
-
-
-def convolutions_channels_last(module: nn.Module) -> None:
-    """Lay out the kernels of its convolutions in channels_last, and nothing else that has four dimensions."""
-    for one in module.modules():
-        if isinstance(one, nn.Conv2d | nn.ConvTranspose2d):
-            for own in one.parameters():  # the kernel, also below a parametrisation
-                if own.ndim == 4:
-                    own.data = own.data.to(memory_format=torch.channels_last)
-
-
-def crashes_with_channels_last(module: nn.Module) -> bool:
-    """Whether it has a convolution of single pixels, with a stride and few channels: torch 2.15 on CPUs writes beyond
-    its memory in the gradient of one in channels_last."""
-    return any(
-        isinstance(one, nn.Conv2d) and set(one.kernel_size) == {1} and max(one.stride) > 1 and one.in_channels <= _FEW
-        for one in module.modules()
-    )
