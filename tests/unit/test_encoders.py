@@ -131,6 +131,12 @@ def test_options_and_size():
         ("timm:resnet10x", "resnet10t"),
         ("timm:hf-hub:timm/resnet10t.c3_in1k", "unknown timm encoder"),
         ("timm:resnet10t.nonsense", "nonsense"),
+        ("timm:test_vit(deep=3)@random", "unexpected keyword argument 'deep'"),
+        ("timm:test_vit(embed_dim=0)@random", "cannot be built with {'embed_dim': 0}"),
+        ("timm:test_vit(embed_dim=1000000)@random", "give smaller options"),
+        ("timm:test_vit(num_classes=3)@random", "num_classes is no option"),
+        ("timm:test_vit(checkpoint_path='x.pth')@random", "leave it out"),
+        ("timm:test_vit(depth=2)", "publishes is without options: write timm:test_vit(depth=2)@random"),
     ],
 )
 def test_what_cannot_be_built(text, words):

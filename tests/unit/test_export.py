@@ -249,6 +249,25 @@ def test_hub_for_timm(tmp_path: Path) -> None:
     assert (told["input_size"], told["crop_pct"]) == ((3, 96, 96), 1.0)
 
 
+def test_options_of_timm_come_back_from_a_run_and_from_the_hub_layout(tmp_path: Path) -> None:
+    import timm
+
+    text = "timm:test_vit(patch_size=8, depth=2)@random"
+    encoder = wp.load_encoder(text, size=32, num_classes=3).eval()
+    save_encoder(encoder, tmp_path / "run", provenance={})
+    back, images = wp.load_encoder(tmp_path / "run").eval(), pictures(2, 32, 3)
+    plain = timm.create_model("test_vit", img_size=32, patch_size=8, depth=2, num_classes=3)
+    assert {k: v.shape for k, v in encoder.state().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    assert torch.equal(back(images), encoder(images)) and back.options == {"patch_size": 8, "depth": 2}
+    save_file(encoder.state(), tmp_path / "weights.safetensors")
+    named = wp.load_encoder(f"timm:test_vit(patch_size=8, depth=2)@{tmp_path}/weights.safetensors", size=32).eval()
+    assert torch.equal(named.logits(images), encoder.logits(images))
+    done = wp.export(text, to="hub", size=32, out=tmp_path / "out")
+    model = timm.create_model(f"local-dir:{done.file}", pretrained=True, num_classes=0).eval()
+    assert len(model.blocks) == 2
+    assert model.patch_embed.patch_size == (8, 8)
+
+
 def test_hub_for_torchvision(tmp_path: Path) -> None:
     from torchvision import models
 

@@ -1,12 +1,13 @@
 """What the adapters to other people's model libraries share. The libraries are imported when first asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of, told
 from weatherproof.texts import LARGEST_SIDE
 
@@ -43,6 +44,20 @@ def no_options(name: str, options: Mapping[str, Any]) -> None:
     """Raises: InputError, if there are options."""
     if options:
         raise InputError(f"{name} takes no options, got {', '.join(map(str, options))}")
+
+
+_MOST_WEIGHTS = 1 << 30  # 4 GB: of the native encoders the largest has 24 million
+
+
+def require_room(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) -> None:
+    """Raise `InputError` where the weights would fill the memory; counted without taking any."""
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in make().parameters())
+    if count > _MOST_WEIGHTS:
+        raise InputError(
+            f"{name} with {shown(dict(options))} would have {count:,} weights, {count * 4 / 2**30:,.0f} GB: the most "
+            f"is {_MOST_WEIGHTS:,}, give smaller options"
+        )
 
 
 def classifier_path(model: nn.Module, head: nn.Module) -> str:

@@ -69,11 +69,12 @@ def load_encoder(
 
     Args:
         name_or_run: a library's network, "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG" or
-            "transformers:ORG/NAME", pretrained; a native name ("resnet20", with options "small(width=32)") or
-            "path/to/file.py:make_model". After each may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the
-            tensors under a key of the file, or "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a
-            run folder; or a network (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is
-            read); or an encoder, which is returned as it is, or in float32.
+            "transformers:ORG/NAME", pretrained; a native name ("resnet20", with options "small(width=32)", which
+            timm's have, too: "timm:vit_tiny_patch16_224(depth=4)@random") or "path/to/file.py:make_model". After each
+            may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the tensors under a key of the file, or
+            "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a run folder; or a network
+            (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
+            is returned as it is, or in float32.
         size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
             own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
@@ -131,6 +132,8 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     """The encoder with the weights that its library publishes."""
     library, _, model = name.partition(":")
     bare, bracket, inside = model.partition("(")
+    if bracket and library == "timm":
+        raise InputError(f"{name}: what timm publishes is without options: write {name}@random, or @FILE with weights")
     if bracket and library != "transformers":
         no_options(f"{library}:{bare}", {bracket + inside: None})
     place = _PLACES[library](model)

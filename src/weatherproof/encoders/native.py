@@ -6,8 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-import torch
-
+from weatherproof.encoders.adapter import require_room
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.lenet import lenet
 from weatherproof.encoders.messages import one_line
@@ -32,19 +31,6 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
     }
 )
 
-_MOST_WEIGHTS = 1 << 30  # 4 GB: of the native encoders the largest has 24 million
-
-
-def _require_room(name: str, make: Callable[..., Encoder], options: Mapping[str, Any]) -> None:
-    """Raise `InputError` where the weights would fill the memory; counted without taking any."""
-    with torch.device("meta"):
-        count = sum(weight.numel() for weight in make(0, **options).parameters())
-    if count > _MOST_WEIGHTS:
-        raise InputError(
-            f"{name} with {shown(dict(options))} would have {count:,} weights, {count * 4 / 2**30:,.0f} GB: the most "
-            f"is {_MOST_WEIGHTS:,}, give smaller options"
-        )
-
 
 def build_native(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """A native encoder with random weights, without a head unless `num_classes` is given.
@@ -64,7 +50,7 @@ def build_native(name: str, options: Mapping[str, Any], num_classes: int | None,
             raise InputError(f"{option} of {name} must be {in_words(hints[option])}, got {shown(value)}")
     try:
         if options:
-            _require_room(name, make, options)
+            require_room(name, lambda: make(0, **options), options)
         encoder = make(num_classes or 0, **options)
     except (TypeError, RuntimeError) as error:
         raise InputError(f"{name} cannot be built with {shown(dict(options))}: {one_line(error)}") from None

@@ -3,6 +3,7 @@
 The tag names the release: it decides mean, std, size and interpolation, and which weights the name stands for.
 """
 
+import inspect
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from weatherproof.encoders.adapter import (
     expectations,
     input_size,
     multiples,
-    no_options,
+    require_room,
     stem,
     without_head,
 )
@@ -29,7 +30,7 @@ from weatherproof.encoders.messages import one_line, some, unknown_model
 from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.encoders.unfilled import on_meta
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.random import framework_seed
 from weatherproof.sizes import Size, in_pixels, nearest, sides
 
@@ -45,20 +46,32 @@ class PointwiseHead(nn.Module):
         return nn.functional.linear(embeddings.flatten(1), self.weight.flatten(1), self.bias)
 
 
+_OURS = {
+    "num_classes": "those of the images or the weights are taken",
+    "img_size": "the size of the images is given beside the encoder, as size or --size",
+    "in_chans": "the mean and std that timm publishes fix the channels",
+    **dict.fromkeys(("features_only", "out_indices"), "an encoder gives one embedding for an image"),
+}  # options of a model that are told in another way
+
+
 def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     """A timm model with random weights; 0 classes: without its head, None: with the classes that timm gives it.
 
+    Args:
+        options: of the model's own, such as {"depth": 4}.
+
     Raises:
-        InputError: unknown name or tag, a size that the model cannot have, or classes for a model with several
-            classifiers.
+        InputError: unknown name or tag, an option that the model does not have, a size that it cannot have, or classes
+            for a model with several classifiers.
     """
     import timm
 
     text = f"timm:{name}"
-    no_options(text, options)
     if not timm.is_model(name):  # also refuses hf-hub: names, which would be downloaded
         raise unknown_model("timm", name, timm.list_models(), "timm.list_models()")
-    settings: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+    settings: dict[str, Any] = dict(options) | ({"num_classes": num_classes} if num_classes else {})
+    if options:
+        _check_options(timm, text, name, options, settings)
     model, published, settings = create_timm(timm, text, name, settings, size)
     head: Any = model.get_classifier() if hasattr(model, "get_classifier") else nn.Identity()
     second = None
@@ -67,7 +80,7 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         first, other = head
         body, path, second, head = _with_both(model, first, other, published.get("classifier"))
     elif not isinstance(head, nn.Module) or _several(head, published.get("classifier")):
-        return _without_classifiers(text, name, settings, model, published, num_classes, size)
+        return _without_classifiers(text, name, options, settings, model, published, num_classes, size)
     elif isinstance(head, nn.Identity):
         body, path, head = model, published.get("classifier"), None
         path = path if isinstance(path, str) else None
@@ -85,9 +98,28 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
         feature_dim=features,
         num_classes=int(num_classes or model.num_classes),
         preprocessing=_preprocessing(published, size),
+        options=options,
     )  # fmt: skip
     _check_embedding(encoder, input_size(published["input_size"][1:]))
     return encoder
+
+
+def _check_options(
+    timm: Any, text: str, name: str, options: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:  # fmt: skip
+    """Raises: InputError, where the model does not have the options, or would fill the memory with them."""
+    for option in options:
+        if option in _OURS:
+            raise InputError(f"{option} is no option of {text}: {_OURS[option]}")
+        if option in inspect.signature(timm.create_model).parameters:
+            raise InputError(f"{option} is no option of {text}, but where timm finds its weights: leave it out")
+        if not isinstance(options[option], int | float | str | bool | tuple | list | None):
+            raise InputError(f"{option} of {text} must be a number or a word, got {shown(options[option])}")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of layers of no size, which are refused
+            require_room(text, lambda: timm.create_model(name, pretrained=False, **settings), options)
+    except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"{text} cannot be built with {shown(dict(options))}: {one_line(error)}") from None
 
 
 def timm_place(name: str) -> Place:
@@ -177,8 +209,8 @@ def _is_list(head: object) -> bool:
 
 
 def _without_classifiers(
-    text: str, name: str, settings: Mapping[str, Any], model: Any, published: Mapping[str, Any],
-    num_classes: int | None, size: Size | None,
+    text: str, name: str, options: Mapping[str, Any], settings: Mapping[str, Any], model: Any,
+    published: Mapping[str, Any], num_classes: int | None, size: Size | None,
 ) -> Encoder:  # fmt: skip
     """Of a model whose classifiers look at several places of it at once (CrossViT, EfficientViM, VOLO), what timm gives
     without them."""
@@ -196,6 +228,7 @@ def _without_classifiers(
         ),
         feature_dim=int(model.num_features),
         preprocessing=_preprocessing(published, size),
+        options=options,
     )  # fmt: skip
     _check_embedding(encoder, input_size(published["input_size"][1:]))
     return encoder

@@ -31,7 +31,7 @@ def layout(subject: Subject, folder: Path) -> Written:
     side, classes = preprocessing.size, (encoder.num_classes or 0) if encoder.head is not None else 0
     with framework_seed(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of padding, which is said where the encoder is loaded
-        model, own, arguments = create_timm(timm, encoder.name, name, {"num_classes": classes}, side)
+        model, own, arguments = create_timm(timm, encoder.name, name, encoder.options | {"num_classes": classes}, side)
     arguments = {key: value for key, value in arguments.items() if key != "num_classes"}
     size = sides(side or 1)
     settings: dict[str, Any] = {
