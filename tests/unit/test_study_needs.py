@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from weatherproof.studies.needs.check import UTILISATION, hours, lacks, needs
 from weatherproof.studies.needs.dry import Training, counted, needed
 from weatherproof.studies.needs.find import HERE, MISSING, OPTIONAL, data_needs, weight_needs
 from weatherproof.studies.needs.made_up import made_up
-from weatherproof.studies.needs.weightless import weightless
+from weatherproof.studies.needs.weightless import RememberedShapes, weightless
 from weatherproof.training import Plan
 from weatherproof.training.footprint import operations, peak_bytes
 from weatherproof.training.passes import passes
@@ -35,7 +36,7 @@ PLAN = Plan(epochs=1, batch_size=32, lr=0.1, optimizer="sgd")
 
 
 def simclr(encoder: str) -> nn.Module:
-    body = load_encoder(f"{encoder}@random")
+    body = load_encoder(f"{encoder}@random", size=32)
     projector = nn.Sequential(nn.Linear(body.feature_dim, 32), nn.ReLU(), nn.Linear(32, 16))
     return methods.SimCLR(body, views.SimCLR(32), projector, NTXent(0.5))
 
@@ -62,6 +63,28 @@ def test_without_numbers_as_with_them() -> None:
     assert without.memory.per_image == pytest.approx(with_numbers.memory.per_image, rel=0.1)
     assert without.memory.fixed == pytest.approx(with_numbers.memory.fixed, rel=0.1)
     assert all(weight.device.type == "cpu" and weight.grad is None for weight in method.parameters())
+
+
+@pytest.mark.parametrize("encoder", ["resnet20", "timm:test_vit(patch_size=8, depth=2)"])
+def test_shapes_that_are_remembered_are_those_that_are_asked_for(encoder: str) -> None:
+    method, images = simclr(encoder), load_images("digits", size=32, channels=3)
+    course = Course(replace(PLAN, micro_batch=4), len(images))
+    asked = counted(weightless(method), images, course, most=0)
+    with RememberedShapes() as known:
+        step = counted(weightless(method), images, course, most=0)
+        assert step.flops == asked.flops
+        assert asdict(step.memory) == pytest.approx(asdict(asked.memory), rel=0.001)
+        assert step.parted is not None
+        assert asked.parted is not None
+        assert asdict(step.parted) == pytest.approx(asdict(asked.parted), rel=0.01)
+        few = torch.empty(3, 4, device="meta")
+        both = [(few + 1).dtype, (few.long() + 1).dtype, (few.long() + 1.0).dtype, (few.t() @ few).shape]
+        again = [(few + 1).dtype, (few.long() + 1).dtype, (few.long() + 1.0).dtype, (few.t() @ few).shape]
+        assert both == again == [torch.float32, torch.int64, torch.float32, (4, 4)]
+        view = few.view(12)
+        assert view.untyped_storage()._cdata == few.untyped_storage()._cdata
+        assert torch.equal(torch.ones(2) + 1, torch.full((2,), 2.0))  # numbers are computed
+    assert known.count > 100
 
 
 def test_a_gradient_of_a_gradient_without_numbers() -> None:

@@ -28,14 +28,15 @@ from weatherproof.studies.lab.recipes import Between, Given
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Measure, Recipe, Store, Trained
 from weatherproof.studies.needs.made_up import MadeUp, made_up
-from weatherproof.studies.needs.weightless import weightless
+from weatherproof.studies.needs.weightless import RememberedShapes, weightless
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.footprint import Footprint, footprint, operations
 from weatherproof.training.looking import instead_of_training
 from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course
 
-_BATCHES, _PARTS = (8, 16), (2, 4)  # that are tried; of the first a queue is a multiple
+_PARTS = (2, 4)  # rows that are tried, in batches of two and of four such parts
+_FEW = 8  # images, which both go through: of these a queue is a multiple
 _SEARCH = 1 / 5  # of a training: a trial of a search
 _FLOAT, _PARAMETERS = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+"), ("seed", "plan", "labels", "operator", "steps")
 
@@ -226,7 +227,8 @@ class DryStore(Store):
 def _counted(method: nn.Module, images: ImageSet, course: Course, most: float) -> Step:
     """Without numbers in the networks; with them where a method looks at weights."""
     try:
-        return counted(weightless(method), images, course, most)
+        with RememberedShapes():
+            return counted(weightless(method), images, course, most)
     except (RuntimeError, NotImplementedError):
         return counted(copy.deepcopy(method), images, course, most)
 
@@ -278,7 +280,7 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
         except InputError as error:
             whole = str(error)
     in_parts = plan.micro_batch is not None and parted is not None
-    few = _BATCHES[0] if in_parts else sizes[0]
+    few = _FEW if in_parts else sizes[0]
     flops = counts[few] / few
     if tell is not None and (before := min(1.0, getattr(method, "start", 0) / course.steps)) > 0:
         tell(0)  # the loss of the steps before its second term begins
@@ -294,9 +296,8 @@ def counted(method: nn.Module, images: ImageSet, course: Course, most: float = f
 
 def _parted(memory: Callable[..., Footprint]) -> Parted:
     """From steps of few and of more images, in small and in larger parts."""
-    few = _BATCHES[0]
-    small, large = (memory(_BATCHES, micro_batch=rows) for rows in _PARTS)
-    per_row = (large.fixed - small.fixed + few * (large.per_image - small.per_image)) // (_PARTS[1] - _PARTS[0])
+    small, large = (memory((2 * rows, 4 * rows), micro_batch=rows) for rows in _PARTS)
+    per_row = (large.fixed - small.fixed + _FEW * (large.per_image - small.per_image)) // (_PARTS[1] - _PARTS[0])
     return Parted(max(0, small.fixed - _PARTS[0] * per_row), small.per_image, max(1, per_row))
 
 
