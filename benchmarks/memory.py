@@ -66,8 +66,9 @@ def _audit(folder: Path, device: str) -> None:
     images = load_images(f"folder:{folder}", split="all", memory_budget=0)
     with tempfile.TemporaryDirectory() as out:
         audit(
-            "small", images, operator="RandomMask(0.5)", split="all", realizations=1, device=device, out=Path(out) / "a"
-        )
+            "small@random", images, operator="RandomMask(0.5)", split="all", realizations=1, device=device,
+            out=Path(out) / "a",
+        )  # fmt: skip
 
 
 def _audit_suite(folder: Path, device: str) -> None:

@@ -4,7 +4,7 @@
 
 An operator is any callable ``op(images, keys) -> images``. It is named by its file, in Python and on the command line:
 
-    weatherproof harden small digits --operator examples/own_operator.py:dead_columns
+    weatherproof harden runs/examples/own_operator/teacher digits --operator examples/own_operator.py:dead_columns
 """
 
 import argparse

@@ -59,12 +59,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def classifier(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a classifier of the photos, called "model"."""
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        run = wp.train(
-            "supervised", photos, encoder="small", epochs=3, batch_size=8, workers=0, realizations=1,
-            out=tmp_path_factory.mktemp("classifier") / "model",
-        )  # fmt: skip
-    return run.folder
+    return wp.train(
+        "supervised", photos, encoder="small", epochs=3, batch_size=8, workers=0, realizations=1,
+        out=tmp_path_factory.mktemp("classifier") / "model",
+    ).folder  # fmt: skip
 
 
 @pytest.fixture

@@ -22,12 +22,10 @@ SECONDS = 120  # what a slow machine may need to load the package
 
 
 def fit(photos: Path, out: Path, operator: str | None = None) -> Path:
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        run = wp.train(
-            "supervised", photos, encoder="small", operator=operator, epochs=3, batch_size=8, workers=0,
-            realizations=1, out=out,
-        )  # fmt: skip
-    return run.folder
+    return wp.train(
+        "supervised", photos, encoder="small", operator=operator, epochs=3, batch_size=8, workers=0, realizations=1,
+        out=out,
+    ).folder  # fmt: skip
 
 
 @pytest.fixture(scope="module")

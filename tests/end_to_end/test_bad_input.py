@@ -113,6 +113,17 @@ def test_a_fraction_of_labels_out_of_range(teacher: str, photos: Path, refused: 
 # encoders
 
 
+def test_a_name_that_means_random_weights(photos: Path, teacher: str, refused: Refused) -> None:
+    """Which is never what a verb gets that wants a pretrained encoder; nor by a slip."""
+    for verb in ("harden", "audit", "embed", "probe", "finetune"):
+        assert (
+            "no weights are published for small: give a file, small@FILE, or random weights, small@random"
+            in refused(verb, "small", photos)
+        )
+    assert "no weights are published for resnet20(preact=True): give" in refused("export", "resnet20(preact=True)")
+    assert "no weights are published for small: give" in refused("audit", teacher, photos, "--teacher", "small")
+
+
 def test_unknown_encoder(photos: Path, refused: Refused) -> None:
     assert "did you mean resnet20" in refused("harden", "resnet21", photos)
     assert "did you mean" in refused("harden", "torchvision:resnet19", photos)

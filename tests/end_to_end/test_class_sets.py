@@ -123,8 +123,7 @@ def test_training_goes_on_with_an_own_head_on_the_users_word(
 
 
 def test_a_readout_of_the_same_classes_in_another_order(photos: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        run = wp.probe("small", photos, workers=0, device="cpu", out=tmp_path / "probe")
+    run = wp.probe("small@random", photos, workers=0, device="cpu", out=tmp_path / "probe")
     (expected,) = [r["value"] for r in run.records if r["metric"] == "top1"]
     test = wp.load_images(photos, "test", size=None)
     order = [2, 0, 1]
@@ -145,10 +144,9 @@ def test_some_of_a_readouts_classes_under_damage_a_suite_and_attack(tmp_path: Pa
     digits = wp.load_images("digits", "test")
     chosen = (digits.labels > 7).nonzero().flatten()[:12]
     eight_or_nine = MemoryImages(digits.read(chosen), digits.labels[chosen] - 8, ("8", "9"), name="few")
-    with pytest.warns(UserWarning, match="randomly initialised"):
-        run = wp.probe(
-            "small", "digits", test_images=20, realizations=1, workers=0, device="cpu", out=tmp_path / "probe"
-        )
+    run = wp.probe(
+        "small@random", "digits", test_images=20, realizations=1, workers=0, device="cpu", out=tmp_path / "probe"
+    )
     for name, value in (
         ("operator", "GaussianNoise(0.5)"),
         ("suite", "common-15"),

@@ -33,5 +33,5 @@ def test_weight_0_changes_nothing_and_a_weight_is_measured(teacher: str, photos:
 
 
 def test_a_weight_that_is_none_is_refused_in_one_line(refused: Any, photos: Path, here: Path) -> None:
-    said = refused("harden", "small", photos, "--dense=-1")
+    said = refused("harden", "small@random", photos, "--dense=-1")
     assert "weight of Dense must be a number of at least 0, got -1" in said and not list(here.iterdir())

@@ -81,7 +81,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return run
 
 
-@pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:.*no weights given")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in RUNS])
 def test_frozen(name: str, made: Made) -> None:
     compare(f"verb-{name}", results(made(name)))

@@ -137,7 +137,7 @@ def test_what_the_launcher_says_is_not_said_again(
         monkeypatch.setenv("RANK", str(rank))
         for name, value in (("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
             monkeypatch.setenv(name, value)
-        status, out, err = weatherproof("harden", "small", "digits", f"{option}=2", "--out", tmp_path / "run")
+        status, out, err = weatherproof("harden", "small@random", "digits", f"{option}=2", "--out", tmp_path / "run")
         assert (status, out, len(err.splitlines())) == (2, "", lines)
         assert rank or f"{option} is said by torchrun here, which has started 2 processes: leave it out" in err
     assert not (tmp_path / "run").exists()

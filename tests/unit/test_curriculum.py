@@ -137,7 +137,6 @@ def test_from_a_number_or_a_text(value: float | str | Curriculum, expected: Curr
     assert parse_curriculum(value) == expected
 
 
-@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 @pytest.mark.parametrize(
     ("value", "said"),
     [(1.5, "over of Curriculum must be above 0 and at most 1, got 1.5"), (-0.1, "over of Curriculum"),
@@ -145,5 +144,5 @@ def test_from_a_number_or_a_text(value: float | str | Curriculum, expected: Curr
 )  # fmt: skip
 def test_what_is_none_is_refused_before_anything_is_done(value: float | str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
-        wp.harden("small(width=2)", "digits", curriculum=value, out=tmp_path / "run")
+        wp.harden("small(width=2)@random", "digits", curriculum=value, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

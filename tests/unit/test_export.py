@@ -409,9 +409,10 @@ def test_a_network_in_the_hand_goes_to_a_folder(tmp_path: Path) -> None:
         ({"to": "hub", "push": "../evil"}, "is called ORG/NAME"),
         ({"to": "hub", "push": "me/mine"}, "--push needs a token"),
         ({"images": "nowhere"}, "no folder 'nowhere'"),
+        ({"encoder": "resnet20"}, "no weights are published for resnet20: give a file, resnet20@FILE, or random"),
         ({"encoder": "nothing"}, "unknown encoder 'nothing'"),
         ({"encoder": "."}, "is no finished run: encoder.json"),
-        ({"encoder": "resnet20", "to": "torch"}, "takes images of any size, and a file has one"),
+        ({"encoder": "resnet20@random", "to": "torch"}, "takes images of any size, and a file has one"),
         ({"out": "full"}, "holds other files and no run"),
     ],
 )  # fmt: skip

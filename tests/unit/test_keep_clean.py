@@ -192,15 +192,15 @@ def test_a_promise_that_is_not_kept_is_told_of_in_the_middle_of_the_training(tea
     assert len(said) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*randomly initialised", "ignore:the promise is not kept")
+@pytest.mark.filterwarnings("ignore:the promise is not kept")
 def test_the_verb_says_what_came_of_its_promise(tmp_path: Path) -> None:
     small = {"epochs": 1, "batch_size": 128, "device": "cpu", "workers": 0, "test_images": 20, "realizations": 1}
-    run = wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0.6, out=tmp_path / "a", **small)
+    run = wp.harden("small(width=2)@random", "digits", keep="hardened", keep_clean=0.6, out=tmp_path / "a", **small)
     found = json.loads((tmp_path / "a" / "promise.json").read_text())
     assert (found["asked"], found["images"]) == (0.6, 143)  # a tenth of the training digits
     assert found["kept"] == (found["reached"] >= 0.6)
     assert run.encoder.fitted_gauge is None
-    wp.harden("small(width=2)", "digits", keep="hardened", keep_clean=0, out=tmp_path / "b", **small)
+    wp.harden("small(width=2)@random", "digits", keep="hardened", keep_clean=0, out=tmp_path / "b", **small)
     assert not (tmp_path / "b" / "promise.json").exists()
 
 
@@ -278,5 +278,5 @@ def test_what_cannot_be_done_is_refused_before_anything_is(
     options: dict[str, object], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=said):
-        wp.harden("small(width=2)", "digits", out=tmp_path / "run", **options)  # type: ignore[arg-type]
+        wp.harden("small(width=2)@random", "digits", out=tmp_path / "run", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()

@@ -513,7 +513,7 @@ def test_a_training_that_was_killed_goes_on_with_the_next_image(
     assert torch.equal(second.layer.weight, whole.layer.weight)
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be read and are left out", "ignore:small. no weights given")
+@pytest.mark.filterwarnings("ignore:.*cannot be read and are left out")
 def test_an_audit_of_shards_gives_the_records_of_the_folder(folder: Path, tmp_path: Path) -> None:
     from weatherproof import audit
 
@@ -521,7 +521,7 @@ def test_an_audit_of_shards_gives_the_records_of_the_folder(folder: Path, tmp_pa
     shard(folder, out=out, images_per_shard=4)
     found = [
         audit(
-            "small", source, operator="RandomMask(0.5)", size=16, realizations=1, device="cpu", workers=0,
+            "small@random", source, operator="RandomMask(0.5)", size=16, realizations=1, device="cpu", workers=0,
             out=tmp_path / f"audit{i}",
         ).records
         for i, source in enumerate((folder, f"shards:{out}"))

@@ -177,11 +177,10 @@ def test_crops_of_images_that_are_no_squares_keep_their_shape() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 def test_rows_and_columns_go_through_harden_gauge_gate_and_audit(tmp_path: Path) -> None:
     run = wp.harden(
-        "small", "digits", operator="RandomMask((0.0, 0.9))", size=(24, 40), epochs=0.2, batch_size=64, realizations=1,
-        test_images=60, workers=0, out=tmp_path / "run", adapt="Norms()",
+        "small@random", "digits", operator="RandomMask((0.0, 0.9))", size=(24, 40), epochs=0.2, batch_size=64,
+        realizations=1, test_images=60, workers=0, out=tmp_path / "run", adapt="Norms()",
     )  # fmt: skip
     gate = load_encoder(run.folder)
     assert gate.preprocessing.size == (24, 40) and gate.gauge(torch.rand(3, 1, 24, 40)).level.shape == (3,)
@@ -205,7 +204,6 @@ def test_rows_and_columns_are_hardened_saved_and_loaded(tmp_path: Path) -> None:
     assert again.preprocessing.size == (32, 48) and torch.equal(again(pixels), student(pixels))
 
 
-@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["simclr", "pirl"])
 def test_rows_and_columns_are_pretrained(tmp_path: Path, method: Any) -> None:

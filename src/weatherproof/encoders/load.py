@@ -29,7 +29,7 @@ from weatherproof.encoders.libraries.transformers import (
 from weatherproof.encoders.likely import likely
 from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
-from weatherproof.encoders.origin import Place
+from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
@@ -72,7 +72,8 @@ def load_encoder(
             "transformers:ORG/NAME", pretrained; a native name ("resnet20", with options "small(width=32)", which
             timm's have, too: "timm:vit_tiny_patch16_224(depth=4)@random") or "path/to/file.py:make_model". After each
             may stand "@weights.safetensors", "@checkpoint.pth#KEY" for the tensors under a key of the file, or
-            "@random"; after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a run folder; or a network
+            "@random", which a native name alone means too, with a warning (verbs that want a pretrained encoder refuse
+            it); after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a run folder; or a network
             (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
             is returned as it is, or in float32.
         size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
@@ -153,6 +154,13 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     encoder, origins = used_whole(place, revision, name, loaded)
     encoder.origins = origins
     return encoder
+
+
+def require_weights(given: str | Path | nn.Module) -> None:
+    """Raise `InputError` for the name alone of a network written here: of none are weights published, so that a
+    verb that wants a pretrained encoder would get random ones."""
+    if isinstance(given, str) and "@" not in given and given.partition("(")[0] in ENCODERS:
+        raise not_published(_text(given))
 
 
 def published_weights(text: str) -> Checkpoint:

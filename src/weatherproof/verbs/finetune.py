@@ -8,7 +8,6 @@ from torch import nn
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, label_fraction, metric_of
-from weatherproof.encoders import load_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.finetune_search import Search, Setting, split_of, weighted
@@ -18,6 +17,7 @@ from weatherproof.readouts import HEADS, Readout, finetune_encoder, regularizers
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
+    pretrained,
     require_embeds,
     require_twice_differentiable,
     training_sets,
@@ -82,7 +82,7 @@ def finetune(
     decay = _decay(options.get("weight_decay"), chosen)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]
-    start = load_encoder(encoder, size=size, seed=seed)
+    start = pretrained(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
     )

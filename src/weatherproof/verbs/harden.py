@@ -7,7 +7,7 @@ from torch import nn
 
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, held_out
-from weatherproof.encoders import Encoder, adapters, load_encoder, map_place, save_encoder
+from weatherproof.encoders import Encoder, adapters, map_place, save_encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import Curriculum, KeepClean, parse_curriculum
@@ -21,6 +21,7 @@ from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
     measurable,
+    pretrained,
     require_embeds,
     require_objective_works,
     training_sets,
@@ -57,7 +58,8 @@ def harden(
 
     Args:
         encoder: the pretrained encoder: timm:NAME, torchvision:NAME, open_clip:NAME/TAG or transformers:ORG/NAME (from
-            the cache, else downloaded once), NAME@WEIGHTS with these or with resnet20, or a run folder.
+            the cache, else downloaded once), NAME@WEIGHTS with these or with resnet20, NAME@random for random weights,
+            or a run folder.
         images: the clean images: a folder, digits, or NAME:DIR (mnist, cifar10, imagenet, ...).
         operator: the damage to see through, for example "GaussianNoise((0.1, 0.3))", "Chain(GaussianBlur((1, 5)),
             RandomMask(0.5))", or your own as path/to/file.py:name.
@@ -100,7 +102,7 @@ def harden(
     by_words = ByWords.of(encoder, options)
     if by_words is not None:
         recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **by_words.files}
-    teacher = load_encoder(encoder, size=size, seed=options["seed"])
+    teacher = pretrained(encoder, size=size, seed=options["seed"])
     train, test, augment = training_sets(
         images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weatherproof import random, views
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import Batch, ImageSet, batches, load_images
 from weatherproof.data.loading import MOST_ROWS
-from weatherproof.encoders import Encoder
+from weatherproof.encoders import Encoder, load_encoder, require_weights
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
@@ -62,6 +62,19 @@ def training_sets(
     require_works(chosen, training, device)
     require_works(operator, training, device)
     return training, test, chosen
+
+
+def pretrained(given: str | Path | nn.Module, *, size: GivenSize | None, seed: int = 0) -> Encoder:
+    """The encoder of a verb that starts from a pretrained one. Raises `InputError` for what `load_encoder` refuses,
+    and for a name alone of which nothing is published: it would mean random weights."""
+    require_weights(given)
+    return load_encoder(given, size=size, seed=seed)
+
+
+def from_nothing(given: str | Path | nn.Module, *, size: GivenSize | None, seed: int) -> Encoder:
+    """The encoder of a verb that trains from the start, where such a name alone means just that."""
+    with quietly("randomly initialised"):
+        return load_encoder(given, size=size, seed=seed)
 
 
 @contextmanager

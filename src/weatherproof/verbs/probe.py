@@ -7,7 +7,6 @@ from torch import nn
 
 from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction
-from weatherproof.encoders import load_encoder
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
 from weatherproof.readouts import SCHEDULES, evaluation_views, save_model
@@ -15,6 +14,7 @@ from weatherproof.readouts.probe import Mode
 from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import (
     augmentation,
+    pretrained,
     require_embeds,
     require_works,
     training_sets,
@@ -56,7 +56,7 @@ def probe(
     require_counted(options, probe_images=probe_images)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]
-    loaded = load_encoder(encoder, size=size, seed=seed)
+    loaded = pretrained(encoder, size=size, seed=seed)
     train, test, _ = training_sets(
         images, size or loaded.preprocessing.size, augment=None, operator=operator, device=where, labelled=True
     )

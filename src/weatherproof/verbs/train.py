@@ -12,7 +12,7 @@ from torch import nn
 
 from weatherproof import attacks, operators, random
 from weatherproof.data import ImageSet, batches, label_fraction
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of, head_of_readout
@@ -33,6 +33,7 @@ from weatherproof.readouts import Readout, load_readout, save_model
 from weatherproof.training import Plan, RunFolder, check_own_head, settings_for, train_classifier
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
+    from_nothing,
     penalty_of,
     require_attack_works,
     require_embeds,
@@ -126,7 +127,7 @@ def train(
     check_parts(method, penalty, attack)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]
-    start = load_encoder(encoder, size=size, seed=seed)
+    start = from_nothing(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
     )

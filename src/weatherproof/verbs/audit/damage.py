@@ -5,11 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from weatherproof.encoders import load_encoder
 from weatherproof.protocols import Operator
 from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Subject
-from weatherproof.verbs.inputs import has_labels, require_embeds, require_works
+from weatherproof.verbs.inputs import has_labels, pretrained, require_embeds, require_works
 from weatherproof.verbs.measure import Measurement, measured_outcome, own_fit
 from weatherproof.verbs.outcome import Outcome
 
@@ -28,7 +27,7 @@ def audit_damage(
     require_works(operator, images, where)
     target = encoder
     if teacher is not None:
-        target = load_encoder(teacher, size=options["size"], seed=options["seed"])
+        target = pretrained(teacher, size=options["size"], seed=options["seed"])
         require_embeds(target, images, where)
     run = subject.open(target, **given)
     wanted = None if operator is None else repr(operator)

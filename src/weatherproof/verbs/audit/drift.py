@@ -16,7 +16,7 @@ from weatherproof.data import ImageSet, load_images
 from weatherproof.data.folders import EVERY
 from weatherproof.data.roll import By, Moment, Roll, rolled
 from weatherproof.data.sources import names_a_folder
-from weatherproof.encoders import Encoder, Gauge, load_encoder
+from weatherproof.encoders import Encoder, Gauge
 from weatherproof.encoders.gauge.calibration import STRANGE
 from weatherproof.errors import InputError
 from weatherproof.evaluation.drift import (
@@ -52,7 +52,7 @@ from weatherproof.training import RunFolder
 from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.subject import AuditOptions, Subject
-from weatherproof.verbs.inputs import require_one_size
+from weatherproof.verbs.inputs import pretrained, require_one_size
 from weatherproof.verbs.options import reading_of
 from weatherproof.verbs.outcome import Outcome, print_lines
 
@@ -106,7 +106,7 @@ def audit_drift(
     """
     require_known(limits, DRIFT_METRICS, "an audit by the gauge")
     reading = reading_of(options)
-    encoder = load_encoder(model, size=options["size"], seed=options["seed"])
+    encoder = pretrained(model, size=options["size"], seed=options["seed"])
     gauge = encoder.own_gauge
     roll = rolled(_images(source, encoder, options), order).at_most(options["test_images"])
     files = {str(source): roll.digest} if roll.digest else {}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from weatherproof.data import ImageSet, load_images
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
 from weatherproof.evaluation.suites.contamination import trained_on
@@ -18,7 +18,7 @@ from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
 from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.by_words import ByWords, keep_words
-from weatherproof.verbs.inputs import has_labels, require_embeds, require_one_size
+from weatherproof.verbs.inputs import has_labels, pretrained, require_embeds, require_one_size
 from weatherproof.verbs.measure import own_fit
 from weatherproof.verbs.options import DamageOptions, Reading, WordOptions, pace_of, reading_of
 from weatherproof.verbs.outcome import name_of, recipe_of, with_origins
@@ -89,7 +89,7 @@ class Subject:
     ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
         reading, by_words = reading_of(options), ByWords.of(model, options)
-        encoder = load_encoder(model, size=options["size"], seed=options["seed"])
+        encoder = pretrained(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)
         images = _images(source, options.get("split", "test"), encoder, options)

@@ -169,7 +169,7 @@ def fresh(seed: int) -> Encoder:
     """The small network with new weights."""
     with warnings.catch_warnings():  # random weights are what is wanted here
         warnings.simplefilter("ignore", UserWarning)
-        return load_encoder("small", seed=seed)
+        return load_encoder("small@random", seed=seed)
 
 
 def _keep(encoder: Encoder, readout: Readout, folder: Path, **provenance: str) -> None:

@@ -21,14 +21,14 @@ from weatherproof.embedded.parquet import arrow
 from weatherproof.embedded.parts import Parts
 from weatherproof.embedded.reader import ENDINGS, ending_of
 from weatherproof.embedded.rows import Origin, class_names
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.record import protocol_facts, protocol_hash
 from weatherproof.files import disk_errors
 from weatherproof.texts import path_of
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
-from weatherproof.verbs.inputs import device_of, require_embeds, require_one_size
+from weatherproof.verbs.inputs import device_of, pretrained, require_embeds, require_one_size
 from weatherproof.verbs.outcome import recipe_of, text_of
 
 FREE = (*IGNORED, "batch_size")  # settings that do not change what comes out
@@ -62,7 +62,7 @@ class Subject:
     ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
         device = device_of(options["device"])
-        encoder = load_encoder(model, size=options["size"], seed=options["seed"])
+        encoder = pretrained(model, size=options["size"], seed=options["seed"])
         whole = options.get("split") is None and names_a_folder(source)
         images = load_images(
             source, EVERY if whole else options.get("split"), size=options["size"] or encoder.preprocessing.size,

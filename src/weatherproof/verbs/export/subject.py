@@ -7,7 +7,7 @@ from typing import Any
 
 from weatherproof import operators
 from weatherproof.data import ImageSet, load_images
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder
 from weatherproof.encoders.adapters import merged
 from weatherproof.encoders.adapters.folder import body_hash
 from weatherproof.encoders.gate import Gated
@@ -20,6 +20,7 @@ from weatherproof.sizes import GivenSize, Size, in_pixels, sides, size_of
 from weatherproof.texts import Malformed, read_yaml
 from weatherproof.verbs.export.checking import embedded
 from weatherproof.verbs.export.graph import MEANINGS, Graph, Pixels, Shape, resizes
+from weatherproof.verbs.inputs import pretrained
 from weatherproof.verbs.outcome import Outcome, text_of
 
 _ANY = (64, 64)  # of the images that a folder is verified on, of a network that takes any size
@@ -67,14 +68,14 @@ class Subject:
 
 
 def subject_of(given: str | Path | Encoder | Outcome, size: GivenSize | None) -> Subject:
-    """Load what is to be exported. Raises what `load_encoder` and `load_readout` raise."""
+    """Load what is to be exported. Raises what `pretrained` and `load_readout` raise."""
     if isinstance(given, Outcome):
         given = given.folder
     folder = None
     if not isinstance(given, Encoder):
         path = Path(given).expanduser()
         folder = path if path.is_dir() else None
-    loaded = load_encoder(folder or given, size=size)
+    loaded = pretrained(folder or given, size=size)
     encoder = loaded.clone().cpu().float().eval()
     readout = None if folder is None else load_readout(folder)
     recipe = {} if folder is None else _recipe(folder)

@@ -7,7 +7,7 @@ from torch import nn
 
 from weatherproof import methods
 from weatherproof.data import ImageSet
-from weatherproof.encoders import load_encoder, save_encoder
+from weatherproof.encoders import save_encoder
 from weatherproof.evaluation import history
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Operator, Views
@@ -16,8 +16,8 @@ from weatherproof.training import RunFolder, fit
 from weatherproof.training.plan import Optimizer
 from weatherproof.verbs.inputs import (
     device_of,
+    from_nothing,
     penalty_of,
-    quietly,
     require_embeds,
     require_twice_differentiable,
     training_sets,
@@ -104,8 +104,7 @@ def pretrain(
     require_counted(options, watch_every=watch_every)
     methods.recipe(method)  # an unknown one is said before anything is read
     where, size, seed = device_of(options["device"]), options["size"], options["seed"]
-    with quietly("randomly initialised"):  # which is where pretraining starts
-        start = load_encoder(encoder, size=size, seed=seed)
+    start = from_nothing(encoder, size=size, seed=seed)
     read_at = size or start.preprocessing.size
     train, test, _ = training_sets(images, read_at, augment=None, operator=None, device=where, labelled=False)
     require_embeds(start, train, where)
