@@ -139,11 +139,6 @@ def test_timms_position_embeddings_at_any_size_are_those_of_timm(tmp_path: Path,
             100,
             "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128",
         ),
-        (
-            "torchvision:vit_b_32@random",
-            100,
-            "its patch of 32x32 does not divide: the nearest sizes are 96x96 and 128x128",
-        ),
         ("torchvision:vit_b_32@random", (64, 96), "takes squares alone"),
         ("lenet", (28, 30), "fixed input of 28x28 pixels: leave out the size 28x30"),
     ],
@@ -159,10 +154,44 @@ def test_open_clips_towers_take_the_sizes_that_open_clip_gives_them() -> None:
     pytest.importorskip("open_clip")
     wide = load_encoder("open_clip:ViT-S-32@random", size=(32, 96))
     assert wide.eval()(torch.rand(1, 3, 32, 96)).shape == (1, 384)
-    with pytest.raises(InputError, match="nearest sizes are 96x96 and 128x128"):
-        load_encoder("open_clip:ViT-S-32@random", size=100)
     with pytest.raises(InputError, match="takes squares alone"):
         load_encoder("open_clip:RN50@random", size=(64, 96))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("text", ["torchvision:vit_b_32", "open_clip:ViT-S-32", "open_clip:vit_medium_patch16_gap_256"])
+def test_a_patch_that_does_not_divide_is_padded_as_timm_does_it(text: str, tmp_path: Path) -> None:
+    """With rows below and columns to the right of zeros after the normalisation, once, and the same from a run."""
+    if text.startswith("open_clip"):
+        pytest.importorskip("open_clip")
+    step = 16 if "16" in text else 32
+    size, larger = 3 * step + 4, 4 * step
+    with pytest.warns(UserWarning, match=f"padded to {larger}x{larger}; {3 * step}x.* and {larger}x.* need no padding"):
+        encoder = load_encoder(f"{text}@random", size=size, num_classes=0).eval()
+    whole = load_encoder(f"{text}@random", size=larger, num_classes=0).eval()
+    pixels = torch.rand(2, 3, size, size)
+    seen = torch.zeros(2, 3, larger, larger)
+    seen[:, :, :size, :size] = (pixels - whole.mean) / whole.std
+    assert torch.equal(encoder(pixels), whole.body(seen)) and encoder.preprocessing.size == size
+    assert torch.equal(encoder(pixels), encoder.clone()(pixels))
+    assert map_place(encoder).shape[1:] == (4, 4)
+    save_encoder(encoder, tmp_path / "run", provenance={})
+    with pytest.warns(UserWarning, match="need no padding"):
+        again = load_encoder(tmp_path / "run").eval()
+    assert again.preprocessing == encoder.preprocessing and torch.equal(again(pixels), encoder(pixels))
+
+
+def test_position_embeddings_of_a_padded_size_are_torchvisions(tmp_path: Path) -> None:
+    from torchvision.models import vision_transformer
+
+    torch.manual_seed(0)
+    plain = vision_transformer.vit_b_32()
+    weights = {name: value + 0.1 * torch.randn_like(value) for name, value in plain.state_dict().items()}
+    save_file(weights, tmp_path / "w.safetensors")
+    with pytest.warns(UserWarning, match="does not divide 100x100 pixels, which are padded to 128x128"):
+        encoder = load_encoder(f"torchvision:vit_b_32@{tmp_path}/w.safetensors", size=100)
+    wanted = vision_transformer.interpolate_embeddings(128, 32, weights)  # type: ignore[arg-type]
+    assert torch.equal(encoder.state()["encoder.pos_embedding"], wanted["encoder.pos_embedding"])
 
 
 def test_crops_of_images_that_are_no_squares_keep_their_shape() -> None:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 import weatherproof as wp
 from weatherproof.data import MemoryImages, PackedImages, load_images
 from weatherproof.encoders import save_encoder
-from weatherproof.encoders.libraries.transformers import build_transformers, transformers_options
+from weatherproof.encoders.libraries.transformers import build_transformers
+from weatherproof.encoders.libraries.transformers_options import transformers_options
 from weatherproof.errors import InputError
 from weatherproof.verbs.shard import shard
 
@@ -161,6 +162,14 @@ def test_a_folder_for_open_clip_of_rows_and_columns(tmp_path: Path) -> None:
     assert done.status == 0 and (done.file / "open_clip_model.safetensors").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*need no padding")
+def test_a_folder_for_torchvision_of_a_size_that_the_patch_does_not_divide(tmp_path: Path) -> None:
+    done = wp.export("torchvision:vit_b_32@random", to="hub", size=70, out=tmp_path / "out")
+    card = (done.file / "README.md").read_text()
+    assert done.status == 0 and "image_size=96" in card and "pad(images, (0, 26, 0, 26))" in card
+
+
 VISION = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48, "patch_size": 8}
 PIXELS = {"image_processor_type": "ViTImageProcessor", "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25]}
 
@@ -194,6 +203,32 @@ def test_networks_of_transformers_see_rows_and_columns(kind: str, own: int | tup
             named = {"interpolate_pos_encoding": True} if kind == "vit" and size == (24, 48) else {}
             expected = network(seen, **named)
         torch.testing.assert_close(one(pixels), expected.pooler_output)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["vit", "dinov2", "dinov3", "siglip2"])
+def test_networks_of_transformers_are_padded_where_a_patch_does_not_divide(kind: str, tmp_path: Path) -> None:
+    """The library itself would cut the rest off without a word."""
+    transformers = pytest.importorskip("transformers")
+    name = {"vit": "ViT", "dinov2": "Dinov2", "dinov3": "DINOv3ViT", "siglip2": "Siglip2Vision"}[kind]
+    more = {"num_patches": 16} if kind == "siglip2" else {"image_size": 32}
+    network = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**VISION, **more))
+    network.eval().save_pretrained(tmp_path / "net")
+    told = PIXELS | {"size": {"height": 32, "width": 32}}
+    (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(told))
+    text = f"transformers:{tmp_path / 'net'}"
+    with pytest.warns(UserWarning, match="does not divide 30x41 pixels, which are padded to 32x48"):
+        encoder = wp.load_encoder(text, size=(30, 41)).eval()
+    whole, pixels = wp.load_encoder(text, size=(32, 48)).eval(), torch.rand(2, 3, 30, 41)
+    seen = torch.zeros(2, 3, 32, 48)
+    seen[:, :, :30, :41] = (pixels - whole.mean) / whole.std
+    assert torch.equal(encoder(pixels), whole.body(seen))
+    with (
+        pytest.warns(UserWarning, match="need no padding"),
+        pytest.raises(InputError, match="does not pad: give a --size"),
+    ):
+        wp.export(text, to="hub", size=(30, 41), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_size_of_transformers_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from weatherproof.encoders.hub import RANDOM, REVISION, Fetched, check_revision,
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
-from weatherproof.encoders.libraries.transformers import (
-    build_transformers,
+from weatherproof.encoders.libraries.transformers import build_transformers
+from weatherproof.encoders.libraries.transformers_options import (
     suited,
     transformers_config,
     transformers_options,

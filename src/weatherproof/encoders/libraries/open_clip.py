@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from weatherproof.encoders.adapter import Release, divides, expectations, input_size, multiples, no_options, stem
+from weatherproof.encoders.adapter import Release, expectations, input_size, no_options, stem
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, some, unknown_model
 from weatherproof.encoders.origin import Place, not_published
+from weatherproof.encoders.padding import Padding, pad, padded
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
 from weatherproof.sizes import Size, in_pixels, sides
@@ -41,10 +42,9 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
     _, config, published = described(name)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False, "output_tokens": False}
     own, borrowed = input_size(vision.get("image_size", 224)), "timm_model_name" in vision
-    quick_gelu = bool(config.get("quick_gelu") or published.get("quick_gelu"))
+    quick_gelu, padding = bool(config.get("quick_gelu") or published.get("quick_gelu")), None
     if size is not None and not borrowed:
-        _check_size(text, vision, size, own)
-        vision["image_size"] = size
+        vision["image_size"], padding = _built_for(text, vision, size, own)
 
     def build() -> Any:
         return _build_vision_tower(config["embed_dim"], vision, quick_gelu)
@@ -53,8 +53,10 @@ def build_open_clip(name: str, options: Mapping[str, Any], num_classes: int | No
     grid = getattr(tower, "grid_size", None)  # of vision transformers written in open_clip itself
     converted = None if grid is None else partial(_resampled, grid)
     if borrowed and size is not None and size != own and hasattr(tower.trunk, "set_input_size"):
-        _set_size(text, tower, size)
-        converted = partial(_moved, build, size)
+        larger, padding = _set_size(text, tower, size)
+        converted = partial(_moved, build, larger)
+    if padding is not None:
+        pad(tower, padding)
     return Encoder(
         text, tower, None,
         names=Names(head=None, body=_VISUAL, ignored=rf"(?!{_VISUAL})", converted=converted),
@@ -108,32 +110,25 @@ def described(name: str) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
     return model, open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag) if tag else {}
 
 
-def _check_size(text: str, vision: Mapping[str, Any], size: Size, own: Size) -> None:
-    """Raises `InputError` for a size that a tower of open_clip's own cannot have."""
+def _built_for(text: str, vision: Mapping[str, Any], size: Size, own: Size) -> tuple[Size, Padding | None]:
+    """The size for which one of open_clip's own towers is built that sees this one, and how it pads it. Raises
+    `InputError` for one that it cannot have."""
     if not isinstance(vision.get("layers"), int):  # a ResNet, whose attention at the end is built for one number
         if not isinstance(size, int):
             raise InputError(f"{text} takes squares alone, as open_clip builds it, and {in_pixels(size)} is none")
-        return
-    patch = (int(vision.get("patch_size", 16)),) * 2
-    if size != own and not divides(size, patch):
-        raise InputError(
-            f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
-            f"nearest sizes are {multiples(size, patch)}"
-        )
+        return size, None
+    return (size, None) if size == own else padded(text, size, (int(vision.get("patch_size", 16)),) * 2)
 
 
-def _set_size(text: str, tower: Any, size: Size) -> None:
+def _set_size(text: str, tower: Any, size: Size) -> tuple[Size, Padding | None]:
+    """The same of one of timm's, which gets that size."""
+    embed = getattr(tower.trunk, "patch_embed", None)
+    larger, padding = padded(text, size, tuple(getattr(embed, "patch_size", (1, 1))))
     try:
-        tower.set_input_size(sides(size))
-        fits = divides(size, getattr(getattr(tower.trunk, "patch_embed", None), "patch_size", (1, 1)))
+        tower.set_input_size(sides(larger))
     except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError) as error:
         raise InputError(f"{text} cannot be built for {in_pixels(size)} pixels: {one_line(error)}") from None
-    if not fits:
-        patch = tower.trunk.patch_embed.patch_size
-        raise InputError(
-            f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
-            f"nearest sizes are {multiples(size, patch)}"
-        )
+    return larger, padding
 
 
 def _moved(build: Callable[[], Any], size: Size, state: dict[str, Tensor]) -> Mapping[str, Tensor]:

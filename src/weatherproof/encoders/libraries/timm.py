@@ -5,7 +5,6 @@ The tag names the release: it decides mean, std, size and interpolation, and whi
 
 import inspect
 import re
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -28,6 +27,7 @@ from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.heads import Half, TwoHeads
 from weatherproof.encoders.messages import one_line, some, unknown_model
 from weatherproof.encoders.origin import Place, not_published
+from weatherproof.encoders.padding import warn_of_padding
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.encoders.unfilled import on_meta
 from weatherproof.errors import InputError, shown
@@ -330,7 +330,7 @@ def create_timm(
 def _padded(
     timm: Any, text: str, name: str, settings: dict[str, Any], size: Size, patch: tuple[int, int]
 ) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
-    """What `create_timm` gives of a model that adds black rows and columns to the size until its patch divides it."""
+    """What `create_timm` gives of a model that adds rows and columns to its pixels until its patch divides them."""
     larger = nearest(size, patch)[1]
     settings = settings | {"dynamic_img_size": True, "dynamic_img_pad": True}
     if "img_size" in settings:
@@ -342,10 +342,5 @@ def _padded(
             f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: the "
             f"nearest sizes are {multiples(size, patch)}"
         ) from None
-    warnings.warn(
-        f"{text}: its patch of {in_pixels(patch)} does not divide {in_pixels(size)} pixels, which are padded to "
-        f"{in_pixels(larger)} as timm does it (dynamic_img_pad); {multiples(size, patch)} need no padding",
-        UserWarning,
-        stacklevel=5,
-    )
+    warn_of_padding(text, size, larger, patch, " as timm does it (dynamic_img_pad)")
     return model, model.pretrained_cfg, settings

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.adapter import (
     Release,
     classifier_path,
-    divides,
     expectations,
-    multiples,
     no_options,
     stem,
     without_head,
@@ -25,6 +23,7 @@ from weatherproof.encoders.adapter import (
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.messages import one_line, unknown_model
 from weatherproof.encoders.origin import Place
+from weatherproof.encoders.padding import pad, padded
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
 from weatherproof.errors import InputError, unknown
 from weatherproof.sizes import Size, in_pixels, sides
@@ -59,16 +58,11 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
     settings: dict[str, Any] = {"aux_logits": False, "init_weights": True} if _inception(name) else {}
     if tag:
         size = size or expected.size
+    padding = None
     if size is not None and name.startswith("vit_"):
         if not isinstance(size, int):
             raise InputError(f"{text} takes squares alone, as torchvision builds it, and {in_pixels(size)} is none")
-        patch = (int(name.rpartition("_")[2]),) * 2
-        if not divides(size, patch):
-            raise InputError(
-                f"{text} cannot see {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not divide: "
-                f"the nearest sizes are {multiples(size, patch)}"
-            )
-        settings["image_size"] = size
+        settings["image_size"], padding = padded(text, size, (int(name.rpartition("_")[2]),) * 2)
     if size is not None and name.startswith("maxvit_"):
         settings["input_size"] = sides(size)
     try:
@@ -79,7 +73,7 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
 
     cropped: Any = expected.size
     side: Size = size or getattr(model, "image_size", cropped)
-    converted = partial(_resampled, max(sides(side)), model.patch_size) if name.startswith("vit_") else None
+    converted = partial(_resampled, model.image_size, model.patch_size) if name.startswith("vit_") else None
     if name.startswith("squeezenet"):  # its classifier is a 1x1 convolution on the map, then an average
         path, features, prefix = "classifier", model.classifier[1].in_channels, "features."
         head, body = model.classifier, model.features
@@ -87,6 +81,8 @@ def build_torchvision(name: str, options: Mapping[str, Any], num_classes: int | 
         head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
         path, features, prefix = classifier_path(model, head), head.in_features, ""
         body = without_head(model, path)
+    if padding is not None:
+        pad(body, padding)
     return Encoder(
         text, body, None if num_classes == 0 else head,
         names=Names(head=path, body=prefix, ignored=_AUXILIARY, renamed=_RENAMED, converted=converted),

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.hub import RANDOM, REVISION, check_revision, fetch, found_on_hub, used_whole
-from weatherproof.encoders.libraries.transformers import (
-    class_and_config,
+from weatherproof.encoders.libraries.transformers import class_and_config
+from weatherproof.encoders.libraries.transformers_options import (
     library,
     quiet,
     settings_in,

@@ -9,7 +9,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from weatherproof.encoders import Encoder, Preprocessing
+from weatherproof.encoders.adapter import multiples
+from weatherproof.encoders.padding import padding_of
+from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
+from weatherproof.sizes import in_pixels
 from weatherproof.verbs.export.subject import Subject
 
 UNKNOWN = "unknown: look at the base model"
@@ -44,6 +48,19 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """A safetensors file, in one step; tensors that share memory are written each by itself."""
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     write_atomically(path, save(plain, metadata={"format": "pt"}))
+
+
+def require_no_padding(encoder: Encoder, library: str) -> None:
+    """Raise `InputError` for a network that sees more than its images: its library, which does not pad them, would give
+    other numbers."""
+    padding = padding_of(encoder.body)
+    if padding is not None:
+        size, patch = encoder.preprocessing.size or 1, padding.patch
+        raise InputError(
+            f"{encoder.name} is padded at {in_pixels(size)} pixels, which its patch of {in_pixels(patch)} does not "
+            f"divide, and {library} does not pad: give a --size of {multiples(size, patch)}, or export it with --to "
+            "onnx or --to torch"
+        )
 
 
 def outputs_of(encoder: Encoder) -> Outputs:

@@ -25,7 +25,7 @@ from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
 from weatherproof.sizes import Size, in_pixels
 from weatherproof.texts import Malformed, read_yaml
-from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, write_weights
+from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, require_no_padding, write_weights
 from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
@@ -44,6 +44,7 @@ def layout(subject: Subject, folder: Path) -> Written:
     name, _, tag = encoder.name.removeprefix("open_clip:").partition("/")
     published = open_clip.get_pretrained_cfg(name, tag) if tag else {}
     config: dict[str, Any] = open_clip.get_model_config(name)
+    require_no_padding(encoder, "open_clip")
     side = encoder.preprocessing.size
     if side is not None and input_size(config["vision_cfg"].get("image_size", 224)) != side:
         if hasattr(getattr(encoder.body, "trunk", None), "set_input_size"):  # a local-dir: is built at its own size

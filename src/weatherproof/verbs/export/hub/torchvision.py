@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.padding import pad, padding_of
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
-from weatherproof.sizes import sides
+from weatherproof.sizes import nearest, shorter, sides
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Outputs, Written, normalised, write_weights
 from weatherproof.verbs.export.subject import Subject
 
@@ -27,8 +28,15 @@ def layout(subject: Subject, folder: Path) -> Written:
     name, _, tag = encoder.name.removeprefix("torchvision:").partition("/")
     side, headless = encoder.preprocessing.size, encoder.head is None
     arguments: dict[str, Any] = {"num_classes": encoder.num_classes or _CLASSES}
+    padding, beside = padding_of(encoder.body), list[str]()
     if name.startswith("vit_"):
         arguments["image_size"] = side
+    if padding is not None:
+        arguments["image_size"] = larger = shorter(nearest(side or 1, padding.patch)[1])
+        rest = larger - shorter(side or 1)
+        beside.append(
+            f"images = torch.nn.functional.pad(images, (0, {rest}, 0, {rest}))  # until its patch divides them"
+        )
     if name.startswith("maxvit_"):
         arguments["input_size"] = [*sides(side or 1)]
     if name.startswith(("inception", "googlenet")):
@@ -58,6 +66,8 @@ def layout(subject: Subject, folder: Path) -> Written:
         strange = [*found.unexpected_keys, *(key for key in found.missing_keys if not key.startswith(f"{head}."))]
         if strange:
             raise InputError(f"torchvision's {name} does not take these weights: {strange[0]} is on one side alone")
+        if padding is not None:
+            pad(model, padding)
         return _outputs(model, head, subject, headless)
 
     told = "".join(f", {key}={value!r}" for key, value in arguments.items())
@@ -73,6 +83,7 @@ def layout(subject: Subject, folder: Path) -> Written:
             "mean, std = (torch.tensor(own).view(-1, 1, 1) for own in "
             f"({list(encoder.preprocessing.mean)}, {list(encoder.preprocessing.std)}))",
             "images = (images - mean) / std  # images in [0, 1], at the size of config.json",
+            *beside,
         ),
         licence=f"{licence}, as torchvision states for {name}/{tag}" if licence else UNKNOWN,
         tags=("torchvision", "image-classification"),

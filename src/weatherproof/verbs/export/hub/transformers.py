@@ -12,16 +12,15 @@ from torch import Tensor, nn
 from weatherproof.encoders.libraries.transformers import (
     classifiers_of,
     hears_pixels,
-    library,
     plain_network,
-    quiet,
     without_pooling,
 )
+from weatherproof.encoders.libraries.transformers_options import library, quiet
 from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
 from weatherproof.files import write_atomically
 from weatherproof.sizes import sides
-from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised
+from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, require_no_padding
 from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
@@ -31,6 +30,7 @@ _RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 def layout(subject: Subject, folder: Path) -> Written:
     """Raises `InputError` where the library's network does not take the weights."""
     encoder = subject.encoder
+    require_no_padding(encoder, "transformers")
     kind = encoder.options["kind"]
     headless = kind == "classifier" and encoder.head is None
     with quiet():
