@@ -1,10 +1,11 @@
-"""Small CLIP models with random weights, of open_clip's own classes, for tests."""
+"""Small CLIP models with random weights, of the libraries' own classes, for tests."""
 
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 NAME = "weatherproof-tiny"
@@ -46,3 +47,35 @@ def save_model(model: Any, file: Path) -> str:
 
     save_file({name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}, file)
     return str(file)
+
+
+def transformers_model(folder: Path, kind: str, seed: int = 0) -> Any:
+    """A small CLIP, SigLIP or SigLIP 2 with random weights and a tokenizer of single words, in a folder."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+
+    words = ["<pad>", "<s>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "fire", "truck", ".", *"cdefgikortu▁"]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**size, "vocab_size": len(words), "max_position_embeddings": 12, "pad_token_id": 0, "bos_token_id": 1,
+            "eos_token_id": 2}  # fmt: skip
+    vision = {**size, "patch_size": 8, **({"num_patches": 16} if kind == "Siglip2" else {"image_size": 32})}
+    config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision)
+    if kind == "CLIP":
+        config.projection_dim = 8
+    torch.manual_seed(seed)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    if kind != "CLIP":
+        with torch.no_grad():
+            model.logit_scale.fill_(2.0)
+            model.logit_bias.fill_(-5.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model, transformers.AutoTokenizer.from_pretrained(folder)  # SigLIP 2's own reads letters

@@ -108,7 +108,7 @@ def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
 def hears_pixels(model: Any) -> Any:
     """The network itself, from now on from pixels alone to the embedding, or the logits of one with a classifier."""
     first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
-    model.register_forward_pre_hook(partial(_asked, _pixels_only(model), _own_size(model)), with_kwargs=True)
+    model.register_forward_pre_hook(partial(_asked, cut_into_patches(model), _own_size(model)), with_kwargs=True)
     model.register_forward_hook(partial(_taken, first))
     return model
 
@@ -234,12 +234,6 @@ def _own_size(model: Any) -> tuple[int, int] | None:
     return sides(size_of(size))
 
 
-def _pixels_only(model: Any) -> int | None:
-    """The side of the patches of a network that takes these in place of pixels."""
-    wanted = "spatial_shapes" in inspect.signature(model.forward).parameters
-    return int(model.config.patch_size) if wanted else None
-
-
 def _patch(model: Any) -> tuple[int, int] | None:
     """The patch of a vision transformer, which would leave a rest of an image that it does not divide; None: of other
     networks, which have a first convolution as any, or pad by themselves."""
@@ -252,7 +246,25 @@ def _asked(
     patch: int | None, size: tuple[int, int] | None, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A forward hook: what the library's processor hands over beside the pixels."""
-    pixels = given[0]
+    pixels, *beside = given
+    handed, more = _handed(patch, size, pixels)
+    return (*handed, *beside), named | more
+
+
+def cut_into_patches(model: Any) -> int | None:
+    """The side of the patches of a network that takes these in place of pixels."""
+    wanted = "spatial_shapes" in inspect.signature(model.forward).parameters
+    return int(model.config.patch_size) if wanted else None
+
+
+def handed_over(vision: Any, pixels: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """What the library's processor makes of normalised pixels for an image side, by place and by name."""
+    return _handed(cut_into_patches(vision), _own_size(vision), pixels)
+
+
+def _handed(
+    patch: int | None, size: tuple[int, int] | None, pixels: Tensor
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     if patch is not None:
         batch, channels, height, width = pixels.shape
         rows, columns = height // patch, width // patch
@@ -261,10 +273,8 @@ def _asked(
         grid = pixels.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
         shapes = torch.tensor([[rows, columns]], device=pixels.device).expand(batch, -1)
         mask = torch.ones(batch, rows * columns, dtype=torch.int64, device=pixels.device)
-        return (grid.reshape(batch, rows * columns, -1), mask, shapes), named
-    if size is not None and pixels.shape[-2:] != size:
-        named = named | {"interpolate_pos_encoding": True}
-    return given, named
+        return (grid.reshape(batch, rows * columns, -1), mask, shapes), {}
+    return (pixels,), {"interpolate_pos_encoding": True} if size is not None and pixels.shape[-2:] != size else {}
 
 
 def _taken(first: bool, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:

@@ -63,16 +63,7 @@ def transformers_tower(source: TowerSource, quiet: bool) -> TextTower:
         InputError: as `text_tower`.
     """
     del quiet  # nothing is warned of
-    place, revision, file = _asked(source.text.removeprefix("transformers:"))
-    commit = (source.digest if not file else None) or revision
-    folder = Path(place.folder) if place.folder else _described(place, commit)
-    if file:
-        model = _model(source.text, folder, read_checkpoint(file))
-    else:
-        at = None if place.folder else commit
-        model, _ = used_whole(
-            place, at, place.text, lambda own: _model(source.text, folder, read_published([str(f.path) for f in own]))
-        )
+    model, folder = whole_model(source)
     tokenizer = _tokenizer(source.text, folder)
     longest = int(model.config.text_config.max_position_embeddings)
     bias = getattr(model, "logit_bias", None)
@@ -92,6 +83,31 @@ def transformers_tower(source: TowerSource, quiet: bool) -> TextTower:
         scale=scale_of(model.logit_scale.detach(), source.text), source=source,
         bias=0.0 if bias is None else float(bias.detach().float().flatten()[0]),
     )  # fmt: skip
+
+
+def whole_model(source: TowerSource) -> tuple[Any, Path]:
+    """The model with its text side, and its image side where the weights hold that, and the folder where its tokenizer
+    lies.
+
+    Raises:
+        InputError: as `text_tower`.
+    """
+    place, revision, file = _asked(source.text.removeprefix("transformers:"))
+    commit = (source.digest if not file else None) or revision
+    folder = Path(place.folder) if place.folder else _described(place, commit)
+    if file:
+        return _model(source.text, folder, read_checkpoint(file)), folder
+    model, _ = used_whole(
+        place, None if place.folder else commit, place.text,
+        lambda own: _model(source.text, folder, read_published([str(f.path) for f in own])),
+    )  # fmt: skip
+    return model, folder
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a model's folder that make its tokenizer."""
+    names = (_TOKENIZER, *_OLDER, *(name for own in _VOCABULARIES for name in own))
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 class _Text(nn.Module):

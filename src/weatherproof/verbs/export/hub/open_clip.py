@@ -24,13 +24,12 @@ from weatherproof.errors import InputError, one_line
 from weatherproof.files import write_atomically
 from weatherproof.random import framework_seed
 from weatherproof.sizes import Size, in_pixels
-from weatherproof.texts import Malformed, read_yaml
+from weatherproof.verbs.export.hub.begun import at_its_commit, begun_with
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, require_no_padding, write_weights
 from weatherproof.verbs.export.hub.licence import licence_on_hub
 from weatherproof.verbs.export.subject import Subject
 
 _VISUAL = "visual."
-_LONGEST = 8  # runs that were each trained on from another
 
 
 def layout(subject: Subject, folder: Path) -> Written:
@@ -143,28 +142,11 @@ def _weights_file(subject: Subject) -> str:
     Raises:
         InputError: it is published, and neither in the cache nor to be had.
     """
-    name, _, after = _start(subject).removeprefix("open_clip:").partition("@")
+    name, _, after = at_its_commit(subject, begun_with(subject, "open_clip")).partition("@")
     if after == RANDOM:
         return ""
     if after and not after.startswith(REVISION):
         return after
     if not name or not subject.encoder.origins:  # of a network in the hand nobody knows
         return ""
-    commit = subject.encoder.origins[0].commit
-    return open_clip_file(name, f"{REVISION}{commit}" if commit else after)
-
-
-def _start(subject: Subject) -> str:
-    """The text of the encoder, or of that with which the first of its runs began; "": nobody says."""
-    text, recipe = subject.text, subject.recipe
-    for _ in range(_LONGEST):
-        if text.startswith("open_clip:"):
-            return text
-        text = str(recipe.get("encoder", ""))
-        try:
-            recipe = read_yaml(Path(text) / "recipe.yaml")
-        except (OSError, Malformed, ValueError):
-            recipe = {}
-        if not isinstance(recipe, Mapping):
-            recipe = {}
-    return ""
+    return open_clip_file(name, after)

@@ -1,7 +1,10 @@
 """transformers' layout: what its own `save_pretrained` writes, and a preprocessor_config.json, for
-`AutoModel.from_pretrained(FOLDER)`."""
+`AutoModel.from_pretrained(FOLDER)`.
 
-import json
+Of a model for images and texts the text side and the tokenizer are those of the model that the training began with,
+which hardening leaves as they are (`both`). Where it is not there, or has none, the image side goes out alone.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,20 +21,22 @@ from weatherproof.encoders.libraries.transformers import (
 from weatherproof.encoders.libraries.transformers_options import library, quiet
 from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
-from weatherproof.files import write_atomically
-from weatherproof.sizes import sides
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised, require_no_padding
 from weatherproof.verbs.export.hub.licence import licence_on_hub
+from weatherproof.verbs.export.hub.transformers.both import both_sides
+from weatherproof.verbs.export.hub.transformers.pixels import size_notes, write_pixels
 from weatherproof.verbs.export.subject import Subject
-
-_RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
 def layout(subject: Subject, folder: Path) -> Written:
     """Raises `InputError` where the library's network does not take the weights."""
     encoder = subject.encoder
     require_no_padding(encoder, "transformers")
-    kind = encoder.options["kind"]
+    kind, missing = encoder.options["kind"], ""
+    if kind == "projection" or encoder.options.get("tower"):
+        both, missing = both_sides(subject, folder)
+        if both is not None:
+            return both
     headless = kind == "classifier" and encoder.head is None
     with quiet():
         network = plain_network(encoder.options, encoder.num_classes if encoder.head is not None else None)
@@ -43,7 +48,7 @@ def layout(subject: Subject, folder: Path) -> Written:
         if strange := [*found.unexpected_keys, *lost]:
             raise InputError(f"{encoder.name} does not take these weights: {strange[0]} is on one side alone")
         network.save_pretrained(folder)
-    write_atomically(folder / "preprocessor_config.json", json.dumps(_pixels(subject), indent=2) + "\n")
+    write_pixels(encoder, network, folder)
     name = "AutoModelForImageClassification" if kind == "classifier" else "AutoModel"
     name = type(network).__name__ if kind == "projection" else name
     more = without_pooling(type(network), bool(encoder.options.get("pooler", True)))
@@ -57,9 +62,9 @@ def layout(subject: Subject, folder: Path) -> Written:
         return _outputs(model, kind == "classifier", headless, subject)
 
     given = "".join(f", {key}={value}" for key, value in more.items())
-    notes = []
-    if _resampled(network, subject):
-        notes.append("at this size the network has to be asked with interpolate_pos_encoding=True")
+    notes = size_notes(encoder, network)
+    if missing:
+        notes.append(f"the image side alone, without its text side: {missing}")
     if headless:
         notes.append("its classifier was not hardened with it and is random in this folder")
     return Written(
@@ -71,29 +76,6 @@ def layout(subject: Subject, folder: Path) -> Written:
         licence=licence_on_hub(encoder), notes=tuple(notes),
         tags=("transformers", "image-feature-extraction"),
     )  # fmt: skip
-
-
-def _pixels(subject: Subject) -> dict[str, Any]:
-    """Of the library's processor that resizes to rows and columns and normalises."""
-    preprocessing = subject.encoder.preprocessing
-    rows, columns = sides(preprocessing.size or 1)
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": rows, "width": columns},
-        "resample": _RESAMPLING[preprocessing.interpolation],
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocessing.mean),
-        "image_std": list(preprocessing.std),
-    }
-
-
-def _resampled(network: Any, subject: Subject) -> bool:
-    size = getattr(network.config, "image_size", None)
-    wanted = sides(subject.encoder.preprocessing.size or 1)
-    return size is not None and (tuple(size) if isinstance(size, list | tuple) else (size, size)) != wanted
 
 
 def _outputs(model: Any, judged: bool, headless: bool, subject: Subject) -> Outputs:
