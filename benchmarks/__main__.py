@@ -16,6 +16,7 @@ ROOMS = (
     "steps",
     "adapters",
     "one_gpu",
+    "accumulation",
     "operators",
     "views",
     "pretraining",

@@ -69,7 +69,7 @@ def _measured(place: int, number: int, device: str) -> tuple[tuple[float, ...], 
     return tuple(times), peak
 
 
-def _loaded(case: Case, device: str) -> Encoder:
+def loaded(case: Case, device: str) -> Encoder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # random weights: they are as quick as trained ones
         return load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
@@ -79,7 +79,7 @@ class Steps:
     """A hardening, step by step, on batches of noise."""
 
     def __init__(self, case: Case, way: Way, device: str) -> None:
-        teacher = _loaded(case, device)
+        teacher = loaded(case, device)
         self.case, self.device = case, device
         self.method = Hardening(way.adapt.attach(teacher), teacher, RandomMask((0.5, 0.95)), StudentTeacher())
         self.method.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -138,7 +138,7 @@ def _channels_last(device: str) -> list[Row]:
 
 def _main(place: str, number: str, device: str) -> None:
     case, way = CASES[int(place)], WAYS[int(number)]
-    _loaded(case, device)
+    loaded(case, device)
     before = _largest(device)
     steps = Steps(case, way, device)
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ TITLES = {
     "steps": "A hardening step",
     "adapters": "Adapters and the gate",
     "one_gpu": "Hardening a vision transformer on one GPU, or none",
+    "accumulation": "Accumulation with cached gradients",
     "operators": "Operators and augmentations",
     "views": "Views",
     "pretraining": "Pretraining",
@@ -53,6 +54,13 @@ EXPLAINED = {
         "of these. What fits into 24 GB leaves 1 GiB to the driver and the allocator. Images a second there are the "
         "counted operations at the part of the card's peak that `doctor` assumes. It is a count, not a measurement on "
         "a GPU."
+    ),
+    "accumulation": (
+        "A hardening step whose images go through the network in parts, with the loss and the negatives of the whole "
+        "batch (`--micro-batch`): the embeddings first, without a graph, then each part once more with the gradients "
+        "that the loss has for it. Against the same step at once, which gives the same gradients; each in a process of "
+        "its own, in float32. Memory is by how much the steps raise the process's peak above what loading the encoder "
+        "took."
     ),
     "sharding": (
         "A hardening by two processes on the CPU with `--strategy fsdp` against `ddp`, as the second process sees it. "
@@ -160,7 +168,9 @@ def render(rooms: Mapping[str, Mapping[str, Any]]) -> str:
 def _measured(found: Mapping[str, Any]) -> str:
     where = found["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-    load = "" if where["load"] is None else f" Load before: {where['load']:.1f}."
+    load = "" if where["load"] is None else f" Load before: {where['load']:.1f}"
+    if load:
+        load += ", more than there are cores: the machine was busy." if where["load"] > where["cores"] else "."
     return (
         f"`{found['command']}`, {where['date']}, {where['device']}: {where['processor']}, {where['cores']} cores, "
         f"{where['threads']} thread{'s'[: where['threads'] != 1]}; {where['system']}, {versions}.{load}"
