@@ -2,8 +2,10 @@
 workers and network. Ours is the whole verb: it also lists the folder, hashes the weights, keeps parts, writes a file.
 """
 
+import resource
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import weatherproof as wp
-from benchmarks.measure import Row, in_turn
+from benchmarks.measure import Row, spent
 from weatherproof.data.decoding import Decoder
 
 LIMIT = 1.0  # of the loop's time: at least as many images a second
@@ -28,10 +30,11 @@ class Case:
     size: int
     ending: str
     limit: float | None = LIMIT
+    repeats: int = 3
 
 
 CASES = (
-    Case("resnet20", 32, "npz"),
+    Case("resnet20", 32, "npz", repeats=9),
     Case("torchvision:squeezenet1_0", 128, "parquet"),
     Case("timm:tf_efficientnet_lite0", 160, "parquet"),
 )
@@ -48,13 +51,13 @@ class Files(Dataset[Tensor]):
         return torch.from_numpy(self.decoder.file(str(self.paths[place])).copy())
 
 
-def run(device: str, repeats: int = 3) -> list[Row]:
+def run(device: str) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         paths = _photos(Path(folder) / "photos")
-        return [_row(case, Path(folder), paths, device, repeats) for case in CASES]
+        return [row for case in CASES for row in _rows(case, Path(folder), paths, device)]
 
 
-def _row(case: Case, folder: Path, paths: list[Path], device: str, repeats: int) -> Row:
+def _rows(case: Case, folder: Path, paths: list[Path], device: str) -> list[Row]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
         encoder = wp.load_encoder(f"{case.encoder}@random", size=case.size).eval().to(device)
@@ -69,9 +72,26 @@ def _row(case: Case, folder: Path, paths: list[Path], device: str, repeats: int)
         loader = DataLoader(Files(paths, case.size), batch_size=BATCH, num_workers=WORKERS, pin_memory=device != "cpu")
         torch.cat([encoder(batch.to(device, non_blocking=True).float().div_(255)).cpu() for batch in loader])
 
-    times = in_turn(ours, floor, repeats, device, warmup=1)
+    pairs = [(_spent(ours, device), _spent(floor, device)) for _ in range(1 + case.repeats)][1:]
     what = f"embed, {case.encoder}, {case.size}×{case.size}, {WORKERS} workers, .{case.ending}"
-    return Row(what, "loop over a DataLoader", "s", *times, limit=case.limit, images=IMAGES)
+    against = "loop over a DataLoader"
+    walls, processors = ([tuple(one[side][kind] for one in pairs) for side in (0, 1)] for kind in (0, 1))
+    rows = [Row(what, against, "s", *walls, limit=case.limit, images=IMAGES)]
+    return (
+        rows if device != "cpu" else [*rows, Row(f"{what}, processor time", against, "s", *processors, images=IMAGES)]
+    )
+
+
+def _spent(work: Callable[[], object], device: str) -> tuple[float, float]:
+    """Seconds on the wall, and of processors in this process and its workers, which have ended by then."""
+    before = _processors()
+    wall = spent(work, device).wall
+    return wall, _processors() - before
+
+
+def _processors() -> float:
+    own = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in own)
 
 
 def _photos(folder: Path) -> list[Path]:

@@ -131,7 +131,8 @@ EXPLAINED = {
         "loop over a DataLoader with the same decoder, size, batches, workers and network, which keeps the embeddings "
         "in memory and writes nothing. JPEG files of 500 × 375 pixels; weights do not matter for the speed. Batches of "
         "`embed` come channels-last from its decoder, in which convolutions on a CPU are quicker; those of the loop, "
-        "stacked by PyTorch, do not."
+        "stacked by PyTorch, do not. Processor time is that of the process and its workers; other work on the machine "
+        "disturbs it less."
     ),
     "memory": (
         "The largest resident memory of a process (and its loader workers) that audits a folder of image files, at N "

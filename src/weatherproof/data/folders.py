@@ -18,6 +18,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -103,7 +104,7 @@ def find_images(root: Path, split: str, classes: Sequence[str] | None = None) ->
         _refuse_splits_below(layout.home)
         listing, notes = _list(layout, layout.home, [layout.home], split, classes)
         if split != "all":
-            held = torch.tensor([_is_held_out(os.path.relpath(path, root)) for path in listing.paths])
+            held = torch.tensor([_is_held_out(below(path, str(root))) for path in listing.paths])
             listing = _select(listing, held if split != "train" else ~held, root)
         return listing, notes
     chosen = _serving(split, layout)
@@ -114,6 +115,19 @@ def find_images(root: Path, split: str, classes: Sequence[str] | None = None) ->
     labelled = [path for name, path in layout.parts.items() if name != "unlabeled"]
     folder, name = layout.parts[chosen], layout.names[chosen].lower()
     return _list(layout, folder, labelled, "unlabeled" if chosen == "unlabeled" else name, classes)
+
+
+def below(path: str, folder: str) -> str:
+    """`os.path.relpath`, which asks for the working folder each time, of many files below one folder."""
+    rest = path.removeprefix(folder.rstrip(os.sep) + os.sep)
+    return rest if rest != path and os.path.normpath(rest) == rest else os.path.relpath(path, folder)
+
+
+def has_folders(root: Path) -> bool:
+    """Whether it holds folders, such as those of classes or splits."""
+    with suppress(OSError), os.scandir(root) as entries:
+        return any(entry.is_dir() for entry in entries)
+    return False
 
 
 def has_splits(root: Path) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from weatherproof.data.decoding import opened
 from weatherproof.data.files import FileImages
+from weatherproof.data.folders import below
 from weatherproof.data.hearing import listening, speaking_of
 from weatherproof.data.images import ImageSet, MemoryImages, evenly_spaced
 from weatherproof.errors import InputError
@@ -72,8 +73,8 @@ def rolled(images: ImageSet, by: By) -> Roll:
         if by == "time":
             raise InputError(f"{images.name!r} has no files with a time: leave out --order, or give a folder of images")
         return Roll(images, tuple(map(str, images.index.tolist())), None, "")
-    above = os.path.commonpath([str(Path(path).parent) for path in paths])
-    names = [os.path.relpath(path, above) for path in paths]
+    above = os.path.commonpath({path.rpartition(os.sep)[0] or str(Path(path).parent) for path in paths})
+    names = [below(path, above) for path in paths]
     keys: list[tuple[object, ...]] = [(_by_numbers(name), name) for name in names]
     moments = None
     if by == "time":
@@ -132,7 +133,7 @@ def _taken(path: str) -> datetime | None:
 
 def _state(path: str) -> os.stat_result:
     try:
-        return Path(path).stat()
+        return os.stat(path)  # noqa: PTH116 - of many files
     except OSError as error:
         raise InputError(f"{printable(path)} has gone while it was being looked at: {error.strerror}") from None
 

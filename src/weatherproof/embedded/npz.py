@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from weatherproof.embedded.about import KEY, About
-from weatherproof.embedded.rows import Rows, chunks
+from weatherproof.embedded.rows import Column, Rows, chunks
 from weatherproof.errors import InputError
 
 _CHUNK = 1 << 14  # images whose names are made at a time
@@ -35,13 +35,26 @@ def write_npz(file: BinaryIO, rows: Rows, about: About) -> None:
             _vectors(archive, rows, name, len(places))
         for name, column in small.items():
             _member(archive, name, column)
-        columns = rows.origin.columns(places[:1].tolist())
-        for name, example in columns.items():
-            made = (rows.origin.columns(some)[name] for some in chunks(places, _CHUNK))
+        columns = _Columns(rows)
+        for name, example in columns.of(places[:1].tolist()).items():
+            made = (columns.of(some)[name] for some in chunks(places, _CHUNK))
             if isinstance(example, np.ndarray):
                 _member(archive, name, np.concatenate([np.asarray(part) for part in made]))
             else:
-                _texts(archive, rows, name, places, made)
+                _texts(archive, columns, name, places, made)
+
+
+class _Columns:
+    """What a file says of images, which is asked for column by column: the last answer is kept."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._places = rows, list[int]()
+        self._last: dict[str, Column] = {}
+
+    def of(self, places: list[int]) -> dict[str, Column]:
+        if not self._last or places != self._places:
+            self._places, self._last = places, self._rows.origin.columns(places)
+        return self._last
 
 
 def _small(rows: Rows) -> dict[str, np.ndarray]:
@@ -63,14 +76,14 @@ def _vectors(archive: zipfile.ZipFile, rows: Rows, name: str, count: int) -> Non
             member.write(np.ascontiguousarray(own, dtype).data.cast("B"))
 
 
-def _texts(archive: zipfile.ZipFile, rows: Rows, name: str, places: Any, made: Iterator[Any]) -> None:
+def _texts(archive: zipfile.ZipFile, columns: "_Columns", name: str, places: Any, made: Iterator[Any]) -> None:
     """Two passes: NumPy's texts are all as wide as the widest."""
     widest = max((len(text or "") for part in made for text in part), default=0)
     dtype = np.dtype(f"<U{max(1, widest)}")
     with archive.open(_info(name), "w", force_zip64=True) as member:
         _head(member, dtype, (len(places),))
         for some in chunks(places, _CHUNK):
-            texts = rows.origin.columns(some)[name]
+            texts = columns.of(some)[name]
             member.write(np.array([text or "" for text in texts], dtype).tobytes())
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof.data import CorruptedImages, FileImages, ImageSet, MemoryImages
-from weatherproof.data.folders import EVERY, find_images
+from weatherproof.data.folders import find_images, has_folders
 from weatherproof.embedded.columns import EMBEDDING, GAUGED, LOGITS, PATCHES
 from weatherproof.embedded.parts import Parts
 from weatherproof.errors import InputError
@@ -70,13 +70,19 @@ class Origin:
         return [None] * len(places) if self.paths is None else [self.paths[place] for place in places]
 
 
-def class_names(source: object) -> dict[str, str] | None:
+def class_names(source: object, paths: Sequence[str]) -> dict[str, str] | None:
     """By path, the class of each image in a folder, as `load_images` understands its split and class folders. None
-    where there are no class folders, or images beside them."""
+    where there are no class folders, or images beside them.
+
+    Args:
+        paths: of all images in the folder.
+    """
     root = path_of(str(source).removeprefix("folder:"))
+    if not has_folders(root):
+        return None
     whole = _classes_of(root, "all")
     if whole:
-        return whole if whole.keys() == {*find_images(root, EVERY)[0].paths} else None
+        return whole if whole.keys() == {*paths} else None
     return {path: name for split in ("train", "test", "val") for path, name in _classes_of(root, split).items()} or None
 
 

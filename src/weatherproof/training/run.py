@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ class RunFolder:
             return
         if any(not item.name.startswith(".") for item in self.path.iterdir()):
             raise InputError(f"{self.path} holds other files and no run: choose another --out, or an empty folder")
-        self.recipe = {**wanted, "versions": _versions(), "hardware": _hardware()}
+        self.recipe = {**wanted, "versions": dict(_versions()), "hardware": _hardware()}
         self.write_text("recipe.yaml", yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
 
     @property
@@ -349,7 +350,8 @@ def _size(state: Any) -> int:
     return sum(map(_size, state)) if isinstance(state, list | tuple) else 0
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _versions() -> Mapping[str, str]:
     from weatherproof import __version__
 
     found = {"weatherproof": __version__, "python": platform.python_version()}

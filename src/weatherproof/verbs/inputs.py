@@ -241,12 +241,16 @@ def _kind(made: object) -> str:
     return f"{made.dtype} {list(made.shape)} on {made.device.type}"
 
 
-def require_embeds(encoder: Encoder, images: ImageSet, device: torch.device) -> None:
+def require_embeds(encoder: Encoder, images: ImageSet, device: torch.device, *, alone: bool = True) -> None:
     """Try the encoder on two of the images. Raises `InputError` where what it gives is not finite: a training would
-    blame its learning rate."""
+    blame its learning rate.
+
+    Args:
+        alone: a copy is tried. False: the encoder itself, which is on the device and is not trained.
+    """
     batch = next(batches(images, 2, device=device), None)
     if batch is not None:
-        trial = encoder.clone().to(device)
+        trial = encoder.clone().to(device) if alone else encoder
         with evaluating(trial):
             require_embeddings(encoder.name, trial(batch.images))
 

@@ -75,8 +75,9 @@ class Subject:
         roll = rolled(images, "name")
         encoder.to(device)
         eye_of(encoder, asked, images.image_size)
-        require_embeds(encoder, images, device)
-        origin = Origin(roll.images, class_names(source) if whole else None)
+        require_embeds(encoder, images, device, alone=False)
+        paths = getattr(images, "paths", None)
+        origin = Origin(roll.images, class_names(source, paths) if whole and paths is not None else None)
         return cls(
             model, source, options, asked, encoder, origin, roll.digest, seen_size(encoder, images.image_size), device
         )
