@@ -41,6 +41,8 @@ def test_missing_path(teacher: str, refused: Refused) -> None:
 def test_empty_folder(teacher: str, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "empty").mkdir()
     assert "no images in" in refused("harden", teacher, tmp_path / "empty")
+    (tmp_path / "empty" / "x").mkdir()
+    assert "found 1 entry (x/)" in refused("harden", teacher, tmp_path / "empty")
 
 
 def test_folder_of_other_files(teacher: str, tmp_path: Path, refused: Refused) -> None:
@@ -56,7 +58,8 @@ def test_unreadable_images(teacher: str, tmp_path: Path, refused: Refused) -> No
     for i in range(5):
         (tmp_path / "photos" / "train" / f"{i:03}.png").write_bytes(b"not a picture")
     said = refused("harden", teacher, tmp_path / "photos")
-    assert "5 of 10 images (50.0%)" in said and "000.png" in said and "more than the 5.0%" in said
+    assert "5 of 10 images (50.0%)" in said and "000.png" in said and "more than the 5.0% that are left out" in said
+    assert "repair them, or move them out of the folder" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -122,6 +125,19 @@ def test_a_name_that_means_random_weights(photos: Path, teacher: str, refused: R
         )
     assert "no weights are published for resnet20(preact=True): give" in refused("export", "resnet20(preact=True)")
     assert "no weights are published for small: give" in refused("audit", teacher, photos, "--teacher", "small")
+
+
+def test_a_file_where_a_run_or_a_name_is_expected(classifier: Path, photos: Path, here: Path, refused: Refused) -> None:
+    (here / "weights.pth").write_bytes(b"")
+    said = refused("harden", classifier / "encoder.safetensors", photos)
+    assert said.endswith(f"is a file of a run: give the run's folder, {classifier}")
+    assert "such as resnet20@weights.pth" in refused("harden", "weights.pth", photos)
+
+
+def test_a_run_that_is_compared_with_itself(classifier: Path, refused: Refused) -> None:
+    twice = "is given twice, before as"
+    assert f"{twice} {classifier}: give each run once" in refused("compare", classifier, f"{classifier}/../model")
+    assert "is given twice: give" in refused("compare", classifier, classifier)
 
 
 def test_unknown_encoder(photos: Path, refused: Refused) -> None:
@@ -260,7 +276,7 @@ def test_a_classifier_of_other_classes(teacher: str, photos: Path, tmp_path: Pat
 def test_runs_that_cannot_be_compared(tmp_path: Path, here: Path, refused: Refused) -> None:
     assert "two or more" in refused("compare", tmp_path)
     assert "no run folder" in refused("compare", "one", "two")
-    assert "expected a finished run" in refused("compare", tmp_path, tmp_path)
+    assert "expected a finished run" in refused("compare", tmp_path, here)
 
 
 def test_data_of_a_study_that_is_not_there(refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -444,6 +444,10 @@ def test_indexes_that_do_not_fit(
     assert "nothing.npz cannot be read (No such file" in refused(
         "embed", teacher, *words, "--index", tmp_path / "nothing.npz"
     )
+    (tmp_path / "weights.pth").write_bytes(b"x")
+    assert "weights.pth is no file of embeddings: expected a file that embed wrote, .parquet or .npz" in refused(
+        "embed", teacher, *words, "--index", tmp_path / "weights.pth"
+    )
     assert "unknown search 'fais': did you mean faiss" in refused("embed", teacher, *words, *own, "--search", "fais")
     assert weatherproof("embed", teacher, *words, *own, "--size", 8, "--out", tmp_path / "n.csv")[0] == 0
     assert "n.csv is there already" in refused("embed", teacher, *words, *own, "--size", 8, "--out", tmp_path / "n.csv")

@@ -274,7 +274,7 @@ def test_bad_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert [Path(path).name for path in images.subset(torch.tensor([0])).bad] == ["07.png"]  # shared by all subsets
     with pytest.raises(InputError, match=r"cannot read .*fog/2/n01440764/07.png"):
         images.read(torch.tensor([27]))
-    with pytest.raises(InputError, match=r"more than the 0.0% that max_bad allows"):
+    with pytest.raises(InputError, match=r"more than the 0.0% that are left out"):
         list(batches(load_images(f"imagenet-c:{tmp_path}", max_bad=0.0), 8))
 
 

@@ -110,7 +110,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     for source, split, message in (
         (tmp_path / "gone", "train", "no folder .*gone"),
         (tmp_path / "empty", "train", r"no images in .*empty: looked for \.jpg .*, found nothing"),
-        (tmp_path / "docs", "train", r"found 1 entries \(readme.txt\)"),
+        (tmp_path / "docs", "train", r"found 1 entry \(readme.txt\)"),
         (tmp_path / "file.png", "train", "is a file"),
         (tmp_path / "trained", "test", r"no split 'test': expected test/ or val/ or validation/, found train/"),
         (tmp_path / "docs", "dev", "no split 'dev'"),
@@ -200,7 +200,7 @@ def test_bad_files_are_left_out_counted_and_named(tmp_path: Path) -> None:
     assert len(images) == 38
     assert images.index.tolist() == level(images) == [i for i in range(40) if i not in (7, 9)]
     with pytest.raises(
-        InputError, match=r"2 of 40 images \(5.0%\) .* more than the 4.0% that max_bad allows: first .*07"
+        InputError, match=r"2 of 40 images \(5.0%\) .* more than the 4.0% that are left out: first .*07"
     ):
         load_images(tmp_path, "all", max_bad=0.04)
 

@@ -148,7 +148,6 @@ def test_settings_that_cannot_be():
     assert "fixed input of 28x28" in message_of(load_encoder, "lenet", size=32)
     assert "at least 1 pixel" in message_of(load_encoder, "resnet20", size=0)
     assert "at least 0" in message_of(load_encoder, "resnet20", num_classes=-1)
-    assert "63x63" in message_of(load_encoder, "torchvision:vit_b_32@random", size=63)
     assert "several classifiers at once" in message_of(load_encoder, "timm:crossvit_9_240@random", num_classes=3)
 
 

@@ -272,7 +272,7 @@ def test_samples_without_an_image_or_a_class_are_left_out_and_named(tmp_path: Pa
     assert [k.rpartition("/")[2] for k in images.bad] == ["000001.txt", "000002.png", "000003.png", "000004.png"]
     assert images.index.tolist() == [0, *range(5, 30)] and len(images.labels) == 26
     assert [reason.split(" (")[0] for reason in images.bad.values()][1:] == ["its class", "no class", "its class"]
-    with pytest.raises(InputError, match="more than the 5.0% that max_bad allows"):
+    with pytest.raises(InputError, match="more than the 5.0% that are left out"):
         load_images(f"shards:{path}", "all")
 
 

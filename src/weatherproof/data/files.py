@@ -38,7 +38,10 @@ class BadFiles:
         self.warned.update(warned)
         self.reasons.update(reasons)
         if len(self.reasons) > self.most * self.total or (self.reasons and len(self.reasons) == self.total):
-            raise InputError(f"{self._summary()}, more than the {self.most:.1%} that max_bad allows: {self._first()}")
+            raise InputError(
+                f"{self._summary()}, more than the {self.most:.1%} that are left out: {self._first()}; "
+                "repair them, or move them out of the folder (in Python, load_images(..., max_bad=) takes more)"
+            )
 
     def warn(self) -> None:
         """One line for all of the bad, and one for all that Pillow warned of, where there are new ones."""

@@ -440,7 +440,11 @@ def _is_held_out(relative: str) -> bool:
 
 def _no_images(folder: Path) -> InputError:
     names = [entry.name + "/" * entry.is_dir() for entry in _entries(folder)]
-    there = f"{len(names)} entries ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" if names else "nothing"
+    there = (
+        f"{len(names)} {'entry' if len(names) == 1 else 'entries'} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+        if names
+        else "nothing"
+    )
     others: Counter[str] = Counter()
     for _ in _images(folder, others):
         pass

@@ -19,6 +19,7 @@ from weatherproof.regular import irregular
 from weatherproof.texts import path_of
 
 ENDINGS = (".parquet", ".npz")
+_EXPECTED = "expected a file that embed wrote, .parquet or .npz"
 
 
 class EmbeddingFile:
@@ -179,13 +180,14 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
         InputError: there is no such file, it is damaged or cut off, or `embed` did not write it.
     """
     file = path_of(path)
-    ending_of(file)
     try:
         kind = irregular(file)
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}): expected a file that embed wrote") from None
+        raise InputError(f"{file} cannot be read ({error.strerror}): {_EXPECTED}") from None
     if kind:
-        raise InputError(f"{file} is {kind}: expected a file that embed wrote")
+        raise InputError(f"{file} is {kind}: {_EXPECTED}")
+    if file.suffix.lower() not in ENDINGS:
+        raise InputError(f"{file} is no file of embeddings: {_EXPECTED}")
     return EmbeddingFile(file, ParquetFile(file) if file.suffix.lower() == ".parquet" else NpzFile(file))
 
 

@@ -291,8 +291,17 @@ def _build_with(
         return build_native(name, options, num_classes, size)
 
 
+def _a_file(path: Path) -> InputError:
+    """An `InputError` for a file where an encoder is expected."""
+    if (path.parent / folder.SETTINGS).is_file():
+        return InputError(f"{path} is a file of a run: give the run's folder, {path.parent}")
+    return InputError(f"{path} is a file: weights stand behind the name of their network, such as resnet20@{path}")
+
+
 def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.Module | None) -> Encoder:
     if not is_folder(path):
+        if path.is_file():
+            raise _a_file(path)
         if path.parent != Path():
             raise InputError(f"no folder {path}: expected a run folder, or an encoder such as resnet20@WEIGHTS")
         names = [*ENCODERS, *(f"{library}:NAME" for library in LIBRARIES), "a run folder"]

@@ -7,6 +7,7 @@ from weatherproof.names import printable
 from weatherproof.reports import write_comparison
 from weatherproof.reports.comparison import distinct
 from weatherproof.reports.files import read_results
+from weatherproof.texts import path_of
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome
 
@@ -21,6 +22,12 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     """
     if len(runs) < 2:
         raise InputError(f"compare needs two or more run folders, got {len(runs)}")
+    first: dict[Path, str | Path] = {}
+    for run in runs:
+        place = path_of(run).resolve()
+        if place in first:
+            raise InputError(f"{run} is given twice{_as(first[place], run)}: give each run once")
+        first[place] = run
     page = write_comparison(runs, out)
     records = [
         {**record, "model": f"{printable(name)}: {record.get('model')}"}
@@ -28,3 +35,7 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
         for record in read_results(Path(run))[0]
     ]
     return Outcome(page.parent, records, page=page)
+
+
+def _as(before: str | Path, now: str | Path) -> str:
+    return "" if str(before) == str(now) else f", before as {before}"
