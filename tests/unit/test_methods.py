@@ -126,8 +126,7 @@ def test_cached_targets_are_the_teachers() -> None:
     teacher = Net().train()
     cache = teacher_cache(teacher, source, batch_size=3)
     assert teacher.training
-    assert cache.shape == (18, 6)
-    assert cache[:10].isnan().all()
+    assert cache[index].shape == (len(index), 6) and cache[torch.arange(10)].isnan().all()
     results = []
     for cached in (None, cache):
         with random.framework_seed(5):

@@ -1,5 +1,6 @@
 """Tar shards: against the same images in a folder, and whatever a tar file can do to a reader."""
 
+import hashlib
 import io
 import json
 import os
@@ -97,7 +98,7 @@ def test_shards_of_others(tmp_path: Path) -> None:
         path = put_tar(tmp_path / str(kind) / "x.tar", members, kind)
         images = load_images(f"shards:{path}", "all")
         assert images.labels.tolist() == [1, 0, 2] and images.classes == ("0", "1", "2")
-        assert images.index.tolist() == [0, 1, 2]  # keys with folders are no numbers
+        assert images.index.tolist() == [hashed(f"a/000{i}") for i in (7, 8, 9)]  # keys with folders are no numbers
         contents = picture(1, "JPEG"), picture(3), picture(4, "WEBP")
         for pixels, content in zip(images.read(torch.arange(3)), contents, strict=True):
             expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).transpose(2, 0, 1)
@@ -108,8 +109,58 @@ def test_an_images_number_is_its_key(tmp_path: Path) -> None:
     put_tar(tmp_path / "b.tar", samples([30, 31, 50]))
     put_tar(tmp_path / "a.tar", samples([2, 4]))
     assert load_images(f"shards:{tmp_path}", "all").index.tolist() == [2, 4, 30, 31, 50]
-    put_tar(tmp_path / "c.tar", samples([4]))  # two images of one number: then all are counted
-    assert load_images(f"shards:{tmp_path}", "all").index.tolist() == [0, 1, 2, 3, 4, 5]
+    put_tar(tmp_path / "b.tar", [*samples([50, 31]), ("cat.png", picture(1)), ("cat.cls", b"0"), *samples([2**63 - 1])])
+    (tmp_path / NAME).unlink()
+    found = load_images(f"shards:{tmp_path}", "all").index.tolist()
+    assert found == [2, 4, 50, 31, hashed("cat"), 2**63 - 1]
+    put_tar(tmp_path / "0.tar", [("dog.png", picture(9)), ("dog.cls", b"1")])  # in front of the others
+    assert load_images(f"shards:{tmp_path}", "all").index.tolist() == [hashed("dog"), *found]
+
+
+def hashed(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") % 2**63
+
+
+def test_images_of_several_shards_with_one_key_are_told_apart_by_their_shards(tmp_path: Path) -> None:
+    for place, root in enumerate((tmp_path / "here", tmp_path / "there")):
+        put_tar(root / "a.tar", samples([2, 4]))
+        put_tar(root / "x" / "b.tar", samples([4, 5]))
+        if place:
+            put_tar(root / "0.tar", samples([7]))
+    here, there = (load_images(f"shards:{tmp_path}/{part}", "all").index.tolist() for part in ("here", "there"))
+    assert here[0] == 2 and here[3] == 5 and len({*here}) == 4 and min(here) >= 0
+    assert there == [7, *here]
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    put_tar(tmp_path / "x.tar", [("cat.png", picture(1)), ("dog.png", picture(2))])
+    before = load_images(f"shards:{tmp_path}", "all").index
+    kept = load_file(tmp_path / NAME)
+    about = {"format": "weatherproof shards 1", "names": '["x.tar"]'}
+    save_file(kept | {"number": torch.tensor([-1, -1])}, tmp_path / NAME, about)
+    assert torch.equal(load_images(f"shards:{tmp_path}", "all").index, before)
+    assert torch.equal(load_file(tmp_path / NAME)["number"], before)
+
+
+@pytest.mark.filterwarnings("ignore:small. no weights given")
+def test_a_training_from_shards_with_any_keys(tmp_path: Path) -> None:
+    """A table by the images' numbers would need 2^63 rows. Written again as shards, they keep them."""
+    from weatherproof import load_encoder
+    from weatherproof.objectives import StudentTeacher
+    from weatherproof.operators import RandomMask
+    from weatherproof.training import Plan, harden_encoder
+
+    members = [(f"{i}-{name}", content) for i in range(30) for name, content in samples([i])]
+    put_tar(tmp_path / "s" / "train-0.tar", members)
+    images = load_images(f"shards:{tmp_path / 's'}", "train")
+    plan = Plan(epochs=2, batch_size=8, lr=1e-3, device="cpu")
+    teacher = load_encoder("small")
+    harden_encoder(teacher, images, operator=RandomMask(0.5), objective=StudentTeacher(), plan=plan, progress=False)
+    shard(f"shards:{tmp_path / 's'}", out=tmp_path / "again", split=["train"])
+    again = load_images(f"shards:{tmp_path / 'again'}", "train").index
+    assert torch.equal(again, images.index) and int(again.max()) > 2**53
 
 
 def test_splits_by_the_names_of_the_shards(tmp_path: Path) -> None:
@@ -255,8 +306,9 @@ def test_what_is_no_shard_is_refused(tmp_path: Path, content: bytes, says: str) 
 
 
 def test_doubled_keys_are_refused(tmp_path: Path) -> None:
-    for name, members in (("a.tar", samples([1, 2, 1])), ("b.tar", [("1.png", picture(1)), ("1.png", picture(2))])):
-        with pytest.raises(InputError, match=r"holds key '0*1' twice"):
+    twice = [("1.png", picture(1)), ("1.png", picture(2))]
+    for name, members in (("a.tar", samples([1, 2, 1])), ("b.tar", twice), ("c.tar", [*samples([1]), twice[0]])):
+        with pytest.raises(InputError, match=r"holds key '0*1' twice(: | \('000001' is the same number\): )"):
             load_images(f"shards:{put_tar(tmp_path / name, members)}")
 
 
@@ -375,8 +427,6 @@ def test_the_verb_writes_what_it_says(folder: Path, tmp_path: Path) -> None:
         assert names[:2] == ["000000000.png", "000000000.cls"] and len(names) == 18
         first = sorted((folder / "test" / "bee").iterdir())[0]
         assert tar.extractfile(names[0]).read() == first.read_bytes()  # type: ignore[union-attr]
-    import hashlib
-
     for name, about in told["files"].items():
         content = (out / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (about["bytes"], about["sha256"])

@@ -35,7 +35,8 @@ class ImageSet(Protocol):
 
     @property
     def index(self) -> Int64[Tensor, "n"]:
-        """Position of every image in its whole source: the same in every subset, so that its keys are too."""
+        """The number of every image in its whole source, often its position there, at most 2^63 - 1: the same in every
+        subset, so that its keys are too."""
 
     @property
     def bad(self) -> Mapping[str, str]:
@@ -127,7 +128,7 @@ class MemoryImages:
         labels: int64 [n], -1 for none; None: no image has one.
         classes: the names behind the labels; None: "0", "1", ...
         name: what records call it.
-        index: position of each image in its whole source; None: 0 .. n - 1.
+        index: the number of each image in its whole source; None: 0 .. n - 1.
         bad: the files that were left out, and why.
         decoder: how `read` resizes what is stored, where the resized whole would not fit into memory.
         paths: the file of each image, where they come from files.

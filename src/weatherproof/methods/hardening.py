@@ -12,6 +12,7 @@ from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.encoders import MapPlace, embedded_with_map, map_place
 from weatherproof.errors import InputError
+from weatherproof.methods.by_index import ByIndex
 from weatherproof.methods.clean import KeepClean, Multiplier
 from weatherproof.methods.curriculum import Curriculum
 from weatherproof.methods.parts import AUGMENT, OPERATOR, batch_statistics, check_pair, look, trainable
@@ -34,7 +35,8 @@ class Hardening(nn.Module):
         operator: A, the known damage.
         objective: a component of `weatherproof.objectives`.
         augment: crop and flip, or None for the image as it is.
-        teacher_embeddings: R of the clean images by image index (`teacher_cache`), where nothing is augmented.
+        teacher_embeddings: R of the clean images by image index (`teacher_cache`, or a tensor), where nothing is
+            augmented.
         teacher_bn: "batch" gives the teacher's batch normalisation the statistics of its batch, as in the authors'
             runs (an accident of their framework); its running statistics do not drift. Not with a cache.
         keep: what of the images stays clean, and what is promised for them; None: the paper's training, which sees
@@ -55,7 +57,7 @@ class Hardening(nn.Module):
         operator: Operator,
         objective: Objective,
         augment: Operator | None = None,
-        teacher_embeddings: Tensor | None = None,
+        teacher_embeddings: ByIndex | Tensor | None = None,
         teacher_bn: Literal["eval", "batch"] = "eval",
         keep: KeepClean | None = None,
         dense: Dense | None = None,
@@ -160,7 +162,7 @@ def _places(student: Encoder, teacher: Encoder, side: Size | None) -> tuple[MapP
 
 
 def _check(
-    student: Encoder, teacher: Encoder, augment: Operator | None, cache: Tensor | None, teacher_bn: str,
+    student: Encoder, teacher: Encoder, augment: Operator | None, cache: ByIndex | Tensor | None, teacher_bn: str,
     dense: Dense | None,
 ) -> None:  # fmt: skip
     assert isinstance(student, nn.Module) and isinstance(teacher, nn.Module)
@@ -185,17 +187,17 @@ def teacher_cache(
     batch_size: int = 256,
     workers: int = 0,
     label: str = "the teacher's embeddings",
-) -> Tensor:
-    """R of every clean image, on the CPU, by image index: [largest index + 1, feature_dim] (NaN where no image is)."""
+) -> ByIndex:
+    """R of every clean image, on the CPU, by image index (NaN where an image cannot be read)."""
     teacher.to(device)
-    cache: Tensor | None = None
+    found: Tensor | None = None
     with eval_mode(teacher), phase(label, len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             rows = teacher(batch.images).float().cpu()
-            if cache is None:
-                cache = torch.full((int(images.index.max()) + 1, rows.shape[1]), torch.nan)
-            cache[batch.index] = rows
+            if found is None:
+                found = torch.full((len(images), rows.shape[1]), torch.nan)
+            found[batch.place] = rows
             meter.advance(len(rows))
-    if cache is None:
+    if found is None:
         raise InputError("there are no images to embed")
-    return cache
+    return ByIndex(images.index, found)

@@ -85,7 +85,7 @@ def harden_encoder(
 
 def _fits(teacher: Encoder, images: ImageSet) -> bool:
     """Whether the teacher's embeddings of all images may stay in memory. A line says where not."""
-    need = (int(images.index.max()) + 1) * teacher.feature_dim * 4 if len(images) else 0
+    need = len(images) * teacher.feature_dim * 4
     if need > _CACHE:
         warnings.warn(
             f"the teacher's embeddings would need {need / 2**30:,.1f} GiB, more than the {_CACHE / 2**30:g} GiB that "

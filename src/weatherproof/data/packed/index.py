@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from weatherproof.data.packed.storage import LocalFiles, Storage, above, name_in
-from weatherproof.data.packed.tar import NO_LABEL, NO_NUMBER, ODD_LABEL, Samples, walk
+from weatherproof.data.packed.tar import NO_LABEL, ODD_LABEL, Samples, walk
 from weatherproof.errors import InputError
 from weatherproof.files import disk_errors, own_cache, write_atomically
 from weatherproof.names import printable
 from weatherproof.progress import phase
 
 NAME = "index.safetensors"
-_FORMAT = "weatherproof shards 1"
+_FORMAT = "weatherproof shards 2"
+_EARLIER = ("weatherproof shards 1",)  # without a number for keys that are none: counted anew
 _COLUMNS = tuple(field.name for field in fields(Samples))
 # What the table has of every shard: bytes of the file, samples, those without an image or with an odd label, those
-# without a label, the largest label, the first and the last number of a key, and whether they rise all the way.
+# without a label, the largest label, the first and the last image's number, and whether they rise all the way.
 BYTES, COUNT, FAULTY, UNLABELLED, TOP, FIRST, LAST, RISING = range(8)
 _WIDTH = 8
 
@@ -45,11 +46,13 @@ class Index:
         names: of the shards, sorted; without their folder.
         table: int64 [shards, 8], as above.
         columns: offset, length, label and number of every sample (see `tar.Samples`): int64 [samples] each.
+        distinct: whether it is known that no two samples have the same number.
     """
 
     names: tuple[str, ...]
     table: Tensor
     columns: Mapping[str, Tensor]
+    distinct: bool
 
     @property
     def first(self) -> Tensor:
@@ -63,11 +66,11 @@ class Index:
         first, table = self.first, self.table[rows]
         if len(rows) and torch.equal(rows, torch.arange(int(rows[0]), int(rows[0]) + len(rows))):
             part = slice(int(first[rows[0]]), int(first[rows[-1] + 1]))
-            return Index(tuple(names), table, {name: column[part] for name, column in self.columns.items()})
+            own = {name: column[part] for name, column in self.columns.items()}
+            return Index(tuple(names), table, own, self.distinct)
         parts = [slice(int(first[row]), int(first[row + 1])) for row in rows.tolist()] or [slice(0)]
-        return Index(
-            tuple(names), table, {name: torch.cat([c[part] for part in parts]) for name, c in self.columns.items()}
-        )
+        own = {name: torch.cat([column[part] for part in parts]) for name, column in self.columns.items()}
+        return Index(tuple(names), table, own, self.distinct)
 
 
 def joined(parts: Sequence[Index]) -> Index:
@@ -78,7 +81,26 @@ def joined(parts: Sequence[Index]) -> Index:
         tuple(name for part in parts for name in part.names),
         torch.cat([part.table for part in parts]),
         {name: torch.cat([part.columns[name] for part in parts]) for name in _COLUMNS},
+        distinct=False,
     )
+
+
+def _rising(table: Tensor) -> bool:
+    """Whether the numbers rise within every shard, and from one shard to another: then no two are the same."""
+    table = table[table[:, COUNT] > 0]
+    if not bool((table[:, RISING] == 1).all()):
+        return False
+    table = table[table[:, FIRST].argsort()]
+    return bool((table[1:, FIRST] > table[:-1, LAST]).all())
+
+
+def doubled(index: Index) -> Tensor:
+    """The places of the samples whose number another one has, too. All numbers are read where nobody did so before."""
+    if index.distinct or _rising(index.table):
+        return torch.zeros(0, dtype=torch.int64)
+    number, order = index.columns["number"].sort()
+    same = number[1:] == number[:-1]
+    return torch.cat([order[1:][same], order[:-1][same]]).unique()
 
 
 def index_of(storage: Storage, paths: Sequence[str]) -> Index:
@@ -98,7 +120,7 @@ def index_of(storage: Storage, paths: Sequence[str]) -> Index:
     if known is not None and not missing:
         return known.take(names)
     whole = joined([*([] if known is None else [known]), _counted(storage, missing, sizes)])
-    whole = whole.take(sorted(whole.names))
+    whole = _looked_over(whole.take(sorted(whole.names)))
     _keep(storage, folder, whole)
     return whole.take(names)
 
@@ -142,13 +164,18 @@ def _counted(storage: Storage, shards: Sequence[tuple[str, str]], sizes: Mapping
         found = list(pool.map(count, shards))
     table = np.array([_row(part, sizes[name]) for part, (name, _) in zip(found, shards, strict=True)], np.int64)
     columns = {name: torch.from_numpy(np.concatenate([getattr(part, name) for part in found])) for name in _COLUMNS}
-    return Index(tuple(name for name, _ in shards), torch.from_numpy(table.reshape(-1, _WIDTH)), columns)
+    names = tuple(name for name, _ in shards)
+    return Index(names, torch.from_numpy(table.reshape(-1, _WIDTH)), columns, distinct=False)
+
+
+def _looked_over(index: Index) -> Index:
+    return replace(index, distinct=len(doubled(index)) == 0)
 
 
 def _row(samples: Samples, size: int) -> list[int]:
     numbers, labels = samples.number, samples.label
     good = (samples.length >= 0) & (labels != ODD_LABEL)
-    rising = len(numbers) == 0 or (bool((numbers != NO_NUMBER).all()) and bool((np.diff(numbers) > 0).all()))
+    rising = bool((numbers[1:] > numbers[:-1]).all())
     ends = (int(numbers[0]), int(numbers[-1])) if len(numbers) else (0, 0)
     unlabelled, top = int((good & (labels == NO_LABEL)).sum()), int(labels.max(initial=NO_LABEL))
     return [size, len(numbers), int((~good).sum()), unlabelled, top, *ends, int(rising)]
@@ -201,14 +228,15 @@ def write_index(folder: Path, names: Sequence[str]) -> Index:
     """Walk through these shards of a folder and write their index beside them."""
     storage = LocalFiles()
     sizes = {name: storage.size(str(folder / name)) for name in names}
-    index = _counted(storage, [(name, str(folder / name)) for name in sorted(names)], sizes)
+    index = _looked_over(_counted(storage, [(name, str(folder / name)) for name in sorted(names)], sizes))
     write_atomically(folder / NAME, _bytes(index))
     return index
 
 
 def _bytes(index: Index) -> bytes:
     tensors = {name: tensor.contiguous() for name, tensor in [*index.columns.items(), ("table", index.table)]}
-    return save(tensors, {"format": _FORMAT, "names": json.dumps(list(index.names))})
+    about = {"format": _FORMAT, "names": json.dumps(list(index.names)), "distinct": json.dumps(index.distinct)}
+    return save(tensors, about)
 
 
 def _read_own(path: Path) -> Index | None:
@@ -219,8 +247,8 @@ def _read_own(path: Path) -> Index | None:
         return None
 
 
-def _read(path: Path) -> Index:
-    """An index file, its columns mapped.
+def _read(path: Path) -> Index | None:
+    """An index file, its columns mapped; None for one of an earlier version, which is to be made anew.
 
     Raises:
         InputError: it is none, or its parts do not belong together.
@@ -228,16 +256,19 @@ def _read(path: Path) -> Index:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
+            if about.get("format") in _EARLIER:
+                return None
             if about.get("format") != _FORMAT or {*file.keys()} != {*_COLUMNS, "table"}:
                 raise ValueError("it was not written for shards")
             names, table = json.loads(about["names"]), file.get_tensor("table")
+            distinct = json.loads(about["distinct"]) is True
             columns = {name: file.get_tensor(name) for name in _COLUMNS}
         _require_sound(names, table, columns)
     except Exception as error:  # whatever a damaged or foreign file makes of its readers
         raise InputError(
             f"{printable(path)} is no index of shards that can be read ({error}): delete it to have them counted anew"
         ) from None
-    return Index(tuple(names), table, columns)
+    return Index(tuple(names), table, columns, distinct)
 
 
 def _require_sound(names: Any, table: Tensor, columns: Mapping[str, Tensor]) -> None:

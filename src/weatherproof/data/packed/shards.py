@@ -1,5 +1,6 @@
 """`shards:PATTERN`: images in WebDataset tar files."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,24 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weatherproof import random
 from weatherproof.data.folders import HELD_OUT
 from weatherproof.data.layout import SPLIT_FOLDERS, role_of
 from weatherproof.data.packed.images import Packed, held_out_by
 from weatherproof.data.packed.index import (
     COUNT,
     FAULTY,
-    FIRST,
-    LAST,
-    RISING,
     TOP,
     UNLABELLED,
     Index,
     does_not_fit,
+    doubled,
     index_of,
     joined,
 )  # fmt: skip
 from weatherproof.data.packed.storage import Storage, above, name_in, storage_of
-from weatherproof.data.packed.tar import HEADER, LARGEST, NO_LABEL, ODD_LABEL, member_in
+from weatherproof.data.packed.tar import HEADER, LARGEST, LARGEST_NUMBER, NO_LABEL, ODD_LABEL, member_in, number_of
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable
 from weatherproof.texts import LONGEST, Malformed, parse_json
@@ -123,7 +123,7 @@ def find_shards(text: str, split: str) -> Packed:
     found = Packed(
         pack=pack,
         labels=index.columns["label"],
-        index=index.columns["number"] if _numbered(index) else torch.arange(len(index.columns["label"])),
+        index=_numbers(index, pack.paths),
         classes=classes,
         split=served,
         name=printable(name_in(storage.where(home))) or "shards",
@@ -187,13 +187,17 @@ def _usable(index: Index) -> tuple[Tensor | None, dict[int, str]]:
     }
 
 
-def _numbered(index: Index) -> bool:
-    """Whether every key is a whole number, and no two are the same: then it is the image's own."""
-    table = index.table[index.table[:, COUNT] > 0]
-    if not bool((table[:, RISING] == 1).all()):
-        return False
-    table = table[table[:, FIRST].argsort()]
-    return bool((table[1:, FIRST] > table[:-1, LAST]).all())
+def _numbers(index: Index, paths: Sequence[str]) -> Tensor:
+    """Each image's own number: that of its key, mixed with the path of its shard where several shards have the key."""
+    number, places = index.columns["number"], doubled(index)
+    if not len(places):
+        return number
+    number, folder = number.clone(), f"{os.path.commonpath([above(path) for path in paths])}/"
+    shard = torch.searchsorted(index.first, places, right=True) - 1
+    for at in shard.unique().tolist():
+        own = places[shard == at]
+        number[own] = random.fold(number[own], number_of(paths[at].removeprefix(folder))) & LARGEST_NUMBER
+    return number
 
 
 def held_out_split(found: Packed, split: str, text: str) -> Packed:

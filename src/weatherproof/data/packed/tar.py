@@ -7,7 +7,9 @@ Key and ending part at the first dot of a file's own name, as in WebDataset (Aiz
 ever unpacked to a disk: a shard is walked through header by header once, and then read at the places that were found.
 """
 
+import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ HEADER = tarfile.BLOCKSIZE  # bytes of a header, right before what it describes
 LARGEST = 1 << 30  # bytes of one image: no decoder would get through more
 NO_LABEL, ODD_LABEL = -1, -2  # in the column of labels: there is none; there is one that is no class
 MOST_CLASSES = 1 << 20
-NO_NUMBER = -1  # of a key that is no whole number
+LARGEST_NUMBER = (1 << 63) - 1  # of an image: int64
+_DIGITS = 100  # of a key that is a number, in the longest name of a file
 _NOTE = 1 << 20  # bytes of a cls or json that is looked into
 _PACKED = (
     (b"\x1f\x8b", "gzip"),
@@ -44,7 +47,7 @@ class Samples:
         offset: where the image's bytes begin; of a sample without an image, its first file's.
         length: bytes of the image; -1 where there is none.
         label: the class, `NO_LABEL` or `ODD_LABEL`.
-        number: the key as a whole number, or `NO_NUMBER`.
+        number: the image's own, made of its key (`number_of`).
     """
 
     offset: Column
@@ -82,16 +85,18 @@ def walk(file: BinaryIO, path: str, size: int) -> Samples:
     if size == 0:
         raise InputError(f"{printable(path)} is empty: no tar file, make it again")
     rows: list[tuple[int, int, int, int]] = []
-    keys: set[str] = set()
+    keys: dict[int, str] = {}
     for sample in _samples(file, path, size):
-        if sample.key in keys:
+        number = number_of(sample.key)
+        if number in keys:
+            other = "" if keys[number] == sample.key else f" ({printable(keys[number])!r} is the same number)"
             raise InputError(
-                f"{printable(path)} holds key {printable(sample.key)!r} twice: the files of a sample lie side by side, "
-                "under a key of its own; make it again, or leave it out"
+                f"{printable(path)} holds key {printable(sample.key)!r} twice{other}: the files of a sample lie side "
+                "by side, under a key of its own; make it again, or leave it out"
             )
-        keys.add(sample.key)
+        keys[number] = sample.key
         offset, length, _ = sample.image or (sample.first, -1, "")
-        rows.append((offset, length, sample.label, _number(sample.key)))
+        rows.append((offset, length, sample.label, number))
     columns = np.array(rows, np.int64).reshape(-1, 4).T
     return Samples(*(np.ascontiguousarray(column) for column in columns))
 
@@ -184,8 +189,16 @@ def _label(content: bytes | None, ending: str) -> int:
     return found if right else ODD_LABEL
 
 
-def _number(key: str) -> int:
-    return int(key) if key.isascii() and key.isdecimal() and len(key) <= 18 else NO_NUMBER
+def number_of(key: str) -> int:
+    """The number of an image, from 0 to 2^63 - 1: its key where that is such a number, else 63 bits of the key's hash
+    (BLAKE2b).
+
+    >>> number_of("000017"), number_of("beach/000017")
+    (17, 9113085777855147443)
+    """
+    if key.isascii() and key.isdecimal() and len(key) <= _DIGITS and (number := int(key)) <= LARGEST_NUMBER:
+        return number
+    return int.from_bytes(hashlib.blake2b(os.fsencode(key), digest_size=8).digest(), "big") & LARGEST_NUMBER
 
 
 def member_in(block: bytes, length: int) -> str | None:
