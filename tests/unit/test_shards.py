@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import tarfile
 from collections.abc import Sequence
 from multiprocessing.reduction import ForkingPickler
@@ -376,6 +377,34 @@ def test_sent_to_another_process_they_stay_readable_here(many: PackedImages) -> 
     sent = ForkingPickler.dumps(many)  # as spawn does it: tensors move into shared memory
     assert torch.equal(many.read(order), before)
     assert torch.equal(ForkingPickler.loads(sent).read(order), before)
+
+
+def test_what_is_sent_is_where_the_shards_are(tmp_path: Path) -> None:
+    """Another process opens the index itself: numbers of a million images need not be sent."""
+    for i in range(3):
+        put_tar(tmp_path / f"{i}.tar", samples(range(400 * i, 400 * i + 400)))
+    for split in ("train", "all"):
+        images = load_images(f"shards:{tmp_path}", split, memory_budget=0, size=4)
+        parts = {
+            "whole": images, "rest": images.subset(torch.arange(1, len(images))),
+            "few": images.subset(torch.tensor([3])), "shuffled": images.subset(random.order(0, 0, len(images))[:30]),
+        }  # fmt: skip
+        for name, part in parts.items():
+            sent = pickle.dumps(part)
+            there = pickle.loads(sent)  # noqa: S301 - from a line above
+            assert len(sent) < 1500, name
+            assert torch.equal(there.index, part.index) and torch.equal(there.labels, part.labels)
+            assert torch.equal(there.read(torch.tensor([0])), part.read(torch.tensor([0])))
+            assert torch.equal(there.subset(torch.tensor([0])).index, part.index[:1])
+
+
+def test_other_shards_at_another_process_are_refused(tmp_path: Path) -> None:
+    put_tar(tmp_path / "0.tar", samples(range(4)))
+    images = load_images(f"shards:{tmp_path}", "all", memory_budget=0)
+    sent = pickle.dumps(images)
+    put_tar(tmp_path / "1.tar", samples([9]))
+    with pytest.raises(InputError, match="the shards .* are not the same on .* as at the first process"):
+        pickle.loads(sent)  # noqa: S301 - from a line above
 
 
 def test_more_shards_than_files_kept_open(many: PackedImages, monkeypatch: pytest.MonkeyPatch) -> None:

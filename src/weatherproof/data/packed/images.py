@@ -1,10 +1,10 @@
 """An image set whose images lie packed in few files, read one by one where they lie."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Packed:
         channels: 1 or 3, of those who packed them; None: they did not say.
         places: of the images that are meant, among all in the pack; None: all.
         faulty: place and reason of those that are none, or miss their label.
+        again: finds the same once more: that is what is sent to another process, in place of numbers for every image.
     """
 
     pack: Pack
@@ -66,6 +67,10 @@ class Packed:
     channels: int | None = None
     places: Tensor | None = None
     faulty: Mapping[int, str] = field(default_factory=dict)
+    again: Callable[[], "Packed"] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return super().__reduce_ex__(protocol) if self.again is None else (self.again, ())
 
 
 class PackedImages:
@@ -128,7 +133,15 @@ class PackedImages:
         return f"<{len(self)} images of {self.name!r} in packs>"
 
     def __getstate__(self) -> dict[str, object]:
-        return {n: value for n, value in self.__dict__.items() if n not in ("labels", "index")}  # can be made again
+        left_out = {"labels", "index"}  # can be made again
+        if self.places is self.found.places:
+            left_out.add("places")
+        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        return state | {"places": _Chosen.of(state.get("places"), len(self.found.labels))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        chosen = state["places"]
+        self.__dict__.update(state | {"places": state["found"].places if chosen is None else chosen.places()})
 
     def subset(self, positions: Int64[Tensor, "m"]) -> "PackedImages":
         """The images at these positions, in this order."""
@@ -200,6 +213,27 @@ class PackedImages:
         warned = {name: text for name, text in heard.items() if name not in bad}
         whole = stacked(images, (self.channels, *(self.image_size or (0, 0))))
         return whole, torch.tensor(kept, dtype=torch.int64), bad, warned
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some of many places as they are sent to another process: where they are many and rise, a bit for every place."""
+
+    numbers: np.ndarray
+    bits: bool
+
+    @classmethod
+    def of(cls, places: Tensor | None, total: int) -> "_Chosen | None":
+        if places is None:
+            return None
+        if 64 * len(places) < total or not bool((places[1:] > places[:-1]).all()):
+            return cls(places.numpy(), bits=False)
+        mask = np.zeros(total, np.bool_)
+        mask[places.numpy()] = True
+        return cls(np.packbits(mask), bits=True)
+
+    def places(self) -> Tensor:
+        return torch.from_numpy(np.flatnonzero(np.unpackbits(self.numbers)) if self.bits else self.numbers)
 
 
 def decoded(pack: Pack, place: int, decoder: Decoder) -> tuple[str, Pixels | BadImage, dict[str, str]]:

@@ -1,8 +1,12 @@
 """`shards:PATTERN`: images in WebDataset tar files."""
 
+import hashlib
+import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -131,7 +135,28 @@ def find_shards(text: str, split: str) -> Packed:
         places=places,
         faulty=faulty,
     )
+    address = text if "://" in text else os.path.abspath(pattern)  # noqa: PTH100 - a pattern is no path
+    found = replace(found, again=partial(_again, address, split, _digest(index, found)))
     return found if chosen is not None else held_out_split(found, split, text)
+
+
+@lru_cache(maxsize=2)
+def _again(text: str, split: str, digest: str) -> Packed:
+    """What another process has found: by this process's own look at shards and index, which it maps itself."""
+    found = find_shards(text, split)
+    if not isinstance(found.again, partial) or found.again.args[2] != digest:
+        raise InputError(
+            f"the shards {shown(text)} are not the same on {socket.gethostname()} as at the first process: every "
+            "process reads them under the same path, and none may change while a job runs"
+        )
+    return found
+
+
+def _digest(index: Index, found: Packed) -> str:
+    """Equal where the shards have the same names, lengths and numbers of images, and the same classes."""
+    told = hashlib.sha256(index.table.numpy().tobytes())
+    told.update(json.dumps([index.names, found.classes, found.split]).encode())
+    return told.hexdigest()
 
 
 def _in_folder(storage: Storage, folder: str) -> list[str]:
