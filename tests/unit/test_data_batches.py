@@ -169,6 +169,32 @@ def test_bad_files_are_dropped_from_their_batch(folder: Path, workers: int) -> N
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_batches_of_a_share_are_filled_up(folder: Path, workers: int) -> None:
+    images = load_images(folder, "all", memory_budget=0, max_bad=0.5)
+    assert isinstance(images, FileImages)
+    for place in (5, 7, 12, 13, 14, 15, 16, 39):
+        Path(images.paths[place]).write_bytes(b"gone bad")
+    found = list(batches(images, 4, workers=workers, fill=True))
+    places = [b.place.tolist() for b in found]
+    assert places[:5] == [[0, 1, 2, 3], [4, 4, 6, 6], [8, 9, 10, 11], [17] * 4, [17, 17, 18, 19]]
+    assert places[5:] == [[4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3] for i in range(5, 9)] + [[36, 37, 38, 36]]
+    for batch in found:
+        assert torch.equal((batch.images * 255).round().byte(), images.read(batch.place))
+        assert torch.equal(batch.index, images.index[batch.place]) and torch.equal(
+            batch.labels, images.labels[batch.place]
+        )
+    assert len(images.bad) == 8
+    later = list(batches(images, 4, workers=workers, fill=True, start=3))
+    assert [b.place.tolist() for b in later] == places[3:]
+    last = next(batches(images, 1, order=torch.tensor([39, 39, 1, 0]), start=1, fill=True))
+    assert last.place.tolist() == [1]
+    with pytest.raises(
+        InputError, match=r"none of 4 images that follow on one another can be read: first .*not an image"
+    ):
+        list(batches(images.subset(torch.tensor([13, 14])), 2, fill=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_images_of_different_sizes_are_one_line(folder: Path, workers: int) -> None:
     Image.new("RGB", (5, 4)).save(folder / "a/zz.png")
     images = load_images(folder, "all")

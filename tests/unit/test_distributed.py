@@ -1,6 +1,7 @@
 """Two processes compute what one does with the whole batch.
 
-Also a program: ``python test_distributed.py FOLDER DEVICES all|ctrl-c`` trains (new processes import the program).
+Also a program: ``python test_distributed.py FOLDER DEVICES all|ctrl-c|unreadable`` trains (new processes import the
+program).
 """
 
 import json
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from weatherproof import random
-from weatherproof.data import MemoryImages
+from weatherproof.data import MemoryImages, load_images
 from weatherproof.errors import InputError
 from weatherproof.methods import (
     PIRL,
@@ -142,6 +144,12 @@ def main(folder: Path, devices: int, wanted: str) -> None:
             fit(_hardening(Slow), IMAGES, _plan(devices, epochs=400.0), run, progress=False)
         except KeyboardInterrupt:
             sys.exit(130)
+    if wanted == "unreadable":
+        images = load_images(folder / "images", "all", memory_budget=0, max_bad=0.1)
+        method = _hardening()
+        fit(method, images, _plan(devices, drop_last=True), progress=False)
+        torch.save({"weights": method.state_dict(), "bad": sorted(images.bad)}, folder / "result.pt")
+        return
     method, run = _hardening(), RunFolder.open(folder, {})
     rows = fit(method, IMAGES, _plan(devices, accumulate=2), run, progress=False)
     torch.save({"rows": rows, "weights": method.state_dict()}, folder / "result.pt")
@@ -240,6 +248,42 @@ def test_a_signal_stops_all_processes_at_one_step(how: signal.Signals, tmp_path:
     saved = run.load_checkpoint()
     assert saved is not None
     assert saved["step"] == run.rows()[-1]["step"] < 1200
+
+
+class Stood(MemoryImages):
+    """Where one of `gone` comes up, the good ones of its half of the batch stand in for it in turn."""
+
+    gone: tuple[int, ...] = ()
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        whole = random.order(seed, epoch, len(self))
+        for half in whole[: len(whole) // 16 * 16].split(8):
+            good = [place for place in half.tolist() if place not in self.gone]
+            stand_ins = iter(good)
+            half.copy_(torch.tensor([next(stand_ins) if place in self.gone else place for place in half.tolist()]))
+        return whole
+
+
+@pytest.mark.slow
+def test_images_that_cannot_be_read_end_no_training_of_several_processes(tmp_path: Path) -> None:
+    """Each process fills its share up with others of it, and all that they have met are counted."""
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(PIXELS):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "images" / f"{i:02}.png")
+    bad = {3, 17, 30}
+    for i in bad:
+        (tmp_path / "images" / f"{i:02}.png").write_bytes(b"no image")
+    process = _start(tmp_path, "unreadable")
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr.decode()
+    assert stderr.decode().count("3 of 44 images (6.8%) in 'images/all' cannot be read") == 1
+    found = torch.load(tmp_path / "result.pt", weights_only=True)
+    assert found["bad"] == [str(tmp_path / "images" / f"{i:02}.png") for i in sorted(bad)]
+    images, method = Stood(PIXELS), _hardening()
+    images.gone = tuple(bad)
+    fit(method, images, _plan(1, drop_last=True), progress=False)
+    for key, value in method.state_dict().items():
+        torch.testing.assert_close(found["weights"][key], value, atol=1e-6, rtol=1e-5, msg=key)
 
 
 def test_too_few_images_for_the_processes() -> None:

@@ -15,6 +15,7 @@ from weatherproof.data.corrupted.sets import CorruptedImages
 from weatherproof.data.files import Decoded, FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, as_floats
 from weatherproof.errors import InputError, shown
+from weatherproof.names import printable
 from weatherproof.types import Images, Labels
 
 # pixels, their positions, bad files, what Pillow warned of; of images of unlike sizes these
@@ -23,6 +24,7 @@ Read = tuple[
 ]
 
 MOST_ROWS = 1 << 24  # images in a batch: more than any memory holds
+_SPARE = 64  # images after a batch, of which one that can be read stands in for a batch of which none can
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def batches(
     workers: int = 0,
     start: int = 0,
     drop_last: bool = False,
+    fill: bool = False,
 ) -> Iterator[Batch]:
     """The images in batches; the same ones for any number of workers.
 
@@ -57,6 +60,8 @@ def batches(
             help and are not started.
         start: leave out that many batches, without reading them.
         drop_last: leave out a last batch that is not full.
+        fill: in place of bad files, good ones of their batch stand in it twice, and nothing is warned of at the end:
+            for several processes, each of which has as many images as the others.
 
     Raises:
         InputError: a setting out of range, images of different sizes, or too many bad files (see `load_images`).
@@ -70,11 +75,15 @@ def batches(
     chunks = list(order.split(batch_size)) if len(order) else []
     if drop_last and chunks and len(chunks[-1]) < batch_size:
         chunks.pop()
-    return _batches(images, chunks[start:], torch.device(device), workers)
+    return _batches(
+        images, chunks[start:], torch.device(device), workers, order.roll(-start * batch_size) if fill else None
+    )
 
 
-def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Batch]:
-    for pixels, kept, bad, warned, sizes in _read_ahead(images, chunks, device, workers):
+def _batches(
+    images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int, spare: Tensor | None
+) -> Iterator[Batch]:
+    for pixels, kept, bad, warned, sizes in _read_ahead(images, chunks, device, workers, spare):
         if (bad or warned) and isinstance(images, Decoded):
             images.bad_files.record(bad, warned)
         if len(kept) == 0:
@@ -87,7 +96,7 @@ def _batches(images: ImageSet, chunks: list[Tensor], device: torch.device, worke
             index=images.index[kept],
             place=kept,
         )
-    if isinstance(images, Decoded):
+    if isinstance(images, Decoded) and spare is None:
         images.bad_files.warn()
 
 
@@ -108,16 +117,61 @@ class _Reader:
             return error
 
 
-def _read_ahead(images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int) -> Iterator[Read]:
-    reader = _Reader(images)
+@dataclass(frozen=True)
+class _Filling:
+    """A reader of positions and spare ones. As many images come out as positions go in: where one is bad, a good one of
+    them stands twice, or where all are bad the first good one of the spare ones."""
+
+    reader: _Reader
+
+    def __getitem__(self, asked: tuple[Tensor, Tensor]) -> Read | InputError:
+        wanted, spare = asked
+        found = self.reader[wanted]
+        if isinstance(found, InputError) or len(found[1]) == len(wanted):
+            return found
+        rows = torch.zeros(len(wanted), dtype=torch.int64)
+        good = torch.isin(wanted, found[1])
+        rows[good] = torch.arange(len(found[1]))
+        rows[~good] = torch.arange(int((~good).sum())) % max(1, len(found[1]))
+        bad, warned = dict(found[2]), dict(found[3])
+        for other in spare.split(1):
+            if len(found[1]):
+                break
+            found = self.reader[other]
+            if isinstance(found, InputError):
+                return found
+            bad, warned = bad | found[2], warned | found[3]
+        pixels, kept, _, _, sizes = found
+        if not len(kept):
+            return InputError(
+                f"none of {len(wanted) + len(spare)} images that follow on one another can be read: first "
+                f"{printable(min(bad))}: {bad[min(bad)]}"
+            )
+        return pixels[rows], kept[rows], bad, warned, None if sizes is None else sizes[rows]
+
+
+def _with_spare(chunks: list[Tensor], order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch of an order, and the positions that follow it; after the last one come the first ones."""
+    end = 0
+    for chunk in chunks:
+        end += len(chunk)
+        yield chunk, order[(end + torch.arange(min(_SPARE, len(order)))) % len(order)]
+
+
+def _read_ahead(
+    images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int, spare: Tensor | None
+) -> Iterator[Read]:
+    plain = _Reader(images)
+    reader: Any = plain if spare is None else _Filling(plain)
+    asked: Any = chunks if spare is None else _with_spare(chunks, spare)
     workers = 0 if _lie_ready(images) else min(workers, os.cpu_count() or 1, len(chunks))
-    found: Iterator[Read | InputError] = map(reader.__getitem__, chunks)
+    found: Iterator[Read | InputError] = map(reader.__getitem__, asked)
     if workers:
         found = iter(
             DataLoader(
-                reader,  # type: ignore[arg-type]  # a map of positions is all that it needs
+                reader,  # a map of positions is all that it needs
                 batch_size=None,
-                sampler=chunks,
+                sampler=asked,
                 num_workers=workers,
                 collate_fn=_as_it_is,
                 pin_memory=device.type == "cuda",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.cluster import Job, job
 from weatherproof.data import Batch, ImageSet, batches
+from weatherproof.data.files import Decoded
 from weatherproof.data.images import order_of
 from weatherproof.errors import InputError
 from weatherproof.interrupts import number_of
@@ -149,6 +150,9 @@ def _train_in_processes(
         file = Path(folder) / "result.pt"
         launch(fabric, partial(_one_of_many, file=file, of=(method, images, course, *rest)))
         result = torch.load(file, weights_only=True)
+    if isinstance(images, Decoded):
+        images.bad_files.record(result["bad"], result["warned"])
+        images.bad_files.warn()
     if result["interrupted"]:
         raise KeyboardInterrupt(result["interrupted"])
     state.load_trained(method, result["weights"])
@@ -156,16 +160,18 @@ def _train_in_processes(
 
 
 def _one_of_many(fabric: "Fabric", file: Path, of: tuple[Any, ...]) -> None:
-    method, *rest = of
+    method, images, *rest = of
     for tensor in [*method.parameters(), *method.buffers()]:  # they arrive in memory that all processes share
         tensor.data = tensor.data.clone()
     interrupted, rows = 0, []
     try:
-        rows = _train(fabric, method, *rest)
+        rows = _train(fabric, method, images, *rest)
     except KeyboardInterrupt as error:
         interrupted = int(number_of(error))
     if fabric.is_global_zero:
-        torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method)}, file)
+        found = images.bad_files if isinstance(images, Decoded) else None
+        known = {} if found is None else {"bad": found.reasons, "warned": found.warned}
+        torch.save({"interrupted": interrupted, "rows": rows, "weights": state.trained(method), **known}, file)
 
 
 @dataclass(frozen=True)
@@ -299,6 +305,7 @@ class Training:
                 if row is not None:
                     meter.note = _said(row)
                 self._save_or_stop(asked)
+        self._count_bad()
         self._look()
         if self.saved_step < self.step:
             self._save()
@@ -318,8 +325,10 @@ class Training:
                 device=self.fabric.device,
                 workers=self.plan.workers,
                 start=done * self.plan.accumulate,
+                fill=self.plan.devices > 1,
             ):
                 yield epoch, batch
+            self._count_bad()
             epoch, done = epoch + 1, 0
 
     def _one_step(self, stream: Iterator[tuple[int, Batch]], asked: Interrupt) -> dict[str, Tensor]:
@@ -335,7 +344,6 @@ class Training:
                 if asked.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
                     self._interrupted(asked.asked, alone=True)
                 raise
-            self._check_share(batch)
             keys = random.fold(random.keys(plan.seed, batch.index), epoch)
             seeds = (_DROPOUT, plan.seed, self.step, part, self.fabric.global_rank)
             with (
@@ -364,12 +372,18 @@ class Training:
         again = self.plan.micro_batch or self.plan.checkpoint_gradients
         return statistics_kept(self.method) if again else nullcontext()
 
-    def _check_share(self, batch: Batch) -> None:
-        """Several processes wait for each other's rows: none may be missing."""
-        whole = len(batch.index) in (self.plan.batch_size // self.plan.devices, self.course.last_rows)
-        if self.plan.devices > 1 and not whole:
-            bad = ", ".join([*self.images.bad][:3])
-            raise InputError(f"training on several devices needs every image, remove those that cannot be read: {bad}")
+    def _count_bad(self) -> None:
+        """The images of all processes that cannot be read: each has met those of its share. The first one says it."""
+        if not isinstance(self.images, Decoded):
+            return
+        own = self.images.bad_files
+        if self.fabric.world_size > 1:
+            said: list[Any] = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(said, (own.reasons, own.warned))
+            for reasons, warned in said:
+                own.record(reasons, warned)
+        if self.fabric.world_size == 1 or (self.fabric.is_global_zero and job() is not None):
+            own.warn()
 
     def _look(self) -> None:
         """Wait for the losses of the steps since the last look, and stop if one is no number."""
