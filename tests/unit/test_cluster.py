@@ -1,5 +1,6 @@
 """Where a process stands in a job, how the processes meet, and what SLURM is told."""
 
+import re
 import signal
 import socket
 import sys
@@ -127,6 +128,27 @@ def test_another_command_is_refused() -> None:
     error = meet(2, {1: ["train", "--lr", "0.1"]})[0]
     assert isinstance(error, InputError)
     assert "process 1 on" in str(error) and "the command is 'train --lr 0.1' there and 'train' here" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        ("audit --seed 1", "audit --seed 1 --lr 2", "'... 1' there and '... 1 --lr 2' here"),
+        ("a --lr 1 --seed 3", "a --lr 2 --seed 3", "'... --lr 1 ...' there and '... --lr 2 ...' here"),
+        ("a a", "a a a", "'... a' there and '... a a' here"), ("x", "y z", "'x' there and 'y z' here"),
+        ("x b c", "y b c", "'x ...' there and 'y ...' here"), ("a b b", "a b", "'... b b' there and '... b' here"),
+    ],
+)  # fmt: skip
+def test_where_two_commands_part_is_said(there: str, here: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"the command is {re.escape(said)}; start"):
+        joining._compare(joining.Other(1, "node", None), {"the command": here}, {"the command": there})  # type: ignore[arg-type]
+
+
+def test_those_that_are_there_are_told_why_nothing_begins() -> None:
+    found = meet(3, {2: ["train", "--lr", "0.1"]})
+    assert isinstance(found[0], InputError)
+    told = [one for rank, one in found.items() if rank and not isinstance(one, InputError)]
+    assert told and all(alone.recv() == ("refused", str(found[0])) for _, alone in told)
 
 
 def test_another_recipe_of_one_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

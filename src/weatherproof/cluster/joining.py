@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SECONDS = 300.0  # in which all processes of a job have to be there
 _VARIABLE = "WEATHERPROOF_JOIN_SECONDS"
 _FIRST = "weatherproof/first"
+_COMMAND = "the command"
+REFUSED = "refused"  # what the first process says to the others where the job does not begin
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def facts(argv: Sequence[str]) -> dict[str, str]:
         "lightning-fabric": metadata.version("lightning-fabric"),
         "weatherproof": f"{__version__} (code {_own_code()})",
         "GPUs": "some" if torch.cuda.is_available() else "none",
-        "the command": " ".join(argv),
+        _COMMAND: " ".join(argv),
         **{f"the file {name}": content[:12] for name, content in files.items()},
     }
 
@@ -104,10 +106,21 @@ def others_of(place: Place, store: "Store", about: Mapping[str, str], seconds: f
     """For the first process: all others, in their order.
 
     Raises:
-        InputError: one of them is not there in time, or is about to do something else.
+        InputError: one of them is not there in time, or is about to do something else. Those that are there know it.
     """
-    token, ends = secrets.token_hex(16), time.monotonic() + seconds
     found: dict[int, Other] = {}
+    try:
+        _welcome(found, place, store, about, seconds)
+    except InputError as error:
+        for other in found.values():
+            with suppress(OSError):
+                other.connection.send((REFUSED, str(error)))
+        raise
+    return [found[rank] for rank in sorted(found)]
+
+
+def _welcome(found: dict[int, Other], place: Place, store: "Store", about: Mapping[str, str], seconds: float) -> None:
+    token, ends = secrets.token_hex(16), time.monotonic() + seconds
     with listening() as server:
         store.set(_FIRST, f"{server.getsockname()[1]} {token}")
         while len(found) < place.world - 1:
@@ -122,10 +135,8 @@ def others_of(place: Place, store: "Store", about: Mapping[str, str], seconds: f
             if said is None or not 0 < said["rank"] < place.world or said["rank"] in found:
                 connection.close()  # a stranger
                 continue
-            other = Other(said["rank"], str(said["host"]), connection)
+            other = found[said["rank"]] = Other(said["rank"], str(said["host"]), connection)
             _compare(other, about, said["facts"])
-            found[other.rank] = other
-    return [found[rank] for rank in sorted(found)]
 
 
 def first_of(place: Place, store: "Store", about: Mapping[str, str], seconds: float) -> Connection:
@@ -157,10 +168,33 @@ def _compare(other: Other, own: Mapping[str, str], theirs: Mapping[str, Any]) ->
     for name in dict.fromkeys([*own, *theirs]):
         here, there = own.get(name), theirs.get(name)
         if here != there:
+            apart = _apart(str(there), str(here)) if name == _COMMAND else (there, here)
             raise InputError(
-                f"{other} is unlike the first process: {name} is {shown(there)} there and {shown(here)} here; start "
-                "the same command with the same versions everywhere"
+                f"{other} is unlike the first process: {name} is {shown(apart[0])} there and {shown(apart[1])} here; "
+                "start the same command with the same versions everywhere"
             )
+
+
+def _apart(one: str, other: str) -> tuple[str, str]:
+    """Two commands from the word before the one in which they differ on, to where they are the same again.
+
+    >>> _apart("harden small digits --lr 1 --seed 3", "harden small digits --lr 2 --seed 3")
+    ('... --lr 1 ...', '... --lr 2 ...')
+    """
+    parts = one.split(" "), other.split(" ")
+    start = _common(*parts)
+    end = _common(*(part[start:][::-1] for part in parts))
+    before = max(0, start - 1)
+    found = [
+        " ".join([*["..."] * (before > 0), *part[before : len(part) - end], *["..."] * (end > 0)]) for part in parts
+    ]
+    return found[0], found[1]
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words are the same from the start on."""
+    same = [a == b for a, b in zip(one, other, strict=False)]
+    return [*same, False].index(False)
 
 
 def _missing(place: Place, found: Mapping[int, Other], seconds: float) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 
 from weatherproof import progress
 from weatherproof.cluster.job import Job, broadcast, leave, leave_group, process_group, taking_part
+from weatherproof.cluster.joining import REFUSED
 from weatherproof.cluster.wire import ended_as_eof, tell
-from weatherproof.errors import Failure, InputError
+from weatherproof.errors import Failure, InputError, one_line
 from weatherproof.interrupts import STOPPING
 
 _GRACE = 5.0  # seconds in which work that the first process has left comes to an end by itself
@@ -54,6 +55,9 @@ def serve(own: Job, connection: Connection) -> int:
                 if kind == "end":
                     leave_group()
                     return int(content[0])
+                if kind == REFUSED:
+                    print(f"weatherproof: {one_line(content[0])}", file=sys.stderr)
+                    return 2
                 status = (_together if kind == "together" else _alone)(own, guest, content[0])
                 if status is not None:
                     return status
