@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,62 @@ def test_a_data_set_on_the_disk(tmp_path: Path, budget: int) -> None:
     for wrong in (tmp_path, "nobody/nothing-such"):
         with pytest.raises(InputError, match="no Hugging Face data set"):
             load_images(f"hf:{wrong}")
+
+
+def in_the_cache(folder: Path, name: str, configuration: str, splits: dict[str, list[int]]) -> None:
+    """A data set of the hub as a builder of the library leaves it in its cache."""
+    import datasets
+
+    class Builder(datasets.GeneratorBasedBuilder):
+        BUILDER_CONFIGS = (datasets.BuilderConfig(name=configuration, version=datasets.Version("0.0.0")),)
+
+        def _info(self) -> object:
+            features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])}
+            return datasets.DatasetInfo(features=datasets.Features(features))
+
+        def _split_generators(self, _: object) -> list[object]:
+            return [datasets.SplitGenerator(name, {"levels": levels}) for name, levels in splits.items()]
+
+        def _generate_examples(self, levels: list[int]) -> Iterator[tuple[int, dict[str, object]]]:
+            for i in levels:
+                yield i, {"image": {"bytes": picture(i), "path": None}, "label": i % 2}
+
+    Builder(
+        cache_dir=str(folder),
+        dataset_name=name.rpartition("/")[2],
+        repo_id=name,
+        config_name=configuration,
+        hash="0a1b",
+    ).download_and_prepare()
+
+
+def test_a_data_set_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, without a word to any hub: the sockets are gone."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    in_the_cache(tmp_path / "cache", "own/toys", "default", {"train": [*range(8)], "test": [20, 21]})
+    in_the_cache(tmp_path / "cache", "own/two", "large", {"train": [1, 2, 3]})
+    in_the_cache(tmp_path / "cache", "own/two", "small", {"train": [4]})
+
+    def nobody(*_: object, **__: object) -> None:
+        raise AssertionError("it asks somebody")
+
+    monkeypatch.setattr("socket.socket.connect", nobody)
+    monkeypatch.setattr("socket.getaddrinfo", nobody)
+    train, test = (load_images("hf:own/toys", split) for split in ("train", "test"))
+    assert (train.name, test.name, train.classes) == ("toys/train", "toys/test", ("no", "yes"))
+    assert train.labels.tolist() == [0, 1] * 4 and train.index.tolist() == [*range(8)]
+    for i in range(8):
+        assert np.array_equal(train[i][0].numpy(), pixels_of(picture(i)))
+    assert np.array_equal(test[1][0].numpy(), pixels_of(picture(21)))
+    on_demand = load_images("hf:own/toys", "train", memory_budget=0)
+    assert isinstance(on_demand, PackedImages)
+    assert torch.equal(on_demand.read(torch.arange(8)), train.read(torch.arange(8)))
+    assert np.array_equal(load_images("hf:own/two@small", "train")[0][0].numpy(), pixels_of(picture(4)))
+    for wrong in ("own/two", "own/two@medium", "own/nothing"):
+        with pytest.raises(InputError, match=f"no Hugging Face data set '{wrong}'"):
+            load_images(f"hf:{wrong}", "train")
 
 
 def test_of_a_data_set_of_training_images_alone_a_fifth_is_held_out(tmp_path: Path) -> None:
