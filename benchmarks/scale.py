@@ -31,6 +31,7 @@ SIZE, CARD, OPERATOR, PRECISION = 224, "h100", "RandomMask((0.0, 0.95))", "bf16-
 IMAGES = (1e6, 1e7, 1e8, 1e9)
 GPUS = {1e6: 8, 1e7: 16, 1e8: 64, 1e9: 512}
 BATCH, CORES, UTILISATION, CHECKPOINT_SECONDS = 8192, 8.0, 0.4, 30.0
+PRICE = 2.5  # an example, in any currency
 STORED = {"500 × 375": (375, 500), "256 × 256": (256, 256)}  # as ImageNet's files, and shrunk on writing shards
 SHARDS, EACH, PROCESSES, CHECKPOINT_STEPS = 10_000, 512, 512, 25
 FAILURES = (Failure(61, 256), Failure(3, 512), Failure(40, 128), Failure(77, 512))
@@ -39,11 +40,12 @@ FAILURES = (Failure(61, 256), Failure(3, 512), Failure(40, 128), Failure(77, 512
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--price", type=float, default=PRICE, help="of a GPU for an hour, in any currency")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for scale.json and scale.md")
     given = parser.parse_args()
     start = time.perf_counter()
     found = {"command": " ".join(["python -m benchmarks.scale", *sys.argv[1:]]), "machine": machine("cpu")}
-    found |= measure(given.seconds)
+    found |= {"price": given.price} | measure(given.seconds)
     found["seconds"] = round(time.perf_counter() - start)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -100,7 +102,8 @@ def render(found: Mapping[str, Any]) -> Iterator[str]:
         f"One epoch of a hardening at {SIZE} pixels, `{OPERATOR}`, batch {BATCH:,}, {PRECISION}, {CORES:g} cores for "
         f"each GPU: the [formula](../scale.md#the-formula) with counted flops and the terms measured below. Assumed, "
         f"not measured: {UTILISATION:.0%} of the peak of an {CARD.upper()} ({CARDS[CARD].source}), and "
-        f"{terms.network / 1e9:g} GB/s of network for each GPU. No price is in it: money is GPU hours times yours."
+        f"{terms.network / 1e9:g} GB/s of network for each GPU. Money is an example: {found['price']:g} for a GPU "
+        "hour, in any currency."
     )
     yield from ("", "## Measured terms", "", *_measured(found, terms), "", "## Counted", "", *_counts(found))
     for stored in STORED:
@@ -134,18 +137,19 @@ def _counts(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _times(found: Mapping[str, Any], stored: str, loss: Loss) -> Iterator[str]:
     terms = _terms(found, stored)
-    yield "| encoder | images | GPUs | time | GPU hours | of which the network | first | then |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| encoder | images | GPUs | time | GPU hours | money | of which the network | first | then |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, one in _counted(found).items():
         for images in IMAGES:
             scale = _scale(images, GPUS[images])
             course = evaluate(scale, CARDS[CARD], one, loss, terms)
             beyond = [limit for limit in limits(scale, CARDS[CARD], one, loss, terms, course) if limit.used > 1]
             told = [f"{limit.what} ({limit.used:.1f}×)" for limit in beyond[:2]] + ["", ""]
+            hours = scale.gpus * course.seconds / 3600
             busy = course.steps * (course.network + course.operator) / course.seconds
             yield (
                 f"| {name} | {images:,.0f} | {scale.gpus} | {duration(course.seconds)} | "
-                f"{scale.gpus * course.seconds / 3600:,.1f} | {busy:.0%} | {told[0]} | {told[1]} |"
+                f"{hours:,.1f} | {found['price'] * hours:,.2f} | {busy:.0%} | {told[0]} | {told[1]} |"
             )
 
 

@@ -144,10 +144,11 @@ def _limits(scale: Scale, card: Card, counted: Counted, loss: Loss, terms: Terms
     busy = course.network + course.operator
     rate = own / busy  # images/s that a GPU takes
     cores = rate / terms.decoded
+    fed = scale.cores_per_gpu / cores * scale.gpus
     yield Limit(
         "decoding", course.decoding / busy,
         f"a GPU takes {rate:,.0f} images/s, which {cores:,.1f} cores decode: beyond "
-        f"{scale.cores_per_gpu / cores * scale.gpus:,.3g} GPUs on these {scale.cores_per_gpu * scale.gpus:,.0f} cores",
+        f"{fed:{',.0f' if fed >= 100 else '.3g'}} GPUs on these {scale.cores_per_gpu * scale.gpus:,.0f} cores",
         "store images at the size that is used (shard --size), add cores or machines that only decode, or take fewer "
         "GPUs",
     )  # fmt: skip
