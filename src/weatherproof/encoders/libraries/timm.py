@@ -5,6 +5,7 @@ The tag names the release: it decides mean, std, size and interpolation, and whi
 
 import inspect
 import re
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
