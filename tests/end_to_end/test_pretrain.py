@@ -168,7 +168,6 @@ def test_images_without_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:this processor does not compute in bfloat16")
 def test_bf16(photos: Path, tmp_path: Path) -> None:
     run = wp.pretrain("mocov2", photos, precision="bf16-mixed", lr=0.1, temperature=0.01, out=tmp_path, **QUICK)
     assert all(math.isfinite(row["loss"]) for row in rows(run.folder))

@@ -3,7 +3,6 @@
 import copy
 import math
 import re
-import time
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,6 @@ from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop
 from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
-from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
 from weatherproof.training.processes import make_fabric
@@ -267,9 +265,6 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path: Path) -> None:
     assert set(saved["weights"]) == {"linear.weight", "linear.bias"}
 
 
-ON_ANY_PROCESSOR = pytest.mark.filterwarnings("ignore:this processor does not compute in bfloat16")
-
-
 @pytest.mark.parametrize("computes", [True, False])
 def test_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, computes: bool) -> None:
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: computes)
@@ -279,7 +274,6 @@ def test_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch, co
     make_fabric(Plan(1.0, 8, 0.01, device="cpu"))
 
 
-@ON_ANY_PROCESSOR
 def test_mixed_precision_learns() -> None:
     method = Classify()
     rows = _fit(method, precision="bf16-mixed", epochs=20.0, lr=0.05)
@@ -287,7 +281,6 @@ def test_mixed_precision_learns() -> None:
     assert method.conv.weight.dtype == torch.float32
 
 
-@ON_ANY_PROCESSOR
 def test_progress_is_silent_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
     fit(Classify(), IMAGES, Plan(1.0, 8, 0.01, precision="bf16-mixed", device="cpu"), progress=True)
     assert capfd.readouterr() == ("", "")
@@ -330,35 +323,6 @@ class Deep(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor, index: Tensor, keys: Tensor, gather: Any) -> dict[str, Tensor]:
         return {"loss": F.cross_entropy(self.body(images), labels)}
-
-
-@pytest.mark.slow
-def test_a_step_costs_little_more_than_forward_and_backward() -> None:
-    n = 64
-    pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    images = MemoryImages(pixels, torch.arange(n) % 4)
-    method = Deep()
-    bare = copy.deepcopy(method).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(Plan(1.0, n, 0.01), bare.parameters(), torch.device("cpu"))
-    batch = pixels.float() / 255, images.labels, images.index, images.index, None
-
-    def floor() -> None:
-        for _ in range(5):
-            bare(*batch)["loss"].backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-    def ours() -> None:
-        fit(method, images, Plan(5.0, n, 0.01, device="cpu"), progress=False)
-
-    def seconds(work: Any) -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    floor(), ours()
-    ratios = [seconds(ours) / seconds(floor) for _ in range(3)]
-    assert min(ratios) < 1.5, ratios  # measured 1.05-1.10; the rest is for busy machines
 
 
 class Grid(Classify):
