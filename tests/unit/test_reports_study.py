@@ -56,7 +56,7 @@ def test_the_page_shows_it(tmp_path: Path) -> None:
     page = write_report(run.path).read_text(encoding="utf-8")
     assert "<h1>A paper, Table 1: its &lt;best&gt; one</h1>" in page and "1 of 2 claims hold at smoke scale." in page
     assert "± 0.50" in page and "93.10" in page and "12.00 †" in page
-    assert "✓ passed" in page and "✗ not decided" in page
+    assert "✓ passed" in page and "○ not decided" in page and "✗" not in page
     assert "weatherproof reproduce x --scale smoke" in page and "given encoder" not in page
 
 
