@@ -133,6 +133,8 @@ def test_options_and_size():
         ("timm:resnet10t.nonsense", "nonsense"),
         ("timm:test_vit(deep=3)@random", "unexpected keyword argument 'deep'"),
         ("timm:test_vit(embed_dim=0)@random", "cannot be built with {'embed_dim': 0}"),
+        ("timm:test_vit(norm_layer='nothing')@random", "timm knows no 'nothing'"),
+        ("timm:resnet18(layers=(1,))@random", "cannot be built with {'layers': (1,)}"),
         ("timm:test_vit(embed_dim=1000000)@random", "give smaller options"),
         ("timm:test_vit(num_classes=3)@random", "num_classes is no option"),
         ("timm:test_vit(checkpoint_path='x.pth')@random", "leave it out"),

@@ -119,8 +119,9 @@ def _check_options(
     try:
         with warnings.catch_warnings(action="ignore"):  # of layers of no size, which are refused
             require_room(text, lambda: timm.create_model(name, pretrained=False, **settings), options)
-    except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError, ArithmeticError) as error:
-        raise InputError(f"{text} cannot be built with {shown(dict(options))}: {one_line(error)}") from None
+    except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        unknown = "timm knows no " if isinstance(error, KeyError) else ""  # in a table such as that of its norm layers
+        raise InputError(f"{text} cannot be built with {shown(dict(options))}: {unknown}{one_line(error)}") from None
 
 
 def timm_place(name: str) -> Place:
