@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 import weatherproof as wp
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import save_encoder
+from weatherproof.errors import InputError
 
 NAMES = ["cat", "dog", "fire truck"]
 PIXELS = {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25]}
@@ -97,6 +98,32 @@ def test_without_a_text_side_the_image_side_goes_out_alone_and_a_note_says_why(
         assert [why in note for note in done.notes if "without its text side" in note] == [True], done.notes
         assert json.loads((done.file / "config.json").read_text())["architectures"] == ["CLIPVisionModelWithProjection"]
         transformers.CLIPVisionModelWithProjection.from_pretrained(done.file)
+
+
+def test_a_changed_origin_gives_no_text_side(images: MemoryImages, tmp_path: Path) -> None:
+    """Without its words the library would make a tokenizer that knows none; a model of other shapes is not the one."""
+    pytest.importorskip("transformers")
+    origin(tmp_path / "origin", "CLIP")
+    text = f"transformers:{tmp_path / 'origin'}"
+    trained(text, tmp_path / "run")
+    (tmp_path / "origin" / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    done = wp.export(tmp_path / "run", images=images, to="hub", out=tmp_path / "wordless")
+    assert done.status == 0 and any("origin has no tokenizer" in note for note in done.notes), done.notes
+    with pytest.raises(InputError, match="the tokenizer of .* cannot be read"):  # the library refuses what it was
+        wp.readouts.zero_shot(text, NAMES, ["{}"])
+    (tmp_path / "origin" / "tokenizer_config.json").unlink()  # or takes one by the network's kind
+    with pytest.raises(InputError, match="has no tokenizer .*reads no words"):
+        wp.readouts.zero_shot(text, NAMES, ["{}"])
+    (tmp_path / "tokenizer.json").rename(tmp_path / "origin" / "tokenizer.json")
+    weights = load_file(tmp_path / "origin" / "model.safetensors")
+    config = json.loads((tmp_path / "origin" / "config.json").read_text())
+    config["vision_config"]["patch_size"] = 16
+    (tmp_path / "origin" / "config.json").write_text(json.dumps(config))
+    weights["vision_model.embeddings.patch_embedding.weight"] = torch.zeros(16, 3, 16, 16)
+    weights["vision_model.embeddings.position_embedding.weight"] = torch.zeros(5, 16)
+    save_file(weights, tmp_path / "origin" / "model.safetensors", metadata={"format": "pt"})
+    done = wp.export(tmp_path / "run", images=images, to="hub", out=tmp_path / "other")
+    assert done.status == 0 and any("another image side" in note for note in done.notes), done.notes
 
 
 def test_the_text_side_is_of_the_commit_that_the_image_side_is_from(images: MemoryImages, tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def tokenizer_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
+def has_vocabulary(files: Sequence[Path]) -> bool:
+    """Whether the words are among them: without, the library makes a tokenizer that knows none, and says nothing."""
+    names = {file.name for file in files}
+    return any(names.issuperset(own) for own in _VOCABULARIES)
+
+
 class _Text(nn.Module):
     """A model's text features."""
 
@@ -188,6 +194,10 @@ def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
 def _tokenizer(text: str, folder: Path) -> Any:
     try:
         with quiet():
-            return library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            made = library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # of files that may hold anything, of a library that it lacks
         raise InputError(f"the tokenizer of {text} cannot be read: {one_line(error)}") from None
+    names = [*getattr(made, "vocab_files_names", {}).values()]
+    if names and not any((folder / name).is_file() for name in ("tokenizer.json", *names)):
+        raise InputError(f"{folder} has no tokenizer ({' or '.join(names)}), so that {text} reads no words")
+    return made

@@ -11,7 +11,7 @@ from torch import Tensor
 from weatherproof.encoders.libraries.transformers import handed_over
 from weatherproof.encoders.libraries.transformers_options import library, quiet
 from weatherproof.encoders.messages import one_line
-from weatherproof.encoders.towers.transformers import tokenizer_files, transformers_source, whole_model
+from weatherproof.encoders.towers.transformers import has_vocabulary, tokenizer_files, transformers_source, whole_model
 from weatherproof.errors import InputError
 from weatherproof.verbs.export.hub.begun import at_its_commit, begun_with
 from weatherproof.verbs.export.hub.layout import Outputs, Written, normalised
@@ -32,13 +32,19 @@ def both_sides(subject: Subject, folder: Path) -> tuple[Written | None, str]:
         model, origin = whole_model(transformers_source(at_its_commit(subject, text)))
     except (InputError, OSError) as error:
         return None, one_line(error)
-    found = model.load_state_dict(encoder.state(), strict=False)
+    tokenizer = tokenizer_files(origin)
+    if not has_vocabulary(tokenizer):
+        return None, f"{origin} has no tokenizer"
+    try:
+        found = model.load_state_dict(encoder.state(), strict=False)
+    except RuntimeError:  # of other shapes
+        return None, f"the model of transformers:{text} has another image side, of other shapes"
     lost = [name for name in found.missing_keys if name.startswith(_IMAGES)]
     if strange := [*found.unexpected_keys, *lost]:
         return None, f"the model of transformers:{text} has another image side, {strange[0]} is on one side alone"
     with quiet():
         model.save_pretrained(folder)
-    for file in tokenizer_files(origin):
+    for file in tokenizer:
         shutil.copyfile(file, folder / file.name)
     write_pixels(encoder, model.vision_model, folder)
 
