@@ -266,6 +266,20 @@ def test_options_of_timm_come_back_from_a_run_and_from_the_hub_layout(tmp_path: 
     model = timm.create_model(f"local-dir:{done.file}", pretrained=True, num_classes=0).eval()
     assert len(model.blocks) == 2
     assert model.patch_embed.patch_size == (8, 8)
+    assert "`timm:test_vit(patch_size=8, depth=2)`" in (done.file / "README.md").read_text()
+
+
+def test_a_card_calls_hardened_what_was_hardened_alone(tmp_path: Path) -> None:
+    """Pretraining, and a readout under damage, promise nothing of the embeddings of damaged images."""
+    encoder = wp.load_encoder("small(width=4)@random", size=16)
+    for verb, seen in (("pretrain", "SimCLR(16)"), ("harden", DAMAGE)):
+        save_encoder(encoder, tmp_path / verb, provenance={"trained_on": seen})
+        (tmp_path / verb / "recipe.yaml").write_text(yaml.safe_dump({"verb": verb, "images": "digits"}))
+        done = wp.export(tmp_path / verb, to="hub", out=tmp_path / f"{verb}-out")
+        card = (done.file / "README.md").read_text()
+        assert "`small(width=4" in card and f"`{seen}` by weatherproof" in card
+        assert ("hardened against" in card) == ("gives for the clean one" in card) == (verb == "harden"), card
+        assert done.about["hardened_against"] == (seen if verb == "harden" else None)
 
 
 def test_hub_for_torchvision(tmp_path: Path) -> None:

@@ -126,6 +126,12 @@ class Encoder(nn.Module):
         self.micro_batch: int | None = None
         self.set_preprocessing(preprocessing)
 
+    @property
+    def text(self) -> str:
+        """What builds the network, with its options, as they are written: "small(width=32)"."""
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"{self.name}({inside})" if inside else self.name
+
     def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
         """Another network of the same build in this encoder's place."""
         made = Encoder(

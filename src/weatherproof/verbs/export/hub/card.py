@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 import weatherproof
+from weatherproof.encoders import Encoder
+from weatherproof.encoders.native import ENCODERS
 from weatherproof.names import printable, visible
 from weatherproof.reports.files import read_results
 from weatherproof.reports.hardened.words import summary_lines
@@ -24,16 +26,16 @@ def model_card(subject: Subject, written: Written, verdict: Verdict, source: str
     """Markdown with the front matter of the Hugging Face hub."""
     encoder = subject.encoder
     front: dict[str, Any] = {"library_name": written.library, "tags": ["weatherproof", "robustness", *written.tags]}
-    against = subject.against
+    seen, against = subject.seen, subject.against
     lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {_safe(subject.name)}", ""]
+    made = f"hardened against `{_safe(against)}`" if against else "as it was given"
+    if seen and not against:
+        made = f"trained on images under `{_safe(seen)}`"
     lines.append(
-        f"An image encoder, `{_safe(_bare(encoder.name))}`, "
-        + (f"hardened against `{_safe(against)}`" if against else "as it was given")
-        + f" by weatherproof {weatherproof.__version__}: for a damaged image it gives the embedding that the original "
-        "gives for the clean one." * bool(against)
+        f"An image encoder, `{_safe(_network(encoder))}`, {made} by weatherproof {weatherproof.__version__}"
+        + ": for a damaged image it gives the embedding that the original gives for the clean one" * bool(against)
+        + "."
     )
-    if not against:
-        lines[-1] += "."
     size = encoder.preprocessing.size
     shape = in_pixels(size or 1).replace("x", " x ") + " pixels (rows x columns)" * isinstance(size, tuple)
     lines += [
@@ -110,8 +112,12 @@ def _told(value: Any) -> Any:
     return head.rpartition("/")[2] + colon + Path(rest).name
 
 
-def _bare(name: str) -> str:
-    return _told(name) if name.partition(":")[0] not in ("timm", "torchvision", "open_clip") else name
+def _network(encoder: Encoder) -> str:
+    """Its name, of a library's with what was asked of it; of a file of one's own without the folder."""
+    library = encoder.name.partition(":")[0]
+    if library in ("torchvision", "open_clip"):
+        return encoder.name
+    return encoder.text if library == "timm" or encoder.name in ENCODERS else str(_told(encoder.name))
 
 
 def _safe(text: str) -> str:

@@ -39,8 +39,7 @@ def layout(subject: Subject, folder: Path) -> Written:
 def _usage(encoder: Encoder, own: bool) -> str:
     if own:
         return 'network.load_state_dict(safetensors.torch.load_file("FOLDER/model.safetensors"))'
-    inside = ", ".join(f"{key}={value!r}" for key, value in encoder.options.items())
-    return f'weatherproof.load_encoder("{encoder.name}{f"({inside})" if inside else ""}@FOLDER/model.safetensors")'
+    return f'weatherproof.load_encoder("{encoder.text}@FOLDER/model.safetensors")'
 
 
 def _outputs(folder: Path, encoder: Encoder) -> Outputs:
