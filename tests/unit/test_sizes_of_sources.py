@@ -206,12 +206,13 @@ def test_networks_of_transformers_see_rows_and_columns(kind: str, own: int | tup
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["vit", "dinov2", "dinov3", "siglip2"])
+@pytest.mark.parametrize("kind", ["vit", "dinov2", "dinov3", "siglip2", "beit"])
 def test_networks_of_transformers_are_padded_where_a_patch_does_not_divide(kind: str, tmp_path: Path) -> None:
     """The library itself would cut the rest off without a word."""
     transformers = pytest.importorskip("transformers")
-    name = {"vit": "ViT", "dinov2": "Dinov2", "dinov3": "DINOv3ViT", "siglip2": "Siglip2Vision"}[kind]
+    name = {"vit": "ViT", "dinov2": "Dinov2", "dinov3": "DINOv3ViT", "siglip2": "Siglip2Vision", "beit": "Beit"}[kind]
     more = {"num_patches": 16} if kind == "siglip2" else {"image_size": 32}
+    more |= {"use_relative_position_bias": True} if kind == "beit" else {}  # and no positions beside it
     network = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**VISION, **more))
     network.eval().save_pretrained(tmp_path / "net")
     told = PIXELS | {"size": {"height": 32, "width": 32}}
@@ -229,6 +230,24 @@ def test_networks_of_transformers_are_padded_where_a_patch_does_not_divide(kind:
     ):
         wp.export(text, to="hub", size=(30, 41), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@torch.no_grad()
+def test_a_masked_autoencoder_sees_all_patches_in_their_order(tmp_path: Path) -> None:
+    """The library hides three quarters of them, drawn anew in every pass: two looks at an image would differ."""
+    transformers = pytest.importorskip("transformers")
+    network = transformers.ViTMAEModel(transformers.ViTMAEConfig(**VISION, image_size=32)).eval()
+    network.save_pretrained(tmp_path / "net")
+    told = PIXELS | {"size": {"height": 32, "width": 32}}
+    (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps(told))
+    encoder, pixels = wp.load_encoder(f"transformers:{tmp_path / 'net'}").eval(), torch.rand(2, 3, 32, 32)
+    network.config.mask_ratio = 0.0
+    expected = network((pixels - encoder.mean) / encoder.std, noise=torch.linspace(0, 1, 16).expand(2, -1))
+    assert torch.equal(encoder(pixels), expected.last_hidden_state[:, 0])
+    done = wp.export(f"transformers:{tmp_path / 'net'}", to="hub", out=tmp_path / "out")
+    again = transformers.AutoModel.from_pretrained(done.file).eval()
+    found = again((pixels - encoder.mean) / encoder.std).last_hidden_state[:, 0]
+    torch.testing.assert_close(found, encoder(pixels))
 
 
 def test_a_size_of_transformers_that_is_none_is_refused(tmp_path: Path) -> None:

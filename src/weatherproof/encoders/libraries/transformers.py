@@ -29,7 +29,7 @@ _POSITIONS = r"(.*\.)?position_ids$"  # a counter that older files hold
 _CLASS_TOKENS = ("cls_token", "class_embedding", "class_token")
 _OUTPUTS = ("image_embeds", "pooler_output", "last_hidden_state")  # that are an embedding, the best one first
 _PAIRS = (("cls_classifier", "distillation_classifier"), ("classifier", "classifier_distill"))
-_ROTATED = ("dinov3_vit",)  # whose positions are angles, for images of any size
+_ELSEWHERE = ("beit", "data2vec-vision", "dinov3_vit")  # whose positions are distances or angles, for any size
 _HIDDEN = (  # networks whose embeddings have as many numbers as their tokens: others are tried
     "clip_vision_model", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip2_vision_model", "siglip_vision_model",
     "vit",
@@ -95,8 +95,17 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
 
 
 def plain_network(options: Mapping[str, Any], num_classes: int | None) -> Any:
-    """The library's own network of these options, with its classifier where it has one, with random weights."""
-    return _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))
+    """The library's own network of these options, with its classifier where it has one, with random weights. One that
+    hides patches hides none."""
+    network = _model(str(options["kind"]), options["config"], num_classes, bool(options.get("pooler", True)))
+    if _hides_patches(network):
+        network.config.mask_ratio = 0.0
+    return network
+
+
+def _hides_patches(model: Any) -> bool:
+    """Whether it is a masked autoencoder, which hides most patches by a draw of its own, in evaluation, too."""
+    return hasattr(model.config, "mask_ratio") and "noise" in inspect.signature(model.forward).parameters
 
 
 def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
@@ -109,6 +118,9 @@ def hears_pixels(model: Any) -> Any:
     """The network itself, from now on from pixels alone to the embedding, or the logits of one with a classifier."""
     first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
     model.register_forward_pre_hook(partial(_asked, cut_into_patches(model), _own_size(model)), with_kwargs=True)
+    if _hides_patches(model):
+        model.config.mask_ratio = 0.0
+        model.register_forward_pre_hook(partial(_unmasked, sides(model.config.patch_size)), with_kwargs=True)
     model.register_forward_hook(partial(_taken, first))
     return model
 
@@ -238,7 +250,7 @@ def _patch(model: Any) -> tuple[int, int] | None:
     """The patch of a vision transformer, which would leave a rest of an image that it does not divide; None: of other
     networks, which have a first convolution as any, or pad by themselves."""
     side, heads = (getattr(model.config, name, None) for name in ("patch_size", "num_attention_heads"))
-    placed = model.config.model_type in _ROTATED or any("position_embedding" in own for own in model.state_dict())
+    placed = model.config.model_type in _ELSEWHERE or any("position_embedding" in own for own in model.state_dict())
     return (side, side) if isinstance(side, int) and isinstance(heads, int) and placed else None
 
 
@@ -249,6 +261,16 @@ def _asked(
     pixels, *beside = given
     handed, more = _handed(patch, size, pixels)
     return (*handed, *beside), named | more
+
+
+def _unmasked(
+    patch: tuple[int, int], module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A forward hook of a network that shuffles its patches before it hides some: they stay in their order."""
+    pixels: Tensor = given[0]
+    count = (pixels.shape[-2] // patch[0]) * (pixels.shape[-1] // patch[1])
+    order = torch.arange(count, dtype=torch.float32, device=pixels.device).expand(len(pixels), -1)
+    return given, named | {"noise": order}
 
 
 def cut_into_patches(model: Any) -> int | None:
