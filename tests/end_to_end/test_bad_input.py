@@ -59,7 +59,7 @@ def test_unreadable_images(teacher: str, tmp_path: Path, refused: Refused) -> No
         (tmp_path / "photos" / "train" / f"{i:03}.png").write_bytes(b"not a picture")
     said = refused("harden", teacher, tmp_path / "photos")
     assert "5 of 10 images (50.0%)" in said and "000.png" in said and "more than the 5.0% that are left out" in said
-    assert "repair them, or move them out of the folder" in said
+    assert "repair them or take them out" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

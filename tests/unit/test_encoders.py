@@ -138,6 +138,9 @@ def test_options_and_size():
         ("timm:test_vit(embed_dim=1000000)@random", "give smaller options"),
         ("timm:test_vit(num_classes=3)@random", "num_classes is no option"),
         ("timm:test_vit(checkpoint_path='x.pth')@random", "leave it out"),
+        ("timm:test_vit(depth=2", "cannot read the encoder 'timm:test_vit(depth=2'"),
+        ("small@", "nothing stands after the @ of 'small@'"),
+        ("timm:test_vit@", "nothing stands after the @"),
         ("timm:test_vit(depth=2)", "publishes is without options: write timm:test_vit(depth=2)@random"),
     ],
 )

@@ -265,6 +265,17 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_images(f"shards:{tmp_path}", "all")
 
 
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_shard_with_other_keys_of_the_same_length_is_refused(tmp_path: Path, kind: int) -> None:
+    content, long = picture(3), "x" * 60 + "/" + "y" * 60
+    put_tar(tmp_path / "0.tar", [("b/é.png", content), ("b/2.png", content), (f"{long}.png", content)], kind)
+    images = load_images(f"shards:{tmp_path}", "all", memory_budget=0)
+    assert [len(batch.index) for batch in batches(images, 3)] == [3]
+    put_tar(tmp_path / "0.tar", [("b/é.png", content), ("b/4.png", content), (f"{long}.png", content)], kind)
+    with pytest.raises(InputError, match=r"0\.tar has b/4\.png where another image was; they were changed since"):
+        [*batches(load_images(f"shards:{tmp_path}", "all", memory_budget=0), 3)]
+
+
 def bytes_in(folder: Path) -> int:
     from safetensors.torch import load_file
 

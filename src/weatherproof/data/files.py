@@ -40,7 +40,7 @@ class BadFiles:
         if len(self.reasons) > self.most * self.total or (self.reasons and len(self.reasons) == self.total):
             raise InputError(
                 f"{self._summary()}, more than the {self.most:.1%} that are left out: {self._first()}; "
-                "repair them, or move them out of the folder (in Python, load_images(..., max_bad=) takes more)"
+                "repair them or take them out (in Python, load_images(..., max_bad=) takes more)"
             )
 
     def warn(self) -> None:

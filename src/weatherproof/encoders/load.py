@@ -109,6 +109,8 @@ def load_encoder(
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
         return _load_run(Path(text), size, num_classes, like)
+    if at and not weights:
+        raise InputError(f"nothing stands after the @ of {shown(text)}: write @FILE, @random, or no @")
     from_library = name.partition(":")[0] in LIBRARIES and not names_a_file(name)
     if weights == RANDOM or (not at and names_a_file(name)):
         return _build(name, num_classes, size, seed)
@@ -133,6 +135,8 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     """The encoder with the weights that its library publishes."""
     library, _, model = name.partition(":")
     bare, bracket, inside = model.partition("(")
+    if bracket and not inside.endswith(")"):
+        raise _unreadable(name)
     if bracket and library == "timm":
         raise InputError(f"{name}: what timm publishes is without options: write {name}@random, or @FILE with weights")
     if bracket and library != "transformers":
@@ -271,8 +275,12 @@ def _build(
     try:
         options = spec.parse(f"options({inside}", {"options": _options}, "options") if bracket else {}
     except InputError:
-        raise InputError(f"cannot read the encoder {shown(name)}: write options like small(width=32)") from None
+        raise _unreadable(name) from None
     return _build_with(bare, options, num_classes, size, seed)
+
+
+def _unreadable(name: str) -> InputError:
+    return InputError(f"cannot read the encoder {shown(name)}: write options like small(width=32)")
 
 
 def _options(**given: Any) -> dict[str, Any]:

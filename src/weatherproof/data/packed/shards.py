@@ -28,7 +28,16 @@ from weatherproof.data.packed.index import (
     joined,
 )  # fmt: skip
 from weatherproof.data.packed.storage import Storage, above, name_in, storage_of
-from weatherproof.data.packed.tar import HEADER, LARGEST, LARGEST_NUMBER, NO_LABEL, ODD_LABEL, member_in, number_of
+from weatherproof.data.packed.tar import (
+    HEADER,
+    LARGEST,
+    LARGEST_NUMBER,
+    NO_LABEL,
+    ODD_LABEL,
+    may_be,
+    member_in,
+    number_of,
+)
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable
 from weatherproof.texts import LONGEST, Malformed, parse_json
@@ -52,6 +61,7 @@ class Shards:
         first: where each one's samples begin, and where the last one's end.
         offset: int64 [n], where an image's bytes begin.
         length: int64 [n], how many they are.
+        number: int64 [n], of its key (`number_of`).
     """
 
     storage: Storage
@@ -59,6 +69,7 @@ class Shards:
     first: Tensor
     offset: Tensor
     length: Tensor
+    number: Tensor
 
     def size(self, place: int) -> int:
         """See `Pack`."""
@@ -79,6 +90,8 @@ class Shards:
         name = member_in(content, stated)
         if name is None or len(content) != HEADER + length:
             raise does_not_fit(above(path), f"{printable(name_in(path))} has no image where it should be")
+        if not may_be(name, int(self.number[place])):
+            raise does_not_fit(above(path), f"{printable(name_in(path))} has {printable(name)} where another image was")
         return f"{path}/{name}", content[HEADER:]
 
 
@@ -121,7 +134,7 @@ def find_shards(text: str, split: str) -> Packed:
         raise InputError(f"no images in {shown(text)}: its {len(kept)} shards hold no samples (KEY.jpg, KEY.cls)")
     pack = Shards(
         storage, tuple(path for own in mine.values() for path in own), index.first, index.columns["offset"],
-        index.columns["length"],
+        index.columns["length"], index.columns["number"],
     )  # fmt: skip
     places, faulty = _usable(index)
     found = Packed(
@@ -153,8 +166,9 @@ def _again(text: str, split: str, digest: str) -> Packed:
 
 
 def _digest(index: Index, found: Packed) -> str:
-    """Equal where the shards have the same names, lengths and numbers of images, and the same classes."""
+    """Equal where the shards have the same names, lengths, images and classes."""
     told = hashlib.sha256(index.table.numpy().tobytes())
+    told.update(json.dumps([int(column.sum()) for column in index.columns.values()]).encode())
     told.update(json.dumps([index.names, found.classes, found.split]).encode())
     return told.hexdigest()
 

@@ -113,7 +113,7 @@ def _check_options(
         if option in _OURS:
             raise InputError(f"{option} is no option of {text}: {_OURS[option]}")
         if option in inspect.signature(timm.create_model).parameters:
-            raise InputError(f"{option} is no option of {text}, but where timm finds its weights: leave it out")
+            raise InputError(f"{option} is no option of {text}, but of how timm loads it: leave it out")
         if not isinstance(options[option], int | float | str | bool | tuple | list | None):
             raise InputError(f"{option} of {text} must be a number or a word, got {shown(options[option])}")
     try:
