@@ -50,7 +50,7 @@ def run(device: str) -> list[Row]:
     rows: list[Row] = []
     step = "a step" if device != "cpu" else "a step, processor time"
     for place, case in enumerate(CASES):
-        found = [_measured(place, number, device) for number in range(len(WAYS))]
+        found = [measured("one_gpu", place, number, device) for number in range(len(WAYS))]
         for way, (times, peak) in zip(WAYS[1:], found[1:], strict=True):
             first = found[0]
             rows.append(Row(f"{step}, {way.name}, {case.told}", "plain", "s", times, first[0], images=case.batch))
@@ -61,9 +61,9 @@ def run(device: str) -> list[Row]:
     return [*rows, *_channels_last(device)]
 
 
-def _measured(place: int, number: int, device: str) -> tuple[tuple[float, ...], float]:
-    """Seconds of steps, on a processor its own, and the peak in MiB, in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.one_gpu", str(place), str(number), device]
+def measured(room: str, *which: object) -> tuple[tuple[float, ...], float]:
+    """What `tell_of_steps` prints in a process of its own, where the module of a room calls it."""
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{room}", *map(str, which)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     times, peak = json.loads(done.stdout.splitlines()[-1])
     return tuple(times), peak
@@ -136,8 +136,8 @@ def _channels_last(device: str) -> list[Row]:
     return rows
 
 
-def _main(place: str, number: str, device: str) -> None:
-    case, way = CASES[int(place)], WAYS[int(number)]
+def tell_of_steps(case: Case, way: Way, device: str) -> None:
+    """Print the seconds of steps, on a processor its own, and by how many MiB they raise the peak of the process."""
     loaded(case, device)
     before = _largest(device)
     steps = Steps(case, way, device)
@@ -150,4 +150,5 @@ def _main(place: str, number: str, device: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    place, number, device = sys.argv[1:]
+    tell_of_steps(CASES[int(place)], WAYS[int(number)], device)

@@ -31,7 +31,7 @@ from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer
 from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course, Plan
-from weatherproof.training.processes import Interrupt, gather_by, interrupt, launch, make_fabric
+from weatherproof.training.processes import Interrupt, count_unreadable, gather_by, interrupt, launch, make_fabric
 from weatherproof.training.run import RunFolder
 from weatherproof.training.trackers import Trackers
 from weatherproof.training.watch import Watch, due
@@ -305,7 +305,7 @@ class Training:
                 if row is not None:
                     meter.note = _said(row)
                 self._save_or_stop(asked)
-        self._count_bad()
+        count_unreadable(self.images, self.fabric)
         self._look()
         if self.saved_step < self.step:
             self._save()
@@ -328,7 +328,7 @@ class Training:
                 fill=self.plan.devices > 1,
             ):
                 yield epoch, batch
-            self._count_bad()
+            count_unreadable(self.images, self.fabric)
             epoch, done = epoch + 1, 0
 
     def _one_step(self, stream: Iterator[tuple[int, Batch]], asked: Interrupt) -> dict[str, Tensor]:
@@ -371,19 +371,6 @@ class Training:
         """Where the backward pass runs networks once more, their running statistics have counted the images already."""
         again = self.plan.micro_batch or self.plan.checkpoint_gradients
         return statistics_kept(self.method) if again else nullcontext()
-
-    def _count_bad(self) -> None:
-        """The images of all processes that cannot be read: each has met those of its share. The first one says it."""
-        if not isinstance(self.images, Decoded):
-            return
-        own = self.images.bad_files
-        if self.fabric.world_size > 1:
-            said: list[Any] = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(said, (own.reasons, own.warned))
-            for reasons, warned in said:
-                own.record(reasons, warned)
-        if self.fabric.world_size == 1 or (self.fabric.is_global_zero and job() is not None):
-            own.warn()
 
     def _look(self) -> None:
         """Wait for the losses of the steps since the last look, and stop if one is no number."""

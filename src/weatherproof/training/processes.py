@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, distributed
 
 from weatherproof.cluster import Place, job
+from weatherproof.data import ImageSet
+from weatherproof.data.files import Decoded
 from weatherproof.errors import InputError
 from weatherproof.interrupts import STOPPING
 from weatherproof.protocols import Gather
@@ -233,3 +235,21 @@ def _pass_on(number: int, *_: Any) -> None:
     for child in active_children():
         with suppress(OSError):
             os.kill(child.pid or 0, number) if child.pid else None
+
+
+def count_unreadable(images: ImageSet, fabric: "Fabric") -> None:
+    """The images of all processes that cannot be read, each having met those of its share. The first one says it.
+
+    Raises:
+        InputError: together they are more than may be left out (see `load_images`).
+    """
+    if not isinstance(images, Decoded):
+        return
+    own = images.bad_files
+    if fabric.world_size > 1:
+        said: list[Any] = [None] * fabric.world_size
+        distributed.all_gather_object(said, (own.reasons, own.warned))
+        for reasons, warned in said:
+            own.record(reasons, warned)
+    if fabric.world_size == 1 or (fabric.is_global_zero and job() is not None):
+        own.warn()
