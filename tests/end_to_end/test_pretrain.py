@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from html_page import Strict
 
@@ -104,6 +105,24 @@ def test_the_run_is_an_encoder_for_probe_and_audit(made: Made, photos: Path, tmp
     assert value == [r["value"] for r in same if r["model"] == "pretrained"]
     wp.audit(probed.folder, photos, operator="GaussianNoise(0.1)", workers=0, out=tmp_path / "audit")
     assert trained_on(probed.folder).startswith("URRL(MoCoV2(16)")  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:.*is taken as its classifier")
+@pytest.mark.parametrize("ours", [True, False], ids=["an encoder", "a network in the hand"])
+def test_a_classifier_that_the_encoder_brings_is_left_out(ours: bool, photos: Path, tmp_path: Path) -> None:
+    """It was made for other embeddings: no verb may call it the run's own."""
+    classes = len(wp.data.load_images(photos).classes)
+    start = wp.load_encoder(f"{SMALL}@random", num_classes=classes, size=16)
+    assert start.head is not None
+    network = torch.nn.Sequential(start.body, start.head)
+    encoder = start if ours else wp.load_encoder(network, mean=0, std=1, size=16)
+    assert encoder.head is not None
+    run = wp.pretrain("simclr", photos, **{**QUICK, "encoder": encoder, "out": tmp_path / "run"})
+    assert encoder.head is not None and run.encoder is not None and run.encoder.head is None
+    again = wp.pretrain("simclr", photos, **{**QUICK, "encoder": encoder, "out": tmp_path / "run"})
+    assert again.encoder is not None and again.encoder.head is None
+    audited = wp.audit(run.encoder, photos, operator="GaussianNoise(0.1)", workers=0, out=tmp_path / "audit")
+    assert "own-head" not in {record["readout"] for record in audited.records}
 
 
 @pytest.mark.slow

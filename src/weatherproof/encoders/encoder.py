@@ -141,6 +141,10 @@ class Encoder(nn.Module):
         made.origins = self.origins
         return made
 
+    def drop_head(self) -> None:
+        """Take its own classifier away, as where a training moves what the classifier stands on."""
+        self.head, self.num_classes = None, None
+
     def kept_with(self) -> dict[str, Any]:
         """What encoder.json says of it beside the network's name, options and preprocessing."""
         return {}

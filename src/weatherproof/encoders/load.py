@@ -332,6 +332,8 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
         if not isinstance(like, Encoder):
             like = own_encoder(like, saved.preprocessing, num_classes=classes, size=size)
         encoder = like.clone()
+        if classes == 0:
+            encoder.drop_head()
     else:
         with nullcontext() if names_a_file(saved.name) else Unfilled():
             encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)

@@ -70,7 +70,8 @@ def pretrain(
     **options: Unpack[PretrainOptions],
 ) -> Outcome:
     """Learn an encoder from images without labels: two looks at an image should have near embeddings, looks at others
-    distant ones. Where the images have labels, they are used to measure, never to train.
+    distant ones. Where the images have labels, they are used to measure, never to train. A classifier that the encoder
+    brings is left out of the run: it knows the embeddings of before.
 
     Args:
         method: simclr, mocov2, instdis or pirl.
@@ -121,6 +122,7 @@ def pretrain(
     settings = settings_of(method, published, own, batch, options["devices"])
     family = require_views(views_of(views, published, seen), train, where)
     pretrained, penalty = start.clone(), penalty_of(tikhonov)
+    pretrained.drop_head()
     require_twice_differentiable(start, penalty, train, where)
     learner = methods.build(
         method, pretrained, views=family, images=train.index, size=seen, batch_size=batch, seed=seed, tikhonov=penalty,
