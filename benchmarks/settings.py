@@ -3,6 +3,7 @@ configurations for ours and for the rival, with seeds that no result reports. Wr
 
     python -m benchmarks.settings demo
     python -m benchmarks.settings desk --data DIR
+    python -m benchmarks.settings transfer --data DIR
 """
 
 import argparse
@@ -26,7 +27,7 @@ from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, fit_probe
 from weatherproof.studies.lab.sets import located
-from weatherproof.studies.papers.contrastive_inversion.scales import DESK
+from weatherproof.studies.papers.contrastive_inversion.scales import DESK, DESK_TRANSFER, Hardening
 from weatherproof.training import Plan, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs.demo import tasks as demo_tasks
 
@@ -117,13 +118,26 @@ def demo(seeds: tuple[int, ...], measured: Callable[[Row], bool]) -> Iterator[Ro
 
 def desk(seeds: tuple[int, ...], measured: Callable[[Row], bool], data: str) -> Iterator[Row]:
     """CIFAR-10, 75 % of the pixels missing, one pass: three learning rates and two batch sizes a side."""
-    whole = load_images(located(DESK.data["main"].text, data), "train")
+    return searched(DESK, seeds, measured, data, batches=(128, 256), rates=(1e-3, 3e-3, 1e-2))
+
+
+def transfer(seeds: tuple[int, ...], measured: Callable[[Row], bool], data: str) -> Iterator[Row]:
+    """Imagenette at 96 px, EfficientNet-Lite0, 75 % of the pixels missing, two passes: three learning rates a side."""
+    return searched(DESK_TRANSFER, seeds, measured, data, batches=(64,), rates=(3e-4, 1e-3, 3e-3))
+
+
+def searched(
+    scale: Hardening, seeds: tuple[int, ...], measured: Callable[[Row], bool], data: str, *, batches: tuple[int, ...],
+    rates: tuple[float, ...],
+) -> Iterator[Row]:  # fmt: skip
+    """Trainings of both sides on the images and with the plan of a scale."""
+    whole = load_images(located(scale.data["main"].text, data), "train", size=scale.size)
     damage, flip = operators.RandomMask(0.75), views.HorizontalFlip()
-    start: Encoder = load_encoder(located(DESK.encoder, data))
+    start: Encoder = load_encoder(located(scale.encoder, data), size=scale.size)
     for seed in seeds:
         train, held = split(whole, seed)
-        for batch_size, lr in product((128, 256), (1e-3, 3e-3, 1e-2)):
-            plan = replace(Plan(**DESK.plan), batch_size=batch_size, lr=lr, seed=seed, device="cpu")
+        for batch_size, lr in product(batches, rates):
+            plan = replace(Plan(**scale.plan), batch_size=batch_size, lr=lr, seed=seed, device="cpu")
             settings = {"batch_size": batch_size, "lr": lr, "seed": seed}
             rival, ours = {"side": "rival", "labels": 1.0, **settings}, {"side": "ours", "labels": 0.1, **settings}
             if not measured(rival):
@@ -138,6 +152,9 @@ def desk(seeds: tuple[int, ...], measured: Callable[[Row], bool], data: str) -> 
                     student, train, num_classes=10, operator=damage, labels=labels, seed=seed, realizations=2
                 )
                 yield {**ours, "top1": accuracy(Classifier(student, probe), held, (damage,), seed)}
+
+
+SEARCHES = {"desk": desk, "transfer": transfer}
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -177,10 +194,11 @@ def page(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.settings", description=__doc__)
-    parser.add_argument("which", choices=("demo", "desk"))
+    parser.add_argument("which", choices=("demo", *SEARCHES))
     parser.add_argument("--data", default="data")
     parser.add_argument("--seeds", type=int, nargs="+", default=None)
     arguments = parser.parse_args()
+    data = arguments.which in SEARCHES
     seeds = tuple(arguments.seeds or ((100, 101, 102) if arguments.which == "demo" else (100,)))
     file = RESULTS / "settings.json"
     found = json.loads(file.read_text()) if file.is_file() else {}
@@ -190,15 +208,15 @@ def main() -> None:
     def measured(row: Row) -> bool:
         return _key(row) in known
 
-    search = demo(seeds, measured) if arguments.which == "demo" else desk(seeds, measured, arguments.data)
+    search = SEARCHES[arguments.which](seeds, measured, arguments.data) if data else demo(seeds, measured)
     for row in search:
         print(json.dumps(row), flush=True)
         rows.append(row)
     found = json.loads(file.read_text()) if file.is_file() else {}  # the other search may have ended meanwhile
-    about = {"demo": demo, "desk": desk}[arguments.which].__doc__ or ""
+    about = (SEARCHES[arguments.which] if data else demo).__doc__ or ""
     found[arguments.which] = {
         "about": " ".join(about.split()),
-        "command": f"python -m benchmarks.settings {arguments.which}" + " --data DIR" * (arguments.which == "desk"),
+        "command": f"python -m benchmarks.settings {arguments.which}" + " --data DIR" * data,
         "machine": machine("cpu"), "rows": rows,
     }  # fmt: skip
     file.write_text(json.dumps(found, indent=1) + "\n")
