@@ -186,8 +186,8 @@ _SQUEEZE = replace(
     _LITE, encoder="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
     plan={**_LITE.plan, "epochs": 4},
 )  # fmt: skip
-# Of 1e-3 and 3e-3, five epochs of SimCLR each, a probe on training images that are not among the 10,000 was right for
-# TRIAL.
+# Learning rates 1e-3 and 3e-3 were tried for five epochs of SimCLR: a probe was right on 35.4 and 32.2 % of training
+# images that are not among the 10,000.
 _VIT = replace(
     _RESNET,
     encoder="timm:vit_tiny_patch16_224(patch_size=8, embed_dim=128, depth=4, num_heads=4)@random",
