@@ -18,7 +18,7 @@ from weatherproof.studies.lab.study import Found, Study
 from weatherproof.studies.lab.table import verdict
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.fcl import tables as fcl
-from weatherproof.studies.papers.robustness import attacks, averaging
+from weatherproof.studies.papers.robustness import attacks, averaging, equal_accuracy
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import transfer
@@ -28,7 +28,12 @@ SCALE = "desk"
 PAPERS: Mapping[str, Mapping[str, Study]] = {
     "Inverse Problems Leveraging Pre-trained Contrastive Representations": contrastive_inversion.STUDIES,
     "Transferable Unsupervised Robust Representation Learning (URRL)": {**urrl.STUDIES, **transfer.STUDIES},
-    "Robustness of Contrastive Learning Models": {**robustness.STUDIES, **averaging.STUDIES, **attacks.STUDIES},
+    "Robustness of Contrastive Learning Models": {
+        **robustness.STUDIES,
+        **averaging.STUDIES,
+        **attacks.STUDIES,
+        **equal_accuracy.STUDIES,
+    },
     "Balancing Robustness and Sensitivity using Feature Contrastive Learning (FCL)": fcl.STUDIES,
 }
 FOLDERS = dict(zip(PAPERS, ("contrastive_inversion", "urrl", "robustness", "fcl"), strict=True))

@@ -7,7 +7,7 @@ from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.studies.lab.study import Cell, Claim, Scale, Study
 from weatherproof.studies.papers.contrastive_inversion import tables as contrastive_inversion
 from weatherproof.studies.papers.fcl import tables as fcl
-from weatherproof.studies.papers.robustness import attacks, averaging
+from weatherproof.studies.papers.robustness import attacks, averaging, equal_accuracy
 from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
@@ -21,6 +21,7 @@ STUDIES = {
     **averaging.STUDIES,
     **fcl.STUDIES,
     **attacks.STUDIES,
+    **equal_accuracy.STUDIES,
     **transfer.STUDIES,
     **test_time.STUDIES,
     **front.STUDIES,

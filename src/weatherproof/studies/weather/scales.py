@@ -165,7 +165,7 @@ _RESNET = Subject(
     encoder="resnet20@$DATA/resnet20-12fca82f.th",
     data=Source("cifar10:$DATA/cifar10"),
     kinds=SMALL,
-    asked={"masks": [Asked(MAIN, 3), Asked(REST)], **{kind: [Asked(MAIN, 3)] for kind in KINDS[1:]}},
+    asked={"masks": [Asked(MAIN, 3), Asked(REST)], **{kind: [Asked(MAIN)] for kind in KINDS[1:]}},
     plan={"epochs": 3, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     augment="HorizontalFlip()",
     train_images=10_000,
@@ -202,8 +202,8 @@ DESK = Weather(
     "ResNet-20 on CIFAR-10 (JPEG copies) with 10,000 images, three epochs; EfficientNet-Lite0 (two epochs) and "
     "SqueezeNet (four) on 3,000 images of Imagenette at 128 pixels; the demo's CNN, pretrained by SimCLR on digits, "
     "and a vision transformer of 0.8 million weights, pretrained by SimCLR on the 10,000 images of CIFAR-10. ResNet-20 "
-    "and the demo's CNN over three training seeds, all else one training each. All recipes of an encoder have as many "
-    "steps.",
+    "under masks and the demo's CNN over three training seeds, all else one training each. All recipes of an encoder "
+    "have as many steps.",
     {
         RESNET: _RESNET,
         TINY: replace(

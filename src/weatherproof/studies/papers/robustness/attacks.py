@@ -5,7 +5,7 @@ A panel has four curves: supervised and contrastive, each without and with regul
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +60,14 @@ class Attacks:
     images: Mapping[str, int]
     certificate_images: Mapping[str, int]
 
-    def facts(self) -> dict[str, str]:
-        """The settings behind the figure, for the reader."""
+    def facts(self, networks: Iterable[Network]) -> dict[str, str]:
+        """The settings behind these networks' numbers, for the reader."""
         told = {
             name: f"`{attack!r}`, at every size, {self.images[name]:,} images; its certificate at the size that is "
             f"printed, {self.certificate_images[name]} images"
             for name, attack in self.attacks.items()
         }
-        return {**told, **self.models.facts(_NETWORKS.values())}
+        return {**told, **self.models.facts(networks)}
 
     def cell(self, network: Network, attack: str, wanted: Wanted, seed: int) -> Cell:
         """A number under attack, with its certificate."""
@@ -147,7 +147,7 @@ def _figure_2() -> Study:
 def _at(settings: Attacks, seed: int) -> Scale:
     cells = {
         (name, column): settings.cell(network, attack, wanted, seed)
-        for name, attack, wanted in _rows()
+        for name, attack, wanted in rows()
         for column, network in _NETWORKS.items()
     }
 
@@ -155,10 +155,10 @@ def _at(settings: Attacks, seed: int) -> Scale:
         save_certificates(folder, certificates(cells.values(), store))
         save_list(folder, PANELS, panels(settings.attacks))
 
-    return Scale(settings.name, settings.note, cells, settings.facts(), after=(write,))
+    return Scale(settings.name, settings.note, cells, settings.facts(_NETWORKS.values()), after=(write,))
 
 
-def _rows() -> Iterator[tuple[str, str, Wanted]]:
+def rows() -> Iterator[tuple[str, str, Wanted]]:
     """Every row: its name, the attack, and which number it is."""
     for attack in (PGD_L2, BARRIER):
         yield from ((row(attack, size), attack, Wanted("error", severity=size)) for size in GRIDS["l2"])
