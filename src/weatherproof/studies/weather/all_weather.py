@@ -25,6 +25,7 @@ from weatherproof.studies.weather.scales import (
     GROWN,
     HALF,
     HALFWAY,
+    JOINT,
     KINDS,
     LEANING,
     LEVELS,
@@ -35,11 +36,14 @@ from weatherproof.studies.weather.scales import (
     SEVERE_GROWING,
     SPECIALISTS,
     SUBJECTS,
+    TOGETHER,
+    TOGETHER_GATED,
     WHOLE,
     WHOLE_GROWING,
     Kind,
     Subject,
     Weather,
+    one_of,
 )
 
 CLEAN, UNSEEN = "clean", "another kind"
@@ -56,10 +60,11 @@ _KEPT = {
     SEVERE_GROWING: None,
     WHOLE_GROWING: None,
     GROWING: None,
+    TOGETHER: None,
 }
 _SEVERE = (SEVERE, FIFTH, HALF, SEVERE_GROWING)
 _LEANING = (LEANING, GROWING)
-_GROWING = (SEVERE_GROWING, WHOLE_GROWING, GROWING)
+_GROWING = (SEVERE_GROWING, WHOLE_GROWING, GROWING, TOGETHER)
 
 
 def row(encoder: str, kind: str, recipe: str) -> str:
@@ -88,14 +93,23 @@ class Models:
         if recipe == HALFWAY:
             return Between(self.original, self.encoder(SEVERE, kind), 0.5, self.train)
         if recipe == DEFAULT:
-            behind = self.original, self.encoder(GROWING, kind)
-            by: Literal["answers", "embeddings"] = "answers" if self.subject.head == "own" else "embeddings"
-            return Gated(*behind, self.train, kind.whole, by, self.seed)
+            return self._gated(self.encoder(GROWING, kind), kind.whole)
+        if recipe == TOGETHER_GATED:
+            return self._gated(self.encoder(TOGETHER, kind), self.subject.every_kind)
+        if recipe == TOGETHER:
+            return self._hardened(recipe, one_of(own.leaning for own in self.subject.kinds.values()))
         operator = kind.severe if recipe in _SEVERE else kind.leaning if recipe in _LEANING else kind.whole
+        return self._hardened(recipe, operator)
+
+    def _hardened(self, recipe: str, operator: str) -> Hardened:
         return Hardened(
             self.original, self.train, operator, plan_of(self.subject.plan, self.seed), augment=self.subject.augment,
             keep=_KEPT[recipe], curriculum=Curriculum() if recipe in _GROWING else None,
         )  # fmt: skip
+
+    def _gated(self, hardened: Recipe, operator: str) -> Gated:
+        by: Literal["answers", "embeddings"] = "answers" if self.subject.head == "own" else "embeddings"
+        return Gated(self.original, hardened, self.train, operator, by, self.seed)
 
     @property
     def original(self) -> Recipe:
@@ -153,10 +167,21 @@ def _levels(kind: Kind) -> str:
 def _cells(models: Models, recipe: str, kind: Kind, called: str, seed: int) -> list[Cell]:
     """A row of one training, in the order of the columns. The damage is that of the run's seed whatever the training's:
     all meet the same images."""
-    trained = None if recipe == ORIGINAL else kind.severe if recipe in (*_SEVERE, HALFWAY) else kind.whole
-    about = About(called, "own-head" if models.subject.head == "own" else "clean-probe", trained_on=trained)
+    about = About(
+        called, "own-head" if models.subject.head == "own" else "clean-probe",
+        trained_on=_trained_on(models.subject, recipe, kind),
+    )  # fmt: skip
     classifier, test = models.classifier(recipe, kind), models.test
     return [Cell(classifier, Damaged(operator, 1, seed=seed), test, about) for operator in _damages(kind)]
+
+
+def _trained_on(subject: Subject, recipe: str, kind: Kind) -> str | None:
+    """The damage, without how it leans or grows."""
+    if recipe == ORIGINAL:
+        return None
+    if recipe in JOINT:
+        return subject.every_kind
+    return kind.severe if recipe in (*_SEVERE, HALFWAY) else kind.whole
 
 
 # the promise, as comparisons of rows: how far the first may be below the second
@@ -248,11 +273,16 @@ NOTE = (
     "multiplier holds their mean cosine to 0.95. Leaning: two fifths of the images draw their level from the worst "
     "quarter of the range. Growing: in the first two fifths of the steps levels lie at a share of their way from none "
     "that grows from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees "
-    "pixels and no labels, says which of them answers. The mild level is 25 % masked, noise of 0.05, a blur of 0.5 "
-    "pixels, JPEG of quality 80, a quarter of the contrast gone. Rows without ± are of one training."
+    "pixels and no labels, says which of them answers. One for all five kinds is trained and gated as the default is, "
+    "in as many steps, and each image meets one of the five. The mild level is 25 % masked, noise of 0.05, a blur of "
+    "0.5 pixels, JPEG of quality 80, a quarter of the contrast gone. Rows without ± are of one training."
 )
 
-CLAIMS = (*_claims(DEFAULT, "the default"), *_claims(GROWING, "the same without a gate"))
+CLAIMS = (
+    *_claims(DEFAULT, "the default"),
+    *_claims(GROWING, "the same without a gate"),
+    *_claims(TOGETHER_GATED, "one encoder for all five kinds, behind its gate"),
+)
 
 _STUDY: Study = sized("all-weather", TITLE, SCALES, grid, CLAIMS, NOTE, ours=True)
 STUDIES = {_STUDY.name: _STUDY}

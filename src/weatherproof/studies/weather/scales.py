@@ -25,10 +25,13 @@ SEVERE_GROWING = "severe range, growing"
 WHOLE_GROWING = "range from none, growing"
 GROWING = "range from none, leaning to severe, growing"
 DEFAULT = "the default: that behind a gate"  # with the encoder as it was
+TOGETHER = "one for all five kinds"
+TOGETHER_GATED = "one for all five kinds, behind its gate"
 MAIN = (ORIGINAL, SEVERE, WHOLE, SEVERE_GROWING, GROWING, DEFAULT)
 REST = (FIFTH, HALF, HALFWAY, PROMISE, LEANING, WHOLE_GROWING)
 EVERY = (*MAIN, *REST)
 SHORT = (ORIGINAL, SEVERE, SEVERE_GROWING, GROWING, DEFAULT)
+JOINT = (TOGETHER, TOGETHER_GATED)  # trained as the default is, for as long, on five kinds at once
 # trained on one kind, for as long, with nothing else asked
 SPECIALISTS = (SEVERE, WHOLE)  # by today's recipes
 GROWN = (SEVERE_GROWING, WHOLE_GROWING)  # with the curriculum of ours
@@ -91,6 +94,11 @@ SMALL, LARGE = _kinds((0.5, 1.0, 1.5, 2.0)), _kinds((0.5, 1.0, 2.0, 4.0))  # of 
 KINDS = tuple(SMALL)
 
 
+def one_of(texts: Iterable[str]) -> str:
+    """Each image meets one of these damages."""
+    return f"OneOf({', '.join(texts)})"
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is trained and measured of one kind of damage.
@@ -131,6 +139,11 @@ class Subject:
     pretraining: Mapping[str, Any] | None = None
 
     @property
+    def every_kind(self) -> str:
+        """Of all kinds, each over its range from none."""
+        return one_of(kind.whole for kind in self.kinds.values())
+
+    @property
     def facts(self) -> str:
         """Its settings, for the reader."""
         counts = f"{self.train_images or 'all'} training images, " + ("own head" if self.head == "own" else "probe")
@@ -153,7 +166,7 @@ _TINY = Subject(
     encoder="small",
     data=Source("digits"),
     kinds=SMALL,
-    asked={"masks": [Asked(EVERY)], "JPEG": [Asked(SHORT, 2)]},
+    asked={"masks": [Asked(EVERY), Asked(JOINT)], "JPEG": [Asked(SHORT, 2), Asked(JOINT)]},
     plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
     classes=10,
     train_images=128,
@@ -165,7 +178,10 @@ _RESNET = Subject(
     encoder="resnet20@$DATA/resnet20-12fca82f.th",
     data=Source("cifar10:$DATA/cifar10"),
     kinds=SMALL,
-    asked={"masks": [Asked(MAIN, 3), Asked(REST)], **{kind: [Asked(MAIN)] for kind in KINDS[1:]}},
+    asked={
+        "masks": [Asked(MAIN, 3), Asked(REST), Asked(JOINT)],
+        **{kind: [Asked((*MAIN, *JOINT))] for kind in KINDS[1:]},
+    },
     plan={"epochs": 3, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     augment="HorizontalFlip()",
     train_images=10_000,
@@ -175,7 +191,7 @@ _LITE = Subject(
     encoder="timm:tf_efficientnet_lite0@$DATA/tf_efficientnet_lite0.safetensors",
     data=Source("folder:$DATA/imagenette"),
     kinds=LARGE,
-    asked={kind: [Asked(SHORT)] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
     plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": FAST},
     size=128,
     augment="HorizontalFlip()",
@@ -191,7 +207,7 @@ _SQUEEZE = replace(
 _VIT = replace(
     _RESNET,
     encoder="timm:vit_tiny_patch16_224(patch_size=8, embed_dim=128, depth=4, num_heads=4)@random",
-    asked={kind: [Asked(SHORT)] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
     plan={"epochs": 3, "batch_size": 128, "lr": 1e-3},
     size=32,
     head="probe",
@@ -208,7 +224,7 @@ DESK = Weather(
         RESNET: _RESNET,
         TINY: replace(
             _TINY,
-            asked={kind: [Asked(SHORT, 3)] for kind in KINDS},
+            asked={kind: [Asked((*SHORT, *JOINT), 3)] for kind in KINDS},
             head="probe",
             classes=None,
             plan={"epochs": 32, "batch_size": 128, "lr": 2.4e-2, "warmup_epochs": 2},
@@ -222,7 +238,7 @@ DESK = Weather(
     },
 )
 
-_ALL = {kind: [Asked(EVERY, 3)] for kind in KINDS}
+_ALL = {kind: [Asked((*EVERY, *JOINT), 3)] for kind in KINDS}
 _LONG = {"epochs": 25, "batch_size": 128, "lr": 3e-4, "precision": "16-mixed", "workers": 8}
 _AT_160 = replace(
     _LITE, asked=_ALL, plan=_LONG, size=160, augment="Chain(RandomResizedCrop(160), HorizontalFlip())",

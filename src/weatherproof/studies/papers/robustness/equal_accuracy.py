@@ -9,7 +9,7 @@ from pathlib import Path
 from weatherproof.reports import save_certificates
 from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.lab.study import Cell, Claim, Found, Key, Measurable, Scale, Study, Wanted, certificates
+from weatherproof.studies.lab.study import Cell, Claim, Found, Scale, Study, Wanted, certificates
 from weatherproof.studies.papers.pretraining.scales import DESK_LABELS, Network
 from weatherproof.studies.papers.robustness.attacks import (
     BARRIER,
@@ -84,7 +84,7 @@ SCALES = {
 
 def _at(settings: Compared, seed: int) -> Scale:
     attacks = settings.attacks
-    cells: dict[Key, Measurable | None] = {
+    cells = {
         (name, column): settings.cell(column, attack, wanted, seed)
         for name, attack, wanted in rows()
         if attack in _ATTACKS
