@@ -8,21 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from weatherproof import operators
+from weatherproof import operators, random
 from weatherproof.benchmark import GROUPS
-from weatherproof.data import MemoryImages
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.data import MemoryImages, batches
+from weatherproof.encoders import Encoder, embedded_with_map, load_encoder, map_place
+from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.record import Record
 from weatherproof.methods import Curriculum, KeepClean
+from weatherproof.objectives import Dense
 from weatherproof.operators.drawn import SCALES as LEVELS_OF
 from weatherproof.studies import STUDIES, Cell, Images, Source, Store
 from weatherproof.studies.lab.classifiers import Adapting, Labelled, NoNumber, Own
 from weatherproof.studies.lab.former import former_name
 from weatherproof.studies.lab.joins import OverModels
-from weatherproof.studies.lab.measures import Suite
-from weatherproof.studies.lab.recipes import Given, Hardened
+from weatherproof.studies.lab.measures import Likeness, Suite
+from weatherproof.studies.lab.recipes import Gated, Given, Hardened
 from weatherproof.studies.lab.study import About, Number
-from weatherproof.studies.weather import all_weather, unseen_kinds
+from weatherproof.studies.weather import all_weather, dense, unseen_kinds
 from weatherproof.studies.weather.all_weather import CLEAN, Models, clean_is_kept, levels_are_specialists, row
 from weatherproof.studies.weather.scales import (
     DEFAULT,
@@ -41,6 +43,8 @@ from weatherproof.studies.weather.scales import (
     SMOKE,
     SPECIALISTS,
     TINY,
+    TOGETHER,
+    TOGETHER_GATED,
     WHOLE,
     WHOLE_GROWING,
     Kind,
@@ -101,6 +105,59 @@ def test_recipes_differ_in_one_thing_alone() -> None:
     assert (halfway.start, halfway.end) == (models.original, made[SEVERE])  # type: ignore[attr-defined]
     gate = models.encoder(DEFAULT, kind)
     assert (gate.original, gate.hardened, gate.operator) == (models.original, made[GROWING], whole)  # type: ignore[attr-defined]
+
+
+def test_one_for_all_kinds_is_trained_and_gated_as_the_default_is_on_one_of_them() -> None:
+    models = Models(SMOKE.subjects[TINY], 3)
+    together, alone = (models.encoder(recipe, SMALL["JPEG"]) for recipe in (TOGETHER, GROWING))
+    assert isinstance(together, Hardened) and isinstance(alone, Hardened)
+    assert together == models.encoder(TOGETHER, SMALL["masks"])
+    assert replace(together, operator=alone.operator) == alone
+    assert together.operator == f"OneOf({', '.join(kind.leaning for kind in SMALL.values())})"
+    gate = models.encoder(TOGETHER_GATED, SMALL["JPEG"])
+    assert isinstance(gate, Gated) and gate.hardened == together
+    assert gate.operator == f"OneOf({', '.join(kind.whole for kind in SMALL.values())})"
+
+
+def test_dense_losses_differ_in_the_dense_term_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = STUDIES["dense"].at("smoke").cells
+    made = [cells[dense.row(TINY, loss), dense.positions("mild")].cells[0].model for loss in dense.LOSSES]  # type: ignore[union-attr]
+    assert all(isinstance(own, Hardened) for own in made) and len({repr(own) for own in made}) == 3
+    assert {replace(own, dense=None) for own in made} == {made[0]}  # type: ignore[type-var]
+    asked = []
+    monkeypatch.setattr(
+        "weatherproof.studies.lab.recipes.harden_encoder",
+        lambda teacher, images, **settings: (asked.append(settings["dense"]), teacher.clone())[1],
+    )
+    store = Store(tmp_path, data=None, device=CPU)
+    for own in made:
+        store.encoder(replace(STUDENT, dense=own.dense))  # type: ignore[attr-defined]
+    assert asked == [None, Dense(0.5), Dense(0.5, gram=1.0)]
+
+
+def test_positions_are_those_of_the_damaged_images_among_the_teachers_clean_ones(tmp_path: Path) -> None:
+    """Against a loop over images and positions."""
+    store, start = Store(tmp_path, data=None, device=CPU), Given("small(width=4)", quiet=True)
+    test = Images(Source("digits"), "test", limit=6)
+    measure = Likeness(start, "RandomMask(0.5)", seed=5)
+    other = replace(start, seed=9)
+    records = store.measured(other, measure, test, name="other").records
+    assert {r.metric for r in records} == {"cosine", "recall@1", "recall@5", "position_recall"}
+    images, teacher, student = store.images(test), store.encoder(start), store.encoder(other)
+    place, batch = map_place(teacher, images.image_size), next(batches(images, 6))
+    damaged = operators.parse("RandomMask(0.5)")(
+        batch.images, random.fold(random.keys(5, batch.index), EVAL_STREAM, 0)
+    )  # fmt: skip
+    with torch.no_grad():
+        clean = embedded_with_map(teacher.eval(), batch.images, place)[1].flatten(2)
+        maps = embedded_with_map(student.eval(), damaged, place)[1].flatten(2)
+    right = []
+    for one, other_one in zip(maps, clean, strict=True):
+        for p in range(one.shape[1]):
+            near = [float(torch.cosine_similarity(one[:, p], other_one[:, q], 0)) for q in range(one.shape[1])]
+            right.append(near[p] >= max(near) - 1e-6)
+    found = next(r.value for r in records if r.metric == "position_recall")
+    assert found == pytest.approx(sum(right) / len(right), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", [*SMALL.values(), LARGE["blur"]], ids=lambda kind: kind.whole)

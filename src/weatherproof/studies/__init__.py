@@ -12,7 +12,7 @@ from weatherproof.studies.papers.robustness import tables as robustness
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.urrl import tables as urrl
 from weatherproof.studies.papers.urrl import test_time, transfer
-from weatherproof.studies.weather import all_weather, moving_teacher, unseen_kinds, zero_shot
+from weatherproof.studies.weather import all_weather, dense, moving_teacher, unseen_kinds, zero_shot
 
 STUDIES = {
     **contrastive_inversion.STUDIES,
@@ -28,6 +28,7 @@ STUDIES = {
     **all_weather.STUDIES,
     **unseen_kinds.STUDIES,
     **moving_teacher.STUDIES,
+    **dense.STUDIES,
     **zero_shot.STUDIES,
 }
 

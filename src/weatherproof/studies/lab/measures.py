@@ -9,6 +9,7 @@ from weatherproof import attacks, operators
 from weatherproof.attacks.described import STEPS, facts_of
 from weatherproof.benchmark import GROUP_OF
 from weatherproof.data import CorruptedImages, ImageSet
+from weatherproof.encoders import Encoder, map_place
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     Case,
@@ -19,6 +20,7 @@ from weatherproof.evaluation import (
     embedding_deviation,
     evaluate,
     evaluate_suite,
+    readings,
     robust_accuracy,
     run_attacks,
     sanity_certificate,
@@ -31,7 +33,7 @@ from weatherproof.evaluation.record import make_record, protocol_facts
 from weatherproof.operators.suites import Condition, suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
-from weatherproof.studies.lab.store import Bench, Measured
+from weatherproof.studies.lab.store import Bench, Measured, Recipe
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -56,6 +58,26 @@ class Damaged:
             seed=self.seed, metrics=(self.metric,), device=bench.store.device, batch_size=256,
         )  # fmt: skip
         return Measured(tuple(records))
+
+
+@component
+class Likeness:
+    """How near an encoder's embeddings under a damage are to those that its teacher gives for the clean images, and how
+    many positions of its last map find themselves in the teacher's."""
+
+    teacher: Recipe
+    operator: str
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
+        teacher, damage = bench.store.encoder(self.teacher), operators.parse(self.operator)
+        assert isinstance(model, Encoder)
+        asked = readings.Likeness((bench.name,), teacher, [damage], map_place(teacher, images.image_size))
+        settings = Settings(seed=self.seed, device=bench.store.device)
+        found = readings.read(
+            {bench.name: model}, [asked], images, [damage], settings, realizations=1, trained_on={}
+        )  # fmt: skip
+        return Measured(tuple(found.records()))
 
 
 @component

@@ -17,7 +17,7 @@ from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.taps import stages
 from weatherproof.methods import Anchor, Curriculum, KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
-from weatherproof.objectives import InputGradient, NTXent
+from weatherproof.objectives import Dense, InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
 from weatherproof.readouts import UnitLength
 from weatherproof.spec import component
@@ -83,6 +83,7 @@ class Hardened:
     Attributes:
         keep: what stays clean and what is promised of it; None: the paper's training, which sees damaged images alone.
         curriculum: how the damage grows; None: it is whole from the beginning.
+        dense: what the maps have in the loss; None: nothing.
     """
 
     start: Recipe
@@ -93,6 +94,7 @@ class Hardened:
     augment: str | None = None
     keep: KeepClean | None = None
     curriculum: Curriculum | None = None
+    dense: Dense | None = None
 
     def make(self, store: Store) -> Encoder:
         return store.kept(self, lambda run: self._train(store, run))[0]
@@ -101,7 +103,7 @@ class Hardened:
         student = harden_encoder(
             store.encoder(self.start), store.images(self.data), operator=operators.parse(self.operator),
             objective=objectives.parse(self.objective), plan=store.plan(self.plan), augment=look_of(self.augment),
-            keep=self.keep, curriculum=self.curriculum, run=run,
+            keep=self.keep, curriculum=self.curriculum, dense=self.dense, run=run,
         )  # fmt: skip
         return student, None
 

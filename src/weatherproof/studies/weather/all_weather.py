@@ -80,8 +80,11 @@ class Models:
     seed: int
 
     def classifier(self, recipe: str, kind: Kind) -> Recipe:
-        """The encoder under its head: its own one, or a probe of the original's."""
-        encoder = self.encoder(recipe, kind)
+        """The encoder of a row under its head."""
+        return self.headed(self.encoder(recipe, kind))
+
+    def headed(self, encoder: Recipe) -> Recipe:
+        """An encoder under its head: its own one, or a probe of the original's."""
         if self.subject.head == "own":
             return Own(encoder, self.train, among=True)
         return Headed(Unit(encoder), Probed(Unit(self.original), self.train, seed=self.seed))
