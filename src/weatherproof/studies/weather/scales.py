@@ -211,7 +211,7 @@ _VIT = replace(
     plan={"epochs": 3, "batch_size": 128, "lr": 1e-3},
     size=32,
     head="probe",
-    pretraining={"epochs": 30, "batch_size": 128, "lr": 1e-3, "warmup_epochs": 3},
+    pretraining={"epochs": 15, "batch_size": 128, "lr": 1e-3, "warmup_epochs": 2},
 )
 DESK = Weather(
     "desk",
