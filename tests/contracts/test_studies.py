@@ -17,13 +17,8 @@ from weatherproof.cli import main
 from weatherproof.errors import InputError
 from weatherproof.readouts import adaptation
 from weatherproof.studies import STUDIES, Cell, Scale, Store
-from weatherproof.studies.lab.former import former_home, former_name
 from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.recipes import Given, Hardened
-from weatherproof.studies.lab.sets import Images, Source
-from weatherproof.studies.lab.store import digest
 from weatherproof.studies.lab.study import Check, Number
-from weatherproof.training import Plan
 from weatherproof.verbs.reproduce import reproduce
 
 SCALES = ("smoke", "desk", "paper")
@@ -200,68 +195,3 @@ def _not_of(root: Path, name: str) -> Callable[[str, list[str]], list[str]]:
 
 def is_recipe(part: object) -> bool:
     return hasattr(part, "make")
-
-
-# models that were kept before folders were named after recipes
-
-DIGITS = Images(Source("digits"), "train", limit=128)
-PLAN = Plan(epochs=1, batch_size=64, lr=3e-3)
-
-
-def test_a_store_of_the_old_names_is_taken_up_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old name is spelled out here as the old code made it."""
-    student = Hardened(Given("small"), DIGITS, "GaussianNoise(0.1, clip=False)", PLAN)
-    made = Store(tmp_path, data=None, device=CPU)
-    weights = made.encoder(student).state_dict()
-    words = {
-        "kind": "hardened", "encoder": "small", "operator": "GaussianNoise(0.1, clip=False)",
-        "data": "Source(text='digits', test=None, without=(), relabel={}, train_images=None, crop_fraction=None)",
-        "objective": "StudentTeacher()", "plan": "Plan(1, 64, 0.003, device='cpu')", "augment": "None", "size": "None",
-        "images": "128",
-    }  # fmt: skip
-    old = tmp_path / f"hardened-{digest(repr(sorted(words.items())))}"
-    made.home(student).rename(old)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.setattr("weatherproof.studies.lab.recipes.harden_encoder", lambda *_, **__: pytest.fail("trained"))
-    store = Store(tmp_path, data=None, device=CPU, former=former_home)
-    assert store.home(student) == old
-    taken = store.encoder(student).state_dict()
-    assert all(torch.equal(weight, taken[name]) for name, weight in weights.items())
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    other = Hardened(student.start, DIGITS, "GaussianNoise(0.2, clip=False)", PLAN)
-    assert store.home(other).name.startswith("hardened-") and not store.home(other).exists()
-
-
-# As the old code called them in its store of smoke scale on a CPU: some of every kind.
-OLD = {
-    "table-7": {"hardened-555e993c4a31", "hardened-55edb5d9e05a", "hardened-7b48ad01d1d2"},
-    "label-efficiency-table-1": {
-        "finetuned-c04ec1294784", "finetuned-d256b7a85b58", "finetuned-e01e3042eeba", "pretrained-df944d1deae8",
-        "supervised-2c2f2ea08188", "supervised-b2b24a3a692f", "supervised-d596d16ec36f",
-    },
-    "tikhonov-table-2": {
-        "pretrained-6b565a9f8ddd", "pretrained-711ade34b535", "pretrained-7bfa8db01040", "pretrained-df944d1deae8",
-        "supervised-320cc1d36328", "supervised-a1dfe30b6e5b", "supervised-c911e724234a", "supervised-d596d16ec36f",
-    },
-    "urrl-table-3": {
-        "pretrained-09c76231ef65", "pretrained-43d87f17c2c7", "transferred-34d8b0cf6b6d", "transferred-4424d5c4f9aa",
-        "transferred-6bef3eb655e2", "transferred-81f3bd2d7cac", "transferred-d2969d9d34e6",
-    },
-    "fcl-appendix-a": {
-        "labelled-fcl-b38d398f29b7", "labelled-fcl-c614c311ee7f", "labelled-supervised-a9e41c30d742",
-        "labelled-supervised-e6ce742190e4",
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OLD)
-def test_the_old_names_of_what_a_study_trains(name: str, tmp_path: Path) -> None:
-    store = Store(tmp_path, data=None, device=CPU)
-    trained = {part for cell in cells_of(name, "smoke") for part in parts(cell.model) if is_recipe(part)}
-    names = set()
-    for recipe in trained:
-        try:
-            names.add(former_name(recipe, store))
-        except KeyError:  # one that was not kept
-            continue
-    assert names == OLD[name]

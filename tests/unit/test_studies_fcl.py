@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -18,7 +17,6 @@ from weatherproof.evaluation import EVAL_STREAM, ClassUtility, rank_correlation
 from weatherproof.operators import UniformNoise
 from weatherproof.readouts import Classifier
 from weatherproof.studies import Store
-from weatherproof.studies.lab.former import former_home
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.store import Bench
 from weatherproof.studies.lab.study import Number
@@ -254,34 +252,6 @@ def test_the_encoders_of_other_studies_are_shared(store: Store) -> None:
     tuned = store.get(models.model(Training("fcl", "pretrained"), 0))
     assert isinstance(tuned, Classifier)
     assert any(not torch.equal(value, tuned.encoder.state()[name]) for name, value in begun.items())
-
-
-def test_a_training_on_another_papers_encoder_is_found_under_its_former_name(tmp_path: Path) -> None:
-    """Its start was named by the repr of all settings of that paper's scale: every setting of the encoder is in it."""
-    training = Models(SMOKE_ENCODERS, 0).model(Training("fcl", "pretrained"), 0)
-    start = (
-        "pretrained, seed 0, PretrainingScale(encoder='small(width=4, channels=3)', data={'main': Source(text='digits',"
-        " test=None, without=(), relabel={}, train_images=None, crop_fraction=None)}, views={'SimCLR': 'SimCLR(16)'}, "
-        "methods={'simclr': {'temperature': 0.5}}, plans={'simclr': {'epochs': 1, 'batch_size': 16, 'lr': 0.01}}, "
-        "train_images=64)"
-    )
-    words = {
-        "kind": "labelled-fcl", "start": start, "head": "new", "images": "64", "size": "None", "seed": "0",
-        "data": "Source(text='digits', test=None, without=(), relabel={}, train_images=None, crop_fraction=None)",
-        "plan": "Plan(1, 32, 0.01, device='cpu')", "augment": "None",
-        "settings": "[('k', 256), ('patch', None), ('ramp_epochs', 0.0), ('sigma', 0.5), ('start_epoch', 0.0), "
-        "('temperature', 0.1), ('weight', 0.001)]",
-    }  # fmt: skip
-    old, store = tmp_path / "labelled-fcl-0123456789ab", Store(tmp_path, data=None, device=CPU, former=former_home)
-    old.mkdir()
-    (old / "encoder.json").write_text("{}")
-    (old / "recipe.yaml").write_text(yaml.safe_dump(words))
-    assert store.home(training) == old
-    for said, other in (("'lr': 0.01", "'lr': 0.02"), ("seed 0", "seed 1"), ("SimCLR(16)", "SimCLR(32)")):
-        (old / "recipe.yaml").write_text(yaml.safe_dump({**words, "start": start.replace(said, other)}))
-        assert store.home(training).name.startswith("labelled-") and store.home(training) != old
-    (old / "recipe.yaml").write_text(yaml.safe_dump({**words, "seed": "1"}))
-    assert store.home(training) != old
 
 
 # the crop

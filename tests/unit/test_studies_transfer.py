@@ -22,7 +22,6 @@ from weatherproof.reports.parts import save_list
 from weatherproof.reports.study.front import FRONT, Combination, draw_front, make_front, read_front
 from weatherproof.studies import Claim, Store
 from weatherproof.studies.lab.chosen import Chosen
-from weatherproof.studies.lab.former import former_home, former_name
 from weatherproof.studies.lab.joins import mean_of
 from weatherproof.studies.lab.recipes import between
 from weatherproof.studies.lab.study import Measurable, Number, certificates
@@ -276,10 +275,3 @@ def test_settings_are_chosen_once(store: Store) -> None:
     assert repr(written.setting(store).regularizers[0]) == repr(parse_regularizer("L2SP(0.1, 0.01)"))
     assert written.plan.weight_decay == 0.0 != recipe.plan.weight_decay
     assert model.name == "MoCo v2, SR, Tikhonov"
-    # a search that was kept before folders were named after recipes
-    own = recipe.chosen
-    assert own is not None
-    searches[0].rename(store.folder / former_name(own, store))
-    old = Store(store.folder, data=None, device=CPU, former=former_home)
-    assert old.home(own).name.startswith("search-") and own.setting(old) == recipe.chosen.setting(old)
-    assert len(list(store.folder.glob("chosen-*"))) == 1  # of the rate alone, for the weights as they are written

@@ -19,7 +19,6 @@ from weatherproof.objectives import Dense
 from weatherproof.operators.drawn import SCALES as LEVELS_OF
 from weatherproof.studies import STUDIES, Cell, Images, Source, Store
 from weatherproof.studies.lab.classifiers import Adapting, Labelled, NoNumber, Own
-from weatherproof.studies.lab.former import former_name
 from weatherproof.studies.lab.joins import OverModels
 from weatherproof.studies.lab.measures import Likeness, Suite
 from weatherproof.studies.lab.recipes import Gated, Given, Hardened
@@ -61,11 +60,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:small.* no weights given")
 # recipes
 
 
-def test_what_is_kept_clean_is_part_of_a_recipe_and_of_its_former_name(tmp_path: Path) -> None:
-    store = Store(tmp_path, data=None, device=CPU)
+def test_what_is_kept_clean_is_part_of_a_recipe() -> None:
     kept = replace(STUDENT, keep=KeepClean(0.3, 0.9))
     assert "keep" not in repr(STUDENT) and repr(kept) == f"{repr(STUDENT)[:-1]}, keep={KeepClean(0.3, 0.9)!r})"
-    assert former_name(kept, store) != former_name(STUDENT, store)
 
 
 def test_hardening_keeps_what_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

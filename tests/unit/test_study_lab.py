@@ -21,13 +21,12 @@ from weatherproof.spec import component
 from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
 from weatherproof.studies.lab.claims import above
 from weatherproof.studies.lab.classifiers import Probed, Validated
-from weatherproof.studies.lab.joins import OverSeeds, at_seeds
+from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.measures import Clean
 from weatherproof.studies.lab.recipes import Given, Hardened
-from weatherproof.studies.lab.run import _made_how
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Bench, Measured
-from weatherproof.studies.lab.study import About, Cell, Claim
+from weatherproof.studies.lab.study import Claim
 from weatherproof.studies.lab.table import certificate_lines, shown_of, table
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
 from weatherproof.training import Plan
@@ -106,21 +105,6 @@ def test_what_is_kept_is_the_same_to_the_last_bit_and_not_made_again(
     store.measured(model, Counted(("again",)), TEST, name="it")
     store.measured(model, measure, Images(TEST.source, "test", limit=4), name="it")
     assert CALLS == ["it"] * 3  # another measure and other images are other measurements
-
-
-def test_what_an_earlier_version_trained_is_said(store: Store) -> None:
-    """Of the cell, of the mean over cells, and on the page."""
-    student = Hardened(Given("small"), FIT, "GaussianNoise(0.1)", PLAN)
-    cell = Cell(Probed(student, FIT), Clean(), TEST, About("hardened", "probe"))
-    fresh = cell.number(store)
-    assert fresh is not None and fresh.earlier == () and "earlier" not in fresh.to_dict()
-    old = store.home(student).rename(store.folder / "hardened-of-old")
-    aged = Store(store.folder, data=None, device=CPU, former=lambda r, _: old if isinstance(r, Hardened) else None)
-    found = OverSeeds((cell, cell), (0, 1)).number(aged)
-    assert found is not None and found.to_dict()["earlier"] == ["hardened-of-old"]
-    scale = Scale("smoke", "A note.", {("row", "column"): cell})
-    said = _made_how(scale, {("row", "column"): found.to_dict()})
-    assert said == {"trained by an earlier version": "hardened-of-old"} and _made_how(scale, {}) == {}
 
 
 @component

@@ -38,7 +38,6 @@ class OverSeeds:
             replace(found[0].record, value=mean, stderr=error, seeds=self.seeds),
             samples=samples,
             failed=_failed(found),
-            earlier=_earlier(found),
         )
 
 
@@ -93,9 +92,7 @@ class OverModels:
             sum(r.value for r in records) / len(records),
             protocol_hash(parts=[r.protocol for r in records]),
         )
-        return Number(
-            replace(records[0], value=value, stderr=None, trained_on=None, protocol=protocol), earlier=_earlier(found)
-        )
+        return Number(replace(records[0], value=value, stderr=None, trained_on=None, protocol=protocol))
 
 
 def mean_of(numbers: Sequence[Number]) -> Number:
@@ -107,11 +104,7 @@ def mean_of(numbers: Sequence[Number]) -> Number:
         stderr=math.sqrt(sum(e * e for e in errors)) / len(records) if len(errors) == len(records) else None,
         images=sum(r.images for r in records), protocol=protocol_hash(parts=[r.protocol for r in records]),
     )  # fmt: skip
-    return Number(whole, failed=_failed(numbers), earlier=_earlier(numbers))
-
-
-def _earlier(numbers: Sequence[Number]) -> tuple[str, ...]:
-    return tuple(sorted({folder for number in numbers for folder in number.earlier}))
+    return Number(whole, failed=_failed(numbers))
 
 
 def _failed(numbers: Sequence[Number]) -> tuple[str, ...] | None:

@@ -12,7 +12,6 @@ from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.reports.parts import save_part
 from weatherproof.reports.study.table import STUDY
-from weatherproof.studies.lab.former import former_home
 from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.shares import Share
@@ -41,7 +40,7 @@ def run_study(
         share: of the models; the store alone is filled with what is found of them, and there is no page.
     """
     scale = at_seeds(study, scale_name, seed, seeds)
-    shelf = Store(store, data=data, device=device, former=former_home, means=means)
+    shelf = Store(store, data=data, device=device, means=means)
     if share is not None:
         share.fill(study.name, scale, shelf, run)
         return
@@ -60,8 +59,7 @@ def run_study(
 
 
 def _made_how(scale: Scale, found: Found) -> dict[str, str]:
-    """Which corrupted images were read from files, which were made on the fly; and what an earlier version trained."""
-    earlier = sorted({folder for record in found.values() for folder in record.get("earlier", ())})
+    """Which corrupted images were read from files, which were made on the fly."""
     read: dict[str, list[bool]] = {}
     for key, own in scale.cells.items():
         for files in {cell.files for cell in own.cells if cell.files} if own is not None and key in found else ():
@@ -71,7 +69,7 @@ def _made_how(scale: Scale, found: Found) -> dict[str, str]:
         f"corrupted images, {text}": "read from these files" if all(which) else "made on the fly, frost synthetic"
         + (f" ({sum(which)} of {len(which)} numbers are of the files)" if any(which) else "; there is no such folder")
         for text, which in read.items()
-    } | ({"trained by an earlier version": ", ".join(earlier)} if earlier else {})  # fmt: skip
+    }  # fmt: skip
 
 
 def _trained_how(means: Means | None) -> dict[str, str]:

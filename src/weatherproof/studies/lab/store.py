@@ -79,10 +79,6 @@ class Measure(Protocol):
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured: ...
 
 
-# where a model lay before folders were named after recipes
-Former = Callable[[object, "Store"], Path | None]
-
-
 class Running(Protocol):
     """With what trainings are run (`lab.means.Means`)."""
 
@@ -103,16 +99,11 @@ class Store:
     Args:
         folder: where they are kept; a killed training goes on from its checkpoint.
         data: the folder that ``$DATA`` stands for.
-        former: finds models under other names.
         means: of all trainings.
     """
 
-    def __init__(
-        self, folder: Path, *, data: str | None, device: torch.device, former: Former | None = None,
-        means: Running | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, folder: Path, *, data: str | None, device: torch.device, means: Running | None = None) -> None:
         self.folder, self.data, self.device, self.means = folder, data, device, means
-        self._former = None if means else former
         self._waits = False
         self._made = lru_cache(_MODELS)(self._make)
         self._read_images = lru_cache(_SETS)(self._read)
@@ -245,10 +236,7 @@ class Store:
 
     def home(self, recipe: object) -> Path:
         """The folder of a model and of what was measured of it, or of another component that is kept."""
-        folder = self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe) + self.mark(recipe))}"
-        if self._former is not None and not folder.exists():
-            return self._former(recipe, self) or folder
-        return folder
+        return self.folder / f"{type(recipe).__name__.lower()}-{digest(repr(recipe) + self.mark(recipe))}"
 
     def mark(self, recipe: object) -> str:
         """What of the means belongs to the identity of this recipe."""

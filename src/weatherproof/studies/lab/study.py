@@ -8,9 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 from weatherproof.errors import unknown
 from weatherproof.evaluation import Record
 from weatherproof.studies.lab.classifiers import NoNumber
-from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.lab.store import Measure, Recipe, Store, digest
+from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.training.run import finite
 
 Key = tuple[str, str]  # (row, column)
@@ -26,13 +25,11 @@ class Number:
         samples: the number of each training, in the order of the seeds.
         failed: the points that a certificate has against it, each with the attack and the model that it was tried on;
             empty: all hold. None: there is no certificate.
-        earlier: folders of models that an earlier version trained, under names of its own.
     """
 
     record: Record
     samples: tuple[float, ...] | None = None
     failed: tuple[str, ...] | None = None
-    earlier: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -45,7 +42,7 @@ class Number:
             made["samples"] = list(self.samples)
         if self.failed is not None:
             made = {**finite(made), "certificate": list(self.failed)}
-        return {**made, "earlier": list(self.earlier)} if self.earlier else made
+        return made
 
 
 @dataclass(frozen=True)
@@ -85,16 +82,6 @@ class Wanted:
         """The first record that is wanted."""
         of = (r for r in records if r.metric in self.metrics and r.corruption == self.corruption)
         return next(r for r in of if _same(r.severity, self.severity))
-
-
-def taken_up(model: Recipe, store: Store) -> tuple[str, ...]:
-    """The folders of all that the model is made of which an earlier version trained."""
-    kept = {
-        store.home(part): f"{type(part).__name__.lower()}-{digest(repr(part))}"
-        for part in parts(model)
-        if isinstance(part, Recipe)
-    }
-    return tuple(sorted(folder.name for folder, name in kept.items() if folder.name != name))
 
 
 def _same(one: float | None, other: float | None) -> bool:
@@ -145,14 +132,12 @@ class Cell:
             self.wanted.among(found.records), model=about.model, readout=about.readout,
             label_fraction=about.label_fraction, trained_on=about.trained_on,
         )  # fmt: skip
-        entry, earlier = self.certificate(store), taken_up(self.model, store)
+        entry = self.certificate(store)
         if entry is None:
-            return Number(record, earlier=earlier)
+            return Number(record)
         named = f"{entry['attack']} on {entry['model']}"
         lost = (check for check in entry["checks"] if not check["passed"])
-        return Number(
-            record, failed=tuple(f"{named}: {check['claim']} ({check['detail']})" for check in lost), earlier=earlier
-        )
+        return Number(record, failed=tuple(f"{named}: {check['claim']} ({check['detail']})" for check in lost))
 
     def images(self, store: Store) -> Images:
         """The files, where they are there."""
