@@ -7,10 +7,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 from torch import nn
 
 from weatherproof.data import ImageSet
@@ -18,18 +21,20 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
 from weatherproof.readouts import Readout
 from weatherproof.spec import component
-from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study
+from weatherproof.studies import STUDIES, Images, Measure, Recipe, Scale, Source, Store, Study, run_study
 from weatherproof.studies.lab.claims import above
 from weatherproof.studies.lab.classifiers import Probed, Validated
 from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.measures import Clean
 from weatherproof.studies.lab.recipes import Given, Hardened
+from weatherproof.studies.lab.run import require_same_images
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Bench, Measured
-from weatherproof.studies.lab.study import Claim
+from weatherproof.studies.lab.study import About, Cell, Claim
 from weatherproof.studies.lab.table import certificate_lines, shown_of, table
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
-from weatherproof.training import Plan
+from weatherproof.texts import read_json, read_yaml
+from weatherproof.training import Plan, RunFolder
 from weatherproof.verbs.reproduce import reproduce
 
 CPU = torch.device("cpu")
@@ -105,6 +110,76 @@ def test_what_is_kept_is_the_same_to_the_last_bit_and_not_made_again(
     store.measured(model, Counted(("again",)), TEST, name="it")
     store.measured(model, measure, Images(TEST.source, "test", limit=4), name="it")
     assert CALLS == ["it"] * 3  # another measure and other images are other measurements
+
+
+# other images under the same name
+
+
+def _fill(data: Path, count: int) -> None:
+    for split, shade in (("train", 90), ("test", 30)):
+        for name in "ab":
+            (data / "x" / split / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                Image.new("L", (8, 8), shade + ord(name) + i).save(data / "x" / split / name / f"{i}.png")
+
+
+SOURCE = Source("folder:$DATA/x")
+OWN, OWN_TEST = (Images(SOURCE, split, 8, channels=1) for split in ("train", "test"))
+STUDENT = Hardened(Given("small"), OWN, "GaussianNoise(0.1)", replace(PLAN, batch_size=4))
+
+
+def test_a_model_of_half_the_images_is_refused_when_they_are_complete(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    def fresh() -> Store:
+        return Store(tmp_path / "store", data=str(data), device=CPU)
+
+    _fill(data, 2)
+    fresh().measured(STUDENT, Counted(), OWN_TEST, name="it")
+    home = fresh().home(STUDENT)
+    assert read_yaml(home / "recipe.yaml")["images"].keys() == {"folder:$DATA/x, train"}
+    data.rename(tmp_path / "moved")
+    assert len(fresh().measured(STUDENT, Counted(), OWN_TEST, name="it").records) == 1  # images that are not there
+    (tmp_path / "moved").rename(data)
+    fresh().get(STUDENT)
+    _fill(data, 3)
+    said = r"of other images of 'folder:\$DATA/x, train' than .*: 4 images of 2 classes \(.*\) then, 6 images of 2"
+    for asked in (lambda: fresh().get(STUDENT), lambda: fresh().measured(STUDENT, Counted(), OWN_TEST, name="it")):
+        with pytest.raises(InputError, match=said):
+            asked()
+    recipe = (home / "recipe.yaml").read_text()
+    (home / "recipe.yaml").write_text(yaml.safe_dump({**yaml.safe_load(recipe), "images": {}}))
+    fresh().get(STUDENT)  # one of which it was not noted
+    (home / "recipe.yaml").write_text(recipe)
+    (home / "encoder.json").unlink()  # half made
+    with pytest.raises(InputError, match=said):
+        fresh().get(STUDENT)
+
+
+def test_a_run_says_of_which_images_its_numbers_are(tmp_path: Path) -> None:
+    """Wherever they lie; on other ones it is refused, finished or not, and its cells are called as ever."""
+    cell = Cell(Probed(Given("small"), OWN), Clean(), OWN_TEST, About("as it was", "probe"))
+    study = Study("some", "Some", {"smoke": lambda _: Scale("smoke", "A note.", {("row", "column"): cell})})
+
+    def run(data: str, store: str = "store") -> str:
+        made = RunFolder.open(tmp_path / "run", {"seed": 0})
+        try:
+            run_study(study, "smoke", made, store=tmp_path / store, data=str(tmp_path / data), seed=0, device=CPU)
+        finally:
+            made.close()
+        return (tmp_path / "run" / "cells-of.json").read_text()
+
+    for name, count in (("data", 2), ("same", 2), ("other", 3)):
+        _fill(tmp_path / name, count)
+    first = run("data")
+    noted = read_json(tmp_path / "run" / "images.json")
+    assert noted.keys() == {"folder:$DATA/x, train", "folder:$DATA/x, test"} and run("same") == first
+    with pytest.raises(InputError, match=f"{tmp_path / 'run'} is of other images of 'folder:"):
+        run("other", "another")
+    made = RunFolder(tmp_path / "run", {})
+    require_same_images(made, Store(tmp_path / "store", data=str(tmp_path / "same"), device=CPU))
+    with pytest.raises(InputError, match="4 images of 2 classes .* then, 6 images"):
+        require_same_images(made, Store(tmp_path / "store", data=str(tmp_path / "other"), device=CPU))
 
 
 @component
@@ -237,6 +312,9 @@ def test_a_study_over_seeds_is_the_mean_of_its_runs(tmp_path: Path) -> None:
         assert record["stderr"] == pytest.approx(abs(samples[0] - samples[1]) / 2)  # of a mean of two
     text = (tmp_path / "both" / "table.md").read_text()
     assert "`weatherproof reproduce table-9 --scale smoke --seed 3 --seeds 2`" in text
+    (tmp_path / "both" / "images.json").write_text('{"digits, train": "3 images of 1 classes"}')
+    with pytest.raises(InputError, match="both is of other images of 'digits, train' than there are now: 3 images"):
+        reproduce("table-9", seed=3, seeds=2, store=store, out=tmp_path / "both")
     assert "standard error over 2 runs, each with its own trainings and its own draws of the damage" in text
 
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from weatherproof.cards import card_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import visible
-from weatherproof.studies import STUDIES, run_study
+from weatherproof.studies import STUDIES, Store, run_study
 from weatherproof.studies.lab.means import Means
+from weatherproof.studies.lab.run import require_same_images
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.needs.check import lacks, needs
 from weatherproof.studies.needs.find import Need
@@ -130,6 +131,7 @@ def reproduce(
     name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
     run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
     if run.finished:
+        require_same_images(run, Store(kept, data=data, device=where))
         return finished(run, "this study is finished already: nothing was done")
     try:
         run_study(

@@ -22,7 +22,7 @@ from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 
 _SECONDS = 1.0  # between two writings of all cells
-_CELLS, _OF = "cells.json", "cells-of.json"
+_CELLS, _OF, _IMAGES = "cells.json", "cells-of.json", "images.json"
 
 
 def run_study(
@@ -32,15 +32,19 @@ def run_study(
     """Measure every cell into the run folder: results.json, checks.json, table.md, report.html.
 
     Cells that are measured already (cells.json) are not measured again, but those that another version of the study
-    measured otherwise (cells-of.json says what each was measured of).
+    measured otherwise (cells-of.json says what each was measured of, images.json what the sources of the images held).
 
     Args:
         seeds: runs of every number, from `seed` on.
         means: of the trainings.
         share: of the models; the store alone is filled with what is found of them, and there is no page.
+
+    Raises:
+        InputError: some were measured of other images than there are now.
     """
     scale = at_seeds(study, scale_name, seed, seeds)
     shelf = Store(store, data=data, device=device, means=means)
+    require_same_images(run, shelf)
     if share is not None:
         share.fill(study.name, scale, shelf, run)
         return
@@ -56,6 +60,17 @@ def run_study(
         write(shelf, run.path, found)
     run.write_json("results.json", {"records": list(found.values())})  # last: with it the run is finished
     write_report(run.path)
+
+
+def require_same_images(run: RunFolder, store: Store) -> None:
+    """Raise `InputError` where numbers of the run are of other images than there are now."""
+    store.require_same(run.path, _images(run))
+
+
+def _images(run: RunFolder) -> dict[str, str]:
+    """What the sources held of which the run has numbers."""
+    file = run.path / _IMAGES
+    return read_json(file) if file.is_file() else {}
 
 
 def _made_how(scale: Scale, found: Found) -> dict[str, str]:
@@ -91,14 +106,14 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
                 done[key] = None if number is None else number.to_dict()
                 unwritten = True
                 if time.monotonic() - wrote >= _SECONDS:
-                    _write(run, done, asked)
+                    _write(run, done, asked, store)
                     wrote, unwritten = time.monotonic(), False
                 said = "not at this scale" if number is None else f"{number.value:.4g}"
                 print(f"{study.name}  {row}  {column}: {said}", file=sys.stderr, flush=True)
                 meter.advance()
         finally:
             if unwritten:
-                _write(run, done, asked)
+                _write(run, done, asked, store)
     return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
 
 
@@ -109,7 +124,8 @@ def _protocol(own: Measurable | None, store: Store) -> str:
     return digest(repr([own, *(cell.images(store) for cell in cells), *marks]))
 
 
-def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str]) -> None:
+def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str], store: Store) -> None:
+    run.write_json(_IMAGES, _images(run) | store.seen)
     run.write_json(_CELLS, done)
     run.write_json(_OF, {key: asked[key] for key in done})
 

@@ -1,5 +1,6 @@
 """Which images a study trains on and measures with, as text."""
 
+import hashlib
 from typing import Literal
 from warnings import warn
 
@@ -7,6 +8,7 @@ import torch
 
 from weatherproof.data import ImageSet, at_most, load_images
 from weatherproof.data.counts import difference
+from weatherproof.data.sources import contents
 from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
 from weatherproof.spec import component
@@ -72,6 +74,15 @@ class Images:
             return at_most(self._fitting(folder), self.source.train_images or self.limit)
         return at_most(self._of_labels(self._measuring(folder)), self.limit)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that is read for them: "cifar10:$DATA/cifar10, train"."""
+        source = self.source
+        if self.whole or self.split == "train":
+            return (f"{source.text}, {self.split}",)
+        measured = f"{source.test or source.text}, {self.split}"
+        return (f"{source.text}, train", measured) if source.relabel else (measured,)
+
     def called(self, images: ImageSet) -> str:
         """What records call these images: "digits/test (classes 10-14)"."""
         return f"{images.name} (classes {self.only[0]}-{self.only[-1]})" if self.only else images.name
@@ -110,6 +121,18 @@ def _without(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     if not gone:
         return images
     return images.subset(torch.isin(images.labels, torch.tensor(gone), invert=True).nonzero().flatten())
+
+
+def inventory(source: str, data: str | None) -> str | None:
+    """What one of `Images.sources` holds, without decoding an image: "50,000 images of 10 classes (labels 0a1b2c3d)".
+    None: it is not there."""
+    text, _, split = source.rpartition(", ")
+    try:
+        found = contents(located(text, data), split)
+    except InputError:
+        return None
+    told = hashlib.sha256(repr(found.classes).encode() + found.labels.numpy().tobytes()).hexdigest()
+    return f"{len(found.labels):,} images of {len(found.classes):,} classes (labels {told[:8]})"
 
 
 def located(text: str, data: str | None) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import Any, Protocol, runtime_checkable
@@ -21,15 +21,18 @@ from weatherproof.evaluation import Record
 from weatherproof.evaluation.finetune_search import Setting, read_setting
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
-from weatherproof.studies.lab.sets import Images, located
-from weatherproof.texts import read_json
+from weatherproof.studies.lab.parts import parts
+from weatherproof.studies.lab.sets import Images, inventory, located
+from weatherproof.texts import read_json, read_yaml
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.lock import InUseError
+from weatherproof.training.run import IGNORED
 
 Trained = tuple[Encoder, Readout | None]  # a network, and the classifier on it where it was trained with one
 
 _MODELS, _SETS = 8, 8  # so many are held in memory; others are read again
 _SECONDS = 2.0  # between two looks at a model that another process is training
+SEEN = "images"  # where a recipe.yaml and a measurement say what their sources held
 
 
 @runtime_checkable
@@ -100,13 +103,18 @@ class Store:
         folder: where they are kept; a killed training goes on from its checkpoint.
         data: the folder that ``$DATA`` stands for.
         means: of all trainings.
+
+    Attributes:
+        seen: what the sources of all images hold, or held, of which something was asked for.
     """
 
     def __init__(self, folder: Path, *, data: str | None, device: torch.device, means: Running | None = None) -> None:
         self.folder, self.data, self.device, self.means = folder, data, device, means
+        self.seen: dict[str, str] = {}
         self._waits = False
         self._made = lru_cache(_MODELS)(self._make)
         self._read_images = lru_cache(_SETS)(self._read)
+        self._inventory = cache(inventory)
 
     def get(self, recipe: Recipe) -> nn.Module:
         """The encoder or classifier: from memory, from the folder, or made now."""
@@ -138,20 +146,49 @@ class Store:
     def _read(self, images: Images) -> ImageSet:
         return images.read(self.data)
 
+    def sources(self, *components: object) -> dict[str, str]:
+        """What the sources of all images in these components hold now; those that are not there are left out."""
+        read = dict.fromkeys(own for part in parts(components) if isinstance(part, Images) for own in part.sources)
+        there = {source: held for source in read if (held := self._inventory(source, self.data)) is not None}
+        self.seen |= there
+        return there
+
+    def require_same(self, place: Path, noted: Mapping[str, str]) -> None:
+        """Raise `InputError` where a source that is there holds something else than when what lies at this place was
+        made of it.
+
+        Args:
+            noted: what it held then, from `sources`.
+        """
+        for source, held in noted.items():
+            if (now := self._inventory(source, self.data)) not in (None, held):
+                raise InputError(
+                    f"{place} is of other images of {source!r} than there are now: {held} then, {now} now; put those "
+                    "back, or choose another --store and --out"
+                )
+        self.seen |= noted
+
     def measured(self, recipe: Recipe, measure: Measure, images: Images, *, name: str) -> Measured:
         """What the measure finds of the model on these images: from the folder, or found now.
 
         Args:
             name: what progress calls the model.
+
+        Raises:
+            InputError: it is kept, of other images than there are now.
         """
         place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
         file = place.with_suffix(".json")
         if not file.is_file():
             found = measure(self.get(recipe), self.images(images), Bench(self, name, images, place))
-            kept = {"records": [record.to_dict() for record in found.records], "certificate": found.certificate}
+            kept = {
+                "records": [record.to_dict() for record in found.records], "certificate": found.certificate,
+                SEEN: self.sources(recipe, measure, images),
+            }  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(kept, ensure_ascii=False) + "\n")
         kept = read_json(file)
+        self.require_same(file, kept.get(SEEN, {}))
         return Measured(tuple(map(Record.from_dict, kept["records"])), kept["certificate"])
 
     def best(self, recipes: Sequence[Recipe], measure: Measure, images: Images, *, name: str) -> int:
@@ -186,11 +223,11 @@ class Store:
 
     def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
         """Settings of a training that a search chooses: from its folder, or found now."""
-        if (kept := read_setting(self.home(search))) is not None:
-            return kept
         run = self.held(search, read_setting)
         if run is None:
-            return self.settled(search, choose)
+            kept = read_setting(self.home(search))
+            assert kept is not None
+            return kept
         try:
             return choose(run)
         finally:
@@ -208,13 +245,19 @@ class Store:
         return kept
 
     def held(self, recipe: object, finished: Callable[[Path], object]) -> RunFolder | None:
-        """The folder of something that is made, held by this process; None where it is finished."""
-        folder, said = self.home(recipe), {"recipe": repr(recipe)}
+        """The folder of something that is made, held by this process; None where it is finished.
+
+        Raises:
+            InputError: it is made, or half made, of other images than there are now.
+        """
+        folder, said = self.home(recipe), {"recipe": repr(recipe), SEEN: self.sources(recipe)}
         if (mark := self.mark(recipe)) != "":
             said["with"] = mark
+        if (begun := folder / "recipe.yaml").is_file():
+            self.require_same(folder, read_yaml(begun).get(SEEN, {}))
         while not finished(folder):
             try:
-                run = RunFolder.open(folder, said)
+                run = RunFolder.open(folder, said, ignore=(*IGNORED, SEEN))
             except InUseError:
                 if not self._waits:
                     raise

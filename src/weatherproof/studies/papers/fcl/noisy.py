@@ -53,7 +53,7 @@ def noisy_cases(images: ImageSet, train: Images, store: Store) -> list[Case]:
 
 def pixel_std(images: Images, store: Store) -> Path:
     """The store's file with the standard deviation of each pixel over these images; made where it is not there."""
-    path = store.folder / f"pixel-std-{digest(repr(images))}.npy"
+    path = store.folder / f"pixel-std-{digest(repr((images, store.sources(images))))}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_pixel_std(store.images(images), path)
