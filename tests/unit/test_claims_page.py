@@ -37,7 +37,8 @@ def test_every_claim_of_a_paper_is_there(claims: ModuleType) -> None:
             links = (f"[{name}]", f"`{name}`")
             there = [r for r in rows if r[0] == f"| {claim.text}" and any(link in r[-1] for link in links)]
             assert len(there) == (0 if told else 1), claim.text
-    assert "does not hold: 0 of 1: Ours (RM), COVID X-ray +0.0%" in page  # the paper's own AUC
+    own = "not decided: 0 of 1: Ours (RM), COVID X-ray +0.0%; with the standard errors it holds in 5"
+    assert own in page  # the paper's AUC
 
 
 def test_every_sentence_is_a_claim_a_picture_or_has_a_reason(claims: ModuleType) -> None:

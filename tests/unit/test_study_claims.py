@@ -1,6 +1,11 @@
 """Claims count what they say they count."""
 
-from weatherproof.studies import Claim
+import math
+
+import pytest
+from scipy.stats import norm
+
+from weatherproof.studies import STUDIES, Claim
 from weatherproof.studies.lab.claims import (
     above,
     alike,
@@ -16,6 +21,8 @@ from weatherproof.studies.lab.claims import (
     spread,
     worst,
 )
+from weatherproof.studies.lab.draws import share_held
+from weatherproof.studies.papers.urrl import transfer
 
 GRID = {("a", "low"): 0.5, ("a", "high"): 0.7, ("b", "low"): 0.6, ("b", "high"): 0.6, ("c", "low"): 0.2}
 
@@ -44,6 +51,7 @@ def test_mean_above() -> None:
     assert mean_above("high", "low", ("a", "b", "c"))(GRID) == (1, 1, "65.0% against 55.0% over 2")
     assert mean_above("low", "high", ("a", "b", "c"))(GRID)[:2] == (0, 1)
     assert mean_above("high", "low", ("c", "d"))(GRID) == (0, 0, "")
+    assert [mean_above("high", "low", ("a", "b"), points)(GRID)[0] for points in (0.099, 0.1001)] == [1, 0]
 
 
 def test_falls() -> None:
@@ -52,7 +60,7 @@ def test_falls() -> None:
 
     rows = ("0", "1", "2", "9")
     assert falls("x", rows)(column(0.9, 0.5, 0.1)) == (2, 2, "")
-    assert falls("x", rows)(column(0.5, 0.504, 0.6)) == (1, 2, "")  # half a point is noise, ten are not
+    assert falls("x", rows)(column(0.5, 0.504, 0.5)) == (1, 2, "")  # how much is noise is for the errors to say
     assert falls("x", rows)({}) == (0, 0, "")
 
 
@@ -97,3 +105,50 @@ def test_slightly_below_and_small_share() -> None:
     assert slightly_below("low", "high", ("a", "b"), 0.25)(GRID) == (1, 2, "a -20.0%, b +0.0%")  # equal is not below
     assert slightly_below("low", "high", ("a",), 0.1)(GRID)[:2] == (0, 1)
     assert small_share("low", "high", ("a", "b", "c"), 0.75)(GRID) == (1, 2, "a: 71% of it, b: 100% of it")
+
+
+def _with_errors(gap: float, error: float) -> dict[tuple[str, str], dict[str, float | None]]:
+    return {("r", "high"): {"value": 0.5 + gap, "stderr": error}, ("r", "low"): {"value": 0.5, "stderr": error}}
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"),
+    [(0.03, "holds"), (0.02, "not decided"), (-0.02, "not decided"), (-0.03, "does not hold")],
+)
+def test_a_difference_within_its_error_decides_nothing(gap: float, verdict: str) -> None:
+    """The one-sided test at 5 %: 1.645 times the error of a difference, 2.3 points here."""
+    check = Claim("c", above("high", "low", ("r",))).check(_with_errors(gap, 0.01))
+    assert check["verdict"] == verdict and check["passed"] == (verdict == "holds")
+    assert ("with the standard errors it holds in " in check["detail"]) == (verdict == "not decided")
+
+
+def test_draws_from_the_errors_against_the_normal_distribution() -> None:
+    found = _with_errors(0.02, 0.01)
+    share = share_held(above("high", "low", ("r",)), found)
+    assert share == pytest.approx(norm.cdf(0.02 / (0.01 * math.sqrt(2))), abs=0.02)
+    two = {("s", column): record for (_, column), record in found.items()} | found
+    assert share_held(above("high", "low", ("r", "s")), two) == pytest.approx(share**2, abs=0.03)
+    fixed = {key: {**record, "stderr": None} for key, record in found.items()}
+    assert share_held(above("high", "low", ("r",)), fixed) is None
+    assert "verdict" not in Claim("c", above("high", "low", ("r",))).check(fixed)
+
+
+def test_the_best_of_several_needs_more() -> None:
+    found = _with_errors(0.03, 0.01)
+    assert Claim("c", above("high", "low", ("r",)), among=9).check(found)["verdict"] == "not decided"
+
+
+def test_the_supervised_start_against_all_rows_of_urrl() -> None:
+    """Not against one that happens to suit."""
+    checks = {claim.text: claim for claim in STUDIES["urrl-table-2"].claims}
+    least = checks["the supervised start is the least robust of all rows"]
+    cleanest = checks["the supervised start has the best clean accuracy of all rows"]
+    rows = dict.fromkeys(transfer.MODELS, 0.4) | {transfer.SUPERVISED: 0.3}
+    robust = {(transfer.row(transfer.ROBUST, name), "DTD"): {"value": value} for name, value in rows.items()}
+    assert least.check(robust)["passed"]
+    robust[transfer.row(transfer.ROBUST, transfer.URRL_SP), "DTD"] = {"value": 0.2}
+    assert least.check(robust)["detail"] == "5 of 6: URRL-L2SP: eps 0.5 20.0% against 30.0% over 1"
+    clean = {(transfer.row(transfer.CLEAN, name), "DTD"): {"value": 1 - value} for name, value in rows.items()}
+    assert cleanest.check(clean)["passed"]
+    clean[transfer.row(transfer.CLEAN, transfer.MOCO), "DTD"] = {"value": 0.8}
+    assert not cleanest.check(clean)["passed"]

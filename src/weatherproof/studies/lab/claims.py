@@ -45,20 +45,20 @@ def below(low: str, high: str, over: Sequence[str], *, rows_are_models: bool = F
 
 
 @awaiting_values
-def mean_above(values: Values, high: str, low: str, over: Sequence[str]) -> Verdict:
-    """The mean of column `high` above that of column `low`, over the rows that have both."""
+def mean_above(values: Values, high: str, low: str, over: Sequence[str], points: float = 0.0) -> Verdict:
+    """The mean of column `high` more than `points` above that of column `low`, over the rows that have both."""
     there = [row for row in over if (row, high) in values and (row, low) in values]
     if not there:
         return 0, 0, ""
     first, second = (sum(values[row, column] for row in there) / len(there) for column in (high, low))
-    return int(first > second), 1, f"{first:.1%} against {second:.1%} over {len(there)}"
+    return int(first - second > points), 1, f"{first:.1%} against {second:.1%} over {len(there)}"
 
 
 @awaiting_values
 def falls(values: Values, column: str, rows: Sequence[str]) -> Verdict:
-    """The column never rises from one row to the next by more than half a point."""
+    """The column never rises from one row to the next."""
     there = [values[row, column] for row in rows if (row, column) in values]
-    steps = [later <= earlier + 0.005 for earlier, later in pairwise(there)]
+    steps = [later <= earlier for earlier, later in pairwise(there)]
     return sum(steps), len(steps), ""
 
 

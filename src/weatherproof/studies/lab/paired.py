@@ -7,9 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from weatherproof.studies.lab.claims import awaiting_values
+from weatherproof.studies.lab.draws import LEVEL
 from weatherproof.studies.lab.study import Found, Key
-
-LEVEL = 0.05  # of the one-sided test of a single comparison
 
 Samples = Mapping[Key, Sequence[float]]  # of every cell the numbers of its seeds, in their order
 Compare = Callable[[Samples], "list[Comparison]"]

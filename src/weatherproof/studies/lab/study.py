@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from weatherproof.errors import unknown
 from weatherproof.evaluation import Record
 from weatherproof.studies.lab.classifiers import NoNumber
+from weatherproof.studies.lab.draws import LEVEL, share_held
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Measure, Recipe, Store
 from weatherproof.training.run import finite
@@ -199,21 +200,33 @@ class Claim:
 
     `test` looks at the values by (row, column) and returns (how many hold, of how many, a few words). Where every value
     is a mean over seeds, each seed is asked by itself, too: a claim that holds for some of them alone, or for the means
-    alone, is not decided.
+    alone, is not decided. Where values have standard errors, neither is one whose verdict they leave open (`draws`).
+
+    Attributes:
+        among: of so many results the best one is looked at: one of them is good by chance that much more easily
+            (Bonferroni).
     """
 
     text: str
     test: Callable[[Mapping[Key, float]], tuple[int, int, str]]
+    among: int = 1
 
     def check(self, found: Found) -> dict[str, Any]:
         """The claim as an entry of checks.json."""
         held, of, detail = self.test({key: record["value"] for key, record in found.items()})
         passed, words = 0 < of == held, f"{held} of {of}{detail and ': ' + detail}"
-        if not of or not (seeds := _by_seed(found)):
+        if not of:
             return {"claim": self.text, "passed": passed, "detail": words}
-        alone = [own[0] == own[1] for own in map(self.test, seeds)]
-        verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
-        words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
+        if seeds := _by_seed(found):
+            alone = [own[0] == own[1] for own in map(self.test, seeds)]
+            verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
+            words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
+        elif (share := share_held(self.test, found)) is not None:
+            sure = share >= 1 - LEVEL / self.among if passed else share <= LEVEL
+            verdict = "not decided" if not sure else "holds" if passed else "does not hold"
+            words += "" if sure else f"; with the standard errors it holds in {share:.0%} of draws"
+        else:
+            return {"claim": self.text, "passed": passed, "detail": words}
         return {"claim": self.text, "passed": verdict == "holds", "detail": words, "verdict": verdict}
 
 
