@@ -49,8 +49,8 @@ _LEAD = (
     "lost). Here: the same at desk scale, which is another one than the papers'; why the two differ, where they do, is "
     "discussed in [results](README.md). A claim holds if all of its comparisons do, a sentence if all of its claims do "
     "that were measured; what the standard errors of the numbers leave open, the paper's own too, is not decided. "
-    "Those of `layer-wise` are what its authors hoped for, not results of theirs. One claim is not borne out by the paper's "
-    "own numbers: table-6 says how."
+    "Those of `layer-wise` are what its authors hoped for, not results of theirs. One claim is not borne out by the "
+    "paper's own numbers: table-6 says how."
 )
 
 
