@@ -172,6 +172,16 @@ def test_weights_become_safetensors(tmp_path: Path) -> None:
     assert "already" in wp.prepare("weights", tmp_path / "w.pth").text
 
 
+def test_weights_that_are_there_and_cannot_be_read_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(2)}, tmp_path / "w.pth")
+    (tmp_path / "w.safetensors").touch()
+    with pytest.raises(InputError, match="w.safetensors is not a readable.*already, and nothing is overwritten"):
+        wp.prepare("weights", tmp_path / "w.pth")
+    (tmp_path / "w.safetensors").unlink()
+    wp.prepare("weights", tmp_path / "w.pth")
+    assert wp.prepare("weights", tmp_path / "w.pth").text == "is there already with 1 tensors, nothing was done"
+
+
 def test_weights_with_code_in_them_are_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
     with pytest.raises(InputError, match="Python objects"):

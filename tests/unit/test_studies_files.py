@@ -21,6 +21,7 @@ from weatherproof.studies import STUDIES, Cell, Images, Scale, Source, Store, St
 from weatherproof.studies.lab.classifiers import Probed
 from weatherproof.studies.lab.measures import Suite
 from weatherproof.studies.lab.recipes import Given
+from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.study import About, Wanted
 from weatherproof.training import RunFolder
 
@@ -84,6 +85,22 @@ def test_files_that_are_half_there_are_refused(tmp_path: Path) -> None:
         InputError, match="lacks 20 of 95 sets of corrupted images .speckle_noise/1, .*add them, or move"
     ):
         cell.number(store)
+
+
+def test_a_study_is_refused_for_its_files_before_it_trains(tmp_path: Path) -> None:
+    """Also for those of a cell that is measured last, and in a share."""
+    write_files(tmp_path / "data/cifar10-c", NOISES[1:])
+    grid = {("row", "one"): replace(CELL, files=None), ("row", "two"): CELL}
+    scale = Scale("smoke", "A note.", grid)
+    study, cpu = Study("some", "Some", {"smoke": lambda _: scale}), {"seed": 0, "device": CPU}
+    for name, share in (("whole", None), ("share", Share(1, 1))):
+        run = RunFolder.open(tmp_path / name, {"seed": 0})
+        with pytest.raises(InputError, match="cifar10-c lacks 1 of 3 sets of corrupted images .gaussian_noise/3"):
+            run_study(study, "smoke", run, store=tmp_path / "store", data=str(tmp_path / "data"), share=share, **cpu)
+        run.close()
+    with pytest.raises(InputError, match="lacks 1 of 3 sets"):
+        CELL.number(Store(tmp_path / "store", data=str(tmp_path / "data"), device=CPU))
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(

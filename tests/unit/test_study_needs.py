@@ -3,29 +3,46 @@
 import copy
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from math import prod
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from weatherproof import load_encoder, methods, views
 from weatherproof.cards import CARDS, card_of
 from weatherproof.cli import main
 from weatherproof.data import batches, load_images
+from weatherproof.data.class_lists import IMAGENET_100
+from weatherproof.encoders.load import check_weights
+from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError
 from weatherproof.methods.feature_settings import FeatureSettings
 from weatherproof.objectives import InputGradient, NTXent
+from weatherproof.operators import COMMON_15
+from weatherproof.random import keys
+from weatherproof.restoration import DeepDecoder, NonLocalMeans, Restored
 from weatherproof.studies import STUDIES, Cell
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.needs.check import UTILISATION, hours, lacks, needs
-from weatherproof.studies.needs.dry import Training, counted, needed
-from weatherproof.studies.needs.find import HERE, MISSING, OPTIONAL, data_needs, weight_needs
+from weatherproof.studies.lab.recipes import Given
+from weatherproof.studies.lab.sets import Images, Source
+from weatherproof.studies.lab.shares import Share
+from weatherproof.studies.lab.store import Store
+from weatherproof.studies.needs.check import UTILISATION, fewer, hours, lacks, needs
+from weatherproof.studies.needs.data import data_needs
+from weatherproof.studies.needs.dry import DryStore, Training, counted, needed
+from weatherproof.studies.needs.find import FEWER, HERE, LATER, MISSING, OPTIONAL, REFUSED, Need
 from weatherproof.studies.needs.made_up import made_up
 from weatherproof.studies.needs.weightless import RememberedShapes, weightless
+from weatherproof.studies.needs.weights import weight_needs
 from weatherproof.training import Plan
 from weatherproof.training.footprint import operations, peak_bytes
 from weatherproof.training.passes import passes
@@ -166,20 +183,179 @@ def test_every_source_and_every_file_of_every_study_is_named(name: str, tmp_path
     assert all(need.state == MISSING for need in weights)
 
 
-def test_what_is_there_is_counted(tmp_path: Path) -> None:
-    for split, count in (("train", 3), ("test", 2)):
-        for label in ("cat", "dog"):
-            folder = tmp_path / "cifar10" / split / label
-            folder.mkdir(parents=True)
-            for i in range(count):
-                (folder / f"{i}.png").touch()  # no image is decoded
+def folders(root: Path, splits: Mapping[str, int], classes: Sequence[str], of_each: int = 1) -> None:
+    """Class folders, so many of them with empty files in them: no image is decoded."""
+    for split, filled in splits.items():
+        for i, label in enumerate(classes):
+            (root / split / label).mkdir(parents=True)
+            for number in range(of_each if i < filled else 0):
+                (root / split / label / f"{number}.png").touch()
+
+
+def test_what_is_there_is_held_against_what_is_published(tmp_path: Path) -> None:
+    folders(tmp_path / "cifar10", {"train": 2, "test": 2}, ("cat", "dog"), 3)
     found = {need.name: need for need in data_needs(cells_of("fcl-table-2", "paper"), str(tmp_path))}
-    here = found["cifar10:$DATA/cifar10"]
-    assert (here.state, here.text) == (
-        HERE, "6 to train, 4 to test, 2 classes; the published set has 50,000 to train; "
-        "the published set has 10,000 to test"
+    few = found["cifar10:$DATA/cifar10"]
+    mended = f"weatherproof prepare cifar10 --out {tmp_path}/cifar10"
+    assert (few.state, few.text) == (
+        FEWER, "6 to train, 6 to test, 2 classes; the published set has 50,000 to train: 49,994 are missing, hours are "
+        f"of these; {mended}; the published set has 10,000 to test: 9,994 are missing, hours are of these; {mended}"
     )  # fmt: skip
+    assert not lacks([few]) and fewer(found.values()) == [few]
     assert found["cifar100:$DATA/cifar100"].state == MISSING
+    assert f"weatherproof prepare cifar100 --out {tmp_path}/cifar100" in found["cifar100:$DATA/cifar100"].text
+
+
+def test_classes_without_images_are_in_the_way(tmp_path: Path) -> None:
+    """The validation images lie side by side, as their tar file unpacks."""
+    folders(tmp_path / "imagenet", {"train": 100}, IMAGENET_100)
+    (tmp_path / "imagenet/val").mkdir()
+    for i in range(3):
+        (tmp_path / f"imagenet/val/ILSVRC2012_val_0000000{i}.JPEG").touch()
+    (found,) = data_needs(cells_of("table-1", "paper"), str(tmp_path))
+    assert found.state == MISSING and "100 classes have none; weatherproof prepare imagenet-val" in found.text
+    assert f"--out {tmp_path}/imagenet/val --labels" in found.text and "126,589 are missing" in found.text
+
+
+def test_corrupted_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    """A folder that is there is what the run reads: it is in the way where it lacks something."""
+    cells, there = cells_of("layer-wise", "paper"), tmp_path / "cifar10-c"
+    text = "cifar10-c:$DATA/cifar10-c"
+
+    def found() -> Need:
+        return next(need for need in data_needs(cells, str(tmp_path)) if need.name == text)
+
+    assert found().state == OPTIONAL and "made on the fly" in found().text
+    there.mkdir()
+    (there / "CIFAR-10-C.tar").touch()
+    assert Store(tmp_path / "store", data=str(tmp_path), device=torch.device("cpu")).holds(
+        Images(Source(text), "test")
+    )  # so that the run is refused
+    mended = f"weatherproof prepare cifar10-c CIFAR-10-C.tar --out {there}; or move the folder away"
+    assert found().state == MISSING and "found CIFAR-10-C.tar" in found().text and mended in found().text
+    np.save(there / "labels.npy", np.arange(10))
+    for name in (*COMMON_15[1:], COMMON_15[0]):
+        np.save(there / f"{name}.npy", np.zeros((50, 4, 4, 3), np.uint8))
+        if name == COMMON_15[-1]:
+            assert f"lacks 5 of 75 sets of corrupted images ({COMMON_15[0]}/1, " in found().text
+            assert found().state == MISSING and mended in found().text
+    assert found().state == FEWER and found().text.startswith("10 images of 10 classes, in 75 sets; the published set")
+
+
+def write_header(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """A safetensors file of zeros, which takes no room on a disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    told = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(told).to_bytes(8, "little") + told)
+        stream.truncate(8 + len(told) + end)
+
+
+def test_weights_are_opened_and_held_against_their_network(tmp_path: Path) -> None:
+    cells, file = cells_of("table-1", "paper"), tmp_path / "resnet101-imagenet1k-v1.safetensors"
+    models = list(dict.fromkeys(cell.model for cell in cells))
+
+    def found() -> Need:
+        return next(need for need in weight_needs(models, str(tmp_path)) if file.name in need.name)
+
+    mended = f"remove it, then weatherproof prepare weights torchvision:resnet101 --out {file}"
+    file.touch()
+    assert found().state == MISSING and "not a readable safetensors file" in found().text and mended in found().text
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
+    assert found().state == MISSING and "do not fit torchvision:resnet101" in found().text and mended in found().text
+    with torch.device("meta"):
+        shapes = torchvision.models.resnet101().state_dict()
+    write_header(file, {name: list(value.shape) for name, value in shapes.items()})
+    assert (found().state, found().text) == (HERE, "178.7 MB")
+
+
+@pytest.mark.parametrize("network", ["resnet20", "small(width=4)"])
+def test_the_outline_of_a_file_is_that_of_its_tensors(network: str, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    own = load_encoder(f"{network}@random", num_classes=10).state()
+    save_file(own, file, {"source": "here"})
+    outline, whole = read_checkpoint(file, outline=True), read_checkpoint(file)
+    assert outline.metadata == whole.metadata == {"source": "here"}
+    assert {k: v.shape for k, v in outline.plain().items()} == {k: v.shape for k, v in whole.plain().items()}
+    assert sum(value.untyped_storage().nbytes() for value in outline.plain().values()) == 4 * len(own)
+    check_weights(f"{network}@{file}")
+    check_weights(f"{network}@{file}", num_classes=10)
+    for classes in (5, 12):
+        with pytest.raises(InputError, match="do not fit"):
+            check_weights(f"{network}@{file}", num_classes=classes)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        check_weights(f"{network}@{file}")
+
+
+def test_weights_by_name_are_looked_for_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    models = list(dict.fromkeys(cell.model for cell in cells_of("zero-shot", "paper")))
+    found = {need.name: need for need in weight_needs(models, None)}
+    assert {*found} == {"open_clip:RN101/openai", "open_clip:ViT-B-32/openai"}
+    for need in found.values():
+        assert need.state == LATER and "the first run fetches it from timm/" in need.text and not lacks([need])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for need in weight_needs(models, None):
+        assert need.state == MISSING and "HF_HUB_OFFLINE is set" in need.text and "hf download timm/" in need.text
+    (alone,) = weight_needs([Given("torchvision:resnet18")], None)
+    assert alone.state == LATER and "download.pytorch.org" in alone.text  # no hub, which may be offline
+    file = tmp_path / "torch/checkpoints" / alone.text.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(2_000_000))
+    assert [need.text for need in weight_needs([Given("torchvision:resnet18")], None)] == ["2.0 MB in the cache"]
+    assert weight_needs([Given("torchvision:resnet18@random"), Given("small")], None) == []
+
+
+def checked(name: str, scale: str = "smoke", **given: Any) -> dict[str, Need]:
+    settings = {"seed": 0, "data": None, "store": Path("none"), "means": Means(), "card": CARDS["a100"], **given}
+    return {need.kind: need for need in needs(STUDIES[name], scale, **settings)}
+
+
+def test_what_a_run_refuses_is_in_the_way() -> None:
+    found = checked("table-9", means=Means(devices=3))
+    assert found["run"].state == REFUSED and lacks(found.values()) == [found["run"]]
+    assert "batch_size 64 cannot be shared evenly by 3 devices" in found["run"].text
+
+
+def test_a_share_is_counted_by_itself() -> None:
+    def trainings(share: Share | None) -> int:
+        text = checked("table-9", share=share)["hours"].text
+        assert ("share 1/4" in text) == (share is not None)
+        return int(re.findall(r"(\d+) trainings", text)[0])
+
+    assert 0 < trainings(Share(1, 4)) < trainings(None)
+
+
+def test_restorations_are_counted() -> None:
+    """Of the Deep Decoder every step; non-local means, which takes a processor, in its time."""
+    dry, images = DryStore(data=None, means=Means()), load_images("digits")
+    flops = []
+    for steps in (1, 2, 50):
+        model = Restored(DeepDecoder(steps=steps, channels=8), load_encoder("small(width=4)@random"))
+        before = dry.measurements
+        dry.look_through(model, images, 2)
+        flops.append((dry.measurements - before) / (2 * len(images)))
+    assert flops[2] - flops[0] == 49 * (flops[1] - flops[0]) > 0
+    batch = next(batches(images, 1))
+    real = operations(lambda: model.restore(batch.images, keys(0, batch.index)))
+    assert flops[2] == pytest.approx(real + dry.forward(model, images), rel=1e-6)
+    assert dry.processor == {}
+    dry.look_through(Restored(NonLocalMeans(), load_encoder("small(width=4)@random")), images, 1)
+    assert [*dry.processor] == ["NonLocalMeans()"] and dry.processor["NonLocalMeans()"] > 0
+    assert "NonLocalMeans() beside it: " in checked("table-7")["hours"].text
+
+
+@pytest.mark.slow
+def test_a_study_by_words_is_counted_without_its_text_tower() -> None:
+    found = checked("zero-shot", "paper")
+    assert "10 trainings" in found["hours"].text and "not counted" not in found["hours"].text
 
 
 @pytest.mark.slow
@@ -223,4 +399,5 @@ def test_check_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     told = json.loads(capsys.readouterr().out)
     assert [need["state"] for need in told["needs"] if need["kind"] == "data"] == ["missing"]
     assert main(["reproduce", "figure-4", "--check", "--card", "abacus"]) == 2
+    assert main(["reproduce", "figure-4", "--check", "--cells", "9/8", *here]) == 2
     assert not (tmp_path / "out").exists() and not (tmp_path / "store").exists()

@@ -13,6 +13,7 @@ from torch import Tensor
 from weatherproof.data import arrays
 from weatherproof.data.arrays import Arrays
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
+from weatherproof.data.corrupted.sets import Part
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
 from weatherproof.data.decoding import BadImage, Decoder, Pixels, PlaneDecoder, decode_all, header_size
 from weatherproof.data.files import BadFiles, FileImages
@@ -125,12 +126,14 @@ class Contents:
         classes: their names, in the order of the labels.
         labels: of every image.
         side: of all images, where their pixels lie there as they are.
+        parts: of corrupted images: which corruptions there are, at which severities.
     """
 
     classes: tuple[str, ...]
     labels: Tensor
     side: int | None = None
     channels: int | None = None
+    parts: tuple[Part, ...] = ()
 
 
 def contents(source: str, split: str) -> Contents:
@@ -142,7 +145,7 @@ def contents(source: str, split: str) -> Contents:
     name, colon, rest = source.partition(":")
     if colon and name in CORRUPTED_SOURCES:
         whole = load_corrupted(name, rest, split, lambda stored: Decoder(None, 1.0, stored), 1.0)
-        return Contents(tuple(whole.classes), whole.labels)
+        return Contents(tuple(whole.classes), whole.labels, parts=tuple(whole.parts))
     if colon and name in PACKED_SOURCES:
         packed = PACKED_SOURCES[name](rest, split)
         return Contents(tuple(packed.classes), packed.labels)

@@ -29,6 +29,10 @@ Made = TypeVar("Made")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
+class NotCachedError(InputError):
+    """Published weights are not on this machine, and could not be fetched."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """A published file on this machine.
@@ -63,24 +67,27 @@ def check_revision(place: Place, revision: str | None) -> None:
         raise InputError(f"{shown(revision)} is no commit, tag or branch of {place.repo}")
 
 
-def fetch(place: Place, revision: str | None = None, *, again: bool = False) -> list[Fetched]:
+def fetch(
+    place: Place, revision: str | None = None, *, again: bool = False, download: bool = True
+) -> list[Fetched]:  # fmt: skip
     """The files of the weights, several where they are split.
 
     Args:
         revision: a commit, tag or branch of the hub's repository; None: as in the cache, else the newest.
         again: not from the cache.
+        download: False: from the cache alone.
 
     Raises:
-        InputError: they are neither in the cache nor to be had, in one line that says what to fetch.
+        InputError: they are neither in the cache nor to be had (`NotCachedError`), in one line that says what to fetch.
     """
     check_revision(place, revision)
     if place.folder:
         return _shards(_in_folder(place), lambda name: _local(Path(place.folder) / name))
     if place.url:
-        return [_from_address(place, again=again)]
-    first = from_hub(place, place.files, revision, again=again)
+        return [_from_address(place, again=again, download=download)]
+    first = from_hub(place, place.files, revision, again=again, download=download)
     pinned = first.commit or revision
-    return _shards(first, lambda name: from_hub(place, (name,), pinned, again=again))
+    return _shards(first, lambda name: from_hub(place, (name,), pinned, again=again, download=download))
 
 
 def used_whole(
@@ -226,7 +233,7 @@ def _downloaded(place: Place, file: str, revision: str | None, *, again: bool) -
 
 def _unreachable(
     place: Place, files: tuple[str, ...], revision: str | None, why: str, *, damaged: bool = False
-) -> InputError:
+) -> NotCachedError:
     from huggingface_hub import constants
 
     version = f" --revision {revision}" if revision else ""
@@ -236,7 +243,7 @@ def _unreachable(
     other = f"put these files into a folder and write {place.text.partition(':')[0]}:FOLDER" if place.beside else (
         f"give a file, {place.text}@FILE"
     )  # fmt: skip
-    return InputError(
+    return NotCachedError(
         f"{place.text}: {files[0]} of {place.repo}{_at(revision)} {found} in the cache {cache}, and {why}: fetch "
         f"{'them' if place.beside else 'it'} where there is a network, `hf download {place.repo} {needed}{version}`, "
         f"and copy the cache's folder models--{place.repo.replace('/', '--')} into this one, or {other}"
@@ -284,7 +291,7 @@ def _shards(first: Fetched, get: Callable[[str], Fetched]) -> list[Fetched]:
     return [get(name) for name in names]
 
 
-def _from_address(place: Place, *, again: bool) -> Fetched:
+def _from_address(place: Place, *, again: bool, download: bool) -> Fetched:
     """By torch.hub, into its folder, with the hash that the file's name holds."""
     import torch
 
@@ -293,6 +300,8 @@ def _from_address(place: Place, *, again: bool) -> Fetched:
     marked = torch.hub.HASH_REGEX.search(name)
     known = marked.group(1) if marked else ""
     if again or not path.is_file():
+        if not download:
+            raise NotCachedError(f"{place.text}: {name} is not in {path.parent}, and nothing is downloaded for it")
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -302,7 +311,7 @@ def _from_address(place: Place, *, again: bool) -> Fetched:
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 with disk_errors(path):
                     raise
-            raise InputError(
+            raise NotCachedError(
                 f"{place.text}: {name} is not in {path.parent}, and {place.url} is not to be had "
                 f"({one_line(error)[:120]}): put the file there, or give it, {place.text}@FILE"
             ) from None

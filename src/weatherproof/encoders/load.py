@@ -15,7 +15,7 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
-from weatherproof.encoders.hub import RANDOM, REVISION, Fetched, check_revision, used_whole
+from weatherproof.encoders.hub import RANDOM, REVISION, Fetched, check_revision, fetch, used_whole
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
 from weatherproof.encoders.libraries.timm import build_timm, timm_place
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
@@ -181,6 +181,41 @@ def published_weights(text: str) -> Checkpoint:
     return found
 
 
+def check_weights(text: str, *, size: GivenSize | None = None, num_classes: int | None = None) -> None:
+    """Whether `load_encoder` could take the weights file that stands after the @ of a text. Names and shapes of its
+    tensors are held against the network's; of a safetensors file the header alone is read.
+
+    Raises:
+        InputError: no such file, a damaged one, or that of another network.
+    """
+    name, _, weights = text.partition("@")
+    file = read_checkpoint(weights, outline=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is read: loading says it
+        name = released(name, file.path, file.metadata)
+        _fitting(name, _options_for(name, file), file, num_classes, size_of(size), seed=0)
+
+
+def published_place(text: str) -> tuple[Place, str | None]:
+    """Where the weights lie that a library publishes under a text such as "timm:resnet10t" or
+    "timm:resnet10t@revision:v1", and which revision. Raises `InputError` for an unknown library, name or tag."""
+    name, _, after = text.partition("@")
+    library, _, model = name.partition(":")
+    if library not in _PLACES:
+        raise unknown("library", library, _PLACES)
+    return _PLACES[library](model), after.removeprefix(REVISION) or None
+
+
+def cached_weights(text: str) -> list[Fetched]:
+    """The files of the weights that a library publishes under a text, from its cache on this machine.
+
+    Raises:
+        NotCachedError: they are not there; nothing is downloaded.
+        InputError: as `published_place`.
+    """
+    return fetch(*published_place(text), download=False)
+
+
 def _options_for(name: str, file: Checkpoint | None = None) -> dict[str, Any] | None:
     """Of a network that its text alone does not make, what its library says of it; for a file nothing is downloaded."""
     library, _, model = name.partition(":")
@@ -213,6 +248,25 @@ def _with_weights(
     size: Size | None, seed: int, *, published: bool = False, adopt: bool = False,
 ) -> Encoder:  # fmt: skip
     """The network with the weights of a file."""
+    encoder, state, given = _fitting(name, options, file, num_classes, size, seed, published=published)
+    resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
+    if resized and size is None:
+        in_words = told(encoder.preprocessing.size or 0)
+        warnings.warn(
+            f"{file.path} is for another input size: {some(resized)} resampled to {in_words} px, "
+            "as the library does it; give the size to keep its own",
+            UserWarning,
+            stacklevel=4,
+        )
+    (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
+    return encoder
+
+
+def _fitting(
+    name: str, options: Mapping[str, Any] | None, file: Checkpoint, num_classes: int | None, size: Size | None,
+    seed: int, *, published: bool = False,
+) -> tuple[Encoder, dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    """The network, what of the file is its own, and that as it is loaded. Raises `InputError` where it does not fit."""
 
     def build(classes: int | None) -> Encoder:
         with nullcontext() if names_a_file(name) else Unfilled():
@@ -233,17 +287,7 @@ def _with_weights(
         given = encoder.fitted(state)
         hint = file.hint(encoder.names, encoder.state())
         check_fit(name, encoder.state(), given, hint if published else f"{hint}{likely(name, file)}")
-    resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
-    if resized and size is None:
-        in_words = told(encoder.preprocessing.size or 0)
-        warnings.warn(
-            f"{file.path} is for another input size: {some(resized)} resampled to {in_words} px, "
-            "as the library does it; give the size to keep its own",
-            UserWarning,
-            stacklevel=4,
-        )
-    (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
-    return encoder
+    return encoder, state, given
 
 
 def _by_classes(
@@ -259,7 +303,7 @@ def _by_classes(
         warnings.warn(
             f"{path}: {some(strange)} is not the classifier of {encoder.name}: left out, so that it has none",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         made = build(0)
     return [made] if found or encoder.names.converted is None or made is encoder else [made, encoder]

@@ -29,8 +29,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return read_checkpoint(path).plain()
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, outline: bool = False) -> Checkpoint:
     """All tensors of a weights file, as they are nested in it; "FILE#key" where the file's own name is FILE.
+
+    Args:
+        outline: names and shapes are enough. Of a safetensors file the header alone is then read, and every tensor is
+            of zeros that take no memory; other files have no such header.
 
     Raises:
         InputError: no such file, damaged, a pickle with objects in it, or no named tensors.
@@ -42,7 +46,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"no weights file {str(path)!r}")
     if path.suffix != ".safetensors":
         return Checkpoint.of(str(path), _read_torch(path), key)
-    content, metadata = _read_safetensors(path)
+    content, metadata = _read_safetensors(path, outline)
     return Checkpoint.of(str(path), content, key, metadata)
 
 
@@ -82,12 +86,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path, outline: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with utf8_path(path) as there:
             with safe_open(there, "pt") as file:
-                metadata = file.metadata()
-            return load_file(there), metadata or {}
+                metadata = file.metadata() or {}
+                if outline:
+                    shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+                    return {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}, metadata
+            return load_file(there), metadata
     except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file (truncated?): {one_line(error)}") from None
 

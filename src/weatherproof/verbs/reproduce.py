@@ -13,7 +13,7 @@ from weatherproof.studies import STUDIES, Store, run_study
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.run import require_same_images
 from weatherproof.studies.lab.shares import Share
-from weatherproof.studies.needs.check import lacks, needs
+from weatherproof.studies.needs.check import fewer, lacks, needs
 from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
@@ -49,7 +49,9 @@ class Checked:
         print_lines(f"{need.kind:<8}{need.state:<11}{visible(f'{need.name}: {need.text}')}" for need in self.needs)
         missing = [f"{need.kind} {need.name}" for need in lacks(self.needs)]
         what = visible(", ".join(missing))
-        print_lines([f"{len(missing)} of them in the way: {what}" if missing else "nothing is in the way"])
+        way = f"{len(missing)} of them in the way: {what}" if missing else "nothing is in the way"
+        few = visible(", ".join(need.name for need in fewer(self.needs)))
+        print_lines([f"{way}; with fewer images than published: {few}" if few else way])
 
 
 @verb()
@@ -103,7 +105,7 @@ def reproduce(
         cells: a share of the study such as 3/8: every eighth of its models is trained and measured, into the store
             alone. When all shares are done, the same command without it writes the page.
         check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1:
-            something is missing.
+            something is in the way. With `cells` of this share alone.
         card: for --check, the GPU by its name (a100, h100, l4, ...), or its peak in flop/s.
     """
     if list_:
@@ -118,13 +120,15 @@ def reproduce(
     if seeds < 1:
         raise InputError(f"seeds is how often the study runs, 1 or more; got {seeds}")
     means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients, strategy)
+    share = None if cells is None else Share.parse(cells)
     kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
     if check:
         found = needs(
-            STUDIES[study], scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card)
-        )
+            STUDIES[study], scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card),
+            share=share,
+        )  # fmt: skip
         return Checked(study, scale, found)
-    where, share = device_of(device), None if cells is None else Share.parse(cells)
+    where = device_of(device)
     given = {name: value for name, value in asdict(means).items() if value != getattr(Means(), name)}
     given |= {} if seeds == 1 else {"seeds": seeds}
     recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed, **given}

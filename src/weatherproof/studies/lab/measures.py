@@ -1,7 +1,7 @@
 """What is measured of models, as components. Their seeds are those of the damage: all models meet the same images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
@@ -132,29 +132,33 @@ class Suite:
         return len(self.conditions)
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        if isinstance(images, CorruptedImages):
-            cases = _cases_of_files(images, [(own.corruption, own.severity) for own in self.conditions])
-        else:
-            cases = cases_on_the_fly(images, self.conditions)
+        self.check(images)
+        cases = (
+            self._of_files(images) if isinstance(images, CorruptedImages) else cases_on_the_fly(images, self.conditions)
+        )
         return met(model, images, cases, bench, name=self.called, seed=self.seed)
+
+    def check(self, images: ImageSet) -> None:
+        """Raises `InputError` where images that lie corrupted in files lack one of its sets."""
+        if isinstance(images, CorruptedImages) and (said := self.lacking(images.parts)):
+            raise InputError(f"{images.name} {said}: add them, or move the folder away to have all made on the fly")
+
+    def lacking(self, parts: Collection[tuple[str, int]]) -> str:
+        """Which of its sets are not among these, in words; "": none."""
+        wanted = [(own.corruption, own.severity) for own in self.conditions]
+        missing = [f"{name}/{severity}" for name, severity in wanted if (name, severity) not in parts]
+        told = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
+        return f"lacks {len(missing)} of {len(wanted)} sets of corrupted images ({told})" if missing else ""
+
+    def _of_files(self, images: CorruptedImages) -> list[Case]:
+        wanted = [(own.corruption, own.severity) for own in self.conditions]
+        parts = {part: positions for part, positions in images.parts.items() if part in wanted}
+        return cases_of_parts(parts, list(dict.fromkeys(name for name, _ in wanted)))
 
     @property
     def called(self) -> str:
         """What its records call the whole."""
         return self.name if self.severities == SEVERITIES and self.group is None else "all"
-
-
-def _cases_of_files(images: CorruptedImages, wanted: Sequence[tuple[str, int | None]]) -> list[Case]:
-    """Raises `InputError` where one of the sets is not among the files."""
-    parts = {part: positions for part, positions in images.parts.items() if part in wanted}
-    missing = [f"{name}/{severity}" for name, severity in wanted if (name, severity) not in parts]
-    if missing:
-        told = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
-        raise InputError(
-            f"{images.name} lacks {len(missing)} of {len(wanted)} sets of corrupted images ({told}): add them, or move "
-            "the folder away to have all made on the fly"
-        )
-    return cases_of_parts(parts, list(dict.fromkeys(name for name, _ in wanted)))
 
 
 @component

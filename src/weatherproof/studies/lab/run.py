@@ -95,15 +95,18 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
     """The records of all cells that have a number."""
     asked = {f"{key[0]} | {key[1]}": _protocol(own, store) for key, own in scale.cells.items()}
     done, wrote, unwritten = _done(run, asked), time.monotonic(), False
+    for key, own in scale.cells.items():
+        for part in () if own is None or " | ".join(key) in done else own.cells:
+            part.check(store)
     with phase(study.name, len(scale.cells), "cells", done=len(done)) as meter:
         try:
             for (row, column), cell in scale.cells.items():
-                key = f"{row} | {column}"
-                if key in done:
+                name = f"{row} | {column}"
+                if name in done:
                     continue
                 meter.note = f"{row}, {column}"
                 number = None if cell is None else cell.number(store)
-                done[key] = None if number is None else number.to_dict()
+                done[name] = None if number is None else number.to_dict()
                 unwritten = True
                 if time.monotonic() - wrote >= _SECONDS:
                     _write(run, done, asked, store)

@@ -1,6 +1,7 @@
 """Which images a study trains on and measures with, as text."""
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 from warnings import warn
 
@@ -133,6 +134,12 @@ def inventory(source: str, data: str | None) -> str | None:
         return None
     told = hashlib.sha256(repr(found.classes).encode() + found.labels.numpy().tobytes()).hexdigest()
     return f"{len(found.labels):,} images of {len(found.classes):,} classes (labels {told[:8]})"
+
+
+def is_there(text: str, data: str | None) -> bool:
+    """Whether the folder that a source names is there: then it is read, whatever it holds."""
+    folder = text.partition(":")[2]
+    return ("$DATA" not in folder or data is not None) and Path(located(folder, data)).is_dir()
 
 
 def located(text: str, data: str | None) -> str:

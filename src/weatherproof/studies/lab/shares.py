@@ -45,6 +45,8 @@ class Share:
         training is waited for."""
         every = [cell for own in scale.cells.values() if own is not None for cell in own.cells]
         mine = self.cells(list(dict.fromkeys(every)))
+        for cell in mine:
+            cell.check(store)
         numbers: list[Number] = []
         with phase(f"{name}, share {self}", len(mine), "cells") as meter, store.waiting():
             for cell in mine:

@@ -22,7 +22,7 @@ from weatherproof.evaluation.finetune_search import Setting, read_setting
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
 from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.sets import Images, inventory, located
+from weatherproof.studies.lab.sets import Images, inventory, is_there
 from weatherproof.texts import read_json, read_yaml
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.lock import InUseError
@@ -80,6 +80,15 @@ class Measure(Protocol):
     """What is found of a model on images: a component."""
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured: ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A measure that takes some of the images that lie in files."""
+
+    def check(self, images: ImageSet) -> None:
+        """Raises `InputError` where the files lack some of these."""
+        ...
 
 
 class Running(Protocol):
@@ -140,8 +149,7 @@ class Store:
 
     def holds(self, images: Images) -> bool:
         """Whether the folder of these images is there."""
-        folder = images.source.text.partition(":")[2]
-        return ("$DATA" not in folder or self.data is not None) and Path(located(folder, self.data)).is_dir()
+        return is_there(images.source.text, self.data)
 
     def _read(self, images: Images) -> ImageSet:
         return images.read(self.data)
@@ -180,7 +188,8 @@ class Store:
         place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
         file = place.with_suffix(".json")
         if not file.is_file():
-            found = measure(self.get(recipe), self.images(images), Bench(self, name, images, place))
+            own = self.images(images)  # before the model is made: they may be refused
+            found = measure(self.get(recipe), own, Bench(self, name, images, place))
             kept = {
                 "records": [record.to_dict() for record in found.records], "certificate": found.certificate,
                 SEEN: self.sources(recipe, measure, images),

@@ -10,7 +10,7 @@ from weatherproof.evaluation import Record
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.draws import LEVEL, share_held
 from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.lab.store import Measure, Recipe, Store
+from weatherproof.studies.lab.store import Choosing, Measure, Recipe, Store
 from weatherproof.training.run import finite
 
 Key = tuple[str, str]  # (row, column)
@@ -143,6 +143,12 @@ class Cell:
     def images(self, store: Store) -> Images:
         """The files, where they are there."""
         return self.files if self.files is not None and store.holds(self.files) else self.data
+
+    def check(self, store: Store) -> None:
+        """Raises `InputError` where the files that would be measured lack some of what is measured: before a model is
+        trained for it."""
+        if isinstance(self.measure, Choosing) and (images := self.images(store)) == self.files:
+            self.measure.check(store.images(images))
 
     def certificate(self, store: Store) -> dict[str, Any] | None:
         """An entry of `reports.save_certificates`; None where the measure has none."""

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.towers import TextTower, text_tower
 from weatherproof.evaluation.class_sets import class_fit, head_of_readout, head_of_words
-from weatherproof.readouts import Readout, UnitLength, classifier_of, embed, text_head, words_of
+from weatherproof.readouts import Readout, UnitLength, Words, classifier_of, embed, text_head, words_of
 from weatherproof.spec import component
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.sets import Images, located
@@ -93,8 +93,12 @@ class WordHead:
         return store.fitted(self, lambda: self._made(store))
 
     def _made(self, store: Store) -> Readout:
-        classes = self.classes[0] if len(self.classes) == 1 else self.classes
-        return text_head(self.tower.tower(store), words_of(classes, self.prompts or None), device=store.device)
+        return text_head(self.tower.tower(store), self.words, device=store.device)
+
+    @property
+    def words(self) -> Words:
+        """Names and prompts."""
+        return words_of(self.classes[0] if len(self.classes) == 1 else self.classes, self.prompts or None)
 
 
 @component

@@ -2,20 +2,24 @@
 
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
-
 from weatherproof.cards import Card
+from weatherproof.errors import InputError
 from weatherproof.progress import phase
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.joins import at_seeds
 from weatherproof.studies.lab.means import Means
+from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import Cell, Study
+from weatherproof.studies.needs.data import data_needs
 from weatherproof.studies.needs.dry import DryStore, Training, needed, reason
-from weatherproof.studies.needs.find import MISSING, Need, data_needs, package_needs, weight_needs
+from weatherproof.studies.needs.find import FEWER, MISSING, REFUSED, Need, package_needs
+from weatherproof.studies.needs.weights import weight_needs
 
 FITS, TOO_MUCH, ABOUT = "fits", "too much", "about"
 _GIB = 2**30
@@ -24,7 +28,8 @@ _CHECKPOINT = 4  # a checkpoint's weights, gradients' moments and what is writte
 
 
 def needs(
-    study: Study, scale: str, *, seed: int, seeds: int = 1, data: str | None, store: Path, means: Means, card: Card
+    study: Study, scale: str, *, seed: int, seeds: int = 1, data: str | None, store: Path, means: Means, card: Card,
+    share: Share | None = None,
 ) -> list[Need]:  # fmt: skip
     """What the study needs at this scale: data, weights and packages, which are here or missing; memory, hours and
     disk, counted on made-up images.
@@ -33,51 +38,74 @@ def needs(
         data: what ``$DATA`` stands for.
         store: where the models would go.
         means: with which they would be trained.
+        share: of the models, with all that these are made of.
     """
     grid = at_seeds(study, scale, seed, seeds).cells
     cells = list(dict.fromkeys(cell for own in grid.values() if own is not None for cell in own.cells))
+    if share is not None:
+        cells = share.cells(cells)
     models = list(dict.fromkeys(cell.model for cell in cells))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = [*data_needs(cells, data), *weight_needs(models, data), *package_needs(cells)]
         dry = DryStore(data=data, means=means, memory=card.memory)
-        made, uncounted = _models(study.name, models, dry)
-        passes, unmeasured = _measured(cells, made, dry)
-    found += [_memory(list(dry.trainings.values()), card), _hours(dry, passes, card, {**uncounted, **unmeasured})]
+        failures = _Failures()
+        made = _models(study.name, models, dry, failures)
+        _measure(cells, made, dry, failures)
+    found += failures.needs(found)
+    found += [_memory(list(dry.trainings.values()), card), _hours(dry, card, failures.uncounted, share)]
     return [*found, _disk(list(dry.trainings.values()), store)]
 
 
-def _models(name: str, models: Sequence[Recipe], dry: DryStore) -> tuple[dict[Recipe, float], dict[str, str]]:
-    """Those that could be made here, none of them trained, and why others could not."""
-    made: dict[Recipe, float] = {}
-    failed: dict[str, str] = {}
+@dataclass
+class _Failures:
+    """What could not be counted, by the name of its component.
+
+    Attributes:
+        refused: input that cannot be used, which a run would refuse too.
+        uncounted: anything else: the rest is counted all the same.
+    """
+
+    refused: dict[str, str] = field(default_factory=dict)
+    uncounted: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, component: object) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.refused.setdefault(str(error), type(component).__name__)
+        except Exception as error:  # of whatever a study is made of
+            self.uncounted[type(component).__name__] = reason(error)
+
+    def needs(self, found: Sequence[Need]) -> list[Need]:
+        """What is refused, but for what other needs say already."""
+        said = [need.text for need in found]
+        return [
+            Need("run", REFUSED, name, line)
+            for line, name in self.refused.items()
+            if not any(line in text for text in said)
+        ]
+
+
+def _models(name: str, models: Sequence[Recipe], dry: DryStore, failures: _Failures) -> set[Recipe]:
+    """Those that could be made here, none of them trained."""
+    made: set[Recipe] = set()
     with phase(f"counting {name}", len(models), "models") as meter:
         for model in models:
-            try:
-                made[model] = _size(dry.get(model))
-            except NoNumber:
-                pass
-            except Exception as error:  # of whatever a study is made of: the rest is counted all the same
-                failed[type(model).__name__] = reason(error)
+            with failures.of(model), suppress(NoNumber):
+                dry.get(model)
+                made.add(model)
             meter.advance()
-    return made, failed
+    return made
 
 
-def _size(model: nn.Module) -> float:
-    return float(sum(weight.numel() * weight.element_size() for weight in model.parameters()))
-
-
-def _measured(cells: Sequence[Cell], made: dict[Recipe, float], dry: DryStore) -> tuple[float, dict[str, str]]:
-    """Floating-point operations of all measurements."""
-    total, failed = 0.0, {}
-    once = {(cell.model, cell.measure, cell.data) for cell in cells if cell.model in made}
-    for model, measure, images in once:
-        try:
-            own = dry.images(images)
-            total += getattr(measure, "passes", 1) * len(own) * dry.forward(dry.get(model), own)
-        except Exception as error:
-            failed[type(measure).__name__] = reason(error)
-    return total, failed
+def _measure(cells: Sequence[Cell], made: set[Recipe], dry: DryStore, failures: _Failures) -> None:
+    """Count all measurements."""
+    for model, measure, images in dict.fromkeys((cell.model, cell.measure, cell.data) for cell in cells):
+        if model in made:
+            with failures.of(measure):
+                dry.look_through(dry.get(model), dry.images(images), getattr(measure, "passes", 1))
 
 
 def _memory(trainings: Sequence[Training], card: Card) -> Need:
@@ -121,15 +149,18 @@ def _called(training: Training) -> str:
     return f"{type(recipe).__name__}{f' {method}' if method else ''}, batch {training.plan.batch_size:,}"
 
 
-def _hours(dry: DryStore, passes: float, card: Card, failed: dict[str, str]) -> Need:
+def _hours(dry: DryStore, card: Card, failed: Mapping[str, str], share: Share | None) -> Need:
     trainings, devices = list(dry.trainings.values()), dry.means.devices if isinstance(dry.means, Means) else 1
     trained = sum(hours(one.flops, one.plan.precision, card) for one in trainings) / devices
-    read = hours(sum(dry.readouts.values()) + passes, "32-true", card)
-    text = (
+    read = hours(sum(dry.readouts.values()) + dry.measurements, "32-true", card)
+    text = "" if share is None else f"share {share}, with all that its models are made of: "
+    text += (
         f"{_time(trained + read)} on {f'{devices} x ' if devices > 1 else ''}{card.name}: {len(trainings)} trainings "
         f"{_time(trained)} ({sum(one.flops for one in trainings):.1e} operations), readouts and measurements "
         f"{_time(read)}, at {UTILISATION:.0%} of the card's peak, an assumption; loading of images is not in it"
     )
+    for name, seconds in dry.processor.items():
+        text += f"; {name} beside it: {_time(seconds / 3600)} of a processor like this one, shared by its cores"
     if failed:
         text += f"; not counted: {', '.join(f'{name} ({why})' for name, why in failed.items())}"
     return Need("hours", ABOUT, card.name, text)
@@ -159,4 +190,9 @@ def _disk(trainings: Sequence[Training], store: Path) -> Need:
 
 def lacks(found: Sequence[Need]) -> list[Need]:
     """What stands in the way."""
-    return [need for need in found if need.state in (MISSING, TOO_MUCH)]
+    return [need for need in found if need.state in (MISSING, REFUSED, TOO_MUCH)]
+
+
+def fewer(found: Sequence[Need]) -> list[Need]:
+    """What does not stand in the way, and makes other numbers than the published ones."""
+    return [need for need in found if need.state == FEWER]

@@ -4,6 +4,7 @@ its memory and its floating-point operations are counted."""
 import contextlib
 import copy
 import re
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,12 +22,15 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.finetune_search import Setting, trials_of
 from weatherproof.readouts import Readout
+from weatherproof.readouts.store import KIND, Spoken
+from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.classifiers import Finetuned
 from weatherproof.studies.lab.means import Means, bare
 from weatherproof.studies.lab.recipes import Between, Given
 from weatherproof.studies.lab.sets import Images, located
 from weatherproof.studies.lab.store import Measure, Recipe, Store, Trained
+from weatherproof.studies.lab.words import TowerOf, WordHead
 from weatherproof.studies.needs.made_up import MadeUp, made_up
 from weatherproof.studies.needs.weightless import RememberedShapes, weightless
 from weatherproof.training import Plan, RunFolder
@@ -36,6 +40,7 @@ from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course
 
 _PARTS = (2, 4)  # rows that are tried, in batches of two and of four such parts
+_TINY = 32  # pixels
 _FEW = 8  # images, which both go through: of these a queue is a multiple
 _SEARCH = 1 / 5  # of a training: a trial of a search
 _FLOAT, _PARAMETERS = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+"), ("seed", "plan", "labels", "operator", "steps")
@@ -131,14 +136,19 @@ class DryStore(Store):
     Attributes:
         trainings: all that would be trained, by their text.
         readouts: floating-point operations of the forward passes for readouts, by their text.
+        measurements: floating-point operations of all that was `measured`.
+        processor: seconds of it that a restoration takes of a processor, by its text.
     """
 
     def __init__(self, *, data: str | None, means: Means, memory: float = float("inf")) -> None:
         super().__init__(Path(), data=data, device=torch.device("cpu"), means=means)
         self.trainings: dict[str, Training] = {}
         self.readouts: dict[str, float] = {}
+        self.measurements = 0.0
+        self.processor: dict[str, float] = {}
         self._steps: dict[str, Step] = {}
         self._given = lru_cache(4)(self._bare)
+        self._restored: dict[str, tuple[float, float]] = {}
         self._times, self._memory = 1.0, memory
 
     def _make(self, recipe: Recipe) -> nn.Module:
@@ -153,7 +163,12 @@ class DryStore(Store):
             warnings.simplefilter("ignore")
             file = Path(located(text, self.data or "").partition("@")[2])
             there = "$DATA" in text and file.is_file()
-            encoder = Given(text, size, classes).make(self) if there else bare(text, size, classes)
+            try:
+                encoder = Given(text, size, classes).make(self) if there else bare(text, size, classes)
+            except InputError:
+                if not there:
+                    raise
+                encoder = bare(text, size, classes)  # what is wrong with the file, `weight_needs` says
         if whole:
             encoder.set_preprocessing(replace(encoder.preprocessing, size=None))
         return encoder
@@ -187,6 +202,8 @@ class DryStore(Store):
 
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A linear layer of random weights; the passes that a fit needs are counted."""
+        if isinstance(recipe, WordHead) and isinstance(recipe.tower, TowerOf):
+            return self._said(recipe, recipe.tower)
         start: Any = getattr(recipe, "start", None)
         if start is None:
             return fit()
@@ -195,10 +212,32 @@ class DryStore(Store):
         self.readouts[repr(recipe)] = looks * self.forward(body, own)
         return Readout(nn.Linear(body.feature_dim, len(own.classes)), own.classes)  # type: ignore[arg-type]
 
+    def _said(self, recipe: WordHead, tower: TowerOf) -> Readout:
+        """Of a text tower that may have to be fetched: as many numbers a word as the encoder gives an image."""
+        words = recipe.words
+        head = nn.Linear(self._given(tower.text, None, None, False).feature_dim, len(words.classes))
+        spoken = Spoken(words.said, words.prompts, tower.text, "")
+        return Readout(head, words.classes, KIND, unit_length=True, spoken=spoken)
+
     def best(self, recipes: Sequence[Recipe], measure: Measure, images: Images, *, name: str) -> int:
         for recipe in recipes:
             self.get(recipe)
         return 0
+
+    def look_through(self, model: nn.Module, images: ImageSet, passes: int) -> None:
+        """Add so many passes of each image to what is measured."""
+        looks = passes * len(images)
+        self.measurements += looks * self.forward(model, images)
+        for part in model.modules():
+            if isinstance(part, RestoredModule):
+                key = f"{part.restore!r} {images.image_size}"
+                if key not in self._restored:
+                    self._restored[key] = _restoring(part.restore, images)
+                flops, seconds = self._restored[key]
+                self.measurements += looks * flops
+                if seconds:
+                    name = repr(part.restore)
+                    self.processor[name] = self.processor.get(name, 0.0) + looks * seconds
 
     def forward(self, model: nn.Module, images: ImageSet) -> float:
         """Floating-point operations of one image's way through a model."""
@@ -299,6 +338,19 @@ def _parted(memory: Callable[..., Footprint]) -> Parted:
     small, large = (memory((2 * rows, 4 * rows), micro_batch=rows) for rows in _PARTS)
     per_row = (large.fixed - small.fixed + _FEW * (large.per_image - small.per_image)) // (_PARTS[1] - _PARTS[0])
     return Parted(max(0, small.fixed - _PARTS[0] * per_row), small.per_image, max(1, per_row))
+
+
+def _restoring(restore: Any, images: ImageSet) -> tuple[float, float]:
+    """Floating-point operations of restoring an image, and the seconds of a processor where there are no steps to
+    count. Of many equal steps the second is counted."""
+    batch = next(batches(images.subset(torch.arange(1)), 1))
+    keys = random.keys(0, batch.index)
+    if steps := getattr(restore, "steps", 0):
+        first, both = (operations(partial(replace(restore, steps=n), batch.images, keys)) for n in (1, 2))
+        return first + (steps - 1) * (both - first), 0.0
+    restore(batch.images[..., :_TINY, :_TINY], keys)  # what is imported takes time once
+    begun = time.process_time()
+    return operations(partial(restore, batch.images, keys)), time.process_time() - begun
 
 
 def _alone(rows: Tensor) -> Tensor:

@@ -6,12 +6,17 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from weatherproof.data.cifar_classes import CIFAR_10, CIFAR_100
+from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.counts import SIZES
 from weatherproof.data.sources import contents
 from weatherproof.errors import InputError
 from weatherproof.sizes import sides
 from weatherproof.studies.lab.sets import Images, Source, located
 
+_NAMES = {  # of classes, which a classifier that brings its own is held against
+    "imagenet100": IMAGENET_100, "imagenet100b": IMAGENET_100B, "cifar10": CIFAR_10, "cifar100": CIFAR_100,
+}  # fmt: skip
 _SIDE = 64  # of images of unlike sizes, from which views are cut: networks see what the views make of them
 
 
@@ -82,7 +87,8 @@ def _shape(text: str, split: str, data: str | None) -> tuple[Tensor, tuple[str, 
             raise
         train, test, classes, side = SIZES[name]
         many = train if split == "train" else test
-        return torch.arange(many) * classes // max(1, many), tuple(map(str, range(classes))), side, 1 if grey else 3
+        names = _NAMES.get(name) or tuple(map(str, range(classes)))
+        return torch.arange(many) * classes // max(1, many), names, side, 1 if grey else 3
     side = found.side if found.side is not None else SIZES[name][3] if name in SIZES else None
     return found.labels, found.classes, side, found.channels or (1 if grey else 3)
 

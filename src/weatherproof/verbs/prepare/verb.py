@@ -107,7 +107,11 @@ def _weights(source: str, out: Path | None) -> Prepared:
     if out.suffix != ".safetensors":
         raise InputError(f"weights are written as safetensors: {out} should end so")
     if out.exists():
-        return Prepared(out, "is there already, nothing was done")
+        try:
+            there = read_checkpoint(out, outline=True).names
+        except InputError as error:
+            raise InputError(f"{error}: it is there already, and nothing is overwritten: remove it first") from None
+        return Prepared(out, f"is there already with {len(there):,} tensors, nothing was done")
     found = (published_weights(source) if named else read_checkpoint(source)).plain()
     content = save({name: tensor.detach().clone().contiguous() for name, tensor in found.items()}, {"source": source})
     with disk_errors(out.parent):
