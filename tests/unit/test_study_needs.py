@@ -36,6 +36,7 @@ from weatherproof.studies.lab.recipes import Given
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store
+from weatherproof.studies.needs import find
 from weatherproof.studies.needs.check import UTILISATION, fewer, hours, lacks, needs
 from weatherproof.studies.needs.data import data_needs
 from weatherproof.studies.needs.dry import DryStore, Training, counted, needed
@@ -270,6 +271,17 @@ def test_weights_are_opened_and_held_against_their_network(tmp_path: Path) -> No
         shapes = torchvision.models.resnet101().state_dict()
     write_header(file, {name: list(value.shape) for name, value in shapes.items()})
     assert (found().state, found().text) == (HERE, "178.7 MB")
+
+
+def test_weights_whose_library_is_not_there_are_opened_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the network cannot be made is no fault of the file."""
+    models = [Given("open_clip:RN101@$DATA/clip-rn101.safetensors", 224)]
+    file = tmp_path / "clip-rn101.safetensors"
+    save_file({"visual.conv1.weight": torch.zeros(1)}, file)
+    monkeypatch.setattr(find, "find_spec", lambda _: None)
+    assert [need.state for need in weight_needs(models, str(tmp_path))] == [HERE]
+    file.write_bytes(b"")
+    assert [need.state for need in weight_needs(models, str(tmp_path))] == [MISSING]
 
 
 @pytest.mark.parametrize("network", ["resnet20", "small(width=4)"])

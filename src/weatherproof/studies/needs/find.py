@@ -33,6 +33,11 @@ class Need:
     text: str
 
 
+def installed(text: str) -> bool:
+    """Whether the packages that a component's text names are here."""
+    return all(find_spec(module) for word, (module, _) in _PACKAGES.items() if word in text)
+
+
 def package_needs(cells: Iterable[Cell]) -> list[Need]:
     """Each extra that a model or a measure names."""
     told = "".join({repr(part) for cell in cells for part in (cell.model, cell.measure)})

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from weatherproof.encoders.hub import REVISION, NotCachedError
 from weatherproof.encoders.load import LIBRARIES, cached_weights, check_weights, published_place
+from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError
 from weatherproof.names import shell_word
 from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.recipes import Given
 from weatherproof.studies.lab.store import Recipe
-from weatherproof.studies.needs.find import HERE, LATER, MISSING, Need
+from weatherproof.studies.needs.find import HERE, LATER, MISSING, Need, installed
 
 _FILE = re.compile(r"([\w:./()=,-]+?)@(\$DATA/[^\s@'\"]+)")
 _OPENAI = "openai"  # whose weights a CLIP's name without a tag means in the papers
@@ -38,6 +39,9 @@ def _file(encoder: str, file: str, users: Iterable[Given], data: str | None) -> 
             "weights", MISSING, name, command or f"no {path or file}: no library publishes it, put the file there"
         )
     try:
+        if not installed(encoder):  # its network cannot be made, which the extras' line says
+            read_checkpoint(path, outline=True)
+            users = ()
         for size, classes in dict.fromkeys((own.size, own.classes) for own in users):
             check_weights(f"{encoder}@{path}", size=size, num_classes=classes)
     except InputError as error:
