@@ -132,7 +132,6 @@ class Suite:
         return len(self.conditions)
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        self.check(images)
         cases = (
             self._of_files(images) if isinstance(images, CorruptedImages) else cases_on_the_fly(images, self.conditions)
         )

@@ -188,7 +188,9 @@ class Store:
         place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
         file = place.with_suffix(".json")
         if not file.is_file():
-            own = self.images(images)  # before the model is made: they may be refused
+            own = self.images(images)
+            if isinstance(measure, Choosing):
+                measure.check(own)  # before the model is made
             found = measure(self.get(recipe), own, Bench(self, name, images, place))
             kept = {
                 "records": [record.to_dict() for record in found.records], "certificate": found.certificate,
