@@ -364,6 +364,10 @@ def test_restorations_are_counted() -> None:
     assert "NonLocalMeans() beside it: " in checked("table-7")["hours"].text
 
 
+def test_what_stands_behind_a_gate_is_trained() -> None:
+    assert "1 trainings" in checked("zero-shot")["hours"].text
+
+
 @pytest.mark.slow
 def test_a_study_by_words_is_counted_without_its_text_tower() -> None:
     found = checked("zero-shot", "paper")

@@ -178,10 +178,12 @@ class DryStore(Store):
         return found
 
     def kept(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
-        """The network as it is before the training. What has no plan is fitted, and made of what it begins with."""
+        """The network as it is before the training. What has no plan is fitted: all that it is made of is looked at,
+        and what it begins with stands for it."""
         if not any(isinstance(getattr(recipe, field.name), Plan) for field in fields(recipe)):  # type: ignore[arg-type]
-            starts = (getattr(recipe, field.name) for field in fields(recipe))  # type: ignore[arg-type]
-            return self.encoder(next(part for part in starts if isinstance(part, Recipe))), None
+            given = (getattr(recipe, field.name) for field in fields(recipe))  # type: ignore[arg-type]
+            first, *_ = [self.encoder(part) for part in given if isinstance(part, Recipe)]
+            return first, None
         with instead_of_training(partial(self._look, recipe)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return train(RunFolder(Path(), {}))
