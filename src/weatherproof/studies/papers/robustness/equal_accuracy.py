@@ -74,8 +74,8 @@ _DESK = replace(
     "networks, 2,200,000 images of 0.23 ms, about 28 minutes on one core; attacks on three models 14.",
     models=DESK_LABELS,
 )
-# desk: of 4, 8 and 14 epochs, one seed, right on 51.5, 56.1 and 60.7 % of training images that are not among the 20,000,
-# where the contrastive model of label-efficiency-table-1 is right on 60.0 % of the test images.
+# desk: of 4, 8 and 14 epochs, one seed, right on 51.5, 56.1 and 60.7 % of training images that are not among the
+# 20,000, where the contrastive model of label-efficiency-table-1 is right on 60.0 % of the test images.
 SCALES = {
     "smoke": Compared(_two(SMOKE_ATTACKS), 1),
     "desk": Compared(_two(_DESK), 14),
