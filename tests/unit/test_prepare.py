@@ -102,6 +102,59 @@ def test_labels_are_those_of_all_images(tmp_path: Path, few: None) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """The validation images side by side, as they come out of their archive."""
+    (tmp_path / "images").mkdir()
+    for i, name in enumerate(NAMES):
+        (tmp_path / "images" / name).write_bytes(jpeg(i))
+    return tmp_path / "images"
+
+
+def sorted_by(labels: Path, flat: Path, out: Path) -> dict[str, str]:
+    wp.prepare("imagenet-val", flat, out=out, labels=labels)
+    return {path.name: path.parent.name for path in out.rglob("*.JPEG")}
+
+
+def test_the_development_kit_may_be_packed(flat: Path, tmp_path: Path, few: None) -> None:
+    packed = tmp_path / "ILSVRC2012_devkit_t12.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(devkit(tmp_path), "ILSVRC2012_devkit_t12")
+    assert sorted_by(packed, flat, tmp_path / "val") == dict(zip(NAMES, WANTED, strict=True))
+    half = tar(tmp_path / "half.tar", {"data/ILSVRC2012_validation_ground_truth.txt": b"1"})
+    with pytest.raises(InputError, match=r"meta\.mat in .*half\.tar: --labels is the development kit"):
+        wp.prepare("imagenet-val", flat, out=tmp_path / "other", labels=half)
+    torn = tar(
+        tmp_path / "torn.tar", {"data/ILSVRC2012_validation_ground_truth.txt": b"1", "data/meta.mat": b"MATLAB 5.0"}
+    )
+    with pytest.raises(InputError, match=r"meta\.mat in .*torn\.tar is not that of the development kit"):
+        wp.prepare("imagenet-val", flat, out=tmp_path / "other", labels=torn)
+
+
+def test_labels_may_be_kaggles(flat: Path, tmp_path: Path, few: None) -> None:
+    """A row an image, in no order, each with the boxes of its objects, which are of one class."""
+    rows = [f"{Path(name).stem},{wanted} 1 2 3 4 {wanted} 5 6 7 8 " for name, wanted in zip(NAMES, WANTED, strict=True)]
+    table = tmp_path / "LOC_val_solution.csv"
+    table.write_text("\r\n".join(["ImageId,PredictionString", *rows[::-1]]))
+    assert sorted_by(table, flat, tmp_path / "val") == dict(zip(NAMES, WANTED, strict=True))
+    for wrong, says in (
+        (rows[:5], "1 have no row"), ([*rows[:5], rows[0]], "1 have no row"),
+        ([*rows[:5], f"{Path(NAMES[5]).stem},"], "expected rows such as"),
+        ([*rows[:5], f"{Path(NAMES[5]).stem},{SYNSETS[0]} 1 2 3 4 {SYNSETS[1]} 1 2 3 4"], "expected rows such as"),
+        ([*rows[:5], f"{Path(NAMES[5]).stem},cat 1 2 3 4"], "'cat' is no WordNet id"),
+    ):  # fmt: skip
+        table.write_text("\n".join(["ImageId,PredictionString", *wrong]))
+        with pytest.raises(InputError, match=says):
+            wp.prepare("imagenet-val", flat, out=tmp_path / "other", labels=table)
+
+
+def test_labels_that_are_no_text_are_not_quoted(flat: Path, tmp_path: Path, few: None) -> None:
+    (tmp_path / "labels.png").write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"labels\.png is no text: --labels is") as refused:
+        wp.prepare("imagenet-val", flat, out=tmp_path / "val", labels=tmp_path / "labels.png")
+    assert str(refused.value).isprintable()
+
+
 def test_training_images_are_in_a_tar_file_of_tar_files(tmp_path: Path) -> None:
     inner = {f"{s}.tar": tar(tmp_path / f"{s}.tar", {f"{s}_{i}.JPEG": jpeg(i) for i in range(2)}) for s in SYNSETS}
     source = tar(tmp_path / "train.tar", {name: path.read_bytes() for name, path in inner.items()})
@@ -110,6 +163,27 @@ def test_training_images_are_in_a_tar_file_of_tar_files(tmp_path: Path) -> None:
     assert len(contents(f"imagenet:{tmp_path / 'imagenet'}", "train").labels) == 6
     with pytest.raises(InputError, match="a tar file for each class"):
         wp.prepare("imagenet-train", inner[f"{SYNSETS[0]}.tar"], out=tmp_path / "other")
+    assert "6 images" in wp.prepare("imagenet-train", tmp_path, out=tmp_path / "of-a-folder").text
+
+
+def test_what_is_unpacked_already_needs_no_preparation(tmp_path: Path) -> None:
+    train, corrupted = tmp_path / "train", tmp_path / "imagenet-c"
+    (train / SYNSETS[0]).mkdir(parents=True)
+    (corrupted / "weather" / "fog" / "3" / SYNSETS[0]).mkdir(parents=True)
+    for what, source, read in (
+        ("imagenet-train", train, train),
+        ("imagenet-c", corrupted / "weather", corrupted / "weather"),
+        ("imagenet-c", corrupted, corrupted / "weather"),
+    ):
+        with pytest.raises(InputError, match=f"^{read} is unpacked already .* make {tmp_path / 'data'} that folder"):
+            wp.prepare(what, source, out=tmp_path / "data")
+        with pytest.raises(InputError, match="it is where it should be"):
+            wp.prepare(what, source, out=read)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no tar file in .*empty: expected those of ImageNet-C"):
+        wp.prepare("imagenet-c", tmp_path / "empty", out=tmp_path / "data")
+    with pytest.raises(InputError, match="a tar file for each class"):
+        wp.prepare("imagenet-train", tmp_path / "empty", out=tmp_path / "data")
 
 
 def test_imagenet_c(tmp_path: Path) -> None:
@@ -187,6 +261,18 @@ def test_weights_with_code_in_them_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Python objects"):
         wp.prepare("weights", tmp_path / "w.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize(
+    ("file", "name"), [("RN101.pt", "RN101"), ("ViT-L-14-336px.pt", "ViT-L-14-336"), ("mine.pt", "RN101")]
+)
+def test_a_program_says_by_which_name_its_weights_come(file: str, name: str, tmp_path: Path) -> None:
+    """OpenAI publishes CLIP as TorchScript."""
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / file)
+    with pytest.raises(InputError, match=f"is a TorchScript program.* weights open_clip:{name}/openai --out"):
+        wp.prepare("weights", tmp_path / file)
+    assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
 def test_what_cannot_be_prepared(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Weights from files, tensors only: nothing in a weights file is ever executed."""
 
 import pickle
+import re
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.messages import one_line, shown, some
 from weatherproof.errors import InputError
 from weatherproof.names import utf8_path
+
+_OPENAI = r"RN\d+(x\d+)?|ViT-[BL]-\d+(-336)?"  # CLIP's networks
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -100,6 +104,13 @@ def _read_safetensors(path: Path, outline: bool) -> tuple[dict[str, Tensor], dic
 
 
 def _read_torch(path: Path) -> Any:
+    if _is_script(path):
+        raise InputError(
+            f"{path} is a TorchScript program, which is never read, as it is code: OpenAI's weights for CLIP come "
+            f"by their name, weatherproof prepare weights {_named(path)} --out FILE.safetensors; convert others "
+            "where you trust them, safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), "
+            "'weights.safetensors')"
+        )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read or refused, either is clear
@@ -122,6 +133,22 @@ def _unreadable(path: Path) -> InputError:
         f"{path} is not a readable weights file: truncated, or another kind of file "
         f"({path.stat().st_size:,} bytes, the first of them {beginning!r}); fetch it again"
     )
+
+
+def _is_script(path: Path) -> bool:
+    """Whether it is an archive of `torch.jit`: beside its tensors it has constants and code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inner = {name.partition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+    return "constants.pkl" in inner and any(name.startswith("code/") for name in inner)
+
+
+def _named(path: Path) -> str:
+    """OpenAI's name of its weights in this file, as open_clip has it: ViT-L-14-336px.pt is open_clip:ViT-L-14-336."""
+    name = path.stem.removesuffix("px")
+    return f"open_clip:{name if re.fullmatch(_OPENAI, name) else 'RN101'}/openai"
 
 
 def _holds_objects(path: Path, message: str) -> bool:

@@ -62,8 +62,8 @@ def prepare(
         source: the file, archive or folder, or the name of published weights such as torchvision:resnet101; for what is
             fetched leave it out.
         out: where it goes.
-        labels: for imagenet-val, the development kit's folder ILSVRC2012_devkit_t12, or a text file with a WordNet id a
-            line.
+        labels: for imagenet-val, the development kit (ILSVRC2012_devkit_t12.tar.gz, or its folder), Kaggle's
+            LOC_val_solution.csv, or a text file with a WordNet id a line.
     """
     if what is None:
         raise InputError(f"prepare what? one of {', '.join(get_args(What))}")
@@ -83,8 +83,7 @@ def prepare(
     if what == "imagenet-train":
         return Prepared(target, f"{imagenet.training(Path(source), target):,} images in folders by class")
     if what == "imagenet-c":
-        archives = sorted(Path(source).glob("*.tar")) if Path(source).is_dir() else [Path(source)]
-        count = imagenet.corruptions(archives, target)
+        count = imagenet.corruptions(Path(source), target)
         return Prepared(target, f"{count:,} images, by name and severity (no hash of these archives is known here)")
     return _corrupted(what, Path(source), target)
 
