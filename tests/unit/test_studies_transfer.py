@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from html_page import Strict
+from PIL import Image
 from torch import nn
 
 from weatherproof import attacks
@@ -23,7 +24,8 @@ from weatherproof.reports.study.front import FRONT, Combination, draw_front, mak
 from weatherproof.studies import Claim, Store
 from weatherproof.studies.lab.chosen import Chosen
 from weatherproof.studies.lab.joins import mean_of
-from weatherproof.studies.lab.recipes import between
+from weatherproof.studies.lab.recipes import Given, between
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.study import Measurable, Number, certificates
 from weatherproof.studies.lab.table import shown_of, table
 from weatherproof.studies.papers.transfer import front
@@ -31,6 +33,7 @@ from weatherproof.studies.papers.transfer.models import EVERY, MOCO, URRL, Model
 from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SCALES, SMOKE, SUPERVISED
 from weatherproof.studies.papers.urrl import transfer
 from weatherproof.studies.papers.urrl.transfer import ATTACKS, CLEAN, MODELS, ROBUST, ahead, row
+from weatherproof.training import Plan
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
@@ -88,6 +91,21 @@ def test_what_was_chosen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     said = models.told(tuned, ("CIFAR-10", "Cars"), store)
     assert said == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
     assert models.told(tuned, (), store) == Models(SMOKE, 0).told(tuned, ("CIFAR-10",), store) == {}
+
+
+def test_settings_are_chosen_on_the_middle_of_images_whose_crops_are_trained_on(tmp_path: Path) -> None:
+    """Images of unlike sizes: held out they are as test images are, since no crop is cut out of them there."""
+    for label, tint in (("ant", 40), ("bee", 200)):
+        (tmp_path / "photos" / "train" / label).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (20 + i, 36 - i), (tint, i, i)).save(tmp_path / "photos" / "train" / label / f"{i}.png")
+    source = Source(f"folder:{tmp_path / 'photos'}")
+    whole, middle = Images(source, "train", uncropped=40), Images(source, "train", 16)
+    chosen = Chosen(
+        Given("small(channels=3)@random", classes=0), whole, Plan(1, 6, 0.01, drop_last=True),
+        augment="RandomResizedCrop(16)", judged=middle,
+    )  # fmt: skip
+    assert chosen.setting(Store(tmp_path / "store", data=None, device=CPU)).lr in LRS
 
 
 def test_mean_of_data_sets() -> None:

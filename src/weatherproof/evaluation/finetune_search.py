@@ -51,6 +51,7 @@ class Search:
         metric: "top1" or "mean_per_class".
         settings: of `evaluate`.
         epochs: of a short training, where that is said.
+        judged: the same images, for those held out; None: as they are trained on.
     """
 
     run: RunFolder
@@ -63,6 +64,7 @@ class Search:
     metric: str
     settings: Mapping[str, Any]
     epochs: float | None = None
+    judged: ImageSet | None = None
 
     def choose(self, start: Setting, *, lr: bool, weight: bool) -> Setting:
         """The setting, from `start` on."""
@@ -112,7 +114,8 @@ class Search:
         except TrainingError:
             return None
         found = {"tried": Classifier(encoder, head)}
-        return evaluate(found, self.images.subset(held), metrics=(self.metric,), **self.settings)[0].value
+        judged = (self.images if self.judged is None else self.judged).subset(held)
+        return evaluate(found, judged, metrics=(self.metric,), **self.settings)[0].value
 
     def _plan(self, lr: float) -> Plan:
         return short(self.plan, len(self._split()[0]), lr, self.epochs)

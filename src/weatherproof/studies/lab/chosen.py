@@ -19,6 +19,7 @@ class Chosen:
         plan: of the whole training; its lr is where the search starts.
         regularizers: their texts.
         steps: as in `Finetuned`.
+        judged: the same images as test images are, where those that are trained on are whole, for a crop; None: these.
     """
 
     start: Recipe
@@ -27,6 +28,7 @@ class Chosen:
     regularizers: tuple[str, ...] = ()
     augment: str | None = None
     steps: int | None = None
+    judged: Images | None = None
 
     def setting(self, store: Store) -> Setting:
         """What was chosen: from the store, or found now."""
@@ -37,7 +39,7 @@ class Chosen:
         reading = {"device": store.device, "batch_size": plan.batch_size, "seed": plan.seed}
         search = Search(
             run, store.encoder(self.start), train, torch.arange(len(train)), "linear", look_of(self.augment), plan,
-            "top1", reading,
+            "top1", reading, judged=None if self.judged is None else store.images(self.judged),
         )  # fmt: skip
         return search.choose(self.first, lr=True, weight=True)
 

@@ -146,10 +146,11 @@ class Models:
         added = tuple(text for text in model.regularizers if text.startswith("InputGradient("))
         given = tuple(text for text in model.regularizers if text not in added)
         searched = () if model.as_written or not scale.search else given
-        start, train = self.start(model.start), self.train(data)
-        chosen = Chosen(start, train, self._plan(searched), searched, scale.augment, scale.steps)
+        start, seen = self.start(model.start), self.seen(data)
+        judged = self.train(data) if scale.whole is not None else None
+        chosen = Chosen(start, seen, self._plan(searched), searched, scale.augment, scale.steps, judged)
         return Finetuned(
-            start, train, self._plan(given), "linear", scale.augment,
+            start, seen, self._plan(given), "linear", scale.augment,
             regularizers=(*added,) if searched else (*given, *added), chosen=chosen if scale.search else None,
             steps=scale.steps,
         )  # fmt: skip
@@ -157,7 +158,7 @@ class Models:
     def _adversarial(self, model: Tuned, data: str) -> Labelled:
         scale, plan = self.scale, plan_of({**self.scale.plan, **self.scale.adversarial_plan}, self.seed)
         return Labelled(
-            self.start(model.start), self.train(data), plan, "adversarial", augment=scale.augment, attack=ADVERSARIAL,
+            self.start(model.start), self.seen(data), plan, "adversarial", augment=scale.augment, attack=ADVERSARIAL,
             steps=scale.steps,
         )  # fmt: skip
 
@@ -183,8 +184,13 @@ class Models:
 
     # images
 
+    def seen(self, data: str) -> Images:
+        """The images for fine-tuning, which an augmentation looks at."""
+        whole, train = self.scale.whole, self.train(data)
+        return train if whole is None else replace(train, size=None, uncropped=whole)
+
     def train(self, data: str) -> Images:
-        """The images for fitting."""
+        """The same as they are, for fitting and for the statistics of batch normalisation."""
         return Images(self.scale.data[data], "train", self.scale.size, channels=self.scale.pretraining.channels or 3)
 
     def test(self, data: str, limit: int | None) -> Images:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weatherproof.studies.lab.sets import Source
+from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.papers.pretraining import scales as pretraining
 from weatherproof.studies.papers.pretraining.scales import Pretraining
 
@@ -37,6 +37,8 @@ class Transfer:
         hardening_plan, damage: of the start "hardened".
         probe: of the classifier that is fitted anew for an encoder between two others, by `fit_probe`.
         severities: of the common corruptions.
+        whole: fine-tuning reads its images whole, the longer side at most so many pixels, for `augment` to crop them;
+            None: as test images are.
         test_images, attack_images, suite_images: at most so many, evenly spaced.
         certificate_images: on which an attack is tried out.
     """
@@ -58,6 +60,7 @@ class Transfer:
     probe: Mapping[str, Any] = field(default_factory=dict)
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     size: int | None = None
+    whole: int | None = None
     test_images: int | None = None
     attack_images: int | None = None
     suite_images: int | None = None
@@ -162,6 +165,7 @@ PAPER = Transfer(
     augment="Chain(RandomResizedCrop(256), HorizontalFlip())",
     probe={"l2": "auto"},
     size=256,
+    whole=WHOLE,
 )
 
 SCALES: Mapping[str, Mapping[str, Transfer]] = {
