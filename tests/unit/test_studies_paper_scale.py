@@ -1,6 +1,7 @@
 """What `paper` scale does is what the papers say: how images are looked at, what is fitted how, on which networks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from PIL import Image
 
 import weatherproof as wp
 from weatherproof.attacks import balls, described
+from weatherproof.cli import main
+from weatherproof.errors import InputError
 from weatherproof.studies import STUDIES, Cell
-from weatherproof.studies.lab.classifiers import Headed, Labelled, Probed, Restored
+from weatherproof.studies.lab.classifiers import Finetuned, Headed, Labelled, Probed, Restored
 from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained, layer_wise
 from weatherproof.studies.lab.sets import WHOLE, Images
 from weatherproof.studies.papers.contrastive_inversion.scales import PAPER
@@ -154,7 +157,46 @@ def test_all_starts_of_fine_tuning_see_images_of_one_size() -> None:
         while not isinstance(start, Given):
             start = start.start
         given = wp.load_encoder(start.text.partition("@")[0] + "@random", size=start.size, num_classes=0)
-        assert recipe.data.size == 256 and (start.bare or given.preprocessing.size == 256)
+        assert recipe.augment.startswith("Chain(RandomResizedCrop(256)")
+        assert start.bare or given.preprocessing.size == 256
+
+
+def test_fine_tuning_crops_whole_images_and_measures_their_middle() -> None:
+    """Salman et al. 2020, whose settings URRL takes: settings are chosen on held-out images as test images are."""
+    cells = paper("urrl-table-2")
+    for model in ("Supervised", "MoCo v2", "URRL-SR", "Adv. Training"):
+        for data in ("Aircraft", "CIFAR-10"):
+            cell = cells[f"clean: {model}", data]
+            recipe, test = cell.model, cell.data
+            assert whole(recipe.data) and not whole(test) and test.size == 256
+            if isinstance(recipe, Finetuned):
+                assert recipe.chosen is not None and recipe.chosen.data == recipe.data
+                assert recipe.chosen.judged == replace(test, split="train")
+    halfway = paper("front")["MoCo v2, alpha 0.7", "clean"].model
+    assert isinstance(halfway, Probed) and halfway.augment is None and halfway.data.size == 256
+    desk = paper("urrl-table-2", "desk")["clean: URRL", "CIFAR-10"].model
+    assert desk.data.size == 32 and desk.chosen.judged is None
+
+
+def test_the_weight_decay_of_the_text_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """Contrastive inversion, Appendix D.1: that of ours, not of the baseline; its code does not apply it."""
+    study = STUDIES["table-1"]
+    assert study.decayed is not None and study.decayed(0.0).at("desk").cells == study.at("desk").cells
+    for scale in ("desk", "paper"):
+        plain, decayed = study.at(scale), study.decayed(1e-4).at(scale)
+        assert "weight_decay 0.0001" in decayed.facts["ours starts from"]
+        for (row, column), cell in decayed.cells.items():
+            was = plain.cells[row, column]
+            if column == "Supervised Baseline":
+                assert cell == was
+                continue
+            (ours, before) = (next(r for r in trainings(c.model) if isinstance(r, Hardened)) for c in (cell, was))
+            assert before.plan.weight_decay == 0.0 and ours == replace(before, plan=ours.plan)
+            assert ours.plan == replace(before.plan, weight_decay=1e-4)
+    assert main(["reproduce", "fcl-table-1", "--weight-decay", "1e-4"]) == 2
+    assert "fcl-table-1 has none: leave it out" in capsys.readouterr().err
+    with pytest.raises(InputError, match="weight_decay must be 0 or more"):
+        wp.reproduce("table-1", weight_decay=-1.0, check=True)
 
 
 def test_the_sizes_of_attacks_are_called_ours() -> None:

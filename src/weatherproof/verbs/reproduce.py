@@ -9,7 +9,7 @@ from typing import Any, Literal
 from weatherproof.cards import card_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import visible
-from weatherproof.studies import STUDIES, Store, run_study
+from weatherproof.studies import STUDIES, Store, Study, run_study
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.run import require_same_images
 from weatherproof.studies.lab.shares import Share
@@ -66,6 +66,7 @@ def reproduce(
     out: str | Path | None = None,
     seed: int = 0,
     seeds: int = 1,
+    weight_decay: float | None = None,
     devices: int = 1,
     precision: Precision | None = None,
     accumulate: int = 1,
@@ -92,6 +93,7 @@ def reproduce(
         seed: of every random draw.
         seeds: runs of the whole study, with the seeds from `seed` on: numbers become means with their standard error,
             and claims are decided over the seeds.
+        weight_decay: of contrastive inversion's hardenings: its paper has 1e-4, its code 0, which the studies have.
         devices: processes of each training, each with its share of every batch.
         precision: of every training instead of the study's own, 32-true, bf16-mixed or 16-mixed; models trained so are
             kept apart from others.
@@ -119,18 +121,19 @@ def reproduce(
         raise unknown("study", study, STUDIES)
     if seeds < 1:
         raise InputError(f"seeds is how often the study runs, 1 or more; got {seeds}")
+    asked = STUDIES[study] if weight_decay is None else _decayed(STUDIES[study], weight_decay)
     means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients, strategy)
     share = None if cells is None else Share.parse(cells)
     kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
     if check:
         found = needs(
-            STUDIES[study], scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card),
-            share=share,
-        )  # fmt: skip
+            asked, scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card), share=share
+        )
         return Checked(study, scale, found)
     where = device_of(device)
     given = {name: value for name, value in asdict(means).items() if value != getattr(Means(), name)}
     given |= {} if seeds == 1 else {"seeds": seeds}
+    given |= {} if not weight_decay else {"weight_decay": weight_decay}
     recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed, **given}
     name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
     run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
@@ -139,7 +142,7 @@ def reproduce(
         return finished(run, "this study is finished already: nothing was done")
     try:
         run_study(
-            STUDIES[study], scale, run, store=kept, data=data, seed=seed, seeds=seeds, device=where, means=means,
+            asked, scale, run, store=kept, data=data, seed=seed, seeds=seeds, device=where, means=means,
             share=share,
         )  # fmt: skip
     except InputError:
@@ -150,6 +153,15 @@ def reproduce(
             run, f"share {share} is in {kept}: with all {share.of}, the same command without cells writes the page"
         )
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
+
+
+def _decayed(study: Study, weight_decay: float) -> Study:
+    """The study with a weight decay. Raises `InputError` where it has no such."""
+    if study.decayed is None:
+        raise InputError(
+            f"weight_decay is that of contrastive inversion's hardenings, and {study.name} has none: leave it out"
+        )
+    return study.decayed(weight_decay)
 
 
 def _all() -> dict[str, str]:

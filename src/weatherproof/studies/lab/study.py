@@ -250,6 +250,8 @@ class Study:
     Attributes:
         scales: by name: makes the grid for the seed of the run.
         ours: the claims are not a paper's.
+        decayed: the study with this weight decay in its hardenings; None: it is not one in which the paper and its code
+            differ in that.
     """
 
     name: str
@@ -259,6 +261,7 @@ class Study:
     published: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
     ours: bool = False
+    decayed: "Callable[[float], Study] | None" = None
 
     def at(self, scale: str, seed: int = 0) -> Scale:
         """The study at a scale. Raises `InputError` for an unknown one."""

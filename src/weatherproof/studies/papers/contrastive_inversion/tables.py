@@ -6,6 +6,7 @@ relabelling of Figure 5, not a measurement.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -88,7 +89,15 @@ def _study(
     """Args:
     pictures: written into the run folder.
     """
-    return sized(name, title, scales, partial(_at, grid, pictures), claims, note, ours=ours)
+
+    def decayed(weight_decay: float) -> Study:
+        sizes = {
+            size: replace(own, plan={**own.plan, "weight_decay": weight_decay}) for size, own in scales.items()
+        }  # fmt: skip
+        return _study(name, title, grid, claims, note=note, scales=sizes, ours=ours, pictures=pictures)
+
+    made = sized(name, title, scales, partial(_at, grid, pictures), claims, note, ours=ours)
+    return replace(made, decayed=decayed)
 
 
 def _at(grid: Callable[[Models], Grid], pictures: Pictures | None, settings: Hardening, seed: int) -> Scale:
