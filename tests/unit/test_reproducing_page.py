@@ -1,0 +1,45 @@
+"""The table of what studies read in docs/reproducing.md is what the program writes of today's studies, and every study
+is in the lists of that page and of the verb's."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from weatherproof.studies import STUDIES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def reproducing() -> ModuleType:
+    found = spec_from_file_location("reproducing", ROOT / "benchmarks" / "reproducing.py")
+    assert found is not None and found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_what_the_program_writes(reproducing: ModuleType) -> None:
+    assert (ROOT / "docs/reproducing.md").read_text("utf-8") == reproducing.page()
+
+
+def test_every_study_has_a_row_and_says_what_it_reads(reproducing: ModuleType) -> None:
+    rows = [line.strip("| \n").split(" | ") for line in reproducing.table().splitlines()[2:]]
+    named = [name for row in rows for name in row[0].replace("`", "").split(", ")]
+    assert sorted(named) == sorted(STUDIES)
+    read = {name: (row[1], row[2]) for row in rows for name in row[0].replace("`", "").split(", ")}
+    assert read["urrl-table-3"] == (
+        "`imagenet`, `cifar10`, `cifar100`, `cifar10-c` if there is one, `cifar100-c` if there is one", "none"
+    )  # fmt: skip
+    assert read["urrl-table-2"][0].startswith("the twelve") and "`imagenet`" in read["urrl-table-2"][0]
+    assert read["urrl-table-2"][1] == "`resnet50-imagenet1k-v1.safetensors`"
+    assert "`open_clip:RN101/openai` by name" in read["zero-shot"][1]
+
+
+def test_every_study_is_listed() -> None:
+    pages = {name: (ROOT / "docs" / name).read_text("utf-8") for name in ("reproducing.md", "verbs/reproduce.md")}
+    for name in STUDIES:
+        assert f"`{name}`" in pages["verbs/reproduce.md"], name
+        assert name in pages["reproducing.md"], name
