@@ -13,7 +13,7 @@ from weatherproof.studies.lab.classifiers import Own
 from weatherproof.studies.lab.measures import Damaged
 from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import FAST, Gated, Given, Hardened, plan_of
-from weatherproof.studies.lab.sets import Images, Source
+from weatherproof.studies.lab.sets import WHOLE, Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Claim, Key, Measurable, Scale, Study, Wanted, settings_text
 from weatherproof.studies.lab.words import ByWords, FittedTower, Tower, TowerOf, WordHead
@@ -40,6 +40,8 @@ class Subject:
         classes: lines of `words_of`, or ("imagenet",).
         kinds: of damage.
         own: its own classifier is measured beside.
+        whole: hardening reads its images whole, the longer side at most so many pixels, for `augment` to crop them;
+            None: as all others are read.
     """
 
     encoder: str
@@ -51,6 +53,7 @@ class Subject:
     own: bool = False
     outputs: int | None = None
     size: int | None = None
+    whole: int | None = None
     augment: str | None = None
     train_images: int | None = None
     test_images: int | None = None
@@ -67,6 +70,11 @@ class Subject:
         return Images(self.data, "train", self.size, limit=self.train_images)
 
     @property
+    def seen(self) -> Images:
+        """The training images as hardening looks at them."""
+        return self.train if self.whole is None else replace(self.train, size=None, uncropped=self.whole)
+
+    @property
     def test(self) -> Images:
         return Images(self.data, "test", self.size, limit=self.test_images)
 
@@ -76,7 +84,7 @@ class Subject:
     def hardened(self, kind: Kind, seed: int) -> Recipe:
         """As `harden` does by default."""
         student = Hardened(
-            self.original(seed), self.train, kind.leaning, plan_of(self.plan, seed), augment=self.augment,
+            self.original(seed), self.seen, kind.leaning, plan_of(self.plan, seed), augment=self.augment,
             curriculum=Curriculum(),
         )  # fmt: skip
         return Gated(self.original(seed), student, self.train, kind.whole, "embeddings", seed)
@@ -200,6 +208,8 @@ _CLIP = Subject(
     kinds=LARGE,
     plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "precision": "16-mixed", "workers": 8},
     fitted=False,
+    size=224,
+    whole=WHOLE,
     augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
 )
 
