@@ -288,6 +288,24 @@ def test_two_nodes_train_as_one_process_does(verb: str, lenet: str, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_study_is_shared_by_two_processes(tmp_path: Path, weatherproof: Command) -> None:
+    """Its network has no batch normalisation: the models are those of one process, and have their folders."""
+
+    def words(out: str) -> list[str]:
+        return ["reproduce", "own-head", "--store", str(tmp_path / out / "store"), "--out", str(tmp_path / out / "run")]
+
+    status, said = ended(torchrun(1, 2, words("two")))
+    assert status == [0] and "Traceback" not in said, said
+    assert weatherproof(*words("one"))[0] == 0
+    made = [{file.parent.name for file in (tmp_path / out).rglob("encoder.json")} for out in ("one", "two")]
+    assert made[0] == made[1] != set()
+    numbers = [{(r["model"], r["readout"], r["label_fraction"]): r["value"] for r in results(tmp_path / out / "run")}
+               for out in ("one", "two")]  # fmt: skip
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.1)
+    assert "devices=2" in (tmp_path / "two" / "run" / "table.md").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["arguments", "versions"])
 def test_nodes_that_are_unlike_begin_nothing(what: str, lenet: str, tmp_path: Path) -> None:
     words = hardening(lenet, "digits", tmp_path / "run")
