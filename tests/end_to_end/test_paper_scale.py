@@ -18,6 +18,7 @@ from PIL import Image
 from weatherproof import load_encoder
 from weatherproof.benchmark import COMMON_19
 from weatherproof.data import CorruptedImages, ImageSet, at_most
+from weatherproof.data.cifar_classes import CIFAR_10, CIFAR_100
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.towers import TextTower
@@ -43,6 +44,7 @@ CLASSES = {
     "caltech256": 257, "cars": 196, "dtd": 47, "flowers": 102, "food101": 101, "pets": 37, "sun397": 397,
     "imagenette": 10,
 }  # fmt: skip
+NAMES = {"cifar10": [*CIFAR_10], "cifar100": [*CIFAR_100]}  # by which a network's own head is believed
 OF_ONE_SIZE = ("cifar10", "cifar100", "stl10")  # photographs come in all sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -80,7 +82,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, classes in CLASSES.items():
         many = {"train": 20 if classes <= 10 else 2, "test": 2 if classes <= 10 else 1}
         pictures = SMALL if name in OF_ONE_SIZE else PHOTOGRAPHS
-        folders(root / name, [f"class-{label:03}" for label in range(classes)], many, pictures)
+        names = NAMES.get(name, [f"class-{label:03}" for label in range(classes)])
+        folders(root / name, names, many, pictures)
     (root / "mnist").mkdir()
     draw = np.random.default_rng(0)
     for stem, count in (("train", 400), ("t10k", 100)):
