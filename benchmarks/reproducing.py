@@ -4,15 +4,14 @@ python -m benchmarks.reproducing
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from weatherproof.data import TRANSFER
-from weatherproof.studies import STUDIES, Cell, Study
-from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.recipes import Given
-from weatherproof.studies.needs.find import OPTIONAL, data_needs, weight_needs
+from weatherproof.studies import STUDIES, Study
+from weatherproof.studies.needs.data import data_needs
+from weatherproof.studies.needs.find import OPTIONAL
+from weatherproof.studies.needs.weights import weight_needs
 
 PAGE = Path(__file__).parents[1] / "docs" / "reproducing.md"
 HEAD = "| studies | data | weights |\n|---|---|---|\n"
@@ -38,16 +37,10 @@ def _read_by(study: Study) -> tuple[str, str]:
     sets = {f"`{name}`" for name in TRANSFER}
     if sets <= {*folders}:
         folders = [_TRANSFER, *(name for name in folders if name not in sets)]
-    files = [need.name.rpartition("/")[2] for need in weight_needs(dict.fromkeys(cell.model for cell in cells), None)]
-    named = [f"`{file}`" for file in sorted(files)] + [f"`{text}` by name" for text in dict.fromkeys(_by_name(cells))]
+    weights = [need.name for need in weight_needs(dict.fromkeys(cell.model for cell in cells), None)]
+    files = sorted(f"`{name.rpartition('/')[2]}`" for name in weights if "@" in name)
+    named = [*files, *(f"`{name}` by name" for name in weights if "@" not in name)]
     return ", ".join(folders), ", ".join(named) or "none"
-
-
-def _by_name(cells: list[Cell]) -> Iterator[str]:
-    """Networks that a library brings with their weights."""
-    for model in dict.fromkeys(cell.model for cell in cells):
-        texts = (part.text for part in parts(model) if isinstance(part, Given))
-        yield from (text for text in texts if ":" in text and "@" not in text)
 
 
 def page() -> str:

@@ -76,13 +76,13 @@ class Images:
         return at_most(self._of_labels(self._measuring(folder)), self.limit)
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """All that is read for them: "cifar10:$DATA/cifar10, train"."""
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """(text, split) of all that is read for them."""
         source = self.source
         if self.whole or self.split == "train":
-            return (f"{source.text}, {self.split}",)
-        measured = f"{source.test or source.text}, {self.split}"
-        return (f"{source.text}, train", measured) if source.relabel else (measured,)
+            return ((source.text, self.split),)
+        measured = (source.test or source.text, self.split)
+        return ((source.text, "train"), measured) if source.relabel else (measured,)
 
     def called(self, images: ImageSet) -> str:
         """What records call these images: "digits/test (classes 10-14)"."""
@@ -124,10 +124,9 @@ def _without(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     return images.subset(torch.isin(images.labels, torch.tensor(gone), invert=True).nonzero().flatten())
 
 
-def inventory(source: str, data: str | None) -> str | None:
+def inventory(text: str, split: str, data: str | None) -> str | None:
     """What one of `Images.sources` holds, without decoding an image: "50,000 images of 10 classes (labels 0a1b2c3d)".
     None: it is not there."""
-    text, _, split = source.rpartition(", ")
     try:
         found = contents(located(text, data), split)
     except InputError:

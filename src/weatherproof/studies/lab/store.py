@@ -157,7 +157,11 @@ class Store:
     def sources(self, *components: object) -> dict[str, str]:
         """What the sources of all images in these components hold now; those that are not there are left out."""
         read = dict.fromkeys(own for part in parts(components) if isinstance(part, Images) for own in part.sources)
-        there = {source: held for source in read if (held := self._inventory(source, self.data)) is not None}
+        there = {
+            f"{text}, {split}": held
+            for text, split in read
+            if (held := self._inventory(text, split, self.data)) is not None
+        }
         self.seen |= there
         return there
 
@@ -169,7 +173,8 @@ class Store:
             noted: what it held then, from `sources`.
         """
         for source, held in noted.items():
-            if (now := self._inventory(source, self.data)) not in (None, held):
+            text, _, split = source.rpartition(", ")
+            if (now := self._inventory(text, split, self.data)) not in (None, held):
                 raise InputError(
                     f"{place} is of other images of {source!r} than there are now: {held} then, {now} now; put those "
                     "back, or choose another --store and --out"

@@ -15,7 +15,6 @@ from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.sets import Images, is_there, located
 from weatherproof.studies.lab.study import Cell
 from weatherproof.studies.needs.find import FEWER, HERE, MISSING, OPTIONAL, Need
-from weatherproof.studies.needs.made_up import sources_of
 
 _VAL = "imagenet-val ILSVRC2012_img_val.tar --out {}/val --labels ILSVRC2012_devkit_t12"
 _TRAIN = "imagenet-train ILSVRC2012_img_train.tar --out {}/train"
@@ -37,7 +36,7 @@ def data_needs(cells: Iterable[Cell], data: str | None) -> list[Need]:
     spare: dict[str, list[Suite]] = {}
     for cell in cells:
         for part in parts((cell.model, cell.measure, cell.data)):
-            for text, split in sources_of(part) if isinstance(part, Images) else ():
+            for text, split in part.sources if isinstance(part, Images) else ():
                 wanted.setdefault(text, set()).add(split)
         if cell.files is not None:
             suites = spare.setdefault(cell.files.source.text, [])

@@ -12,7 +12,7 @@ from weatherproof.data.counts import SIZES
 from weatherproof.data.sources import contents
 from weatherproof.errors import InputError
 from weatherproof.sizes import sides
-from weatherproof.studies.lab.sets import Images, Source, located
+from weatherproof.studies.lab.sets import Images, located
 
 _NAMES = {  # of classes, which a classifier that brings its own is held against
     "imagenet100": IMAGENET_100, "imagenet100b": IMAGENET_100B, "cifar10": CIFAR_10, "cifar100": CIFAR_100,
@@ -91,12 +91,3 @@ def _shape(text: str, split: str, data: str | None) -> tuple[Tensor, tuple[str, 
         return torch.arange(many) * classes // max(1, many), names, side, 1 if grey else 3
     side = found.side if found.side is not None else SIZES[name][3] if name in SIZES else None
     return found.labels, found.classes, side, found.channels or (1 if grey else 3)
-
-
-def sources_of(images: Images) -> list[tuple[str, str]]:
-    """(text, split) of what is read for these images."""
-    source: Source = images.source
-    read = [(source.text, "train")] if images.split == "train" or source.relabel else []
-    if images.split != "train":
-        read.append((source.text if images.whole else source.test or source.text, images.split))
-    return read
