@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, map_place, save_encoder
-from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, switched
+from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, load_adapters, save_adapter, switched
 from weatherproof.encoders.gate import Gated, gated
 from weatherproof.encoders.gate_fit import SHUT, fit_gate
 from weatherproof.encoders.gauge import Settings, Told
@@ -228,6 +229,21 @@ def test_what_cannot_stand_behind_a_gate_is_refused() -> None:
     gate = gated(original, hardened, Brightness(), LOW, HIGH)
     with pytest.raises(InputError, match="a gate already"):
         gated(original, gate, Brightness(), LOW, HIGH)
+
+
+@pytest.mark.parametrize("adaptation", [LoRA(2), Norms()], ids=repr)
+def test_no_adapter_is_put_on_a_gate(adaptation: Adaptation, tmp_path: Path) -> None:
+    original, hardened = pair(adaptation)
+    save_adapter(hardened, tmp_path, provenance={})
+    ways: tuple[Callable[[Encoder], Encoder], ...] = (
+        adaptation.attach, lambda on: load_adapters(on, {"a": tmp_path}), lambda on: load_adapters(on, {})
+    )  # fmt: skip
+    for before in ((original, hardened), (original, pair(Full())[1])):
+        gate = gated(*before, Brightness(), LOW, HIGH)
+        for put in ways:
+            with pytest.raises(InputError, match=r"is a gate .* encoder\.original or encoder\.hardened"):
+                put(gate)
+        assert torch.equal(load_adapters(gate.original, {"a": tmp_path})(images(0.5)), original(images(0.5)))
 
 
 class Turned(torch.nn.Module):

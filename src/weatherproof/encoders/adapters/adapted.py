@@ -82,10 +82,15 @@ class Adapted(Encoder):
         active: the name of the one that is on; None: none is.
 
     Raises:
-        InputError: no adapter of that name.
+        InputError: no adapter of that name, or a base that is a gate.
     """
 
     def __init__(self, base: Encoder, adapters: Mapping[str, Adapter], active: str | None) -> None:
+        if base.kept_with():  # a second network, which this one would not have
+            raise InputError(
+                f"{base.name} is a gate before two encoders, and an adapter changes one: give what is behind it, "
+                "encoder.original or encoder.hardened"
+            )
         super().__init__(
             base.name, base.body, base.head, feature_dim=base.feature_dim, preprocessing=base.preprocessing,
             names=base.names, num_classes=base.num_classes, options=base.options,

@@ -79,7 +79,8 @@ def load_adapters(encoder: Encoder, folders: Mapping[str, str | Path], *, active
         active: the adapter that is on; None: none, until `switched`.
 
     Raises:
-        InputError: a file is missing or damaged, an adapter was trained on other weights, or no adapter of that name.
+        InputError: a file is missing or damaged, an adapter was trained on other weights, no adapter of that name, or
+            an encoder that is a gate.
     """
     here, adapters = body_hash(encoder), {}
     for name, folder in folders.items():

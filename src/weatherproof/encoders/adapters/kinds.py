@@ -42,7 +42,7 @@ class Norms:
         """An encoder that shares all weights with this one but those of its norm layers.
 
         Raises:
-            InputError: it has no norm layers with weights.
+            InputError: it has no norm layers with weights, or is a gate.
         """
         names = (own for own, _ in _norms(encoder.body, "_parameters"))
         weights = {own: nn.Parameter(value.detach().clone()) for own, value in _named(encoder.body, names)}
@@ -77,7 +77,7 @@ class LoRA:
             seed: of the factors that are drawn.
 
         Raises:
-            InputError: it has no weights that could be changed.
+            InputError: it has no weights that could be changed, or is a gate.
         """
         body = encoder.body
         weights = dict(_linear(body))
