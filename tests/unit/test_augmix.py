@@ -9,10 +9,12 @@ from torchvision.transforms.functional import gaussian_blur, rgb_to_grayscale
 
 from weatherproof import random, views
 from weatherproof.errors import InputError
+from weatherproof.operators import mixed_chains
+from weatherproof.operators.mixed_chains import mixing_weights
 from weatherproof.types import Images, Keys
 from weatherproof.views import URRL, AugMix, AugMixMoCo, HorizontalFlip, MoCoV2, RandomResizedCrop
 from weatherproof.views.augmix import mix as augmix_mix
-from weatherproof.views.augmix.draws import OPERATIONS, STANDARD, Draws, draw, mixing_weights
+from weatherproof.views.augmix.draws import OPERATIONS, STANDARD, Draws, draw
 from weatherproof.views.families import look
 
 MANY = 20_000
@@ -104,7 +106,7 @@ def test_a_look_belongs_to_the_key_alone(family: AugMix, monkeypatch: pytest.Mon
     alone = torch.cat([family.one(images[i : i + 1], keys[i : i + 1]) for i in range(20)])
     assert torch.equal(alone, together)
     turned = torch.arange(19, -1, -1)
-    monkeypatch.setattr(augmix_mix, "_CHUNK", 7 * images[0].numel())
+    monkeypatch.setattr(mixed_chains, "CHUNK", 7 * images[0].numel())
     assert torch.equal(family.one(images[turned], keys[turned]), together[turned])
     assert not torch.equal(family.one(images, random.fold(keys, 3)), together)
 

@@ -11,6 +11,7 @@ from weatherproof.operators.contrast import Contrast
 from weatherproof.operators.family import CommonCorruptions
 from weatherproof.operators.ladder import Kind, kinds, ladder
 from weatherproof.operators.masking import RandomMask
+from weatherproof.operators.mixed_chains import MixedChains
 from weatherproof.operators.noise import GaussianNoise
 from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, UniformNoise
 from weatherproof.operators.severe import leaning, milder
@@ -32,13 +33,14 @@ TABLE = {
     "Chain": Chain,
     "Sometimes": Sometimes,
     "OneOf": OneOf,
+    "MixedChains": MixedChains,
 }
 
 __all__ = [
     "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain",
-    "CommonCorruptions", "Condition",
-    "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "NonUniformNoise", "OneOf", "PatchGaussian",
-    "RandomMask", "Sometimes", "UniformNoise", "kinds", "ladder", "leaning", "milder", "parse", "suite",
+    "CommonCorruptions", "Condition", "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "MixedChains",
+    "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes", "UniformNoise", "kinds",
+    "ladder", "leaning", "milder", "parse", "suite",
 ]  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
 
-def _check(op: object) -> None:
+def check_operator(op: object) -> None:
+    """Raise `InputError` for what cannot be called."""
     if not callable(op):
         raise InputError(f"expected an operator, got {shown(op)}")
 
@@ -28,7 +29,7 @@ class Chain:
 
     def __init__(self, *ops: Operator) -> None:
         for op in ops:
-            _check(op)
+            check_operator(op)
         object.__setattr__(self, "ops", ops)
 
     @property
@@ -49,7 +50,7 @@ class Sometimes:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check(self.op)
+        check_operator(self.op)
         if not 0 <= self.p <= 1:
             raise InputError(f"p must be in [0, 1], got {self.p}")
 
@@ -74,7 +75,7 @@ class OneOf:
         if not ops:
             raise InputError("OneOf needs at least one operator")
         for op in ops:
-            _check(op)
+            check_operator(op)
         object.__setattr__(self, "ops", ops)
 
     def __call__(self, images: Images, keys: Keys) -> Images:

@@ -1,8 +1,8 @@
 """What an operator drew: the kind of damage and its level, replayed from the images' keys alone.
 
 `drawn` looks at no image. It follows the folds of `Sometimes`, `OneOf` and of every operator with one level, so that it
-tells what the very same call with these keys does to each image. Of other operators, chains of several and the user's
-own functions among them, it tells whether they were applied, and no level.
+tells what the very same call with these keys does to each image. Of other operators, chains of several, mixed chains
+and the user's own functions among them, it tells whether they were applied, and no level.
 """
 
 import math

@@ -6,6 +6,7 @@ from typing import Any, cast
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.drawn import SCALES, Scale
 from weatherproof.operators.family import CommonCorruptions
+from weatherproof.operators.mixed_chains import MixedChains
 from weatherproof.operators.suites import Corruption
 from weatherproof.protocols import Operator
 
@@ -54,6 +55,8 @@ def milder(operator: Operator, share: float) -> Operator:
     match operator:
         case OneOf(ops=ops) | Chain(ops=ops):
             return type(operator)(*(milder(op, share) for op in ops))
+        case MixedChains(ops=ops, width=width, depth=depth, alpha=alpha):
+            return MixedChains(*(milder(op, share) for op in ops), width=width, depth=depth, alpha=alpha)
         case Sometimes(op=op):
             return replace(operator, op=milder(op, share))
     scale = SCALES.get(Corruption if isinstance(operator, CommonCorruptions) else type(operator))

@@ -221,6 +221,9 @@ def _in_words(tree: ast.expr) -> str:
             return ", then ".join(_in_words(argument) for argument in tree.args)
         case "OneOf" if tree.args:
             return " or ".join(_in_words(argument) for argument in tree.args)
+        case "MixedChains" if tree.args:
+            how = f" ({', '.join(further[len(tree.args) - 1 :])})" if tree.keywords else ""
+            return f"mixed chains of {' and '.join(_in_words(argument) for argument in tree.args)}{how}"
         case "Sometimes" if tree.args and isinstance(p := given.get("p", (*literals, None)[1]), (int, float)):
             return f"{_in_words(tree.args[0])} on {percent(p)} of the images"
     return ast.unparse(tree)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.operators.mixed_chains import Links, Weights, links_of, mixing_weights
 from weatherproof.protocols import Operator
 from weatherproof.types import Keys
 from weatherproof.views.augmix import geometry, ops
@@ -72,8 +73,8 @@ STANDARD = tuple(OPERATIONS)[:9]  # the paper's; the four others are among the b
 class Draws:
     """What a batch drew, for each chain, image and place in the chain."""
 
-    weights: Float64[Tensor, "batch parts"]  # of the image itself, then of each chain; their sum is 1
-    link: Int64[Tensor, "width batch deepest"]  # which of the links; their number where the chain has ended
+    weights: Weights
+    link: Links
     parameter: Float64[Tensor, "width batch deepest"]
 
     def __getitem__(self, part: slice) -> "Draws":
@@ -90,23 +91,12 @@ def draw(
     """
     uniform = random.uniforms(random.fold(keys, 1), (3, width, depth[1])).double()
     which, levels, coins = (numbers.transpose(0, 1) for numbers in uniform.unbind(1))
-    lengths = random.uniforms(random.fold(keys, 2), (width,)).double().mul_(depth[1] - depth[0] + 1).long() + depth[0]
-    chosen = (which * len(links)).long()
+    lengths = random.uniforms(random.fold(keys, 2), (width,)).double()
+    chosen = links_of(which, lengths, len(links), depth)
     parameter = torch.zeros(chosen.shape, dtype=torch.float64)
     for place, link in enumerate(links):
         if isinstance(link, Operation):
             its = chosen == place
             sign = torch.where(coins[its] < 0.5, -1.0, 1.0)
             parameter[its] = link.parameters(0.1 + (severity - 0.1) * levels[its], sign, shape)
-    ended = torch.arange(depth[1]) >= lengths.T[:, :, None]
-    return Draws(mixing_weights(random.fold(keys, 0), width), chosen.masked_fill_(ended, len(links)), parameter)
-
-
-def mixing_weights(keys: Keys, width: int) -> Float64[Tensor, "batch parts"]:
-    """(1 - m, m w_1, ..., m w_width) with m ~ Beta(1, 1) and w ~ Dirichlet(1, ..., 1) (Hendrycks et al. 2020).
-
-    Beta(1, 1) is the uniform law; independent exponential numbers over their sum follow Dirichlet(1, ..., 1).
-    """
-    uniform = random.uniforms(keys, (width + 1,)).double()
-    m, exponential = uniform[:, :1], -uniform[:, 1:].log()
-    return torch.cat((1 - m, m * exponential / exponential.sum(1, keepdim=True)), dim=1)
+    return Draws(mixing_weights(random.fold(keys, 0), width), chosen, parameter)
