@@ -272,12 +272,14 @@ class Family:
 
     Attributes:
         seeds: so many trainings of each model.
+        compositions: whether a row is trained on mixed chains of what the row of all other kinds is trained on.
     """
 
     name: str
     note: str
     subject: Subject
     seeds: int = 1
+    compositions: bool = True
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -287,6 +289,12 @@ FAMILIES: Mapping[str, Family] = {
         "ResNet-20 on CIFAR-10 (JPEG copies), 10,000 training images, two epochs of each training, one seed; 512 test "
         "images under each of the 75 conditions, met in two batches of 256.",
         replace(_RESNET, plan={**_RESNET.plan, "epochs": 2}, test_images=512),
+        compositions=False,
     ),
-    "paper": Family("paper", "ResNet-20 on CIFAR-10, three training seeds: for a GPU.", PAPER.subjects[RESNET], 3),
+    "paper": Family(
+        "paper",
+        "ResNet-20 on CIFAR-10, three training seeds: for a GPU. Compositions are mixed chains as AugMix makes them.",
+        PAPER.subjects[RESNET],
+        3,
+    ),
 }

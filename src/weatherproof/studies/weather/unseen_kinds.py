@@ -22,6 +22,7 @@ from weatherproof.studies.weather.scales import FAMILIES, ORIGINAL, Family, Subj
 
 OWN, OTHERS, ALL = "hardened on that kind", "hardened on all other kinds", "hardened on all kinds"
 LABELS, AUGMIX = "with labels: cross-entropy on all other kinds", "with labels: AugMix consistency"
+COMPOSED = "hardened on compositions of all other kinds"
 STATISTICS = "at test time: statistics of the batch"
 TENT, TENT_5 = "at test time: TENT, one step", "at test time: TENT, five steps"
 
@@ -89,11 +90,16 @@ def _without(group: str) -> str:
     return f"CommonCorruptions(without={group!r})"
 
 
+def _composed_without(group: str) -> str:
+    return f"MixedChains({_without(group)})"
+
+
 ROWS: Mapping[str, Row] = {
     ORIGINAL: Row(lambda own, _: own.original, "teacher"),
     OWN: Row(Trainings.hardened, "hardened", _only),
     OTHERS: Row(Trainings.hardened, "hardened", _without),
     ALL: Row(lambda own, _: own.hardened("CommonCorruptions()"), "hardened"),
+    COMPOSED: Row(Trainings.hardened, "hardened", _composed_without),
     LABELS: Row(lambda own, damage: own.labelled("supervised", damage), "supervised", _without, "end-to-end"),
     AUGMIX: Row(lambda own, _: own.labelled("augmix"), "augmix", readout="end-to-end"),
     STATISTICS: Row(lambda own, _: own.adapting("BatchStatistics()"), "adapted"),
@@ -109,6 +115,8 @@ def grid(scale: Family, seed: int) -> Scale:
     clean = Damaged("Chain()", 1, seed=seed)
     cells: dict[Key, Measurable | None] = {}
     for name, own in ROWS.items():
+        if name == COMPOSED and not scale.compositions:
+            continue
 
         def cell(training: int, group: str, measure: Measure, wanted: Wanted, own: Row = own) -> Cell:
             damage = own.trained(group) if own.trained else ""
