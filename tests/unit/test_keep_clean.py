@@ -263,13 +263,28 @@ def test_what_a_finished_run_has_lost_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised")
+@pytest.mark.parametrize("keep", ["both", "hardened"])
+@pytest.mark.parametrize("operator", ["Chain()", "Sometimes(RandomMask((0.0, 0.5)), 0.0)", "OWN:nothing"])
+def test_what_damages_no_image_is_refused_before_anything_is_done(keep: str, operator: str, tmp_path: Path) -> None:
+    own = tmp_path / "camera.py"
+    own.write_text("def nothing(images, keys):\n    return images\n")
+    with pytest.raises(InputError, match=r"damages no image of digits/train.*give a damage"):
+        wp.harden(
+            "small(width=2)@random", "digits", operator=operator.replace("OWN", str(own)), keep=keep,
+            out=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"keep": "al"}, "unknown keep 'al'"),
         ({"keep_clean": 1.0}, "from 0 to below 1"),
         ({"adapt": "LoRA(0)"}, "rank of LoRA"),
-        ({"operator": "RandomMask(0.0)"}, "does nothing to an image"),
+        ({"operator": "RandomMask(0.0)"}, "damages no image of digits/train"),
+        ({"operator": "OneOf(RandomMask(0.0), GaussianNoise(0.1))"}, "does nothing to an image"),
         ({"size": 11}, "at least 12 pixels a side, got 11: give a larger --size, or --keep hardened"),
         ({"keep": "hardened", "clean_share": 0.0}, "needs some in training"),
     ],

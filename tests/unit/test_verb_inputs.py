@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.operators import GaussianNoise, RandomMask
-from weatherproof.verbs.inputs import require_works
+from weatherproof.operators import Chain, GaussianNoise, OneOf, RandomMask, Sometimes
+from weatherproof.verbs.inputs import require_damages, require_works
 
 CPU = torch.device("cpu")
 
@@ -53,3 +54,31 @@ def test_a_damage_that_leaves_something_is_taken(operator: Callable[..., Tensor]
     require_works(
         operator if operator is not edges else None, black, CPU
     )  # all alike, and still not the operator's fault
+
+
+def nothing(pixels: Tensor, keys: Tensor) -> Tensor:
+    return pixels.clone()
+
+
+def seldom(pixels: Tensor, keys: Tensor) -> Tensor:
+    """Damages two images of a hundred."""
+    return torch.where((random.uniform(keys) < 0.02)[:, None, None, None], 1 - pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [Chain(), Sometimes(RandomMask(0.5), 0.0), RandomMask((0.0, 0.0)), nothing, OneOf(nothing, Chain(nothing))],
+    ids=["chain", "never", "none", "own", "own in others"],
+)
+def test_what_damages_no_image_is_refused(operator: Callable[..., Tensor]) -> None:
+    with pytest.raises(InputError, match="damages no image of memory"):
+        require_damages(operator, images(), CPU)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [Sometimes(RandomMask(0.5), 0.001), OneOf(nothing, RandomMask((0.0, 0.5))), seldom],
+    ids=["now and then", "one of two", "own, seldom"],
+)
+def test_what_damages_some_image_is_taken(operator: Callable[..., Tensor]) -> None:
+    require_damages(operator, images(), CPU)

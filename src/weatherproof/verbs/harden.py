@@ -22,6 +22,7 @@ from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require
 from weatherproof.verbs.inputs import (
     measurable,
     pretrained,
+    require_damages,
     require_embeds,
     require_objective_works,
     training_sets,
@@ -106,6 +107,7 @@ def harden(
     train, test, augment = training_sets(
         images, size or teacher.preprocessing.size, augment=augment, operator=operator, device=where, labelled=False
     )
+    require_damages(operator, train, where)
     require_embeds(teacher, train, where)
     require_objective_works(objective, teacher, where)
     place = map_place(teacher, train.image_size) if dense_term else None
