@@ -3,18 +3,22 @@
 import json
 import math
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from weatherproof.operators import RandomMask
 from weatherproof.reports import write_report
 from weatherproof.reports.hardened.curve import CURVE, Change, Changed
 from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_words
 from weatherproof.reports.hardened.words import sentence, summary_lines, warning
 from weatherproof.reports.parts import save_list, save_part
-from weatherproof.verbs.before_after import _mean_of_draws
+from weatherproof.verbs import before_after
+from weatherproof.verbs.before_after import Values, _mean_of_draws, bears
 
 
 def changed(clean: float = -0.003, damaged: float = 0.51, metric: str = "top1", error: float | None = 0.005) -> Changed:
@@ -76,3 +80,38 @@ def test_page_and_terminal_lead_with_the_four_numbers(tmp_path: Path) -> None:
     order = ["it gains 51", "40.0", "35.0", "91.0", "Warning.", "Not kept", "What was done"]
     places = [page.index(text, page.index("<h1>")) for text in order]
     assert places == sorted(places)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of 100 images: whether the first are right, or the cosine of all."""
+
+    metric: str
+    damaged: float | None
+
+    def values(self, found: object, condition: object, model: str) -> Values | None:
+        mean = 0.9 if condition is None else self.damaged
+        if mean is None:
+            return None
+        each = (torch.arange(100) < 100 * mean).double() if self.metric == "top1" else torch.full((100,), mean).double()
+        return Values(torch.arange(100), each)
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ([("top1", 0.9), ("cosine", 0.5)], True),
+        ([("top1", 0.91), ("top1", 0.89)], True),  # one image of a hundred, with a standard error of one image
+        ([("top1", 0.9), ("top1", 0.8)], False),
+        ([("top1", None)], False),
+        ([("cosine", 0.8995)], True),
+        ([("cosine", 0.88)], False),
+        ([], False),
+    ],
+)
+def test_an_original_bears_what_costs_no_accuracy(
+    measured: list[tuple[str, float | None]], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(before_after, "_asked", lambda _: [Measured(*own) for own in measured])
+    found: Any = None
+    assert bears(found, RandomMask(0.5), "teacher") == expected

@@ -18,6 +18,7 @@ from weatherproof.encoders.gate_fit import SHUT, fit_gate
 from weatherproof.encoders.gauge import Settings, Told
 from weatherproof.errors import InputError
 from weatherproof.operators import RandomMask
+from weatherproof.verbs.gating import gate_notes
 
 LOW, HIGH = 0.2, 0.6
 SETTINGS = Settings((Told("RandomMask", 0.0, 1.0, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
@@ -283,6 +284,15 @@ def test_a_gate_stays_shut_where_the_hardened_one_is_no_gain_even_if_all_damage_
     worse = turned(1.0, 0.0), turned(2.0, 0.0)
     assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()) == SHUT
     assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask(0.5), DamagedOrNot()) == SHUT
+
+
+def test_a_gate_that_stays_shut_says_why() -> None:
+    both = pair(LoRA(2))
+    assert gate_notes(gated(*both, Brightness(), LOW, HIGH), borne=True) == []
+    shut = gated(*both, Brightness(), *SHUT)
+    (nothing,), (short,) = gate_notes(shut, borne=True), gate_notes(shut, borne=False)
+    assert nothing.startswith("the gate stays shut") and "as good under this damage" in nothing
+    assert "train for longer" in short and "train" not in nothing
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, ModelLevels
 from weatherproof.reports.verdict import READOUT_ORDER
 
+_NEAR = 0.01  # a fall of the cosine after which an embedding is where it was
+
 
 @dataclass(frozen=True)
 class Values:
@@ -77,6 +79,20 @@ def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: 
             damaged = _change(found, asked, operator, models)
             made.append(Changed(asked.metric, asked.readout, repr(operator), asked.data, clean, damaged, curves))
     return made
+
+
+def bears(found: Readings, operator: Operator, model: str) -> bool:
+    """Whether a model is as good under a damage as on clean images: no accuracy falls by more than two standard errors
+    of its fall; where none is measured, the mean cosine to the teacher's clean embedding by no more than 0.01."""
+    asked = list(_asked(found))
+    for own in [each for each in asked if each.metric == "top1"] or asked:
+        clean, damaged = (own.values(found, condition, model) for condition in (None, operator))
+        if clean is None or damaged is None:
+            return False
+        fall = clean.less(damaged)
+        if fall.mean > (_NEAR if own.metric == "cosine" else 2 * (fall.error or 0.0)):
+            return False
+    return bool(asked)
 
 
 def _asked(found: Readings) -> Iterator[Asked]:

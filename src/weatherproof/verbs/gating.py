@@ -60,13 +60,20 @@ def behind_a_gate(
     return gated(original, hardened, gauge, low, high)
 
 
-def gate_notes(encoder: Encoder) -> list[str]:
-    """What must be said of a gate that stays shut."""
+def gate_notes(encoder: Encoder, *, borne: bool) -> list[str]:
+    """What must be said of a gate that stays shut.
+
+    Args:
+        borne: the original is as good under the damage as on clean images.
+    """
     if not (isinstance(encoder, Gated) and encoder.low >= SHUT[0]):
         return []
+    shut = "the gate stays shut, and all images get the original"
+    if borne:
+        return [f"{shut}: it is as good under this damage as on clean images, so that there is nothing to gain"]
     return [
-        "the gate stays shut, and all images get the original: on images held out from training the hardened encoder "
-        "is no gain over it; train for longer, or with another learning rate"
+        f"{shut}: on images held out from training the hardened encoder is no gain over it; train for longer, or with "
+        "another learning rate"
     ]
 
 

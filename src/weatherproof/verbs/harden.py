@@ -17,6 +17,7 @@ from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
 from weatherproof.training.run import OWN_FILES
+from weatherproof.verbs.before_after import bears
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate
 from weatherproof.verbs.inputs import (
@@ -138,7 +139,6 @@ def harden(
     if gate and held:
         finished = behind_a_gate(teacher, student, train, held, operator, reading)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
-    notes += gate_notes(finished)
     _save(run, student, finished, provenance)
     if spoken is not None and finished is not student:
         keep_words(run, spoken, run.path / "hardened")
@@ -157,6 +157,7 @@ def harden(
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     if spoken is not None:
         measurement.readout(spoken, encoders, words_fit)
+    measurement.notes += gate_notes(finished, borne=bears(measurement.found, operator, "teacher"))
     return measurement.finish(
         encoder=finished,
         next_steps=(
