@@ -1,10 +1,12 @@
 """Clean images in hardening: which stay clean, the anchor, its multiplier, and what is said of a promise."""
 
 import json
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from weatherproof.data import MemoryImages, held_out
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
 from weatherproof.methods import Hardening, KeepClean
-from weatherproof.objectives import MSE
+from weatherproof.methods.clean import MOST, Multiplier
+from weatherproof.objectives import MSE, StudentTeacher
 from weatherproof.operators import RandomMask
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
 
@@ -176,20 +179,86 @@ def test_what_came_of_a_promise_is_measured_on_validation_images(teacher: Encode
     with torch.no_grad():
         expected = F.cosine_similarity(student(pixels), teacher(pixels)).mean().item()
     assert watch.of(student) == pytest.approx(expected, abs=1e-6)
-    assert len(watch.logged(run)) == 3  # after every epoch
+    assert len(watch.logged(run)) == 9  # of three epochs of three steps: after every step
     assert watch.logged(run)[-1] == pytest.approx(expected, abs=1e-6)
     run.close()
 
 
-def test_a_promise_that_is_not_kept_is_told_of_in_the_middle_of_the_training(teacher: Encoder) -> None:
-    rest, held = held_out(IMAGES)
-    watch = CleanCosine(teacher, held, 0.999999, 4, device=torch.device("cpu"))
-    with pytest.warns(UserWarning, match=r"after epoch 2 of 4 .* and 1 was promised|after epoch 2 of 4") as said:
-        harden_encoder(
-            teacher, rest, operator=RandomMask(0.9), objective=MSE(), plan=Plan(4, 12, 1e-2, device="cpu"),
-            keep=KeepClean(0.3, 0.5), watch=watch,
+def pictures() -> MemoryImages:
+    coarse = torch.rand(150, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return MemoryImages((F.interpolate(coarse, (16, 16), mode="bilinear") * 255).to(torch.uint8))
+
+
+def _held_to(promised: float, epochs: float, seed: int) -> tuple[float, list[str]]:
+    """What is reached in a training of the smallest network, and what is said in its course."""
+    rest, held = held_out(pictures())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        teacher = load_encoder("small(width=2, channels=3)", size=16, seed=seed).eval()
+        watch = CleanCosine(teacher, held, promised, epochs, device=torch.device("cpu"))
+        student = harden_encoder(
+            teacher, rest, operator=RandomMask((0.0, 0.95)), objective=StudentTeacher(), watch=watch,
+            plan=Plan(epochs, 16, 6e-3, seed=seed, schedule="cosine", device="cpu"), keep=KeepClean(0.2, promised),
         )  # fmt: skip
-    assert len(said) == 1
+    return watch.of(student), [str(own.message) for own in said if "the promise" in str(own.message)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_promise_that_cannot_be_kept_is_told_of_early_and_at_the_end(seed: int) -> None:
+    reached, (early, last) = _held_to(0.9999, 2, seed)
+    found = re.search(r"so far, nor by the trend: after epoch ([\d.]+) of 2 .* \(best 0.*, after .* 0.9999 was", early)
+    assert found and float(found[1]) <= 0.5  # a quarter
+    assert f"the promise is not kept: after 2 epochs the mean cosine to what the encoder was is {reached:.3f}" in last
+
+
+def test_in_a_single_epoch_too() -> None:
+    _, (early, _) = _held_to(0.9999, 1, 0)
+    assert re.search(r"after epoch 0\.(2|1\d*|2[0-4]\d*|25) of 1 ", early)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("promised", [0.9, 0.95])
+def test_nothing_is_said_of_a_promise_that_is_kept_in_the_end(promised: float, seed: int) -> None:
+    reached, said = _held_to(promised, 4, seed)
+    assert bool(said) == (reached < promised), (reached, said)
+
+
+def _told(teacher: Encoder, values: Sequence[float], promised: float, *, capped: bool) -> list[int]:
+    """After which epochs something is said of these mean cosines."""
+    watch = CleanCosine(teacher, held_out(IMAGES)[1], promised, len(values), device=torch.device("cpu"))
+    multiplier = Multiplier(1 - promised)
+    multiplier.value.fill_(MOST if capped else 3)
+    method: Any = SimpleNamespace(student=teacher, multiplier=multiplier)
+    found, numbers = list[int](), iter(values)
+    watch.of = lambda encoder: next(numbers)  # type: ignore[method-assign]
+    for epoch in range(1, len(values) + 1):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            watch(method, float(epoch))
+        found += [epoch] * len(said)
+    return found
+
+
+def test_the_trend_decides(teacher: Encoder) -> None:
+    steady = [0.8] * 12
+    assert _told(teacher, steady, 0.95, capped=True) == [2, 12]
+    assert _told(teacher, steady, 0.95, capped=False) == [6, 12]
+    assert _told(teacher, [1 - 0.2 * 0.85**epoch for epoch in range(12)], 0.95, capped=True) == []  # 0.967 in the end
+    assert _told(teacher, [1 - 0.2 * 0.95**epoch for epoch in range(12)], 0.95, capped=True) == [2, 12]
+    assert _told(teacher, [0.99, 0.9, 0.85, 0.87, 0.9, 0.92, *[0.96] * 6], 0.95, capped=False) == []
+    assert _told(teacher, [*[0.96] * 11, 0.94], 0.95, capped=True) == [12]
+
+
+def test_a_training_that_goes_on_knows_the_best_of_before(teacher: Encoder, tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", {"verb": "test"})
+    for epoch, value in ((1.0, 0.93), (3.0, 0.99)):  # the second is of steps that are taken again
+        run.log({"step": int(epoch), "epoch": epoch, "clean_validation": value})
+    watch = CleanCosine(teacher, held_out(IMAGES)[1], 0.95, 2, device=torch.device("cpu"), run=run)
+    watch.of = lambda encoder: 0.9  # type: ignore[method-assign]
+    method: Any = SimpleNamespace(student=teacher, multiplier=None)
+    with pytest.warns(UserWarning, match=r"is 0\.900 on clean images \(best 0\.930, after epoch 1\)"):
+        watch(method, 2.0)
+    run.close()
 
 
 @pytest.mark.filterwarnings("ignore:the promise is not kept")

@@ -16,6 +16,7 @@ from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
+from weatherproof.training.plan import Course
 from weatherproof.training.run import OWN_FILES
 from weatherproof.verbs.before_after import bears
 from weatherproof.verbs.by_words import ByWords, keep_words
@@ -129,7 +130,11 @@ def harden(
     if spoken is not None:
         keep_words(run, spoken)
     notes = overlap(train, test, options["test_images"])
-    promise = CleanCosine(teacher, held, keep_clean, plan.epochs, **_feed(reading)) if held and keep_clean else None
+    promise = None
+    if held and keep_clean:
+        course = Course(plan, len(train))
+        epochs = course.steps / course.steps_per_epoch
+        promise = CleanCosine(teacher, held, keep_clean, epochs, run=run, **_feed(reading))
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
         augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
