@@ -53,7 +53,7 @@ from weatherproof.reports.drift.files import (
     Window,
 )
 from weatherproof.reports.gallery.section import read_examples
-from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, ModelLevels
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, KindChange, ModelLevels
 from weatherproof.reports.hardened.gauge import GAUGED, Gauged, GaugedKind, GaugedLevel
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.neighbours.section import NEIGHBOURS
@@ -114,12 +114,24 @@ class Row:
 def changed_by_hardening() -> Changed:
     change = Change(0.9, 0.5, (0.1, None, 0.1), 9)
     levels = ModelLevels(EVIL, (0.5, -0.1), (None, 0.1))
-    return Changed("top1", EVIL, EVIL, EVIL, change, change, (Curve(EVIL, ((0.1, 0.2),), (0.0, 0.3), (levels,), 9),))
+    curve = Curve(EVIL, ((0.1, 0.2),), (0.0, 0.3), (levels,), 9)
+    return Changed("top1", EVIL, EVIL, EVIL, change, change, (curve,), (KindChange(EVIL, change),))
 
 
 def gauged() -> Gauged:
     level = GaugedLevel(0.3, 0.2, 0.1, 0.4, 0.5, 0.1, 9)
-    return Gauged((GaugedKind(EVIL, (level,)),), 9, (EVIL,), (EVIL, f"{EVIL}2"), ((0.9,), (1.0,)), (0.1, 0.7), 0.8, 0.9)
+    return Gauged(
+        (GaugedKind(EVIL, (level,)),),
+        9,
+        (EVIL,),
+        (EVIL, f"{EVIL}2"),
+        ((0.9,), (1.0,)),
+        (0.1, None),
+        0.8,
+        0.9,
+        (0.6, 0.7),
+        0.5,
+    )
 
 
 def drifted() -> Drift:

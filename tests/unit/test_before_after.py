@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,20 @@ import pytest
 import torch
 import yaml
 
-from weatherproof.operators import RandomMask
+from weatherproof import random
+from weatherproof.data import MemoryImages
+from weatherproof.evaluation import EVAL_STREAM
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.readings import Head, Judgement, Readings
+from weatherproof.operators import RandomMask, parse
+from weatherproof.operators.drawn import drawn
 from weatherproof.reports import write_report
-from weatherproof.reports.hardened.curve import CURVE, Change, Changed
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed, KindChange
 from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_words
 from weatherproof.reports.hardened.words import sentence, summary_lines, warning
 from weatherproof.reports.parts import save_list, save_part
 from weatherproof.verbs import before_after
-from weatherproof.verbs.before_after import Values, _mean_of_draws, bears
+from weatherproof.verbs.before_after import Values, _mean_of_draws, bears, changes
 
 
 def changed(clean: float = -0.003, damaged: float = 0.51, metric: str = "top1", error: float | None = 0.005) -> Changed:
@@ -57,6 +63,67 @@ def test_a_loss_on_clean_images_beyond_its_error_is_a_warning() -> None:
     moved = changed(clean=-0.02, metric="cosine")
     assert warning(moved, kept) == "" and warning(moved, broken) and warning(moved, None)
     assert warning(changed(clean=-0.05), kept)  # an accuracy that falls is said all the same
+
+
+MIXTURE = "OneOf(RandomMask((0.0, 0.9)), GaussianNoise((0.0, 0.3)), JPEG((20, 90)))"
+
+
+def test_each_kind_of_a_mixture_has_the_change_of_the_images_that_got_it() -> None:
+    """Two draws of nine images, of which one could not be read in the second; who is right is a coin's affair."""
+    index = torch.arange(9) * 7 + 3
+    images = MemoryImages(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), index=index)
+    places, coin = (torch.arange(9), torch.arange(8)), torch.Generator().manual_seed(0)
+
+    def answers(place: torch.Tensor) -> Answers:
+        right = {f"{model}/0/top1": torch.rand(len(place), generator=coin) < 0.5 for model in ("teacher", "hardened")}
+        labels = {f"{model}/0/label": torch.zeros(len(place), dtype=torch.int64) for model in ("teacher", "hardened")}
+        return Answers(place, {name: own.double() for name, own in right.items()} | labels)
+
+    operator, draws = parse(MIXTURE), [answers(place) for place in places]
+    part = Judgement(dict.fromkeys(("teacher", "hardened"), Head()), ("top1",), "own-head", None, [None, operator])
+    found = Readings(images, {"0": part}, answers(places[0]), {repr(operator): draws}, None, None, True, 5, 4, {})
+    (changed,) = changes(found, [], operator, ("teacher", "hardened"))
+    assert [own.family for own in changed.kinds] == ["RandomMask", "GaussianNoise", "JPEG"]
+    for number, own in enumerate(changed.kinds, 1):
+        each: dict[int, list[tuple[float, float]]] = {}
+        for run, (place, given) in enumerate(zip(places, draws, strict=True)):
+            kinds = drawn(operator, random.fold(random.keys(5, index[place]), EVAL_STREAM, run)).kind
+            for row in (kinds == number).nonzero().flatten().tolist():
+                pair = (float(given["teacher/0/top1"][row]), float(given["hardened/0/top1"][row]))
+                each.setdefault(int(place[row]), []).append(pair)
+        means = [[statistics.mean(column) for column in zip(*pairs, strict=True)] for pairs in each.values()]
+        assert own.change.images == len(means) > 0
+        assert (own.change.before, own.change.after) == pytest.approx(
+            tuple(statistics.mean(column) for column in zip(*means, strict=True))
+        )
+        if len(means) > 1:
+            spread = statistics.stdev(after - before for before, after in means) / math.sqrt(len(means))
+            assert own.change.errors[2] == pytest.approx(spread)
+    (alone,) = changes(
+        replace(found, damaged={repr(parse("RandomMask(0.5)")): draws}),
+        [],
+        parse("RandomMask(0.5)"),
+        ("teacher", "hardened"),
+    )
+    assert alone.damaged is not None and not alone.kinds
+
+
+def test_a_kind_that_the_original_bears_better_is_named(tmp_path: Path) -> None:
+    kinds = (("RandomMask", 0.9), ("GaussianNoise", 0.3), ("JPEG", 0.3995))
+    of_kinds = tuple(KindChange(name, Change(0.4, after, (0.01, 0.01, 0.005), 9)) for name, after in kinds)
+    mixed = replace(changed(), kinds=of_kinds)
+    said = warning(mixed, None)
+    assert said.startswith("Under Gaussian noise alone it loses 10 ± 1 points") and "missing" not in said
+    assert "JPEG" not in said, "no more than the choice of the images explains"
+    save_list(tmp_path, CURVE, [mixed])
+    lines = summary_lines(tmp_path)
+    assert [line.split("  ")[1] for line in lines[4:7]] == ["missing pixels", "Gaussian noise", "JPEG compression"]
+    assert "90.0 ± 1.0" in lines[4] and said in lines
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "harden", "operator": MIXTURE}))
+    record = {"metric": "top1", "value": 0.4, "model": "teacher", "data": "toys", "protocol": "a", "images": 9}
+    (tmp_path / "results.json").write_text(json.dumps({"records": [record]}))
+    page = write_report(tmp_path).read_text("utf-8")
+    assert "Under Gaussian noise alone" in page and page.index("by the kind that each got") < page.index("90.0 ± 1.0")
 
 
 def test_the_promise_is_one_line() -> None:

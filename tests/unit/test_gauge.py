@@ -13,7 +13,7 @@ from torch import Tensor
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, MemoryImages, load_images
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, fit_gauge, load_encoder, save_encoder
-from weatherproof.encoders.gauge import fit, gauge_summary
+from weatherproof.encoders.gauge import Settings, Told, fit, gauge_summary
 from weatherproof.encoders.gauge import summary as summaries
 from weatherproof.encoders.gauge.sample import Sample
 from weatherproof.encoders.gauge.statistics import statistics
@@ -94,6 +94,32 @@ def test_kinds_are_told_apart_and_each_has_the_level_of_its_own_unit():
         assert right.float().mean() > 0.9, text
         assert abs(float(told.level[right].median()) - level) < off
         assert (told.low <= told.high).all()
+
+
+def test_a_clean_image_has_a_level_where_all_kinds_agree_on_none():
+    images, _ = held_out()
+    for text, level in ((MIXED, torch.nan), ("OneOf(RandomMask((0.0, 0.9)), GaussianNoise((0.0, 0.4)))", 0.0)):
+        told = fitted(text)(images)
+        clean = told.kind == 0
+        assert clean.float().mean() > 0.9
+        wanted = torch.full((int(clean.sum()),), level)
+        for own in (told.level, told.low):
+            torch.testing.assert_close(own[clean], wanted, rtol=0, atol=0, equal_nan=True)
+        assert told.high[clean].isnan().all() == (level != 0) and (told.extent[clean] == 0).all()
+        assert not told.level[~clean & ~told.beyond].isnan().any()
+
+
+def test_an_image_that_is_damaged_and_unlike_all_is_not_at_the_level_of_none():
+    """As a picture of one grey is to a gauge of noise. This one says the same of every image."""
+    gauge, (images, _) = Gauge(Settings((Told("GaussianNoise", 0.0, 0.4, 1.0),), GREY)), held_out()
+    gauge.platt.copy_(torch.tensor([0.0, 5.0]))
+    for limit in (1e9, -1.0):
+        gauge.limit.fill_(limit)
+        told = gauge(images[:3])
+        nowhere, chance = limit < 0, torch.sigmoid(torch.tensor(5.0))
+        assert (told.kind == 1).all() and (told.beyond == nowhere).all()
+        assert all((own.isnan() == nowhere).all() for own in (told.level, told.low, told.high))
+        torch.testing.assert_close(told.extent, (chance if nowhere else torch.tensor(0.0)).expand(3))
 
 
 @pytest.mark.slow
@@ -247,6 +273,17 @@ def test_a_summary_counts_what_a_count_by_hand_does():
     clean = gauge(pixels)
     assert found.confusion[0].said["clean"] == pytest.approx((clean.kind == 0).float().mean().item())
     assert found.clean_called_damaged == pytest.approx((clean.kind > 0).float().mean().item())
+    keys = random.keys(3, images.index)
+    assert found.confusion[0].worse is None and found.confusion[-1].beyond is None
+    made = operators.parse("OneOf(RandomMask((0.0, 0.9)), RandomMask((0.9, 1.0)))")(pixels, keys)
+    hurt, level = (
+        gauge(made),
+        drawn(operators.parse("OneOf(RandomMask((0.0, 0.9)), RandomMask((0.9, 1.0)))"), keys).level,
+    )
+    for share, part in ((found.confusion[1].beyond, level <= 0.9), (found.confusion[1].worse, level > 0.9)):
+        assert share == pytest.approx(hurt.beyond[part].float().mean().item(), abs=0.08)
+    hurt, made = gauge(operators.parse(MIXED)(pixels, keys)), drawn(operators.parse(MIXED), keys)
+    assert found.told == pytest.approx((hurt.kind == made.kind).float().mean().item(), abs=0.03)
     fog = gauge(operators.Corruption("fog", 5)(pixels, random.keys(0, images.index)))
     assert found.confusion[-1].damaged == pytest.approx(fog.damaged.mean().item(), abs=0.03)
     assert found.coverage is not None and 0.85 < found.coverage <= 1 and 0.9 < found.auc <= 1

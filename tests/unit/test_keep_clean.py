@@ -12,18 +12,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 import weatherproof as wp
 from weatherproof import random
 from weatherproof.data import MemoryImages, held_out
-from weatherproof.encoders import Encoder, load_encoder
+from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder
+from weatherproof.encoders.gauge import Settings, Told
 from weatherproof.errors import InputError
 from weatherproof.methods import Hardening, KeepClean
 from weatherproof.methods.clean import MOST, Multiplier
 from weatherproof.objectives import MSE, StudentTeacher
 from weatherproof.operators import RandomMask
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
+from weatherproof.verbs.gating import _answered, require_a_gate
 
 N = 40
 PIXELS = torch.randint(1, 256, (N, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -329,6 +332,29 @@ def test_what_a_finished_run_has_lost_is_made_again(tmp_path: Path) -> None:
         (tmp_path / path).unlink()
     assert wp.harden(teacher, "digits", **small).records == run.records
     assert {path: path.read_bytes() for path in made} == made
+
+
+def test_an_image_called_clean_is_at_none_of_the_kind_that_is_asked_about() -> None:
+    kinds = (Told("RandomMask", 0.0, 0.5, 1.0), Told("JPEG", 100.0, 20.0, 1.0))
+    gauge = Gauge(Settings(kinds, Preprocessing((0.0,), (1.0,), None, 1)))
+    level, low, high = torch.tensor([[torch.nan, 0.4, 80.0], [torch.nan, 0.2, 60.0], [torch.nan, 0.6, 90.0]])
+    told = Reading(level, low, high, torch.arange(3), level, level, torch.zeros(3) > 0)
+    masked, compressed = (_answered(gauge, family, 0.0, [told]) for family in ("RandomMask", "JPEG"))
+    assert (masked.estimate, masked.low, masked.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert (compressed.estimate, compressed.low, compressed.high) == pytest.approx((10, 5, 20))
+
+
+def test_too_few_images_in_class_folders_are_told_from_too_few_at_all(tmp_path: Path) -> None:
+    for name in ("sub/a.png", *(f"{place}.png" for place in range(3))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (32, 32), 100).save(tmp_path / name)
+    teacher = load_encoder("small(width=2)@random", size=32)
+    with pytest.warns(UserWarning, match="3 images lie beside the class folders"):
+        images = wp.load_images(tmp_path, "all", size=32)
+    with pytest.raises(InputError, match="leaves 1 in 1 class folder, beside which images are left out: give more"):
+        require_a_gate(teacher, images, RandomMask(0.5))
+    with pytest.raises(InputError, match="leaves 40: give more"):
+        require_a_gate(teacher, IMAGES, RandomMask(0.5))
 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised")

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from weatherproof import random
+from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.readings import Judgement, Readings
-from weatherproof.operators import Kind
+from weatherproof.operators import Kind, drawn
 from weatherproof.protocols import Operator
-from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, ModelLevels
+from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, KindChange, ModelLevels
 from weatherproof.reports.verdict import READOUT_ORDER
 
 _NEAR = 0.01  # a fall of the cosine after which an embedding is where it was
@@ -53,9 +55,17 @@ class Asked:
     readout: str | None
     data: str
 
-    def values(self, found: Readings, condition: Operator | None, model: str) -> Values | None:
-        """None where the condition was not reached."""
+    def values(
+        self, found: Readings, condition: Operator | None, model: str, among: Sequence[Bool[Tensor, "_"]] | None = None
+    ) -> Values | None:
+        """None where the condition was not reached.
+
+        Args:
+            among: of each draw the images that count; None: all.
+        """
         draws = [answers.of(model) for answers in found.under(condition)]
+        if among is not None:
+            draws = [own.at(chosen) for own, chosen in zip(draws, among, strict=True)]
         if self.metric == "cosine":
             if condition is None and found.compared is not None:
                 compared = replace(found.compared, ranked=False)
@@ -77,7 +87,10 @@ def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: 
         curves = tuple(curve for kind in kinds if (curve := _curve(found, asked, kind, models)) is not None)
         if clean is not None:
             damaged = _change(found, asked, operator, models)
-            made.append(Changed(asked.metric, asked.readout, repr(operator), asked.data, clean, damaged, curves))
+            of_kinds = tuple(_by_kind(found, asked, operator, models))
+            made.append(
+                Changed(asked.metric, asked.readout, repr(operator), asked.data, clean, damaged, curves, of_kinds)
+            )
     return made
 
 
@@ -93,6 +106,19 @@ def bears(found: Readings, operator: Operator, model: str) -> bool:
         if fall.mean > (_NEAR if own.metric == "cosine" else 2 * (fall.error or 0.0)):
             return False
     return bool(asked)
+
+
+def _by_kind(found: Readings, asked: Asked, operator: Operator, models: tuple[str, str]) -> Iterator[KindChange]:
+    """The changes under each of several kinds of damage: which of them an image got is known from its keys."""
+    kinds = drawn.kinds(operator)
+    if len(kinds) < 2:
+        return
+    keys = [random.keys(found.seed, found.images.index[own.place]) for own in found.under(operator)]
+    got = [drawn.drawn(operator, random.fold(own, EVAL_STREAM, draw)).kind for draw, own in enumerate(keys)]
+    for place, kind in enumerate(kinds, 1):
+        change = _change(found, asked, operator, models, [own == place for own in got])
+        if change is not None:
+            yield KindChange(kind.name, change)
 
 
 def _asked(found: Readings) -> Iterator[Asked]:
@@ -121,8 +147,11 @@ def _mean_of_draws(draws: Sequence[tuple[Tensor, Tensor]]) -> Values | None:
     return Values(found, torch.zeros(len(found), dtype=torch.float64).index_add_(0, which, each) / count)
 
 
-def _change(found: Readings, asked: Asked, condition: Operator | None, models: tuple[str, str]) -> Change | None:
-    before, after = (asked.values(found, condition, model) for model in models)
+def _change(
+    found: Readings, asked: Asked, condition: Operator | None, models: tuple[str, str],
+    among: Sequence[Bool[Tensor, "_"]] | None = None,
+) -> Change | None:  # fmt: skip
+    before, after = (asked.values(found, condition, model, among) for model in models)
     if before is None or after is None:
         return None
     errors = (before.error, after.error, after.less(before).error)

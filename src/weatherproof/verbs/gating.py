@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from weatherproof import operators, random
-from weatherproof.data import Batch, ImageSet, at_most, batches
+from weatherproof.data import Batch, ImageSet, MemoryImages, at_most, batches
+from weatherproof.data.files import FileImages
 from weatherproof.encoders import Encoder, Gauge, Reading
 from weatherproof.encoders.gate import Gated, gated
 from weatherproof.encoders.gate_fit import SHUT, fit_gate
@@ -39,9 +40,12 @@ def require_a_gate(original: Encoder, images: ImageSet, operator: Operator) -> N
             "--size, or --keep hardened for the hardened encoder alone"
         )
     if len(images) < FEWEST:
+        files = isinstance(images, FileImages | MemoryImages) and images.paths
+        folders = len(images.classes) if files else 0
+        where = f" in {folders} class folder{'s' * (folders > 1)}, beside which images are left out" if folders else ""
         raise InputError(
             f"a gate needs a gauge, which learns from at least {FEWEST} images beside those held out; {images.name} "
-            f"leaves {len(images)}: give more images, or --keep hardened for the hardened encoder alone"
+            f"leaves {len(images)}{where}: give more images, or --keep hardened for the hardened encoder alone"
         )
 
 
@@ -93,8 +97,8 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
     return Gauged(
         kinds=shown, images=summary.images, names=gauge.kinds, rows=tuple(row.kind for row in summary.confusion),
         confusion=tuple(tuple(row.said[name] for name in gauge.kinds) for row in summary.confusion),
-        beyond=tuple(row.beyond for row in summary.confusion), coverage=summary.coverage,
-        asked=COVERAGE if summary.coverage is not None else None,
+        beyond=tuple(row.beyond for row in summary.confusion), worse=tuple(row.worse for row in summary.confusion),
+        coverage=summary.coverage, asked=COVERAGE if summary.coverage is not None else None, told=summary.told,
     )  # fmt: skip
 
 
@@ -126,9 +130,11 @@ def _answered(gauge: Gauge, family: str, severity: float, readings: Sequence[Rea
     kind, beyond, *told = (
         torch.cat([getattr(one, name) for one in readings]) for name in ("kind", "beyond", "level", "low", "high")
     )
-    place = gauge.kinds.index(family)
-    own = (kind == place) | (kind == 0)  # a clean image is at none
+    place, several = gauge.kinds.index(family), len(gauge.kinds) > 2
     none = gauge.none[place - 1].to(kind.device)
+    # an image called clean is at none; which kind's its interval would be is not known among several
+    told = [torch.where((kind == 0) & several, none, end) for end in told]
+    own = ((kind == place) | (kind == 0)) & ~told[0].isnan()
     estimate, *interval = (float((end[own] - none).abs().mean()) if own.any() else None for end in told)
     low, high = sorted(interval, key=lambda end: end or 0.0)  # of a quality the lower end is the severe one
     return GaugedLevel(

@@ -76,11 +76,13 @@ class Reading:
 
     Attributes:
         level: in the unit of the kind's operator, of a clean image the level at which nothing happens; NaN where it
-            cannot be told.
+            cannot be told: of a kind without levels; of a clean image where the kinds differ in that level (JPEG's is
+            100, a mask's 0), for it is of none of them; of a damaged one that is unlike anything training saw, where it
+            would be that at which nothing happens.
         low, high: between them the level lies for 9 of 10 images; NaN where it cannot be told.
         kind: index into the gauge's `kinds`; 0: clean.
         damaged: the probability that anything happened, calibrated on images of which half are clean.
-        extent: 0: clean; 1: the worst that training saw; beyond it more. Where there is no level, `damaged`.
+        extent: 0: clean; 1: the worst that training saw; beyond it more. Of a damaged image without a level, `damaged`.
         beyond: worse than what training saw, or unlike anything it saw.
     """
 
@@ -128,6 +130,9 @@ class Gauge(nn.Module):
         super().__init__()
         self.settings = settings
         self.kinds = ("clean", *(own.name for own in settings.kinds))
+        untouched = {own.none for own in settings.kinds}
+        shared = untouched.pop() if len(untouched) == 1 else None
+        self.untouched = math.nan if shared is None else shared  # the level of a clean image
         kinds, features = len(settings.kinds), _width()
         outputs = 1 + kinds + 3 * kinds  # clean or not, which, and for each the quantiles 5 %, 50 % and 95 %
         self.register_buffer("centre", torch.zeros(features))
@@ -182,10 +187,12 @@ class Gauge(nn.Module):
         clean = damaged < 0.5
         low, middle, high = self.interval(outputs, which).unbind(1)
         strange = ~(self.unlike(normal, which, middle, clean) <= self.limit)  # what is no number is unlike anything
-        known = ~self.none[which].isnan()
-        level, low_level, high_level = (self.level(which, one) for one in (middle, low, high))
-        none = self.none[which]
-        level, low_level = (torch.where(clean, none, own) for own in (level, low_level))
+        known = ~self.none[which].isnan() & ~(strange & ~clean & (middle == 0))
+        told = known & ~clean if math.isnan(self.untouched) else known
+        level, low_level, high_level = (
+            torch.where(told, self.level(which, one), torch.nan) for one in (middle, low, high)
+        )
+        level, low_level = (torch.where(clean, self.untouched, own) for own in (level, low_level))
         extent = torch.where(clean, 0.0, torch.where(known, stretched(middle), damaged))
         return Reading(
             level=level,

@@ -29,15 +29,17 @@ class Confusion:
         kind: that it is: "clean", one of the gauge's, or another that it never saw.
         seen: whether it is one of the gauge's.
         said: for each of the gauge's kinds the share of images that are called so; they sum to 1.
-        beyond: share of images that are called worse than training's, or unlike them.
         damaged: mean probability of damage.
+        beyond: of images no worse than training's the share called worse or unlike them; None: there are none.
+        worse: the same of worse images, and of kinds that it never saw; None: there are none.
     """
 
     kind: str
     seen: bool
     said: Mapping[str, float]
-    beyond: float
     damaged: float
+    beyond: float | None
+    worse: float | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class Summary:
     """
     Attributes:
         images: how many; each was looked at clean, with the operator's damage and with levels that it does not draw.
-        errors: mean distance of the level told from the true one by kind, in the kind's unit, where the kind is right.
+        told: of the operator's images that have a level the share of which the kind is told right, and some level.
+            None: there are none.
+        errors: of these images, mean distance of the level told from the true one by kind, in the kind's unit.
         coverage: share of these images whose level lies in the interval of nominally 90 %; None: there are none.
         width: mean width of that interval, as a share of the way from none to the worst trained level.
         clean_called_damaged: share of the clean images.
@@ -81,6 +85,7 @@ class Summary:
     """
 
     images: int
+    told: float | None
     errors: Mapping[str, float]
     coverage: float | None
     width: float | None
@@ -118,15 +123,16 @@ def gauge_summary(
     ways = looks(operator, kinds(operator), [own.end for own in gauge.settings.kinds])
     true = sample(gauge, chosen, ways, seed=stream, device=device, workers=workers)
     told = gauge.reading(true.rows)
-    rows = [_confusion(gauge, name, True, _part(told, true.kind == place)) for place, name in enumerate(gauge.kinds)]
+    rows = [_confusion(gauge, place, true, told) for place in range(len(gauge.kinds))]
     for name, other in (unseen or {}).items():
         strange = sample(gauge, chosen, [Look(other, False)], seed=stream, device=device, workers=workers)
-        rows.append(_confusion(gauge, name, False, gauge.reading(strange.rows)))
+        rows.append(_never_seen(gauge, name, gauge.reading(strange.rows)))
     clean, drawn, worse = true.kind == 0, true.seen & (true.kind > 0), true.severity > 1
     levelled = drawn & ~true.severity.isnan()
-    right = levelled & (told.kind == true.kind)
+    right = levelled & (told.kind == true.kind) & ~told.level.isnan()
     return Summary(
         images=len(chosen),
+        told=_mean(right[levelled].float()),
         errors=_errors(gauge, true.part(right), _part(told, right)),
         coverage=_mean(_inside(true.level, told)[right]),
         width=_mean(_width(gauge, told)[right]),
@@ -153,10 +159,20 @@ def _share(said: Bool[Tensor, "n"]) -> float:
     return float(said.double().mean())
 
 
-def _confusion(gauge: Gauge, name: str, seen: bool, told: Reading) -> Confusion:
+def _confusion(gauge: Gauge, place: int, true: Sample, told: Reading) -> Confusion:
+    own, worse = true.kind == place, true.severity > 1
+    beyond, further = (_mean(told.beyond[own & part].float()) for part in (~worse, worse))
+    return Confusion(gauge.kinds[place], True, *_said(gauge, _part(told, own)), beyond, further)
+
+
+def _never_seen(gauge: Gauge, name: str, told: Reading) -> Confusion:
+    return Confusion(name, False, *_said(gauge, told), None, _mean(told.beyond.float()))
+
+
+def _said(gauge: Gauge, told: Reading) -> tuple[dict[str, float], float]:
+    """`said` and `damaged`."""
     shares = told.kind.bincount(minlength=len(gauge.kinds)) / max(1, len(told.kind))
-    said = dict(zip(gauge.kinds, shares.double().tolist(), strict=True))
-    return Confusion(name, seen, said, _mean(told.beyond.float()) or 0.0, _mean(told.damaged) or 0.0)
+    return dict(zip(gauge.kinds, shares.double().tolist(), strict=True)), _mean(told.damaged) or 0.0
 
 
 def _errors(gauge: Gauge, true: Sample, told: Reading) -> dict[str, float]:
@@ -199,6 +215,6 @@ def _levels(gauge: Gauge, place: int, true: Sample, told: Reading) -> Iterator[L
         for part in here[true.severity[here].argsort()].tensor_split(_LEVELS):
             if not len(part):
                 continue
-            right = part[told.kind[part] == place]
+            right = part[(told.kind[part] == place) & ~told.level[part].isnan()]
             means = [_mean(one[right]) for one in (told.level, told.low, told.high, _inside(true.level, told))]
             yield Levels(name, beyond, float(true.level[part].mean()), len(part), len(right) / len(part), *means)

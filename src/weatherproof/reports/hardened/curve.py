@@ -34,6 +34,14 @@ class Change:
 
 
 @dataclass(frozen=True)
+class KindChange:
+    """The change of those images that an operator of several kinds of damage gave this one, by the kind's name."""
+
+    family: str
+    change: Change
+
+
+@dataclass(frozen=True)
 class ModelLevels:
     """One model's number at each level, with its standard errors over images."""
 
@@ -82,6 +90,7 @@ class Changed:
         data: what the records call the images.
         damaged: None: it was not reached.
         curves: one for each kind of damage.
+        kinds: what became of `damaged` under each of several kinds.
     """
 
     metric: str
@@ -91,9 +100,11 @@ class Changed:
     clean: Change
     damaged: Change | None = None
     curves: tuple[Curve, ...] = ()
+    kinds: tuple[KindChange, ...] = ()
 
     def __post_init__(self) -> None:
-        ends = [end for own in (self.clean, self.damaged) if own is not None for end in (own.before, own.after)]
+        every = (self.clean, self.damaged, *(own.change for own in self.kinds))
+        ends = [end for own in every if own is not None for end in (own.before, own.after)]
         values = [value for curve in self.curves for model in curve.models for value in model.values]
         if not all(abs(value) <= 1.0001 for value in (*ends, *values)):  # a cosine is rounded
             raise ValueError(f"values of {self.metric} must lie in [-1, 1]")

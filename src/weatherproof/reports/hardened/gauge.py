@@ -51,9 +51,13 @@ class Gauged:
         kinds: the answers by true level.
         names, rows, confusion: row i, column j: the share of the images of kind `rows[i]` that were called `names[j]`;
             the kinds that the gauge knows come first among the rows, then those that it never saw.
-        beyond: of each row the share that was called beyond what was trained.
-        coverage: the share of the images whose true level lies in the interval; None: not measured.
+        beyond: of each row the share that was called beyond what was trained; where there is `worse`, of those that
+            are no worse.
+        worse: the same of worse images, and of kinds that the gauge never saw. None, in both: there are no such images.
+        coverage: of the images whose kind was told right the share whose true level lies in the interval; None: not
+            measured.
         asked: the share that the interval promises; None: nothing.
+        told: the share whose kind was told right, of the images with a level that was trained on; None: not measured.
     """
 
     kinds: tuple[GaugedKind, ...]
@@ -61,13 +65,17 @@ class Gauged:
     names: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     confusion: tuple[tuple[float, ...], ...] = ()
-    beyond: tuple[float, ...] = ()
+    beyond: tuple[float | None, ...] = ()
     coverage: float | None = None
     asked: float | None = None
+    worse: tuple[float | None, ...] = ()
+    told: float | None = None
 
     def __post_init__(self) -> None:
-        _require_shares(self.coverage, self.asked, *self.beyond, *(share for row in self.confusion for share in row))
-        if not len(self.rows) == len(self.confusion) == len(self.beyond) or self.rows[: len(self.names)] != self.names:
+        shares = (*self.beyond, *self.worse, *(share for row in self.confusion for share in row))
+        _require_shares(self.coverage, self.asked, self.told, *shares)
+        counts = {len(self.rows), len(self.confusion), len(self.beyond), len(self.worse) or len(self.rows)}
+        if len(counts) > 1 or self.rows[: len(self.names)] != self.names:
             raise ValueError("the confusion must have a row for each kind, those that the gauge knows first")
         if {len(self.names), *map(len, self.confusion)} != {len(self.names)}:
             raise ValueError(f"the confusion of {len(self.names)} kinds must have as many columns")

@@ -16,7 +16,7 @@ from weatherproof.reports.hardened.drawing import (
 )
 from weatherproof.reports.hardened.gauge import GAUGED, Gauged
 from weatherproof.reports.hardened.promise import PROMISE, Promise
-from weatherproof.reports.hardened.words import Pair, measured_how, pairs, sentence, warning
+from weatherproof.reports.hardened.words import Pair, kind_pairs, measured_how, pairs, sentence, warning
 from weatherproof.reports.parts import read_list, read_part
 from weatherproof.reports.training.curves import Palette
 from weatherproof.reports.verdict import Verdict
@@ -51,6 +51,7 @@ class Hardened:
     warning: str
     how: str
     pairs: tuple[Pair, ...]
+    kind_pairs: tuple[Pair, ...]
     drawn: tuple[Drawn, ...]
     legend: Legend
     gauge_legend: Legend
@@ -75,6 +76,7 @@ def hardened_part(group: Group) -> Hardened | None:
         warning=warning(first, promise) if first else "",
         how=measured_how(first) if first else "",
         pairs=pairs(first) if first else (),
+        kind_pairs=kind_pairs(first) if first else (),
         drawn=drawn,
         legend=tuple((Style(group.palette.colour(model)), words.model_words(model)) for model in models),
         gauge_legend=((ESTIMATE, "estimated level"), (BEYOND, "called beyond"), (CLEAN, "called clean"))

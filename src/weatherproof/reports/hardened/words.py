@@ -44,6 +44,14 @@ def pairs(changed: Changed) -> tuple[Pair, ...]:
     return tuple(_pair(changed.metric, *own) for own in found)
 
 
+def kind_pairs(changed: Changed) -> tuple[Pair, ...]:
+    """Under each of several kinds of damage, on those images that got it."""
+    return tuple(
+        _pair(changed.metric, words.damage_words(own.family), f"{own.change.images:,} images", own.change)
+        for own in changed.kinds
+    )
+
+
 def _pair(metric: str, title: str, where: str, change: Change) -> Pair:
     tone = ("gain" if change.difference > 0 else "loss") if is_clear(change) else ""
     sign = "+" if change.difference > 0 else MINUS if change.difference < 0 else ""
@@ -84,7 +92,8 @@ def _moves(metric: str, change: Change) -> str:
 def warning(changed: Changed, promise: Promise | None) -> str:
     """What must be said of losses that are larger than their error; "" where there are none.
 
-    The original's own embeddings are what a cosine compares with, so that on clean images it can only fall: where it
+    A kind of damage that is one of several has a loss of its own, whatever all together gain. The original's own
+    embeddings are what a cosine compares with, so that on clean images it can only fall: where it
     was promised how far, the promise says whether that is too far.
     """
     kept = changed.metric == "cosine" and promise is not None and promise.kept
@@ -97,6 +106,12 @@ def warning(changed: Changed, promise: Promise | None) -> str:
             f"It {_moves(changed.metric, changed.damaged)} under the damage, more than the choice of the images "
             "explains: train for longer, or with another learning rate."
         )
+    said += [
+        f"Under {kind_words(own.family)} alone it {_moves(changed.metric, own.change)}, more than the "
+        "choice of the images explains: the original bears that kind better, leave it out of the operator."
+        for own in changed.kinds
+        if _loses(own.change)
+    ]
     return " ".join(said)
 
 
@@ -125,11 +140,20 @@ def summary_lines(folder: Path) -> list[str]:
         title = words.metric_words(first.metric).title
         lines.append(f"{title}{f', {words.readout_words(first.readout)}' if first.readout else ''}")
         rows = [("", "original", "hardened", "change")]
-        rows += [(own.title.lower(), _both(own.before), _both(own.after), _both(own.change)) for own in pairs(first)]
+        named = [(own.title.lower(), own) for own in pairs(first)]
+        of_kinds = zip(first.kinds, kind_pairs(first), strict=True)
+        named += [(f"  {kind_words(kind.family)}", own) for kind, own in of_kinds]
+        rows += [(name, _both(own.before), _both(own.after), _both(own.change)) for name, own in named]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines += ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)))) for row in rows]
         lines += [line for line in (sentence(first), warning(first, promise)) if line]
     return [*lines, *([promise_words(promise)] if promise is not None else [])]
+
+
+def kind_words(family: str) -> str:
+    """A kind of damage inside a sentence: "missing pixels", "Gaussian noise", "JPEG compression"."""
+    title = words.damage_words(family)
+    return title if title[:2].isupper() or title.startswith("Gaussian") else title[:1].lower() + title[1:]
 
 
 def _both(number: tuple[str, str]) -> str:

@@ -237,7 +237,8 @@ def _levels(answers: Answers, *, clean: bool = False) -> tuple[KindLevel, ...]:
     found = []
     for kind in answers["kind"].unique().tolist():
         own = answers.at(answers["kind"] == kind)
-        low, level, high = (_number(own[name].double().mean()) if kind else None for name in ("low", "level", "high"))
+        ends = [own[name].double().nanmean() for name in ("low", "level", "high")]
+        low, level, high = (_number(end) if kind else None for end in ends)
         if kind or clean:
             found.append(KindLevel(kind, len(own), int(own["beyond"].sum()), level, low, high))
     return tuple(found)
