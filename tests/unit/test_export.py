@@ -76,7 +76,8 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     original = wp.load_encoder("small(width=4)", num_classes=3, size=16).eval()
     hardened = moved(original.clone())
     provenance = {"trained_on": DAMAGE}
-    save_encoder(gated(original, hardened, a_gauge(original.preprocessing), 0.2, 0.6), folder, provenance=provenance)
+    both = gated(original, hardened, a_gauge(original.preprocessing), (0.2, 0.1), (0.6, 3.0))  # masks, and fog
+    save_encoder(both, folder, provenance=provenance)
     save_encoder(hardened, folder / "hardened", provenance=provenance)
     recipe = {
         "verb": "harden",

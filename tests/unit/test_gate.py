@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from weatherproof.encoders.gate import Gated, gated
 from weatherproof.encoders.gate_fit import SHUT, fit_gate
 from weatherproof.encoders.gauge import Settings, Told
 from weatherproof.errors import InputError
-from weatherproof.operators import RandomMask
+from weatherproof.operators import OneOf, RandomMask
 from weatherproof.verbs.gating import gate_notes
 
 LOW, HIGH = 0.2, 0.6
@@ -184,7 +185,7 @@ def test_saved_loaded_and_cloned_it_is_the_same(adaptation: Adaptation, tmp_path
     batch = images(*torch.linspace(0, 1, 16).tolist())
     save_encoder(gate, tmp_path, provenance={})
     again = load_encoder(tmp_path).eval()
-    assert isinstance(again, Gated) and (again.low, again.high) == (0.1, 3.0)
+    assert isinstance(again, Gated) and (again.low, again.high) == ((0.1,), (3.0,))
     assert torch.equal(again.share(batch), gate.share(batch)) and 0 < gate.share(batch).max()
     own, theirs = gate.state(), again.state()
     assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
@@ -214,6 +215,8 @@ def test_what_cannot_stand_behind_a_gate_is_refused() -> None:
         gated(original, hardened, None, LOW, HIGH)
     with pytest.raises(InputError, match="low < high"):
         gated(original, hardened, Brightness(), 0.5, 0.5)
+    with pytest.raises(InputError, match=r"each of the 1 kinds that its gauge tells \(RandomMask\), got 2"):
+        gated(original, hardened, Brightness(), (0.5, 0.6), 0.7)
     with pytest.raises(InputError, match="no adapter on"):
         gated(original, switched(hardened, None), Brightness(), LOW, HIGH)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="name is resnet20 and small"):
@@ -276,14 +279,14 @@ PIXELS = torch.randint(1, 256, (400, 3, 8, 8), generator=torch.Generator().manua
 @pytest.mark.parametrize("operator", [RandomMask((0.0, 0.95)), RandomMask((0.5, 0.95))], ids=repr)
 def test_the_gate_opens_where_the_hardened_one_comes_nearer(operator: RandomMask) -> None:
     # 1 rad x share of black pixels, against 0.3 rad: they cross at 0.3
-    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.3), MemoryImages(PIXELS), operator, Zeros())
+    (low,), (high,) = fit_gate(turned(1.0, 0.0), turned(0.0, 0.3), MemoryImages(PIXELS), operator, Zeros())
     assert 0.2 < low < 0.3 < high < 0.4
 
 
 def test_a_gate_stays_shut_where_the_hardened_one_is_no_gain_even_if_all_damage_looks_the_same() -> None:
-    worse = turned(1.0, 0.0), turned(2.0, 0.0)
-    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()) == SHUT
-    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask(0.5), DamagedOrNot()) == SHUT
+    worse, shut = (turned(1.0, 0.0), turned(2.0, 0.0)), tuple((end,) for end in SHUT)
+    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()) == shut
+    assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask(0.5), DamagedOrNot()) == shut
 
 
 def test_a_gate_that_stays_shut_says_why() -> None:
@@ -307,9 +310,9 @@ def test_clean_images_keep_their_original() -> None:
     black = PIXELS.clone()
     black[:9, :, :7] = 0  # 9 of 400 clean images look damaged to the gauge, 2 of which are within the half per cent
     black[9:200, :, :4] = 0
-    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(black), RandomMask((0.0, 1.0)), Zeros())
+    (low,), (high,) = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(black), RandomMask((0.0, 1.0)), Zeros())
     assert 0.875 <= low < high
-    low, high = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(PIXELS), RandomMask(0.9), Zeros(7.0))
+    (low,), (high,) = fit_gate(turned(1.0, 0.0), turned(0.0, 0.1), MemoryImages(PIXELS), RandomMask(0.9), Zeros(7.0))
     assert 7 <= low < high, "a gauge that sees damage everywhere"
 
 
@@ -317,14 +320,152 @@ def test_a_gate_before_a_classifier_opens_before_its_answers_change() -> None:
     # the original answers otherwise from a quarter of pi on, the hardened one nowhere
     judged = turned(1.0, 0.0, judged=True), turned(0.0, 0.3, 5.0, judged=True)
     asked = MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()
-    low, high = fit_gate(*judged, *asked)
+    (low,), (high,) = fit_gate(*judged, *asked)
     assert low < math.pi / 4 and high < 1
-    assert fit_gate(*judged, *asked, by="embeddings") == SHUT
-    assert fit_gate(*judged[::-1], *asked) == SHUT
+    shut = tuple((end,) for end in SHUT)
+    assert fit_gate(*judged, *asked, by="embeddings") == shut
+    assert fit_gate(*judged[::-1], *asked) == shut
     bare = turned(1.0, 0.0), turned(0.0, 0.3, 5.0)
-    assert fit_gate(*bare, *asked) == SHUT
+    assert fit_gate(*bare, *asked) == shut
     with pytest.raises(InputError, match="no classifier"):
         fit_gate(*bare, *asked, by="answers")
+
+
+@pytest.mark.parametrize(
+    ("both", "operator", "gauge", "found"),
+    [
+        (
+            (turned(1.0, 0.0), turned(0.0, 0.3)), RandomMask((0.0, 0.95)), Zeros(),
+            (0.260869562625885, 0.30434784293174744),
+        ),
+        ((turned(1.0, 0.0), turned(0.0, 0.1)), RandomMask(0.9), Zeros(7.0), (7.11616849899292, 7.154891490936279)),
+        (
+            (turned(1.0, 0.0, judged=True), turned(0.0, 0.3, 5.0, judged=True)), RandomMask((0.0, 0.95)), Zeros(),
+            (0.0, 0.043478261679410934),
+        ),
+    ],
+)  # fmt: skip
+def test_one_kind_has_the_extents_of_a_gate_with_one_pair_for_all(
+    both: tuple[Encoder, Encoder], operator: RandomMask, gauge: Gauge, found: tuple[float, float]
+) -> None:
+    """To the last bit: measured before there were several."""
+    assert fit_gate(*both, MemoryImages(PIXELS), operator, gauge) == tuple((end,) for end in found)
+
+
+MASKED, BLEACHED = 0, 1  # the kinds of `BlackOrWhite`, and the places of its numbers
+
+
+class BlackOrWhite(Gauge):
+    """Two kinds: counts black pixels and white ones, and takes an image for what it has more of."""
+
+    def __init__(self) -> None:
+        kinds = (Told("RandomMask", 0.0, 1.0, 1.0), Told("bleached"))
+        super().__init__(Settings(kinds, SETTINGS.preprocessing))
+
+    def forward(self, images: Tensor) -> Reading:
+        black, white = ((images == value).all(dim=1).float().mean(dim=(1, 2)) for value in (0, 1))
+        extent = torch.maximum(black, white)
+        kind = torch.where(extent == 0, 0, torch.where(black >= white, 1 + MASKED, 1 + BLEACHED))
+        return Reading(extent, extent, extent, kind, extent, extent, extent > 5)
+
+
+def bleached(images: Tensor, keys: Tensor) -> Tensor:
+    return torch.where(RandomMask((0.0, 0.95))(images, keys).sum(dim=1, keepdim=True) == 0, 1.0, images)
+
+
+class TurnedByWhite(Turned):
+    """Turned as far again as pixels are white; not at all where this is none of its weaknesses."""
+
+    def __init__(self, slope: float, least: float, white: float) -> None:
+        super().__init__(slope, least, 0.0)
+        self.white = white
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        angle = self.white * (pixels == 1).all(dim=1).float().mean(dim=(1, 2))
+        x, y, aside = super().forward(pixels).unbind(1)
+        return torch.stack([x * angle.cos() - y * angle.sin(), x * angle.sin() + y * angle.cos(), aside], dim=1)
+
+
+def by_white(slope: float, least: float, white: float) -> Encoder:
+    body = TurnedByWhite(slope, least, white)
+    return Encoder("turned", body, None, feature_dim=3, preprocessing=SETTINGS.preprocessing)
+
+
+def test_each_kind_has_its_own_extents_and_what_the_original_bears_stays_its_own() -> None:
+    # masks turn the original by 1 rad x share against 0.3 rad; white pixels leave it, and turn the hardened one
+    both, mixed = (by_white(1.0, 0.0, 0.0), by_white(0.0, 0.3, 1.0)), OneOf(RandomMask((0.0, 0.95)), bleached)
+    low, high = fit_gate(*both, MemoryImages(PIXELS), mixed, BlackOrWhite())
+    assert 0.2 < low[MASKED] < 0.3 < high[MASKED] < 0.4
+    assert (low[BLEACHED], high[BLEACHED]) == SHUT
+    alone = fit_gate(turned(1.0, 0.0), turned(0.0, 0.3), MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros())
+    assert (low[MASKED], high[MASKED]) == (alone[0][0], alone[1][0]), "another kind changes nothing of one"
+    nothing, _ = fit_gate(*both, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), BlackOrWhite())
+    assert nothing[BLEACHED] == SHUT[0], "no image was taken for it"
+
+
+def test_clean_images_keep_their_original_over_all_kinds_together() -> None:
+    looks_damaged = PIXELS.clone()
+    looks_damaged[:2, :, :7] = 0
+    looks_damaged[2:5, :, :4] = 255
+    both, mixed = (by_white(1.0, 0.0, 1.0), by_white(0.0, 0.1, 0.0)), OneOf(RandomMask((0.0, 1.0)), bleached)
+    low, _ = fit_gate(*both, MemoryImages(looks_damaged), mixed, BlackOrWhite())
+    told = BlackOrWhite()(looks_damaged.float() / 255)
+    given = told.extent > torch.tensor([torch.inf, *low])[told.kind]
+    assert given.sum() <= 0.005 * len(PIXELS) and low[MASKED] >= 0.875 and low[BLEACHED] >= 0.5
+    assert low[BLEACHED] < 0.875, "a kind is held by the clean images that are taken for it"
+
+
+class Coloured(Brightness):
+    """Of two kinds: the second where the pixel beside the first is bright."""
+
+    def __init__(self) -> None:
+        Gauge.__init__(self, BlackOrWhite().settings)
+
+    def forward(self, images: Tensor) -> Reading:
+        told = super().forward(images)
+        return replace(told, kind=1 + (images[:, 0, 0, 1] > 0.5).long())
+
+
+@torch.no_grad()
+def test_an_image_is_ruled_by_the_extents_of_the_kind_that_it_is_taken_for(tmp_path: Path) -> None:
+    original, hardened = pair(Full())
+    gate = gated(original, hardened, Coloured(), (LOW, SHUT[0]), (HIGH, SHUT[1])).eval()
+    batch = images(0.9, 0.9, 0.4, 0.9)
+    batch[:, 0, 0, 1] = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    batch[3, 0, -1, -1] = 1  # beyond, of a kind for which it is shut
+    torch.testing.assert_close(gate.share(batch), torch.tensor([1.0, 0.0, 0.5, 0.0]))
+    torch.testing.assert_close(gate(batch)[[0]], hardened(batch)[[0]])
+    torch.testing.assert_close(gate(batch)[[1, 3]], original(batch)[[1, 3]])
+
+    gate.set_gauge(Gauge(BlackOrWhite().settings))
+    save_encoder(gate, tmp_path, provenance={})
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    assert about["gate"] == {"low": [LOW, SHUT[0]], "high": [HIGH, SHUT[1]], "adapter": None}
+    again = load_encoder(tmp_path)
+    assert isinstance(again, Gated) and (again.low, again.high) == (gate.low, gate.high)
+    assert (again.clone().low, again.clone().high) == (gate.low, gate.high)
+
+    def with_gate(**ends: object) -> Encoder:
+        (tmp_path / "encoder.json").write_text(json.dumps(about | {"gate": ends | {"adapter": None}}))
+        return load_encoder(tmp_path)
+
+    one = with_gate(low=0.1, high=3.0)  # as before there were extents of each kind
+    assert isinstance(one, Gated) and (one.low, one.high) == ((0.1, 0.1), (3.0, 3.0))
+    assert one.kept_with() == {"gate": {"low": 0.1, "high": 3.0, "adapter": None}}
+    with pytest.raises(InputError, match=r"2 kinds that its gauge tells \(RandomMask, bleached\), got 3"):
+        with_gate(low=[0.1, 0.2, 0.3], high=[0.2, 0.3, 0.4])
+
+
+def test_a_note_names_the_kinds_for_which_a_gate_stays_shut() -> None:
+    def notes(*shut: bool) -> list[str]:
+        low, high = zip(*(SHUT if own else (LOW, HIGH) for own in shut), strict=True)
+        return gate_notes(gated(*both, BlackOrWhite(), low, high), borne=False)
+
+    both = pair(Norms())
+    assert notes(False, False) == [] == gate_notes(both[0], borne=False)
+    (masks,), (either,) = notes(True, False), notes(True, True)
+    assert masks.startswith("the gate stays shut for missing pixels, and") and "bleached" not in masks
+    assert either.startswith("the gate stays shut, and all images get the original")
 
 
 def test_where_a_gate_opens_is_asked_of_a_gauge_on_images() -> None:

@@ -30,19 +30,30 @@ class GateSettings:
     """What encoder.json says of a gate.
 
     Attributes:
-        low, high: extents of damage between which the hardened encoder takes over.
+        low, high: extents of damage between which the hardened encoder takes over, of each kind that the gauge tells; a
+            single one: of all kinds.
         adapter: the text of the adapter that makes the hardened encoder of the original; None: it has all its weights.
     """
 
-    low: float
-    high: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     adapter: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. Where all kinds have the same extents these are one number, as in files that know no other."""
+        same = len({*zip(self.low, self.high, strict=True)}) == 1
+        low, high = (ends[0] if same else list(ends) for ends in (self.low, self.high))
+        return {"low": low, "high": high, "adapter": self.adapter}
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "GateSettings":
-        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
+        """The inverse, after a journey through JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
+        low, high = (
+            tuple(map(float, ends if isinstance(ends, list) else [ends]))
+            for ends in (settings["low"], settings["high"])
+        )
         adapter = settings["adapter"]
-        return cls(float(settings["low"]), float(settings["high"]), None if adapter is None else str(adapter))
+        return cls(low, high, None if adapter is None else str(adapter))
 
 
 @dataclass(frozen=True)

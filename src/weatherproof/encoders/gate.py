@@ -1,12 +1,11 @@
 """Original and hardened behind one gate: which of them looks at an image is the gauge's to say."""
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof.encoders.adapters import Adapted, Adapter, merged, parse
@@ -33,10 +32,13 @@ class Gated(Encoder):
     Args:
         original: its network is taken, not copied.
         hardened: the same network with other weights, or an adapter on the very same.
-        low, high: extents, as the gauge tells them; up to `low` w is 0, from `high` on 1.
+        low, high: extents, as the gauge tells them, one for each of its kinds: of an image that it takes for the kind w
+            is 0 up to `low`, and 1 from `high` on.
     """
 
-    def __init__(self, original: Encoder, hardened: Encoder, gauge: Gauge, low: float, high: float) -> None:
+    def __init__(
+        self, original: Encoder, hardened: Encoder, gauge: Gauge, low: tuple[float, ...], high: tuple[float, ...]
+    ) -> None:
         super().__init__(
             original.name, original.body, original.head, feature_dim=original.feature_dim,
             preprocessing=original.preprocessing, names=original.names, num_classes=original.num_classes,
@@ -60,7 +62,8 @@ class Gated(Encoder):
     def share(self, images: Images) -> Float[Tensor, "batch"]:
         """How much of each embedding is the hardened encoder's, from 0 to 1. Raises what the gauge raises."""
         reading = self.gauge(images)
-        return opened(reading.extent, reading.beyond, torch.tensor(self.low), torch.tensor(self.high))
+        low, high = by_kind(torch.tensor([self.low, self.high], device=reading.kind.device), reading.kind)
+        return opened(reading.extent, reading.beyond, low, high)
 
     def set_preprocessing(self, preprocessing: Preprocessing) -> None:
         super().set_preprocessing(preprocessing)
@@ -126,10 +129,11 @@ class Gated(Encoder):
 
     def kept_with(self) -> dict[str, Any]:
         text = None if self._adapter is None else self._adapter.text
-        return {"gate": asdict(GateSettings(self.low, self.high, text))}
+        return {"gate": GateSettings(self.low, self.high, text).to_dict()}
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, low={self.low:g}, high={self.high:g}"
+        low, high = (", ".join(f"{end:g}" for end in ends) for ends in (self.low, self.high))
+        return f"{super().extra_repr()}, low=({low}), high=({high})"
 
 
 def _blended(
@@ -158,18 +162,30 @@ def opened(
     return torch.where(beyond & (extent > low), 1.0, x * x * (3 - 2 * x))
 
 
-def gated(original: Encoder, hardened: Encoder, gauge: Gauge | None, low: float, high: float) -> Gated:
+def by_kind(ends: Float[Tensor, "2 kinds"], kind: Int64[Tensor, "batch"]) -> Float[Tensor, "2 batch"]:
+    """Of each image the low and high of the kind that it is taken for; a clean one's do not matter: its extent is 0."""
+    return ends[:, (kind - 1).clamp(min=0)]
+
+
+def gated(
+    original: Encoder,
+    hardened: Encoder,
+    gauge: Gauge | None,
+    low: float | Sequence[float],
+    high: float | Sequence[float],
+) -> Gated:
     """Original and hardened behind one module with one state dict and one forward; they share no memory with those that
     are given, except for weights that an adapter leaves as they are, which are there once.
 
     Args:
         hardened: the original with other weights, or with an adapter on.
         gauge: of the damage that it was hardened against, which is copied.
-        low, high: extents of damage, as `fit_gate` finds them.
+        low, high: extents of damage, as `fit_gate` finds them: one for each kind that the gauge tells, in its order, or
+            a number for all.
 
     Raises:
-        InputError: no gauge, low and high in the wrong order, two encoders that are not of one build, an adapter that
-            belongs to other weights, or one that is a gate itself.
+        InputError: no gauge, low and high in the wrong order or of another number than there are kinds, two encoders
+            that are not of one build, an adapter that belongs to other weights, or one that is a gate itself.
     """
     if gauge is None:
         raise InputError(
@@ -177,19 +193,33 @@ def gated(original: Encoder, hardened: Encoder, gauge: Gauge | None, low: float,
             "again with a gauge, or fit one with fit_gauge"
         )
     _check(original, hardened)
-    return _behind_a_gate(original, hardened, gauge, low, high)
+    return _behind_a_gate(original, hardened, gauge, _of_each_kind(low, gauge), _of_each_kind(high, gauge))
 
 
-def _behind_a_gate(original: Encoder, hardened: Encoder, gauge: Gauge, low: float, high: float) -> Gated:
-    if not 0 <= low < high < float("inf"):
-        raise InputError(f"a gate opens from low to high, 0 <= low < high, got {low:g} and {high:g}")
+def _of_each_kind(ends: float | Sequence[float], gauge: Gauge) -> tuple[float, ...]:
+    kinds = gauge.kinds[1:]
+    given = (float(ends),) * len(kinds) if isinstance(ends, int | float) else tuple(map(float, ends))
+    if len(given) != len(kinds):
+        raise InputError(
+            f"a gate opens at an extent of each of the {len(kinds)} kinds that its gauge tells ({', '.join(kinds)}), "
+            f"got {len(given)}: give as many, or one number for all"
+        )
+    return given
+
+
+def _behind_a_gate(
+    original: Encoder, hardened: Encoder, gauge: Gauge, low: tuple[float, ...], high: tuple[float, ...]
+) -> Gated:
+    for least, most in zip(low, high, strict=True):
+        if not 0 <= least < most < float("inf"):
+            raise InputError(f"a gate opens from low to high, 0 <= low < high, got {least:g} and {most:g}")
     plain = merged(original)
     if isinstance(hardened, Adapted):
         hardened = _on(plain, hardened)
     else:
         hardened = hardened.clone()
         hardened.set_gauge(None)
-    return Gated(plain, hardened, copy.deepcopy(gauge), float(low), float(high))
+    return Gated(plain, hardened, copy.deepcopy(gauge), low, high)
 
 
 def reopened(encoder: Encoder, settings: GateSettings, gauge: Gauge | None, *, source: str) -> Gated:
@@ -198,7 +228,8 @@ def reopened(encoder: Encoder, settings: GateSettings, gauge: Gauge | None, *, s
     if gauge is None:
         raise InputError(f"{source} holds a gate without its gauge: gauge.json is missing there")
     hardened = encoder.clone() if settings.adapter is None else parse(settings.adapter).attach(encoder)
-    return _behind_a_gate(encoder, hardened, gauge, settings.low, settings.high)
+    low, high = (_of_each_kind(ends[0] if len(ends) == 1 else ends, gauge) for ends in (settings.low, settings.high))
+    return _behind_a_gate(encoder, hardened, gauge, low, high)
 
 
 def _check(original: Encoder, hardened: Encoder) -> None:

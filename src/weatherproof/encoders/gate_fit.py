@@ -1,24 +1,24 @@
 """Where a gate opens: learned from images and their damage, without labels."""
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
-from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.encoder import Encoder, Seen
 from weatherproof.encoders.gate import opened
-from weatherproof.encoders.gauge import Gauge
+from weatherproof.encoders.gauge import Gauge, Reading
 from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
-from weatherproof.operators import OneOf
 from weatherproof.operators.drawn import kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
@@ -33,17 +33,51 @@ _PLACES = 24  # extents that are tried as low and high
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Of each image what the gauge says, and what the original makes of the clean image, original and hardened of the
-    damaged one."""
+class _Clean:
+    """What the gauge says of the clean images, and what the original makes of them.
 
-    clean_extent: Float[Tensor, "n"]
+    Attributes:
+        kind: the place among the gauge's kinds of the one that an image is taken for.
+        answers: None where they are not compared.
+    """
+
+    kind: Int64[Tensor, "n"]
     extent: Float[Tensor, "n"]
-    beyond: Bool[Tensor, "n"]
-    clean: Embeddings
+    embeddings: Embeddings
+    answers: Logits | None
+
+    def least(self, kind: int) -> float:
+        """The extent from which on a gate may open for a kind: that of the clean images that are taken for it, but for
+        those 0.5 % of all that look the most damaged."""
+        kept = self.extent.argsort(stable=True)[: 1 + math.ceil((1 - CLEAN_LOST) * (len(self.extent) - 1))]
+        own = self.extent[kept][self.kind[kept] == kind]
+        return float(own.max()) if len(own) else 0.0
+
+
+@dataclass(frozen=True)
+class _Damaged:
+    """The same of damaged images, of which both make something.
+
+    Attributes:
+        image: which of the clean images each was.
+        answers: of original and hardened; none where they are not compared.
+    """
+
+    image: Int64[Tensor, "m"]
+    kind: Int64[Tensor, "m"]
+    extent: Float[Tensor, "m"]
+    beyond: Bool[Tensor, "m"]
     original: Embeddings
     hardened: Embeddings
-    answers: tuple[Logits, ...]  # of the same three, where they are compared
+    answers: tuple[Logits, ...]
+
+    def taken_for(self, kind: int) -> "_Damaged":
+        own = self.kind == kind
+        answers = tuple(given[own] for given in self.answers)
+        return _Damaged(
+            self.image[own], self.kind[own], self.extent[own], self.beyond[own], self.original[own], self.hardened[own],
+            answers,
+        )  # fmt: skip
 
 
 def fit_gate(
@@ -58,11 +92,13 @@ def fit_gate(
     most: int = 500,
     batch_size: int = 128,
     workers: int = 0,
-) -> tuple[float, float]:
-    """(low, high) for `gated`: the extents between which the hardened encoder takes over.
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(low, high) for `gated`: of each kind that the gauge tells the extents between which the hardened encoder takes
+    over.
 
-    Every image is damaged once, at a level drawn evenly from none to the worst of its kind. Of 24 extents, each pair is
-    tried. Taken is that whose embeddings of the damaged images find the original's of the same images clean best, by
+    Every image is damaged once by each kind, at a level drawn evenly from none to the worst. A kind's extents are found
+    among the images that the gauge takes for it, whatever was done to them. Of 24 extents, each pair is tried. Taken is
+    that whose embeddings of the damaged images find the original's of the same images clean best, by
     the contrastive loss of temperature 0.1 which hardening minimises, and that is nearest to the original otherwise,
     for what tells images apart best is not always near enough for what was fitted on the original. The smallest sum of
     that loss and
@@ -72,8 +108,9 @@ def fit_gate(
     - by embeddings: 6 (1 - mean cosine). A mixture's cosine is above that of either, and its guesses may be worse: it
       would not do alone.
 
-    Only pairs count that leave at most 0.5 % of the clean images to anything but the original, and `SHUT` among them:
-    where the hardened encoder is no gain anywhere, no image is given to it.
+    Only pairs count that leave at most 0.5 % of the clean images to anything but the original, over all kinds together,
+    and `SHUT` among them: where the hardened encoder is no gain under a kind, or no image is taken for it, no image of
+    that kind is given to it.
 
     Args:
         images: held out from training; labels are not looked at.
@@ -94,55 +131,70 @@ def fit_gate(
     by = by or ("embeddings" if original.head is None else "answers")
     if by == "answers" and original.head is None:
         raise InputError(f"{original.name} has no classifier whose answers could be compared: give by='embeddings'")
-    chosen, mild = at_most(images, most), from_none(operator)
+    chosen, ways, judged = at_most(images, most), from_none(operator), by == "answers"
     device = next(original.parameters()).device
     gauge = copy.deepcopy(gauge).to(device)
-    parts = list[tuple[Tensor, ...]]()
+    whole, parts, count = list[tuple[Tensor, ...]](), list[tuple[Tensor, ...]](), 0
     with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:
         for batch in batches(chosen, batch_size, device=device, workers=workers):
-            damaged = mild(batch.images, random.fold(random.keys(seed, batch.index), _STREAM))
-            reading = gauge(damaged)
-            told = (gauge(batch.images).extent, reading.extent, reading.beyond)
-            looks = ((original, batch.images), (original, damaged), (hardened, damaged))
-            seen = [encoder.see(images, judged=by == "answers") for encoder, images in looks]
-            made = [one.embeddings for one in seen] + [one.logits for one in seen if one.logits is not None]
-            parts.append((*(one.cpu() for one in told), *(one.double().cpu() for one in made)))
-            meter.advance(len(batch.index))
-    clean_extent, extent, beyond, clean, before, after, *answers = map(torch.cat, zip(*parts, strict=True))
-    low, high = _best(_Seen(clean_extent, extent, beyond, clean, before, after, tuple(answers)))
-    return float(low), float(high)
+            keys = random.fold(random.keys(seed, batch.index), _STREAM)
+            place = count + torch.arange(len(keys))
+            whole.append(_told(gauge(batch.images), original.see(batch.images, judged=judged)))
+            for way in ways:
+                damaged = way(batch.images, keys)
+                seen = [encoder.see(damaged, judged=judged) for encoder in (original, hardened)]
+                parts.append((place, *_told(gauge(damaged), *seen)))
+            count += len(keys)
+            meter.advance(len(keys))
+    kind, extent, _, embeddings, *wanted = map(torch.cat, zip(*whole, strict=True))
+    clean = _Clean(kind, extent, embeddings, wanted[0] if wanted else None)
+    image, kind, extent, beyond, before, after, *answers = map(torch.cat, zip(*parts, strict=True))
+    every = _Damaged(image, kind, extent, beyond, before, after, tuple(answers))
+    found = [_best(clean, every.taken_for(own), clean.least(own)) for own in range(len(gauge.kinds) - 1)]
+    low, high = zip(*found, strict=True)
+    return low, high
 
 
-def from_none(operator: Operator) -> Operator:
-    """The same kinds of damage, each at levels from none to the worst that the operator draws; one without a level as
-    it is."""
-    mild = [
+def from_none(operator: Operator) -> tuple[Operator, ...]:
+    """Each kind of damage at levels from none to the worst that the operator draws; one without a level as it is."""
+    return tuple(
         own.operators[0] if own.scale is None else own.between(own.scale.none, own.span[1]) for own in kinds(operator)
-    ]
-    return mild[0] if len(mild) == 1 else OneOf(*mild)
+    )
 
 
-def _best(seen: _Seen) -> Tensor:
-    places = F.normalize(seen.clean, dim=1)
+def _told(reading: Reading, *seen: Seen) -> tuple[Tensor, ...]:
+    """Kind, from 0 on, extent and beyond of images, their embeddings by each encoder, and its answers where there are
+    any."""
+    told = ((reading.kind - 1).clamp(min=0), reading.extent, reading.beyond)
+    made = [one.embeddings for one in seen] + [one.logits for one in seen if one.logits is not None]
+    return (*(one.cpu() for one in told), *(one.double().cpu() for one in made))
+
+
+def _best(clean: _Clean, seen: _Damaged, least: float) -> tuple[float, float]:
+    """Low and high for the images of one kind."""
+    if not len(seen.image):
+        return SHUT
+    places = F.normalize(clean.embeddings, dim=1)
+    wanted = None if clean.answers is None else clean.answers.argmax(dim=1)[seen.image]
     original, hardened = seen.original @ places.T, seen.hardened @ places.T
 
     def loss(pair: Tensor) -> float:
         share = opened(seen.extent, seen.beyond, *pair).double()[:, None]
         length = torch.lerp(seen.original, seen.hardened, share).norm(dim=1, keepdim=True).clamp(min=1e-12)
         cosines = torch.lerp(original, hardened, share) / length
-        found = F.cross_entropy(cosines / TEMPERATURE, torch.arange(len(cosines)))
-        if not seen.answers:
-            return float(found + NEARNESS * (1 - cosines.diagonal().mean()))
-        wanted, before, after = seen.answers
+        found = F.cross_entropy(cosines / TEMPERATURE, seen.image)
+        if wanted is None:
+            return float(found + NEARNESS * (1 - cosines.gather(1, seen.image[:, None]).mean()))
+        before, after = seen.answers
         given = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
-        return float(found + (given.argmax(dim=1) != wanted.argmax(dim=1)).double().mean())
+        return float(found + (given.argmax(dim=1) != wanted).double().mean())
 
-    return min(_pairs(seen), key=loss)
+    low, high = min(_pairs(seen, least), key=loss).tolist()
+    return low, high
 
 
-def _pairs(seen: _Seen) -> Iterator[Tensor]:
-    """`SHUT`, and each low and high that leave all but so few clean images to the original."""
-    least = seen.clean_extent.double().quantile(1 - CLEAN_LOST, interpolation="higher").float()
-    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=float(least) + 0.01)
+def _pairs(seen: _Damaged, least: float) -> Iterator[Tensor]:
+    """`SHUT`, and each low and high from the least extent on."""
+    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=least + 0.01)
     yield torch.tensor(SHUT)
-    yield from torch.linspace(float(least), float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]
+    yield from torch.linspace(least, float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]

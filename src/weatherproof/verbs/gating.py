@@ -18,6 +18,8 @@ from weatherproof.errors import InputError
 from weatherproof.operators import Kind, drawn
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
+from weatherproof.reports.hardened.words import kind_words
+from weatherproof.reports.words.records import listed
 from weatherproof.sizes import sides
 from weatherproof.verbs.options import Reading as Feed
 
@@ -65,18 +67,27 @@ def behind_a_gate(
 
 
 def gate_notes(encoder: Encoder, *, borne: bool) -> list[str]:
-    """What must be said of a gate that stays shut.
+    """What must be said of a gate that stays shut, or does for some kinds of damage.
 
     Args:
         borne: the original is as good under the damage as on clean images.
     """
-    if not (isinstance(encoder, Gated) and encoder.low >= SHUT[0]):
+    if not isinstance(encoder, Gated):
         return []
-    shut = "the gate stays shut, and all images get the original"
+    kinds = encoder.own_gauge.kinds[1:]
+    shut = [kind_words(name) for name, low in zip(kinds, encoder.low, strict=True) if low >= SHUT[0]]
+    if not shut:
+        return []
+    if len(shut) < len(kinds):
+        return [
+            f"the gate stays shut for {listed(shut)}, and what the gauge takes for that gets the original: on images "
+            "held out from training the hardened encoder is no gain over it there"
+        ]
+    words = "the gate stays shut, and all images get the original"
     if borne:
-        return [f"{shut}: it is as good under this damage as on clean images, so that there is nothing to gain"]
+        return [f"{words}: it is as good under this damage as on clean images, so that there is nothing to gain"]
     return [
-        f"{shut}: on images held out from training the hardened encoder is no gain over it; train for longer, or with "
+        f"{words}: on images held out from training the hardened encoder is no gain over it; train for longer, or with "
         "another learning rate"
     ]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from weatherproof.encoders import Encoder, MapPlace, Preprocessing, Reading, map_place
 from weatherproof.encoders.adapters import merged
-from weatherproof.encoders.gate import Gated, opened
+from weatherproof.encoders.gate import Gated, by_kind, opened
 from weatherproof.errors import InputError
 from weatherproof.readouts import Readout
 
@@ -72,7 +72,7 @@ class Graph(nn.Module):
         self.original: Encoder = merged(encoder.original if isinstance(encoder, Gated) else encoder)
         self.original.set_gauge(None)
         self.hardened = merged(encoder.hardened) if isinstance(encoder, Gated) else nn.Identity()
-        self.ends = torch.tensor([encoder.low, encoder.high]) if isinstance(encoder, Gated) else torch.zeros(2)
+        self.ends = torch.tensor([encoder.low, encoder.high]) if isinstance(encoder, Gated) else torch.zeros(2, 1)
         self.readout = nn.Identity() if readout is None else readout.head
         self.has_readout, self.unit_length = readout is not None, readout is not None and readout.unit_length
         self.place = place_of(encoder, shape)
@@ -89,7 +89,7 @@ class Graph(nn.Module):
             told = {name: getattr(reading, name) for name in GAUGE}
         seen = self._seen(self.original, pixels)
         if self.has_gate:
-            low, high = self.ends.unbind()
+            low, high = by_kind(self.ends, told["kind"])
             told["weight"] = opened(told["extent"], told["beyond"], low, high)
             pairs = zip(seen, self._seen(self.hardened, pixels), strict=True)
             seen = [_mixed(told["weight"], *pair) for pair in pairs]

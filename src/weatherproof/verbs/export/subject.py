@@ -174,9 +174,10 @@ def described(
     if graph.has_gauge:
         about["kinds"] = list(encoder.own_gauge.kinds)
     if isinstance(encoder, Gated):
+        opens = encoder.kept_with()["gate"]
         about["gate"] = {
-            "low": encoder.low,
-            "high": encoder.high,
+            "low": opens["low"],
+            "high": opens["high"],
             "how": "both networks see every image; the weight mixes them, at 0 and 1 one of them alone",
         }
     return about
