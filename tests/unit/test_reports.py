@@ -137,6 +137,14 @@ def test_verdict_says_the_trained_condition_and_the_clean_cost() -> None:
     assert verdict.beside[1] == "It is better in all 3 comparisons under damage."
 
 
+def test_a_loss_on_clean_images_is_said_though_both_round_to_the_same() -> None:
+    found = {None: (0.983, 0.975), "RandomMask(0.75)": (0.15, 0.9)}
+    records = [record(name, own[i], o) for i, name in enumerate(("teacher", "hardened")) for o, own in found.items()]
+    assert make_verdict(records).beside[0] == "It is lower on clean images: 97.5 %, against 98.3 % before."
+    records[0]["value"] = records[2]["value"] = 0.9752
+    assert make_verdict(records).beside[0] == "It is the same on clean images: 97.5 %, against 97.5 % before."
+
+
 def test_verdict_is_honest_when_it_got_worse_or_is_unclear() -> None:
     operator = "RandomMask(0.75)"
     worse = make_verdict([record("teacher", 0.6, operator), record("hardened", 0.4, operator)])

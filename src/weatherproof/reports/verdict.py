@@ -167,10 +167,14 @@ def compared(where: str, before: str, after: str, change: float) -> str:
     return f"{where}, the hardened encoder {after}, where the original manages {before}."
 
 
-def clean_too(before: str, after: str, change: float) -> str:
-    """The same of the clean images, as numbers are printed."""
-    how = "the same on" if before == after else "lower on" if change < 0 else "higher on"
-    return f"It is {how} clean images: {after}, against {before} before."
+def clean_too(metric: str, before: float, after: float) -> str:
+    """The same of the clean images, with as many digits as tell the two apart in a table."""
+    numbers = [words.quantity(metric, value) for value in (before, after)]
+    if numbers[0] == numbers[1]:
+        unit = " %" if words.metric_words(metric).percent else ""
+        numbers = [f"{words.number(metric, value)}{unit}" for value in (before, after)]
+    how = "the same on" if numbers[0] == numbers[1] else "lower on" if after < before else "higher on"
+    return f"It is {how} clean images: {numbers[1]}, against {numbers[0]} before."
 
 
 def counted(changes: Sequence[float], where: str) -> str:
@@ -191,8 +195,7 @@ def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], record
     alike = [p for p in alike if p.after.get("label_fraction") == chosen.after.get("label_fraction")]
     clean = [p for p in alike if words.is_clean(p.after)]
     if clean and chosen is not clean[0]:
-        before, after = (words.quantity(metric, r["value"]) for r in (clean[0].before, clean[0].after))
-        said.append(clean_too(before, after, clean[0].change))
+        said.append(clean_too(metric, *(float(r["value"]) for r in (clean[0].before, clean[0].after))))
     rivals = [r for r in records if r.get("model") == "supervised" and _same_damage(r, chosen.after)]
     if rivals:
         rival = max(rivals, key=lambda r: -1.0 if words.missing(r.get("label_fraction")) else r["label_fraction"])

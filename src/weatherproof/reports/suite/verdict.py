@@ -99,8 +99,7 @@ def _clean(subjects: Sequence[Subject]) -> list[str]:
     if len(subjects) == 1 or not known:
         return []
     if _is_pair(subjects) and len(known) == 2:
-        before, after = known["teacher"], known["hardened"]
-        return [clean_too(words.quantity("top1", before), words.quantity("top1", after), after - before)]
+        return [clean_too("top1", known["teacher"], known["hardened"])]
     each = [f"{_subject(s)} {words.quantity('top1', s.clean['top1']['value'])}" for s in subjects if "top1" in s.clean]
     return [f"On clean images: {', '.join(each)}."]
 
