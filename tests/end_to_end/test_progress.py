@@ -101,6 +101,7 @@ def test_the_demo_says_what_it_begins_and_counts_all_parts(
     encoder = demo_tasks.fresh(0)
     for training in ("pretrain_encoder", "harden_encoder"):
         monkeypatch.setattr(demo_tasks, training, lambda *_, **__: encoder)
+    monkeypatch.setattr(demo_tasks, "behind_a_gate", lambda *_: encoder)
     monkeypatch.setattr(demo_tasks, "train_classifier", lambda *_, **__: (encoder, None))
     monkeypatch.setattr(demo_tasks, "fit_probe", lambda *_, **__: None)
     monkeypatch.setattr(demo_tasks, "_measure", lambda *_, **__: [])

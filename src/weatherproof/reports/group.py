@@ -79,5 +79,6 @@ class Group:
 
     @property
     def curved(self) -> bool:
-        """Whether a hardening's own curve shows the levels."""
-        return not self.compared and self.runs[0].has("curve.json")
+        """Whether a hardening's own curve shows the levels, of all that was measured along them."""
+        shown = not self.compared and self.runs[0].has("curve.json")
+        return shown and {record.get("model") for record in self.records} <= {"teacher", "hardened"}

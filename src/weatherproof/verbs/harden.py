@@ -7,13 +7,13 @@ from torch import nn
 
 from weatherproof import objectives, operators
 from weatherproof.data import ImageSet, held_out
-from weatherproof.encoders import Encoder, adapters, map_place, save_encoder
+from weatherproof.encoders import adapters, map_place
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import Curriculum, KeepClean, parse_curriculum
 from weatherproof.protocols import Objective, Operator
 from weatherproof.reports.hardened.gauge import GAUGED
-from weatherproof.reports.hardened.promise import PROMISE, Promise
+from weatherproof.reports.hardened.promise import PROMISE
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Course
@@ -21,6 +21,7 @@ from weatherproof.training.run import OWN_FILES
 from weatherproof.verbs.before_after import bears
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate
+from weatherproof.verbs.hardened import outcome_of, save_hardened
 from weatherproof.verbs.inputs import (
     measurable,
     pretrained,
@@ -144,13 +145,13 @@ def harden(
     if gate and held:
         finished = behind_a_gate(teacher, student, train, held, operator, reading)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
-    _save(run, student, finished, provenance)
+    save_hardened(run.path, student, finished, provenance)
     if spoken is not None and finished is not student:
         keep_words(run, spoken, run.path / "hardened")
     if finished is not student and held:
         save_part(run.path, GAUGED, gauged(finished, held, operator, reading))
     if promise is not None:
-        save_part(run.path, PROMISE, _outcome_of(promise, finished, run))
+        save_part(run.path, PROMISE, outcome_of(promise, finished, run))
     measurement = Measurement(
         run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes,
         change=("teacher", "hardened"),
@@ -189,22 +190,3 @@ def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
 
 def _feed(reading: Reading) -> dict[str, Any]:
     return {name: reading[name] for name in ("device", "batch_size", "workers")}
-
-
-def _save(run: RunFolder, student: Encoder, finished: Encoder, provenance: dict[str, Any]) -> None:
-    """The finished encoder; of a gate the hardened one by itself, too, and of an adapter what it changes."""
-    alone = run.path if finished is student else run.path / "hardened"
-    if isinstance(student, adapters.Adapted):
-        adapters.save_adapter(student, alone, provenance=provenance)
-        student = adapters.merged(student)
-    save_encoder(student, alone, provenance=provenance)
-    if alone != run.path:
-        save_encoder(finished, run.path, provenance=provenance)
-
-
-def _outcome_of(promise: CleanCosine, finished: Encoder, run: RunFolder) -> Promise:
-    reached = promise.of(finished)
-    best = max(reached, *promise.logged(run), reached)
-    return Promise(
-        promise.promised, reached, len(promise.images), reached >= promise.promised, best, measure="mean cosine"
-    )

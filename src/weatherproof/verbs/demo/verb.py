@@ -19,7 +19,8 @@ from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage, gallery
+from weatherproof.verbs.demo.kept import save_shown
+from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome, finished
@@ -33,9 +34,9 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
     network, in two to five minutes on two cores.
 
     A teacher learns from unlabelled digits (two warped views, SimCLR). Copies of it are hardened against missing
-    pixels, and against masks, noise and blur mixed. Linear probes on them with 2 %, 10 % and 100 % of the labels stand
-    beside the encoder as it was (with a probe of clean images) and a supervised network with the same labels, trained
-    as long.
+    pixels, and against masks, noise and blur mixed; teacher and copy stand behind a gate, which a gauge of the damage
+    opens. Linear probes on that encoder with 2 %, 10 % and 100 % of the labels stand beside the encoder as it was (with
+    a probe of clean images) and a supervised network with the same labels, trained as long.
 
     Args:
         seeds: how often everything is repeated; the errors are over these.
@@ -51,18 +52,29 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
         per_seed = [read_json(file) for file in sorted(parts.glob("*.json"))]
         records = over_seeds([record for part in per_seed for record in part])
         for damage in reversed(DAMAGES):  # the demo's own folder last: its results mark the demo as finished
-            gallery(damage, run.path)
+            notes = [*_whose(seeds), *save_shown(damage, runs[damage.name], run.path)]
             mine = [record for record in records if record["trained_on"] == repr(damage.trained_on)]
-            runs[damage.name].write_json("results.json", {"records": mine})
+            runs[damage.name].write_json("results.json", {"records": mine} | ({"notes": notes} if notes else {}))
             write_report(runs[damage.name].path)
     for each in runs.values():
         each.close()
     return finished(
         run,
         f"the same against masks, noise and blur mixed: {runs[MIXED.name].path / 'report.html'}",
+        f"weatherproof audit {run.path} digits --gauge",
         f"weatherproof audit {run.path} digits --operator 'GaussianBlur(3.0)'",
         "weatherproof harden torchvision:resnet18@WEIGHTS PHOTOS --operator 'RandomMask((0.0, 0.95))'",
     )
+
+
+def _whose(seeds: int) -> list[str]:
+    """What the two kinds of numbers on a page rest on, where there are two."""
+    if seeds == 1:
+        return []
+    return [
+        "the four numbers, the curve, the gauge, the promise and the examples are of the encoder that is kept here, of "
+        f"seed 0, ± over images; the tables are means over {seeds} seeds, ± over these"
+    ]
 
 
 def _recipe(damage: Damage, seeds: int) -> dict[str, Any]:
