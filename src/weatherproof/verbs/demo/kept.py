@@ -58,17 +58,17 @@ def _found(
     damage: Damage, teacher: Encoder, hardened: Encoder, clean: Readout, test: ImageSet
 ) -> tuple[Readings, Sequence[operators.Kind]]:
     """Before and after, over the levels of these kinds: by the probe of the teacher's clean embeddings, and by their
-    cosine to these."""
+    cosine to these; each level of the curves is drawn once."""
     encoders, operator = {"teacher": teacher, "hardened": hardened}, damage.trained_on
     kinds = operators.kinds(operator, min(test.image_size or (0,)))
-    damages = [operator, *(rung for kind in kinds for _, rung in kind.rungs)]
+    rungs = [rung for kind in kinds for _, rung in kind.rungs]
     heads = dict.fromkeys(encoders, Head(nn.Sequential(Normalized(), clean.head)))
     asked = (
-        Judgement(heads, ("top1",), clean.kind, 1.0, [None, *damages]),
-        Likeness(tuple(encoders), teacher, [None, *damages]),
+        Judgement(heads, ("top1",), clean.kind, 1.0, [None, operator, *rungs]),
+        Likeness(tuple(encoders), teacher, [None, operator, *rungs]),
     )
     found = read(
-        encoders, asked, test, damages, Settings(seed=0), realizations=REALIZATIONS,
-        trained_on={"hardened": repr(operator)},
+        encoders, asked, test, [operator], Settings(seed=0), realizations=REALIZATIONS,
+        trained_on={"hardened": repr(operator)}, few=rungs, most=len(test),
     )  # fmt: skip
     return found, kinds
