@@ -47,12 +47,12 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def commands(teacher: str, photos: Path, own: Path) -> dict[str, tuple[object, ...]]:
-    operator = ("--operator", late(own, "given[0]"))
+    operator, tried = (("--operator", late(own, "given[0] * 0.5", fine, f"late{fine}")) for fine in (2, 3))
     goal = ("--objective", late(own, "(given[0] * given[1]).sum()", 1, "goal"))
     attack = ("--attack", late(own, "given[1] if len(given[1]) < 8 else None", 1, "attack"))
     looks = ("--views", late(own, "(given[0], given[0].flip(-1))", 3, "looks"))
     return {
-        "harden": ("harden", teacher, photos, *PLAIN, *operator, *SHORT, *MEASURED),
+        "harden": ("harden", teacher, photos, *PLAIN, *tried, *SHORT, *MEASURED),
         "harden, objective": ("harden", teacher, photos, *PLAIN, *goal, *SHORT, *MEASURED),
         "train": ("train", "supervised", photos, "--encoder", teacher, *operator, *SHORT, *MEASURED),
         "train, attack": ("train", "adversarial", photos, "--encoder", teacher, *attack, *SHORT, *MEASURED),
@@ -117,7 +117,7 @@ def test_a_copy_that_has_got_somewhere_stays(
 def test_a_run_that_has_got_somewhere_stays(
     teacher: str, photos: Path, here: Path, tmp_path: Path, refused: Refused
 ) -> None:
-    operator = late(tmp_path, "given[0]", fine=5)
+    operator = late(tmp_path, "given[0] * 0.5", fine=6)
     refused(
         "harden",
         teacher,

@@ -83,7 +83,7 @@ def test_it_has_no_level_and_grows_by_those_of_its_operators() -> None:
     (kind,) = kinds(op)
     told = drawn(op, _keys(9))
     assert kind.scale is None and told.kind.tolist() == [1] * 9 and told.level.isnan().all()
-    assert from_none(op) == op
+    assert from_none(op) == (op,)
     assert milder(op, 0.5) == MixedChains(RandomMask((0.0, 0.4)), GaussianNoise(0.1), width=2, alpha=0.5)
 
 

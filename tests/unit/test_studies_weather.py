@@ -181,7 +181,7 @@ def test_within_and_shown() -> None:
     samples = {(there, CLEAN): (0.5, 0.51, 0.52), (other, CLEAN): (0.501, 0.512, 0.519)}
     (found,) = all_weather.shown(pairs)(samples)
     assert found.margin == 0.005 and found.high == (0.5, 0.51, 0.52) and found.low == (0.501, 0.512, 0.519)
-    assert len(claims) == 16
+    assert len(claims) == 24
     pairs = levels_are_specialists(DEFAULT, SPECIALISTS)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)
