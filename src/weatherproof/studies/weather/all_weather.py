@@ -277,8 +277,9 @@ NOTE = (
     "quarter of the range. Growing: in the first two fifths of the steps levels lie at a share of their way from none "
     "that grows from 0.3 to 1. The default is that encoder and the one as it was behind a gate: a gauge, which sees "
     "pixels and no labels, says which of them answers. One for all five kinds is trained and gated as the default is, "
-    "in as many steps, and each image meets one of the five. The mild level is 25 % masked, noise of 0.05, a blur of "
-    "0.5 pixels, JPEG of quality 80, a quarter of the contrast gone. Rows without ± are of one training."
+    "in as many steps, and each image meets one of the five, so that another kind is no unseen one. The mild level is "
+    "25 % masked, noise of 0.05, a blur of 0.5 pixels, JPEG of quality 80, a quarter of the contrast gone. Rows "
+    "without ± are of one training."
 )
 
 CLAIMS = (
