@@ -182,6 +182,9 @@ def test_within_and_shown() -> None:
     (found,) = all_weather.shown(pairs)(samples)
     assert found.margin == 0.005 and found.high == (0.5, 0.51, 0.52) and found.low == (0.501, 0.512, 0.519)
     assert len(claims) == 24
+    kept = {key: {"value": value, "stderr": 0.02} for key, value in ((there, 0.5), (other, 0.5))}
+    found = {(name, CLEAN): record for name, record in kept.items()}
+    assert claims[0].check(found)["passed"]  # of the same images and trainings: their errors say nothing of the means
     pairs = levels_are_specialists(DEFAULT, SPECIALISTS)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)

@@ -211,11 +211,14 @@ class Claim:
     Attributes:
         among: of so many results the best one is looked at: one of them is good by chance that much more easily
             (Bonferroni).
+        independent: whether the numbers' errors are. False: they are of the same images and trainings, of which a
+            `PairedClaim` asks, and this claim is about the means alone.
     """
 
     text: str
     test: Callable[[Mapping[Key, float]], tuple[int, int, str]]
     among: int = 1
+    independent: bool = True
 
     def check(self, found: Found) -> dict[str, Any]:
         """The claim as an entry of checks.json."""
@@ -227,7 +230,7 @@ class Claim:
             alone = [own[0] == own[1] for own in map(self.test, seeds)]
             verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
             words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
-        elif (share := share_held(self.test, found)) is not None:
+        elif self.independent and (share := share_held(self.test, found)) is not None:
             sure = share >= 1 - LEVEL / self.among if passed else share <= LEVEL
             verdict = "not decided" if not sure else "holds" if passed else "does not hold"
             words += "" if sure else f"; with the standard errors it holds in {share:.0%} of draws"

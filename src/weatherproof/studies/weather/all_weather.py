@@ -263,7 +263,7 @@ def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
         ),
         f"{words} at the mild level: not below the encoder as it was": mild_is_no_loss(recipe),
     }
-    means = (Claim(text, within(pairs)) for text, pairs in told.items())
+    means = (Claim(text, within(pairs), independent=False) for text, pairs in told.items())
     paired = (PairedClaim(f"{text}, shown over the seeds", shown(pairs)) for text, pairs in told.items())
     return (*means, *paired)
 
