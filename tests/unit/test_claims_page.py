@@ -1,25 +1,18 @@
 """docs/results/claims.md is what the program writes of today's claims and of the records beside it."""
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from programs import ROOT, program
 
 from weatherproof.studies import STUDIES
 from weatherproof.studies.lab.sentences import Sentence, sentences_of
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def claims() -> ModuleType:
-    found = spec_from_file_location("claims", ROOT / "benchmarks" / "claims.py")
-    assert found is not None and found.loader is not None
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return program("claims")
 
 
 def test_the_page_is_what_the_program_writes(claims: ModuleType) -> None:

@@ -1,24 +1,17 @@
 """The table of what studies read in docs/reproducing.md is what the program writes of today's studies, and every study
 is in the lists of that page and of the verb's."""
 
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from programs import ROOT, program
 
 from weatherproof.studies import STUDIES
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def reproducing() -> ModuleType:
-    found = spec_from_file_location("reproducing", ROOT / "benchmarks" / "reproducing.py")
-    assert found is not None and found.loader is not None
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return program("reproducing")
 
 
 def test_the_table_is_what_the_program_writes(reproducing: ModuleType) -> None:
