@@ -205,3 +205,15 @@ def test_the_sizes_of_attacks_are_called_ours() -> None:
         assert "paper's grid" not in (text or "") and 'those of "Robustness' not in (text or "")
     page = (DOCS / "verbs" / "audit.md").read_text("utf-8")
     assert "paper's grid" not in page and "the sizes are ours" in page
+
+
+@pytest.mark.parametrize(
+    ("table", "of_five"), [("table-1", "table-4"), ("table-2", "table-5"), ("figure-3", "figure-7")]
+)
+def test_top_1_and_top_5_are_measured_together(table: str, of_five: str) -> None:
+    ones, fives = (
+        {(own.model, own.measure, own.data): own.wanted.metric for own in paper(study).values()}
+        for study in (table, of_five)
+    )
+    assert ones.keys() >= fives.keys() != set()  # the X-ray set has two classes
+    assert set(ones.values()) == {"top1"} and set(fives.values()) == {"top5"}

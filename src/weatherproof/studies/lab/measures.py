@@ -40,11 +40,11 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @component
 class Damaged:
-    """One metric of `evaluate` under a damage."""
+    """Metrics of `evaluate` under a damage, all of the same passes."""
 
     operator: str
     realizations: int
-    metric: str = "top1"
+    metrics: tuple[str, ...] = ("top1",)
     seed: int = 0
 
     @property
@@ -55,7 +55,7 @@ class Damaged:
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         records = evaluate(
             {bench.name: model}, images, operator=operators.parse(self.operator), realizations=self.realizations,
-            seed=self.seed, metrics=(self.metric,), device=bench.store.device, batch_size=256,
+            seed=self.seed, metrics=self.metrics, device=bench.store.device, batch_size=256,
         )  # fmt: skip
         return Measured(tuple(records))
 

@@ -122,7 +122,7 @@ def grid(scale: Sizes, seed: int) -> Scale:
             rows = _rows(subject, kind, seed)
             for how, (model, about, metric) in rows.items():
                 for column, operator in zip(COLUMNS, ("Chain()", *kind.levels), strict=True):
-                    measured = Cell(model, Damaged(operator, 1, metric, seed), subject.test, about, Wanted(metric))
+                    measured = Cell(model, Damaged(operator, 1, (metric,), seed), subject.test, about, Wanted(metric))
                     cells[row(name, kind_name, how), column] = None if (metric, column) == (_SAME, CLEAN) else measured
     return Scale(scale.name, scale.note, cells, facts)
 

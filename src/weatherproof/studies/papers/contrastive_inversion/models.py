@@ -13,6 +13,7 @@ from weatherproof.studies.lab.study import About, Cell, Wanted
 from weatherproof.studies.papers.contrastive_inversion.pictures import Asked, OneSided
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
 
+TOP = ("top1", "top5")  # measured together: a table and its top-5 look at the same answers
 _OWN = ("main", "shift")  # the sets that the networks themselves are trained on
 
 
@@ -96,7 +97,7 @@ class Models:
         if tested in COMMON_19:  # the mean over its five severities; all 19 are met at once
             files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
             return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested), files)
-        measure = Damaged(scale.damages[tested], scale.realizations, metric, seed=self.seed)
+        measure = Damaged(scale.damages[tested], scale.realizations, TOP, seed=self.seed)
         return Cell(model, measure, test, about, Wanted(metric))
 
     def _about(self, model: str, readout: str, trained: str, labels: float = 1.0) -> About:
