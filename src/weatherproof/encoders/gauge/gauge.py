@@ -6,15 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from weatherproof.encoders.gauge.statistics import LEAST, Rows, in_blocks, statistics
+from weatherproof.encoders.gauge.statistics import LEAST, Rows, statistics
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
 from weatherproof.errors import InputError
 from weatherproof.types import Images
 
 HIDDEN = 48  # units of each of the two hidden layers
+_ROWS = 16  # of a product; whatever they hold, so many floats end where a line of a cache does
 BINS = 6  # of the levels of a kind, each with what its images look like
 MOST_KINDS = 1000
 LEARNED = (
@@ -118,6 +120,7 @@ class Gauge(nn.Module):
     none: Tensor
     top: Tensor
     end: Tensor
+    furthest: Tensor
     platt: Tensor
     widening: Tensor
     edges: Tensor
@@ -148,6 +151,8 @@ class Gauge(nn.Module):
             given = [getattr(own, name) for own in settings.kinds]
             values = torch.tensor([torch.nan if value is None else value for value in given])
             self.register_buffer(name, values, persistent=False)
+        furthest = squeezed((self.end - self.none) / (self.top - self.none)).nan_to_num(1.0)
+        self.register_buffer("furthest", furthest, persistent=False)  # the end as a severity
         self.register_buffer("platt", torch.tensor([1.0, 0.0]))
         self.register_buffer("widening", torch.zeros(kinds, 2, 2))  # kind, inside or beyond, low or high
         self.register_buffer("edges", torch.zeros(kinds, BINS - 1))
@@ -185,22 +190,22 @@ class Gauge(nn.Module):
         damaged = self.damage(outputs)
         which = self.likeliest(outputs)
         clean = damaged < 0.5
-        low, middle, high = self.interval(outputs, which).unbind(1)
+        interval = self.interval(outputs, which)
+        low, middle, _ = interval.unbind(1)
         strange = ~(self.unlike(normal, which, middle, clean) <= self.limit)  # what is no number is unlike anything
-        known = ~self.none[which].isnan() & ~(strange & ~clean & (middle == 0))
+        none, times = self.none[which], stretched(interval)
+        known = ~none.isnan() & ~(strange & ~clean & (middle == 0))
         told = known & ~clean if math.isnan(self.untouched) else known
-        level, low_level, high_level = (
-            torch.where(told, self.level(which, one), torch.nan) for one in (middle, low, high)
-        )
-        level, low_level = (torch.where(clean, self.untouched, own) for own in (level, low_level))
-        extent = torch.where(clean, 0.0, torch.where(known, stretched(middle), damaged))
+        levels = (none[:, None] + times * (self.top[which] - none)[:, None]).masked_fill_(~told[:, None], torch.nan)
+        levels[:, :2].masked_fill_(clean[:, None], self.untouched)
+        first, level, last = levels.unbind(1)
         return Reading(
             level=level,
-            low=torch.minimum(low_level, high_level),
-            high=torch.maximum(low_level, high_level),
-            kind=torch.where(clean, 0, 1 + which),
+            low=torch.minimum(first, last),
+            high=torch.maximum(first, last),
+            kind=(1 + which).masked_fill_(clean, 0),
             damaged=damaged,
-            extent=extent,
+            extent=torch.where(known, times[:, 1], damaged).masked_fill_(clean, 0.0),
             beyond=strange | (known & ~clean & (low > 1)),
         )
 
@@ -210,14 +215,16 @@ class Gauge(nn.Module):
     def outputs(self, normal: Rows) -> Float[Tensor, "batch outputs"]:
         """The network's: the logit of damage, the logits of the kinds, and the quantiles of their severities. It has
         two hidden layers, and a way past them: a share of black pixels is a level as it is."""
-        hidden = in_blocks(normal, self.first_weight).add_(self.first_bias).relu_()
-        hidden = in_blocks(hidden, self.second_weight).add_(self.second_bias).relu_()
-        past = in_blocks(normal, self.direct_weight)
-        return in_blocks(hidden, self.third_weight).add_(self.third_bias).add_(past)
+        rows = _in_blocks(normal)
+        hidden = _layer(rows, self.first_weight, self.first_bias).relu_()
+        hidden = _layer(hidden, self.second_weight, self.second_bias).relu_()
+        past = _layer(rows, self.direct_weight, self.third_bias)
+        return _layer(hidden, self.third_weight, past).flatten(0, 1)[: normal.shape[0]]
 
     def damage(self, outputs: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch"]:
         """Its probability."""
-        return torch.sigmoid(outputs[:, 0] * self.platt[0] + self.platt[1])
+        slope, offset = self.platt.unbind()
+        return torch.sigmoid(outputs[:, 0] * slope + offset)
 
     def likeliest(self, outputs: Float[Tensor, "batch outputs"]) -> Int64[Tensor, "batch"]:
         """The kind of damage, should there be any: from 0 on."""
@@ -228,8 +235,8 @@ class Gauge(nn.Module):
     ) -> Float[Tensor, "batch 3"]:
         """Of the severity, in order, should the kind be this one."""
         kinds = len(self.settings.kinds)
-        own = outputs[:, 1 + kinds :].view(-1, kinds, 3)[torch.arange(which.shape[0], device=which.device), which]
-        return own.sort(dim=1).values
+        own = outputs[:, 1 + kinds :].unflatten(1, (kinds, 3)).gather(1, which[:, None, None].expand(-1, 1, 3))
+        return own[:, 0].sort(dim=1).values
 
     def interval(
         self, outputs: Float[Tensor, "batch outputs"], which: Int64[Tensor, "batch"]
@@ -238,7 +245,7 @@ class Gauge(nn.Module):
         own = self.quantiles(outputs, which)
         moved = self.widening[which, (own[:, 1] > 1).long()]
         low, high = own[:, 0] - moved[:, 0], own[:, 2] + moved[:, 1]
-        end = squeezed((self.end - self.none) / (self.top - self.none)).nan_to_num(1.0)[which]
+        end = self.furthest[which]
         middle = own[:, 1].clamp(min=0).minimum(end)
         return torch.stack([low.clamp(min=0).minimum(middle), middle, torch.maximum(high.minimum(end), middle)], dim=1)
 
@@ -248,20 +255,33 @@ class Gauge(nn.Module):
         """Among which of the images that training saw an image is compared: 0: clean ones; else those of its kind, of
         about its level."""
         place = (middle[:, None] > self.edges[which]).sum(dim=1)
-        return torch.where(clean, 0, 1 + which * BINS + place)
+        return place.add_(which, alpha=BINS).add_(1).masked_fill_(clean, 0)
 
     def unlike(
         self, normal: Rows, which: Int64[Tensor, "batch"], middle: Float[Tensor, "batch"], clean: Bool[Tensor, "batch"]
     ) -> Float[Tensor, "batch"]:
         """The mean squared distance to those, in their standard deviations, along axes that are uncorrelated."""
         place = self.bins(which, middle, clean)
-        away = in_blocks(normal, self.whitening) - self.means[place]
+        rows = _in_blocks(normal)
+        white = torch.bmm(rows, self.whitening.expand(rows.shape[0], -1, -1)).flatten(0, 1)[: normal.shape[0]]
+        away = white - self.means[place]
         return (away * away / self.variances[place]).mean(dim=1)
 
-    def level(self, which: Int64[Tensor, "batch"], severity: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
-        """In the operator's unit."""
-        none = self.none[which]
-        return none + stretched(severity) * (self.top[which] - none)
+
+def _in_blocks(rows: Rows) -> Float[Tensor, "blocks few statistics"]:
+    """Rows for products of one size, the last ones of zeros: a product of another size may sum in another order.
+
+    In a graph that is traced for another program (`torch.export`), whose products are its own affair, all rows at once.
+    """
+    if torch.compiler.is_compiling():
+        return rows[None]
+    return F.pad(rows, (0, 0, 0, -len(rows) % _ROWS)).view(-1, _ROWS, rows.shape[1])
+
+
+def _layer(
+    rows: Float[Tensor, "blocks few inputs"], weight: Float[Tensor, "inputs outputs"], bias: Float[Tensor, "..."]
+) -> Float[Tensor, "blocks few outputs"]:
+    return torch.baddbmm(bias, rows, weight.expand(rows.shape[0], -1, -1))
 
 
 def squeezed(times: Tensor) -> Tensor:
