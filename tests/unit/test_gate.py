@@ -474,3 +474,5 @@ def test_where_a_gate_opens_is_asked_of_a_gauge_on_images() -> None:
         fit_gate(*both, MemoryImages(PIXELS), RandomMask(0.5), None)
     with pytest.raises(InputError, match="holds no images"):
         fit_gate(*both, MemoryImages(PIXELS[:0]), RandomMask(0.5), Zeros())
+    with pytest.raises(InputError, match=r"damages no image of memory.*give a damage that does"):
+        fit_gate(*both, MemoryImages(PIXELS), lambda pixels, keys: pixels.clone(), Zeros())

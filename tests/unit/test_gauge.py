@@ -189,6 +189,9 @@ def test_what_a_gauge_cannot_learn_from_is_refused():
     ):
         with pytest.raises(InputError, match=said):
             fit_gauge(images, operators.parse(text), preprocessing=GREY)
+    for nothing in (lambda pixels, keys: pixels, lambda pixels, keys: pixels.clone()):
+        with pytest.raises(InputError, match=r"damages no image of digits/train.*give a damage that does"):
+            fit_gauge(images, nothing, preprocessing=GREY)
     with pytest.raises(InputError, match="at least 12 pixels a side, got"):
         fitted(MASK)(torch.rand(2, 1, 8, 8))
 

@@ -10,7 +10,8 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.operators import Chain, GaussianNoise, OneOf, RandomMask, Sometimes
-from weatherproof.verbs.inputs import require_damages, require_works
+from weatherproof.operators.damages import require_damages
+from weatherproof.verbs.inputs import require_works
 
 CPU = torch.device("cpu")
 

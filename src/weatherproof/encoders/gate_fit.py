@@ -19,6 +19,7 @@ from weatherproof.encoders.gate import opened
 from weatherproof.encoders.gauge import Gauge, Reading
 from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
+from weatherproof.operators.damages import require_damages
 from weatherproof.operators.drawn import kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
@@ -120,7 +121,7 @@ def fit_gate(
         most: look at no more images than these, evenly spaced.
 
     Raises:
-        InputError: no images, no gauge, or no classifier whose answers could be compared.
+        InputError: no images, no gauge, a damage that does nothing, or no classifier whose answers could be compared.
     """
     if gauge is None:
         raise InputError(
@@ -133,6 +134,7 @@ def fit_gate(
         raise InputError(f"{original.name} has no classifier whose answers could be compared: give by='embeddings'")
     chosen, ways, judged = at_most(images, most), from_none(operator), by == "answers"
     device = next(original.parameters()).device
+    require_damages(operator, chosen, device)
     gauge = copy.deepcopy(gauge).to(device)
     whole, parts, count = list[tuple[Tensor, ...]](), list[tuple[Tensor, ...]](), 0
     with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:

@@ -11,6 +11,7 @@ from weatherproof.encoders import adapters, map_place
 from weatherproof.errors import InputError, unknown
 from weatherproof.evaluation import history
 from weatherproof.methods import Curriculum, KeepClean, parse_curriculum
+from weatherproof.operators.damages import require_damages
 from weatherproof.protocols import Objective, Operator
 from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE
@@ -25,7 +26,6 @@ from weatherproof.verbs.hardened import outcome_of, save_hardened
 from weatherproof.verbs.inputs import (
     measurable,
     pretrained,
-    require_damages,
     require_embeds,
     require_objective_works,
     training_sets,

@@ -17,7 +17,6 @@ from weatherproof.encoders import Encoder, load_encoder, require_weights
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.class_sets import some
 from weatherproof.objectives import InputGradient, parse_regularizer
-from weatherproof.operators.drawn import drawn
 from weatherproof.protocols import Attack, Objective, Operator
 from weatherproof.readouts import evaluating, require_embeddings
 from weatherproof.sizes import GivenSize, size_of
@@ -26,8 +25,6 @@ from weatherproof.views.geometry import random_crop
 
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
-
-_DRAWS, _TRIED = 1 << 14, 512  # keys of which a damage is asked, and those on which it is tried
 
 _FLAT = "images"  # Tiny-ImageNet's val/images/ holds the images of all classes
 
@@ -199,22 +196,6 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
             f"{operator!r} leaves nothing of an image: it gives the same for a picture, its negative and "
             "another picture; give a milder level"
         )
-
-
-def require_damages(operator: Operator, images: ImageSet, device: torch.device) -> None:
-    """Raise `InputError` where an operator leaves the images as they are. From its keys it is known which draws apply
-    any damage; of these up to 512 are tried, on a few of the images, until one of them changes."""
-    batch = next(batches(images, 16, device=device), None)
-    if batch is None:
-        return
-    keys = random.keys(0, torch.arange(_DRAWS))
-    for applied in keys[drawn(operator, keys).kind > 0][:_TRIED].split(len(batch.images)):
-        some = batch.images[: len(applied)]
-        if not torch.equal(operator(some, applied), some):
-            return
-    raise InputError(
-        f"{operator!r} damages no image of {images.name}, and there is nothing to see through: give a damage that does"
-    )
 
 
 def require_objective_works(objective: Objective, encoder: Encoder, device: torch.device) -> None:

@@ -13,6 +13,7 @@ from weatherproof.encoders.gauge.gauge import LEARNED, Gauge, Settings, Told
 from weatherproof.encoders.gauge.sample import Sample, looks, sample
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
+from weatherproof.operators.damages import require_damages
 from weatherproof.operators.drawn import Kind, kinds
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
@@ -55,6 +56,7 @@ def fit_gauge(
     if len(chosen) < FEWEST:
         raise InputError(f"a gauge learns from at least {FEWEST} images, got {len(chosen)}: give more")
     require_damage(operator)
+    require_damages(operator, chosen, device)
     found = kinds(operator)
     side = min(next(batches(chosen, 1)).images.shape[2:])
     told = tuple(_told(kind, side) for kind in found)
