@@ -190,12 +190,13 @@ class Gauge(nn.Module):
         damaged = self.damage(outputs)
         which = self.likeliest(outputs)
         clean = damaged < 0.5
+        hurt = ~clean
         interval = self.interval(outputs, which)
         low, middle, _ = interval.unbind(1)
         strange = ~(self.unlike(normal, which, middle, clean) <= self.limit)  # what is no number is unlike anything
         none, times = self.none[which], stretched(interval)
-        known = ~none.isnan() & ~(strange & ~clean & (middle == 0))
-        told = known & ~clean if math.isnan(self.untouched) else known
+        known = ~(none.isnan() | (strange & hurt & (middle == 0)))
+        told = known & hurt if math.isnan(self.untouched) else known
         levels = (none[:, None] + times * (self.top[which] - none)[:, None]).masked_fill_(~told[:, None], torch.nan)
         levels[:, :2].masked_fill_(clean[:, None], self.untouched)
         first, level, last = levels.unbind(1)
@@ -206,7 +207,7 @@ class Gauge(nn.Module):
             kind=(1 + which).masked_fill_(clean, 0),
             damaged=damaged,
             extent=torch.where(known, times[:, 1], damaged).masked_fill_(clean, 0.0),
-            beyond=strange | (known & ~clean & (low > 1)),
+            beyond=strange | (known & hurt & (low > 1)),
         )
 
     def normal(self, rows: Rows) -> Rows:
@@ -242,12 +243,13 @@ class Gauge(nn.Module):
         self, outputs: Float[Tensor, "batch outputs"], which: Int64[Tensor, "batch"]
     ) -> Float[Tensor, "batch 3"]:
         """The quantiles, the outer ones moved as far as held-out images ask for, all between none and the end."""
-        own = self.quantiles(outputs, which)
-        moved = self.widening[which, (own[:, 1] > 1).long()]
-        low, high = own[:, 0] - moved[:, 0], own[:, 2] + moved[:, 1]
+        low, middle, high = self.quantiles(outputs, which).unbind(1)
+        below, above = self.widening[which, (middle > 1).long()].unbind(1)
         end = self.furthest[which]
-        middle = own[:, 1].clamp(min=0).minimum(end)
-        return torch.stack([low.clamp(min=0).minimum(middle), middle, torch.maximum(high.minimum(end), middle)], dim=1)
+        middle = middle.clamp(min=0).minimum(end)
+        low = (low - below).clamp_(min=0).minimum(middle)
+        high = (high + above).minimum(end).maximum(middle)
+        return torch.stack([low, middle, high], dim=1)
 
     def bins(
         self, which: Int64[Tensor, "batch"], middle: Float[Tensor, "batch"], clean: Bool[Tensor, "batch"]
