@@ -15,6 +15,7 @@ TEXTS = (
     "Chain(GaussianBlur((1.0, 5.0)), GaussianNoise((0.05, 0.5)))",
     "Sometimes(RandomMask((0.5, 0.95)), 0.5)",
     "OneOf(RandomMask((0.5, 0.95)), GaussianNoise((0.05, 0.5)), GaussianBlur((1.0, 5.0)))",
+    "MixedChains(RandomMask((0.5, 0.95)), GaussianNoise((0.05, 0.5)), GaussianBlur((1.0, 5.0)))",
     "RandomResizedCrop(SIZE, (0.5, 1.0))",
     "HorizontalFlip(0.5)",
     "Warp(degrees=10.0, translate=0.1, scale=(0.9, 1.1), shear=0.1)",

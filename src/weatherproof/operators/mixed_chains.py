@@ -71,12 +71,20 @@ class MixedChains:
         which = random.uniforms(random.fold(keys, 1), (self.width, self.depth)).double().transpose(0, 1)
         lengths = random.uniforms(random.fold(keys, 2), (self.width,)).double()
         links, own = links_of(which, lengths, len(self.ops), (1, self.depth)), random.fold(keys, 3)
+        drawn_with = torch.stack([keys_at(own, place, self.width) for place in range(self.depth)])
+        drawn_with = drawn_with.unflatten(1, (self.width, -1))  # [depth, width, batch]
         out = torch.empty_like(images)
         for part in pieces(images):
-            of_part = own[part]
+            of_part = drawn_with[:, :, part].flatten(1)
 
-            def apply(link: int, some: Tensor, rows: Int64[Tensor, "some"], place: int, keys: Keys = of_part) -> Tensor:
-                return self.ops[link](some, keys_at(keys, place, self.width)[rows])
+            def apply(
+                link: int,
+                some: Tensor,
+                rows: Int64[Tensor, "some"],
+                place: int,
+                keys: Int64[Tensor, "depth chains"] = of_part,
+            ) -> Tensor:
+                return self.ops[link](some, keys[place, rows])
 
             chains = chained(images[part], links[:, part], len(self.ops), apply)
             weigh(images[part], chains, weights[part], out[part])
