@@ -12,8 +12,8 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c
 # makes what the tests of a file share once, and whoever is done first takes over what the other has left.
 test test-all bench: export OMP_NUM_THREADS = 1
 # Bytecode, that of the tests' rewritten assertions too, is kept from run to run: without it a worker starts 20 seconds later.
+# It lies beside the sources: that of the libraries is there since their installation, and Python looks in one place only.
 test test-all: export PYTHONDONTWRITEBYTECODE =
-test test-all: export PYTHONPYCACHEPREFIX = $(CURDIR)/$(VENV)/bytecode
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help

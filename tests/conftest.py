@@ -1,9 +1,11 @@
 """What every test relies on: one thread, no network, and the real images where there are some.
 
 Shapes and dtypes of the package are checked by jaxtyping's pytest plugin (`--jaxtyping-packages` in pyproject.toml). It
-installs its import hook before any conftest is read, so tests and conftests import the package as usual, after
-`typechecker`, which says what is checked. The hook reads annotations at run time: `from __future__ import annotations`
-would turn them into strings and switch off the checks of dataclass fields, so the linter forbids it.
+installs its import hook before any conftest is read, so tests import the package as usual, after `typechecker`, which
+says what is checked. The hook reads annotations at run time: `from __future__ import annotations` would turn them into
+strings and switch off the checks of dataclass fields, so the linter forbids it.
+
+Nothing heavy is imported here at once: with several workers this file is read first in the process that starts them.
 """
 
 import ipaddress
@@ -15,18 +17,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-import typechecker  # noqa: F401 - before the package
 
-from weatherproof import progress
-from weatherproof.verbs.reproduce import reproduce
+if TYPE_CHECKING:
+    import torch
+
+
+def pytest_collection() -> None:
+    """Before the package is imported. The process that only hands out tests to workers does not get here."""
+    import typechecker  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Several test processes share the cores; sums on one thread also have one order."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -78,6 +86,8 @@ def _no_network() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _no_lines_of_progress() -> Iterator[None]:
     """What a test expects on standard error must not depend on how slow the machine is."""
+    from weatherproof import progress
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "_SHORT", float("inf"))
         yield
@@ -86,6 +96,7 @@ def _no_lines_of_progress() -> Iterator[None]:
 @pytest.fixture
 def every_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line of progress for each phase, when it ends."""
+    from weatherproof import progress
 
     class Teller(progress._Teller):
         def __init__(self) -> None:
@@ -113,16 +124,29 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
-def cuda() -> torch.device:
+def cuda() -> "torch.device":
     """The CUDA device, or a skip."""
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
 
 
+@pytest.fixture
+def shallow_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's vision transformers with one block of their twelve, for what happens before the first."""
+    from torchvision.models import vision_transformer
+
+    whole = vision_transformer._vision_transformer
+    monkeypatch.setattr(vision_transformer, "_vision_transformer", lambda **given: whole(**given | {"num_layers": 1}))
+
+
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the finished run folder of a study at the smallest scale; each runs once, all from one store beside."""
+    from weatherproof.verbs.reproduce import reproduce
+
     home = tmp_path_factory.mktemp("smoke")
 
     @cache

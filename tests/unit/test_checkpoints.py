@@ -396,6 +396,7 @@ def test_older_names_that_timm_knows_are_read_as_timm_does(tmp_path: Path) -> No
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("shallow_transformers")
 def test_torchvisions_position_embedding_is_resampled_as_torchvision_does() -> None:
     from torchvision.models.vision_transformer import interpolate_embeddings
 

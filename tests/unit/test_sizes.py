@@ -159,6 +159,7 @@ def test_open_clips_towers_take_the_sizes_that_open_clip_gives_them() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("shallow_transformers")
 @pytest.mark.parametrize("text", ["torchvision:vit_b_32", "open_clip:ViT-S-32", "open_clip:vit_medium_patch16_gap_256"])
 def test_a_patch_that_does_not_divide_is_padded_as_timm_does_it(text: str, tmp_path: Path) -> None:
     """With rows below and columns to the right of zeros after the normalisation, once, and the same from a run."""
@@ -181,6 +182,7 @@ def test_a_patch_that_does_not_divide_is_padded_as_timm_does_it(text: str, tmp_p
     assert again.preprocessing == encoder.preprocessing and torch.equal(again(pixels), encoder(pixels))
 
 
+@pytest.mark.usefixtures("shallow_transformers")
 def test_position_embeddings_of_a_padded_size_are_torchvisions(tmp_path: Path) -> None:
     from torchvision.models import vision_transformer
 
