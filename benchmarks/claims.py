@@ -122,14 +122,15 @@ def page() -> str:
 
 
 class _Kept:
-    """What was measured of a study: its page, and its claims as of today, none where it is measured otherwise now."""
+    """What was measured of a study: its page, and its claims as they stand there, none where it is measured otherwise
+    now. `remake` has made them today's."""
 
     def __init__(self, name: str, file: Path) -> None:
         kept = json.loads(file.read_text("utf-8"))
         self.stale = "note" in kept
         self.link = f"[{name}]({file.parent.name}/{name}.md)"
         self.link += ", of an earlier pipeline, to be run again" if self.stale else ""
-        self.checks = {} if self.stale else {check["claim"]: check for check in checks_of(STUDIES[name], kept)}
+        self.checks = {} if self.stale else {check["claim"]: check for check in kept["checks"]}
 
 
 _kept = cache(_Kept)

@@ -497,26 +497,24 @@ def test_the_hub_that_the_environment_names_and_the_cache_without_it(hub: Hub, t
     publish_timm(hub, "test_efficientnet")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
 
-    def python(home: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        told = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        return subprocess.run([sys.executable, *words], env={**kept, **told, **more}, capture_output=True, text=True)
+    def python(code: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        told = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", code, *words], env={**kept, **told, **more}, capture_output=True, text=True
+        )
 
-    name = "timm:test_efficientnet"
-    load = ("-c", f"from weatherproof.encoders import load_encoder; load_encoder({name!r})")
-    done = python("full", *load)
+    load = "from weatherproof.encoders import load_encoder; load_encoder('timm:test_efficientnet')"
+    done = python(load)
     assert done.returncode == 0 and hub.downloads() == ["model.safetensors"], done.stderr
-    assert [*(tmp_path / "full" / "hub").rglob("snapshots/*/model.safetensors")]
+    assert [*(tmp_path / "home" / "hub").rglob("snapshots/*/model.safetensors")]
     hub.asked.clear()
-    again = python("full", *load, HF_HUB_OFFLINE="1")
-    assert again.returncode == 0, again.stderr
-    export = ("-m", "weatherproof", "export", name, "--to", "hub", "--out", str(tmp_path / "out"))
-    empty = python("empty", *export, HF_HUB_OFFLINE="1")
-    assert empty.returncode == 2 and hub.asked == [], empty.stderr
-    (line,) = empty.stderr.splitlines()
-    assert line.startswith(
-        "weatherproof: timm:test_efficientnet: model.safetensors of timm/test_efficientnet.r160_in1k"
-    )
-    assert f"in the cache {tmp_path / 'empty' / 'hub'}, and HF_HUB_OFFLINE is set" in line
+    main = "import sys; from weatherproof.__main__ import main; sys.exit(main())"
+    export = ("export", "timm:test_vit", "--to", "hub", "--out", str(tmp_path / "out"))  # not in the cache
+    offline = python(f"{load}; {main}", *export, HF_HUB_OFFLINE="1")
+    assert offline.returncode == 2 and hub.asked == [], offline.stderr
+    (line,) = offline.stderr.splitlines()
+    assert line.startswith("weatherproof: timm:test_vit: model.safetensors of timm/test_vit.r160_in1k")
+    assert f"in the cache {tmp_path / 'home' / 'hub'}, and HF_HUB_OFFLINE is set" in line
 
 
 # what goes wrong

@@ -27,6 +27,7 @@ from weatherproof.errors import InputError
 from weatherproof.methods.feature_settings import FeatureSettings
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.operators import COMMON_15
+from weatherproof.protocols import Views
 from weatherproof.random import keys
 from weatherproof.restoration import DeepDecoder, NonLocalMeans, Restored
 from weatherproof.studies import STUDIES, Cell
@@ -53,10 +54,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:small.* no weights given", "igno
 PLAN = Plan(epochs=1, batch_size=32, lr=0.1, optimizer="sgd")
 
 
-def simclr(encoder: str) -> nn.Module:
+def simclr(encoder: str, look: Views | None = None) -> nn.Module:
     body = load_encoder(f"{encoder}@random", size=32)
     projector = nn.Sequential(nn.Linear(body.feature_dim, 32), nn.ReLU(), nn.Linear(32, 16))
-    return methods.SimCLR(body, views.SimCLR(32), projector, NTXent(0.5))
+    return methods.SimCLR(body, look or views.SimCLR(32), projector, NTXent(0.5))
 
 
 def cells_of(name: str, scale: str) -> list[Cell]:
@@ -83,9 +84,10 @@ def test_without_numbers_as_with_them() -> None:
     assert all(weight.device.type == "cpu" and weight.grad is None for weight in method.parameters())
 
 
-@pytest.mark.parametrize("encoder", ["resnet20", "timm:test_vit(patch_size=8, depth=2)"])
+@pytest.mark.parametrize("encoder", ["small(width=4, channels=3)", "timm:test_vit(depth=1)"])
 def test_shapes_that_are_remembered_are_those_that_are_asked_for(encoder: str) -> None:
-    method, images = simclr(encoder), load_images("digits", size=32, channels=3)
+    """Of views that are soon made: they have numbers either way."""
+    method, images = simclr(encoder, views.Twice(views.HorizontalFlip())), load_images("digits", size=32, channels=3)
     course = Course(replace(PLAN, micro_batch=4), len(images))
     asked = counted(weightless(method), images, course, most=0)
     with RememberedShapes() as known:
