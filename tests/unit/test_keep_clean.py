@@ -19,7 +19,7 @@ import weatherproof as wp
 from weatherproof import random
 from weatherproof.data import MemoryImages, held_out
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder
-from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.encoders.gauge import Settings, Told, fit
 from weatherproof.errors import InputError
 from weatherproof.methods import Hardening, KeepClean
 from weatherproof.methods.clean import MOST, Multiplier
@@ -277,7 +277,10 @@ def test_the_verb_says_what_came_of_its_promise(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*randomly initialised")
-def test_by_default_both_stand_behind_a_gate_and_clean_images_get_the_original(tmp_path: Path) -> None:
+def test_by_default_both_stand_behind_a_gate_and_clean_images_get_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "_STEPS", 500)
     # least squares: what a random network tells images apart by is soon lost to the contrastive loss, and no gate opens
     small: dict[str, Any] = {
         "epochs": 2, "batch_size": 128, "lr": 1e-2, "device": "cpu", "workers": 0, "test_images": 40,
