@@ -8,6 +8,7 @@ strings and switch off the checks of dataclass fields, so the linter forbids it.
 Nothing heavy is imported here at once: with several workers this file is read first in the process that starts them.
 """
 
+import gc
 import ipaddress
 import os
 import signal
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 def pytest_collection() -> None:
     """Before the package is imported. The process that only hands out tests to workers does not get here."""
     import typechecker  # noqa: F401
+
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: libraries, the package, the tests. No collection of garbage looks through it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

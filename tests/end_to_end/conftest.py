@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typechecker  # noqa: F401 - before the package, where this file is read first
 from PIL import Image
 from safetensors.torch import save_file
 
