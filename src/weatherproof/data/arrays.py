@@ -1,4 +1,4 @@
-"""Data sets that come as arrays: MNIST, CIFAR and STL-10 as their authors publish them; npz."""
+"""Data sets that come as arrays: scikit-learn's digits; MNIST, CIFAR and STL-10 as their authors publish them; npz."""
 
 import gzip
 import math
@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from weatherproof.data.folders import check_folder
 from weatherproof.errors import InputError, shown
 
+DIGITS_SIZE = 32  # pixels a side after enlarging: what small convolutional encoders take
+DIGITS_SEED = 0  # of the one split there is
 STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")  # class_names.txt
 
 
@@ -40,6 +43,28 @@ def known_split(split: str, what: str, *others: str) -> str:
     if name not in ("train", "test", *others):
         raise InputError(f"{what} has no split {split!r}: expected {', '.join(('train', 'test', *others))}")
     return name
+
+
+def digits(split: str) -> Arrays:
+    """The 1,797 digits of scikit-learn (8x8, 17 levels), bilinearly enlarged to 32x32; a fixed fifth is test, and "all"
+    are all."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    split = known_split(split, "digits", "all")
+    images, labels = load_digits(return_X_y=True)
+    parts = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=DIGITS_SEED)
+    chosen = np.sort({"train": parts[0], "test": parts[1], "all": np.concatenate(parts)}[split])
+    small = np.round(images[chosen].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    side = (DIGITS_SIZE, DIGITS_SIZE)
+    large = np.stack([np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in small])
+    return Arrays(
+        torch.from_numpy(large)[:, None],
+        torch.from_numpy(labels[chosen].astype(np.int64)),
+        torch.from_numpy(chosen.astype(np.int64)),
+        tuple(map(str, range(10))),
+        split,
+    )
 
 
 def mnist(folder: Path, split: str) -> Arrays:

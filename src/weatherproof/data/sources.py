@@ -16,7 +16,6 @@ from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.data.corrupted.sets import Part
 from weatherproof.data.corrupted.sources import CORRUPTED_SOURCES, load_corrupted
 from weatherproof.data.decoding import BadImage, Decoder, Pixels, PlaneDecoder, decode_all, header_size
-from weatherproof.data.digits import digits
 from weatherproof.data.files import BadFiles, FileImages
 from weatherproof.data.folders import Listing, check_folder, class_folders, has_splits, list_folder
 from weatherproof.data.hearing import listening
@@ -352,7 +351,7 @@ def _require_splits(folder: Path, otherwise: str, *, test: str = "test/") -> Non
         )
 
 
-BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": digits, "synthetic-digits": synthetic_digits}
+BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}
 SOURCES: dict[str, Callable[[Path, str], Found]] = {
     "folder": list_folder,
     "npz": arrays.npz,

@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from weatherproof import random
-from weatherproof.data.arrays import Arrays, known_split, mnist
-from weatherproof.data.digits import digits
+from weatherproof.data.arrays import Arrays, digits, known_split, mnist
 from weatherproof.types import Keys, Labels
 
 SYNTHETIC_SEED = 0  # of the one data set there is
