@@ -27,7 +27,7 @@ from weatherproof.studies.lab.recipes import Hardened, plan_of
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.weather.all_weather import Models
-from weatherproof.studies.weather.scales import DESK, LEVELS, RESNET, SMALL, Kind
+from weatherproof.studies.weather.scales import DESK, LEVELS, RESNET, SMALL, Kind, Subject
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SUBJECT = DESK.subjects[RESNET]
@@ -82,10 +82,10 @@ OURS: Mapping[str, Trial] = {
 }
 
 
-def judges(data: str) -> ImageSet:
-    """Training images, evenly spaced, that the encoders are not trained on."""
-    every = load_images(located(SUBJECT.data.text, data), "train")
-    seen = set(at_most(every, SUBJECT.train_images).index.tolist())
+def judges(data: str, subject: Subject = SUBJECT) -> ImageSet:
+    """Training images, evenly spaced, that the encoders of a subject are not trained on."""
+    every = load_images(located(subject.data.text, data), "train", size=subject.size)
+    seen = set(at_most(every, subject.train_images).index.tolist())
     return at_most(
         every.subset(torch.tensor([i for i in range(len(every)) if int(every.index[i]) not in seen])), JUDGES
     )
@@ -102,11 +102,12 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
             yield {
                 "kind": kind_name,
                 "recipe": name,
-                "top1": {level: _top1(model, images, text) for level, text in operators.items()},
+                "top1": {level: top1(model, images, text) for level, text in operators.items()},
             }
 
 
-def _top1(model: torch.nn.Module, images: ImageSet, operator: str) -> float:
+def top1(model: torch.nn.Module, images: ImageSet, operator: str) -> float:
+    """Under one draw of a damage."""
     records = evaluate({"model": model}, images, operator=parse(operator), realizations=1, seed=1, metrics=("top1",))
     return records[0].value
 

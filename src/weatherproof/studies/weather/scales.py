@@ -179,8 +179,8 @@ _RESNET = Subject(
     data=Source("cifar10:$DATA/cifar10"),
     kinds=SMALL,
     asked={
-        "masks": [Asked(MAIN, 3), Asked(REST), Asked(JOINT)],
-        **{kind: [Asked((*MAIN, *JOINT))] for kind in KINDS[1:]},
+        "masks": [Asked((*MAIN, *JOINT), 3), Asked(REST)],
+        **{kind: [Asked((*MAIN, *JOINT), 3)] for kind in KINDS[1:]},
     },
     plan={"epochs": 3, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     augment="HorizontalFlip()",
@@ -202,6 +202,15 @@ _SQUEEZE = replace(
     _LITE, encoder="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
     plan={**_LITE.plan, "epochs": 4},
 )  # fmt: skip
+_VIT = replace(
+    _RESNET,
+    encoder="timm:vit_tiny_patch16_224(patch_size=8, embed_dim=128, depth=4, num_heads=4)@random",
+    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
+    plan={"epochs": 3, "batch_size": 128, "lr": 1e-3},
+    size=32,
+    head="probe",
+    pretraining={"epochs": 15, "batch_size": 128, "lr": 1e-3, "warmup_epochs": 1},
+)
 DESK = Weather(
     "desk",
     "ResNet-20 on CIFAR-10 (JPEG copies) with 10,000 images, three epochs; EfficientNet-Lite0 (two epochs) and "
@@ -222,6 +231,7 @@ DESK = Weather(
         ),
         SQUEEZE: _SQUEEZE,
         LITE: _LITE,
+        VIT: _VIT,
     },
 )
 
