@@ -10,7 +10,7 @@ from weatherproof.evaluation import Record
 from weatherproof.studies.lab.classifiers import NoNumber
 from weatherproof.studies.lab.draws import LEVEL, share_held
 from weatherproof.studies.lab.sets import Images
-from weatherproof.studies.lab.store import Choosing, Measure, Recipe, Store
+from weatherproof.studies.lab.store import Choosing, Measure, Measured, Recipe, Store
 from weatherproof.training.run import finite
 
 Key = tuple[str, str]  # (row, column)
@@ -133,7 +133,7 @@ class Cell:
             self.wanted.among(found.records), model=about.model, readout=about.readout,
             label_fraction=about.label_fraction, trained_on=about.trained_on,
         )  # fmt: skip
-        entry = self.certificate(store)
+        entry = self._entry(found)
         if entry is None:
             return Number(record)
         named = f"{entry['attack']} on {entry['model']}"
@@ -152,7 +152,10 @@ class Cell:
 
     def certificate(self, store: Store) -> dict[str, Any] | None:
         """An entry of `reports.save_certificates`; None where the measure has none."""
-        entry = store.measured(self.model, self.measure, self.images(store), name=self.about.model).certificate
+        return self._entry(store.measured(self.model, self.measure, self.images(store), name=self.about.model))
+
+    def _entry(self, found: Measured) -> dict[str, Any] | None:
+        entry = found.certificate
         return None if entry is None else {**entry, "model": self.about.certified or self.about.model}
 
 
