@@ -1,6 +1,6 @@
 """Studies at `paper` scale on made-up files in the published layouts, with random weights, small networks in place of
-large ones, two steps of each training and a dozen images of each set: a model of each as its images are published, and
-each to its page with small images, one training seed where there may be one, and one store for all."""
+large ones, two steps of 16 images of each training and a dozen images of each set: a model of each as its images are
+published, and each to its page with small images, one training seed where there may be one, and one store for all."""
 
 import io
 import math
@@ -16,12 +16,16 @@ import torch
 from PIL import Image
 
 from weatherproof import load_encoder
+from weatherproof.attacks import PGD, LogBarrier
 from weatherproof.benchmark import COMMON_19
 from weatherproof.data import CorruptedImages, ImageSet, at_most
 from weatherproof.data.cifar_classes import CIFAR_10, CIFAR_100
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.towers import TextTower
+from weatherproof.methods import FeatureSettings
+from weatherproof.methods.feature_contrast import FeatureContrastive
+from weatherproof.methods.partners import Partner
 from weatherproof.restoration import DeepDecoder
 from weatherproof.sizes import sides
 from weatherproof.studies import STUDIES
@@ -32,7 +36,7 @@ from weatherproof.studies.lab.store import Store
 from weatherproof.studies.lab.words import TowerOf, letters
 from weatherproof.studies.papers.fcl.scales import FclScale
 from weatherproof.studies.weather.scales import Asked, Family
-from weatherproof.training.plan import Course
+from weatherproof.training.plan import Course, Plan
 from weatherproof.verbs.reproduce import reproduce
 from weatherproof.views import RandomResizedCrop
 
@@ -45,6 +49,7 @@ CLASSES = {
     "imagenette": 10,
 }  # fmt: skip
 NAMES = {"cifar10": [*CIFAR_10], "cifar100": [*CIFAR_100]}  # by which a network's own head is believed
+BATCH = 16  # images of a step at most
 OF_ONE_SIZE = ("cifar10", "cifar100", "stl10")  # photographs come in all sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -124,30 +129,45 @@ def tower(recipe: TowerOf, store: Store) -> TextTower:
     return TextTower("a text tower", network, letters, len, 1000, features, 100.0)
 
 
-def a_dozen(images: ImageSet) -> ImageSet:
-    """Of corrupted ones as many of each corruption and severity."""
+def a_few(images: ImageSet) -> ImageSet:
+    """A dozen, of corrupted ones four of each corruption and severity."""
     if not isinstance(images, CorruptedImages):
         return at_most(images, 12)
     many = len(images.found.labels)
-    kept = torch.isin(images.places % many, torch.arange(0, many, max(1, many // 12)))
+    kept = torch.isin(images.places % many, torch.arange(4) * (many // 4))
     return images.subset(kept.nonzero().flatten())
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     read, steps, fit = Images.read, Course.steps.fget, DeepDecoder._fit  # type: ignore[attr-defined]
+    planned, ascend, approach = Store.plan, PGD.__call__, LogBarrier.minimal
 
     def few(images: Images, folder: str | None) -> ImageSet:
         found = read(images, folder)
-        return found if images.split == "train" else a_dozen(found)
+        return found if images.split == "train" else a_few(found)
 
     def decoder(own: DeepDecoder, *given: Any) -> torch.Tensor:
         return fit(replace(own, steps=2, channels=8), *given)
 
+    def pgd(own: PGD, *given: Any) -> torch.Tensor:
+        return ascend(replace(own, steps=min(2, own.steps)), *given)
+
+    def barrier(own: LogBarrier, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return approach(replace(own, outer=min(2, own.outer), inner=min(2, own.inner), draws=10), *given)
+
+    def in_small_batches(store: Store, plan: Plan) -> Plan:
+        own = planned(store, plan)
+        return replace(own, batch_size=min(own.batch_size, BATCH))
+
     monkeypatch.setattr(Images, "read", few)
+    monkeypatch.setattr(FeatureContrastive, "weight_now", property(lambda own: own.weight))  # from the first step on
+    monkeypatch.setattr(Store, "plan", in_small_batches)
     monkeypatch.setattr(Given, "make", small)
     monkeypatch.setattr(TowerOf, "tower", tower)
     monkeypatch.setattr(DeepDecoder, "_fit", decoder)
+    monkeypatch.setattr(PGD, "__call__", pgd)
+    monkeypatch.setattr(LogBarrier, "minimal", barrier)
     monkeypatch.setattr(Course, "steps", property(lambda course: min(2, steps(course))))
 
 
@@ -158,6 +178,7 @@ SIDE = 40  # pixels: as much as the largest kernel of a blur wants
 def tiny(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images, two epochs of a probe, and one training seed, of feature contrastive learning two."""
     read, crop, probe = Images.read, RandomResizedCrop.__call__, classifiers.fit_probe
+    partner = FeatureSettings.partner
 
     def smaller(images: Images, folder: str | None) -> ImageSet:
         return read(images if images.size is None else replace(images, size=min(images.size, SIDE)), folder)
@@ -169,7 +190,11 @@ def tiny(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def quick(*given: Any, **settings: Any) -> torch.nn.Linear:
         return probe(*given, **{"epochs": 2, "realizations": 1, **settings})
 
+    def fitting(own: FeatureSettings, name: str) -> Partner:
+        return partner(replace(own, k=min(own.k, SIDE * SIDE)), name)
+
     monkeypatch.setattr(Images, "read", smaller)
+    monkeypatch.setattr(FeatureSettings, "partner", fitting)
     monkeypatch.setattr(RandomResizedCrop, "__call__", cropped)
     monkeypatch.setattr(classifiers, "fit_probe", quick)
     for kind, seeds in ((Asked, 1), (Family, 1), (FclScale, 2)):
