@@ -23,6 +23,7 @@ from weatherproof.data.cifar_classes import CIFAR_10, CIFAR_100
 from weatherproof.data.class_lists import IMAGENET_100, IMAGENET_100B
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.towers import TextTower
+from weatherproof.evaluation import finetune_search
 from weatherproof.methods import FeatureSettings
 from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.partners import Partner
@@ -141,7 +142,7 @@ def a_few(images: ImageSet) -> ImageSet:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     read, steps, fit = Images.read, Course.steps.fget, DeepDecoder._fit  # type: ignore[attr-defined]
-    planned, ascend, approach = Store.plan, PGD.__call__, LogBarrier.minimal
+    planned, ascend, approach, grid = Store.plan, PGD.__call__, LogBarrier.minimal, finetune_search.grid
 
     def few(images: Images, folder: str | None) -> ImageSet:
         found = read(images, folder)
@@ -168,6 +169,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeepDecoder, "_fit", decoder)
     monkeypatch.setattr(PGD, "__call__", pgd)
     monkeypatch.setattr(LogBarrier, "minimal", barrier)
+    monkeypatch.setattr("weatherproof.encoders.gauge.fit._STEPS", 20)
+    monkeypatch.setattr("weatherproof.encoders.gate_fit._PLACES", 6)  # of 24
+    monkeypatch.setattr(finetune_search, "grid", lambda regularizer: grid(regularizer)[:2])
     monkeypatch.setattr(Course, "steps", property(lambda course: min(2, steps(course))))
 
 
