@@ -80,6 +80,8 @@ def test_every_cell_has_a_recipe_at_every_scale(name: str, scale: str) -> None:
         assert attack is None or attacks.parse(attack)
     for cell in cells:
         assert cell.about.model and cell.data.split != "train"
+        found = getattr(cell.measure, "metrics", cell.wanted.metrics)
+        assert {*found} & {*cell.wanted.metrics}, f"{cell.wanted} is not among what {cell.measure} finds"
 
 
 @pytest.mark.parametrize("scale", SCALES)

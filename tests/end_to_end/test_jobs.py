@@ -288,6 +288,7 @@ def test_two_nodes_train_as_one_process_does(verb: str, lenet: str, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:small.* no weights given")
 def test_a_study_is_shared_by_two_processes(tmp_path: Path, weatherproof: Command) -> None:
     """Its network has no batch normalisation: the models are those of one process, and have their folders."""
 

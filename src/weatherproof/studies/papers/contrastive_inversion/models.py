@@ -97,7 +97,8 @@ class Models:
         if tested in COMMON_19:  # the mean over its five severities; all 19 are met at once
             files = None if scale.corrupted is None else Images(Source(scale.corrupted), "test", scale.size)
             return Cell(model, Suite("common-19", seed=self.seed), test, about, Wanted(metric, tested), files)
-        measure = Damaged(scale.damages[tested], scale.realizations, TOP, seed=self.seed)
+        metrics = TOP if metric in TOP else (metric,)
+        measure = Damaged(scale.damages[tested], scale.realizations, metrics, seed=self.seed)
         return Cell(model, measure, test, about, Wanted(metric))
 
     def _about(self, model: str, readout: str, trained: str, labels: float = 1.0) -> About:
