@@ -290,7 +290,7 @@ def test_two_nodes_train_as_one_process_does(verb: str, lenet: str, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:small.* no weights given")
 def test_a_study_is_shared_by_two_processes(tmp_path: Path, weatherproof: Command) -> None:
-    """Its network has no batch normalisation: the models are those of one process, and have their folders."""
+    """Batch normalisation takes its statistics of each process's share: the models have folders of their own."""
 
     def words(out: str) -> list[str]:
         return ["reproduce", "own-head", "--store", str(tmp_path / out / "store"), "--out", str(tmp_path / out / "run")]
@@ -299,7 +299,7 @@ def test_a_study_is_shared_by_two_processes(tmp_path: Path, weatherproof: Comman
     assert status == [0] and "Traceback" not in said, said
     assert weatherproof(*words("one"))[0] == 0
     made = [{file.parent.name for file in (tmp_path / out).rglob("encoder.json")} for out in ("one", "two")]
-    assert made[0] == made[1] != set()
+    assert len(made[0]) == len(made[1]) == len(made[0] | made[1]) / 2 > 0
     numbers = [{(r["model"], r["readout"], r["label_fraction"]): r["value"] for r in results(tmp_path / out / "run")}
                for out in ("one", "two")]  # fmt: skip
     assert numbers[0] == pytest.approx(numbers[1], abs=0.1)
