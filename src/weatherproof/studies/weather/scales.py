@@ -214,9 +214,9 @@ _VIT = replace(
 DESK = Weather(
     "desk",
     "ResNet-20 on CIFAR-10 (JPEG copies) with 10,000 images, three epochs; EfficientNet-Lite0 (two epochs) and "
-    "SqueezeNet (four) on 3,000 images of Imagenette at 128 pixels; the demo's CNN, pretrained by SimCLR on digits. "
-    "ResNet-20 under masks and the demo's CNN over three training seeds, all else one training each. All recipes of an "
-    "encoder have as many steps.",
+    "SqueezeNet (four) on 3,000 images of Imagenette at 128 pixels; the demo's CNN, pretrained by SimCLR on digits; a "
+    "small ViT, pretrained by SimCLR on ResNet-20's images. ResNet-20 (its rows of every kind) and the demo's CNN over "
+    "three training seeds, all else one training each. All recipes of an encoder have as many steps.",
     {
         RESNET: _RESNET,
         TINY: replace(
