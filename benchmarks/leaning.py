@@ -5,38 +5,26 @@ Writes docs/results/leaning.{json,md}; what is measured already is taken from th
     python -m benchmarks.leaning --data DIR --store STORE
 """
 
-import argparse
-import json
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.measure import machine
-from weatherproof.data import ImageSet, load_images
-from weatherproof.data.images import at_most
-from weatherproof.evaluation import evaluate
+from benchmarks.trials import JUDGES, Row, run, top1
+from weatherproof.data import ImageSet
 from weatherproof.methods import Curriculum, KeepClean
 from weatherproof.operators import OneOf, parse
 from weatherproof.operators.severe import worst_part
 from weatherproof.readouts import Classifier
 from weatherproof.studies.lab.recipes import Hardened, plan_of
-from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.weather.all_weather import Models
-from weatherproof.studies.weather.scales import DESK, LEVELS, RESNET, SMALL, Kind, Subject
+from weatherproof.studies.weather.scales import DESK, LEVELS, RESNET, SMALL, Kind
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SUBJECT = DESK.subjects[RESNET]
-JUDGES = 3_000  # training images that no training sees
 POINT = 0.01
 
 GROWS = Curriculum()
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,15 +70,6 @@ OURS: Mapping[str, Trial] = {
 }
 
 
-def judges(data: str, subject: Subject = SUBJECT) -> ImageSet:
-    """Training images, evenly spaced, that the encoders of a subject are not trained on."""
-    every = load_images(located(subject.data.text, data), "train", size=subject.size)
-    seen = set(at_most(every, subject.train_images).index.tolist())
-    return at_most(
-        every.subset(torch.tensor([i for i in range(len(every)) if int(every.index[i]) not in seen])), JUDGES
-    )
-
-
 def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
     """Top-1 of every recipe under every kind, clean and at its four levels."""
     for kind_name, kind in SMALL.items():
@@ -104,12 +83,6 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
                 "recipe": name,
                 "top1": {level: top1(model, images, text) for level, text in operators.items()},
             }
-
-
-def top1(model: torch.nn.Module, images: ImageSet, operator: str) -> float:
-    """Under one draw of a damage."""
-    records = evaluate({"model": model}, images, operator=parse(operator), realizations=1, seed=1, metrics=("top1",))
-    return records[0].value
 
 
 def gaps(rows: list[Row], recipe: str) -> list[float]:
@@ -148,22 +121,5 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.leaning", description=__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    store = Store(given.store, data=given.data, device=torch.device("cpu"))
-    rows = []
-    for row in measured(store, judges(given.data), given.seed):
-        print(json.dumps(row), flush=True)
-        rows.append(row)
-    command = f"python -m benchmarks.leaning --data DIR --store STORE --seed {given.seed}"
-    found = {"command": command, "machine": machine("cpu"), "seed": given.seed, "rows": rows}
-    (RESULTS / "leaning.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "leaning.md").write_text(page(found))
-
-
 if __name__ == "__main__":
-    main()
+    run("leaning", __doc__, SUBJECT, measured, page)

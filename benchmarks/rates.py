@@ -6,18 +6,13 @@ Writes docs/results/rates.{json,md}; what is trained already is taken from the s
     python -m benchmarks.rates --data DIR --store STORE
 """
 
-import argparse
-import json
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.leaning import JUDGES, RESULTS, judges, top1
-from benchmarks.measure import machine
+from benchmarks.trials import JUDGES, Row, run, top1
+from weatherproof.data import ImageSet
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.weather.all_weather import Models
 from weatherproof.studies.weather.scales import DESK, GROWING, LEVELS, ORIGINAL, SEVERE_GROWING, VIT, Subject
@@ -26,8 +21,6 @@ SUBJECT = DESK.subjects[VIT]
 KIND = SUBJECT.kinds["masks"]
 PRETRAINING, HARDENING = (1e-3, 3e-3), (3e-4, 1e-3, 3e-3)
 
-Row = dict[str, Any]
-
 
 def pretrained(rate: float) -> Subject:
     """With that rate of its pretraining."""
@@ -35,9 +28,9 @@ def pretrained(rate: float) -> Subject:
     return replace(SUBJECT, pretraining={**SUBJECT.pretraining, "lr": rate})
 
 
-def measured(store: Store, data: str, seed: int) -> Iterator[Row]:
+def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
     """Top-1 on clean images after each pretraining; after the best, clean and at every level after each hardening."""
-    images, clean = judges(data, SUBJECT), {}
+    clean: dict[float, float] = {}
     for rate in PRETRAINING:
         model = store.get(Models(pretrained(rate), seed).classifier(ORIGINAL, KIND))
         clean[rate] = top1(model, images, "Chain()")
@@ -74,22 +67,5 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description=__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    store = Store(given.store, data=given.data, device=torch.device("cpu"))
-    rows = []
-    for row in measured(store, given.data, given.seed):
-        print(json.dumps(row), flush=True)
-        rows.append(row)
-    command = f"python -m benchmarks.rates --data DIR --store STORE --seed {given.seed}"
-    found = {"command": command, "machine": machine("cpu"), "seed": given.seed, "rows": rows}
-    (RESULTS / "rates.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "rates.md").write_text(page(found))
-
-
 if __name__ == "__main__":
-    main()
+    run("rates", __doc__, SUBJECT, measured, page)
