@@ -316,3 +316,21 @@ def test_the_area_and_the_calibration_error_are_those_of_scikit_learn_and_of_a_l
         inside = [i for i, one in enumerate(chance.tolist()) if min(int(one * 15), 14) == part]
         error += abs(sum(weight[i] * (chance[i].item() - kind[i].item()) for i in inside))
     assert summaries._calibration_error(chance, true) == pytest.approx(error, abs=1e-6)
+
+
+def test_a_look_after_an_export_has_numbers() -> None:
+    """At a size that no look has had before, so that all that depends on it is made while the graph is traced."""
+
+    class Extent(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gauge = Gauge(
+                Settings((Told("RandomMask", 0.0, 0.95, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
+            )
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.gauge(images).damaged
+
+    network, images = Extent().eval(), torch.rand(2, 3, 25, 25, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(network, (images,))
+    torch.testing.assert_close(program.module()(images), network(images))

@@ -10,8 +10,10 @@ through the same calls goes through them together, and what a group of statistic
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from itertools import pairwise
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -37,6 +39,22 @@ Plane = Float[Tensor, "batch windows rows columns"]
 Smaller = Float[Tensor, "batch windows fewer narrower"]
 Some = Float[Tensor, "batch _"]
 Rows = Float[Tensor, "batch statistics"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _kept(make: Callable[P, T]) -> Callable[P, T]:
+    """Made once of the same arguments. In a graph that is traced for another program tensors have no numbers, and no
+    later look could take them: there it is made anew."""
+    kept = cast(Callable[P, T], lru_cache(make))
+
+    @wraps(make)
+    def of(*args: P.args, **settings: P.kwargs) -> T:
+        return (make if torch.compiler.is_compiling() else kept)(*args, **settings)
+
+    return of
 
 
 def statistics(images: Images) -> Rows:
@@ -139,7 +157,7 @@ def _cut_off(sizes: Plane, steps: tuple[float, ...] = _STEPS) -> Some:
     return torch.minimum(sizes.flatten(1)[:, None], _column(steps, str(sizes.device))).mean(dim=2)
 
 
-@lru_cache
+@_kept
 def _column(values: tuple[float, ...], device: str) -> Float[Tensor, "values 1"]:
     return torch.tensor(values, device=device)[:, None]
 
@@ -171,7 +189,7 @@ def _bands(luma: Plane) -> Some:
     return torch.bmm(cut, bands.T.expand(cut.shape[0], -1, -1)).flatten(1)
 
 
-@lru_cache
+@_kept
 def _transform(
     across: int, device: str
 ) -> tuple[Float[Tensor, "8 8"], Float[Tensor, "columns columns"], Float[Tensor, "bands coefficients"]]:
