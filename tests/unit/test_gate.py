@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from weatherproof.data import MemoryImages
@@ -287,6 +288,42 @@ def test_a_gate_stays_shut_where_the_hardened_one_is_no_gain_even_if_all_damage_
     worse, shut = (turned(1.0, 0.0), turned(2.0, 0.0)), tuple((end,) for end in SHUT)
     assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask((0.0, 0.95)), Zeros()) == shut
     assert fit_gate(*worse, MemoryImages(PIXELS), RandomMask(0.5), DamagedOrNot()) == shut
+
+
+class Shaken(torch.nn.Module):
+    """Embeds images of one colour around a circle, wider by `radius` (rad, from the pole), where damage shakes them
+    along it, the more the more pixels are black."""
+
+    def __init__(self, radius: float, shaking: float) -> None:
+        super().__init__()
+        self.radius, self.shaking = torch.nn.Parameter(torch.tensor(radius)), shaking
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        black = (pixels.sum(dim=1) == 0).float().flatten(1)
+        aside = black @ torch.randn(black.shape[1], generator=torch.Generator().manual_seed(1)) / black.shape[1] ** 0.5
+        angle = 2 * math.pi * pixels.amax(dim=(1, 2, 3)) + self.shaking * aside
+        wide = self.radius.sin()
+        return torch.stack([self.radius.cos().expand_as(angle), wide * angle.cos(), wide * angle.sin()], dim=1)
+
+
+def shaken(radius: float, shaking: float) -> Encoder:
+    body = Shaken(radius, shaking)
+    return Encoder("shaken", body, None, feature_dim=3, preprocessing=SETTINGS.preprocessing)
+
+
+@torch.no_grad()
+def test_what_holds_images_further_apart_is_not_better_for_that() -> None:
+    pixels = PIXELS[:, :1, :1, :1].expand(-1, 3, 8, 8).contiguous()
+    asked = MemoryImages(pixels), RandomMask((0.0, 0.95)), Zeros()
+    original, hardened = shaken(0.3, 0.05), shaken(0.5, 0.3)
+
+    def contrast(encoder: Encoder) -> float:  # as hardening measures it
+        return float(F.cross_entropy(encoder(pixels / 255) @ original(pixels / 255).T / 0.1, torch.arange(len(pixels))))
+
+    assert contrast(hardened) < contrast(original) - 0.2
+    assert fit_gate(original, hardened, *asked) == tuple((end,) for end in SHUT)
+    (low,), (high,) = fit_gate(shaken(0.3, 0.3), shaken(0.3, 0.05), *asked)
+    assert low < high < 0.2, "where fewer lose their neighbours, it opens"
 
 
 def test_a_gate_that_stays_shut_says_why() -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,11 +26,14 @@ from weatherproof.protocols import Operator
 from weatherproof.types import Embeddings, Logits
 
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
-NEARNESS = 6.0  # weight of 1 - the mean cosine beside it, where no answers are compared
+NEIGHBOURS = 10  # of each clean image, that an embedding should have, too, where no answers are compared
+NEARNESS = 3.0  # weight of 1 - the mean cosine beside the share of them that it has not
 CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
+
+_Lost = Callable[[Tensor, Tensor], float]  # of cosines to all clean embeddings, and of how far the gate is open
 
 
 @dataclass(frozen=True)
@@ -99,15 +102,15 @@ def fit_gate(
 
     Every image is damaged once by each kind, at a level drawn evenly from none to the worst. A kind's extents are found
     among the images that the gauge takes for it, whatever was done to them. Of 24 extents, each pair is tried. Taken is
-    that whose embeddings of the damaged images find the original's of the same images clean best, by
-    the contrastive loss of temperature 0.1 which hardening minimises, and that is nearest to the original otherwise,
-    for what tells images apart best is not always near enough for what was fitted on the original. The smallest sum of
-    that loss and
+    the one of the smallest sum of two, over the damaged images:
 
-    - by answers: the share of images to which the gate answers otherwise than the original does to the clean image. How
-      sure the answers are does not count: hardened ones are less so, and right more often.
-    - by embeddings: 6 (1 - mean cosine). A mixture's cosine is above that of either, and its guesses may be worse: it
-      would not do alone.
+    - by answers: the contrastive loss of temperature 0.1 by which embeddings find the original's of the same images
+      clean, which hardening minimises; and the share of images to which the gate answers otherwise than the original
+      does to the clean image. How sure the answers are does not count: hardened ones are less so, and right more often.
+    - by embeddings: the share of the ten clean images nearest to the clean one that are not the ten nearest any more;
+      and 3 (1 - mean cosine) to its clean embedding. What is among the same images is not always near enough for what
+      was fitted on the original; and a mixture's cosine is above that of either, though its guesses may be worse. (The
+      contrastive loss would not do: hardened encoders hold images further apart, the clean ones, too.)
 
     Only pairs count that leave at most 0.5 % of the clean images to anything but the original, over all kinds together,
     and `SHUT` among them: where the hardened encoder is no gain under a kind, or no image is taken for it, no image of
@@ -177,22 +180,43 @@ def _best(clean: _Clean, seen: _Damaged, least: float) -> tuple[float, float]:
     if not len(seen.image):
         return SHUT
     places = F.normalize(clean.embeddings, dim=1)
-    wanted = None if clean.answers is None else clean.answers.argmax(dim=1)[seen.image]
     original, hardened = seen.original @ places.T, seen.hardened @ places.T
+    lost = _neighbours_lost(places, seen.image) if clean.answers is None else _answers_lost(clean.answers, seen)
 
     def loss(pair: Tensor) -> float:
         share = opened(seen.extent, seen.beyond, *pair).double()[:, None]
         length = torch.lerp(seen.original, seen.hardened, share).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        cosines = torch.lerp(original, hardened, share) / length
-        found = F.cross_entropy(cosines / TEMPERATURE, seen.image)
-        if wanted is None:
-            return float(found + NEARNESS * (1 - cosines.gather(1, seen.image[:, None]).mean()))
-        before, after = seen.answers
-        given = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
-        return float(found + (given.argmax(dim=1) != wanted).double().mean())
+        return lost(torch.lerp(original, hardened, share) / length, share)
 
     low, high = min(_pairs(seen, least), key=loss).tolist()
     return low, high
+
+
+def _neighbours_lost(clean: Embeddings, image: Int64[Tensor, "m"]) -> _Lost:
+    """Of each image those nearest to it, itself left out."""
+    own, count = torch.arange(len(clean)), min(NEIGHBOURS, len(clean) - 1)
+
+    def nearest(cosines: Tensor, image: Tensor) -> Tensor:
+        return cosines.scatter(1, image[:, None], -torch.inf).topk(count).indices
+
+    near = torch.zeros(len(clean), len(clean), dtype=torch.bool).scatter(1, nearest(clean @ clean.T, own), True)
+
+    def lost(cosines: Tensor, share: Tensor) -> float:
+        found = near[image].gather(1, nearest(cosines, image)).double().mean() if count else 1.0
+        return float(1 - found + NEARNESS * (1 - cosines.gather(1, image[:, None]).mean()))
+
+    return lost
+
+
+def _answers_lost(clean: Logits, seen: _Damaged) -> _Lost:
+    wanted, (before, after) = clean.argmax(dim=1)[seen.image], seen.answers
+
+    def lost(cosines: Tensor, share: Tensor) -> float:
+        given = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
+        otherwise = (given.argmax(dim=1) != wanted).double().mean()
+        return float(F.cross_entropy(cosines / TEMPERATURE, seen.image) + otherwise)
+
+    return lost
 
 
 def _pairs(seen: _Damaged, least: float) -> Iterator[Tensor]:
