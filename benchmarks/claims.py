@@ -63,10 +63,15 @@ def found_in(study: Study, kept: Mapping[str, Any]) -> Found:
     """The records by their cells.
 
     Raises:
-        ValueError: there are not as many as the scale has cells.
+        ValueError: there are not as many as the scale has cells, or one is of another model than its cell.
     """
-    keys = [key for key, cell in study.at(SCALE).cells.items() if cell is not None]
-    return dict(zip(keys, kept["records"], strict=True))
+    cells = {key: cell for key, cell in study.at(SCALE).cells.items() if cell is not None}
+    found = dict(zip(cells, kept["records"], strict=True))
+    for key, cell in cells.items():
+        models = [own.about.model for own in cell.cells]
+        if models and not any(model.startswith(found[key]["model"]) for model in models):
+            raise ValueError(f"{study.name}: the record of {' | '.join(key)} is one of {found[key]['model']}")
+    return found
 
 
 def checks_of(study: Study, kept: Mapping[str, Any]) -> list[dict[str, Any]]:

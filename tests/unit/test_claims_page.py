@@ -8,6 +8,7 @@ from programs import ROOT, program
 
 from weatherproof.studies import STUDIES
 from weatherproof.studies.lab.sentences import Sentence, sentences_of
+from weatherproof.studies.lab.table import cell_text, shown_of
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,15 @@ def test_records_that_are_not_of_the_grid_are_refused(claims: ModuleType) -> Non
     kept = json.loads(claims.files()["table-7"].read_text("utf-8"))
     with pytest.raises(ValueError, match="shorter"):
         claims.found_in(STUDIES["table-7"], {"records": kept["records"][:-1]})
+    with pytest.raises(ValueError, match=r"table-7: the record of .* is one of"):
+        claims.found_in(STUDIES["table-7"], {"records": kept["records"][::-1]})
+
+
+def test_the_numbers_on_the_pages_are_the_records(claims: ModuleType) -> None:
+    for name, file in claims.files().items():
+        study = STUDIES[name]
+        found = claims.found_in(study, json.loads(file.read_text("utf-8")))
+        shown = shown_of(study, study.at("desk"), found, {}, {})
+        page = file.with_suffix(".md").read_text("utf-8")
+        for row, numbers in shown.rows:
+            assert f"| {row} | {' | '.join(map(cell_text, numbers))} |" in page, name

@@ -22,7 +22,7 @@ from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 
 _SECONDS = 1.0  # between two writings of all cells
-_CELLS, _OF, _IMAGES = "cells.json", "cells-of.json", "images.json"
+CELLS, OF, _IMAGES = "cells.json", "cells-of.json", "images.json"
 
 
 def run_study(
@@ -93,7 +93,7 @@ def _trained_how(means: Means | None) -> dict[str, str]:
 
 def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found:
     """The records of all cells that have a number."""
-    asked = {f"{key[0]} | {key[1]}": _protocol(own, store) for key, own in scale.cells.items()}
+    asked = {f"{key[0]} | {key[1]}": digest_of(own, store) for key, own in scale.cells.items()}
     done, wrote, unwritten = _done(run, asked), time.monotonic(), False
     for key, own in scale.cells.items():
         for part in () if own is None or " | ".join(key) in done else own.cells:
@@ -120,7 +120,7 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
     return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
 
 
-def _protocol(own: Measurable | None, store: Store) -> str:
+def digest_of(own: Measurable | None, store: Store) -> str:
     """A digest of what a cell is measured of."""
     cells = () if own is None else own.cells
     marks = [mark for cell in cells if (mark := store.mark(cell.model))]
@@ -129,15 +129,15 @@ def _protocol(own: Measurable | None, store: Store) -> str:
 
 def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str], store: Store) -> None:
     run.write_json(_IMAGES, _images(run) | store.seen)
-    run.write_json(_CELLS, done)
-    run.write_json(_OF, {key: asked[key] for key in done})
+    run.write_json(CELLS, done)
+    run.write_json(OF, {key: asked[key] for key in done})
 
 
 def _done(run: RunFolder, asked: Mapping[str, str]) -> dict[str, Any]:
     """The cells that were measured as they are asked for."""
-    cells, of = (read_json(file) if (file := run.path / name).is_file() else {} for name in (_CELLS, _OF))
+    cells, of = (read_json(file) if (file := run.path / name).is_file() else {} for name in (CELLS, OF))
     same = {key: record for key, record in cells.items() if key in asked and of.get(key) == asked[key]}
     if len(same) < len(cells):
-        other = f"{len(cells) - len(same)} of {len(cells)} cells of {run.path / _CELLS}"
+        other = f"{len(cells) - len(same)} of {len(cells)} cells of {run.path / CELLS}"
         print(f"{other} were measured with other settings or by another version: not taken", file=sys.stderr)
     return same

@@ -20,7 +20,7 @@ def table(study: Study, scale: Scale, shown: StudyTable, found: Found, checks: S
     lines += [f"{study.note}", ""] if study.note else []
     lines += ["In brackets: the published number, of another scale and data set.", ""] if study.published else []
     lines += ["| | " + " | ".join(shown.columns) + " |", "|---" * (len(shown.columns) + 1) + "|"]
-    lines += [f"| {row} | {' | '.join(map(_text, numbers))} |" for row, numbers in shown.rows]
+    lines += [f"| {row} | {' | '.join(map(cell_text, numbers))} |" for row, numbers in shown.rows]
     lines += ["", f"| {'claim of ours' if study.ours else 'claim of the paper'} | here |", "|---|---|"]
     lines += [f"| {c['claim']} | {verdict(c)} ({c['detail']}) |" for c in checks]
     lines += certificate_lines(found.values())
@@ -52,7 +52,8 @@ def shown_of(
     )
 
 
-def _text(number: Number | None) -> str:
+def cell_text(number: Number | None) -> str:
+    """A cell of the table."""
     if number is None:
         return "-"
     error = f" ± {number.error}" if number.error else ""
