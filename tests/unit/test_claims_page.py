@@ -1,6 +1,7 @@
 """docs/results/claims.md is what the program writes of today's claims and of the records beside it."""
 
 import json
+import re
 from types import ModuleType
 
 import pytest
@@ -91,11 +92,22 @@ def test_records_that_are_not_of_the_grid_are_refused(claims: ModuleType) -> Non
         claims.found_in(STUDIES["table-7"], {"records": kept["records"][::-1]})
 
 
-def test_the_numbers_on_the_pages_are_the_records(claims: ModuleType) -> None:
+def test_the_pages_are_of_the_records_and_of_todays_settings(claims: ModuleType) -> None:
+    """Numbers, notes and settings; the precision alone is the machine's, and a page with a note of its own is old."""
     for name, file in claims.files().items():
-        study = STUDIES[name]
-        found = claims.found_in(study, json.loads(file.read_text("utf-8")))
-        shown = shown_of(study, study.at("desk"), found, {}, {})
+        study, kept = STUDIES[name], json.loads(file.read_text("utf-8"))
+        scale, found = study.at("desk"), claims.found_in(study, kept)
+        shown = shown_of(study, scale, found, {}, {})
         page = file.with_suffix(".md").read_text("utf-8")
         for row, numbers in shown.rows:
             assert f"| {row} | {' | '.join(map(cell_text, numbers))} |" in page, name
+        if "note" not in kept:
+            head = [f"# {study.title}", f"Scale: desk. {scale.note}", *filter(None, [study.note]), ""]
+            assert page.startswith("\n\n".join(head)), name
+            facts = {f"- {fact}: {_of_any_machine(text)}" for fact, text in shown.facts}
+            assert facts <= {*map(_of_any_machine, page.split("\n"))}, name
+            assert ("- ±: none" in page) == all(record["stderr"] is None for record in found.values()), name
+
+
+def _of_any_machine(text: str) -> str:
+    return re.sub("precision (bf16-mixed|32-true)", "precision", text)

@@ -93,11 +93,13 @@ def certificate_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _spread(records: Sequence[Mapping[str, Any]], seeds: int) -> str:
-    """What the standard errors are over.
+    """What the standard errors are over, or that no number has one.
 
     Args:
         seeds: runs of the whole study.
     """
+    if records and all(r["stderr"] is None for r in records):
+        return "none: one draw of the damage, one training seed"
     if seeds > 1:
         return f"standard error over {seeds} runs, each with its own trainings and its own draws of the damage"
     trainings = max((len(r.get("samples", ())) for r in records), default=0)
