@@ -27,7 +27,7 @@ from weatherproof.types import Embeddings, Logits
 
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 NEIGHBOURS = 10  # of each clean image, that an embedding should have, too, where no answers are compared
-NEARNESS = 3.0  # weight of 1 - the mean cosine beside the share of them that it has not
+NEARNESS = 2.5  # weight of 1 - the mean cosine beside the share of them that it has not
 CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
@@ -108,7 +108,7 @@ def fit_gate(
       clean, which hardening minimises; and the share of images to which the gate answers otherwise than the original
       does to the clean image. How sure the answers are does not count: hardened ones are less so, and right more often.
     - by embeddings: the share of the ten clean images nearest to the clean one that are not the ten nearest any more;
-      and 3 (1 - mean cosine) to its clean embedding. What is among the same images is not always near enough for what
+      and 2.5 (1 - mean cosine) to its clean embedding. What is among the same images is not always near enough for what
       was fitted on the original; and a mixture's cosine is above that of either, though its guesses may be worse. (The
       contrastive loss would not do: hardened encoders hold images further apart, the clean ones, too.)
 

@@ -233,7 +233,7 @@ def within(values: Values, pairs: Sequence[Below]) -> Verdict:
     lost = [
         f"{_where(high)} {100 * (values[high] - values[low]):+.1f}"
         for high, low, margin in there
-        if values[high] < values[low] - margin
+        if values[high] < values[low] - margin - 1e-9  # a loss of exactly the margin is within it
     ]
     return len(there) - len(lost), len(there), "not at " + ", ".join(dict.fromkeys(lost)) if lost else ""
 
