@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch.nn.functional import interpolate
 
 import weatherproof as wp
 from weatherproof import cli, texts
@@ -17,7 +18,7 @@ from weatherproof.encoders import Preprocessing, load_encoder, map_place, save_e
 from weatherproof.encoders.preprocessing import to_input
 from weatherproof.errors import InputError
 from weatherproof.objectives import Dense, StudentTeacher
-from weatherproof.sizes import Size, nearest, size_of
+from weatherproof.sizes import Size, nearest, sides, size_of
 from weatherproof.training import Plan, harden_encoder
 from weatherproof.verbs.inputs import augmentation
 
@@ -126,9 +127,9 @@ def test_timms_position_embeddings_at_any_size_are_those_of_timm(tmp_path: Path,
         warnings.simplefilter("ignore")  # of the padding, once more
         again = load_encoder(tmp_path / "run").eval()
     assert again.preprocessing == pre and torch.equal(again(pixels), ours(pixels))
-    if not isinstance(size, int):  # timm takes what it resamples for a square
-        with pytest.raises(InputError, match=f"was made for {rows}x{columns} pixels.* leave out the size 96"):
-            load_encoder(tmp_path / "run", size=96)
+    plain.set_input_size((96, 96))
+    moved = load_encoder(tmp_path / "run", size=96)
+    assert torch.equal(moved.state()["pos_embed"], plain.pos_embed)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,34 @@ def test_open_clips_towers_take_the_sizes_that_open_clip_gives_them() -> None:
     assert wide.eval()(torch.rand(1, 3, 32, 96)).shape == (1, 384)
     with pytest.raises(InputError, match="takes squares alone"):
         load_encoder("open_clip:RN50@random", size=(64, 96))
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("shallow_transformers")
+@pytest.mark.parametrize("size", [64, (96, 64), (32, 96)], ids=str)
+def test_what_an_open_clip_run_knows_of_rows_and_columns_is_resampled_from_these(tmp_path: Path, size: Size) -> None:
+    """(50, 70) is padded to 2 x 3 patches: 3 x 2 are as many, and a 2 x 2 is resampled from no square."""
+    pytest.importorskip("open_clip")
+    with pytest.warns(UserWarning, match="padded to 64x96"):
+        encoder = load_encoder("open_clip:ViT-S-32@random", size=(50, 70))
+    save_encoder(encoder, tmp_path, provenance={})
+    known, (rows, columns) = encoder.state()["visual.positional_embedding"], sides(size)
+    moved = load_encoder(tmp_path, size=size).eval()
+    grid = known[1:].reshape(1, 2, 3, -1).permute(0, 3, 1, 2)
+    wanted = interpolate(grid, (rows // 32, columns // 32), mode="bicubic", antialias=True)
+    found = moved.state()["visual.positional_embedding"]
+    assert torch.equal(found[:1], known[:1]) and torch.allclose(found[1:].T, wanted[0].flatten(1), atol=1e-6)
+    assert moved(torch.rand(1, 3, rows, columns)).shape == (1, 384)
+
+
+@pytest.mark.usefixtures("shallow_transformers")
+def test_a_run_of_a_tower_of_timm_in_open_clip_moves_from_its_own_size(tmp_path: Path) -> None:
+    pytest.importorskip("open_clip")
+    encoder = load_encoder("open_clip:vit_medium_patch16_gap_256@random", size=48)
+    save_encoder(encoder, tmp_path, provenance={})
+    encoder.body.set_input_size((32, 64))  # type: ignore[operator]
+    moved, wanted = load_encoder(tmp_path, size=(32, 64)).state(), encoder.state()
+    assert all(torch.equal(moved[name], value) for name, value in wanted.items())
 
 
 @torch.no_grad()

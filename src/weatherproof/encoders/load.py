@@ -31,6 +31,7 @@ from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
+from weatherproof.encoders.positions import knows_positions, move
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
@@ -382,7 +383,7 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
         with nullcontext() if names_a_file(saved.name) else Unfilled():
             encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
     encoder.set_preprocessing(saved.preprocessing_for(size))
-    weights = read_weights(path / folder.WEIGHTS)
+    weights = _moved(path, size, num_classes) if _moves(saved, size, encoder) else read_weights(path / folder.WEIGHTS)
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
     if saved.gate is not None:
         encoder = reopened(encoder, saved.gate, gauge, source=str(path))
@@ -400,3 +401,19 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
     encoder.set_gauge(gauge)
     encoder.origins = saved.origins
     return encoder
+
+
+def _moves(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
+    """Whether the size is another than that of a run whose network's positions can be resampled."""
+    own = saved.preprocessing.size
+    with_size = size is not None and own is not None and size != own
+    return with_size and saved.name.partition(":")[0] in ("timm", "open_clip") and knows_positions(encoder.body)
+
+
+def _moved(path: Path, size: Size | None, num_classes: int | None) -> dict[str, Tensor]:
+    """The weights of a run at another size than its own."""
+    assert size is not None
+    with warnings.catch_warnings(action="ignore"):  # of a padding at its own
+        before = _load_run(path, None, num_classes, None)
+    move(before, size)
+    return before.state()
