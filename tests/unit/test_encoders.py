@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import weatherproof
-from weatherproof.encoders import ENCODERS, Encoder, Preprocessing, load_encoder, read_weights, save_encoder
+from weatherproof.encoders import ENCODERS, Encoder, Preprocessing, adapter, load_encoder, read_weights, save_encoder
 from weatherproof.encoders.preprocessing import to_input
 from weatherproof.errors import InputError
 
@@ -135,7 +135,9 @@ def test_options_and_size():
         ("timm:test_vit(embed_dim=0)@random", "cannot be built with {'embed_dim': 0}"),
         ("timm:test_vit(norm_layer='nothing')@random", "timm knows no 'nothing'"),
         ("timm:resnet18(layers=(1,))@random", "cannot be built with {'layers': (1,)}"),
-        ("timm:test_vit(embed_dim=1000000)@random", "give smaller options"),
+        ("timm:test_vit(embed_dim=131072)@random", "would have more than 1,073,741,824 weights, 4 GB: give smaller"),
+        ("timm:test_vit(depth=10000000)@random", "depth of timm:test_vit must be at most 131,072, got 10000000"),
+        ("timm:resnet18(layers=(1, 1, 1, 1000000))@random", "layers of timm:resnet18 must be at most 131,072"),
         ("timm:test_vit(num_classes=3)@random", "num_classes is no option"),
         ("timm:test_vit(checkpoint_path='x.pth')@random", "leave it out"),
         ("timm:test_vit(depth=2", "cannot read the encoder 'timm:test_vit(depth=2'"),
@@ -146,6 +148,13 @@ def test_options_and_size():
 )
 def test_what_cannot_be_built(text, words):
     assert words in message_of(load_encoder, text)
+
+
+def test_building_what_no_memory_holds_ends_at_the_limit(monkeypatch):
+    """A hundred thousand small layers take minutes before all their weights are counted."""
+    monkeypatch.setattr(adapter, "_MOST_PARTS", 500)
+    text = "timm:test_vit(depth=100000)@random"
+    assert "would have more than 500 modules and tensors: give smaller options" in message_of(load_encoder, text)
 
 
 @quiet

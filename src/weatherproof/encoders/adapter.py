@@ -1,12 +1,18 @@
 """What the adapters to other people's model libraries share. The libraries are imported when first asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
+from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.errors import InputError, shown
 from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of, told
 from weatherproof.texts import LARGEST_SIDE
@@ -47,17 +53,57 @@ def no_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 _MOST_WEIGHTS = 1 << 30  # 4 GB: of the native encoders the largest has 24 million
+_MOST_PARTS = 1 << 15  # modules and tensors, which take memory of their own: networks of timm have up to some 3,000
+_LARGEST = 1 << 17  # of an option: lists of so many numbers are made before the first layer is
 
 
 def require_room(name: str, make: Callable[[], nn.Module], options: Mapping[str, Any]) -> None:
-    """Raise `InputError` where the weights would fill the memory; counted without taking any."""
-    with torch.device("meta"):
-        count = sum(weight.numel() for weight in make().parameters())
-    if count > _MOST_WEIGHTS:
-        raise InputError(
-            f"{name} with {shown(dict(options))} would have {count:,} weights, {count * 4 / 2**30:,.0f} GB: the most "
-            f"is {_MOST_WEIGHTS:,}, give smaller options"
-        )
+    """Raise `InputError` where the network would fill the memory; counted without taking any, as far as the limit."""
+    for option, value in options.items():
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(number, int) and abs(number) > _LARGEST for number in numbers):
+            raise InputError(f"{option} of {name} must be at most {_LARGEST:,}, got {shown(value)}")
+    with torch.device("meta"), Unfilled(), _counted() as count:
+        try:
+            make()
+        except _Full:
+            most = f"{_MOST_WEIGHTS:,} weights, {_MOST_WEIGHTS * 4 >> 30} GB"
+            most = most if count.weights > _MOST_WEIGHTS else f"{_MOST_PARTS:,} modules and tensors"
+            raise InputError(
+                f"{name} with {shown(dict(options))} would have more than {most}: give smaller options"
+            ) from None
+
+
+class _Full(BaseException):
+    """There is more than is taken. No library catches it."""
+
+
+@dataclass
+class _Count:
+    weights: int = 0
+    parts: int = 0
+
+    def note(self, _module: nn.Module, _name: str, part: nn.Module | nn.Parameter | None) -> None:
+        """Count one more part of a network that is being built. Raises `_Full` beyond the limits."""
+        self.parts += 1
+        self.weights += part.numel() if isinstance(part, nn.Parameter) else 0
+        if self.weights > _MOST_WEIGHTS or self.parts > _MOST_PARTS:
+            raise _Full
+
+
+@contextmanager
+def _counted() -> Iterator[_Count]:
+    """Inside, all that modules get is counted."""
+    count = _Count()
+    hooks = [
+        register_module_parameter_registration_hook(count.note),
+        register_module_module_registration_hook(count.note),
+    ]
+    try:
+        yield count
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def classifier_path(model: nn.Module, head: nn.Module) -> str:

@@ -119,6 +119,8 @@ def _check_options(
     try:
         with warnings.catch_warnings(action="ignore"):  # of layers of no size, which are refused
             require_room(text, lambda: timm.create_model(name, pretrained=False, **settings), options)
+    except InputError:
+        raise
     except (RuntimeError, TypeError, AssertionError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
         unknown = "timm knows no " if isinstance(error, KeyError) else ""  # in a table such as that of its norm layers
         raise InputError(f"{text} cannot be built with {shown(dict(options))}: {unknown}{one_line(error)}") from None
