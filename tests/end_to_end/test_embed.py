@@ -440,6 +440,9 @@ def test_indexes_that_do_not_fit(
         other = wp.load_encoder("small", seed=2)
     with pytest.raises(InputError, match="holds embeddings of another encoder, 'small@.* give that one"):
         wp.embed(other, photos, size=8, workers=0, index=tmp_path / "a.npz")
+    assert "holds embeddings of another encoder, 'small@" in refused(
+        "embed", "small(channels=3)@random", *words, *own, "--seed", 3, "--size", 16
+    )
     assert "no folder 'queries'" in refused("embed", teacher, "queries", *own)
     assert "nothing.npz cannot be read (No such file" in refused(
         "embed", teacher, *words, "--index", tmp_path / "nothing.npz"
@@ -451,6 +454,22 @@ def test_indexes_that_do_not_fit(
     assert "unknown search 'fais': did you mean faiss" in refused("embed", teacher, *words, *own, "--search", "fais")
     assert weatherproof("embed", teacher, *words, *own, "--size", 8, "--out", tmp_path / "n.csv")[0] == 0
     assert "n.csv is there already" in refused("embed", teacher, *words, *own, "--size", 8, "--out", tmp_path / "n.csv")
+
+
+def test_an_index_at_another_size_says_whether_the_encoder_is_the_same(photos: Path, tmp_path: Path) -> None:
+    """Positions that are resampled make other weights of the same ones; so does a size that the images had anyway."""
+    same, index = "timm:test_vit(depth=1)@random", tmp_path / "a.npz"
+    own: dict[str, Any] = {"workers": 0, "index": index}
+    wp.embed(same, photos, size=48, workers=0, out=index)
+    with pytest.raises(InputError, match="of images of 48x48 pixels, and these are 32x32: give --size 48"):
+        wp.embed(same, photos, size=32, **own)
+    with pytest.raises(InputError, match="holds embeddings of another encoder, 'timm:test_vit"):
+        wp.embed(same, photos, size=32, seed=1, **own)
+    index.unlink()
+    wp.embed("small(channels=3)@random", photos, workers=0, out=index)
+    side = wp.load_images(photos).image_size
+    assert side is not None
+    assert wp.embed("small(channels=3)@random", photos, size=side, **own).neighbours
 
 
 @pytest.mark.parametrize("ending", ["parquet", "npz"])

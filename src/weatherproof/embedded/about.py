@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
-from weatherproof.sizes import in_pixels, sides, size_of, told
+from weatherproof.sizes import Size, in_pixels, sides, size_of, told
 from weatherproof.spec import fits, names_a_file
 from weatherproof.texts import parse_json
 
@@ -92,32 +92,51 @@ class About:
             raise InputError(f"{file} does not say what its embeddings are ({error}): write it again") from None
         return made
 
-    def require(self, name: str, weights: str, size: tuple[int, int], file: str) -> None:
+    def require(
+        self, encoder: Encoder, weights: str, size: tuple[int, int], file: str, at: Callable[[Size | None], Encoder]
+    ) -> None:
         """Raise `InputError` where embeddings of this encoder cannot be compared with those of the file.
 
         Args:
-            name: of the encoder, for the message.
             weights: its `identity`.
             size: (height, width) of what the network sees now.
             file: what the message calls the file.
+            at: the encoder once more, at another size of its own.
         """
-        if self.size != size:
+        same = weights == self.weights or self._is_of(encoder)
+        if self.size != size and (same or self._is_of_one(at)):
             raise InputError(
                 f"{file} holds embeddings of images of {in_pixels(self.size)} pixels, and these are {in_pixels(size)}: "
                 f"give --size {told(size_of(self.size))}"
             )
-        if self.weights != weights:
+        if not same:
             raise InputError(
                 f"{file} holds embeddings of another encoder, {shown(self.encoder)} with weights {self.weights[:12]}, "
-                f"and those of {name} are {weights[:12]}: give that one, or embed the images again"
+                f"and those of {encoder.name} are {weights[:12]}: give that one, or embed the images again"
             )
 
+    def _is_of(self, encoder: Encoder) -> bool:
+        """Whether it is this encoder's, whatever size the images have."""
+        return identity(encoder, {"size": self.preprocessing.get("size")}) == self.weights
 
-def identity(encoder: Encoder) -> str:
+    def _is_of_one(self, at: Callable[[Size | None], Encoder]) -> bool:
+        """Whether it is that encoder's at the size that it had then: its positions may have been resampled."""
+        try:
+            return self._is_of(at(size_of(self.preprocessing.get("size"))))
+        except InputError:  # it cannot have that size
+            return False
+
+
+def identity(encoder: Encoder, other: Mapping[str, Any] | None = None) -> str:
     """SHA-256 of what an encoder's embeddings depend on: names, shapes and bytes of all weights but the classifier's,
-    its options and preprocessing, and of a gate the gauge that opens it. A file of one's own may move."""
+    its options and preprocessing, and of a gate the gauge that opens it. A file of one's own may move.
+
+    Args:
+        other: what its preprocessing is taken to say instead.
+    """
     named = {} if names_a_file(encoder.name) else {"name": encoder.name}
-    told = named | {"options": encoder.options, "preprocessing": asdict(encoder.preprocessing), **encoder.kept_with()}
+    preprocessing = asdict(encoder.preprocessing) | dict(other or {})
+    told = named | {"options": encoder.options, "preprocessing": preprocessing, **encoder.kept_with()}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode())
     state = {name: value for name, value in encoder.state().items() if not encoder.names.is_head(name)}
     if encoder.kept_with() and encoder.fitted_gauge is not None:

@@ -43,7 +43,7 @@ def search_index(
     bank = load_embeddings(index)
     way = search_of(search, len(bank))
     subject = Subject.load(model, source, options, asked)
-    bank.about.require(subject.encoder.name, subject.weights, subject.size, str(bank.path))
+    bank.about.require(subject.encoder, subject.weights, subject.size, str(bank.path), subject.encoder_at)
     told = {"index": str(bank.path), "neighbours": neighbours}
     with subject.at_work(file, told) as parts:
         if not parts.complete:

@@ -1,5 +1,6 @@
 """What embed works on: an encoder and images that fit each other, and where the work lies until it is done."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.record import protocol_facts, protocol_hash
 from weatherproof.files import disk_errors
+from weatherproof.sizes import Size
 from weatherproof.texts import path_of
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
@@ -86,6 +88,11 @@ class Subject:
     def weights(self) -> str:
         """The encoder's `identity`."""
         return identity(self.encoder)
+
+    def encoder_at(self, size: Size | None) -> Encoder:
+        """The encoder once more, at another size of its own. Raises `InputError` where it cannot have it."""
+        with warnings.catch_warnings(action="ignore"):  # they were shown
+            return pretrained(self.model, size=size, seed=self.options["seed"])
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
