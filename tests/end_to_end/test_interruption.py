@@ -71,3 +71,14 @@ def test_a_stopped_demo_says_one_line(tmp_path: Path) -> None:
     told = [line for line in err.splitlines() if not line.startswith("demo: ")]
     assert process.returncode == 130 and said == ""
     assert [line.partition(";")[0] for line in told if line] == ["weatherproof: stopped"]
+
+
+@pytest.mark.slow
+def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
+    """All of them have the same standard error, which ends with the last one."""
+    process = start("demo", "--seeds", 40, "--out", tmp_path / "demo")
+    give_up = time.monotonic() + SECONDS
+    while not (tmp_path / "demo/teacher/log.jsonl").exists() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=10)

@@ -1,8 +1,12 @@
 """Sets of images, batches of them, and fewer labels."""
 
 import math
+import multiprocessing
+import os
 import pickle
+import time
 from fractions import Fraction
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -260,3 +264,28 @@ def test_label_fraction_details() -> None:
         label_fraction(torch.tensor([0, 2, -1]), 0.5, 0)
     with pytest.raises(InputError, match="no labelled image of class any"):
         label_fraction(torch.tensor([-1, -1]), 0.5, 0)
+
+
+def _read_slowly(images: FileImages, told: Connection) -> None:
+    def decode(_images: FileImages, _positions: torch.Tensor) -> None:
+        told.send(os.getpid())
+        time.sleep(60)
+
+    FileImages.decode = decode  # type: ignore[assignment, method-assign] # in this process alone
+    next(batches(images, 1, workers=1))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the test forks")
+def test_who_reads_ahead_ends_with_a_process_that_is_killed(folder: Path) -> None:
+    here, there = multiprocessing.Pipe(duplex=False)
+    images = load_images(folder, "all", memory_budget=0)
+    parent = multiprocessing.get_context("fork").Process(target=_read_slowly, args=(images, there))
+    parent.start()
+    assert here.poll(30)
+    reader = here.recv()
+    there.close()  # now it is the reader's alone
+    parent.kill()
+    parent.join()
+    assert here.poll(5), f"{reader} goes on"
+    with pytest.raises(EOFError):
+        here.recv()

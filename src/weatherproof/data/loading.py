@@ -16,6 +16,7 @@ from weatherproof.data.files import Decoded, FileImages
 from weatherproof.data.images import ImageSet, MemoryImages, as_floats
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable
+from weatherproof.orphans import end_with_parent
 from weatherproof.types import Images, Labels
 
 # pixels, their positions, bad files, what Pillow warned of; of images of unlike sizes these
@@ -174,6 +175,7 @@ def _read_ahead(
                 sampler=asked,
                 num_workers=workers,
                 collate_fn=_as_it_is,
+                worker_init_fn=end_with_parent,
                 pin_memory=device.type == "cuda",
                 generator=torch.Generator(),  # else the loader would draw from the global one
             )

@@ -6,6 +6,7 @@ import os
 import signal
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Queue
 from statistics import mean, stdev
@@ -15,6 +16,7 @@ import torch
 
 from weatherproof.files import write_atomically
 from weatherproof.interrupts import interrupts_ignored
+from weatherproof.orphans import end_with_parent
 from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
@@ -91,7 +93,9 @@ def _work(seeds: int, folder: Path, parts: Path) -> None:
         return
     context = multiprocessing.get_context("spawn")
     total = sum(demo_tasks.COUNTS[name] for name, _ in tasks)
-    with phase("demo", total, "parts") as meter, context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(end_with_parent)
+    with phase("demo", total, "parts") as meter, manager:
         told: Queue[tuple[int, str]] = manager.Queue()
         pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, _begin, (told,))
         try:
@@ -119,6 +123,7 @@ def _begin(told: "Queue[tuple[int, str]]") -> None:
     cannot be cancelled, and where the demo has stopped it could not be read any more."""
     global _told
     _told = told
+    end_with_parent()
     torch.set_num_threads(1)
 
 
