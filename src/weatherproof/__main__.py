@@ -6,7 +6,10 @@ import sys
 def main() -> int:
     """`cli.main`, without a traceback where Ctrl-C comes while it is being imported."""
     try:
-        from weatherproof.cli import main as answer
+        from weatherproof.interrupts import leaving
+
+        with leaving():
+            from weatherproof.cli import main as answer
     except KeyboardInterrupt:
         return 130
     return answer()

@@ -12,24 +12,21 @@ import io
 import json
 import os
 import re
-import signal
 import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import Any, Literal
 
 from weatherproof import texts
 from weatherproof.cluster.place import Place, here
 from weatherproof.cluster.slurm import requeue, wants_requeue
 from weatherproof.errors import SHOWN, Failure, InputError, Stopped, one_line, shown, unknown
-from weatherproof.interrupts import number_of
+from weatherproof.interrupts import TOO_EARLY, leaving, number_of
 from weatherproof.names import original, printable
 from weatherproof.progress import phase
 from weatherproof.spec import fits
@@ -55,7 +52,6 @@ VERBS = {
 _MODE = "bounded"  # how jsonargparse reads a word that is not a text: `texts.parse_argument`
 _NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
 _PLAIN = (str, int, float, bool, Path, type(None))
-_TOO_EARLY = "stopped; nothing was done yet"
 _ON_EVERY_PROCESS = ("doctor",)  # verbs that each process of a job runs by itself
 _LEFT_TO_THE_LAUNCHER = ("--devices", "--processes")
 _ABOUT = ("verb", "versions", "hardware", "files")  # what a recipe says that is no argument
@@ -84,7 +80,7 @@ def _status(argv: list[str]) -> int:
         again = f"; {requeue()}" if wants_requeue(number) else ""
         return _fail(f"stopped; what was done is saved, the same command goes on from there{again}", 128 + number)
     except KeyboardInterrupt as error:
-        return _fail(_TOO_EARLY, status=128 + number_of(error))
+        return _fail(TOO_EARLY, status=128 + number_of(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
         return 0
@@ -105,7 +101,7 @@ def _in_job(place: Place, argv: list[str]) -> int:
             said = f"{word.partition('=')[0]} is said by {place.by} here, which has started {place.world} processes: "
             return _fail(f"{said}leave it out") if place.first else 2
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch says of its attempts to reach the first process
-    with _loading():
+    with leaving():
         from weatherproof.cluster.job import join, taking_part
         from weatherproof.cluster.serving import serve
     own, connection = join(place, argv)
@@ -118,25 +114,6 @@ def _in_job(place: Place, argv: list[str]) -> int:
     finally:
         own.end(status)
     return status
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Inside, Ctrl-C ends the program at once: a library that is being imported may swallow the exception, or make
-    another one of it, and there is nothing yet to take care of."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
-        yield  # somebody else listens
-        return
-    signal.signal(signal.SIGINT, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _leave(*_: object) -> None:
-    os.write(2, f"weatherproof: {_TOO_EARLY}\n".encode())
-    os._exit(130)
 
 
 def _flushed(argv: list[str]) -> int:
@@ -180,11 +157,11 @@ def _overview() -> str:
 def _run(verb: str, argv: list[str]) -> int:
     if verb not in VERBS:
         raise unknown("verb", verb, VERBS)
-    with _loading():
+    with leaving():
         function = getattr(import_module(f"weatherproof.verbs.{verb}"), verb)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        with _loading():
+        with leaving():
             positional, options, as_json = _parse(verb, function, argv)
         with phase(verb):
             outcome = function(*positional, **options)

@@ -1,5 +1,6 @@
 """Signals that ask this process to stop: Ctrl-C, SIGTERM, and SIGUSR1, which SLURM sends before a time limit."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )  # elsewhere than on POSIX there are two
 _UNHEARD = (signal.default_int_handler, signal.SIG_DFL)
+TOO_EARLY = "stopped; nothing was done yet"
 
 
 def number_of(error: KeyboardInterrupt) -> int:
@@ -37,14 +39,32 @@ def interrupts_noticed(once: bool = False) -> Iterator[Callable[[], int | None]]
         came = number
         raise KeyboardInterrupt(number)
 
-    if current_thread() is not main_thread():
+    with _heard_by(note):
         yield lambda: came
-        return
-    before = {number: own for number in STOPPING if (own := signal.getsignal(number)) in _UNHEARD}
-    for number in before:  # to the others somebody else listens
-        signal.signal(number, note)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Inside, a signal that asks to stop ends the program at once: a library that is being imported may swallow an
+    exception, or make another one of it, and there is nothing yet to take care of."""
+    with _heard_by(_leave):
+        yield
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    os.write(2, f"weatherproof: {TOO_EARLY}\n".encode())
+    os._exit(128 + number)
+
+
+@contextmanager
+def _heard_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, the signals to which nobody listens go to the handler; all of them in the main thread, else none."""
+    in_main = current_thread() is main_thread()
+    before = {number: own for number in STOPPING if in_main and (own := signal.getsignal(number)) in _UNHEARD}
+    for number in before:
+        signal.signal(number, handler)
     try:
-        yield lambda: came
+        yield
     finally:
         for number, own in before.items():
             signal.signal(number, own)

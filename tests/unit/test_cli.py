@@ -14,6 +14,7 @@ import yaml
 import weatherproof
 from weatherproof import cli
 from weatherproof.errors import InputError, Stopped
+from weatherproof.interrupts import STOPPING
 from weatherproof.training.plan import Plan, PlanOptions, StepOptions
 
 
@@ -69,6 +70,29 @@ def test_a_reader_that_goes_away_is_no_error(words: tuple[str, ...], buffered: s
     )  # fmt: skip
     os.close(start)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+STOPPED_AT = """
+import os, signal, sys
+class Stopping:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Stopping())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from weatherproof.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals end a process in another way there")
+@pytest.mark.parametrize(("module", "verb"), [("torch", "audit"), ("torch", "doctor"), ("weatherproof.cli", "audit")])
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_to_stop_while_libraries_are_imported(module: str, verb: str, number: int) -> None:
+    program = STOPPED_AT.format(module=module, number=int(number))
+    done = subprocess.run([sys.executable, "-c", program, verb], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == "weatherproof: stopped; nothing was done yet\n"
 
 
 def test_the_public_functions_are_the_verbs() -> None:

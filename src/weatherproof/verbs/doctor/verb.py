@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from weatherproof.interrupts import interrupts_noticed
 from weatherproof.verbs.doctor import installation
 from weatherproof.verbs.doctor.outcome import Diagnosis
 
@@ -14,6 +15,7 @@ else:
 OUT = Path("runs/doctor")
 
 
+@interrupts_noticed()
 def doctor(
     *,
     data: str | None = None,
