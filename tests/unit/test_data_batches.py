@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import sys
 import time
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -25,6 +26,7 @@ from weatherproof.data import (
     evenly_spaced,
     label_fraction,
     load_images,
+    loading,
 )
 from weatherproof.errors import InputError
 
@@ -289,3 +291,15 @@ def test_who_reads_ahead_ends_with_a_process_that_is_killed(folder: Path) -> Non
     assert here.poll(5), f"{reader} goes on"
     with pytest.raises(EOFError):
         here.recv()
+
+
+def test_who_reads_ahead_is_silent_where_nobody_takes_the_pixels(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of multiprocessing writes a traceback when the process that takes them is stopped in the middle."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    loading._begin(0)
+    sys.excepthook(ConnectionResetError, ConnectionResetError(104, "Connection reset by peer"), None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(ValueError, ValueError("a fault"), None)
+    assert "ValueError: a fault" in capsys.readouterr().err

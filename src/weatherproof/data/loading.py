@@ -1,8 +1,10 @@
 """Batches on a device: whole numbers until they are there, float32 in [0, 1] from then on."""
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -175,7 +177,7 @@ def _read_ahead(
                 sampler=asked,
                 num_workers=workers,
                 collate_fn=_as_it_is,
-                worker_init_fn=end_with_parent,
+                worker_init_fn=_begin,
                 pin_memory=device.type == "cuda",
                 generator=torch.Generator(),  # else the loader would draw from the global one
             )
@@ -184,6 +186,18 @@ def _read_ahead(
         if isinstance(item, InputError):
             raise item
         yield item
+
+
+def _begin(_worker: int) -> None:
+    """In each process that reads ahead, before its first images."""
+    end_with_parent()
+    sys.excepthook = _tell
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Of what fails in the thread that hands pixels over; that nobody takes them any more is no news."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _lie_ready(images: ImageSet) -> bool:
