@@ -86,7 +86,7 @@ def _status(argv: list[str]) -> int:
         return 0
     except (OSError, RuntimeError) as error:
         if _is_user_error(error):
-            return _fail(str(error))
+            return _fail(_told(error))
         raise
 
 
@@ -138,6 +138,13 @@ def _answer(argv: list[str]) -> int:
 
 def _is_user_error(error: Exception) -> bool:
     return isinstance(error, Failure | OSError)
+
+
+def _told(error: Exception) -> str:
+    """Of what the system refuses, the file first and then why."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"cannot use {printable(os.fsdecode(error.filename))}: {error.strerror}"
+    return str(error)
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -1,10 +1,13 @@
 """Weights as people publish them: wrapped, beside others, for another input size, quantised, empty or not a number."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +138,20 @@ def test_the_shapes_decide_between_networks_of_the_same_names(tmp_path: Path) ->
     path = file(tmp_path, {"large": wide, "little": state()})
     assert is_of(load_encoder(f"{NAME}@{path}"), 0)
     assert load_encoder(f"small(width=8)@{path}").feature_dim == 64
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, look = file(tmp_path, state(), "closed.pth"), Path.stat
+
+    def stat(own: Path, **settings: Any) -> os.stat_result:
+        if own == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(own))
+        return look(own, **settings)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert refusal(f"{NAME}@{path}") == f"no weights file '{path}': Permission denied"
 
 
 def test_a_key_can_be_given_with_a_prefix_and_a_file_may_have_a_sharp_in_its_name(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def raising(error: BaseException):
         (
             OSError(28, "No space left on device", "/x/y"),
             2,
-            "weatherproof: [Errno 28] No space left on device: '/x/y'\n",
+            "weatherproof: cannot use /x/y: No space left on device\n",
         ),
         (weatherproof.training.TrainingError("not a number"), 2, "weatherproof: not a number\n"),
         (Stopped(), 130, "weatherproof: stopped; what was done is saved, the same command goes on from there\n"),

@@ -47,7 +47,7 @@ def read_checkpoint(path: str | Path, *, outline: bool = False) -> Checkpoint:
     if is_folder(path):
         raise InputError(f"{path} is a folder: name the weights file in it, or give the run folder as the encoder")
     if not _is_file(path):
-        raise InputError(f"no weights file {str(path)!r}")
+        raise InputError(f"no weights file {str(path)!r}{_unseen(path)}")
     if path.suffix != ".safetensors":
         return Checkpoint.of(str(path), _read_torch(path), key)
     content, metadata = _read_safetensors(path, outline)
@@ -88,6 +88,17 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def _unseen(path: Path) -> str:
+    """Why a file cannot be seen that may well be there; "" where it is not."""
+    try:
+        path.stat()
+    except PermissionError as error:
+        return f": {error.strerror}"
+    except (OSError, ValueError):
+        pass
+    return ""
 
 
 def _read_safetensors(path: Path, outline: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
