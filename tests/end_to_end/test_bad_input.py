@@ -108,6 +108,13 @@ def test_labels_where_there_are_none(teacher: str, tmp_path: Path, refused: Refu
         assert "has no labels: put the images into one folder per class" in refused(*words)
 
 
+def test_labels_of_one_class_alone(teacher: str, tmp_path: Path, refused: Refused) -> None:
+    for split in ("train", "test"):
+        save_images(tmp_path / "pets" / split / "cat", 4)
+    said = refused("probe", teacher, tmp_path / "pets")
+    assert "has one class alone, cat: put a folder of each other one beside it" in said
+
+
 @pytest.mark.parametrize("fraction", ["0", "-0.1", "1.5"])
 def test_a_fraction_of_labels_out_of_range(teacher: str, photos: Path, refused: Refused, fraction: str) -> None:
     assert "the fraction of labels lies in (0, 1]" in refused("probe", teacher, photos, f"--labels={fraction}")

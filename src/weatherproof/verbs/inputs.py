@@ -122,8 +122,10 @@ def unlike_classes(training: ImageSet, test: ImageSet) -> str | None:
     images have labels of the same classes, each class has images to learn from, and the test images are of two or more
     (of one, every classifier that knows no other is right)."""
     for images in (training, test):
-        if not has_labels(images) or len(images.classes) < 2:
+        if not has_labels(images) or not images.classes:
             return f"{images.name!r} has no labels: put the images into one folder per class"
+        if len(images.classes) < 2:
+            return f"{images.name!r} has one class alone, {images.classes[0]}: put a folder of each other one beside it"
     if training.classes != test.classes:
         return (
             f"{training.name!r} and {test.name!r} differ in their classes ({some(training.classes)}; "
