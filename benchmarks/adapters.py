@@ -17,13 +17,13 @@ from weatherproof import random
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder
 from weatherproof.encoders.adapters import FULL, Adaptation, LoRA, Norms, parse
 from weatherproof.encoders.gate import gated
-from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.methods import Hardening
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
 
 LIMIT = 1.05
-SETTINGS = Settings((Told("RandomMask", 0.0, 0.95, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
+SETTINGS = Settings((KindScale("RandomMask", 0.0, 0.95, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ def evaluating(*models: object) -> Iterator[None]:
 
 
 @contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
+def unchanged_statistics(model: nn.Module) -> Iterator[None]:
     """Whatever runs inside, running statistics are afterwards what they were."""
     norms = [part for part in model.modules() if isinstance(part, _NormBase) and part.training]
     before = [(value, value.clone()) for norm in norms for value in norm.buffers(recurse=False)]
     try:
         yield
     finally:
-        for value, kept in before:
-            value.copy_(kept)
+        for value, copy in before:
+            value.copy_(copy)

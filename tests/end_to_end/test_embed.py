@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import weatherproof as wp
 from weatherproof.embedded import parts, rows, search
 from weatherproof.encoders.gate import gated
-from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.errors import InputError
 
 from .conftest import Command, save_images, start
@@ -75,7 +75,7 @@ def hardened() -> wp.encoders.Encoder:
     """Original and hardened behind a gate that a gauge opens."""
     with pytest.warns(UserWarning, match="randomly initialised"):
         original, other = (wp.load_encoder("resnet20", seed=seed) for seed in (1, 2))
-    kinds = (Told("RandomMask", 0.0, 0.9, 1.0), Told("fog"))
+    kinds = (KindScale("RandomMask", 0.0, 0.9, 1.0), KindScale("fog"))
     gauge, generator = wp.encoders.Gauge(Settings(kinds, original.preprocessing)), torch.Generator().manual_seed(0)
     for name in ("first_weight", "second_weight", "third_weight", "direct_weight", "means"):
         getattr(gauge, name).normal_(generator=generator)  # it has learnt nothing, and says something of each image

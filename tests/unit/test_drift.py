@@ -21,7 +21,7 @@ from weatherproof.cli import main
 from weatherproof.data import MemoryImages, load_images
 from weatherproof.data.roll import moment_of, rolled
 from weatherproof.encoders import Gauge, Preprocessing, fit_gauge, load_encoder, save_encoder
-from weatherproof.encoders.gauge import Reading, Told, fit
+from weatherproof.encoders.gauge import KindScale, Reading, fit
 from weatherproof.encoders.gauge import Settings as GaugeSettings
 from weatherproof.errors import InputError
 from weatherproof.evaluation.drift import GAUGE, extents, gauge_images, suspects, windows
@@ -301,7 +301,7 @@ def test_windows_are_as_even_as_they_can_be_or_of_the_size_that_is_asked_for() -
 
 
 def test_an_interval_in_extents_is_0_at_none_and_1_at_the_worst_of_training_whichever_way_levels_run() -> None:
-    kinds = (Told("JPEG", 100.0, 20.0, 5.0), Told("own.py:f"), Told("RandomMask", 0.0, 0.5, 1.0))
+    kinds = (KindScale("JPEG", 100.0, 20.0, 5.0), KindScale("own.py:f"), KindScale("RandomMask", 0.0, 0.5, 1.0))
     gauge = Gauge(GaugeSettings(kinds, Preprocessing((0.0,), (1.0,), None, 1)))
     nan = torch.nan
     told = Reading(

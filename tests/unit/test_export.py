@@ -19,7 +19,7 @@ from weatherproof.cli import main
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, save_encoder
 from weatherproof.encoders.adapters import LoRA
 from weatherproof.encoders.gate import Gated, gated
-from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.encoders.gauge.statistics import statistics
 from weatherproof.errors import InputError
 from weatherproof.readouts import Readout, save_readout
@@ -38,7 +38,7 @@ DAMAGE = "RandomMask((0.0, 0.95))"
 
 def a_gauge(preprocessing: Preprocessing) -> Gauge:
     """One that says something else of every image; it was never fitted."""
-    gauge = Gauge(Settings((Told("RandomMask", 0.0, 0.95, 0.99), Told("fog")), preprocessing))
+    gauge = Gauge(Settings((KindScale("RandomMask", 0.0, 0.95, 0.99), KindScale("fog")), preprocessing))
     generator = torch.Generator().manual_seed(0)
     pixels = wp.load_images("digits", channels=3, size=32).read(torch.arange(64)).float() / 255
     rows = statistics(pixels)
@@ -123,7 +123,7 @@ def test_a_graph_mixes_a_batch_as_the_gate_does(lora: bool) -> None:
         if name.endswith("up"):
             value.fill_(0.1)
     gate = gated(
-        original, hardened, Bright(Settings((Told("fog"),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))), 0.2, 0.6
+        original, hardened, Bright(Settings((KindScale("fog"),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))), 0.2, 0.6
     )
     images = pictures(6, 32, 3)
     images[:, 0, 0, 0] = torch.tensor([0.0, 0.3, 0.5, 0.9, float("nan"), 0.2])

@@ -17,13 +17,13 @@ from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_e
 from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, load_adapters, save_adapter, switched
 from weatherproof.encoders.gate import Gated, gated
 from weatherproof.encoders.gate_fit import SHUT, fit_gate
-from weatherproof.encoders.gauge import Settings, Told
+from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.errors import InputError
 from weatherproof.operators import OneOf, RandomMask
 from weatherproof.verbs.gating import gate_notes
 
 LOW, HIGH = 0.2, 0.6
-SETTINGS = Settings((Told("RandomMask", 0.0, 1.0, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
+SETTINGS = Settings((KindScale("RandomMask", 0.0, 1.0, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
 
 
 class Brightness(Gauge):
@@ -396,7 +396,7 @@ class BlackOrWhite(Gauge):
     """Two kinds: counts black pixels and white ones, and takes an image for what it has more of."""
 
     def __init__(self) -> None:
-        kinds = (Told("RandomMask", 0.0, 1.0, 1.0), Told("bleached"))
+        kinds = (KindScale("RandomMask", 0.0, 1.0, 1.0), KindScale("bleached"))
         super().__init__(Settings(kinds, SETTINGS.preprocessing))
 
     def forward(self, images: Tensor) -> Reading:
@@ -488,7 +488,7 @@ def test_an_image_is_ruled_by_the_extents_of_the_kind_that_it_is_taken_for(tmp_p
 
     one = with_gate(low=0.1, high=3.0)  # as before there were extents of each kind
     assert isinstance(one, Gated) and (one.low, one.high) == ((0.1, 0.1), (3.0, 3.0))
-    assert one.kept_with() == {"gate": {"low": 0.1, "high": 3.0, "adapter": None}}
+    assert one.extra_settings() == {"gate": {"low": 0.1, "high": 3.0, "adapter": None}}
     with pytest.raises(InputError, match=r"2 kinds that its gauge tells \(RandomMask, bleached\), got 3"):
         with_gate(low=[0.1, 0.2, 0.3], high=[0.2, 0.3, 0.4])
 

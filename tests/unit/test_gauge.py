@@ -13,7 +13,7 @@ from torch import Tensor
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, MemoryImages, load_images
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, fit_gauge, load_encoder, save_encoder
-from weatherproof.encoders.gauge import Settings, Told, fit, gauge_summary
+from weatherproof.encoders.gauge import KindScale, Settings, fit, gauge_summary
 from weatherproof.encoders.gauge import summary as summaries
 from weatherproof.encoders.gauge.sample import Sample
 from weatherproof.encoders.gauge.statistics import statistics
@@ -111,7 +111,7 @@ def test_a_clean_image_has_a_level_where_all_kinds_agree_on_none():
 
 def test_an_image_that_is_damaged_and_unlike_all_is_not_at_the_level_of_none():
     """As a picture of one grey is to a gauge of noise. This one says the same of every image."""
-    gauge, (images, _) = Gauge(Settings((Told("GaussianNoise", 0.0, 0.4, 1.0),), GREY)), held_out()
+    gauge, (images, _) = Gauge(Settings((KindScale("GaussianNoise", 0.0, 0.4, 1.0),), GREY)), held_out()
     gauge.platt.copy_(torch.tensor([0.0, 5.0]))
     for limit in (1e9, -1.0):
         gauge.limit.fill_(limit)
@@ -325,7 +325,7 @@ def test_a_look_after_an_export_has_numbers() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.gauge = Gauge(
-                Settings((Told("RandomMask", 0.0, 0.95, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
+                Settings((KindScale("RandomMask", 0.0, 0.95, 1.0),), Preprocessing((0.0,) * 3, (1.0,) * 3, None))
             )
 
         def forward(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import weatherproof as wp
 from weatherproof import random
 from weatherproof.data import MemoryImages, held_out
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder
-from weatherproof.encoders.gauge import Settings, Told, fit
+from weatherproof.encoders.gauge import KindScale, Settings, fit
 from weatherproof.errors import InputError
 from weatherproof.methods import Hardening, KeepClean
 from weatherproof.methods.clean import MOST, Multiplier
@@ -338,7 +338,7 @@ def test_what_a_finished_run_has_lost_is_made_again(tmp_path: Path) -> None:
 
 
 def test_an_image_called_clean_is_at_none_of_the_kind_that_is_asked_about() -> None:
-    kinds = (Told("RandomMask", 0.0, 0.5, 1.0), Told("JPEG", 100.0, 20.0, 1.0))
+    kinds = (KindScale("RandomMask", 0.0, 0.5, 1.0), KindScale("JPEG", 100.0, 20.0, 1.0))
     gauge = Gauge(Settings(kinds, Preprocessing((0.0,), (1.0,), None, 1)))
     level, low, high = torch.tensor([[torch.nan, 0.4, 80.0], [torch.nan, 0.2, 60.0], [torch.nan, 0.6, 90.0]])
     told = Reading(level, low, high, torch.arange(3), level, level, torch.zeros(3) > 0)

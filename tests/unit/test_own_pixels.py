@@ -61,7 +61,7 @@ def bright(mean: float, std: float) -> Encoder:
 
 def test_the_right_mean_and_std_are_as_good_as_any() -> None:
     found = check_preprocessing(bright(0.45, 0.226), shades())
-    assert found.accuracies["as given"] == 1 and found.better is None and found.said is None
+    assert found.accuracies["as given"] == 1 and found.better is None and found.advice is None
     assert found.images == 80 and list(found.accuracies) == ["as given", "mean=0, std=1", "ImageNet's mean and std"]
     assert str(found).splitlines()[1].split() == ["as", "given", "100.0%"]
 
@@ -77,7 +77,9 @@ def test_wrong_ones_are_told_from_better_ones() -> None:
         pixels = (shades().pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
         by_hand[name] = float((Bright()(pixels).argmax(dim=1) == shades().labels).float().mean())
     assert found.accuracies == pytest.approx(by_hand)
-    assert found.said is not None and "right on 25% of 80 images with the mean and std that it was given" in found.said
+    assert (
+        found.advice is not None and "right on 25% of 80 images with the mean and std that it was given" in found.advice
+    )
 
 
 def test_outputs_in_another_order_and_few_images() -> None:

@@ -43,7 +43,7 @@ def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
     else:
         places = evenly_spaced(len(train), len(train) if _in_memory(train) else MOST_READ)
         known, asked = _as_read(train, places), _as_read(test, torch.arange(len(test)))
-    return _met(known, asked)
+    return _matches(known, asked)
 
 
 def called(images: ImageSet, position: int) -> str:
@@ -62,7 +62,7 @@ def _in_memory(images: ImageSet) -> bool:
     return isinstance(images, MemoryImages) and images.decoder is None
 
 
-def _met(known: Iterable[tuple[int, Any]], asked: Iterable[tuple[int, Any]]) -> Pairs:
+def _matches(known: Iterable[tuple[int, Any]], asked: Iterable[tuple[int, Any]]) -> Pairs:
     """The asked whose value is known, each with the first that has it."""
     first: dict[Any, int] = {}
     for position, value in known:
@@ -91,7 +91,7 @@ def _same_bytes(trained: int, known_by: Sequence[Look], tested: int, asked_by: S
         known = [(i, value) for i, value in _looked(known, look) if value in values]
         values = {value for _, value in known}
         asked = [(i, value) for i, value in asked if value in values]
-    return _met(known, asked)
+    return _matches(known, asked)
 
 
 def _looked(rows: list[tuple[int, Any]], look: Look) -> list[tuple[int, tuple[object, ...]]]:

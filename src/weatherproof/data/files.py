@@ -31,7 +31,7 @@ class BadFiles:
         self.name, self.total, self.most = name, total, most
         self.reasons: dict[str, str] = {}
         self.warned: dict[str, str] = {}
-        self._told = (0, 0)
+        self._warned_of = (0, 0)
 
     def record(self, reasons: Mapping[str, str], warned: Mapping[str, str] = MappingProxyType({})) -> None:
         """Remember them. Raises `InputError` once more than the allowed share is bad, or all are."""
@@ -45,8 +45,8 @@ class BadFiles:
 
     def warn(self) -> None:
         """One line for all of the bad, and one for all that Pillow warned of, where there are new ones."""
-        bad, warned = self._told
-        self._told = len(self.reasons), len(self.warned)
+        bad, warned = self._warned_of
+        self._warned_of = len(self.reasons), len(self.warned)
         if len(self.reasons) > bad:
             warn(f"{self._summary()} and are left out: {self._first()}", UserWarning, stacklevel=3)
         if len(self.warned) > warned:

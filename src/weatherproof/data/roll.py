@@ -21,7 +21,7 @@ from weatherproof.names import printable
 from weatherproof.progress import phase
 
 By = Literal["name", "time"]
-_EXIF, _TAKEN, _FRACTION = 0x8769, 0x9003, 0x9291  # EXIF 2.3: the Exif IFD, DateTimeOriginal, SubSecTimeOriginal
+_EXIF, _DATE_TAKEN, _FRACTION = 0x8769, 0x9003, 0x9291  # EXIF 2.3: the Exif IFD, DateTimeOriginal, SubSecTimeOriginal
 _WRITTEN = re.compile("([0-9]{4}):([0-9]{2}):([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 
 
@@ -110,18 +110,18 @@ def moment_of(path: str) -> Moment:
     Raises:
         InputError: there is no such file any more.
     """
-    taken = _taken(path)
+    taken = _time_taken(path)
     if taken is not None:
         return Moment(taken, by_camera=True)
     changed = datetime.fromtimestamp(_state(path).st_mtime_ns / 1e9, UTC)
     return Moment(datetime.combine(changed.date(), changed.time()), by_camera=False)
 
 
-def _taken(path: str) -> datetime | None:
+def _time_taken(path: str) -> datetime | None:
     try:
         with speaking_of(path), opened(path) as image:
             own = image.getexif().get_ifd(_EXIF)
-        found = _WRITTEN.match(str(own.get(_TAKEN, "")))
+        found = _WRITTEN.match(str(own.get(_DATE_TAKEN, "")))
         if found is None:
             return None
         fraction = re.match(r"[0-9]{1,6}", str(own.get(_FRACTION, "")))

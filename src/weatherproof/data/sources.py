@@ -31,7 +31,7 @@ from weatherproof.progress import phase
 from weatherproof.sizes import GivenSize, Size, sides, size_of
 from weatherproof.texts import path_of
 
-Found = Arrays | Listing
+RawSet = Arrays | Listing
 COVID_CLASSES = 20  # there are two or three; a set of one's own may tell more findings apart, no chest has hundreds
 
 
@@ -163,7 +163,7 @@ def names_a_folder(source: str | Path | ImageSet) -> bool:
     return text not in BUILT_IN and (text.startswith("folder:") or path_of(text).is_dir())
 
 
-def _find(source: str | Path, split: str) -> tuple[str, Found]:
+def _find(source: str | Path, split: str) -> tuple[str, RawSet]:
     text = str(source)
     if text in BUILT_IN:
         return text, BUILT_IN[text](split)
@@ -294,7 +294,7 @@ def _common_size(paths: list[str]) -> tuple[int, int] | None:
     return common
 
 
-def _cifar(folder: Path, split: str, *, fine: bool) -> Found:
+def _cifar(folder: Path, split: str, *, fine: bool) -> RawSet:
     batches = "cifar-100-python" if fine else "cifar-10-batches-py"
     folder = folder.parent if folder.name == batches else folder
     if (folder / batches).is_dir():
@@ -303,7 +303,7 @@ def _cifar(folder: Path, split: str, *, fine: bool) -> Found:
     return _split_folder(folder, split, otherwise, most=100 if fine else 10)
 
 
-def _stl10(folder: Path, split: str) -> Found:
+def _stl10(folder: Path, split: str) -> RawSet:
     folder = folder.parent if folder.name == "stl10_binary" else folder
     if (folder / "stl10_binary").is_dir():
         return arrays.stl10(folder, split)
@@ -352,7 +352,7 @@ def _require_splits(folder: Path, otherwise: str, *, test: str = "test/") -> Non
 
 
 BUILT_IN: dict[str, Callable[[str], Arrays]] = {"digits": arrays.digits, "synthetic-digits": synthetic_digits}
-SOURCES: dict[str, Callable[[Path, str], Found]] = {
+SOURCES: dict[str, Callable[[Path, str], RawSet]] = {
     "folder": list_folder,
     "npz": arrays.npz,
     "mnist": arrays.mnist,

@@ -2,6 +2,6 @@
 
 from weatherproof.embedded.about import About, identity
 from weatherproof.embedded.reader import EmbeddingFile, load_embeddings
-from weatherproof.embedded.search import Exact, Faiss, Found
+from weatherproof.embedded.search import Exact, Faiss, Neighbours
 
-__all__ = ["About", "EmbeddingFile", "Exact", "Faiss", "Found", "identity", "load_embeddings"]
+__all__ = ["About", "EmbeddingFile", "Exact", "Faiss", "Neighbours", "identity", "load_embeddings"]

@@ -73,24 +73,24 @@ class About:
             file: the message's word for where it stood.
         """
         try:
-            said = parse_json(text)
-            if said["format"] != FORMAT:
-                raise ValueError(f"format {shown(said['format'])}, this version reads {FORMAT}")
-            given = {own.name: said[own.name] for own in fields(cls)}
+            content = parse_json(text)
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {shown(content['format'])}, this version reads {FORMAT}")
+            values = {field.name: content[field.name] for field in fields(cls)}
             for name in ("size", "patches", "kinds"):
-                given[name] = None if given[name] is None else tuple(given[name])
-            made = cls(**given)
-            for own in fields(cls):
-                value = given[own.name]
-                if not (isinstance(value, dict) if own.name in _MAPPINGS else fits(value, own.type)):
-                    raise ValueError(f"{own.name} is {shown(value)}")
-            if made.dtype not in ("float32", "float16") or not (0 < made.features <= LARGEST and made.images >= 0):
-                raise ValueError(f"{shown(made.images)} embeddings of {shown(made.features)} numbers {made.dtype}")
-            if min(made.size) < 1 or (made.patches and not 0 < torch.Size(made.patches).numel() <= LARGEST):
-                raise ValueError(f"images of {made.size} pixels with patches {made.patches}")
+                values[name] = None if values[name] is None else tuple(values[name])
+            about = cls(**values)
+            for field in fields(cls):
+                value = values[field.name]
+                if not (isinstance(value, dict) if field.name in _MAPPINGS else fits(value, field.type)):
+                    raise ValueError(f"{field.name} is {shown(value)}")
+            if about.dtype not in ("float32", "float16") or not (0 < about.features <= LARGEST and about.images >= 0):
+                raise ValueError(f"{shown(about.images)} embeddings of {shown(about.features)} numbers {about.dtype}")
+            if min(about.size) < 1 or (about.patches and not 0 < torch.Size(about.patches).numel() <= LARGEST):
+                raise ValueError(f"images of {about.size} pixels with patches {about.patches}")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file} does not say what its embeddings are ({error}): write it again") from None
-        return made
+        return about
 
     def require(
         self, encoder: Encoder, weights: str, size: tuple[int, int], file: str, at: Callable[[Size | None], Encoder]
@@ -136,10 +136,10 @@ def identity(encoder: Encoder, other: Mapping[str, Any] | None = None) -> str:
     """
     named = {} if names_a_file(encoder.name) else {"name": encoder.name}
     preprocessing = asdict(encoder.preprocessing) | dict(other or {})
-    told = named | {"options": encoder.options, "preprocessing": preprocessing, **encoder.kept_with()}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode())
+    settings = named | {"options": encoder.options, "preprocessing": preprocessing, **encoder.extra_settings()}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
     state = {name: value for name, value in encoder.state().items() if not encoder.names.is_head(name)}
-    if encoder.kept_with() and encoder.fitted_gauge is not None:
+    if encoder.extra_settings() and encoder.fitted_gauge is not None:
         state |= {f"gauge {name}": value for name, value in encoder.fitted_gauge.state_dict().items()}
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {[*value.shape]}\n".encode())
@@ -151,6 +151,6 @@ def _bytes(value: Tensor) -> memoryview:
     return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def seen_size(encoder: Encoder, image_size: tuple[int, int]) -> tuple[int, int]:
+def network_size(encoder: Encoder, image_size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of what the network sees of images of a size."""
     return sides(encoder.preprocessing.size or image_size)

@@ -61,7 +61,11 @@ def _small(rows: Rows) -> dict[str, np.ndarray]:
     """What the gauge has said: a few numbers an image, in one pass over the parts."""
     if rows.kinds is None:
         return {}
-    seen = [{n: c for n, c in rows.seen(part).items() if n.startswith("gauge_")} for part in rows.parts if len(part)]
+    seen = [
+        {n: c for n, c in rows.answer_columns(part).items() if n.startswith("gauge_")}
+        for part in rows.parts
+        if len(part)
+    ]
     return {name: np.concatenate([np.asarray(own[name]) for own in seen]) for name in seen[0]}
 
 

@@ -13,7 +13,7 @@ from weatherproof.embedded.about import About
 from weatherproof.embedded.columns import EMBEDDING, LOGITS, PATCHES
 from weatherproof.embedded.npz import NpzFile
 from weatherproof.embedded.parquet import ParquetFile
-from weatherproof.embedded.search import BLOCK, Found, Search, search_of, searched
+from weatherproof.embedded.search import BLOCK, Neighbours, Search, search_of, searched
 from weatherproof.errors import InputError, shown
 from weatherproof.regular import irregular
 from weatherproof.texts import path_of
@@ -134,7 +134,7 @@ class EmbeddingFile:
     def search(
         self, queries: "EmbeddingFile | Float[Tensor, 'm features']", neighbours: int = 5,
         search: str | Search = "auto",
-    ) -> Found:  # fmt: skip
+    ) -> Neighbours:  # fmt: skip
         """The nearest images of this file by cosine.
 
         Args:

@@ -135,9 +135,9 @@ class Rows:
     def __iter__(self) -> Iterator[dict[str, Column]]:
         """Group by group, by column: texts, or an array with a row an image."""
         for own in self.parts.groups(self.group_rows()):
-            yield self.origin.columns(own.place.tolist()) | self.seen(own)
+            yield self.origin.columns(own.place.tolist()) | self.answer_columns(own)
 
-    def seen(self, own: Answers) -> dict[str, Column]:
+    def answer_columns(self, own: Answers) -> dict[str, Column]:
         """What was seen of some images."""
         found: dict[str, Column] = {name: own[name].numpy() for name in VECTORS if name in own.columns}
         if self.kinds is not None:

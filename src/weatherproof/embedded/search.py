@@ -28,7 +28,7 @@ Blocks = Callable[[int], Iterator[Tensor] | tuple[Tensor, ...]]  # rows at a tim
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Neighbours:
     """The nearest images of each query, the nearest first; of those that are equally near, the first of the file.
 
     Attributes:
@@ -138,7 +138,7 @@ def search_of(text: str | Search, images: int) -> Search:
 def searched(
     index: Bank, queries: Blocks, k: int, search: Search, device: torch.device | str = "cpu",
     total: int | None = None,
-) -> Found:  # fmt: skip
+) -> Neighbours:  # fmt: skip
     """The k nearest images of the index to each query. Memory grows with k numbers a query.
 
     Args:
@@ -160,7 +160,7 @@ def searched(
             rows.append(row.masked_fill(none, -1).cpu())
             meter.advance(len(some))
     with torch.inference_mode(False):
-        return Found(torch.cat(cosines).clone(), torch.cat(rows).clone(), find.exact)
+        return Neighbours(torch.cat(cosines).clone(), torch.cat(rows).clone(), find.exact)
 
 
 def _directed(rows: Tensor) -> Tensor:

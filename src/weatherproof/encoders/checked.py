@@ -39,11 +39,11 @@ class PreprocessingCheck:
         width = max(map(len, self.accuracies))
         rows = [f"{name:<{width}}  {accuracy:6.1%}" for name, accuracy in self.accuracies.items()]
         return "\n".join(
-            [f"{'mean and std':<{width}}  top-1 of {self.images} images", *rows, *filter(None, [self.said])]
+            [f"{'mean and std':<{width}}  top-1 of {self.images} images", *rows, *filter(None, [self.advice])]
         )
 
     @property
-    def said(self) -> str | None:
+    def advice(self) -> str | None:
         """What there is to say, in a line; None: the given ones are as good as any."""
         if self.better is None:
             return None

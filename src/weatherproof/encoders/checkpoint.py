@@ -35,12 +35,12 @@ class Candidate:
     Args:
         node: the keys of the file's mapping that holds them, joined with ".": "state_dict"; "": the outermost.
         prefix: what stands in front of their names, with its ".".
-        found: how many of the network's own names, without those of its classifier, are among them.
+        matches: how many of the network's own names, without those of its classifier, are among them.
     """
 
     node: str
     prefix: str
-    found: int
+    matches: int
 
     @property
     def label(self) -> str:
@@ -107,7 +107,7 @@ class Checkpoint:
             node = full[0]
         return _bare(self.nodes[node])
 
-    def taken(self, name: str, names: "Names", own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def tensors_for(self, name: str, names: "Names", own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What of the file is this network's: the tensors under the one key and prefix at which all of its names are.
 
         Of several that fit, averaged weights go before raw ones, a teacher before its student, and a trained encoder
@@ -122,37 +122,39 @@ class Checkpoint:
             InputError: several sets of weights fit, and none of them is before the others.
         """
         wanted = {k: v for k, v in own.items() if not names.is_head(k) and not k.endswith(_COUNTER)}
-        near = [c for c in self._candidates(names, wanted) if self._asked(c)]
-        fitting = self._distinct([c for c in near if c.found == len(wanted)], names, wanted)
+        near = [c for c in self._candidates(names, wanted) if self._is_under_key(c)]
+        fitting = self._distinct([c for c in near if c.matches == len(wanted)], names, wanted)
         if not fitting:
-            nearest = max(near, key=lambda c: c.found, default=None)
-            return self._stripped(nearest, names) if nearest and 2 * nearest.found >= len(wanted) else self.plain()
+            nearest = max(near, key=lambda c: c.matches, default=None)
+            return self._stripped(nearest, names) if nearest and 2 * nearest.matches >= len(wanted) else self.plain()
         chosen = self._first(name, fitting)
         others = [c.prefix for c in fitting if c.node == chosen.node and c.prefix and c != chosen]
         if len(fitting) == 1 and self.key is None:
-            self._say_left_out(chosen)
+            self._warn_of_others(chosen)
         return self._stripped(chosen, names, without=tuple(others))
 
     def hint(self, names: "Names", own: Mapping[str, Tensor]) -> str:
         """What the file holds, and where most of the network's names are: for a message that nothing fits."""
         wanted = {k: v for k, v in own.items() if not names.is_head(k) and not k.endswith(_COUNTER)}
-        near = max(self._candidates(names, wanted), key=lambda c: c.found, default=None)
+        near = max(self._candidates(names, wanted), key=lambda c: c.matches, default=None)
         if near is not None and not near.label:
             return ""
-        nearest = "" if near is None else f"; nearest is #{shown(near.label)} with {near.found} of {len(wanted)} names"
+        nearest = (
+            "" if near is None else f"; nearest is #{shown(near.label)} with {near.matches} of {len(wanted)} names"
+        )
         return f"; {self.path} holds {self._contents()}{nearest}"
 
     def _candidates(self, names: "Names", wanted: Mapping[str, Tensor]) -> list[Candidate]:
-        found = []
+        candidates = []
         for node, tensors in self.nodes.items():
             at: dict[str, int] = defaultdict(int)
             for name in map(names.rename, tensors):
                 for prefix, rest in _splits(name):
                     at[prefix] += rest in wanted
-            found += [Candidate(node, prefix, count) for prefix, count in at.items() if count]
-        return found
+            candidates += [Candidate(node, prefix, count) for prefix, count in at.items() if count]
+        return candidates
 
-    def _asked(self, candidate: Candidate) -> bool:
+    def _is_under_key(self, candidate: Candidate) -> bool:
         return self.key is None or f".{self.key}." in f".{candidate.label}."
 
     def _stripped(self, candidate: Candidate, names: "Names", without: tuple[str, ...] = ("\0",)) -> dict[str, Tensor]:
@@ -170,12 +172,12 @@ class Checkpoint:
         states = [self._stripped(candidate, names) for candidate in fitting]
         right = [all(state[k].shape == v.shape for k, v in wanted.items()) for state in states]
         usual = self._usual()
-        kept: list[int] = []
+        distinct: list[int] = []
         for i in sorted(range(len(fitting)), key=lambda i: fitting[i].node != usual):
-            same = (all(torch.equal(states[i][k], states[j][k]) for k in wanted) for j in kept)
+            same = (all(torch.equal(states[i][k], states[j][k]) for k in wanted) for j in distinct)
             if (right[i] or not any(right)) and not any(same):
-                kept.append(i)
-        return [fitting[i] for i in kept]
+                distinct.append(i)
+        return [fitting[i] for i in distinct]
 
     def _first(self, name: str, fitting: list[Candidate]) -> Candidate:
         best = [c for c in fitting if c.rank == max(c.rank for c in fitting)]
@@ -195,7 +197,7 @@ class Checkpoint:
             )
         return best[0]
 
-    def _say_left_out(self, chosen: Candidate) -> None:
+    def _warn_of_others(self, chosen: Candidate) -> None:
         inside = self.nodes[chosen.node]
         left = [k for k, v in inside.items() if not k.startswith(chosen.prefix) and v.numel() > 1]
         if left and chosen.prefix:

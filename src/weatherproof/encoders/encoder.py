@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.in_parts import in_parts
-from weatherproof.encoders.maps import MapPlace, map_kept
+from weatherproof.encoders.maps import MapPlace, recorded_maps
 from weatherproof.encoders.numbers import check_numbers
 from weatherproof.encoders.origin import Origin
 from weatherproof.encoders.preprocessing import Preprocessing, to_input
@@ -69,7 +69,7 @@ class Names:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Outputs:
     """What one pass through an encoder gives.
 
     Attributes:
@@ -145,7 +145,7 @@ class Encoder(nn.Module):
         """Take its own classifier away, as where a training moves what the classifier stands on."""
         self.head, self.num_classes = None, None
 
-    def kept_with(self) -> dict[str, Any]:
+    def extra_settings(self) -> dict[str, Any]:
         """What encoder.json says of it beside the network's name, options and preprocessing."""
         return {}
 
@@ -198,7 +198,7 @@ class Encoder(nn.Module):
         raw = self._raw(images)
         return _pooled(raw), self._judged(raw)
 
-    def see(self, images: Images, *, judged: bool = False, place: MapPlace | None = None) -> Seen:
+    def see(self, images: Images, *, judged: bool = False, place: MapPlace | None = None) -> Outputs:
         """All that is asked for, in one pass through the body.
 
         Args:
@@ -206,12 +206,12 @@ class Encoder(nn.Module):
             place: the map too, of this place of the encoder, from `map_place`.
         """
         raw, maps = (self._raw(images), None) if place is None else self._raw_and_map(images, place)
-        return Seen(_pooled(raw), self._judged(raw) if judged else None, maps)
+        return Outputs(_pooled(raw), self._judged(raw) if judged else None, maps)
 
     def _raw_and_map(self, images: Images, place: MapPlace) -> tuple[Tensor, Maps]:
-        with map_kept(self, place) as kept:
+        with recorded_maps(self, place) as recorded:
             raw = self._raw(images)
-        return raw, torch.cat(kept)
+        return raw, torch.cat(recorded)
 
     def _judged(self, raw: Tensor) -> Logits:
         if self.head is None:

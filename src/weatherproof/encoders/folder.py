@@ -91,7 +91,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, *, provenance: Mapping[st
         "num_classes": encoder.num_classes,
         "preprocessing": asdict(encoder.preprocessing),
         **({"origins": [asdict(origin) for origin in encoder.origins]} if encoder.origins else {}),
-        **encoder.kept_with(),
+        **encoder.extra_settings(),
         "provenance": dict(provenance),
     }
     forget_gauge(folder)

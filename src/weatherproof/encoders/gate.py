@@ -105,9 +105,9 @@ class Gated(Encoder):
         return self
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | self._own()
+        return super().state() | self._hardened_state()
 
-    def _own(self) -> dict[str, Tensor]:
+    def _hardened_state(self) -> dict[str, Tensor]:
         body = self.names.body
         if self._adapter is not None:
             return {_ADAPTER + body + name: value for name, value in self._adapter.state().items()}
@@ -127,7 +127,7 @@ class Gated(Encoder):
             bare = {name.removeprefix(self.names.body): value for name, value in own.items()}
             adapter.load_state(bare, source=source or f"the weights for {self.name}")
 
-    def kept_with(self) -> dict[str, Any]:
+    def extra_settings(self) -> dict[str, Any]:
         text = None if self._adapter is None else self._adapter.text
         return {"gate": GateSettings(self.low, self.high, text).to_dict()}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
-from weatherproof.encoders.encoder import Encoder, Seen
+from weatherproof.encoders.encoder import Encoder, Outputs
 from weatherproof.encoders.gate import opened
 from weatherproof.encoders.gauge import Gauge, Reading
 from weatherproof.errors import InputError
@@ -167,7 +167,7 @@ def from_none(operator: Operator) -> tuple[Operator, ...]:
     )
 
 
-def _told(reading: Reading, *seen: Seen) -> tuple[Tensor, ...]:
+def _told(reading: Reading, *seen: Outputs) -> tuple[Tensor, ...]:
     """Kind, from 0 on, extent and beyond of images, their embeddings by each encoder, and its answers where there are
     any."""
     told = ((reading.kind - 1).clamp(min=0), reading.extent, reading.beyond)

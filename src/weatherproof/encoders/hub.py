@@ -25,7 +25,7 @@ RANDOM = "random"  # after an @, in place of a file
 REVISION = "revision:"  # after an @, before a commit or tag
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w.+/-]*")
 _MB = 1 << 20
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
@@ -91,8 +91,8 @@ def fetch(
 
 
 def used_whole(
-    place: Place, revision: str | None, text: str, use: Callable[[list[Fetched]], Made]
-) -> tuple[Made, tuple[Origin, ...]]:
+    place: Place, revision: str | None, text: str, use: Callable[[list[Fetched]], Result]
+) -> tuple[Result, tuple[Origin, ...]]:
     """What is made of published files, and which files these are. Their hashes are taken meanwhile; what is not as it
     was published, such as half of a download, is fetched again.
 
@@ -108,14 +108,14 @@ def used_whole(
         with ThreadPoolExecutor(1) as beside:
             hashing = beside.submit(_origins, files)
             try:
-                made = use(files)
+                result = use(files)
             except InputError:
                 if hashing.result() is not None or again:
                     raise
                 continue
             origins = hashing.result()
         if origins is not None:
-            return made, origins
+            return result, origins
     raise InputError(
         f"{files[0].path} is not what {place.repo or place.url} publishes, also after it was fetched again: remove it "
         f"and try later, or give a file, {text}@FILE"

@@ -275,7 +275,7 @@ def _fitting(
 
     encoder = build(num_classes)
     own = encoder.state()
-    state = file.taken(name, encoder.names, own)
+    state = file.tensors_for(name, encoder.names, own)
     tries = [encoder]
     if num_classes is None:
         tries = _by_classes(encoder, state, build, file.path)

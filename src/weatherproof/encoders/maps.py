@@ -97,22 +97,22 @@ def map_place(encoder: nn.Module, size: Size | None = None) -> MapPlace:
 def embedded_with_map(encoder: nn.Module, images: Images, place: MapPlace) -> tuple[Embeddings, Maps]:
     """The embeddings and the map of the same pass. Raises `InputError` for a gate, which is two networks: of that
     ask `Encoder.see`."""
-    with map_kept(encoder, place) as kept:
+    with recorded_maps(encoder, place) as recorded:
         embeddings = encoder(images)
-    maps = torch.cat(kept)  # of all parts, where the encoder takes some images at a time
+    maps = torch.cat(recorded)  # of all parts, where the encoder takes some images at a time
     if len(maps) != len(images):
         raise InputError(f"{name_of(encoder)} is two networks behind a gate: take one of them, .original or .hardened")
     return embeddings, maps
 
 
 @contextmanager
-def map_kept(encoder: nn.Module, place: MapPlace) -> Iterator[list[Maps]]:
+def recorded_maps(encoder: nn.Module, place: MapPlace) -> Iterator[list[Maps]]:
     """Inside, every pass adds its map to the list. Nothing is left on the encoder afterwards."""
-    kept: list[Maps] = []
+    recorded: list[Maps] = []
     module = body_of(encoder).get_submodule(place.module)
-    handle = module.register_forward_hook(lambda _, __, output: kept.append(place.read(output)))
+    handle = module.register_forward_hook(lambda _, __, output: recorded.append(place.read(output)))
     try:
-        yield kept
+        yield recorded
     finally:
         handle.remove()
 

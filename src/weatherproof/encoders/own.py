@@ -65,7 +65,7 @@ def own_encoder(
         InputError: nothing says what pixels it expects, it cannot be copied or run, or gives nothing usable.
     """
     kind = type(network).__qualname__
-    expected = preprocessing or _said_by(network)
+    expected = preprocessing or _stated_by(network)
     if expected is None:
         raise InputError(
             f"a {kind} does not say what pixels it expects: wp.load_encoder(network, mean=(0.485, 0.456, 0.406), "
@@ -93,7 +93,7 @@ def own_encoder(
         body = without_head(body, path)
     plain = isinstance(seen.output, Tensor) and seen.output.ndim != 3
     if not plain:
-        body.register_forward_hook(partial(_taken, first, kind))
+        body.register_forward_hook(partial(_embedding_hook, first, kind))
     with eval_mode(body), torch.no_grad():
         raw = body(pixels)
         if raw.ndim not in (2, 4) or not raw.isfinite().all():
@@ -125,20 +125,20 @@ def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | No
     with warnings.catch_warnings():
         if options:  # of a run: how the network was understood has been said when it was made
             warnings.simplefilter("ignore")
-        return _made(text, {"sha256": sha256}, num_classes, size)
+        return _encoder_of_maker(text, {"sha256": sha256}, num_classes, size)
 
 
-def _made(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
+def _encoder_of_maker(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
     maker = UserFunction(text)
-    made = maker.function if isinstance(maker.function, nn.Module) else maker()
-    if not isinstance(made, nn.Module):
-        raise InputError(f"{text} gives a {type(made).__qualname__}: expected a torch.nn.Module, or an encoder")
-    if isinstance(made, Encoder):
-        encoder = made.around(made.body, None if num_classes == 0 else made.head)
+    network = maker.function if isinstance(maker.function, nn.Module) else maker()
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{text} gives a {type(network).__qualname__}: expected a torch.nn.Module, or an encoder")
+    if isinstance(network, Encoder):
+        encoder = network.around(network.body, None if num_classes == 0 else network.head)
         encoder.name, encoder.options = text, dict(options)
         encoder.set_preprocessing(encoder.preprocessing if size is None else replace(encoder.preprocessing, size=size))
         return encoder
-    return own_encoder(made, None, name=text, num_classes=num_classes, options=options, size=size)
+    return own_encoder(network, None, name=text, num_classes=num_classes, options=options, size=size)
 
 
 def given_preprocessing(
@@ -237,23 +237,32 @@ def _look(network: nn.Module, pixels: Tensor, kind: str) -> _Look:
     return _Look(output, linear, first[0][1] if first else None, pixels, bool(normalisers), norm[0] if norm else None)
 
 
-def _taken(first: bool, kind: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:
+def _embedding_hook(first: bool, kind: str, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor:
     """A forward hook, by which a network gives the embedding of what it gives."""
-    return _embedding(output, first, kind, len(given[0]) if given else None)
+    return _embedding(output, first, kind, len(arguments[0]) if arguments else None)
 
 
 def _embedding(output: Any, first: bool, kind: str, rows: int | None) -> Tensor:
     """The embedding in what a network gives: [rows, features], or a map."""
-    found = _tensor(output)
-    if found is not None and found.ndim == 3:
-        found = found[:, 0] if first else found.mean(dim=1)
-    if found is None or found.ndim not in (2, 4) or not found.is_floating_point() or rows not in (None, len(found)):
-        got = f"a {type(output).__qualname__}" if found is None else f"{found.dtype} of shape {list(found.shape)}"
+    embedding = _tensor(output)
+    if embedding is not None and embedding.ndim == 3:
+        embedding = embedding[:, 0] if first else embedding.mean(dim=1)
+    if (
+        embedding is None
+        or embedding.ndim not in (2, 4)
+        or not embedding.is_floating_point()
+        or rows not in (None, len(embedding))
+    ):
+        what = (
+            f"a {type(output).__qualname__}"
+            if embedding is None
+            else f"{embedding.dtype} of shape {list(embedding.shape)}"
+        )
         raise InputError(
-            f"{kind} gives {got} for {rows} images: expected a tensor [batch, features], a map or tokens, or a tuple "
+            f"{kind} gives {what} for {rows} images: expected a tensor [batch, features], a map or tokens, or a tuple "
             "or mapping with one"
         )
-    return found
+    return embedding
 
 
 def _tensor(output: Any) -> Tensor | None:
@@ -336,11 +345,11 @@ def _channels(network: object) -> int | None:
     return next((layer.in_channels for layer in layers if isinstance(layer, nn.Conv2d)), None)
 
 
-def _said_by(network: nn.Module) -> Preprocessing | None:
+def _stated_by(network: nn.Module) -> Preprocessing | None:
     """What the network itself says of pixels, as timm's do."""
-    own = getattr(network, "preprocessing", None)
-    if isinstance(own, Preprocessing):
-        return own
+    stated = getattr(network, "preprocessing", None)
+    if isinstance(stated, Preprocessing):
+        return stated
     settings = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
     if not isinstance(settings, Mapping) or not {"mean", "std"} <= settings.keys():
         return None

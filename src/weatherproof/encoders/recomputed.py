@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from weatherproof.errors import InputError
-from weatherproof.modes import statistics_kept
+from weatherproof.modes import unchanged_statistics
 
 _STATE = ("training", "track_running_stats", "forward")  # of a normalisation; the last where it stands in for its own
 _LEAST = 2  # layers with weights that make a block worth it
@@ -36,9 +36,9 @@ class _AsItWas(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         stack = ExitStack()
-        stack.callback(_put, self.norms, _states(self.norms))
-        _put(self.norms, self.states)
-        stack.enter_context(statistics_kept(nn.ModuleList(self.norms)))
+        stack.callback(_restore, self.norms, _states(self.norms))
+        _restore(self.norms, self.states)
+        stack.enter_context(unchanged_statistics(nn.ModuleList(self.norms)))
         self.stacks.append(stack)
 
     def __exit__(self, *_: object) -> None:
@@ -49,7 +49,7 @@ def _states(norms: Sequence[nn.Module]) -> list[dict[str, Any]]:
     return [{name: vars(norm)[name] for name in _STATE if name in vars(norm)} for norm in norms]
 
 
-def _put(norms: Sequence[nn.Module], states: Sequence[Mapping[str, Any]]) -> None:
+def _restore(norms: Sequence[nn.Module], states: Sequence[Mapping[str, Any]]) -> None:
     for norm, state in zip(norms, states, strict=True):
         for name in _STATE:
             vars(norm).pop(name, None)

@@ -10,7 +10,7 @@ from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.readouts.neighbours import knn, knn_accuracy, nearest
 from weatherproof.readouts.probe import fit_probe
-from weatherproof.readouts.spoken import Asked, asked_of, found_by_words, text_head, zero_shot
+from weatherproof.readouts.spoken import WordsRequest, found_by_words, text_head, words_request, zero_shot
 from weatherproof.readouts.store import (
     Readout,
     Spoken,
@@ -27,7 +27,6 @@ __all__ = [
     "L2_GRID",
     "PROMPTS",
     "SCHEDULES",
-    "Asked",
     "Classifier",
     "MLPHead",
     "OwnHead",
@@ -36,7 +35,7 @@ __all__ = [
     "Spoken",
     "UnitLength",
     "Words",
-    "asked_of",
+    "WordsRequest",
     "classifier_of",
     "embed",
     "evaluating",
@@ -61,5 +60,6 @@ __all__ = [
     "text_head",
     "unmeasurable",
     "words_of",
+    "words_request",
     "zero_shot",
 ]

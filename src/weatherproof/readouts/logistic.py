@@ -99,7 +99,7 @@ def _path(
 
 
 def _choose_l2(features: Tensor, labels: Tensor, num_classes: int, seed: int, max_steps: int, meter: Meter) -> float:
-    held = _held_out(labels, seed)
+    held = _held_out_mask(labels, seed)
     if not held.any():
         raise InputError("l2='auto' holds out labelled images, which needs two of some class: give l2 a number")
     best, best_score = L2_GRID[0], (-1.0, 0.0)
@@ -114,7 +114,7 @@ def _choose_l2(features: Tensor, labels: Tensor, num_classes: int, seed: int, ma
     return best
 
 
-def _held_out(labels: Tensor, seed: int) -> Tensor:
+def _held_out_mask(labels: Tensor, seed: int) -> Tensor:
     """A fifth of each class (at least one image, but never its last), as a mask."""
     order = random.order(seed, 0, len(labels)).to(labels.device)
     held = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)

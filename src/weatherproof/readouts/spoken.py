@@ -53,8 +53,8 @@ def zero_shot(
 
 def text_head(tower: TextTower, words: Words, *, device: str | torch.device = "cpu") -> Readout:
     """The readout of these words. Raises `InputError` for words that the tower cannot read."""
-    said = tower.embed(words.sentences, device=device)
-    rows = normalize(said.view(len(words.classes), len(words.prompts), -1).mean(dim=1), dim=1)
+    embedded = tower.embed(words.sentences, device=device)
+    rows = normalize(embedded.view(len(words.classes), len(words.prompts), -1).mean(dim=1), dim=1)
     head = nn.Linear(rows.shape[1], len(rows))
     with torch.no_grad():
         head.weight.copy_(tower.scale * rows)
@@ -92,7 +92,7 @@ def require_same_width(encoder: Encoder, features: int, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class WordsRequest:
     """A readout by words that is wanted, and not made yet.
 
     Attributes:
@@ -107,21 +107,21 @@ class Asked:
         if readout is None or readout.spoken is None:
             return False
         spoken, words = readout.spoken, self.words
-        asked = (words.classes, words.said, words.prompts, self.source.digest)
-        return (readout.classes, spoken.said, spoken.prompts, spoken.digest) == asked
+        wanted = (words.classes, words.said, words.prompts, self.source.digest)
+        return (readout.classes, spoken.said, spoken.prompts, spoken.digest) == wanted
 
-    def made(self, *folders: Path, device: str | torch.device) -> Readout:
+    def readout(self, *folders: Path, device: str | torch.device) -> Readout:
         """The readout: from one of these folders where it is there, else made now."""
         for folder in folders:
-            kept = load_readout(folder)
-            if kept is not None and self.is_(kept):
-                return kept
+            readout = load_readout(folder)
+            if readout is not None and self.is_(readout):
+                return readout
         return text_head(text_tower(self.source, quiet=True), self.words, device=device)
 
 
-def asked_of(source: object, words: Words) -> Asked:
+def words_request(source: object, words: Words) -> WordsRequest:
     """Raises `InputError` for an encoder without words."""
-    return Asked(words, words_source(source))
+    return WordsRequest(words, words_source(source))
 
 
 def words_source(source: object) -> TowerSource:

@@ -21,7 +21,7 @@ from weatherproof.data.files import Decoded
 from weatherproof.data.images import order_of
 from weatherproof.errors import InputError
 from weatherproof.interrupts import number_of
-from weatherproof.modes import eval_mode, statistics_kept
+from weatherproof.modes import eval_mode, unchanged_statistics
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
@@ -370,7 +370,7 @@ class Training:
     def _counted_once(self) -> AbstractContextManager[None]:
         """Where the backward pass runs networks once more, their running statistics have counted the images already."""
         again = self.plan.micro_batch or self.plan.checkpoint_gradients
-        return statistics_kept(self.method) if again else nullcontext()
+        return unchanged_statistics(self.method) if again else nullcontext()
 
     def _look(self) -> None:
         """Wait for the losses of the steps since the last look, and stop if one is no number."""

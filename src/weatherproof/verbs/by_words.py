@@ -12,7 +12,7 @@ from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import ClassFit, class_fit, head_of_words
-from weatherproof.readouts import Asked, Readout, asked_of, save_readout, words_of
+from weatherproof.readouts import Readout, WordsRequest, save_readout, words_of, words_request
 from weatherproof.readouts.spoken import require_same_width
 from weatherproof.readouts.store import META, WEIGHTS
 from weatherproof.training import RunFolder
@@ -24,12 +24,12 @@ class ByWords:
     """A readout from words that a verb is asked for.
 
     Attributes:
-        given: one that is made already, in Python; None: what is `asked` for is to be made.
+        ready: one that is made already, in Python; None: what is `request` for is to be made.
         files: that the words stand in, with digests of what they hold.
     """
 
-    given: Readout | None
-    asked: Asked | None
+    ready: Readout | None
+    request: WordsRequest | None
     files: Mapping[str, str]
 
     @classmethod
@@ -52,15 +52,15 @@ class ByWords:
                 raise InputError("classes are names, or what wp.readouts.zero_shot makes of names and prompts")
             return cls(classes, None, {})
         words = words_of(classes, prompts)
-        return cls(None, asked_of(source, words), words.files)
+        return cls(None, words_request(source, words), words.files)
 
     def fit(self, images: ImageSet, classes_match: bool) -> ClassFit:
         """Whether its classes are the images'. Raises `InputError` where the user says so and it cannot be."""
-        if self.given is not None and self.given.spoken is not None:
-            head = head_of_words(self.given.classes, self.given.spoken.said)
+        if self.ready is not None and self.ready.spoken is not None:
+            head = head_of_words(self.ready.classes, self.ready.spoken.said)
         else:
-            assert self.asked is not None
-            head = head_of_words(self.asked.words.classes, self.asked.words.said)
+            assert self.request is not None
+            head = head_of_words(self.request.words.classes, self.request.words.said)
         return class_fit(head, images, classes_match=classes_match)
 
     def readout(self, encoder: Encoder, *folders: Path, device: torch.device) -> Readout:
@@ -69,11 +69,11 @@ class ByWords:
         Raises:
             InputError: the encoder's text tower cannot be read, or is of another encoder.
         """
-        if self.given is not None:
-            made = self.given
+        if self.ready is not None:
+            made = self.ready
         else:
-            assert self.asked is not None
-            made = self.asked.made(*folders, device=device)
+            assert self.request is not None
+            made = self.request.readout(*folders, device=device)
         assert made.spoken is not None
         require_same_width(encoder, cast(nn.Linear, made.head).in_features, made.spoken.text)
         return made

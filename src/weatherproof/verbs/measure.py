@@ -377,8 +377,8 @@ def warn_of_pixels(
         return
     with phase("checking mean and std"):
         found = check_preprocessing(encoder.clone().to(device), train, outputs=fit.order)
-    if found.said is not None:
-        warnings.warn(found.said, UserWarning, stacklevel=3)
+    if found.advice is not None:
+        warnings.warn(found.advice, UserWarning, stacklevel=3)
 
 
 def clean_probe(

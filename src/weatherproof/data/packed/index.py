@@ -193,7 +193,7 @@ def _beside(storage: Storage, folder: str) -> Index | None:
     copy = _cached(storage.where(path))
     content = storage.read(path, 0, storage.size(path))  # mapped from here, so that it need not lie in memory
     if not copy.is_file() or copy.read_bytes() != content:
-        _put(copy, content)
+        _write_shared(copy, content)
     return _read(copy)
 
 
@@ -206,17 +206,17 @@ def _keep(storage: Storage, folder: str, index: Index) -> None:
     content = _bytes(index)
     if isinstance(storage, LocalFiles) and os.access(folder or ".", os.W_OK):
         try:
-            _put(Path(folder) / NAME, content)
+            _write_shared(Path(folder) / NAME, content)
             return
         except InputError:  # a full disk, or one that only seems writable
             pass
     try:
-        _put(_cached(storage.where(folder)), content)
+        _write_shared(_cached(storage.where(folder)), content)
     except InputError:
         return  # then they are counted again the next time
 
 
-def _put(path: Path, content: bytes) -> None:
+def _write_shared(path: Path, content: bytes) -> None:
     """Write a file that several processes may be about to write."""
     own = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     write_atomically(own, content)

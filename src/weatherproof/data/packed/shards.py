@@ -125,7 +125,7 @@ def find_shards(text: str, split: str) -> Packed:
         by_folder.setdefault(above(path), []).append(path)
     whole = {inner: index_of(storage, own) for inner, own in by_folder.items()}
     home = pattern if folder else above(paths[0])
-    told = _told(storage, home)
+    told = _manifest_facts(storage, home)
     classes = _classes(told, max(int(index.table[:, TOP].max()) for index in whole.values()), home)
     kept = {*paths} if chosen is None else {*chosen}
     mine = {inner: [path for path in own if path in kept] for inner, own in by_folder.items()}
@@ -252,7 +252,7 @@ def held_out_split(found: Packed, split: str, text: str) -> Packed:
     return replace(found, places=places)
 
 
-def _told(storage: Storage, folder: str) -> Mapping[str, Any]:
+def _manifest_facts(storage: Storage, folder: str) -> Mapping[str, Any]:
     """What `shard` says of the images: classes, channels."""
     path = f"{folder}/{MANIFEST}" if folder else MANIFEST
     if not storage.exists(path):

@@ -86,11 +86,11 @@ def find_hf(text: str, split: str) -> Packed:
         ) from None
     title = printable(name_in(str(path).rstrip("/")))
     if not isinstance(found, Mapping):
-        return _drawn(_packed(found, text, title, split), split, text)
+        return _split_of(_packed(found, text, title, split), split, text)
     if split == "all":
         raise InputError(f"{shown(text)} has splits ({', '.join(map(str, found))}): name one of them")
     if [*found] == ["train"] and split in HELD_OUT_SPLITS:
-        return _drawn(_packed(found["train"], text, title, split), split, text)
+        return _split_of(_packed(found["train"], text, title, split), split, text)
     chosen = next((name for name in SPLIT_FOLDERS.get(split, (split,)) if name in found), None)
     if chosen is not None:
         return _packed(found[chosen], text, title, chosen)
@@ -119,10 +119,10 @@ def find_parquet(text: str, split: str) -> Packed:
         raise InputError(f"{shown(text)} cannot be read as Parquet: {type(error).__name__}: {error}") from None
     home = Path(pattern if folder else paths[0]).absolute()
     found = _packed(table, text, printable(home.name if folder else home.parent.name), served)
-    return found if chosen is not None else _drawn(found, split, text)
+    return found if chosen is not None else _split_of(found, split, text)
 
 
-def _drawn(found: Packed, split: str, text: str) -> Packed:
+def _split_of(found: Packed, split: str, text: str) -> Packed:
     if split not in (*HELD_OUT_SPLITS, "all"):
         raise InputError(f"{shown(text)} has no split {split!r}: it has no splits, so there are train, test and all")
     return found if split == "all" else held_out_split(replace(found, split=split), split, text)

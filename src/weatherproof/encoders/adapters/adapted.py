@@ -86,7 +86,7 @@ class Adapted(Encoder):
     """
 
     def __init__(self, base: Encoder, adapters: Mapping[str, Adapter], active: str | None) -> None:
-        if base.kept_with():  # a second network, which this one would not have
+        if base.extra_settings():  # a second network, which this one would not have
             raise InputError(
                 f"{base.name} is a gate before two encoders, and an adapter changes one: give what is behind it, "
                 "encoder.original or encoder.hardened"

@@ -41,22 +41,22 @@ def _probability(gauge: Gauge, held: Sample) -> None:
     target = torch.where(hurt, (many + 1) / (many + 2), 1 / (few + 2)).double()
     weight = held.weight.double()
     design = torch.stack([logit, torch.ones_like(logit)], dim=1)
-    found = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    line = torch.tensor([1.0, 0.0], dtype=torch.float64)
 
     def loss(at: Float[Tensor, "2"]) -> float:
         return float(F.binary_cross_entropy_with_logits(design @ at, target, weight))
 
     for _ in range(50):
-        chance = torch.sigmoid(design @ found)
+        chance = torch.sigmoid(design @ line)
         slope = (weight * (chance - target)) @ design / len(target)
         curvature = design.T @ (design * (weight * chance * (1 - chance))[:, None]) / len(target)
         step = torch.linalg.solve(curvature + 1e-9 * torch.eye(2, dtype=torch.float64), slope)
-        while loss(found - step) > loss(found) and step.abs().max() > 1e-9:
+        while loss(line - step) > loss(line) and step.abs().max() > 1e-9:
             step = step / 2
-        found = found - step
+        line = line - step
         if step.abs().max() < 1e-8:
             break
-    gauge.platt.copy_(found)
+    gauge.platt.copy_(line)
 
 
 def _interval(gauge: Gauge, held: Sample) -> None:

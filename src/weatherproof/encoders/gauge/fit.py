@@ -9,7 +9,7 @@ from weatherproof import random
 from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
 from weatherproof.encoders.gauge.calibration import calibrate
-from weatherproof.encoders.gauge.gauge import LEARNED, Gauge, Settings, Told
+from weatherproof.encoders.gauge.gauge import LEARNED, Gauge, KindScale, Settings
 from weatherproof.encoders.gauge.sample import Sample, looks, sample
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
@@ -59,18 +59,18 @@ def fit_gauge(
     require_damages(operator, chosen, device)
     found = kinds(operator)
     side = min(next(batches(chosen, 1)).images.shape[2:])
-    told = tuple(_told(kind, side) for kind in found)
-    gauge = Gauge(Settings(told, preprocessing))
-    ways = looks(operator, found, [kind.end for kind in told])
+    scales = tuple(_scale_of(kind, side) for kind in found)
+    gauge = Gauge(Settings(scales, preprocessing))
+    ways = looks(operator, found, [kind.end for kind in scales])
     drawn = sample(
         gauge, chosen, ways, seed=int(random.fold(torch.tensor([seed]), _STREAM)), device=device, workers=workers
     )
     if not (drawn.seen & (drawn.kind > 0)).any():
         raise InputError(f"{operator!r} damages no image: a gauge has nothing to learn from it")
     held = random.uniform(random.keys(_HELD, drawn.index)) < 1 / 3
-    taught, kept = drawn.part(~held), drawn.part(held)
+    taught, calibration = drawn.part(~held), drawn.part(held)
     _teach(gauge, taught, seed)
-    calibrate(gauge, taught, kept)
+    calibrate(gauge, taught, calibration)
     return gauge
 
 
@@ -81,10 +81,10 @@ def require_damage(operator: Operator) -> None:
             raise InputError(f"{kind.operators[0]!r} does nothing to an image: a gauge needs a level at which it does")
 
 
-def _told(kind: Kind, side: int) -> Told:
+def _scale_of(kind: Kind, side: int) -> KindScale:
     if kind.scale is None:
-        return Told(kind.name)
-    return Told(kind.name, kind.scale.none, kind.span[1], kind.end(_TIMES, side))
+        return KindScale(kind.name)
+    return KindScale(kind.name, kind.scale.none, kind.span[1], kind.end(_TIMES, side))
 
 
 def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
@@ -95,10 +95,12 @@ def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
     normal, weight = gauge.normal(taught.rows), taught.weight
     generator = torch.Generator().manual_seed(seed)
     learned = {name: gauge.get_buffer(name) for name in LEARNED}
-    for name, own in learned.items():
+    for name, weights in learned.items():
         if name.endswith("weight"):
-            own.uniform_(-(len(own) ** -0.5), len(own) ** -0.5, generator=generator).mul_(name != "direct_weight")
-        own.requires_grad_(True)
+            weights.uniform_(-(len(weights) ** -0.5), len(weights) ** -0.5, generator=generator).mul_(
+                name != "direct_weight"
+            )
+        weights.requires_grad_(True)
     optimizer = torch.optim.Adam(learned.values(), lr=_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     with torch.enable_grad(), phase("the gauge", _STEPS, "steps") as meter:
@@ -110,9 +112,9 @@ def _teach(gauge: Gauge, taught: Sample, seed: int) -> None:
             optimizer.step()
             schedule.step()
             meter.advance(1)
-    for own in learned.values():
-        own.requires_grad_(False)
-        own.grad = None
+    for weights in learned.values():
+        weights.requires_grad_(False)
+        weights.grad = None
 
 
 def _loss(

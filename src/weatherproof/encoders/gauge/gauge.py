@@ -25,7 +25,7 @@ LEARNED = (
 
 
 @dataclass(frozen=True)
-class Told:
+class KindScale:
     """A kind of damage as a gauge tells it.
 
     Attributes:
@@ -41,22 +41,22 @@ class Told:
     end: float | None = None
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "Told":
+    def from_dict(cls, values: Mapping[str, Any]) -> "KindScale":
         """From JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
-        ends = [told[name] for name in ("none", "top", "end")]
+        ends = [values[name] for name in ("none", "top", "end")]
         if ends == [None, None, None]:
-            return cls(str(told["name"]))
+            return cls(str(values["name"]))
         none, top, end = map(float, ends)
         if not all(map(math.isfinite, (none, top, end))) or (top - none) * (end - top) < 0 or top == none:
             raise ValueError(f"levels {none}, {top}, {end} do not go from none by a top to an end")
-        return cls(str(told["name"]), none, top, end)
+        return cls(str(values["name"]), none, top, end)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a gauge is beside its numbers."""
 
-    kinds: tuple[Told, ...]
+    kinds: tuple[KindScale, ...]
     preprocessing: Preprocessing
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Settings:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Settings":
         """The inverse, after a journey through JSON. Raises `KeyError`, `TypeError` or `ValueError` for others."""
-        kinds = tuple(Told.from_dict(own) for own in settings["kinds"][:MOST_KINDS])
+        kinds = tuple(KindScale.from_dict(kind) for kind in settings["kinds"][:MOST_KINDS])
         if not 0 < len(kinds) == len(settings["kinds"]):
             raise ValueError(f"expected from 1 to {MOST_KINDS} kinds")
         return cls(kinds, Preprocessing.from_dict(settings["preprocessing"]))
@@ -132,8 +132,8 @@ class Gauge(nn.Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.kinds = ("clean", *(own.name for own in settings.kinds))
-        untouched = {own.none for own in settings.kinds}
+        self.kinds = ("clean", *(kind.name for kind in settings.kinds))
+        untouched = {kind.none for kind in settings.kinds}
         shared = untouched.pop() if len(untouched) == 1 else None
         self.untouched = math.nan if shared is None else shared  # the level of a clean image
         kinds, features = len(settings.kinds), _width()
@@ -148,7 +148,7 @@ class Gauge(nn.Module):
         self.register_buffer("third_bias", torch.zeros(outputs))
         self.register_buffer("direct_weight", torch.zeros(features, outputs))
         for name in ("none", "top", "end"):
-            given = [getattr(own, name) for own in settings.kinds]
+            given = [getattr(kind, name) for kind in settings.kinds]
             values = torch.tensor([torch.nan if value is None else value for value in given])
             self.register_buffer(name, values, persistent=False)
         furthest = squeezed((self.end - self.none) / (self.top - self.none)).nan_to_num(1.0)

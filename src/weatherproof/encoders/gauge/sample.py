@@ -69,14 +69,14 @@ class Sample:
 def looks(operator: Operator, found: Sequence[Kind], ends: Sequence[float | None]) -> tuple[Look, ...]:
     """Every image as it is, twice with the operator's damage, twice with levels that it does not draw: between none and
     its mildest, and between its worst and the end of each kind."""
-    other = []
+    further = []
     for kind, end in zip(found, ends, strict=True):
         if kind.scale is None or end is None:
             continue
         mild, worst = kind.span
-        other += [kind.between(*pair) for pair in ((kind.scale.none, mild), (worst, end)) if pair[0] != pair[1]]
-    own = [Look(None, True), Look(operator, True), Look(operator, True)]
-    return (*own, *([Look(OneOf(*other), False)] * 2 if other else []))
+        further += [kind.between(*pair) for pair in ((kind.scale.none, mild), (worst, end)) if pair[0] != pair[1]]
+    trained = [Look(None, True), Look(operator, True), Look(operator, True)]
+    return (*trained, *([Look(OneOf(*further), False)] * 2 if further else []))
 
 
 def sample(
@@ -102,22 +102,27 @@ def sample(
 @torch.no_grad()
 def _looked(gauge: Gauge, images: Images, index: Int64[Tensor, "batch"], keys: Keys, way: Look) -> Sample:
     damaged = images if way.operator is None else way.operator(images, keys)
-    told = _told(gauge, way.operator, keys)
-    none = torch.cat([torch.zeros(1), gauge.none.cpu()])[told.kind.clamp(min=0)]
-    top = torch.cat([torch.ones(1), gauge.top.cpu()])[told.kind.clamp(min=0)]
-    severity = squeezed(((told.level.float() - none) / (top - none)).clamp(min=0))
-    severity[told.kind == 0] = 0
-    severity[told.kind < 0] = torch.nan
+    draws = _drawn_places(gauge, way.operator, keys)
+    none = torch.cat([torch.zeros(1), gauge.none.cpu()])[draws.kind.clamp(min=0)]
+    top = torch.cat([torch.ones(1), gauge.top.cpu()])[draws.kind.clamp(min=0)]
+    severity = squeezed(((draws.level.float() - none) / (top - none)).clamp(min=0))
+    severity[draws.kind == 0] = 0
+    severity[draws.kind < 0] = torch.nan
     return Sample(
-        gauge.look(damaged).cpu(), index, told.kind, told.level.float(), severity, torch.full(told.kind.shape, way.seen)
+        gauge.look(damaged).cpu(),
+        index,
+        draws.kind,
+        draws.level.float(),
+        severity,
+        torch.full(draws.kind.shape, way.seen),
     )
 
 
-def _told(gauge: Gauge, operator: Operator | None, keys: Keys) -> Drawn:
+def _drawn_places(gauge: Gauge, operator: Operator | None, keys: Keys) -> Drawn:
     """What was drawn, its kinds by their place in the gauge."""
     if operator is None:
         return Drawn(torch.zeros_like(keys), torch.full((len(keys),), torch.nan, dtype=torch.float64))
-    found = drawn(operator, keys)
-    known = {name: place for place, name in enumerate(gauge.kinds)}
-    places = torch.tensor([0, *(known.get(kind.name, -1) for kind in kinds(operator))])
-    return Drawn(places[found.kind], found.level)
+    draws = drawn(operator, keys)
+    place_of = {name: place for place, name in enumerate(gauge.kinds)}
+    places = torch.tensor([0, *(place_of.get(kind.name, -1) for kind in kinds(operator))])
+    return Drawn(places[draws.kind], draws.level)

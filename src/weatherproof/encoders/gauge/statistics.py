@@ -45,14 +45,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _kept(make: Callable[P, T]) -> Callable[P, T]:
+def _made_once(make: Callable[P, T]) -> Callable[P, T]:
     """Made once of the same arguments. In a graph that is traced for another program tensors have no numbers, and no
     later look could take them: there it is made anew."""
-    kept = cast(Callable[P, T], lru_cache(make))
+    cached = cast(Callable[P, T], lru_cache(make))
 
     @wraps(make)
     def of(*args: P.args, **settings: P.kwargs) -> T:
-        return (make if torch.compiler.is_compiling() else kept)(*args, **settings)
+        return (make if torch.compiler.is_compiling() else cached)(*args, **settings)
 
     return of
 
@@ -157,7 +157,7 @@ def _cut_off(sizes: Plane, steps: tuple[float, ...] = _STEPS) -> Some:
     return torch.minimum(sizes.flatten(1)[:, None], _column(steps, str(sizes.device))).mean(dim=2)
 
 
-@_kept
+@_made_once
 def _column(values: tuple[float, ...], device: str) -> Float[Tensor, "values 1"]:
     return torch.tensor(values, device=device)[:, None]
 
@@ -189,7 +189,7 @@ def _bands(luma: Plane) -> Some:
     return torch.bmm(cut, bands.T.expand(cut.shape[0], -1, -1)).flatten(1)
 
 
-@_kept
+@_made_once
 def _transform(
     across: int, device: str
 ) -> tuple[Float[Tensor, "8 8"], Float[Tensor, "columns columns"], Float[Tensor, "bands coefficients"]]:

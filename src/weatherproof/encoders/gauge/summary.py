@@ -120,74 +120,74 @@ def gauge_summary(
     """
     gauge, chosen = copy.deepcopy(gauge).cpu(), at_most(images, most)
     stream = int(random.fold(torch.tensor([seed]), _STREAM))
-    ways = looks(operator, kinds(operator), [own.end for own in gauge.settings.kinds])
+    ways = looks(operator, kinds(operator), [kind.end for kind in gauge.settings.kinds])
     true = sample(gauge, chosen, ways, seed=stream, device=device, workers=workers)
-    told = gauge.reading(true.rows)
-    rows = [_confusion(gauge, place, true, told) for place in range(len(gauge.kinds))]
+    reading = gauge.reading(true.rows)
+    rows = [_confusion(gauge, place, true, reading) for place in range(len(gauge.kinds))]
     for name, other in (unseen or {}).items():
         strange = sample(gauge, chosen, [Look(other, False)], seed=stream, device=device, workers=workers)
-        rows.append(_never_seen(gauge, name, gauge.reading(strange.rows)))
+        rows.append(_unseen_confusion(gauge, name, gauge.reading(strange.rows)))
     clean, drawn, worse = true.kind == 0, true.seen & (true.kind > 0), true.severity > 1
     levelled = drawn & ~true.severity.isnan()
-    right = levelled & (told.kind == true.kind) & ~told.level.isnan()
+    right = levelled & (reading.kind == true.kind) & ~reading.level.isnan()
     return Summary(
         images=len(chosen),
         told=_mean(right[levelled].float()),
-        errors=_errors(gauge, true.part(right), _part(told, right)),
-        coverage=_mean(_inside(true.level, told)[right]),
-        width=_mean(_width(gauge, told)[right]),
-        clean_called_damaged=_share((told.kind > 0)[clean]),
-        auc=_auc(told.damaged[drawn], told.damaged[clean]),
-        auc_mild=_auc(told.damaged[_mild(true, levelled)], told.damaged[clean]) if levelled.any() else None,
-        calibration_error=_calibration_error(told.damaged, true),
-        within=_share(told.beyond[true.seen]),
-        beyond=_mean(told.beyond[worse].float()),
+        errors=_errors(gauge, true.part(right), _part(reading, right)),
+        coverage=_mean(_inside(true.level, reading)[right]),
+        width=_mean(_width(gauge, reading)[right]),
+        clean_called_damaged=_share((reading.kind > 0)[clean]),
+        auc=_auc(reading.damaged[drawn], reading.damaged[clean]),
+        auc_mild=_auc(reading.damaged[_mild(true, levelled)], reading.damaged[clean]) if levelled.any() else None,
+        calibration_error=_calibration_error(reading.damaged, true),
+        within=_share(reading.beyond[true.seen]),
+        beyond=_mean(reading.beyond[worse].float()),
         confusion=tuple(rows),
-        levels=tuple(row for place in range(1, len(gauge.kinds)) for row in _levels(gauge, place, true, told)),
+        levels=tuple(row for place in range(1, len(gauge.kinds)) for row in _levels(gauge, place, true, reading)),
     )
 
 
-def _part(told: Reading, chosen: Bool[Tensor, "batch"]) -> Reading:
-    return Reading(**{field.name: getattr(told, field.name)[chosen] for field in fields(told)})
+def _part(reading: Reading, chosen: Bool[Tensor, "batch"]) -> Reading:
+    return Reading(**{field.name: getattr(reading, field.name)[chosen] for field in fields(reading)})
 
 
 def _mean(values: Float[Tensor, "n"]) -> float | None:
     return float(values.double().mean()) if len(values) else None
 
 
-def _share(said: Bool[Tensor, "n"]) -> float:
-    return float(said.double().mean())
+def _share(flags: Bool[Tensor, "n"]) -> float:
+    return float(flags.double().mean())
 
 
-def _confusion(gauge: Gauge, place: int, true: Sample, told: Reading) -> Confusion:
-    own, worse = true.kind == place, true.severity > 1
-    beyond, further = (_mean(told.beyond[own & part].float()) for part in (~worse, worse))
-    return Confusion(gauge.kinds[place], True, *_said(gauge, _part(told, own)), beyond, further)
+def _confusion(gauge: Gauge, place: int, true: Sample, reading: Reading) -> Confusion:
+    of_kind, worse = true.kind == place, true.severity > 1
+    beyond, further = (_mean(reading.beyond[of_kind & part].float()) for part in (~worse, worse))
+    return Confusion(gauge.kinds[place], True, *_shares_called(gauge, _part(reading, of_kind)), beyond, further)
 
 
-def _never_seen(gauge: Gauge, name: str, told: Reading) -> Confusion:
-    return Confusion(name, False, *_said(gauge, told), None, _mean(told.beyond.float()))
+def _unseen_confusion(gauge: Gauge, name: str, reading: Reading) -> Confusion:
+    return Confusion(name, False, *_shares_called(gauge, reading), None, _mean(reading.beyond.float()))
 
 
-def _said(gauge: Gauge, told: Reading) -> tuple[dict[str, float], float]:
+def _shares_called(gauge: Gauge, reading: Reading) -> tuple[dict[str, float], float]:
     """`said` and `damaged`."""
-    shares = told.kind.bincount(minlength=len(gauge.kinds)) / max(1, len(told.kind))
-    return dict(zip(gauge.kinds, shares.double().tolist(), strict=True)), _mean(told.damaged) or 0.0
+    shares = reading.kind.bincount(minlength=len(gauge.kinds)) / max(1, len(reading.kind))
+    return dict(zip(gauge.kinds, shares.double().tolist(), strict=True)), _mean(reading.damaged) or 0.0
 
 
-def _errors(gauge: Gauge, true: Sample, told: Reading) -> dict[str, float]:
-    away = (told.level - true.level).abs()
+def _errors(gauge: Gauge, true: Sample, reading: Reading) -> dict[str, float]:
+    away = (reading.level - true.level).abs()
     errors = {name: _mean(away[true.kind == place]) for place, name in enumerate(gauge.kinds)}
     return {name: error for name, error in errors.items() if error is not None}
 
 
-def _inside(level: Float[Tensor, "n"], told: Reading) -> Float[Tensor, "n"]:
-    return ((told.low <= level) & (level <= told.high)).float()
+def _inside(level: Float[Tensor, "n"], reading: Reading) -> Float[Tensor, "n"]:
+    return ((reading.low <= level) & (level <= reading.high)).float()
 
 
-def _width(gauge: Gauge, told: Reading) -> Float[Tensor, "n"]:
-    which = (told.kind - 1).clamp(min=0)
-    return (told.high - told.low) / (gauge.top - gauge.none).abs()[which]
+def _width(gauge: Gauge, reading: Reading) -> Float[Tensor, "n"]:
+    which = (reading.kind - 1).clamp(min=0)
+    return (reading.high - reading.low) / (gauge.top - gauge.none).abs()[which]
 
 
 def _mild(true: Sample, levelled: Bool[Tensor, "n"]) -> Bool[Tensor, "n"]:
@@ -208,13 +208,15 @@ def _calibration_error(chance: Float[Tensor, "n"], true: Sample) -> float:
     return float(torch.zeros(_CHANCES, dtype=torch.float64).index_add_(0, place, away).abs().sum())
 
 
-def _levels(gauge: Gauge, place: int, true: Sample, told: Reading) -> Iterator[Levels]:
-    own, name = (true.kind == place) & ~true.level.isnan(), gauge.kinds[place]
+def _levels(gauge: Gauge, place: int, true: Sample, reading: Reading) -> Iterator[Levels]:
+    of_kind, name = (true.kind == place) & ~true.level.isnan(), gauge.kinds[place]
     for beyond in (False, True):
-        here = (own & ((true.severity > 1) == beyond)).nonzero().flatten()
+        here = (of_kind & ((true.severity > 1) == beyond)).nonzero().flatten()
         for part in here[true.severity[here].argsort()].tensor_split(_LEVELS):
             if not len(part):
                 continue
-            right = part[(told.kind[part] == place) & ~told.level[part].isnan()]
-            means = [_mean(one[right]) for one in (told.level, told.low, told.high, _inside(true.level, told))]
+            right = part[(reading.kind[part] == place) & ~reading.level[part].isnan()]
+            means = [
+                _mean(one[right]) for one in (reading.level, reading.low, reading.high, _inside(true.level, reading))
+            ]
             yield Levels(name, beyond, float(true.level[part].mean()), len(part), len(right) / len(part), *means)

@@ -283,7 +283,7 @@ def _check_embedding(encoder: Encoder, own: Size) -> None:
     shape = (1, preprocessing.channels, *sides(preprocessing.size))
     encoder.eval()
     try:
-        raw = _shown(encoder.body, shape)
+        raw = _raw_output(encoder.body, shape)
         fits = raw.shape[:2] == (1, encoder.feature_dim) and raw.ndim in (2, 4)
     except (RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
         if preprocessing.size != own:
@@ -299,7 +299,7 @@ def _check_embedding(encoder: Encoder, own: Size) -> None:
     encoder.train()
 
 
-def _shown(body: nn.Module, shape: tuple[int, ...]) -> Tensor:
+def _raw_output(body: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """What a network gives for one image: in shapes alone, where it can be asked for these, else for a black one."""
     try:
         raw: Tensor = on_meta(body, shape)

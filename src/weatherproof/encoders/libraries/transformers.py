@@ -48,13 +48,17 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     """
     library()
     text = f"transformers:{name}"
-    given = dict(options)
+    arguments = dict(options)
     try:
-        kind, config, expects = str(given["kind"]), dict(given["config"]), Preprocessing.from_dict(given["expects"])
-        tower, pooler = bool(given.get("tower", False)), bool(given.get("pooler", True))
+        kind, config, expects = (
+            str(arguments["kind"]),
+            dict(arguments["config"]),
+            Preprocessing.from_dict(arguments["expects"]),
+        )
+        tower, pooler = bool(arguments.get("tower", False)), bool(arguments.get("pooler", True))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{text} is not described by {shown(given)}: {type(error).__name__} {one_line(error)}"
+            f"{text} is not described by {shown(arguments)}: {type(error).__name__} {one_line(error)}"
         ) from None
     if num_classes and kind != "classifier":
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
@@ -82,7 +86,7 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
             converted=partial(_converted, kind, config, pooler, prefix, renaming),
         ),
         feature_dim=1, num_classes=num_classes or getattr(model.config, "num_labels", None),
-        preprocessing=preprocessing, options=given,
+        preprocessing=preprocessing, options=arguments,
     )  # fmt: skip
     known = isinstance(head, nn.Linear) or (kind == "model" and config["model_type"] in _HIDDEN)
     if isinstance(head, nn.Linear):
@@ -117,11 +121,13 @@ def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
 def hears_pixels(model: Any) -> Any:
     """The network itself, from now on from pixels alone to the embedding, or the logits of one with a classifier."""
     first = any(own.rpartition(".")[2] in _CLASS_TOKENS for own, _ in model.named_parameters())
-    model.register_forward_pre_hook(partial(_asked, cut_into_patches(model), _own_size(model)), with_kwargs=True)
+    model.register_forward_pre_hook(
+        partial(_with_processor_inputs, cut_into_patches(model), _own_size(model)), with_kwargs=True
+    )
     if _hides_patches(model):
         model.config.mask_ratio = 0.0
         model.register_forward_pre_hook(partial(_unmasked, sides(model.config.patch_size)), with_kwargs=True)
-    model.register_forward_hook(partial(_taken, first))
+    model.register_forward_hook(partial(_embedding_in, first))
     return model
 
 
@@ -254,23 +260,27 @@ def _patch(model: Any) -> tuple[int, int] | None:
     return (side, side) if isinstance(side, int) and isinstance(heads, int) and placed else None
 
 
-def _asked(
-    patch: int | None, size: tuple[int, int] | None, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+def _with_processor_inputs(
+    patch: int | None,
+    size: tuple[int, int] | None,
+    module: nn.Module,
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A forward hook: what the library's processor hands over beside the pixels."""
-    pixels, *beside = given
+    pixels, *beside = arguments
     handed, more = _handed(patch, size, pixels)
     return (*handed, *beside), named | more
 
 
 def _unmasked(
-    patch: tuple[int, int], module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+    patch: tuple[int, int], module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A forward hook of a network that shuffles its patches before it hides some: they stay in their order."""
-    pixels: Tensor = given[0]
+    pixels: Tensor = arguments[0]
     count = (pixels.shape[-2] // patch[0]) * (pixels.shape[-1] // patch[1])
     order = torch.arange(count, dtype=torch.float32, device=pixels.device).expand(len(pixels), -1)
-    return given, named | {"noise": order}
+    return arguments, named | {"noise": order}
 
 
 def cut_into_patches(model: Any) -> int | None:
@@ -299,7 +309,7 @@ def _handed(
     return (pixels,), {"interpolate_pos_encoding": True} if size is not None and pixels.shape[-2:] != size else {}
 
 
-def _taken(first: bool, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor:
+def _embedding_in(first: bool, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor:
     """A forward hook: the embedding in what the network gives."""
     if isinstance(output, Tensor):
         return output

@@ -129,18 +129,18 @@ def settings_in(text: str, path: Path) -> dict[str, Any]:
     return found
 
 
-def _described(transformers: Any, settings: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _described(transformers: Any, settings: dict[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
     kind, tower = "model", False
-    made = settings.get("architectures") or [""]
+    architectures = settings.get("architectures") or [""]
     if settings.get("model_type") not in transformers.CONFIG_MAPPING:
         raise InputError(f"transformers has no network of the type {shown(settings.get('model_type'))}: update it")
     config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     classifiers = {one for name in CLASSIFIERS.values() for one in ([name] if isinstance(name, str) else name)}
-    if made[0] in classifiers:
+    if architectures[0] in classifiers:
         kind = "classifier"
-    elif str(made[0]).endswith("WithProjection"):
+    elif str(architectures[0]).endswith("WithProjection"):
         kind = "projection"
     if kind == "model" and getattr(config, "vision_config", None) is not None:
         shared, config, tower = getattr(config, "projection_dim", None), config.vision_config, True
@@ -150,39 +150,41 @@ def _described(transformers: Any, settings: dict[str, Any], told: Mapping[str, A
             plain = transformers.AutoModel.from_config(config)
         if hasattr(transformers, f"{type(plain).__name__}WithProjection"):
             kind, tower = "projection", False
-    kept = {name: value for name, value in config.to_dict().items() if name not in _LEFT_OUT}
-    kept |= {"architectures": [made[0]], "num_labels": config.num_labels} if kind == "classifier" else {}
-    options = {"kind": kind, "config": kept, "expects": asdict(_expected(told, settings, config))}
+    config_dict = {name: value for name, value in config.to_dict().items() if name not in _LEFT_OUT}
+    config_dict |= (
+        {"architectures": [architectures[0]], "num_labels": config.num_labels} if kind == "classifier" else {}
+    )
+    options = {"kind": kind, "config": config_dict, "expects": asdict(_expected(processor, settings, config))}
     return options | ({"tower": True} if tower else {})
 
 
-def _expected(told: Mapping[str, Any], settings: Mapping[str, Any], config: Any) -> Preprocessing:
+def _expected(processor: Mapping[str, Any], settings: Mapping[str, Any], config: Any) -> Preprocessing:
     """What pixels the network expects, as the library's own processor of its images says."""
-    told = dict(told.get("image_processor", told))
-    defaults = _defaults(told, settings)
+    processor = dict(processor.get("image_processor", processor))
+    defaults = _defaults(processor, settings)
 
-    def said(name: str, otherwise: Any = None) -> Any:
-        found = told.get(name)
+    def setting(name: str, otherwise: Any = None) -> Any:
+        found = processor.get(name)
         found = defaults.get(name) if found is None else found
         return otherwise if found is None else found
 
-    size = said("size", {})
-    if said("do_center_crop", False) and said("crop_size"):
-        size = said("crop_size")
-    if "max_num_patches" in told:  # of images of any shape, cut into so many patches at most
-        size = int(told["max_num_patches"] ** 0.5) * int(told.get("patch_size", config.patch_size))
-    taken = _size(size)
+    size = setting("size", {})
+    if setting("do_center_crop", False) and setting("crop_size"):
+        size = setting("crop_size")
+    if "max_num_patches" in processor:  # of images of any shape, cut into so many patches at most
+        size = int(processor["max_num_patches"] ** 0.5) * int(processor.get("patch_size", config.patch_size))
+    fixed = _size(size)
     channels = int(getattr(config, "num_channels", 3))
     mean, std = (0.0,) * channels, (1.0,) * channels
-    if said("do_normalize", True):
-        mean, std = tuple(map(float, said("image_mean"))), tuple(map(float, said("image_std")))
-        if told.get("include_top"):  # EfficientNet's is normalised twice
+    if setting("do_normalize", True):
+        mean, std = tuple(map(float, setting("image_mean"))), tuple(map(float, setting("image_std")))
+        if processor.get("include_top"):  # EfficientNet's is normalised twice
             std = tuple(value * value for value in std)
-    factor = float(said("rescale_factor", 1 / 255)) * 255 if said("do_rescale", True) else 255.0
-    offset = 1.0 if told.get("rescale_offset") else 0.0
+    factor = float(setting("rescale_factor", 1 / 255)) * 255 if setting("do_rescale", True) else 255.0
+    offset = 1.0 if processor.get("rescale_offset") else 0.0
     return Preprocessing(
-        mean=tuple((value + offset) / factor for value in mean), std=tuple(value / factor for value in std), size=taken,
-        channels=channels, interpolation=supported_interpolation(_RESAMPLING.get(said("resample", 2), "bicubic")),
+        mean=tuple((value + offset) / factor for value in mean), std=tuple(value / factor for value in std), size=fixed,
+        channels=channels, interpolation=supported_interpolation(_RESAMPLING.get(setting("resample", 2), "bicubic")),
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def open_clip_tower(source: TowerSource, quiet: bool) -> TextTower:
         checkpoint = read_checkpoint(open_clip_file(name, file))
         text = released(f"open_clip:{name}", checkpoint.path, checkpoint.metadata)
         tower, config = _empty(text.removeprefix("open_clip:"))
-        state = _taken(checkpoint, text, tower)
+        state = _text_state(checkpoint, text, tower)
     _fill(tower, state, checkpoint.path, text)
     tokenizer = _tokenizer(text)
     bias = float(state[_BIAS].float().flatten()[0]) if _BIAS in state else 0.0
@@ -130,16 +130,16 @@ def _names() -> Names:
     return Names(head=None, ignored=r"visual\.", renamed=((_FLAT, rf"\1{_TEXT}"),))
 
 
-def _own(tower: nn.Module) -> dict[str, Tensor]:
-    own = {_TEXT + name: value for name, value in tower.state_dict().items()}
-    return own | {_SCALE: torch.zeros(())}
+def _expected_state(tower: nn.Module) -> dict[str, Tensor]:
+    expected = {_TEXT + name: value for name, value in tower.state_dict().items()}
+    return expected | {_SCALE: torch.zeros(())}
 
 
-def _taken(checkpoint: Checkpoint, text: str, tower: nn.Module) -> dict[str, Tensor]:
+def _text_state(checkpoint: Checkpoint, text: str, tower: nn.Module) -> dict[str, Tensor]:
     """The text tower's part of the file, under the names of the later layout."""
-    own = _own(tower)
-    state = checkpoint.taken(text, _names(), own)
-    state = {k: v for k, v in _names().clean(state).items() if k in own or k == _BIAS or k.startswith(_TEXT)}
+    expected = _expected_state(tower)
+    state = checkpoint.tensors_for(text, _names(), expected)
+    state = {k: v for k, v in _names().clean(state).items() if k in expected or k == _BIAS or k.startswith(_TEXT)}
     if not any(name.startswith(_TEXT) for name in state):
         raise InputError(
             f"{checkpoint.path} holds the image tower of {text} alone: classes by words need the file of the whole "
@@ -149,16 +149,18 @@ def _taken(checkpoint: Checkpoint, text: str, tower: nn.Module) -> dict[str, Ten
 
 
 def _fill(tower: nn.Module, state: Mapping[str, Tensor], path: str, text: str) -> None:
-    own = _own(tower)
-    given = {name: value for name, value in state.items() if name != _BIAS}
-    if _SCALE in given:
-        given[_SCALE] = given[_SCALE].reshape(())
-    given |= {k: v for k, v in own.items() if k.endswith("position_ids") and k not in given}  # not kept by newer files
-    check_fit(f"the text tower of {text}", own, given)
-    check_numbers(path, own, given)
+    expected = _expected_state(tower)
+    filled = {name: value for name, value in state.items() if name != _BIAS}
+    if _SCALE in filled:
+        filled[_SCALE] = filled[_SCALE].reshape(())
+    filled |= {
+        k: v for k, v in expected.items() if k.endswith("position_ids") and k not in filled
+    }  # not kept by newer files
+    check_fit(f"the text tower of {text}", expected, filled)
+    check_numbers(path, expected, filled)
     with torch.no_grad():
         for name, value in tower.state_dict().items():
-            value.copy_(given[_TEXT + name])
+            value.copy_(filled[_TEXT + name])
 
 
 def _tokenizer(text: str) -> Any:

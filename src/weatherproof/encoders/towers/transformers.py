@@ -41,7 +41,7 @@ def transformers_source(name: str) -> TowerSource:
         InputError: transformers is not installed, or the model is not here and cannot be fetched.
     """
     library()
-    place, revision, file = _asked(name)
+    place, revision, file = _named_model(name)
     text = f"transformers:{name}"
     if file:
         try:
@@ -92,7 +92,7 @@ def whole_model(source: TowerSource) -> tuple[Any, Path]:
     Raises:
         InputError: as `text_tower`.
     """
-    place, revision, file = _asked(source.text.removeprefix("transformers:"))
+    place, revision, file = _named_model(source.text.removeprefix("transformers:"))
     commit = (source.digest if not file else None) or revision
     folder = Path(place.folder) if place.folder else _described(place, commit)
     if file:
@@ -137,7 +137,7 @@ def _without_mask(model: nn.Module) -> bool:
     return "siglip" in str(getattr(model.config, "model_type", ""))
 
 
-def _asked(name: str) -> tuple[Place, str | None, str]:
+def _named_model(name: str) -> tuple[Place, str | None, str]:
     """What an encoder's text names: where the model lies, at which commit or tag, and the file after the @.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weatherproof.embedded.reader import EmbeddingFile, load_embeddings
-from weatherproof.embedded.search import Found
+from weatherproof.embedded.search import Neighbours
 from weatherproof.errors import InputError
 from weatherproof.names import printable, visible
 from weatherproof.training.run import finite
@@ -92,7 +92,7 @@ class SearchOutcome:
     index: EmbeddingFile
     queries: Sequence[str]
     query_labels: Sequence[str | None]
-    found: Found
+    found: Neighbours
     names: Mapping[int, str]
     labels: Mapping[int, str | None]
     file: Path | None = None

@@ -16,7 +16,7 @@ from weatherproof.data import ImageSet, load_images
 from weatherproof.data.folders import EVERY
 from weatherproof.data.roll import rolled
 from weatherproof.data.sources import names_a_folder
-from weatherproof.embedded.about import identity, seen_size
+from weatherproof.embedded.about import identity, network_size
 from weatherproof.embedded.columns import Asked, eye_of
 from weatherproof.embedded.parquet import arrow
 from weatherproof.embedded.parts import Parts
@@ -81,7 +81,15 @@ class Subject:
         paths = getattr(images, "paths", None)
         origin = Origin(roll.images, class_names(source, paths) if whole and paths is not None else None)
         return cls(
-            model, source, options, asked, encoder, origin, roll.digest, seen_size(encoder, images.image_size), device
+            model,
+            source,
+            options,
+            asked,
+            encoder,
+            origin,
+            roll.digest,
+            network_size(encoder, images.image_size),
+            device,
         )
 
     @cached_property

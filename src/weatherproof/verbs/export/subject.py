@@ -174,7 +174,7 @@ def described(
     if graph.has_gauge:
         about["kinds"] = list(encoder.own_gauge.kinds)
     if isinstance(encoder, Gated):
-        opens = encoder.kept_with()["gate"]
+        opens = encoder.extra_settings()["gate"]
         about["gate"] = {
             "low": opens["low"],
             "high": opens["high"],

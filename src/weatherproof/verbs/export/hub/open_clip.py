@@ -116,7 +116,7 @@ def _text_side(
         ).state_dict()  # fmt: skip
     wanted = {key: value for key, value in whole.items() if not key.startswith(_VISUAL)}
     try:
-        found = read_checkpoint(file).taken(subject.encoder.name, Names(head=None), wanted)
+        found = read_checkpoint(file).tensors_for(subject.encoder.name, Names(head=None), wanted)
     except (InputError, OSError) as error:
         return None, one_line(error)
     lost = [key for key, value in wanted.items() if key not in found or found[key].shape != value.shape]
