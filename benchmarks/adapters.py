@@ -47,7 +47,7 @@ def run(device: str, repeats: int = 9) -> list[Row]:
     return rows + [row for case in CASES for row in _gate(case, device, repeats)]
 
 
-def _told(case: Case) -> str:
+def _case_words(case: Case) -> str:
     return f"{case.encoder}, batch {case.batch}, {case.size}×{case.size}"
 
 
@@ -81,13 +81,13 @@ class Steps:
 def _step(case: Case, adaptation: Adaptation, device: str, repeats: int) -> Row:
     ours, floor = Steps(case, adaptation, device), Steps(case, FULL, device)
     times = in_turn(ours.step, floor.step, repeats, device)
-    return Row(f"a step of {adaptation!r}, {_told(case)}", "Full()", "s", *times, images=case.batch)
+    return Row(f"a step of {adaptation!r}, {_case_words(case)}", "Full()", "s", *times, images=case.batch)
 
 
 def _memory(case: Case, adaptation: Adaptation, device: str, repeats: int) -> Row:
     place = str(CASES.index(case))
     pairs = [(_peak(place, repr(adaptation), device), _peak(place, repr(FULL), device)) for _ in range(repeats)]
-    what = f"peak memory of {adaptation!r}, {_told(case)}"
+    what = f"peak memory of {adaptation!r}, {_case_words(case)}"
     return Row(what, "Full()", "MiB", *map(tuple, zip(*pairs, strict=True)))  # type: ignore[arg-type]
 
 
@@ -136,7 +136,7 @@ def _gate(case: Case, device: str, repeats: int) -> list[Row]:
         with torch.inference_mode():
             times = in_turn(lambda: gate(images), lambda: original(images), repeats, device)
         rows.append(
-            Row(f"gate, {what}, {_told(case)}", "one forward pass", "s", *times, limit=limit, images=case.batch)
+            Row(f"gate, {what}, {_case_words(case)}", "one forward pass", "s", *times, limit=limit, images=case.batch)
         )
     return rows
 

@@ -75,7 +75,7 @@ class Plain:
         self.optimizer.step()
 
 
-class Own:
+class MethodStep:
     """A method in the place of the bare step: the loss of one batch, its backward pass and the optimizer's move."""
 
     def __init__(self, make: Make, encoder: Encoder, images: Tensor, labels: Tensor) -> None:
@@ -109,7 +109,7 @@ def _rows(case: Case, device: str) -> Iterator[Row]:
     def attacked(encoder: Encoder, head: nn.Module) -> nn.Module:
         return AdversarialTraining(encoder, head, attacks.parse(PGD))
 
-    step = f"step, {case.told}"
+    step = f"step, {case.words}"
     yield from _pair(f"similarity-regularized {step}", forward, case, device, similar, OVER_FORWARD, frozen=True)
     for name, limit in (("gradients", OVER_PLAIN), ("finite", None), ("exact", None)):
         yield from _pair(f"Tikhonov, {name}, {step}", plain, case, device, _tikhonov(name), limit)
@@ -128,7 +128,7 @@ def _pair(
     images = _images(case)
     encoder, batch = _encoder(case), images.pixels.float().div(255).to(device)
     labels = images.labels.to(device)
-    bare = Plain(encoder, batch, labels, frozen) if rival is None else Own(rival, encoder, batch, labels)
+    bare = Plain(encoder, batch, labels, frozen) if rival is None else MethodStep(rival, encoder, batch, labels)
     timed = Alternating(make(encoder.clone(), nn.Linear(encoder.feature_dim, CLASSES)), bare, device)
     plan = Plan(WARMUP + case.repeats + 1, case.batch, LR, optimizer="sgd", device=device)
     with tempfile.TemporaryDirectory() as folder:

@@ -48,9 +48,9 @@ class Looks:
     def __init__(self, encoder: Encoder, places: Mapping[str, str]) -> None:
         self.encoder, self.maps = encoder, dict[str, Tensor]()
         for name, path in places.items():
-            encoder.body.get_submodule(path).register_forward_hook(self._kept(name))
+            encoder.body.get_submodule(path).register_forward_hook(self._keeping_hook(name))
 
-    def _kept(self, name: str) -> Any:
+    def _keeping_hook(self, name: str) -> Any:
         def keep(module: nn.Module, arguments: object, output: Tensor) -> None:
             self.maps[name] = output
 

@@ -69,7 +69,7 @@ class Case:
     repeats: int
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         return f"{self.encoder}, batch {self.batch}, {self.size}×{self.size}"
 
 
@@ -107,8 +107,8 @@ def in_turn(
 
 def peak_memory() -> float:
     """MiB at most in memory since this program began. Linux begins maxrss with the parent's."""
-    if (told := Path("/proc/self/status")).is_file():
-        return float(told.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    if (status := Path("/proc/self/status")).is_file():
+        return float(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

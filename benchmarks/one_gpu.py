@@ -24,7 +24,7 @@ from weatherproof.training.footprint import footprint, operations
 from weatherproof.training.passes import passes
 
 CARD = CARDS["a10"]  # of 24 GB
-KEPT = 2**30  # bytes that driver and allocator take
+RESERVED = 2**30  # bytes that driver and allocator take
 REACHED = 0.4  # of the card's peak: the assumption of `doctor`
 
 
@@ -53,8 +53,8 @@ def run(device: str) -> list[Row]:
         found = [measured("one_gpu", place, number, device) for number in range(len(WAYS))]
         for way, (times, peak) in zip(WAYS[1:], found[1:], strict=True):
             first = found[0]
-            rows.append(Row(f"{step}, {way.name}, {case.told}", "plain", "s", times, first[0], images=case.batch))
-            rows.append(Row(f"peak memory, {way.name}, {case.told}", "plain", "MiB", (peak,), (first[1],)))
+            rows.append(Row(f"{step}, {way.name}, {case.words}", "plain", "s", times, first[0], images=case.batch))
+            rows.append(Row(f"peak memory, {way.name}, {case.words}", "plain", "MiB", (peak,), (first[1],)))
         rows += [_counted(case, way) for way in WAYS if way.micro is None]
         both = Way("LoRA(16), checkpoint_gradients", LoRA(16), True)
         rows.append(_counted(case, both))
@@ -62,7 +62,7 @@ def run(device: str) -> list[Row]:
 
 
 def measured(room: str, *which: object) -> tuple[tuple[float, ...], float]:
-    """What `tell_of_steps` prints in a process of its own, where the module of a room calls it."""
+    """What `print_steps` prints in a process of its own, where the module of a room calls it."""
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{room}", *map(str, which)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     times, peak = json.loads(done.stdout.splitlines()[-1])
@@ -118,8 +118,8 @@ def _counted(case: Case, way: Way) -> Row:
     what = (
         f"counted: an image's share of the peak, {way.name}, {case.encoder}, {case.size}×{case.size}; beside it "
         f"{need.fixed / 2**20:,.0f} MiB for any batch; an {CARD.name} of {CARD.memory / 1e9:.0f} GB holds "
-        f"{need.largest_batch(int(CARD.memory) - KEPT):,} images, and at {REACHED:.0%} of its peak in bfloat16 takes "
-        f"{REACHED * CARD.half / work:,.0f} images/s of {work / 1e9:,.0f} GFLOP"
+        f"{need.largest_batch(int(CARD.memory) - RESERVED):,} images, and at {REACHED:.0%} of its peak in bfloat16 "
+        f"takes {REACHED * CARD.half / work:,.0f} images/s of {work / 1e9:,.0f} GFLOP"
     )
     return Row(what, "", "MiB", (need.per_image / 2**20,), by="itself")
 
@@ -132,11 +132,11 @@ def _channels_last(device: str) -> list[Row]:
         last, first = Steps(case, Way("plain"), device), Steps(case, Way("plain"), device)
         first.method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         times = in_turn(last.step, first.step, case.repeats, device)
-        rows.append(Row(f"a step, channels last, {case.told}", "contiguous", "s", *times, images=batch))
+        rows.append(Row(f"a step, channels last, {case.words}", "contiguous", "s", *times, images=batch))
     return rows
 
 
-def tell_of_steps(case: Case, way: Way, device: str) -> None:
+def print_steps(case: Case, way: Way, device: str) -> None:
     """Print the seconds of steps, on a processor its own, and by how many MiB they raise the peak of the process."""
     loaded(case, device)
     before = _largest(device)
@@ -151,4 +151,4 @@ def tell_of_steps(case: Case, way: Way, device: str) -> None:
 
 if __name__ == "__main__":
     place, number, device = sys.argv[1:]
-    tell_of_steps(CASES[int(place)], WAYS[int(number)], device)
+    print_steps(CASES[int(place)], WAYS[int(number)], device)

@@ -60,7 +60,7 @@ def run(device: str) -> list[Row]:
 # one step against its bare passes
 
 
-class Given:
+class Unchanged:
     """Views that cost nothing: the images themselves, twice."""
 
     def __call__(self, images: Images, keys: Keys) -> tuple[Images, Images]:
@@ -121,7 +121,9 @@ def _steps(case: Case, device: str, limit: float) -> Iterator[Row]:
         encoder = load_encoder(f"{case.encoder}@random", size=case.size, num_classes=0)
     what = f"{case.method}, {case.encoder}, batch {case.batch}, {case.size}×{case.size}"
     family = views.parse(methods.recipe(case.method, case.size).views_text(case.size))
-    yield from _rows(f"{what}, step on given views", case, _alternate(case, encoder, pixels, Given(), device), limit)
+    yield from _rows(
+        f"{what}, step on given views", case, _alternate(case, encoder, pixels, Unchanged(), device), limit
+    )
     images, keys = pixels.float().div(255).to(device), random.keys(0, torch.arange(case.batch))
     alone, _ = in_turn(lambda: family(images, keys), lambda: None, case.repeats, device)
     yield Row(f"{what}, {family!r} alone", "", "s", alone, by="itself", images=2 * case.batch)

@@ -24,11 +24,11 @@ def table() -> str:
     """A row for all studies that read the same."""
     rows: dict[tuple[str, str], list[str]] = {}
     for name, study in STUDIES.items():
-        rows.setdefault(_read_by(study), []).append(f"`{name}`")
+        rows.setdefault(_sources_of(study), []).append(f"`{name}`")
     return HEAD + "".join(f"| {', '.join(names)} | {data} | {weights} |\n" for (data, weights), names in rows.items())
 
 
-def _read_by(study: Study) -> tuple[str, str]:
+def _sources_of(study: Study) -> tuple[str, str]:
     """The data and the weights, in words."""
     numbers = (own for own in study.at("paper").cells.values() if own is not None)
     cells = list(dict.fromkeys(cell for own in numbers for cell in own.cells))

@@ -144,12 +144,12 @@ def _times(found: Mapping[str, Any], stored: str, loss: Loss) -> Iterator[str]:
             scale = _scale(images, GPUS[images])
             course = evaluate(scale, CARDS[CARD], one, loss, terms)
             beyond = [limit for limit in limits(scale, CARDS[CARD], one, loss, terms, course) if limit.used > 1]
-            told = [f"{limit.what} ({limit.used:.1f}×)" for limit in beyond[:2]] + ["", ""]
+            words = [f"{limit.what} ({limit.used:.1f}×)" for limit in beyond[:2]] + ["", ""]
             hours = scale.gpus * course.seconds / 3600
             busy = course.steps * (course.network + course.operator) / course.seconds
             yield (
                 f"| {name} | {images:,.0f} | {scale.gpus} | {duration(course.seconds)} | "
-                f"{hours:,.1f} | {found['price'] * hours:,.2f} | {busy:.0%} | {told[0]} | {told[1]} |"
+                f"{hours:,.1f} | {found['price'] * hours:,.2f} | {busy:.0%} | {words[0]} | {words[1]} |"
             )
 
 

@@ -54,13 +54,13 @@ CASES = {
 }
 
 
-KEPT = 1.05  # what a promise on clean images may cost
+PROMISE = 1.05  # what a promise on clean images may cost
 
 
 def run(device: str) -> list[Row]:
     kind = torch.device(device).type
     whole = [row for case in CASES[kind] for row in _one(case, device, LIMIT[kind])]
-    return [*whole, *(_kept(case, device) for case in CASES[kind] if case.operator == MASK)]
+    return [*whole, *(_promise_row(case, device) for case in CASES[kind] if case.operator == MASK)]
 
 
 class Bare(Protocol):
@@ -139,7 +139,7 @@ class _Stepping:
         self.optimizer.step()
 
 
-def _kept(case: Case, device: str) -> Row:
+def _promise_row(case: Case, device: str) -> Row:
     """A fifth of the images clean and a promise held on them, against the paper's step on as many images."""
     encoder, pixels = _encoder(case), _pixels(case).float().div(255).to(device)
     plain, kept = (
@@ -151,7 +151,7 @@ def _kept(case: Case, device: str) -> Row:
     )
     what = f"{case.encoder}, batch {case.batch}, {case.size}×{case.size}, {MASK}, a promise on clean images"
     ours, floor = in_turn(kept, plain, case.repeats, device)
-    return Row(what, "the same without it", "s", ours, floor, limit=KEPT, images=case.batch)
+    return Row(what, "the same without it", "s", ours, floor, limit=PROMISE, images=case.batch)
 
 
 def _pixels(case: Case) -> Tensor:

@@ -65,8 +65,8 @@ def main() -> None:
     parser.add_argument("--models", metavar="PATTERN", default="*", help="those of timm whose names fit")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    told = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
-    rows: dict[str, dict[str, Any]] = told.get("models", {})
+    survey = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
+    rows: dict[str, dict[str, Any]] = survey.get("models", {})
     if asked.again is not None:
         for row in rows.values():
             _forget(row, asked.again)
@@ -117,25 +117,25 @@ def _in_order(sizes: Mapping[str, Mapping[str, Any]], seen: set[str]) -> list[st
     return [*first, *(name for name in ordered if name not in first)]
 
 
-def _shapes(name: str, told: Connection) -> None:
+def _shapes(name: str, results: Connection) -> None:
     """Send how many parameters the model has, and whether shapes alone say that it embeds: no number is computed."""
-    told.send({"family": timm.models.model_entrypoint(name).__module__.rpartition(".")[2]})
+    results.send({"family": timm.models.model_entrypoint(name).__module__.rpartition(".")[2]})
     warnings.simplefilter("ignore")
     try:
         with torch.device("meta"):
-            told.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
+            results.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
     except Exception:  # other people's code, which may look at a number
-        told.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
+        results.send({"parameters": sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters())})
     with torch.device("meta"):
         build_timm(name, {}, None, None)
-    told.send({"shapes": EMBEDS})
+    results.send({"shapes": EMBEDS})
 
 
-def _try(name: str, told: Connection) -> None:
+def _try(name: str, results: Connection) -> None:
     """Send what the model reaches, stage by stage."""
 
     def reached(stage: str) -> None:
-        told.send({"reached": stage})
+        results.send({"reached": stage})
 
     warnings.simplefilter("ignore")
     pixels = torch.randint(256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -146,7 +146,7 @@ def _try(name: str, told: Connection) -> None:
         encoder = load_encoder(text, seed=0, size=size).eval()
     except InputError:  # a window or a block that does not divide it
         encoder = load_encoder(text, seed=0).eval()
-    told.send({"pixels": in_pixels(encoder.preprocessing.size or 0)})
+    results.send({"pixels": in_pixels(encoder.preprocessing.size or 0)})
     reached("loads")
     seen = images.pixels.float() / 255
     with torch.no_grad():
@@ -190,41 +190,41 @@ def _apart(work: Any, arguments: Sequence[Any], seconds: float) -> dict[str, Any
     return found
 
 
-def _run(work: Any, arguments: Sequence[Any], seconds: float, told: Connection) -> None:
+def _run(work: Any, arguments: Sequence[Any], seconds: float, results: Connection) -> None:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     used = resource.getrusage(resource.RUSAGE_SELF)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 1,) * 2)
     try:
-        work(*arguments, told)
+        work(*arguments, results)
     except Exception as error:  # other people's code, of which anything may come
         words = " ".join(str(error).split())
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        told.send({"why": f"{kind}{words}"[:400]})
-    told.close()
+        results.send({"why": f"{kind}{words}"[:400]})
+    results.close()
 
 
 def _write(asked: argparse.Namespace, rows: Mapping[str, Mapping[str, Any]]) -> None:
     file, limits = asked.results, {"most": asked.most, "seconds": asked.seconds, "memory": MEMORY}
-    told = {
+    survey = {
         **limits, "side": SIDE, "any": ANY, "machine": machine("cpu"), "all": len(timm.list_models()),
         "models": dict(sorted(rows.items())),
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".tmp")
-    beside.write_text(json.dumps(told, indent=1) + "\n")
+    beside.write_text(json.dumps(survey, indent=1) + "\n")
     beside.replace(file)
-    file.with_suffix(".md").write_text(render(told))
+    file.with_suffix(".md").write_text(render(survey))
     if file == RESULTS:
-        _show(told)
+        _show(survey)
 
 
-def _show(told: Mapping[str, Any]) -> None:
+def _show(survey: Mapping[str, Any]) -> None:
     """The table of shares, where docs/encoders.md has it."""
     page = RESULTS.parents[1] / "encoders.md"
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
-    page.write_text("\n".join([f"{before}{begin}", *shares(told), f"{end}{after}"]))
+    page.write_text("\n".join([f"{before}{begin}", *shares(survey), f"{end}{after}"]))
 
 
 def sort_of(why: str) -> str:
@@ -232,9 +232,9 @@ def sort_of(why: str) -> str:
     return next((name for name, pattern in _SORTS if re.search(pattern, why)), why)
 
 
-def shares(told: Mapping[str, Any]) -> list[str]:
+def shares(survey: Mapping[str, Any]) -> list[str]:
     """How many reach which stage, as lines of a table."""
-    models, all_of = told["models"], told["all"]
+    models, all_of = survey["models"], survey["all"]
     tried = [row for row in models.values() if _ran(row)]
     shaped = sum(row.get("shapes") == EMBEDS for row in models.values())
     reached = {stage: sum(_stages(row) >= at for row in tried) for at, stage in enumerate(STAGES, 1)}
@@ -249,25 +249,25 @@ def shares(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def render(told: Mapping[str, Any]) -> str:
+def render(survey: Mapping[str, Any]) -> str:
     """Markdown, from the JSON alone."""
-    models, all_of = told["models"], told["all"]
+    models, all_of = survey["models"], survey["all"]
     tried = {name: row for name, row in models.items() if _ran(row)}
     families = {row["family"] for row in models.values() if "family" in row}
     whole = {row["family"] for row in tried.values() if _stages(row) == len(STAGES)}
     lines = [
         "# timm's models",
         "",
-        f"The {all_of:,} architectures of timm {told['machine']['versions']['timm']}. Each is built in shapes alone, "
+        f"The {all_of:,} architectures of timm {survey['machine']['versions']['timm']}. Each is built in shapes alone, "
         "without a number, as `timm:NAME@random` is, and asked for the embedding of an image of its own size: "
         f"{sum('shapes' in row for row in models.values()):,} were. The smallest of every family, and the others from "
         f"the smallest on, are run, with random weights: {len(tried):,} were. Each had a process of its own with "
-        f"{told['seconds']:g} s of processor time and {told['memory'] >> 30} GiB, and embedded and hardened two images "
-        f"for one step, at its own size, or at {told['any']} pixels where it takes any (a few of these at their own, "
+        f"{survey['seconds']:g} s of processor time and {survey['memory'] >> 30} GiB, and embedded and hardened two "
+        f"images for one step, at its own size, or at {survey['any']} pixels where it takes any (a few of these at their own, "
         "too). Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each "
         "model stands in the JSON file of the same name.",
         "",
-        *shares(told),
+        *shares(survey),
         "",
         f"At least one model comes back equal of {len(whole)} of {len(families)} families (files in `timm.models`).",
         "",

@@ -211,7 +211,7 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
     try:
         parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
     except (ArgumentError, OverflowError) as error:
-        raise InputError(f"{_said(str(error), kinds)} (see: weatherproof {verb} --help)") from None
+        raise InputError(f"{_complaint(str(error), kinds)} (see: weatherproof {verb} --help)") from None
     for name in parameters:
         if parsed[name] is None and not fits(None, kinds[name]):
             raise InputError(f"{name.rstrip('_')} cannot be null: expected {_words(kinds[name])}")
@@ -273,17 +273,17 @@ def _type_and_default(hint: Any, parameter: inspect.Parameter) -> str:
     kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
     is_path, default = Path in kinds and {*kinds} <= {*_PLAIN}, parameter.default
     word = "path" if is_path else " or ".join(k.__name__ for k in kinds if k in (int, float))
-    told = [word, "" if default in (None, "") else f"{default} by default"]
-    return f" ({'; '.join(filter(None, told))})" if any(told) else ""
+    words = [word, "" if default in (None, "") else f"{default} by default"]
+    return f" ({'; '.join(filter(None, words))})" if any(words) else ""
 
 
 def _plain(hint: Any) -> Any:
     """The annotation without the objects that only Python can pass: on the command line a component is its text."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        kept = [a for a in typing.get_args(hint) if a in _PLAIN or typing.get_origin(a) in (Literal, tuple, list)]
-        if str in kept and Path in kept:  # a path is text here
-            kept.remove(Path)
-        return typing.Union[tuple(kept)]  # noqa: UP007 - built from a tuple
+        plain = [a for a in typing.get_args(hint) if a in _PLAIN or typing.get_origin(a) in (Literal, tuple, list)]
+        if str in plain and Path in plain:  # a path is text here
+            plain.remove(Path)
+        return typing.Union[tuple(plain)]  # noqa: UP007 - built from a tuple
     return hint
 
 
@@ -345,7 +345,7 @@ def _read_recipe(file: Path, verb: str) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in _ABOUT}
 
 
-def _said(message: str, kinds: Mapping[str, Any]) -> str:
+def _complaint(message: str, kinds: Mapping[str, Any]) -> str:
     """The parser's complaint in one line; about a value of the wrong type, its own runs over ten."""
     in_list = re.match(r"(?s)argument --([\w-]+): invalid (\w+) value: (.*)", message.strip())
     if in_list:

@@ -26,7 +26,7 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _FACTOR_1 = 0x85EBCA6B - (1 << 32)  # the multipliers of MurmurHash3's 32-bit finaliser (Appleby 2011), as int32
 _FACTOR_2 = 0xC2B2AE35 - (1 << 32)
-_MOST_KEPT = 1 << 20  # lanes of `words`: 4 MB
+_MOST_CACHED = 1 << 20  # lanes of `words`: 4 MB
 
 
 def _mix(x: UInt64[np.ndarray, "*any"]) -> UInt64[np.ndarray, "*any"]:
@@ -125,7 +125,7 @@ def _fold_down(x: Int32[Tensor, "*any"], bits: int, spare: Int32[Tensor, "*any"]
 
 def _lanes(count: int, device: torch.device) -> Int32[Tensor, "count"]:
     """The hash of each lane's number, the same for all keys: kept, but for sizes that memory would feel."""
-    return _hashed(count, device) if count > _MOST_KEPT else _kept_lanes(count, device)
+    return _hashed(count, device) if count > _MOST_CACHED else _cached_lanes(count, device)
 
 
 def _hashed(count: int, device: torch.device) -> Int32[Tensor, "count"]:
@@ -136,7 +136,7 @@ def _hashed(count: int, device: torch.device) -> Int32[Tensor, "count"]:
     return _fold_down(x.mul_(_FACTOR_2), 16, spare)
 
 
-_kept_lanes = lru_cache(maxsize=8)(_hashed)
+_cached_lanes = lru_cache(maxsize=8)(_hashed)
 
 
 def uniforms(keys: Keys, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Float[Tensor, "batch *rest"]:

@@ -55,7 +55,7 @@ def in_pixels(size: Size) -> str:
     return "x".join(map(str, sides(size)))
 
 
-def told(size: Size) -> str:
+def size_words(size: Size) -> str:
     """As the user writes it: "224" of a square, "224x288"."""
     return str(size) if isinstance(size, int) else in_pixels(size)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from weatherproof.evaluation.engine.answers import Answers
-from weatherproof.evaluation.metrics.named import METRICS, counted, kept, metric_of
+from weatherproof.evaluation.metrics.named import METRICS, counted, metric_columns, metric_of
 from weatherproof.reports.words import records as words
 from weatherproof.types import Labels, Logits
 
@@ -25,7 +25,7 @@ def changed(logits: Logits, seed: int) -> Logits:
 
 
 def answers(name: str, logits: Logits, labels: Labels) -> Answers:
-    return Answers(torch.arange(len(labels)), kept([name], logits, labels))
+    return Answers(torch.arange(len(labels)), metric_columns([name], logits, labels))
 
 
 def value(name: str, logits: Logits, labels: Labels, clean: Logits) -> float:
@@ -41,8 +41,8 @@ def test_it_has_words(name: str) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_a_row_is_about_one_image_whatever_its_batch(name: str) -> None:
     logits, labels = answered(50, 1)
-    whole = kept([name], logits, labels)
-    parts = [kept([name], *own) for own in zip(logits.split(7), labels.split(7), strict=True)]
+    whole = metric_columns([name], logits, labels)
+    parts = [metric_columns([name], *own) for own in zip(logits.split(7), labels.split(7), strict=True)]
     assert all(torch.equal(torch.cat([part[column] for part in parts]), rows) for column, rows in whole.items())
     assert all(rows.shape == (50,) for rows in whole.values())
 

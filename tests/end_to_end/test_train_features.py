@@ -11,7 +11,7 @@ from html_page import Strict
 import weatherproof as wp
 from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.methods import LABELLED, SECOND_TERM
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 from .conftest import Command, results
 
@@ -48,7 +48,7 @@ def test_every_training_leaves_a_whole_run(runs: dict[str, Path], method: str) -
         assert log[-1]["weight"] == pytest.approx(0.01) and log[-1]["contrast"] > 0
         assert yaml.safe_load((run / "recipe.yaml").read_text())["sigma"] > 0
     noisy = "gaussian" in method or "fcl" in method
-    assert ("gaussian_noise" in seen(trained_on(run))) == noisy  # the audit says so
+    assert ("gaussian_noise" in corruptions_in(trained_on(run))) == noisy  # the audit says so
 
 
 def test_the_classifier_of_a_run_goes_on(runs: dict[str, Path], photos: Path, tmp_path: Path) -> None:

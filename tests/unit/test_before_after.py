@@ -179,6 +179,6 @@ class Measured:
 def test_an_original_bears_what_costs_no_accuracy(
     measured: list[tuple[str, float | None]], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(before_after, "_asked", lambda _: [Measured(*own) for own in measured])
+    monkeypatch.setattr(before_after, "_measures", lambda _: [Measured(*own) for own in measured])
     found: Any = None
     assert bears(found, RandomMask(0.5), "teacher") == expected

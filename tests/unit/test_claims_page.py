@@ -9,7 +9,7 @@ from programs import ROOT, program
 
 from weatherproof.studies import STUDIES
 from weatherproof.studies.lab.sentences import Sentence, sentences_of
-from weatherproof.studies.lab.table import cell_text, shown_of
+from weatherproof.studies.lab.table import cell_text, study_table
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_pages_are_of_the_records_and_of_todays_settings(claims: ModuleType)
     for name, file in claims.files().items():
         study, kept = STUDIES[name], json.loads(file.read_text("utf-8"))
         scale, found = study.at("desk"), claims.found_in(study, kept)
-        shown = shown_of(study, scale, found, {}, {})
+        shown = study_table(study, scale, found, {}, {})
         page = file.with_suffix(".md").read_text("utf-8")
         for row, numbers in shown.rows:
             assert f"| {row} | {' | '.join(map(cell_text, numbers))} |" in page, name

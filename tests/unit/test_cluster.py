@@ -220,7 +220,7 @@ def test_strangers_at_the_port_are_no_processes() -> None:
         with socket.create_connection(("127.0.0.1", int(port))) as stranger:
             stranger.sendall(hello)
     guest = joining.connection_of(socket.create_connection(("127.0.0.1", int(port))))
-    joining.tell(guest, "hello", token=token, rank=1, host="node", facts={})
+    joining.send(guest, "hello", token=token, rank=1, host="node", facts={})
     thread.join(20)
     assert [str(other) for other in found[0]] == ["process 1 on node"]
 

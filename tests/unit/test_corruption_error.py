@@ -9,9 +9,9 @@ from weatherproof.benchmark import COMMON_15, COMMON_19
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     ALEXNET,
+    corruptions_in,
     mean_corruption_error,
     relative_mean_corruption_error,
-    seen,
     unnormalised_mean_corruption_error,
 )
 from weatherproof.evaluation.metrics.corruption_error import ALEXNET_BY_SEVERITY, ALEXNET_CLEAN
@@ -118,7 +118,7 @@ def test_bad_errors() -> None:
     ],
 )  # fmt: skip
 def test_seen(text: str | None, names: set[str]) -> None:
-    assert seen(text) == names
+    assert corruptions_in(text) == names
 
 
 def provenance(folder: Path, file: str = "encoder.json", **what: object) -> Path:
@@ -132,7 +132,7 @@ def test_a_run_remembers_what_it_was_trained_on(tmp_path: Path) -> None:
     assert trained_on(first) == "GaussianNoise(0.1)"
     provenance(first, "readout.json", operator="Corruption('fog', 1)", images="digits")
     assert trained_on(first) == "GaussianNoise(0.1), Corruption('fog', 1)"
-    assert seen(trained_on(first)) == {"gaussian_noise", "fog"}
+    assert corruptions_in(trained_on(first)) == {"gaussian_noise", "fog"}
     provenance(first, "readout.json", operator="GaussianNoise(0.1)")
     assert trained_on(first) == "GaussianNoise(0.1)"
 

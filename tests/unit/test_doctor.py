@@ -19,7 +19,7 @@ from weatherproof import cli
 from weatherproof.errors import InputError
 from weatherproof.verbs.doctor import distributed, feeding, installation
 from weatherproof.verbs.doctor.feeding import Fed, Reading
-from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_told
+from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_words
 from weatherproof.verbs.doctor.samples import write_samples
 
 
@@ -113,7 +113,7 @@ def test_too_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (999, "999 B"), (3_400_000_000, "3.4 GB"), (2e15, "2,000 TB")])
 def test_bytes_in_words(count: float, said: str) -> None:
-    assert bytes_told(count) == said
+    assert bytes_words(count) == said
 
 
 # decoding

@@ -205,8 +205,8 @@ class Heavy(nn.Module):
 def test_the_processes_of_a_job_change_nothing(folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = tmp_path if folder else None
     done: Counter[int] = Counter()
-    send = ranks.tell
-    monkeypatch.setattr(ranks, "tell", lambda c, kind, *a, **k: (done.update([kind]), send(c, kind, *a, **k))[1])
+    send = ranks.send
+    monkeypatch.setattr(ranks, "send", lambda c, kind, *a, **k: (done.update([kind]), send(c, kind, *a, **k))[1])
     given = models() | {"heavy": Heavy()}
     with job_of(3, monkeypatch):
         found = measured(given, folder=where, block=3)

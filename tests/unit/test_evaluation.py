@@ -20,11 +20,11 @@ from weatherproof.evaluation import (
     Record,
     agreement,
     auc,
+    corruptions_in,
     evaluate,
     evaluate_embeddings,
     protocol_hash,
     relabel,
-    seen,
     severity_curve,
     standard_error,
     top_k,
@@ -369,4 +369,4 @@ def test_relabel_takes_images_in_files_too(folder: FileImages) -> None:
     ],
 )
 def test_views_that_contain_corruptions(text: str, contained: set[str]) -> None:
-    assert seen(text) == contained
+    assert corruptions_in(text) == contained

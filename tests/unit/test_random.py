@@ -149,5 +149,5 @@ def test_words_are_a_hash_of_key_and_place(key):
 def test_numbers_of_a_huge_image_are_those_of_a_small_one():
     """Beyond what is kept in memory, lanes are hashed anew."""
     key = random.keys(0, torch.arange(1))
-    many = random.words(key, (2 * random._MOST_KEPT + 5,))
+    many = random.words(key, (2 * random._MOST_CACHED + 5,))
     assert torch.equal(many[:, :1000], random.words(key, (1000,)))

@@ -135,7 +135,7 @@ def test_values_lie_where_they_belong() -> None:
 
 def test_errors_end_where_the_axes_do() -> None:
     def errors(dot: Dot) -> list[list[tuple[float, float]]]:
-        drawn = ET.fromstring(dot.drawn(chart))
+        drawn = ET.fromstring(dot.svg(chart))
         return [list(places(line)) for line in drawn.iter("line") if line.get("class") == "error"]
 
     chart = Chart("", Axis(0, 1), Axis(0, 1))
@@ -174,8 +174,8 @@ def test_markers_of_one_shape_are_alike_in_legends_charts_and_clouds() -> None:
     chart = Chart("", Axis(0, 1), Axis(0, 1))
     for variant in range(4):
         style = Style(0, variant)
-        assert style.outline(4) in marker(style, 6, 6) and style.outline(4) in Dot(0, 0, style, "").drawn(chart)
-        assert Cloud("", style, ((0, 0), (1, 1)), 0).drawn(chart).count(style.outline(3)) == 2
+        assert style.outline(4) in marker(style, 6, 6) and style.outline(4) in Dot(0, 0, style, "").svg(chart)
+        assert Cloud("", style, ((0, 0), (1, 1)), 0).svg(chart).count(style.outline(3)) == 2
     assert len({Style(0, variant).outline(4) for variant in range(4)}) == 4
 
 

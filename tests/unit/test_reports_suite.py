@@ -166,7 +166,7 @@ def test_heat_map_has_every_cell_in_its_place() -> None:
     # Glass blur: 0.90 - 0.4 * (0.6, 0.8, 1.0, 1.2, 1.4)
     assert [c.text for c in rows["glass_blur"].cells] == ["66.0", "58.0", "50.0", "42.0", "34.0"]
     assert [c.step for c in rows["glass_blur"].cells] == [6, 5, 5, 4, 3] and rows["glass_blur"].last.text == "50.0"
-    assert rows["glass_blur"].cells[2].told == "glass blur, severity 3: 50.0 ± 0.5, 10,000 images"
+    assert rows["glass_blur"].cells[2].tooltip == "glass blur, severity 3: 50.0 ± 0.5, 10,000 images"
     assert rows["gaussian_noise"].marks == ("seen",) and rows["speckle_noise"].marks == ("extra",)
     assert [r.corruption for r in rows.values() if r.synthetic] == ["frost"]
     assert [name for name, _ in shown.totals][:3] == ["clean images", *map(whole_words, ("common-15", "common-19"))]
@@ -332,7 +332,7 @@ def test_bars_carry_their_whiskers() -> None:
     before, after = groups["blur"]
     assert (after.text, after.error, after.best) == ("73.6", "0.2", False) and before.best
     assert after.low == pytest.approx(after.fraction - 0.002) and after.high == pytest.approx(after.fraction + 0.002)
-    assert after.told == "hardened: 73.6 ± 0.2"
+    assert after.tooltip == "hardened: 73.6 ± 0.2"
     assert [bar.name for bar in groups["seen in training"]] == ["hardened"]
 
 
@@ -343,7 +343,7 @@ def test_scatter_puts_dots_where_they_belong() -> None:
     assert alone is not None and len(alone.dots) == 96 and [name for _, name in alone.legend] == list(GROUPS)
     together = scatter(suite_of(both()))
     assert together is not None and [name for _, name in together.legend] == ["original", "hardened"]
-    dots = {dot.told: dot for dot in alone.dots}
+    dots = {dot.tooltip: dot for dot in alone.dots}
     # Glass blur at 5: 0.92 - 0.4 * 1.4 = 0.36, and 0.02 + 0.5 * (0.95 - 0.36) = 0.315
     dot = dots["glass blur, severity 5: accuracy 36.0, calibration error 31.5"]
     assert (dot.x, dot.y) == (pytest.approx(0.36), pytest.approx(0.315))

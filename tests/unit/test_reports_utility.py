@@ -353,7 +353,7 @@ def test_the_plot_draws_the_medians_and_the_quartiles_where_they_are(tmp_path: P
     shown = read_utility_curve(tmp_path)
     assert shown is not None and (shown.images, shown.elements) == (8, 100)
     assert [own.name for own in shown.models] == ["before", "after"] and shown.series[0][0].colour == 0
-    assert [own.told for own in shown.models] == [
+    assert [own.correlation_words for own in shown.models] == [
         f"{curve.correlation:.2f}".replace("-", "\N{MINUS SIGN}") for curve in curves.values()
     ]
     drawn = ET.fromstring(draw_utility_curve(shown))
@@ -370,13 +370,13 @@ def test_the_plot_draws_the_medians_and_the_quartiles_where_they_are(tmp_path: P
         low, high = np.split((edge[:, 1] - y0) / (y1 - y0), 2)
         assert np.allclose(low, curve.quartiles[:, 0].numpy(), atol=1e-3)
         assert np.allclose(high[::-1], curve.quartiles[:, 2].numpy(), atol=1e-3)
-    assert f"rank correlation {shown.models[1].told}" in (drawn.findtext("title") or "")
+    assert f"rank correlation {shown.models[1].correlation_words}" in (drawn.findtext("title") or "")
 
 
 def test_a_model_without_any_order_says_so(tmp_path: Path) -> None:
     save_utility_curve(tmp_path, {"dead": utility_curve(torch.zeros(2, 9), torch.rand(2, 9)), **two_curves()})
     shown = read_utility_curve(tmp_path)
-    assert shown is not None and shown.models[0].told == "n/a" and shown.models[0].bins == ()
+    assert shown is not None and shown.models[0].correlation_words == "n/a" and shown.models[0].bins == ()
     ET.fromstring(draw_utility_curve(shown))
     assert read_utility_curve(tmp_path / "nowhere") is None
     with pytest.raises(InputError, match="at least one model"):

@@ -160,10 +160,10 @@ def test_shares_make_the_whole(tmp_path: Path) -> None:
 
 
 def same(a: Attacks, b: Attacks) -> bool:
-    return a.found.keys() == b.found.keys() and all(
-        torch.equal(a.found[k].place, b.found[k].place)
-        and all(torch.equal(a.found[k][name], b.found[k][name]) for name in ("guess", "size"))
-        for k in a.found
+    return a.answers.keys() == b.answers.keys() and all(
+        torch.equal(a.answers[k].place, b.answers[k].place)
+        and all(torch.equal(a.answers[k][name], b.answers[k][name]) for name in ("guess", "size"))
+        for k in a.answers
     )
 
 

@@ -20,7 +20,7 @@ from weatherproof.studies import Store
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.store import Bench
 from weatherproof.studies.lab.study import Number
-from weatherproof.studies.lab.table import shown_of, table
+from weatherproof.studies.lab.table import study_table, table
 from weatherproof.studies.papers.fcl.maps import CornerUtility, IdentityError, Output, RankCorrelation
 from weatherproof.studies.papers.fcl.models import NOISE_SEED, RARE, Models, Training
 from weatherproof.studies.papers.fcl.noisy import pixel_std as pixel_std_file
@@ -197,12 +197,12 @@ def test_a_tenth_of_lambda_is_a_training_of_its_own(store: Store) -> None:
 
 def test_records_and_pages_say_what_the_classifiers_were_trained_with() -> None:
     models, encoders_too = Models(SMOKE, 0), Models(SMOKE_ENCODERS, 0)
-    assert models.met(Training("supervised")) is None
-    assert models.met(Training("xe-gaussian")) == "WholeNoise()"
-    assert models.met(Training("patch-gaussian-fcl")) == "PatchGaussian(25, 0.1), UtilityNoise()"
+    assert models.damage_met(Training("supervised")) is None
+    assert models.damage_met(Training("xe-gaussian")) == "WholeNoise()"
+    assert models.damage_met(Training("patch-gaussian-fcl")) == "PatchGaussian(25, 0.1), UtilityNoise()"
     noise = SMOKE_ENCODERS.hardening.damages["noise-range"] if SMOKE_ENCODERS.hardening else ""
-    assert encoders_too.met(Training("frozen", "hardened")) == noise
-    assert encoders_too.met(Training("fcl", "hardened")) == f"{noise}, UtilityNoise()"
+    assert encoders_too.damage_met(Training("frozen", "hardened")) == noise
+    assert encoders_too.damage_met(Training("fcl", "hardened")) == f"{noise}, UtilityNoise()"
     told = models.facts([Training(m) for m in ("supervised", "cl-gaussian", "patch-gaussian")])
     assert {what: said for what, said in told.items() if what.startswith("settings of")} == {
         "settings of cl-gaussian": "sigma 0.5, weight 0.001, start_epoch 0.0, ramp_epochs 0.0, temperature 0.5",
@@ -235,7 +235,7 @@ def test_table_says_what_is_not_decided() -> None:
               "data": "digits/test", "realizations": 1}  # fmt: skip
     found = {(row, column): record}
     checks = [{"claim": "c", "passed": False, "verdict": "not decided", "detail": "0 of 1"}]
-    lines = table(study, scale, shown_of(study, scale, found, {"seed": 3}, {}), found, checks).splitlines()
+    lines = table(study, scale, study_table(study, scale, found, {"seed": 3}, {}), found, checks).splitlines()
     assert f"| {row} | 0.712 ± 0.012 |" in lines
     assert "| c | not decided (0 of 1) |" in lines
     assert "- ±: standard error over 2 training seeds; the damage is the same in all" in lines

@@ -27,7 +27,7 @@ from weatherproof.studies.lab.joins import mean_of
 from weatherproof.studies.lab.recipes import Given, between
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.study import Measurable, Number, certificates
-from weatherproof.studies.lab.table import shown_of, table
+from weatherproof.studies.lab.table import study_table, table
 from weatherproof.studies.papers.transfer import front
 from weatherproof.studies.papers.transfer.models import EVERY, MOCO, URRL, Models, Tuned, joint
 from weatherproof.studies.papers.transfer.scales import PAPER_DATA, SCALES, SMOKE, SUPERVISED
@@ -63,7 +63,7 @@ def test_a_claim_compares_means_over_the_sets_that_both_have() -> None:
     check = Claim("text", ahead("a", "b", (ROBUST,))).check({key: {"value": value} for key, value in tiny.items()})
     study = front.STUDIES["front"]
     scale = study.at("smoke")
-    assert "| text | not measured (0 of 0) |" in table(study, scale, shown_of(study, scale, {}, {}, {}), {}, [check])
+    assert "| text | not measured (0 of 0) |" in table(study, scale, study_table(study, scale, {}, {}, {}), {}, [check])
 
 
 # scales
@@ -88,9 +88,9 @@ def test_what_was_chosen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         MODELS["Adv. Training"],
     ]  # fmt: skip
     store, models = Store(tmp_path, data=None, device=CPU), Models(replace(SMOKE, search=True), 0)
-    said = models.told(tuned, ("CIFAR-10", "Cars"), store)
+    said = models.chosen_facts(tuned, ("CIFAR-10", "Cars"), store)
     assert said == {"chosen, URRL, SR": "CIFAR-10: lr 0.001, SimilarityMatrix(10)"}
-    assert models.told(tuned, (), store) == Models(SMOKE, 0).told(tuned, ("CIFAR-10",), store) == {}
+    assert models.chosen_facts(tuned, (), store) == Models(SMOKE, 0).chosen_facts(tuned, ("CIFAR-10",), store) == {}
 
 
 def test_settings_are_chosen_on_the_middle_of_images_whose_crops_are_trained_on(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_numbers_of_one_classifier(store: Store) -> None:
     scale = study.at("smoke")
     for failed, mark in (((), ""), (("x",), " †")):
         told = {key: replace(hit, failed=failed).to_dict()}
-        lines = table(study, scale, shown_of(study, scale, told, {}, {}), told, []).splitlines()
+        lines = table(study, scale, study_table(study, scale, told, {}, {}), told, []).splitlines()
         line = next(line for line in lines if line.startswith("| eps 0.1: URRL-SR |"))
         assert line.endswith(f"{100 * (hit.record.stderr or 0):.2f}{mark} |")
 

@@ -49,7 +49,7 @@ from weatherproof.studies.weather.scales import (
     Kind,
 )
 from weatherproof.training import Plan
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 CPU = torch.device("cpu")
 DIGITS = Images(Source("digits"), "train", limit=128)
@@ -217,7 +217,7 @@ def test_a_group_that_is_left_out_is_never_trained_on(scale: str) -> None:
             for cell in own.cells:
                 model = cell.model.of if isinstance(cell.model, Own) else cell.model
                 assert isinstance(model, Hardened | Labelled) and model.operator is not None
-                met = seen(repr(operators.parse(model.operator)))
+                met = corruptions_in(repr(operators.parse(model.operator)))
                 assert bool(met & {*members}) == expected and (not expected or met == {*members})
 
 

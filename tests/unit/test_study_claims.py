@@ -21,7 +21,7 @@ from weatherproof.studies.lab.claims import (
     spread,
     worst,
 )
-from weatherproof.studies.lab.draws import share_held
+from weatherproof.studies.lab.draws import share_of_draws
 from weatherproof.studies.papers.urrl import transfer
 
 GRID = {("a", "low"): 0.5, ("a", "high"): 0.7, ("b", "low"): 0.6, ("b", "high"): 0.6, ("c", "low"): 0.2}
@@ -124,12 +124,12 @@ def test_a_difference_within_its_error_decides_nothing(gap: float, verdict: str)
 
 def test_draws_from_the_errors_against_the_normal_distribution() -> None:
     found = _with_errors(0.02, 0.01)
-    share = share_held(above("high", "low", ("r",)), found)
+    share = share_of_draws(above("high", "low", ("r",)), found)
     assert share == pytest.approx(norm.cdf(0.02 / (0.01 * math.sqrt(2))), abs=0.02)
     two = {("s", column): record for (_, column), record in found.items()} | found
-    assert share_held(above("high", "low", ("r", "s")), two) == pytest.approx(share**2, abs=0.03)
+    assert share_of_draws(above("high", "low", ("r", "s")), two) == pytest.approx(share**2, abs=0.03)
     fixed = {key: {**record, "stderr": None} for key, record in found.items()}
-    assert share_held(above("high", "low", ("r",)), fixed) is None
+    assert share_of_draws(above("high", "low", ("r",)), fixed) is None
     assert "verdict" not in Claim("c", above("high", "low", ("r",))).check(fixed)
 
 

@@ -31,7 +31,7 @@ from weatherproof.studies.lab.run import require_same_images
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.lab.store import Bench, Measured
 from weatherproof.studies.lab.study import About, Cell, Claim
-from weatherproof.studies.lab.table import certificate_lines, shown_of, table
+from weatherproof.studies.lab.table import certificate_lines, study_table, table
 from weatherproof.studies.papers.contrastive_inversion.scales import SMOKE
 from weatherproof.texts import read_json, read_yaml
 from weatherproof.training import Plan, RunFolder
@@ -259,7 +259,7 @@ def _table(
     found: dict[tuple[str, str], dict[str, object]], study: Study = STUDY, checks: Sequence[dict[str, object]] = ()
 ) -> list[str]:
     scale: Scale = study.at("smoke")
-    shown = shown_of(study, scale, found, {"seed": 3}, {})
+    shown = study_table(study, scale, found, {"seed": 3}, {})
     return table(study, scale, shown, found, checks).splitlines()
 
 

@@ -18,7 +18,7 @@ from weatherproof.studies import Images, Source, Store
 from weatherproof.studies.lab.classifiers import Finetuned, Probed
 from weatherproof.studies.lab.recipes import Given
 from weatherproof.studies.lab.store import Bench
-from weatherproof.studies.papers.contrastive_inversion.pictures import Asked, OneSided, save_damages, save_guesses
+from weatherproof.studies.papers.contrastive_inversion.pictures import ModelPair, OneSided, save_damages, save_guesses
 from weatherproof.studies.papers.robustness.averaging import _VIEWS, GradientLength, _dampened, _takes_more
 from weatherproof.training import Plan
 
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store", data=None, device=CPU)
 
 
-ASKED = Asked(Fixed(1), Fixed(2), TEST, DAMAGE, 3)
+ASKED = ModelPair(Fixed(1), Fixed(2), TEST, DAMAGE, 3)
 
 
 def _guesses(store: Store, recipe: Fixed) -> list[list[int]]:

@@ -143,7 +143,7 @@ def test_mean_per_class_is_balanced_accuracy() -> None:
     labels = (torch.rand(200, generator=generator) ** 3 * 4).long()  # few of the last classes
     logits[labels == 0, 0] += 2
     unlabelled = torch.full((3,), -1)  # not counted
-    columns = named.kept(["mean_per_class"], torch.cat([logits, logits[:3]]), torch.cat([labels, unlabelled]))
+    columns = named.metric_columns(["mean_per_class"], torch.cat([logits, logits[:3]]), torch.cat([labels, unlabelled]))
     found = named.counted(named.METRICS["mean_per_class"], Answers(torch.arange(203), columns))
     value = named.METRICS["mean_per_class"].value(found)
     expected = balanced_accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy())

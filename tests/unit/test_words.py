@@ -21,9 +21,9 @@ def test_a_file_from_any_editor_is_read_alike(tmp_path: Path) -> None:
     ):
         file.write_bytes(content.encode())
         words = words_of(file)
-        assert words.classes == ("cat", "dog", "fire_truck") and words.said == ("cat", "dog", "red fire engine")
+        assert words.classes == ("cat", "dog", "fire_truck") and words.names == ("cat", "dog", "red fire engine")
         assert words.prompts == PROMPTS and [*words.files] == [str(file)]
-    assert words_of(["cat", "fire_truck"]).said == ("cat", "fire truck")
+    assert words_of(["cat", "fire_truck"]).names == ("cat", "fire truck")
     assert words_of(["a", "b"], ["{} here", "a {}"]).sentences == ["a here", "a a", "b here", "a b"]
     assert words_of(["{0.real}", "b"], ["a {}"]).sentences == ["a {0.real}", "a b"]  # nothing is filled in
 
@@ -85,8 +85,8 @@ def test_a_prompt_says_once_where_the_class_goes(lines: list[str], message: str)
 
 def test_the_lists_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     words = words_of("imagenet", "openai-80")
-    assert len(words.classes) == len(words.said) == 1000 and len(words.prompts) == 80
-    assert (words.classes[0], words.said[0], words.prompts[0]) == ("n01440764", "tench", "a bad photo of a {}.")
+    assert len(words.classes) == len(words.names) == 1000 and len(words.prompts) == 80
+    assert (words.classes[0], words.names[0], words.prompts[0]) == ("n01440764", "tench", "a bad photo of a {}.")
     assert {*PROMPTS} <= {*words.prompts}
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(InputError, match=r"open_clip is not installed: pip install 'weatherproof\[clip\]'"):

@@ -9,7 +9,7 @@ from weatherproof import random
 from weatherproof.attacks.balls import L1, L2, Ball, Linf
 from weatherproof.attacks.checks import check_images, check_reach
 from weatherproof.attacks.described import Facts, norm_of
-from weatherproof.attacks.guard import Model, frozen, guarded, look, own
+from weatherproof.attacks.guard import Model, frozen, guarded, look, own_copies
 from weatherproof.attacks.losses import CrossEntropy
 from weatherproof.errors import InputError, unknown
 from weatherproof.spec import component
@@ -60,17 +60,17 @@ class AutoAttack:
             return images.clone()
         seed = int(random.fold(keys[:1], *keys.tolist())) % (1 << 31)
         with guarded(model), frozen(model), random.framework_seed(seed):
-            clean, labels = own(images, labels)
+            clean, labels = own_copies(images, labels)
             with torch.no_grad():
                 classes = look(model, clean, labels, CrossEntropy(), check=True)[0].shape[1]
             if classes < _FEWEST:
                 raise InputError(f"AutoAttack needs a model of at least {_FEWEST} classes, this one has {classes}")
-            attacked = self._made(package, model, clean, classes, seed).run_standard_evaluation(
+            attacked = self._adversary(package, model, clean, classes, seed).run_standard_evaluation(
                 clean, labels, batch_size=len(clean)
             )[0]
             return self.ball.project(attacked.detach(), clean)  # it keeps its own bounds to 1e-5 or so
 
-    def _made(self, package: Any, model: Model, images: Images, classes: int, seed: int) -> Any:
+    def _adversary(self, package: Any, model: Model, images: Images, classes: int, seed: int) -> Any:
         made = package.AutoAttack(
             model, norm=type(self.ball).__name__, eps=self.ball.eps, version=self.version, seed=seed,
             device=images.device,

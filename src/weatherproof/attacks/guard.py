@@ -51,7 +51,7 @@ def _module(model: Model) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-def own(images: Images, labels: Labels) -> tuple[Images, Labels]:
+def own_copies(images: Images, labels: Labels) -> tuple[Images, Labels]:
     """Copies that nobody else holds and autograd can keep, also where the caller is in inference mode; both on the
     images' device. Call it inside `guarded`."""
     return images.detach().clone(), labels.to(images.device, copy=True)

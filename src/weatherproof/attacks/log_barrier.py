@@ -7,7 +7,7 @@ from weatherproof.attacks.ascent import Ascent, Fooled
 from weatherproof.attacks.balls import L2, Sizes
 from weatherproof.attacks.checks import check_finite, check_images
 from weatherproof.attacks.described import Facts
-from weatherproof.attacks.guard import Model, climb, guarded, look, own
+from weatherproof.attacks.guard import Model, climb, guarded, look, own_copies
 from weatherproof.attacks.losses import CrossEntropy, Losses
 from weatherproof.attacks.proximal import prox_l0, prox_l2, prox_linf
 from weatherproof.errors import InputError
@@ -100,7 +100,7 @@ class LogBarrier:
         if len(images) == 0:
             return images.clone(), torch.zeros(0, device=images.device)
         with guarded(model):
-            found, labels = own(images, labels)
+            found, labels = own_copies(images, labels)
             distance = torch.zeros(len(images), device=images.device)
             rows = (~_wrong(model, found, labels, check=True)).nonzero()[:, 0]
             clean = found[rows]

@@ -5,7 +5,7 @@ from weatherproof.attacks.ascent import Ascent
 from weatherproof.attacks.balls import Ball
 from weatherproof.attacks.checks import check_images, check_reach
 from weatherproof.attacks.described import Facts, norm_of
-from weatherproof.attacks.guard import Model, guarded, own
+from weatherproof.attacks.guard import Model, guarded, own_copies
 from weatherproof.attacks.losses import CrossEntropy, Loss
 from weatherproof.errors import InputError
 from weatherproof.spec import component
@@ -92,7 +92,7 @@ class PGD:
             return images.clone()
         ascent = Ascent(self.ball, self.steps if self.ball.eps else 0, self.step, self.loss)
         with guarded(model):
-            clean, labels = own(images, labels)
+            clean, labels = own_copies(images, labels)
             if self.best or self.stop_when_fooled or self.restarts > 1:
                 return self._runs(ascent, model, clean, labels, keys)
             return ascent.last(model, clean, labels, self._start(clean, keys, 0))

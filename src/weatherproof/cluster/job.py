@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from weatherproof.cluster.joining import Other, facts, first_of, others_of, patience, store_of
 from weatherproof.cluster.place import Place
-from weatherproof.cluster.wire import hear
+from weatherproof.cluster.wire import receive
 from weatherproof.errors import Failure, InputError, one_line
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class _Ears:
 
 def _ended(connection: Connection, other: Other) -> InputError | Lost | None:
     try:
-        said, _ = hear(connection)
+        said, _ = receive(connection)
     except EOFError:
         return Lost(
             f"{other} has ended in the middle of the training; the same command goes on from the last checkpoint"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weatherproof.cluster.place import Place
-from weatherproof.cluster.wire import connection_of, hear, listening, tell
+from weatherproof.cluster.wire import connection_of, listening, receive, send
 from weatherproof.errors import InputError, shown
 from weatherproof.spec import own_files
 
@@ -72,8 +72,8 @@ def store_of(place: Place, seconds: float) -> "Store":
     except (RuntimeError, ValueError, OSError) as error:
         if place.first and not kept_by_torchrun:
             raise InputError(
-                f"the first process cannot open port {place.port} for the others: {_told(error)}; set MASTER_PORT to a "
-                "free one"
+                f"the first process cannot open port {place.port} for the others: {_one_line(error)}; set "
+                "MASTER_PORT to a free one"
             ) from None
         raise InputError(_unreachable(place, seconds)) from None
     return PrefixStore(f"weatherproof/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
@@ -151,13 +151,13 @@ def first_of(place: Place, store: "Store", about: Mapping[str, str], seconds: fl
         connection = connection_of(socket.create_connection((place.address, int(port)), timeout=seconds))
     except (RuntimeError, OSError, ValueError):
         raise InputError(_unreachable(place, seconds)) from None
-    tell(connection, "hello", token=token, rank=place.rank, host=socket.gethostname(), facts=dict(about))
+    send(connection, "hello", token=token, rank=place.rank, host=socket.gethostname(), facts=dict(about))
     return connection
 
 
 def _hello(connection: Connection, token: str) -> dict[str, Any] | None:
     try:
-        said, _ = hear(connection) if connection.poll(10.0) else ({}, b"")
+        said, _ = receive(connection) if connection.poll(10.0) else ({}, b"")
     except (EOFError, ValueError, OSError):
         return None
     known = isinstance(said, dict) and hmac.compare_digest(str(said.get("token", "")).encode(), token.encode())
@@ -199,10 +199,10 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _missing(place: Place, found: Mapping[int, Other], seconds: float) -> str:
     missing = [str(rank) for rank in range(1, place.world) if rank not in found]
-    told = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    ranks = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     return (
         f"{len(missing)} of the job's {place.world} processes did not reach the first one at {place.address} within "
-        f"{seconds:g} s: {told}; look at their own messages, at --nnodes, and at the network between the machines"
+        f"{seconds:g} s: {ranks}; look at their own messages, at --nnodes, and at the network between the machines"
     )
 
 
@@ -215,11 +215,11 @@ def _unreachable(place: Place, seconds: float) -> str:
 
 def _own_code() -> str:
     """Equal where the package's own files are."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        found.update(file.read_bytes())
-    return found.hexdigest()[:12]
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -17,7 +17,7 @@ from typing import Any
 from weatherproof import progress
 from weatherproof.cluster.job import Job, broadcast, leave, leave_group, process_group, taking_part
 from weatherproof.cluster.joining import REFUSED
-from weatherproof.cluster.wire import ended_as_eof, tell
+from weatherproof.cluster.wire import ended_as_eof, send
 from weatherproof.errors import Failure, InputError, one_line
 from weatherproof.interrupts import STOPPING
 
@@ -93,7 +93,7 @@ def _together(own: Job, guest: Guest, size: int) -> int | None:
     finally:
         over.set()
         watch.join()
-    tell(guest.connection, "done")
+    send(guest.connection, "done")
     return None
 
 
@@ -128,7 +128,7 @@ def _refuse(own: Job, guest: Guest, error: Exception) -> None:
     if not expected and not isinstance(error, OSError):
         traceback.print_exception(error)
     with suppress(OSError):
-        tell(guest.connection, "refused", why=why, input=isinstance(error, InputError))
+        send(guest.connection, "refused", why=why, input=isinstance(error, InputError))
 
 
 def _farewell(guest: Guest) -> int:

@@ -33,13 +33,13 @@ def connection_of(own: socket.socket) -> Connection:
     return Connection(own.detach())
 
 
-def tell(connection: Connection, kind: str, content: bytes = b"", **about: Any) -> None:
+def send(connection: Connection, kind: str, content: bytes = b"", **about: Any) -> None:
     """Send the first process a message that holds no code."""
     head = json.dumps({"kind": kind, **about}).encode()
     connection.send_bytes(len(head).to_bytes(4, "big") + head + content)
 
 
-def hear(connection: Connection) -> tuple[dict[str, Any], bytes]:
+def receive(connection: Connection) -> tuple[dict[str, Any], bytes]:
     """A message of another process, and what came with it. Raises `EOFError` where that process has ended."""
     return ended_as_eof(lambda: _parted(connection.recv_bytes()))
 

@@ -46,8 +46,8 @@ def difference(source: str, split: str, images: ImageSet) -> str | None:
     lacks = expected - len(images)
     counts = torch.bincount(images.labels[images.labels >= 0], minlength=len(images.classes)).tolist()
     fewest = sorted(range(len(counts)), key=lambda label: counts[label])[:_NAMED]
-    told = ", ".join(f"{images.classes[label]} {counts[label]:,}" for label in fewest)
-    how = f"{lacks:,} are missing (the classes with the fewest: {told})" if lacks > 0 else f"{-lacks:,} more"
+    classes = ", ".join(f"{images.classes[label]} {counts[label]:,}" for label in fewest)
+    how = f"{lacks:,} are missing (the classes with the fewest: {classes})" if lacks > 0 else f"{-lacks:,} more"
     return (
         f"{name} in {folder} has {len(images):,} images to {split}, and the published set {expected:,}: {how}; numbers "
         "are not those of the whole set"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, shown
-from weatherproof.sizes import Size, in_pixels, sides, size_of, told
+from weatherproof.sizes import Size, in_pixels, sides, size_of, size_words
 from weatherproof.spec import fits, names_a_file
 from weatherproof.texts import parse_json
 
@@ -107,7 +107,7 @@ class About:
         if self.size != size and (same or self._is_of_one(at)):
             raise InputError(
                 f"{file} holds embeddings of images of {in_pixels(self.size)} pixels, and these are {in_pixels(size)}: "
-                f"give --size {told(size_of(self.size))}"
+                f"give --size {size_words(size_of(self.size))}"
             )
         if not same:
             raise InputError(

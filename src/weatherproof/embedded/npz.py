@@ -101,8 +101,8 @@ def _info(name: str) -> zipfile.ZipInfo:
 
 
 def _head(member: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    told = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(member, told)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
 
 
 class NpzFile:

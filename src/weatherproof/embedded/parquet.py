@@ -32,11 +32,11 @@ def write_parquet(file: BinaryIO, rows: Rows, about: About) -> None:
     write_table(file, rows, {KEY: about.to_json()})
 
 
-def write_table(file: BinaryIO, groups: "Rows | Iterator[Mapping[str, Column]]", told: Mapping[str, str]) -> None:
+def write_table(file: BinaryIO, groups: "Rows | Iterator[Mapping[str, Column]]", notes: Mapping[str, str]) -> None:
     """A Parquet file of groups of rows, with this metadata. Vectors are not compressed, which gains nothing."""
     pa, pq = arrow()
     writer = None
-    metadata = {name: utf8(text) for name, text in told.items()}
+    metadata = {name: utf8(text) for name, text in notes.items()}
     try:
         for columns in groups:
             table = pa.table({name: _array(pa, column) for name, column in columns.items()})
@@ -74,11 +74,11 @@ class ParquetFile:
         _, pq = arrow()
         with self._errors():
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
-            told = self._file.schema_arrow.metadata or {}
+            metadata = self._file.schema_arrow.metadata or {}
             count = self._file.metadata.num_row_groups
             sizes = [self._file.metadata.row_group(i).num_rows for i in range(count)]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.about = told.get(KEY.encode(), b"").decode(errors="replace")
+        self.about = metadata.get(KEY.encode(), b"").decode(errors="replace")
         self.columns = tuple(self._file.schema_arrow.names)
         self._kept: dict[str, tuple[int, Any]] = {}
 

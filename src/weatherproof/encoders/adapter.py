@@ -14,7 +14,7 @@ from torch.nn.modules.module import (
 
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.errors import InputError, shown
-from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of, told
+from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of, size_words
 from weatherproof.texts import LARGEST_SIDE
 
 
@@ -43,7 +43,7 @@ def stem(url: str | None) -> str:
 def expectations(mean: Sequence[float], std: Sequence[float], size: Size | None, *more: str) -> str:
     """What pixels weights expect, in words."""
     centre, spread = ("/".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in (mean, std))
-    return ", ".join([f"mean {centre}", f"std {spread}", *([f"{told(size)} px"] if size else []), *more])
+    return ", ".join([f"mean {centre}", f"std {spread}", *([f"{size_words(size)} px"] if size else []), *more])
 
 
 def no_options(name: str, options: Mapping[str, Any]) -> None:

@@ -236,12 +236,12 @@ class Checkpoint:
         return f"choose one, @FILE#KEY with KEY {some([shown(label) or '(outermost)' for label in labels], 6)}"
 
     def _contents(self) -> str:
-        told = []
+        sets = []
         for node, tensors in self.nodes.items():
             if tensors:
                 first = dict.fromkeys(f"{shown(name.split('.')[0])}.*" for name in tensors)
-                told.append(f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([*first])})")
-        return some(told, 4)
+                sets.append(f"{shown(node) or 'outermost'} ({len(tensors)} tensors: {some([*first])})")
+        return some(sets, 4)
 
 
 def _mappings(content: Any, label: str, depth: int, budget: list[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:

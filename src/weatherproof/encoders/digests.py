@@ -32,14 +32,14 @@ def sha256_of(path: Path) -> str:
     began = time.time_ns()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    told = path.stat()
-    settled = began - max(told.st_mtime_ns, told.st_ctime_ns) > _SETTLED
-    if told.st_size >= _LARGE and settled and _state(path) == state:
+    stat = path.stat()
+    settled = began - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED
+    if stat.st_size >= _LARGE and settled and _state(path) == state:
         with suppress(InputError, OSError):  # of a disk that is full or refuses: it is computed the next time
             write_atomically(note, f"{state} {digest}")
     return digest
 
 
 def _state(path: Path) -> str:
-    told = path.stat()
-    return f"{told.st_dev} {told.st_ino} {told.st_size} {told.st_mtime_ns} {told.st_ctime_ns}"
+    stat = path.stat()
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -37,7 +37,7 @@ from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.random import framework_seed
-from weatherproof.sizes import GivenSize, Size, size_of, told
+from weatherproof.sizes import GivenSize, Size, size_of, size_words
 from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
@@ -252,7 +252,7 @@ def _with_weights(
     encoder, state, given = _fitting(name, options, file, num_classes, size, seed, published=published)
     resized = [k for k, v in given.items() if k in state and state[k].shape != v.shape]
     if resized and size is None:
-        in_words = told(encoder.preprocessing.size or 0)
+        in_words = size_words(encoder.preprocessing.size or 0)
         warnings.warn(
             f"{file.path} is for another input size: {some(resized)} resampled to {in_words} px, "
             "as the library does it; give the size to keep its own",
@@ -393,8 +393,8 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
         if size is None or own is None or isinstance(own, int) or fits(encoder.state(), encoder.fitted(weights)):
             raise
         raise InputError(
-            f"{path} was made for {told(own)} pixels, from where what it knows of positions comes to no other size: "
-            f"leave out the size {told(size)}"
+            f"{path} was made for {size_words(own)} pixels, from where what it knows of positions comes to no other "
+            f"size: leave out the size {size_words(size)}"
         ) from None
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")

@@ -16,7 +16,7 @@ from weatherproof.encoders.resnet_cifar import resnet20, resnet56
 from weatherproof.encoders.resnetv2 import resnetv2_50
 from weatherproof.encoders.small import small
 from weatherproof.errors import InputError, shown
-from weatherproof.sizes import Size, in_pixels, told
+from weatherproof.sizes import Size, in_pixels, size_words
 from weatherproof.spec import fits, in_words
 
 ENCODERS: Mapping[str, Callable[..., Encoder]] = MappingProxyType(
@@ -57,6 +57,8 @@ def build_native(name: str, options: Mapping[str, Any], num_classes: int | None,
     fixed = encoder.preprocessing.size
     if size is not None and size != fixed:
         if fixed is not None:
-            raise InputError(f"{name} has a fixed input of {in_pixels(fixed)} pixels: leave out the size {told(size)}")
+            raise InputError(
+                f"{name} has a fixed input of {in_pixels(fixed)} pixels: leave out the size {size_words(size)}"
+            )
         encoder.set_preprocessing(replace(encoder.preprocessing, size=size))
     return encoder

@@ -50,7 +50,7 @@ def check_finite(source: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_finite(source: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    lost = [told for k in _suspects(pairs) if (told := _not_finite(k, pairs[k][1], pairs[k][0].dtype))]
+    lost = [why for k in _suspects(pairs) if (why := _not_finite(k, pairs[k][1], pairs[k][0].dtype))]
     if lost:
         raise InputError(f"{source}: the weights are not finite numbers, {some(lost)}: did its training diverge?")
 

@@ -29,7 +29,7 @@ from weatherproof.evaluation.utility.examples import utility_examples
 from weatherproof.evaluation.utility.means import class_utility, utility_and_sensitivity
 from weatherproof.evaluation.watch import Watch
 from weatherproof.pixel_utility import ClassUtility, UtilityCurve, UtilityExamples
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 __all__ = [
     "ALEXNET",
@@ -49,6 +49,7 @@ __all__ = [
     "cases_of_parts",
     "cases_on_the_fly",
     "class_utility",
+    "corruptions_in",
     "effective_rank",
     "embedding_deviation",
     "evaluate",
@@ -70,7 +71,6 @@ __all__ = [
     "run_attacks",
     "sanity_certificate",
     "save_samples",
-    "seen",
     "severity_curve",
     "standard_error",
     "top_k",

@@ -33,14 +33,14 @@ class Head:
         names: lists of names that images may have for them, each in the outputs' order; none where nothing is known. By
             the first a class is known on its own, by the others all of them together: ImageNet's "mouse" has buttons.
         numbered: an output's number may be its name.
-        said: the words for the outputs, where they are to be shown in place of the images' names; (): they are not.
+        words: the words for the outputs, where they are to be shown in place of the images' names; (): they are not.
     """
 
     outputs: int
     title: str
     names: tuple[tuple[str, ...], ...] = ()
     numbered: bool = False
-    said: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def head_of_readout(readout: Readout) -> Head:
     return head_of_words(classes, spoken.said)
 
 
-def head_of_words(classes: tuple[str, ...], said: tuple[str, ...]) -> Head:
+def head_of_words(classes: tuple[str, ...], words: tuple[str, ...]) -> Head:
     """The outputs of a readout from words.
 
     Args:
         classes: by the names of folders.
-        said: the words for them.
+        words: the words for them.
     """
-    return Head(len(classes), some(classes), tuple(dict.fromkeys((classes, said))), said=said)
+    return Head(len(classes), some(classes), tuple(dict.fromkeys((classes, words))), words=words)
 
 
 def class_fit(head: Head, images: ImageSet, *, classes_match: bool = False) -> ClassFit:
@@ -139,17 +139,17 @@ def class_fit(head: Head, images: ImageSet, *, classes_match: bool = False) -> C
         places = _places(numbers, classes)
         if places == tuple(range(head.outputs)) or (places is not None and head.names):
             found = _by_name(head, classes, places, numbers)
-            told = f"the images' classes 0 to {head.outputs - 1} are taken as the numbers of the classifier's outputs"
-            return ClassFit(True, told, found.order, found.classes)
+            reason = f"the images' classes 0 to {head.outputs - 1} are taken as the numbers of the classifier's outputs"
+            return ClassFit(True, reason, found.order, found.classes)
     if classes_match:
         if len(classes) != head.outputs:
             raise InputError(
                 f"{WORD} says that the classifier's classes are the images', and it has {head.outputs:,} where "
                 f"{images.name!r} has {len(classes):,}"
             )
-        told = f"the classifier's classes are the images' on the user's word ({WORD})"
-        shown = None if not head.said else tuple(range(head.outputs))
-        return ClassFit(True, told, shown, head.said or classes)
+        reason = f"the classifier's classes are the images' on the user's word ({WORD})"
+        order = None if not head.words else tuple(range(head.outputs))
+        return ClassFit(True, reason, order, head.words or classes)
     why = f"the classifier's classes are {head.title}, the images' are {some(classes)}"
     way = f"; {WORD} says that both are the same in the same order" if len(classes) == head.outputs else ""
     return ClassFit(False, why + way)
@@ -171,17 +171,17 @@ def some(classes: Sequence[str]) -> str:
 
 
 def _by_name(head: Head, classes: tuple[str, ...], places: tuple[int, ...], names: tuple[str, ...]) -> ClassFit:
-    if places == tuple(range(head.outputs)) and not head.said:
+    if places == tuple(range(head.outputs)) and not head.words:
         return ClassFit(True, "", classes=classes)
     others = [i for i in range(head.outputs) if i not in set(places)]
     order, named = (*places, *others), (*classes, *(names[i] for i in others))
-    if head.said:
-        named = tuple(head.said[i] for i in order)
+    if head.words:
+        named = tuple(head.words[i] for i in order)
         if order == tuple(range(head.outputs)) and not others:
             return ClassFit(True, "", order, named)
     if others:
-        told = f"the images have {len(classes):,} of the classifier's {head.outputs:,} classes: accuracy is among all"
-        return ClassFit(True, told, order, named, head.outputs)
+        reason = f"the images have {len(classes):,} of the classifier's {head.outputs:,} classes: accuracy is among all"
+        return ClassFit(True, reason, order, named, head.outputs)
     return ClassFit(True, "the images have the classifier's classes in another order: matched by name", order, named)
 
 

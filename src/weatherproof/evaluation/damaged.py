@@ -42,7 +42,7 @@ class Draw:
 
     def keys(self, look: Look) -> Keys:
         """Those that a model which draws is called with."""
-        return random.fold(look.keys, EVAL_STREAM) if self.run is None else look.drawn(self.run)
+        return random.fold(look.keys, EVAL_STREAM) if self.run is None else look.realization_keys(self.run)
 
 
 def draws_of(operator: Operator | None, realizations: int, *, fixed: bool = True) -> list[Draw]:

@@ -11,7 +11,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.damaged import Draw, ask, draws_of
 from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.engine.trials import Columns, Look, answer
-from weatherproof.evaluation.metrics.named import kept, metric_of
+from weatherproof.evaluation.metrics.named import metric_columns, metric_of
 from weatherproof.evaluation.record import Record, judged_records, protocol_facts
 from weatherproof.protocols import Operator
 from weatherproof.readouts import require_logits
@@ -149,4 +149,4 @@ class Judged:
                 f"give a classifier for these classes"
             )
         require_logits(name, logits)
-        return kept(self.metrics, logits, labels)
+        return metric_columns(self.metrics, logits, labels)

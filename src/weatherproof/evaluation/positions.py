@@ -48,11 +48,11 @@ class Positions:
 
     Attributes:
         clean: the teacher's maps.
-        kept: which of the images these are of, ascending.
+        places: which of the images these are of, ascending.
     """
 
     clean: Maps
-    kept: Int64[Tensor, "n"]
+    places: Int64[Tensor, "n"]
 
     @property
     def digest(self) -> str:
@@ -61,10 +61,10 @@ class Positions:
 
     def keep(self, maps: Maps, place: Int64[Tensor, "batch"]) -> Columns:
         """The shares of those images whose clean maps are known; of others NaN."""
-        here = torch.isin(place, self.kept)
+        here = torch.isin(place, self.places)
         shares = torch.full((len(place),), torch.nan, device=maps.device)
         if bool(here.any()):
-            clean = self.clean[torch.searchsorted(self.kept, place[here])].to(maps.device)
+            clean = self.clean[torch.searchsorted(self.places, place[here])].to(maps.device)
             shares[here.to(maps.device)] = position_recall(maps[here.to(maps.device)], clean)
         return {METRIC: shares}
 

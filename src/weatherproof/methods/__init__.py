@@ -24,7 +24,7 @@ from weatherproof.methods.feature_settings import (
 from weatherproof.methods.finetuning import FineTuning
 from weatherproof.methods.hardening import Hardening, teacher_cache
 from weatherproof.methods.instdis import InstDis
-from weatherproof.methods.labelled import build_labelled, check_parts, damage_of, met_in_training
+from weatherproof.methods.labelled import build_labelled, check_parts, damage_of, training_damage
 from weatherproof.methods.layers import LayerwiseSimCLR, layer_projectors, rising
 from weatherproof.methods.moco import MoCo
 from weatherproof.methods.momentum import MomentumCopy
@@ -77,7 +77,6 @@ __all__ = [
     "layer_projectors",
     "least_useful",
     "make_projector",
-    "met_in_training",
     "most_useful",
     "parse_curriculum",
     "recipe",
@@ -85,5 +84,6 @@ __all__ = [
     "sensitivity",
     "teacher_cache",
     "trained_weights",
+    "training_damage",
     "utility",
 ]

@@ -72,8 +72,8 @@ class FeatureSettings:
 
     def __repr__(self) -> str:
         """Without what is as in the paper of `LATER`, so that a training keeps its name."""
-        told = [f for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
-        return f"FeatureSettings({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in told)})"
+        named = [f for f in fields(self) if f.name not in LATER or getattr(self, f.name) != f.default]
+        return f"FeatureSettings({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in named)})"
 
     def __post_init__(self) -> None:
         check_weight(self.weight)

@@ -97,12 +97,12 @@ class FineTuning(nn.Module):
         """The encoder's weights, the same at the start, and the head's."""
         assert isinstance(self.encoder, nn.Module) and self.teacher is not None
         start = dict(self.teacher.named_parameters())
-        names = [name for name, _ in _kept(self.encoder, self.head)]
+        names = [name for name, _ in _pretrained_weights(self.encoder, self.head)]
         here = dict(self.encoder.named_parameters())
         return [here[name] for name in names], [start[name] for name in names], [*self.head.parameters()]
 
 
-def _kept(encoder: nn.Module, head: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _pretrained_weights(encoder: nn.Module, head: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The weights that were there before and are trained; a classifier that is the head counts as new."""
     new = {id(p) for p in head.parameters()}
     return ((name, p) for name, p in encoder.named_parameters() if p.requires_grad and id(p) not in new)

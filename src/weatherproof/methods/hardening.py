@@ -72,7 +72,7 @@ class Hardening(nn.Module):
         self.student, self.teacher = student, teacher
         self.operator, self.objective, self.augment = operator, objective, augment
         self.teacher_embeddings, self.teacher_bn, self.keep = teacher_embeddings, teacher_bn, keep
-        self.curriculum, self.steps, self.seen = curriculum, steps, self._left(operator)
+        self.curriculum, self.steps, self.seen = curriculum, steps, self._damage(operator)
         self.multiplier = Multiplier(1 - keep.cosine) if keep is not None and keep.cosine else None
         self.dense = dense
         self.places = None if dense is None else _places(student, teacher, side)
@@ -82,9 +82,9 @@ class Hardening(nn.Module):
     def at_step(self, step: int) -> None:
         """So many steps are done: the next one sees the damage of that time."""
         if self.curriculum is not None:
-            self.seen = self._left(self.curriculum.operator(self.operator, step / self.steps))
+            self.seen = self._damage(self.curriculum.operator(self.operator, step / self.steps))
 
-    def _left(self, operator: Operator) -> Operator:
+    def _damage(self, operator: Operator) -> Operator:
         """The damage of those images that do not stay clean."""
         return operator if self.keep is None or not self.keep.share else Sometimes(operator, 1 - self.keep.share)
 
@@ -108,24 +108,26 @@ class Hardening(nn.Module):
         if self.dense is not None and own_map is not None and target_map is not None:
             apart = gather(self.dense(own_map, target_map)).mean()
             terms = {"loss": terms["loss"] + apart, "cosine": cosine, "dense": apart.detach()}
-        return terms if self.multiplier is None else self._held(terms, student, teacher, gather(self._left_clean(keys)))
+        return (
+            terms if self.multiplier is None else self._anchored(terms, student, teacher, gather(self._is_clean(keys)))
+        )
 
-    def _held(
+    def _anchored(
         self, terms: dict[str, Tensor], student: Embeddings, teacher: Embeddings, clean: Float[Tensor, "batch"]
     ) -> dict[str, Tensor]:
         """The terms, with the anchor on those images that are clean (1, else 0)."""
         assert self.keep is not None and self.multiplier is not None
         rows, weight = clean > 0, self.multiplier.value.clone()
-        held = {"clean_cosine": torch.full_like(weight, torch.nan), "multiplier": weight}
+        anchor_terms = {"clean_cosine": torch.full_like(weight, torch.nan), "multiplier": weight}
         if rows.any():
             anchor, apart = self.keep.anchor(student[rows], teacher[rows])
             terms["loss"] = terms["loss"] + weight * anchor
-            held["clean_cosine"] = 1 - apart.detach()
+            anchor_terms["clean_cosine"] = 1 - apart.detach()
             if self.training:
                 self.multiplier.follow(apart)
-        return terms | held
+        return terms | anchor_terms
 
-    def _left_clean(self, keys: Keys) -> Float[Tensor, "batch"]:
+    def _is_clean(self, keys: Keys) -> Float[Tensor, "batch"]:
         """1 for images that the operator is not applied to."""
         assert isinstance(self.seen, Sometimes)
         return (~self.seen.chosen(random.fold(keys, OPERATOR))).float()

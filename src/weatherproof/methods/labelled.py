@@ -82,12 +82,12 @@ def damage_of(settings: FeatureSettings, operator: Operator | None) -> Operator 
     return Chain(*both) if len(both) > 1 else both[0] if both else None
 
 
-def met_in_training(
+def training_damage(
     name: str, settings: FeatureSettings, operator: Operator | None = None, attack: Attack | None = None
 ) -> str | None:
     """The text of all damage that the images meet in training; None: nothing."""
-    met: list[object] = [AugMix()] if name == "augmix" else [] if attack is None else [attack]
+    damages: list[object] = [AugMix()] if name == "augmix" else [] if attack is None else [attack]
     damage = damage_of(settings, operator)
-    met += [damage] if damage is not None else []
-    met += [settings.partner(name)] if name in SECOND_TERM else []
-    return ", ".join(map(repr, met)) or None
+    damages += [damage] if damage is not None else []
+    damages += [settings.partner(name)] if name in SECOND_TERM else []
+    return ", ".join(map(repr, damages)) or None

@@ -87,7 +87,11 @@ class Teachers(nn.Module):
 
     def forward(self, images: Images) -> tuple[Embeddings, Embeddings]:
         """What the moving and the frozen one give; gradients reach the last stage of the moving one."""
-        with torch.no_grad(), _seen(self.frozen, "") as whole, _seen(self.frozen, self.last) as halfway:
+        with (
+            torch.no_grad(),
+            _recorded_passes(self.frozen, "") as whole,
+            _recorded_passes(self.frozen, self.last) as halfway,
+        ):
             frozen = self.frozen(images)
         pixels, trunk = whole[0][0], halfway[0][1]
         with _hooked(self.moving, self.last, lambda *_: trunk):
@@ -174,7 +178,7 @@ def _some_images(encoder: nn.Module) -> Images:
 
 
 @contextmanager
-def _seen(encoder: nn.Module, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _recorded_passes(encoder: nn.Module, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Inside, the list gets what the module takes and gives in each pass."""
     kept: list[tuple[Tensor, Tensor]] = []
     with _hooked(encoder, name, lambda _, given, output: kept.append((given[0], output))):

@@ -41,7 +41,7 @@ def feature_contrast(
     """
     check_temperature(temperature)
     _check_rows(anchor)
-    with unit_rows(*_given(anchor, low, high)) as (z, near, *rest):
+    with unit_rows(*_present(anchor, low, high)) as (z, near, *rest):
         positive = (z * near).sum(dim=1) / temperature
         negatives = log_sums(z / temperature**0.5)
         for far in rest:
@@ -65,7 +65,7 @@ def feature_contrast_margin(
     """
     _check_margin(margin)
     _check_rows(anchor)
-    with unit_rows(*_given(anchor, low, high)) as (z, near, *rest):
+    with unit_rows(*_present(anchor, low, high)) as (z, near, *rest):
         loss = (1 - (z * near).sum(dim=1)).square()
         others = (margin - 1 + z @ z.T).clamp(min=0).square()
         loss = loss + others.sum(dim=1) - others.diagonal()
@@ -120,7 +120,7 @@ class FeatureContrastMargin:
         return _reduced(feature_contrast_margin(anchor, low, high, keep, margin=self.margin), self.reduction)
 
 
-def _given(*embeddings: Embeddings | None) -> list[Embeddings]:
+def _present(*embeddings: Embeddings | None) -> list[Embeddings]:
     return [rows for rows in embeddings if rows is not None]
 
 

@@ -152,7 +152,7 @@ def drawn(operator: Operator, keys: Keys) -> Drawn:
     kind = torch.zeros(len(keys), dtype=torch.int64)
     level = torch.full((len(keys),), torch.nan, dtype=torch.float64)
     places = {own.name: 1 + place for place, own in enumerate(kinds(operator))}
-    for leaf, chosen, own in _drawn(operator, keys, torch.ones(len(keys), dtype=torch.bool)):
+    for leaf, chosen, own in _applied_leaves(operator, keys, torch.ones(len(keys), dtype=torch.bool)):
         kind[chosen] = places[_name(leaf)]
         if (scale := SCALES.get(type(leaf))) is not None:
             level[chosen] = scale.drawn(leaf, own)[chosen]
@@ -180,26 +180,26 @@ def _leaves(operator: Operator) -> Iterator[Operator]:
             yield operator
 
 
-def _drawn(
+def _applied_leaves(
     operator: Operator, keys: Keys, among: Bool[Tensor, "batch"]
 ) -> Iterator[tuple[Operator, Bool[Tensor, "batch"], Keys]]:
     """Each leaf, which of the images it is applied to, and the keys with which. The folds are the operators' own."""
     match operator:
         case Sometimes(op=op, p=p):
             chosen = random.uniform(random.fold(keys, 0)) < p
-            yield from _drawn(op, random.fold(keys, 1), among & chosen)
+            yield from _applied_leaves(op, random.fold(keys, 1), among & chosen)
         case CommonCorruptions(family=op):
-            yield from _drawn(op, keys, among)
+            yield from _applied_leaves(op, keys, among)
         case OneOf(ops=ops):
             choice = random.integers(random.fold(keys, 0), len(ops))
             for place, op in enumerate(ops):
-                yield from _drawn(op, random.fold(keys, 1 + place), among & (choice == place))
+                yield from _applied_leaves(op, random.fold(keys, 1 + place), among & (choice == place))
         case Chain(ops=(op,)):
-            yield from _drawn(op, random.fold(keys, 0), among)
+            yield from _applied_leaves(op, random.fold(keys, 0), among)
         case Chain(ops=ops):
             touched = torch.zeros_like(among)
             for place, op in enumerate(ops):
-                for _, chosen, _ in _drawn(op, random.fold(keys, place), among):
+                for _, chosen, _ in _applied_leaves(op, random.fold(keys, place), among):
                     touched |= chosen
             yield operator, touched, keys
         case _:

@@ -140,7 +140,7 @@ class Corruption:
         if self.name in _COLOURED and images.shape[1] not in (1, 3):
             raise InputError(f"{self.name} is made for images of 1 or 3 channels, got {images.shape[1]}")
         if isinstance(self.severity, tuple):
-            return self._each_its_own(images, keys)
+            return self._apply_each(images, keys)
         stream, _ = _FUNCTIONS[self.name]
         keys = random.fold(keys, stream, self.severity)
         numbers = self.numbers(min(images.shape[-2:]))
@@ -158,7 +158,7 @@ class Corruption:
                 torch.div(corrupted.float(), 255, out=out[part])
         return out
 
-    def _each_its_own(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
+    def _apply_each(self, images: Images | Bytes, keys: Keys) -> Images | Bytes:
         drawn, out = self.draw(keys), torch.empty_like(images, memory_format=torch.contiguous_format)
         for severity in drawn.unique().tolist():
             chosen = (drawn == severity).nonzero().flatten()

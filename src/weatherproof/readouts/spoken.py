@@ -60,7 +60,7 @@ def text_head(tower: TextTower, words: Words, *, device: str | torch.device = "c
         head.weight.copy_(tower.scale * rows)
         head.bias.fill_(tower.bias)
     source = tower.source or TowerSource(tower.name, "")
-    spoken = Spoken(words.said, words.prompts, source.text, source.digest)
+    spoken = Spoken(words.names, words.prompts, source.text, source.digest)
     return Readout(head, words.classes, KIND, unit_length=True, spoken=spoken)
 
 
@@ -107,7 +107,7 @@ class WordsRequest:
         if readout is None or readout.spoken is None:
             return False
         spoken, words = readout.spoken, self.words
-        wanted = (words.classes, words.said, words.prompts, self.source.digest)
+        wanted = (words.classes, words.names, words.prompts, self.source.digest)
         return (readout.classes, spoken.said, spoken.prompts, spoken.digest) == wanted
 
     def readout(self, *folders: Path, device: str | torch.device) -> Readout:

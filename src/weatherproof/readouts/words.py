@@ -35,20 +35,20 @@ class Words:
 
     Attributes:
         classes: by the folders of images.
-        said: what a text tower reads in place of {} of a prompt.
+        names: what a text tower reads in place of {} of a prompt.
         prompts: templates, each with one {}.
         files: the files that this stands in, with the SHA-256 of what they hold.
     """
 
     classes: tuple[str, ...]
-    said: tuple[str, ...]
+    names: tuple[str, ...]
     prompts: tuple[str, ...] = PROMPTS
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
         """Every class in every prompt, class by class."""
-        return [prompt.replace(_HOLE, name) for name in self.said for prompt in self.prompts]
+        return [prompt.replace(_HOLE, name) for name in self.names for prompt in self.prompts]
 
 
 def words_of(classes: str | Path | Sequence[str], prompts: str | Path | Sequence[str] | None = None) -> Words:
@@ -66,15 +66,15 @@ def words_of(classes: str | Path | Sequence[str], prompts: str | Path | Sequence
     """
     files: dict[str, str] = {}
     if classes == IMAGENET:
-        folders, said = _imagenet()
+        folders, names = _imagenet()
     else:
         rows = [_folder_and_words(at, line) for at, line in _lines(classes, "classes", files)]
         _once([(at, folder, folder) for at, folder, _ in rows])
         _once([(at, words, words.casefold()) for at, _, words in rows])  # towers read small letters
-        folders, said = tuple(row[1] for row in rows), tuple(row[2] for row in rows)
+        folders, names = tuple(row[1] for row in rows), tuple(row[2] for row in rows)
         if len(rows) < 2:
             raise InputError(f"{_place(classes, 'classes')} names {len(rows)} class: a choice needs two or more")
-    return Words(folders, said, _prompts(prompts, files), files)
+    return Words(folders, names, _prompts(prompts, files), files)
 
 
 def _prompts(given: str | Path | Sequence[str] | None, files: dict[str, str]) -> tuple[str, ...]:

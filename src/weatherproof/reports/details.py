@@ -19,37 +19,37 @@ RECORD_COLUMNS = (
 )
 
 
-def done(run: Run) -> list[str]:
+def done_sentences(run: Run) -> list[str]:
     """What was done, from the recipe: plain sentences, without a setting that is not there."""
     recipe = run.recipe
     encoder, images = (str(recipe.get(key) or f"the given {key}") for key in ("encoder", "images"))
-    said = []
+    sentences = []
     if recipe.get("verb") in ("harden", "demo") and recipe.get("operator"):
         damage = words.operator_words(str(recipe["operator"]))
-        said.append(
+        sentences.append(
             f"A copy of {encoder} learned to give, for an image with {damage}, the embedding that the original gives "
             f"for the clean image. It saw the images of {images} without their labels."
         )
     elif recipe.get("verb") == "pretrain":
-        said.append(_pretrained(recipe, encoder, images))
+        sentences.append(_pretrained(recipe, encoder, images))
     elif recipe.get("verb") == "train":
-        said.append(_trained(recipe, encoder, images))
+        sentences.append(_trained(recipe, encoder, images))
     elif recipe.get("verb") == "finetune":
-        said.append(_finetuned(recipe, encoder, images))
+        sentences.append(_finetuned(recipe, encoder, images))
     elif recipe.get("verb") == "reproduce":
-        said.append(f"weatherproof reproduce {recipe.get('study')} --scale {recipe.get('scale')}")
+        sentences.append(f"weatherproof reproduce {recipe.get('study')} --scale {recipe.get('scale')}")
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
         attacks = words.listed([attack_words(str(text)) for text in recipe.get("attack") or []])
         under = f", under attack by {attacks}" if attacks else ""
         gauge = ", by its gauge" if recipe.get("gauge") else ""
-        said.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
+        sentences.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
     if keys:
-        said.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
-    said.append(measured_on(run.records))
-    return said
+        sentences.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
+    sentences.append(measured_on(run.records))
+    return sentences
 
 
 def _pretrained(recipe: Mapping[str, Any], encoder: str, images: str) -> str:

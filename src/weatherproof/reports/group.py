@@ -73,7 +73,7 @@ class Group:
         return not self.compared and any(map(self.runs[0].has, ("study.json", "drift.json")))
 
     @property
-    def drawn(self) -> bool:
+    def has_own_drawing(self) -> bool:
         """Whether a study's own drawing has them."""
         return not self.compared and self.runs[0].has("front.json")
 

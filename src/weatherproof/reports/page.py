@@ -87,13 +87,13 @@ def _parts(whole: Group, groups: Sequence[Group]) -> Iterator[Part]:
         sections = tuple(found)
         for group in groups if grouped else [whole]:
             for section in sections:
-                if shown := section.shown(group):
+                if shown := section.content(group):
                     yield Part(section, group, shown)
 
 
 def _page(title: str, name: str, kind: str, whole: Group, parts: Sequence[Part], verdict: Verdict) -> str:
     environment = _environment()
-    drawn = [part for part in parts if not (part.section.grouped and part.group.drawn)]
+    drawn = [part for part in parts if not (part.section.grouped and part.group.has_own_drawing)]
 
     def rendered(leads: bool) -> list[Markup]:
         return [
@@ -111,7 +111,7 @@ def _page(title: str, name: str, kind: str, whole: Group, parts: Sequence[Part],
         name=name,
         kind=kind,
         verdict=verdict,
-        done=[] if whole.compared else details.done(whole.runs[0]),
+        done=[] if whole.compared else details.done_sentences(whole.runs[0]),
         palette=whole.palette,
         styles=[section.folder for section in SECTIONS if _style(section).is_file()],
         leading=rendered(True),

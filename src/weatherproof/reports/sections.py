@@ -59,7 +59,7 @@ class Section:
     verdict: Callable[[Verdict, Any], Verdict] | None = None
     leads: bool = False
 
-    def shown(self, group: Group) -> Any:
+    def content(self, group: Group) -> Any:
         read = self.compare if group.compared else self.read
         return None if read is None else read(group)
 

@@ -204,7 +204,7 @@ def _train_with_the_first(
     _train(fabric, method, images, course, None, watch, "", progress=False, saved=saved)
 
 
-def _said(row: dict[str, Any]) -> str:
+def _row_words(row: dict[str, Any]) -> str:
     return f"epoch {row['epoch']:.1f}, loss {row['loss']:.4g}, {row['images_per_second']:.0f} images/s"
 
 
@@ -303,7 +303,7 @@ class Training:
                     row = self._log(terms, looks)
                 meter.advance()
                 if row is not None:
-                    meter.note = _said(row)
+                    meter.note = _row_words(row)
                 self._save_or_stop(asked)
         count_unreadable(self.images, self.fabric)
         self._look()
@@ -435,8 +435,8 @@ class Training:
             return 0, False
         step, then = self.talked
         own = asked.asked  # a signal may come at any moment
-        told = [float(own), float(due), (time.monotonic() - then) / (self.step - step)]
-        said = self.fabric.all_reduce(torch.tensor(told, device=self.fabric.device), reduce_op="max")
+        numbers = [float(own), float(due), (time.monotonic() - then) / (self.step - step)]
+        said = self.fabric.all_reduce(torch.tensor(numbers, device=self.fabric.device), reduce_op="max")
         assert isinstance(said, Tensor)
         number, saves, seconds = said.tolist()
         pause = min(_TALK, self.plan.checkpoint_seconds)

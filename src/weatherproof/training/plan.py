@@ -139,8 +139,8 @@ class Plan:
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
             if getattr(self, name) > most:
-                told = f"{most:,}" if isinstance(most, int) else f"{most:g}"
-                raise InputError(f"{name} must be at most {told}, got {shown(getattr(self, name))}")
+                limit = f"{most:,}" if isinstance(most, int) else f"{most:g}"
+                raise InputError(f"{name} must be at most {limit}, got {shown(getattr(self, name))}")
         for name, kinds in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(kinds):
                 raise unknown(name, str(getattr(self, name)), get_args(kinds))

@@ -47,7 +47,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Measure:
     """One metric of one readout of a measurement. `key`: of the part that asked for it."""
 
     key: str
@@ -71,7 +71,7 @@ class Asked:
                 compared = replace(found.compared, ranked=False)
                 draws = [compared.of_clean(model, own, found.batch_size) for own in draws]
             return _mean_of_draws([(own.place, own["cosine"]) for own in draws])
-        return _mean_of_draws([_known(own.of(self.key)) for own in draws])
+        return _mean_of_draws([_guesses(own.of(self.key)) for own in draws])
 
 
 def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: tuple[str, str]) -> list[Changed]:
@@ -81,34 +81,34 @@ def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: 
         kinds: the curves; a level that was not reached is left out.
         models: before and after, by the names that they were measured by.
     """
-    made = []
-    for asked in _asked(found):
-        clean = _change(found, asked, None, models)
-        curves = tuple(curve for kind in kinds if (curve := _curve(found, asked, kind, models)) is not None)
+    changed = []
+    for measure in _measures(found):
+        clean = _change(found, measure, None, models)
+        curves = tuple(curve for kind in kinds if (curve := _curve(found, measure, kind, models)) is not None)
         if clean is not None:
-            damaged = _change(found, asked, operator, models)
-            of_kinds = tuple(_by_kind(found, asked, operator, models))
-            made.append(
-                Changed(asked.metric, asked.readout, repr(operator), asked.data, clean, damaged, curves, of_kinds)
+            damaged = _change(found, measure, operator, models)
+            of_kinds = tuple(_by_kind(found, measure, operator, models))
+            changed.append(
+                Changed(measure.metric, measure.readout, repr(operator), measure.data, clean, damaged, curves, of_kinds)
             )
-    return made
+    return changed
 
 
 def bears(found: Readings, operator: Operator, model: str) -> bool:
     """Whether a model is as good under a damage as on clean images: no accuracy falls by more than two standard errors
     of its fall; where none is measured, the mean cosine to the teacher's clean embedding by no more than 0.01."""
-    asked = list(_asked(found))
-    for own in [each for each in asked if each.metric == "top1"] or asked:
+    measures = list(_measures(found))
+    for own in [each for each in measures if each.metric == "top1"] or measures:
         clean, damaged = (own.values(found, condition, model) for condition in (None, operator))
         if clean is None or damaged is None:
             return False
         fall = clean.less(damaged)
         if fall.mean > (_NEAR if own.metric == "cosine" else 2 * (fall.error or 0.0)):
             return False
-    return bool(asked)
+    return bool(measures)
 
 
-def _by_kind(found: Readings, asked: Asked, operator: Operator, models: tuple[str, str]) -> Iterator[KindChange]:
+def _by_kind(found: Readings, measure: Measure, operator: Operator, models: tuple[str, str]) -> Iterator[KindChange]:
     """The changes under each of several kinds of damage: which of them an image got is known from its keys."""
     kinds = drawn.kinds(operator)
     if len(kinds) < 2:
@@ -116,23 +116,23 @@ def _by_kind(found: Readings, asked: Asked, operator: Operator, models: tuple[st
     keys = [random.keys(found.seed, found.images.index[own.place]) for own in found.under(operator)]
     got = [drawn.drawn(operator, random.fold(own, EVAL_STREAM, draw)).kind for draw, own in enumerate(keys)]
     for place, kind in enumerate(kinds, 1):
-        change = _change(found, asked, operator, models, [own == place for own in got])
+        change = _change(found, measure, operator, models, [own == place for own in got])
         if change is not None:
             yield KindChange(kind.name, change)
 
 
-def _asked(found: Readings) -> Iterator[Asked]:
+def _measures(found: Readings) -> Iterator[Measure]:
     """The accuracies before the cosine, those that took the fewest labels first."""
     accuracies = [(key, part) for key, part in found.parts.items() if isinstance(part, Judgement)]
     rank = {name: place for place, name in enumerate(READOUT_ORDER)}
     for key, part in sorted(accuracies, key=lambda own: rank.get(own[1].readout or "", len(rank))):
         if "top1" in part.metrics:
-            yield Asked(key, "top1", part.readout, part.data or found.images.name)
+            yield Measure(key, "top1", part.readout, part.data or found.images.name)
     if found.compared is not None:
-        yield Asked("", "cosine", None, found.images.name)
+        yield Measure("", "cosine", None, found.images.name)
 
 
-def _known(answers: Answers) -> tuple[Tensor, Tensor]:
+def _guesses(answers: Answers) -> tuple[Tensor, Tensor]:
     """Whether the first guess is right, of the images that have labels."""
     known = answers["label"] >= 0
     return answers.place[known], answers["top1"][known]
@@ -148,20 +148,20 @@ def _mean_of_draws(draws: Sequence[tuple[Tensor, Tensor]]) -> Values | None:
 
 
 def _change(
-    found: Readings, asked: Asked, condition: Operator | None, models: tuple[str, str],
+    found: Readings, measure: Measure, condition: Operator | None, models: tuple[str, str],
     among: Sequence[Bool[Tensor, "_"]] | None = None,
 ) -> Change | None:  # fmt: skip
-    before, after = (asked.values(found, condition, model, among) for model in models)
+    before, after = (measure.values(found, condition, model, among) for model in models)
     if before is None or after is None:
         return None
     errors = (before.error, after.error, after.less(before).error)
     return Change(before.mean, after.mean, errors, len(after.place))
 
 
-def _curve(found: Readings, asked: Asked, kind: Kind, models: tuple[str, str]) -> Curve | None:
+def _curve(found: Readings, measure: Measure, kind: Kind, models: tuple[str, str]) -> Curve | None:
     """The clean images at level 0 are those that were damaged. None where no level was reached."""
     conditions: list[tuple[float, Operator | None]] = [(0.0, None), *kind.rungs]
-    every = [(level, [asked.values(found, own, model) for model in models]) for level, own in conditions]
+    every = [(level, [measure.values(found, own, model) for model in models]) for level, own in conditions]
     reached = [(level, values) for level, own in every if len(values := [v for v in own if v]) == len(models)]
     damaged = [values[0].place for level, values in reached if level > 0]
     if not damaged or reached[0][0] > 0:

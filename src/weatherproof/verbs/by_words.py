@@ -60,7 +60,7 @@ class ByWords:
             head = head_of_words(self.ready.classes, self.ready.spoken.said)
         else:
             assert self.request is not None
-            head = head_of_words(self.request.words.classes, self.request.words.said)
+            head = head_of_words(self.request.words.classes, self.request.words.names)
         return class_fit(head, images, classes_match=classes_match)
 
     def readout(self, encoder: Encoder, *folders: Path, device: torch.device) -> Readout:

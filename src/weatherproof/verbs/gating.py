@@ -138,15 +138,15 @@ def _read(gauge: Gauge, batch: Batch, operator: Operator | None, seed: int) -> R
 
 
 def _answered(gauge: Gauge, family: str, severity: float, readings: Sequence[Reading]) -> GaugedLevel:
-    kind, beyond, *told = (
+    kind, beyond, *levels = (
         torch.cat([getattr(one, name) for one in readings]) for name in ("kind", "beyond", "level", "low", "high")
     )
     place, several = gauge.kinds.index(family), len(gauge.kinds) > 2
     none = gauge.none[place - 1].to(kind.device)
     # an image called clean is at none; which kind's its interval would be is not known among several
-    told = [torch.where((kind == 0) & several, none, end) for end in told]
-    own = ((kind == place) | (kind == 0)) & ~told[0].isnan()
-    estimate, *interval = (float((end[own] - none).abs().mean()) if own.any() else None for end in told)
+    levels = [torch.where((kind == 0) & several, none, end) for end in levels]
+    own = ((kind == place) | (kind == 0)) & ~levels[0].isnan()
+    estimate, *interval = (float((end[own] - none).abs().mean()) if own.any() else None for end in levels)
     low, high = sorted(interval, key=lambda end: end or 0.0)  # of a quality the lower end is the severe one
     return GaugedLevel(
         severity, estimate, low, high, beyond=float(beyond.float().mean()), clean=float((kind == 0).float().mean()),

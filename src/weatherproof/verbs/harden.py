@@ -101,7 +101,7 @@ def harden(
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
-    kept, growing = _kept(gate, clean_share, keep_clean), parse_curriculum(curriculum)
+    kept, growing = _keep_clean(gate, clean_share, keep_clean), parse_curriculum(curriculum)
     where, size = reading["device"], options["size"]
     by_words = ByWords.of(encoder, options)
     if by_words is not None:
@@ -163,7 +163,7 @@ def harden(
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     if spoken is not None:
         measurement.readout(spoken, encoders, words_fit)
-    measurement.notes += gate_notes(finished, borne=bears(measurement.found, operator, "teacher"))
+    measurement.notes += gate_notes(finished, borne=bears(measurement.readings, operator, "teacher"))
     return measurement.finish(
         encoder=finished,
         next_steps=(
@@ -179,7 +179,7 @@ def _has_gate(keep: str) -> bool:
     return keep == "both"
 
 
-def _kept(gate: bool, share: float | None, promised: float) -> KeepClean:
+def _keep_clean(gate: bool, share: float | None, promised: float) -> KeepClean:
     """What training holds. Behind a gate a promise is not its affair: clean images are the original's."""
     if not 0 <= promised < 1:
         raise InputError(f"keep_clean, a mean cosine on clean images, must be from 0 to below 1, got {promised}")

@@ -136,9 +136,9 @@ class Measurement:
     ) -> None:  # fmt: skip
         """How often a classifier whose classes are not known to be the images' says of the damaged image what it says
         of the clean one."""
-        told = "is measured by its agreement with its answer for the clean image, not by accuracy"
-        told = told if self.operator is not None else "is not measured"
-        self.notes.append(f"{what} {told}: {fit.why}")
+        how = "is measured by its agreement with its answer for the clean image, not by accuracy"
+        how = how if self.operator is not None else "is not measured"
+        self.notes.append(f"{what} {how}: {fit.why}")
         if self.operator is not None:
             self.encoders |= encoders
             own = dict.fromkeys(encoders, head)
@@ -240,7 +240,7 @@ class Measurement:
         self._probe_file(seen).write(0, kept)
 
     @cached_property
-    def found(self) -> Readings:
+    def readings(self) -> Readings:
         """The measurement, done where it is first asked for; it goes on from what the run folder holds of it."""
         return read(
             self.encoders, self.parts, self.images, self.damages, self._settings,
@@ -260,12 +260,12 @@ class Measurement:
 
     def clean(self, name: str) -> Answers:
         """An encoder's "embedding" of the clean images, where these are kept."""
-        return self.found.clean.of(name)
+        return self.readings.clean.of(name)
 
     def finish(self, *, encoder: Any = None, next_steps: Sequence[str] = ()) -> Outcome:
         """Measure, and write gallery, results and page; the results last but one, since they mark the run as finished.
         Where time was up, what the same command goes on from is left beside them."""
-        records = [record.to_dict() for record in (*self.found.records(), *self.records)]
+        records = [record.to_dict() for record in (*self.readings.records(), *self.records)]
         for place, name, seen, train in reversed(self._near):
             clean = self.clean(name)
             self.notes[place:place] = near_overlap(seen, train, self.images, clean["embedding"], clean.place)
@@ -278,11 +278,11 @@ class Measurement:
                 ),
             )  # fmt: skip
         if self.operator is not None and self.change is not None:
-            save_list(self.run.path, CURVE, changes(self.found, self.kinds, self.operator, self.change))
-        notes = list(dict.fromkeys([*self.notes, *_cut(self.found)]))
+            save_list(self.run.path, CURVE, changes(self.readings, self.kinds, self.operator, self.change))
+        notes = list(dict.fromkeys([*self.notes, *_cut(self.readings)]))
         results = {"records": records} | ({"notes": notes} if notes else {})
         self.run.write_json("results.json", results | {"files": files_made(self.run.path)})
-        if self.found.complete:
+        if self.readings.complete:
             shutil.rmtree(self.run.path / _KEPT, ignore_errors=True)
         write_report(self.run.path)
         self.run.close()

@@ -16,7 +16,7 @@ from weatherproof.cluster import job
 from weatherproof.encoders import load_encoder
 from weatherproof.errors import unknown
 from weatherproof.readouts import Readout
-from weatherproof.sizes import size_of, told
+from weatherproof.sizes import size_of, size_words
 from weatherproof.spec import fits
 from weatherproof.training.plan import PlanOptions, StepOptions
 from weatherproof.training.run import refusals_leave_nothing
@@ -189,7 +189,7 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def _with_size(arguments: dict[str, Any]) -> None:
     """The size as its text where it is no square, which a recipe and the command line have room for."""
     if arguments.get("size") is not None:
-        arguments["size"] = size if isinstance(size := size_of(arguments["size"]), int) else told(size)
+        arguments["size"] = size if isinstance(size := size_of(arguments["size"]), int) else size_words(size)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
         limit: as many of the test images are measured, evenly spaced.
     """
     measured = at_most(test, limit)
-    return _told(train, measured, duplicates(train, measured), "training images too")
+    return _warn_of(train, measured, duplicates(train, measured), "training images too")
 
 
 def near_overlap(
@@ -27,10 +27,10 @@ def near_overlap(
     """The same for test images that are nearly training images, where an encoder has seen both: see
     `near_duplicates`."""
     pairs = near_duplicates(encoder, train, test, queries, asked)
-    return _told(train, test, pairs, "near duplicates of training images")
+    return _warn_of(train, test, pairs, "near duplicates of training images")
 
 
-def _told(train: ImageSet, test: ImageSet, pairs: Tensor, what: str) -> list[str]:
+def _warn_of(train: ImageSet, test: ImageSet, pairs: Tensor, what: str) -> list[str]:
     if not len(pairs):
         return []
     first, partner = pairs[0].tolist()

@@ -54,9 +54,11 @@ class ShardedCopy:
 
     def show(self) -> None:
         """Print what was written, and where."""
-        for split, told in self.manifest["splits"].items():
-            size = f"{told['bytes'] / 2**20:,.1f} MiB"
-            print(f"{split:<9}{told['images']:,} images of {told['name']} in {told['shards']:,} shards, {size}")
+        for split, written in self.manifest["splits"].items():
+            size = f"{written['bytes'] / 2**20:,.1f} MiB"
+            print(
+                f"{split:<9}{written['images']:,} images of {written['name']} in {written['shards']:,} shards, {size}"
+            )
         if left := self.manifest["left_out"]:
             first = min(left)
             print(f"note     {len(left):,} images are left out: first {visible(first)}: {left[first]}")
@@ -197,9 +199,9 @@ class _Split:
     digits: int = field(init=False)
 
     def __post_init__(self) -> None:
-        told = hashlib.sha256(self.images.index.numpy().tobytes())
-        told.update(self.images.labels.numpy().tobytes())
-        self.fingerprint, self.digits = told.hexdigest(), max(_DIGITS, len(str(int(self.images.index.max()))))
+        written = hashlib.sha256(self.images.index.numpy().tobytes())
+        written.update(self.images.labels.numpy().tobytes())
+        self.fingerprint, self.digits = written.hexdigest(), max(_DIGITS, len(str(int(self.images.index.max()))))
 
     def content(self, position: int) -> tuple[str, bytes] | tuple[str, str]:
         """The ending and the bytes of an image; or what it is called, and why it has none."""

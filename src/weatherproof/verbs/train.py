@@ -25,7 +25,7 @@ from weatherproof.methods import (
     check_k,
     check_parts,
     check_start,
-    met_in_training,
+    training_damage,
 )
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Attack, Operator
@@ -157,7 +157,7 @@ def train(
         augment=augment, tikhonov=penalty, attack=attack, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    trained_on = met_in_training(method, settings, operator, attack)
+    trained_on = training_damage(method, settings, operator, attack)
     save_model(
         run.path, trained, readout,
         provenance={"started_from": text_of(encoder), "trained_on": history(encoder, trained_on)},
@@ -171,8 +171,8 @@ def train(
     if operator is None:
         before = {"start": (start, goes_on)} if goes_on is not None else {}
         save_utility_pictures(
-            run.path, before | {method: (trained, readout.head)}, measurement.images, k=_shown(method, settings, test),
-            sigma=settings.sigma, **reading,
+            run.path, before | {method: (trained, readout.head)}, measurement.images,
+            k=_marked_elements(method, settings, test), sigma=settings.sigma, **reading,
         )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
 
@@ -227,13 +227,13 @@ def _settings(
     method: str, images: ImageSet, epochs: float, batch_size: int, given: Mapping[str, Any]
 ) -> FeatureSettings:
     """The published settings for such images, but for those that are given."""
-    told = {name: value for name, value in given.items() if value is not None}
+    given_settings = {name: value for name, value in given.items() if value is not None}
     uses = USES.get(method, ())
-    strangers = [name for name in told if name not in uses]
+    strangers = [name for name in given_settings if name not in uses]
     if strangers:
         takes = f"it takes {', '.join(uses)}" if uses else "it takes none of these settings"
         raise InputError(f"{method} has no {strangers[0]}: {takes}")
-    settings = replace(settings_for(method, images, epochs, batch_size), **told)
+    settings = replace(settings_for(method, images, epochs, batch_size), **given_settings)
     check_start(method, settings, epochs)
     if method in SECOND_TERM:  # what they cannot be made of is said before there is a run folder
         settings.partner(method), settings.objective(method)
@@ -242,7 +242,7 @@ def _settings(
     return settings
 
 
-def _shown(method: str, settings: FeatureSettings, images: ImageSet) -> int:
+def _marked_elements(method: str, settings: FeatureSettings, images: ImageSet) -> int:
     """How many elements the page marks on either side: those of the training, or as many as it could have had."""
     assert images.image_size is not None  # `require_one_size`
     elements = images.channels * math.prod(images.image_size)

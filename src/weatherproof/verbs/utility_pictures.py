@@ -13,7 +13,7 @@ from weatherproof.evaluation.utility.means import (
     AnyClassifier,
     affordable,
     class_utility,
-    taken_apart,
+    model_and_encoder,
     utility_and_sensitivity,
 )
 from weatherproof.progress import phase
@@ -64,7 +64,7 @@ def save_utility_pictures(
     save_utility_images(folder, examples)
     curves = {}
     for name, classifier in classifiers.items():
-        _, encoder = taken_apart(classifier, device)
+        _, encoder = model_and_encoder(classifier, device)
         if encoder is None:
             continue
         number = affordable(encoder, images, device) if sensitivity_images is None else sensitivity_images

@@ -20,12 +20,12 @@ _COLOURS = frozenset({"brightness", "contrast", "saturate"})  # what a colour ji
 _COLOURED = {"ColorJitter": "", "AugMix": "'all'", "AugMixMoCo": ""}  # where, if this stands among the settings
 
 
-def seen(trained_on: str | None) -> frozenset[str]:
+def corruptions_in(trained_on: str | None) -> frozenset[str]:
     """The corruptions that a text of operators contains, however they are combined; none where it cannot be read.
 
-    >>> sorted(seen("Chain(Sometimes(GaussianNoise((0.05, 0.5)), 0.8), Corruption('fog', 3))"))
+    >>> sorted(corruptions_in("Chain(Sometimes(GaussianNoise((0.05, 0.5)), 0.8), Corruption('fog', 3))"))
     ['fog', 'gaussian_noise']
-    >>> sorted(seen("CommonCorruptions('noise', without='shot_noise')"))
+    >>> sorted(corruptions_in("CommonCorruptions('noise', without='shot_noise')"))
     ['gaussian_noise', 'impulse_noise', 'speckle_noise']
     """
     try:
@@ -50,7 +50,7 @@ def _in_views(node: ast.AST) -> frozenset[str]:
         steps = getattr(views.parse(text), "steps", ())
     except InputError:  # a text of another version
         return frozenset()
-    return frozenset().union(*(seen(repr(step)) for step in steps))
+    return frozenset().union(*(corruptions_in(repr(step)) for step in steps))
 
 
 def _in_family(node: ast.AST) -> frozenset[str]:

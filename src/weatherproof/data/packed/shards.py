@@ -125,8 +125,8 @@ def find_shards(text: str, split: str) -> Packed:
         by_folder.setdefault(above(path), []).append(path)
     whole = {inner: index_of(storage, own) for inner, own in by_folder.items()}
     home = pattern if folder else above(paths[0])
-    told = _manifest_facts(storage, home)
-    classes = _classes(told, max(int(index.table[:, TOP].max()) for index in whole.values()), home)
+    facts = _manifest_facts(storage, home)
+    classes = _classes(facts, max(int(index.table[:, TOP].max()) for index in whole.values()), home)
     kept = {*paths} if chosen is None else {*chosen}
     mine = {inner: [path for path in own if path in kept] for inner, own in by_folder.items()}
     index = joined([whole[inner].take(list(map(name_in, own))) for inner, own in mine.items() if own])
@@ -144,7 +144,7 @@ def find_shards(text: str, split: str) -> Packed:
         classes=classes,
         split=served,
         name=printable(name_in(storage.where(home))) or "shards",
-        channels=told.get("channels"),
+        channels=facts.get("channels"),
         places=places,
         faulty=faulty,
     )
@@ -167,10 +167,10 @@ def _again(text: str, split: str, digest: str) -> Packed:
 
 def _digest(index: Index, found: Packed) -> str:
     """Equal where the shards have the same names, lengths, images and classes."""
-    told = hashlib.sha256(index.table.numpy().tobytes())
-    told.update(json.dumps([int(column.sum()) for column in index.columns.values()]).encode())
-    told.update(json.dumps([index.names, found.classes, found.split]).encode())
-    return told.hexdigest()
+    digest = hashlib.sha256(index.table.numpy().tobytes())
+    digest.update(json.dumps([int(column.sum()) for column in index.columns.values()]).encode())
+    digest.update(json.dumps([index.names, found.classes, found.split]).encode())
+    return digest.hexdigest()
 
 
 def _in_folder(storage: Storage, folder: str) -> list[str]:
@@ -200,9 +200,9 @@ def _role_above(path: str, root: str | None) -> str | None:
     return role_of(name_in(folder)) if name_in(folder) in SPLIT_FOLDERS else None
 
 
-def _classes(told: Mapping[str, Any], top: int, folder: str) -> tuple[str, ...]:
+def _classes(manifest: Mapping[str, Any], top: int, folder: str) -> tuple[str, ...]:
     """The names behind the labels of all splits, of which `top` is the largest."""
-    classes = tuple(told.get("classes", ()))
+    classes = tuple(manifest.get("classes", ()))
     if classes and len(classes) <= top:
         raise InputError(
             f"{MANIFEST} in {printable(folder) or '.'} names {len(classes)} classes, and the shards have label {top}: "

@@ -128,8 +128,8 @@ def _loss(
     hurt = (kind > 0).float()
     damage = F.binary_cross_entropy_with_logits(outputs[:, 0], hurt, weight)
     which = F.cross_entropy(outputs[:, 1 : 1 + kinds], (kind - 1).clamp(min=0), reduction="none")
-    told = outputs[:, 1 + kinds :].view(-1, kinds, 3)
-    away = severity[:, None, None].nan_to_num(0.0) - told
+    quantiles = outputs[:, 1 + kinds :].view(-1, kinds, 3)
+    away = severity[:, None, None].nan_to_num(0.0) - quantiles
     shares = outputs.new_tensor(_QUANTILES)
     pinball = torch.maximum(shares * away, (shares - 1) * away).sum(dim=2)
     own = F.one_hot((kind - 1).clamp(min=0), kinds) * hurt[:, None] + 0.25 / kinds * (1 - hurt)[:, None]

@@ -196,8 +196,10 @@ class Gauge(nn.Module):
         strange = ~(self.unlike(normal, which, middle, clean) <= self.limit)  # what is no number is unlike anything
         none, times = self.none[which], stretched(interval)
         known = ~(none.isnan() | (strange & hurt & (middle == 0)))
-        told = known & hurt if math.isnan(self.untouched) else known
-        levels = (none[:, None] + times * (self.top[which] - none)[:, None]).masked_fill_(~told[:, None], torch.nan)
+        has_level = known & hurt if math.isnan(self.untouched) else known
+        levels = (none[:, None] + times * (self.top[which] - none)[:, None]).masked_fill_(
+            ~has_level[:, None], torch.nan
+        )
         levels[:, :2].masked_fill_(clean[:, None], self.untouched)
         first, level, last = levels.unbind(1)
         return Reading(

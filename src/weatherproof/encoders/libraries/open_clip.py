@@ -158,14 +158,16 @@ def open_clip_releases(name: str) -> list[Release]:
     made = [Release(f"open_clip:{name}", (), None, bare)]
     for tag in open_clip.list_pretrained_tags_by_model(name):
         published = open_clip.get_pretrained_cfg(name, tag)
-        told = expectations(
+        expected_words = expectations(
             published.get("mean", open_clip.OPENAI_DATASET_MEAN), published.get("std", open_clip.OPENAI_DATASET_STD),
             None, supported_interpolation(published.get("interpolation", "bicubic")),
             *activation(published),
         )  # fmt: skip
         hub = str(published.get("hf_hub") or "").rstrip("/").rpartition("/")[2]
         files = (*(f"{name}{mark}{tag}" for mark in "-._"), stem(published.get("url")), hub)
-        made.append(Release(f"open_clip:{name}/{tag}", tuple(file for file in files if file != name), tag, told))
+        made.append(
+            Release(f"open_clip:{name}/{tag}", tuple(file for file in files if file != name), tag, expected_words)
+        )
     return made
 
 

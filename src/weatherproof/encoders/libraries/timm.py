@@ -160,11 +160,11 @@ def timm_releases(name: str) -> list[Release]:
     found: dict[str, Any] = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
     made = []
     for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
-        told = expectations(
+        expected_words = expectations(
             cfg.mean, cfg.std, input_size(cfg.input_size[1:]), supported_interpolation(cfg.interpolation)
         )
         files = (tagged, str(cfg.hf_hub_id or "").rpartition("/")[2], stem(str(cfg.url or "")))
-        made.append(Release(f"timm:{tagged}", files, cfg.tag, told))
+        made.append(Release(f"timm:{tagged}", files, cfg.tag, expected_words))
     return made
 
 

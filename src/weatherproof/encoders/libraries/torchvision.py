@@ -117,8 +117,10 @@ def torchvision_releases(name: str) -> list[Release]:
     made = []
     for weights in models.get_model_weights(name):
         expected, file = _published(name)[weights.name], stem(weights.url)
-        told = expectations(expected.mean, expected.std, expected.size, expected.interpolation)
-        made.append(Release(f"torchvision:{name}/{weights.name}", (file, file.rpartition("-")[2]), weights.name, told))
+        expected_words = expectations(expected.mean, expected.std, expected.size, expected.interpolation)
+        made.append(
+            Release(f"torchvision:{name}/{weights.name}", (file, file.rpartition("-")[2]), weights.name, expected_words)
+        )
     return made
 
 

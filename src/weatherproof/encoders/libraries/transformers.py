@@ -362,9 +362,9 @@ def _converted(
     made, settings = class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
     own = without_pooling(made, pooler)
     with quiet():
-        model, told = made.from_pretrained(
+        model, loading = made.from_pretrained(
             None, config=settings, state_dict=dict(state), output_loading_info=True, dtype=torch.float32, **own
         )
-    if told["missing_keys"] or told.get("mismatched_keys"):
-        raise ValueError(f"transformers finds no weights for {next(iter(told['missing_keys']), 'some')}")
+    if loading["missing_keys"] or loading.get("mismatched_keys"):
+        raise ValueError(f"transformers finds no weights for {next(iter(loading['missing_keys']), 'some')}")
     return {prefix + name: value for name, value in model.state_dict().items()}

@@ -72,14 +72,14 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
         found = [config.path, from_hub(place, (_PREPROCESSOR, _PROCESSOR), pinned, download=download).path]
     if len(found) < 2:
         raise InputError(f"{text} has no {_PREPROCESSOR}, which says mean, std and size: put one beside {_CONFIG}")
-    settings, told = settings_in(text, found[0]), settings_in(text, found[1])
+    settings, processor = settings_in(text, found[0]), settings_in(text, found[1])
     if "auto_map" in settings and settings.get("model_type") not in transformers.CONFIG_MAPPING:
         raise InputError(f"{text} needs code that its repository brings, which is never run: choose another network")
     if "model_type" not in settings and "architecture" in settings:
         raise InputError(f"{text} is a model of timm: write timm:NAME with NAME {shown(settings['architecture'])}")
     try:
         with quiet():
-            return _described(transformers, settings, told)
+            return _described(transformers, settings, processor)
     except InputError:
         raise
     except Exception as error:  # of files that may say anything
@@ -194,12 +194,12 @@ def _size(size: Any) -> Size:
     return size_of(size)
 
 
-def _defaults(told: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(processor: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the library's class for such a processor says where the file says nothing."""
     import transformers
     from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
 
-    named = str(told.get("image_processor_type") or told.get("feature_extractor_type") or "")
+    named = str(processor.get("image_processor_type") or processor.get("feature_extractor_type") or "")
     named = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast")
     made = get_image_processor_class_from_name(named) if named else None
     if made is None:

@@ -174,7 +174,7 @@ def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
     made, settings = class_and_config("model", settings_in(text, folder / _CONFIG), None)
     try:
         with quiet():
-            model, told = made.from_pretrained(
+            model, loading = made.from_pretrained(
                 None, config=settings, state_dict=weights.plain(), output_loading_info=True, dtype=torch.float32
             )
     except InputError:
@@ -183,7 +183,7 @@ def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
         raise InputError(f"the weights of {text} cannot be read: {one_line(error)}") from None
     if not hasattr(model, "get_text_features") or not hasattr(model, "logit_scale"):
         raise InputError(f"{text} is a {made.__name__} and knows no words: CLIP, SigLIP and their like do")
-    lost = sorted(name for name in told["missing_keys"] if not name.startswith("vision_model."))
+    lost = sorted(name for name in loading["missing_keys"] if not name.startswith("vision_model."))
     if lost:
         raise InputError(
             f"{weights.path} has no {lost[0]}: words need the file of the whole model, with its text tower"

@@ -136,7 +136,7 @@ def _record(
     result: Attacks, trial: AttackTrial, metric: str, value: tuple[float, float | None], facts: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> Record:  # fmt: skip
-    count = len(result.found[trial.label])
+    count = len(result.answers[trial.label])
     own = dict(about) | {"attack": repr(trial.attack)}
     made = make_record(metric, [value[0]], count, trial.model, result.seed, facts, **own)
     return replace(made, stderr=value[1])
@@ -165,7 +165,7 @@ def crossing_of(
 
     None where the trials rest on unlike images.
     """
-    places = [result.found[trial.label].place for trial in trials]
+    places = [result.answers[trial.label].place for trial in trials]
     if not all(torch.equal(places[0], place) for place in places):
         return None
     wrong = torch.stack([~result.right(trial) for trial in trials], dim=1)

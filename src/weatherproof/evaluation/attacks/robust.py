@@ -33,7 +33,7 @@ class Attacks:
     """What attacks came to, image by image.
 
     Attributes:
-        found: by the trials' labels, with the columns of `AttackTrial`; what is not there was not reached.
+        answers: by the trials' labels, with the columns of `AttackTrial`; what is not there was not reached.
         missing: the trials that were not reached at all.
         fewest: how many images the trial with the fewest rests on, of those that were reached.
         complete: nothing is left to do, in any share.
@@ -41,7 +41,7 @@ class Attacks:
 
     images: ImageSet
     trials: tuple[AttackTrial, ...]
-    found: Mapping[str, Answers]
+    answers: Mapping[str, Answers]
     missing: tuple[AttackTrial, ...]
     fewest: int
     seed: int
@@ -50,19 +50,19 @@ class Attacks:
     def runs(self, model: str, attack: Attack | None) -> list[AttackTrial]:
         """The draws of an attack on a model that were reached."""
         own = [t for t in self.trials if t.model == model and t.attack == attack]
-        return [t for t in own if t.label in self.found and len(self.found[t.label])]
+        return [t for t in own if t.label in self.answers and len(self.answers[t.label])]
 
     def labels(self, trial: AttackTrial) -> Labels:
-        return self.images.labels[self.found[trial.label].place]
+        return self.images.labels[self.answers[trial.label].place]
 
     def right(self, trial: AttackTrial) -> Bool[Tensor, "n"]:
         """Whether each image is still recognised."""
-        return self.found[trial.label]["top1"]
+        return self.answers[trial.label]["top1"]
 
     def distances(self, trial: AttackTrial) -> Float[Tensor, "n"]:
         """How large a perturbation misclassifies each image: infinite where none did, 0 where the clean image is
         misclassified already."""
-        found, clean = self.found[trial.label], self.found[trial.clean.label]
+        found, clean = self.answers[trial.label], self.answers[trial.clean.label]
         wrong = torch.zeros(len(self.images), dtype=torch.bool)
         wrong[clean.place] = ~self.right(trial.clean)
         return found["size"].masked_fill(self.right(trial), torch.inf).masked_fill(wrong[found.place], 0.0)
@@ -161,7 +161,7 @@ def accuracy_records(
             if not runs:
                 continue
             facts = facts_under(result, runs[0], data)
-            answers, clean = [result.found[trial.label] for trial in runs], result.found.get(runs[0].clean.label)
+            answers, clean = [result.answers[trial.label] for trial in runs], result.answers.get(runs[0].clean.label)
             records += judged_records(
                 model, metrics, answers, clean, result.seed, facts, over_images=True, attack=facts["attack"], **about
             )
@@ -176,7 +176,7 @@ def facts_under(result: Attacks, trial: AttackTrial, data: str | None, severity:
     """
     eps = None if trial.facts is None else trial.facts.eps
     return protocol_facts(
-        result.images, None, () if trial.fixed else (result.seed,), data, rows=result.found[trial.label].place,
+        result.images, None, () if trial.fixed else (result.seed,), data, rows=result.answers[trial.label].place,
         attack=None if trial.attack is None else repr(trial.attack), severity=eps if severity is None else severity,
     )  # fmt: skip
 

@@ -55,9 +55,9 @@ def _parquet(rows: Iterable[Row]) -> bytes:
 
 def _rows(result: Attacks) -> Iterator[Row]:
     for trial in result.trials:
-        if trial.facts is None or not {trial.label, trial.clean.label} <= result.found.keys():
+        if trial.facts is None or not {trial.label, trial.clean.label} <= result.answers.keys():
             continue
-        found, before = result.found[trial.label], result.found[trial.clean.label]
+        found, before = result.answers[trial.label], result.answers[trial.clean.label]
         answers = dict(zip(before.place.tolist(), before["guess"].tolist(), strict=True))
         index, labels = result.images.index[found.place].tolist(), result.labels(trial).tolist()
         lengths = [[round(v, 7) for v in t.tolist()] for t in (found["size"], result.distances(trial))]

@@ -10,7 +10,7 @@ from torch import Tensor
 from weatherproof.attacks.described import Facts
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.trials import Columns, Look, Models
-from weatherproof.evaluation.metrics.named import METRICS, kept
+from weatherproof.evaluation.metrics.named import METRICS, metric_columns
 from weatherproof.protocols import Attack
 from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Images, Logits
@@ -61,12 +61,12 @@ class AttackTrial:
         model, images = models[self.model], look.images
         size = torch.zeros(len(look), device=images.device)
         if self.facts is not None:
-            attacked = self.facts.attack(model, images, look.labels, look.drawn(self.run))
+            attacked = self.facts.attack(model, images, look.labels, look.realization_keys(self.run))
             size, images = reached(self.facts, attacked, images), attacked
         logits = judged(self.model, model, images, self.highest).float()
         # as records under attack have always had it: the same as metrics keep, up to the last bits
         confidence = logits.softmax(dim=1).max(dim=1).values.clamp(max=1)
-        return {**kept(METRICS, logits, look.labels), "confidence": confidence, "size": size.float()}
+        return {**metric_columns(METRICS, logits, look.labels), "confidence": confidence, "size": size.float()}
 
 
 def trials_of(models: Sequence[str], attacks: Sequence[Facts], realizations: int, highest: int) -> list[AttackTrial]:

@@ -65,7 +65,7 @@ def _share(work: Work, k: int, processes: int) -> bytes | None:
 
     As bytes and not through shared memory, of which a container often has 64 MB.
     """
-    left = work.left[k::processes]
+    left = work.unfinished_blocks[k::processes]
     if not left:
         return None
     device = work.device

@@ -21,7 +21,7 @@ from weatherproof.cluster import Job, Lost
 from weatherproof.cluster.job import packed
 from weatherproof.cluster.joining import Other
 from weatherproof.cluster.serving import Guest
-from weatherproof.cluster.wire import hear, tell
+from weatherproof.cluster.wire import receive, send
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers, BlockMemory, from_bytes, to_bytes
 from weatherproof.evaluation.engine.work import Work
@@ -37,7 +37,7 @@ def run_over_ranks(work: Work, job: Job, report: Callable[[int], None]) -> None:
         InputError: the work cannot be sent, or what a trial refuses.
         Lost: another process has failed.
     """
-    left = deque(work.left)
+    left = deque(work.unfinished_blocks)
     if len(left) < 2 or not job.others:
         work.run(report)
         return
@@ -107,10 +107,10 @@ class _Lender:
         for other in list(self.others.values()):
             self._send(other, ("alone", content))
             self._next(other)
-        told, ends = False, float("inf")
+        informed, ends = False, float("inf")
         while self.others:
-            if self.stopping and not told:
-                told, ends = True, time.monotonic() + _PATIENCE
+            if self.stopping and not informed:
+                informed, ends = True, time.monotonic() + _PATIENCE
                 for other in list(self.others.values()):
                     self._send(other, None)
             if time.monotonic() > ends:
@@ -120,7 +120,7 @@ class _Lender:
 
     def _hear(self, other: Other) -> None:
         try:
-            said, content = hear(other.connection)
+            said, content = receive(other.connection)
         except EOFError:
             self._lost(other)
             return
@@ -128,7 +128,7 @@ class _Lender:
             self.report(said["count"])
         elif said["kind"] == "answers":
             try:
-                self.work.kept.write(said["number"], from_bytes(content))
+                self.work.store.write(said["number"], from_bytes(content))
             except InputError as error:  # a full disk
                 self._failed(error)
         elif said["kind"] == "block":
@@ -143,7 +143,7 @@ class _Lender:
             del self.others[other.connection]
         elif said["kind"] == "refused":
             self._failed(InputError(said["why"]) if said["input"] else Lost(said["why"]))
-            self._lost(other, told=True)
+            self._lost(other, informed=True)
 
     def _next(self, other: Other) -> None:
         """Give the other one a block, where there is one for it."""
@@ -151,7 +151,7 @@ class _Lender:
             if self.stopping or self.error is not None or not self.left or self._late():
                 return
             number = self.busy[other.connection] = self.left.popleft()
-        self._send(other, (number, self.work.kept.read(number)))
+        self._send(other, (number, self.work.store.read(number)))
 
     def _send(self, other: Other, message: tuple[Any, ...] | None) -> None:
         if other.connection not in self.others:
@@ -159,14 +159,14 @@ class _Lender:
         with suppress(OSError):  # it is heard of its end
             other.connection.send(message)
 
-    def _lost(self, other: Other, told: bool = False) -> None:
+    def _lost(self, other: Other, informed: bool = False) -> None:
         del self.others[other.connection]
         with self.changed:
             number = self.busy.pop(other.connection, None)
             if number is not None:
                 self.left.append(number)
             self.changed.notify_all()
-        if not told:
+        if not informed:
             again = "its block is measured again" if number is not None else "the others go on"
             warnings.warn(f"{other} has ended in the middle of the measurement: {again}", UserWarning, stacklevel=2)
         self.job.lose(other)
@@ -176,7 +176,7 @@ def _sent(work: Work) -> Work:
     """The work as another process gets it: its models on the CPU, no answers, and the time that is left."""
     models = {name: _on_cpu(own) for name, own in work.models.items()}
     left = None if work.deadline is None else work.deadline - time.time()
-    return replace(work, models=models, kept=BlockMemory(), deadline=left)
+    return replace(work, models=models, store=BlockMemory(), deadline=left)
 
 
 def _on_cpu(model: Any) -> Any:
@@ -198,7 +198,7 @@ class _Sending:
         return dict(self.known)
 
     def write(self, number: int, answers: Mapping[str, Answers]) -> None:
-        tell(self.guest.connection, "answers", to_bytes(answers), number=number)
+        send(self.guest.connection, "answers", to_bytes(answers), number=number)
 
 
 def _help(work: Work, job: Job, guest: Guest) -> None:
@@ -211,7 +211,7 @@ def _help(work: Work, job: Job, guest: Guest) -> None:
     while True:
         message = guest.receive()
         if message is None:
-            tell(guest.connection, "over")
+            send(guest.connection, "over")
             return
         number, known = message
         stopped = False
@@ -221,8 +221,8 @@ def _help(work: Work, job: Job, guest: Guest) -> None:
             stopped = stopped or guest.leaving or guest.connection.poll()  # it speaks now only to say: stop
             return not stopped
 
-        own = replace(work, numbers=[number], kept=_Sending(guest, known))
-        own.run(lambda count: tell(guest.connection, "report", count=count), wanted)
-        tell(guest.connection, "block", number=number, whole=not stopped)
+        own = replace(work, numbers=[number], store=_Sending(guest, known))
+        own.run(lambda count: send(guest.connection, "report", count=count), wanted)
+        send(guest.connection, "block", number=number, whole=not stopped)
         if guest.leaving:
             return

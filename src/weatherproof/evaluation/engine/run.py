@@ -120,14 +120,16 @@ def run(
     """
     most = max(len(images) if trial.positions is None else len(trial.positions) for trial in trials)
     blocks = -(-most // settings.block)
-    with _kept(settings, name, lambda: _plan(models, images, settings.seed, blocks, in_order, facts or {})) as kept:
+    with _answer_store(
+        settings, name, lambda: _plan(models, images, settings.seed, blocks, in_order, facts or {})
+    ) as store:
         numbers = range(settings.share[0], blocks, settings.share[1])
         work = Work(
-            models, trials, images, len(images), numbers, blocks, kept, settings.seed, torch.device(settings.device),
+            models, trials, images, len(images), numbers, blocks, store, settings.seed, torch.device(settings.device),
             settings.batch_size, settings.workers, block=settings.block if in_order else None,
             deadline=None if settings.minutes is None else time.time() + 60 * settings.minutes,
         )  # fmt: skip
-        done = sum(map(len, _answered(trials, kept, numbers).values()))
+        done = sum(map(len, _answered(trials, store, numbers).values()))
         total = sum(len(work.places(trial, number)) for number in numbers for trial in trials)
         with phase(title, total, done=done) as meter:
             if (own := job()) is not None:
@@ -137,8 +139,8 @@ def run(
             else:
                 run_in_processes(work, settings.processes, meter.advance)
         labels = {trial.label for trial in trials}
-        complete = all(labels <= kept.read(number).keys() for number in range(blocks))
-        return Measured(tuple(trials), _answered(trials, kept, range(blocks)), complete)
+        complete = all(labels <= store.read(number).keys() for number in range(blocks))
+        return Measured(tuple(trials), _answered(trials, store, range(blocks)), complete)
 
 
 def require_measurable(images: ImageSet, what: str) -> None:
@@ -152,7 +154,7 @@ def require_measurable(images: ImageSet, what: str) -> None:
 
 
 @contextmanager
-def _kept(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[BlockFiles | BlockMemory]:
+def _answer_store(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[BlockFiles | BlockMemory]:
     """Where the answers are kept: in files, where they are to outlive this process or another one writes them."""
     if settings.folder is None and settings.processes == 1:
         yield BlockMemory()
@@ -164,9 +166,9 @@ def _kept(settings: Settings, name: str, plan: Callable[[], str]) -> Iterator[Bl
         yield BlockFiles(home, plan())
 
 
-def _answered(trials: Sequence[Trial], kept: BlockFiles | BlockMemory, numbers: Sequence[int]) -> dict[str, Answers]:
+def _answered(trials: Sequence[Trial], store: BlockFiles | BlockMemory, numbers: Sequence[int]) -> dict[str, Answers]:
     """By the trials' labels, what is known of some blocks."""
-    blocks = [kept.read(number) for number in numbers]
+    blocks = [store.read(number) for number in numbers]
     found = {t.label: joined(block[t.label] for block in blocks if t.label in block) for t in trials}
     return {label: answers for label, answers in found.items() if answers is not None}
 

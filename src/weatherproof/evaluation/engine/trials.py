@@ -43,7 +43,7 @@ class Look:
         """Pixels in [0, 1]."""
         return as_pixels(self.pixels)
 
-    def drawn(self, run: int = 0) -> Keys:
+    def realization_keys(self, run: int = 0) -> Keys:
         """The keys of one of evaluation's realizations."""
         return random.fold(self.keys, EVAL_STREAM, run)
 
@@ -52,8 +52,8 @@ class Look:
         if operator is None:
             return self.images
         if isinstance(operator, Corruption):  # bytes to bytes, a quarter of the memory that floats take
-            return as_pixels(operator(self.pixels, self.drawn(run)))
-        return operator(self.images, self.drawn(run))
+            return as_pixels(operator(self.pixels, self.realization_keys(run)))
+        return operator(self.images, self.realization_keys(run))
 
 
 @runtime_checkable

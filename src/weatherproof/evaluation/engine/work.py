@@ -24,7 +24,7 @@ SAVE_SECONDS = 30.0  # at most this much work is lost to a kill
 
 
 @runtime_checkable
-class Kept(Protocol):
+class AnswerStore(Protocol):
     """Where answers are, block by block: `BlockFiles`, `BlockMemory`, or with another process."""
 
     def read(self, number: int) -> dict[str, Answers]: ...
@@ -42,7 +42,7 @@ class Work:
         numbers: the blocks to do, of `blocks`.
         block: how many places that follow on one another a block holds; None: block b holds the places b, b + blocks,
             b + 2 blocks, ..., spread evenly, so that every block has all classes.
-        kept: where the answers are.
+        store: where the answers are.
         deadline: `time.time()` from when no further trial is started; one is always done.
         rows: where `images` stand in the whole set, ascending; None: they are the whole set.
     """
@@ -53,7 +53,7 @@ class Work:
     total: int
     numbers: Sequence[int]
     blocks: int
-    kept: Kept
+    store: AnswerStore
     seed: int
     device: torch.device
     batch_size: int
@@ -68,10 +68,10 @@ class Work:
         return every[number :: self.blocks] if self.block is None else every[number * self.block :][: self.block]
 
     @property
-    def left(self) -> list[int]:
+    def unfinished_blocks(self) -> list[int]:
         """The blocks in which a trial is still to be done."""
         labels = {trial.label for trial in self.trials}
-        return [number for number in self.numbers if not labels <= self.kept.read(number).keys()]
+        return [number for number in self.numbers if not labels <= self.store.read(number).keys()]
 
     def part(self, numbers: list[int], device: torch.device) -> "Work":
         """The work on these blocks, with the images that they need."""
@@ -93,7 +93,7 @@ class Work:
                 model.to(self.device)
         started = 0
         for number in self.numbers:
-            found, read = self.kept.read(number), _Reader(self, number)
+            found, read = self.store.read(number), _Reader(self, number)
             saved, dirty = time.monotonic(), False
             try:
                 for trial in self.trials:
@@ -107,20 +107,20 @@ class Work:
                         found[trial.label] = self._do(trial, read(trial), report)
                     dirty = True
                     if time.monotonic() - saved >= SAVE_SECONDS:
-                        self.kept.write(number, found)
+                        self.store.write(number, found)
                         saved, dirty = time.monotonic(), False
             finally:  # also when the user stops it, or a later trial fails
                 if dirty:
-                    self.kept.write(number, found)
+                    self.store.write(number, found)
 
     def _do(self, trial: Trial, looks: Sequence[Look], report: Callable[[int], None]) -> Answers:
-        said = []
+        parts = []
         for look in looks:
-            said.append(trial(self.models, look))
+            parts.append(trial(self.models, look))
             report(len(look))
         place = torch.cat([look.place for look in looks] or [torch.zeros(0, dtype=torch.int64)])
-        names = said[0] if said else ()
-        return Answers(place, {name: torch.cat([columns[name] for columns in said]).cpu() for name in names})
+        names = parts[0] if parts else ()
+        return Answers(place, {name: torch.cat([columns[name] for columns in parts]).cpu() for name in names})
 
 
 class _Reader:

@@ -172,11 +172,11 @@ def metric_of(name: str) -> Metric:
     raise unknown("metric", name, METRICS)
 
 
-def kept(metrics: Iterable[str], logits: Logits, labels: Labels) -> Columns:
+def metric_columns(metrics: Iterable[str], logits: Logits, labels: Labels) -> Columns:
     """What these metrics need of a batch, a row an image."""
-    asked = [metric_of(name) for name in metrics]
-    found = {column: rows for metric in asked for column, rows in metric.keep(logits, labels).items()}
-    return found | ({LABEL: labels.int()} if any(metric.needs_labels for metric in asked) else {})
+    needed = [metric_of(name) for name in metrics]
+    columns = {column: rows for metric in needed for column, rows in metric.keep(logits, labels).items()}
+    return columns | ({LABEL: labels.int()} if any(metric.needs_labels for metric in needed) else {})
 
 
 def counted(metric: Metric, answers: Answers) -> Answers:

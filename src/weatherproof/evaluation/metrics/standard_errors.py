@@ -78,13 +78,13 @@ class Jackknife:
         groups = min(self.groups, len(images))
         if groups < 2:
             return None
-        left = [self._left(found, images, groups) for found in answers]
+        left = [self._without_each_group(found, images, groups) for found in answers]
         without = [statistics.fmean(t for own in left if (t := own[k]) is not None) for k in range(groups)]
         mean = statistics.fmean(without)
         error = math.sqrt((groups - 1) / groups * sum((own - mean) ** 2 for own in without))
         return None if math.isnan(error) else error
 
-    def _left(self, found: Answers, images: Tensor, groups: int) -> list[float | None]:
+    def _without_each_group(self, found: Answers, images: Tensor, groups: int) -> list[float | None]:
         """The metric of one condition without each group; None where nothing is left."""
         key = id(found), images.numpy().tobytes()
         if key not in self._kept:

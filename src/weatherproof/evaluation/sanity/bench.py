@@ -30,7 +30,7 @@ class Bench:
 
     Attributes:
         clean: whether the model recognises each image.
-        kept: attacked images by the attack's text, so that none is attacked twice.
+        cache: attacked images by the attack's text, so that none is attacked twice.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Bench:
     labels: Labels
     keys: Keys
     clean: Bool[Tensor, "n"]
-    kept: dict[str, Images] = field(default_factory=dict)
+    cache: dict[str, Images] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,9 +51,9 @@ class Bench:
         return guess(self.name, self.model, images, int(self.labels.max())) == self.labels
 
     def attacked(self, attack: Attack) -> Images:
-        if repr(attack) not in self.kept:
-            self.kept[repr(attack)] = attack(self.model, self.images, self.labels, self.keys)
-        return self.kept[repr(attack)]
+        if repr(attack) not in self.cache:
+            self.cache[repr(attack)] = attack(self.model, self.images, self.labels, self.keys)
+        return self.cache[repr(attack)]
 
     def accuracy(self, attack: Attack) -> float:
         return self.share(self.right(self.attacked(attack)))

@@ -92,46 +92,46 @@ def _in_a_ball(bench: Bench, facts: Facts) -> Iterator[Check]:
     levels = around if eps else facts.grid[1:4] or (largest / 4, largest)
     accuracies = [at_zero, *(bench.accuracy(attack if e == eps else facts.at(e)) for e in levels)]
     falls = all(after <= before + slack for before, after in pairwise(accuracies))
-    told = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip((0.0, *levels), accuracies, strict=True))
+    detail = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip((0.0, *levels), accuracies, strict=True))
     still = accuracies[-1] >= accuracies[1] > 0  # a ball four times as wide holds nothing more: it is not reached
-    yield _check(FALLS, falls and not still, told)
+    yield _check(FALLS, falls and not still, detail)
 
     huge = facts.at(largest / 2, reach=True)
     left = bench.accuracy(huge)
     yield _check(HUGE, left == 0, f"{_percent(left)} at {_eps(largest / 2)}, where every image can be made grey")
-    long, told = _with_more(facts)
+    long, detail = _with_more(facts)
     if long is None:
-        yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
+        yield from (_check(claim, False, detail) for claim in (HELP, ENOUGH))
         return
     accuracy, more = bench.accuracy(attack), bench.accuracy(long)
-    told = told.format(_percent(accuracy), _percent(more))
-    yield _check(HELP, more <= accuracy + slack, told)
-    yield _check(ENOUGH, more >= accuracy - slack, told)
+    detail = detail.format(_percent(accuracy), _percent(more))
+    yield _check(HELP, more <= accuracy + slack, detail)
+    yield _check(ENOUGH, more >= accuracy - slack, detail)
 
 
 def _smallest(bench: Bench, facts: Facts) -> Iterator[Check]:
     distances = bench.distances(facts)
     zero, wrong = bench.share(distances <= 0), 1 - bench.share(bench.clean)
-    told = f"{_percent(zero)} of the images need no perturbation, {_percent(wrong)} are misclassified as they are"
-    yield _check(ZERO, abs(zero - wrong) < 1e-9, told)
+    detail = f"{_percent(zero)} of the images need no perturbation, {_percent(wrong)} are misclassified as they are"
+    yield _check(ZERO, abs(zero - wrong) < 1e-9, detail)
 
     finite = distances[distances.isfinite()].double()
     edges = [float(finite.quantile(q)) for q in (0.25, 0.5, 1.0)] if len(finite) else []
     left = [1 - bench.share(distances <= edge) for edge in edges]
-    told = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip(edges, left, strict=True)) or "no image was moved"
-    yield _check(FALLS, bool(left) and left[-1] < 1, f"by its definition; {told}")
+    detail = ", ".join(f"{_percent(a)} at {_eps(e)}" for e, a in zip(edges, left, strict=True)) or "no image was moved"
+    yield _check(FALLS, bool(left) and left[-1] < 1, f"by its definition; {detail}")
 
     lost = bench.share(distances.isinf())
     yield _check(HUGE, lost == 0, f"{_percent(lost)} of the images were never misclassified")
-    long, told = _with_more(facts)
+    long, detail = _with_more(facts)
     if long is None:
-        yield from (_check(claim, False, told) for claim in (HELP, ENOUGH))
+        yield from (_check(claim, False, detail) for claim in (HELP, ENOUGH))
         return
     before, after = median(distances.cpu())[0], median(bench.distances(facts_of(long)).cpu())[0]
-    told = "median size " + told.format(_eps(before), _eps(after))
+    detail = "median size " + detail.format(_eps(before), _eps(after))
     # a smaller median is a better attack; beyond a tenth the first one was far from done
-    yield _check(HELP, after <= before * (1 + TOLERANCE), told)
-    yield _check(ENOUGH, after >= before * 0.9 or not math.isfinite(before + after), told)
+    yield _check(HELP, after <= before * (1 + TOLERANCE), detail)
+    yield _check(ENOUGH, after >= before * 0.9 or not math.isfinite(before + after), detail)
 
 
 def _unknown() -> Iterator[Check]:
@@ -155,24 +155,24 @@ def _not_masked(bench: Bench, facts: Facts) -> Check:
     """Neither does blind noise find what the attack does not, nor does the gradient promise what the model does not
     keep."""
     slope = bench.slope()
-    told = f"along its gradient the margin rises by {slope:.2f} of what the gradient says"
+    detail = f"along its gradient the margin rises by {slope:.2f} of what the gradient says"
     beaten, started = 0, bench.started(facts)
     if started is not None:
         beaten = int((bench.right(bench.attacked(facts.attack)) & ~bench.right(started)).sum())
-        told += f"; noise of that size fools {beaten} of {len(bench)} images that the attack does not"
+        detail += f"; noise of that size fools {beaten} of {len(bench)} images that the attack does not"
     elif facts.smallest and facts.norm == "l2":
         distances = bench.distances(facts)
         some = distances.isfinite() & bench.clean
         beaten = int((~bench.right(bench.noisy(distances.masked_fill(~some, 0.0))) & some).sum())
-        told += f"; noise of the size that the attack needs fools {beaten} of {len(bench)} images"
-    return _check("gradients are not masked", beaten == 0 and _HONEST[0] <= slope <= _HONEST[1], told)
+        detail += f"; noise of the size that the attack needs fools {beaten} of {len(bench)} images"
+    return _check("gradients are not masked", beaten == 0 and _HONEST[0] <= slope <= _HONEST[1], detail)
 
 
 def _logits(bench: Bench) -> Check:
     logits = bench.logits()
     low, high = (float(value) for value in torch.aminmax(logits))
-    told = f"outputs from {low:.3g} to {high:.3g}"
-    return _check("outputs are logits, not probabilities", not are_probabilities(logits), told)
+    detail = f"outputs from {low:.3g} to {high:.3g}"
+    return _check("outputs are logits, not probabilities", not are_probabilities(logits), detail)
 
 
 def _disclosed(bench: Bench, facts: Facts, seed: int) -> Check:

@@ -17,7 +17,7 @@ from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case
 from weatherproof.evaluation.engine.run import BLOCK, Settings, require_measurable, run, weights_digest
 from weatherproof.evaluation.engine.trials import Columns, Look, Models, answer
-from weatherproof.evaluation.metrics.named import kept
+from weatherproof.evaluation.metrics.named import metric_columns
 from weatherproof.evaluation.record import Record
 from weatherproof.evaluation.suites.records import Summary
 from weatherproof.evaluation.suites.sets import case_metrics, suite_of
@@ -58,14 +58,14 @@ class CaseTrial:
     def __call__(self, models: Models, look: Look) -> Columns:
         classifier = models[_CLASSIFIER]
         with evaluating(classifier):
-            logits = answer(classifier, look.damaged(self.case.operator), look.drawn()).float()
+            logits = answer(classifier, look.damaged(self.case.operator), look.realization_keys()).float()
             if logits.shape[1] < self.classes:
                 raise InputError(
                     f"{_CLASSIFIER} has {logits.shape[1]} outputs, but {self.data!r} has {self.classes} classes: "
                     f"give a classifier for these classes"
                 )
             require_logits(_CLASSIFIER, logits)
-            return kept(self.metrics, logits, look.labels)
+            return metric_columns(self.metrics, logits, look.labels)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from weatherproof.evaluation.metrics.named import metric_of
 from weatherproof.evaluation.metrics.standard_errors import Jackknife, Weights, clustered_error
 from weatherproof.evaluation.record import Record, judged_records, make_record, protocol_facts
 from weatherproof.evaluation.suites.sets import POOLED, case_metrics, is_imagenet, sets_of
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 _accuracy = metric_of("top1").value
 
@@ -59,7 +59,7 @@ class Summary:
             partial = name == self.suite and {*members} not in [{*whole} for whole in SUITES.values()]
             own = self._of_set(name, members)
             found += [replace(record, over=tuple(members)) for record in own] if partial else own
-        known = seen(self.trained_on) & set(self._names)
+        known = corruptions_in(self.trained_on) & set(self._names)
         if known:
             found += self._mean_accuracy(SEEN, [name for name in self._names if name in known])
             found += self._mean_accuracy(UNSEEN, [name for name in self._names if name not in known])
@@ -180,8 +180,8 @@ class Summary:
     def _joint_facts(self, name: str, cases: Sequence[Case]) -> dict[str, Any]:
         none = torch.zeros(0, dtype=torch.int64)  # which images it were is said by condition
         whole = protocol_facts(self.images, None, (), self.data, rows=none, corruption=name)
-        told = ("corruption", "severity", "operator", "parameters", "seeds", "index", "labels")
-        return whole | {"conditions": [[self._facts[case.label][key] for key in told] for case in cases]}
+        keys = ("corruption", "severity", "operator", "parameters", "seeds", "index", "labels")
+        return whole | {"conditions": [[self._facts[case.label][key] for key in keys] for case in cases]}
 
     def _record(
         self, metric: str, value: float, images: int, facts: Mapping[str, Any], stderr: float | None = None

@@ -4,7 +4,7 @@ import torch
 
 from weatherproof import methods, random
 from weatherproof.data import ImageSet, batches, evenly_spaced
-from weatherproof.evaluation.utility.means import AnyClassifier, labelled, taken_apart
+from weatherproof.evaluation.utility.means import AnyClassifier, labelled, model_and_encoder
 from weatherproof.pixel_utility import UtilityExamples
 from weatherproof.readouts import evaluating
 
@@ -32,7 +32,7 @@ def utility_examples(
     Raises:
         InputError: no image has a label, or the images have fewer than k elements.
     """
-    model, _ = taken_apart(classifier, device)
+    model, _ = model_and_encoder(classifier, device)
     images = labelled(images)
     by_class = images.labels.argsort(stable=True)
     chosen = by_class[evenly_spaced(len(images), count)]

@@ -41,7 +41,7 @@ def class_utility(
     Raises:
         InputError: no image has a label, or the images differ in size.
     """
-    model, _ = taken_apart(classifier, device)
+    model, _ = model_and_encoder(classifier, device)
     images = at_most(labelled(images), limit)
     counts = torch.bincount(images.labels, minlength=len(images.classes))
     found = int((counts > 0).sum())
@@ -97,7 +97,7 @@ def utility_and_sensitivity(
     Raises:
         InputError: no image has a label, or the classifier's encoder is not known.
     """
-    model, encoder = taken_apart(classifier, device)
+    model, encoder = model_and_encoder(classifier, device)
     if encoder is None:
         raise InputError(
             f"sensitivity is that of an embedding, and {type(model).__name__} does not say which part is the encoder: "
@@ -125,7 +125,9 @@ def affordable(encoder: nn.Module, images: ImageSet, device: str | torch.device 
     return min(most, int(speed * _WORK / (features * images.channels * height * width)))
 
 
-def taken_apart(classifier: AnyClassifier, device: str | torch.device = "cpu") -> tuple[nn.Module, nn.Module | None]:
+def model_and_encoder(
+    classifier: AnyClassifier, device: str | torch.device = "cpu"
+) -> tuple[nn.Module, nn.Module | None]:
     """The module from images to logits, and its encoder where that is known; both on the device."""
     model = classifier if isinstance(classifier, nn.Module) else Classifier(*classifier)
     model.to(device)

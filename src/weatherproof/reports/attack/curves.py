@@ -74,16 +74,16 @@ def _name(
 ) -> str:  # fmt: skip
     """As many words as tell the lines apart; the norm is that of the chart."""
     run, name, readout, trained = model
-    told = [str(run)] if run else [words.model_words(str(name))]
+    parts = [str(run)] if run else [words.model_words(str(name))]
     if run and len({m[1] for m in models if m[0] == run}) > 1:
-        told.append(words.model_words(str(name)))
+        parts.append(words.model_words(str(name)))
     if len({m[2] for m in models if m[:2] == model[:2]}) > 1:
-        told.append(words.readout_words(None if readout is None else str(readout)))
+        parts.append(words.readout_words(None if readout is None else str(readout)))
     if len({m[3] for m in models if m[:3] == model[:3]}) > 1 and trained:
-        told.append(f"trained on {words.operator_words(str(trained))}")
+        parts.append(f"trained on {words.operator_words(str(trained))}")
     if len({(kind, further) for kind, _, further in families}) > 1:
-        told.append(family[0] + (f" ({family[2]})" if family[2] and _needs_settings(family, families) else ""))
-    return ", ".join(part for part in told if part)
+        parts.append(family[0] + (f" ({family[2]})" if family[2] and _needs_settings(family, families) else ""))
+    return ", ".join(part for part in parts if part)
 
 
 def _needs_settings(family: tuple[str, str, str], families: Sequence[tuple[str, str, str]]) -> bool:

@@ -96,8 +96,8 @@ def _with_protocols(table: Table, records: Sequence[JsonRecord], certificates: S
         said += [f"{draws} draws"] if draws > 1 else []
         said += [f"protocol {', '.join(dict.fromkeys(str(r.get('protocol')) for r in own))}"]
         lost = [c for c in certificates if c.failed and any(c.attack == r.get("attack") for r in own)]
-        told = [(c.name + ": " if c.run else "") + c.summary for c in lost]
-        marks = [Markup('<span class="failed">✗ certificate: {}</span>').format(text) for text in told]
+        names = [(c.name + ": " if c.run else "") + c.summary for c in lost]
+        marks = [Markup('<span class="failed">✗ certificate: {}</span>').format(text) for text in names]
         rows.append(Heading(row.key, (row.parts[0], " · ".join(said), *marks), row.repeats, row.kind))
     return replace(table, rows=tuple(rows), caption=f"{words.metric_words(table.metric).words}, %")
 
@@ -130,10 +130,10 @@ def _medians(records: Sequence[JsonRecord]) -> list[str]:
 def _doubts(certificates: Sequence[Certificate]) -> list[str]:
     lost = [c for c in certificates if c.failed]
     if lost and len({c.model for c in certificates}) > 1:
-        told = words.listed(list(dict.fromkeys(f"{attack_words(c.attack)} on {c.name}" for c in lost)))
+        names = words.listed(list(dict.fromkeys(f"{attack_words(c.attack)} on {c.name}" for c in lost)))
         have = "has" if len(lost) == 1 else "have"
         return [
-            f"{len(lost)} of {len(certificates)} certificates {have} doubts: {told}. Accuracy under these attacks may "
+            f"{len(lost)} of {len(certificates)} certificates {have} doubts: {names}. Accuracy under these attacks may "
             "be too high, and error too low."
         ]
     return [

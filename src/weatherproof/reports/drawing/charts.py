@@ -45,7 +45,7 @@ class Style:
 class Mark(Protocol):
     """Something in a chart, placed by the values of its axes."""
 
-    def drawn(self, on: "Chart") -> Markup: ...
+    def svg(self, on: "Chart") -> Markup: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Line:
     style: Style
     kind: str = "line"
 
-    def drawn(self, on: Chart) -> Markup:
+    def svg(self, on: Chart) -> Markup:
         where = " ".join(f"{'L' if i else 'M'}{on.x(x):.1f} {on.y(y):.1f}" for i, (x, y) in enumerate(self.points))
         return _group(self.style, [_path(self.kind, where, self.style)])
 
@@ -110,13 +110,13 @@ class Dot:
     x: float
     y: float
     style: Style
-    told: str
+    tooltip: str
     kind: str = ""
     number: str = ""
     across: float = 0.0
     up: float = 0.0
 
-    def drawn(self, on: Chart) -> Markup:
+    def svg(self, on: Chart) -> Markup:
         x, y, parts = on.x(self.x), on.y(self.y), []
         if self.across > 0:
             left, right = max(self.x - self.across, on.across.low), min(self.x + self.across, on.across.high)
@@ -125,7 +125,7 @@ class Dot:
             top, floor = on.y(min(self.y + self.up, on.up.high)), on.y(max(self.y - self.up, on.up.low))
             parts.append(_stroke("error", x, top, x, floor))
             parts += [_stroke("error", x - 3.5, end, x + 3.5, end) for end in (top, floor) if not self.across]
-        parts.append(marker(self.style, x, y, self.told))
+        parts.append(marker(self.style, x, y, self.tooltip))
         parts += [_words(x + 7, y - 4, self.number, "start", "front-number")] if self.number else []
         return _group(self.style, parts, self.kind)
 
@@ -139,13 +139,13 @@ class Series:
     points: tuple[tuple[float, float, float], ...]
     marked: bool = True
 
-    def drawn(self, on: Chart) -> Markup:
+    def svg(self, on: Chart) -> Markup:
         marks: list[Mark] = [Line([(x, y) for x, y, _ in sorted(self.points)], self.style)]
         for x, y, error in sorted(self.points) if self.marked else ():
             spread = f" ± {on.up.show(error)}" if error > 0 else ""
-            told = f"{self.name}: {on.up.show(y)}{spread} at {on.across.show(x)}"
-            marks.append(Dot(x, y, self.style, told, up=error))
-        return Markup("").join(mark.drawn(on) for mark in marks)
+            tooltip = f"{self.name}: {on.up.show(y)}{spread} at {on.across.show(x)}"
+            marks.append(Dot(x, y, self.style, tooltip, up=error))
+        return Markup("").join(mark.svg(on) for mark in marks)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Cloud:
     points: tuple[Point, ...]
     number: int
 
-    def drawn(self, on: Chart) -> Markup:
+    def svg(self, on: Chart) -> Markup:
         path = "".join(f"M{on.x(x):.1f} {on.y(y):.1f}{self.style.outline(3)}" for x, y in self.points)
         cloud = Markup('<g id="map-{}"><title>{}</title><path d="{}"/></g>').format(self.number, self.name, path)
         return _group(self.style, [cloud], "cloud")
@@ -170,7 +170,7 @@ class Again:
     clouds: Sequence[Cloud]
     kind: str
 
-    def drawn(self, on: Chart) -> Markup:
+    def svg(self, on: Chart) -> Markup:
         uses = Markup("").join(Markup('<use href="#map-{}"/>').format(cloud.number) for cloud in self.clouds)
         return Markup('<g class="{}">{}</g>').format(self.kind, uses)
 
@@ -184,7 +184,7 @@ def draw(chart: Chart, wide: bool = False) -> Markup:
         -aside, chart.width + aside, chart.height, title
     )
     axes = _box(chart) if chart.boxed else _numbered(chart)
-    marks = (mark.drawn(chart) for mark in (*chart.marks, *chart.series))
+    marks = (mark.svg(chart) for mark in (*chart.marks, *chart.series))
     return Markup("").join([opened, *axes, *marks, Markup("</svg>")])
 
 
@@ -233,9 +233,9 @@ def line_chart(
     return Chart(title, across, up, (), series, subtitle, metric)
 
 
-def marker(style: Style, x: float, y: float, told: str = "") -> Markup:
+def marker(style: Style, x: float, y: float, tooltip: str = "") -> Markup:
     """The marker of a style: by colour and variant, so that no two series share it."""
-    title = Markup("<title>{}</title>").format(told) if told else ""
+    title = Markup("<title>{}</title>").format(tooltip) if tooltip else ""
     return Markup('<path class="dot" d="M{:.1f} {:.1f}{}">{}</path>').format(x, y, style.outline(4), title)
 
 

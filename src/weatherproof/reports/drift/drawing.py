@@ -48,9 +48,9 @@ def draw_shares(drift: Drift, limits: Sequence[Limit]) -> Chart:
         Line([(x, own.beyond) for x, own in zip(places, drift.windows, strict=True)], BEYOND),
     ]
     for x, own, error in zip(places, drift.windows, errors, strict=True):
-        told = f"{window_words(own)}: {words.percent(own.beyond)} ± {100 * error:.1f} beyond, "
-        told += f"{words.percent(own.damaged)} damaged"
-        marks.append(Dot(x, own.beyond, BEYOND, told, _shown(drift, own.beyond > most)))
+        tooltip = f"{window_words(own)}: {words.percent(own.beyond)} ± {100 * error:.1f} beyond, "
+        tooltip += f"{words.percent(own.damaged)} damaged"
+        marks.append(Dot(x, own.beyond, BEYOND, tooltip, _shown(drift, own.beyond > most)))
     return Chart("the share of the images beyond what training saw", across, up, tuple(marks), height=_HEIGHT)
 
 
@@ -68,8 +68,8 @@ def draw_extents(drift: Drift, limits: Sequence[Limit]) -> Chart:
         Line([(x, own.level) for x, own in zip(places, drift.windows, strict=True)], LEVEL),
     ]
     for x, own in zip(places, drift.windows, strict=True):
-        told = f"{window_words(own)}: level {own.level:.2f} ({own.low:.2f} to {own.high:.2f})"
-        marks.append(Dot(x, own.level, LEVEL, told, _shown(drift, own.level > most)))
+        tooltip = f"{window_words(own)}: level {own.level:.2f} ({own.low:.2f} to {own.high:.2f})"
+        marks.append(Dot(x, own.level, LEVEL, tooltip, _shown(drift, own.level > most)))
     return Chart("the mean level of the damage", across, up, tuple(marks), height=_HEIGHT)
 
 
@@ -113,8 +113,8 @@ def _draw_level(drift: Drift, kind: int, style: Style) -> Chart | None:
         if own is None or own.level is None:
             continue
         low, level, high = (scaled(name, own.level if end is None else end) for end in (own.low, own.level, own.high))
-        told = f"{window_words(window)}: {level_words(name, own.level, own.low, own.high)}, {own.images:,} images"
-        marks += [Line(((x, low), (x, high)), style, "interval"), Dot(x, level, style, told)]
+        tooltip = f"{window_words(window)}: {level_words(name, own.level, own.low, own.high)}, {own.images:,} images"
+        marks += [Line(((x, low), (x, high)), style, "interval"), Dot(x, level, style, tooltip)]
         ends += [low, level, high]
     if not ends:
         return None

@@ -108,7 +108,7 @@ def drift_part(group: Group) -> Drifted | None:
         figures=figures,
         further=further,
         rows=tuple(_row(drift, own) for own in sorted(drift.levels, key=lambda own: (own.kind == 0, -own.images))),
-        suspects=tuple(_pictured(picture, told) for picture, told in pictures),
+        suspects=tuple(_pictured(picture, suspect) for picture, suspect in pictures),
         limits=tuple(_limit(own, known) for own in limits),
         notes=group.notes,
     )
@@ -154,9 +154,9 @@ def _row(drift: Drift, own: KindLevel) -> KindRow:
     return KindRow(words.damage_words(name), f"{own.images:,}", share, beyond, level)
 
 
-def _pictured(picture: Any, told: Suspect) -> Pictured:
-    why, read = suspect_words(told)
-    return Pictured(data_address(picture), is_small(picture), told.name, told.place, why, read, told.beyond)
+def _pictured(picture: Any, suspect: Suspect) -> Pictured:
+    why, read = suspect_words(suspect)
+    return Pictured(data_address(picture), is_small(picture), suspect.name, suspect.place, why, read, suspect.beyond)
 
 
 def _limit(limit: Limit, known: dict[str, Any]) -> LimitRow:

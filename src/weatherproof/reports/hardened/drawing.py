@@ -52,10 +52,10 @@ def draw_estimates(curve: Curve, kind: GaugedKind) -> Chart:
         if own.estimate is None or own.level > across.high:
             continue
         low, high = (own.estimate if end is None else end for end in (own.low, own.high))
-        told = f"{across.show(own.level)}: estimated {_round(across, own.estimate)}"
-        told += f", {_round(across, low)} to {_round(across, high)}, {own.images:,} images"
+        tooltip = f"{across.show(own.level)}: estimated {_round(across, own.estimate)}"
+        tooltip += f", {_round(across, low)} to {_round(across, high)}, {own.images:,} images"
         ends = [(own.level, min(end, across.high)) for end in (low, high)]
-        marks += [Line(ends, ESTIMATE, "interval"), Dot(own.level, min(own.estimate, across.high), ESTIMATE, told)]
+        marks += [Line(ends, ESTIMATE, "interval"), Dot(own.level, min(own.estimate, across.high), ESTIMATE, tooltip)]
     return Chart(f"the gauge's estimate over {across.label}", _bare(across), up, tuple(marks), height=170, foot=22)
 
 

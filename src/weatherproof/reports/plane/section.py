@@ -118,8 +118,8 @@ def _axes(by: str, shares: Sequence[float]) -> tuple[str, str]:
 
 def draw_map(plane: Plane) -> Markup:
     """The map with all classes, as an `<svg>` element. The small maps draw its clouds again."""
-    told = f"map of {plane.images:,} images: {', '.join(c.name for c in plane.classes)}"
-    return _draw(plane, told, plane.classes, *plane.axes)
+    title = f"map of {plane.images:,} images: {', '.join(c.name for c in plane.classes)}"
+    return _draw(plane, title, plane.classes, *plane.axes)
 
 
 def draw_class(plane: Plane, shown: Cloud) -> Markup:

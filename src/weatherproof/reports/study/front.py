@@ -133,10 +133,10 @@ def draw_front(front: Front) -> tuple[Markup, ...]:
 
 
 def _panel(front: Front, across: int, up: int) -> Markup:
-    told = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
+    tooltip = f"{NUMBERS[up]} over {NUMBERS[across].lower()} accuracy: {len(front.shown)} combinations"
     dots = [_dot(front, place, shown, across, up) for place, shown in enumerate(front.shown, 1)]
     chart = Chart(
-        told, _axis(front, across, count=6, inner=8), _axis(front, up), tuple(reversed(dots)), height=360, right=18
+        tooltip, _axis(front, across, count=6, inner=8), _axis(front, up), tuple(reversed(dots)), height=360, right=18
     )
     return draw(chart, wide=True)
 
@@ -151,8 +151,8 @@ def _axis(front: Front, number: int, count: int = 4, inner: float = 0) -> Axis:
 def _dot(front: Front, place: int, shown: Combination, across: int, up: int) -> Dot:
     """With its number and one standard error to all sides where it belongs to the front."""
     pairs = zip(NUMBERS, shown.values, strict=True)
-    told = f"{shown.name}: {', '.join(f'{name.lower()} {_percent(value)} %' for name, value in pairs)}"
-    dot = Dot(shown.values[across], shown.values[up], front.style(shown), f"{told}; {_STATES[shown.state]}", "dull")
+    tooltip = f"{shown.name}: {', '.join(f'{name.lower()} {_percent(value)} %' for name, value in pairs)}"
+    dot = Dot(shown.values[across], shown.values[up], front.style(shown), f"{tooltip}; {_STATES[shown.state]}", "dull")
     if shown.state != "front":
         return dot
     dx, dy = shown.errors[across] or 0.0, shown.errors[up] or 0.0

@@ -28,7 +28,7 @@ class GroupBar:
     best: bool
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         return f"{self.name}: {self.text}" + (f" ± {self.error}" if self.error else "")
 
 

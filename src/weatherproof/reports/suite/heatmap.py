@@ -33,7 +33,7 @@ class HeatCell:
 
     text: str
     step: int | None = None
-    told: str = ""
+    tooltip: str = ""
     fewer: bool = False
 
 
@@ -161,19 +161,21 @@ def usual_images(subject: Subject) -> int | None:
 
 def _cell(metric: str, record: JsonRecord | None, usual: int | None) -> HeatCell:
     if record is None:
-        return HeatCell(NOT_MEASURED, told="not measured")
+        return HeatCell(NOT_MEASURED, tooltip="not measured")
     value, images = record.get("value"), record.get("images")
-    text, told = words.number(metric, value), words.condition_words(record)
+    text, tooltip = words.number(metric, value), words.condition_words(record)
     if not words.finite(value):
-        return HeatCell(text, told=told)
-    told += f": {words.number(metric, value, record.get('stderr'))}"
-    told += f", {images:,} images" if words.finite(images) else ""
+        return HeatCell(text, tooltip=tooltip)
+    tooltip += f": {words.number(metric, value, record.get('stderr'))}"
+    tooltip += f", {images:,} images" if words.finite(images) else ""
     fewer = words.finite(images) and usual is not None and images < usual
-    return HeatCell(text, step(metric, value), told, fewer)
+    return HeatCell(text, step(metric, value), tooltip, fewer)
 
 
 def _plain(metric: str, record: JsonRecord | None) -> HeatCell:
     if record is None:
         return HeatCell("")
     value, error = record.get("value"), record.get("stderr")
-    return HeatCell(words.number(metric, value), told=words.number(metric, value, error) if words.finite(error) else "")
+    return HeatCell(
+        words.number(metric, value), tooltip=words.number(metric, value, error) if words.finite(error) else ""
+    )

@@ -49,8 +49,8 @@ def scatter(subjects: Sequence[Subject]) -> Scatter | None:
 
 
 def _dot(name: str, x: float, y: float, style: Style, kind: str) -> Dot:
-    told = f"{name}: accuracy {words.number(ACROSS, x)}, calibration error {words.number(UP, y)}"
-    return Dot(float(x), float(y), style, told, kind)
+    tooltip = f"{name}: accuracy {words.number(ACROSS, x)}, calibration error {words.number(UP, y)}"
+    return Dot(float(x), float(y), style, tooltip, kind)
 
 
 def draw_scatter(shown: Scatter) -> Markup:

@@ -16,7 +16,7 @@ from weatherproof.reports.suite.records import (
 )
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.records import JsonRecord
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 COLOURS = 7  # the page defines so many
 IDENTITY = ("model", "readout", "label_fraction", "trained_on", "data", "run")
@@ -177,7 +177,7 @@ def _subjects(records: Sequence[JsonRecord], clean: Sequence[JsonRecord], planne
             planned=planned.get(str(run or "")),
         )
         names = {*subject.corruptions, *members(subject.suite)}
-        made.append(replace(subject, seen=seen(subject.trained_on) & names))
+        made.append(replace(subject, seen=corruptions_in(subject.trained_on) & names))
     return [replace(s, name=_name(s, made), style=_style(i, s, made)) for i, s in enumerate(made)]
 
 
@@ -211,12 +211,12 @@ def _name(subject: Subject, subjects: Sequence[Subject]) -> str:
         lambda v: str(v or ""),
         lambda v: f"measurement {v + 1}",
     )
-    shown, told = [words.model_words(subject.model)], [0]
+    shown, telling = [words.model_words(subject.model)], [0]
     for i in (5, 1, 2, 3, 4, 6):  # the run first: it is the name that the user gave
-        rivals = [s for s in subjects if all(s.key[j] == subject.key[j] for j in told)]
+        rivals = [s for s in subjects if all(s.key[j] == subject.key[j] for j in telling)]
         if any(s.key[i] != subject.key[i] for s in rivals):
             shown.append(said[i - 1](subject.key[i]))
-            told.append(i)
+            telling.append(i)
     if len({s.model for s in subjects}) == 1 and any(shown[1:]):
         del shown[0]  # the model is the same for all
     return ", ".join(part for part in shown if part)

@@ -35,7 +35,7 @@ class ModelCurve:
             raise ValueError(f"the bins of {self.name} hold no ranks and quartiles")
 
     @property
-    def told(self) -> str:
+    def correlation_words(self) -> str:
         """Its correlation, in words."""
         return "n/a" if self.correlation is None else f"{self.correlation:.2f}".replace("-", "\N{MINUS SIGN}")
 
@@ -99,9 +99,9 @@ def read_utility_curve(folder: Path) -> UtilityCurves | None:
 
 def draw_utility_curve(shown: UtilityCurves) -> Markup:
     """The plot as an `<svg>` element with a title for screen readers and a tooltip on every marker."""
-    told = ", ".join(f"{own.name} (rank correlation {own.told})" for own in shown.models)
+    names = ", ".join(f"{own.name} (rank correlation {own.correlation_words})" for own in shown.models)
     chart = Chart(
-        f"sensitivity against utility: {told}",
+        f"sensitivity against utility: {names}",
         Axis(0, 1, "utility, rank in the image, %", show=percent, inner=6),
         Axis(0, 1, "sensitivity, rank in the image, %", show=percent),
         (

@@ -46,8 +46,8 @@ def named(text: str) -> Named:
     )
     norm, eps, own = _ball(ball)
     if ball is None:
-        told = given.pop("norm", None) or (positional.pop(0) if positional else None)
-        norm = str(told.value) if isinstance(told, ast.Constant) else "l2"
+        norm_value = given.pop("norm", None) or (positional.pop(0) if positional else None)
+        norm = str(norm_value.value) if isinstance(norm_value, ast.Constant) else "l2"
     further = [*own, *map(ast.unparse, positional), *(f"{name}={ast.unparse(value)}" for name, value in given.items())]
     return Named(_KINDS.get(tree.func.id, tree.func.id), norm.lower(), eps, ", ".join(further))
 

@@ -109,24 +109,24 @@ def alike(values: Values, columns: Sequence[str], rows: Sequence[str], points: f
 def slightly_below(values: Values, low: str, high: str, rows: Sequence[str], points: float) -> Verdict:
     """Column `low` below column `high` in every row, by at most `points`."""
     gaps = {r: values[r, low] - values[r, high] for r in rows if (r, low) in values and (r, high) in values}
-    told = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
-    return sum(-points <= gap < 0 for gap in gaps.values()), len(gaps), told
+    detail = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
+    return sum(-points <= gap < 0 for gap in gaps.values()), len(gaps), detail
 
 
 @awaiting_values
 def small_share(values: Values, low: str, high: str, rows: Sequence[str], share: float) -> Verdict:
     """Column `low` is less than this share of column `high` in every row."""
     shares = {r: values[r, low] / values[r, high] for r in rows if (r, low) in values and values.get((r, high))}
-    told = ", ".join(f"{row}: {own:.0%} of it" for row, own in shares.items())
-    return sum(own < share for own in shares.values()), len(shares), told
+    detail = ", ".join(f"{row}: {own:.0%} of it" for row, own in shares.items())
+    return sum(own < share for own in shares.values()), len(shares), detail
 
 
 @awaiting_values
 def all_of(values: Values, *tests: Test) -> Verdict:
     """All comparisons of all these tests."""
     results = [test(values) for test in tests]
-    told = "; ".join(detail for _, _, detail in results if detail)
-    return sum(result[0] for result in results), sum(result[1] for result in results), told
+    details = "; ".join(detail for _, _, detail in results if detail)
+    return sum(result[0] for result in results), sum(result[1] for result in results), details
 
 
 @awaiting_values

@@ -63,7 +63,7 @@ class Labelled:
     steps: int | None = None
 
     def make(self, store: Store) -> Classifier:
-        return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
+        return _classifier(store, *store.trained(self, lambda run: self._train(store, run)))
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         train = store.images(self.data)
@@ -108,7 +108,7 @@ class Finetuned:
     begins: Begins = "random"
 
     def make(self, store: Store) -> Classifier:
-        return _classifier(store, *store.kept(self, lambda run: self._train(store, run)))
+        return _classifier(store, *store.trained(self, lambda run: self._train(store, run)))
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         train, setting = store.images(self.data), self.setting(store)

@@ -9,7 +9,7 @@ LEVEL = 0.05  # as of one comparison by a one-sided test, which for a single one
 _DRAWS, _SEED = 1000, 0x73646572  # "sder"
 
 
-def share_held(
+def share_of_draws(
     test: Callable[[Mapping[Any, float]], tuple[int, int, str]], found: Mapping[Any, Mapping[str, Any]]
 ) -> float | None:
     """The share of draws in which every comparison of a test holds; None where no number has a standard error.

@@ -66,11 +66,11 @@ class Means:
         found = list(parts(recipe))
         if not any(isinstance(part, Plan) for part in found):
             return ""
-        told = [] if self.precision is None else [f"precision={self.precision!r}"]
+        settings = [] if self.precision is None else [f"precision={self.precision!r}"]
         shared = {name: getattr(self, name) for name in ("devices", "accumulate", "micro_batch")}
         if shared != _WHOLE and any(map(_normalises, found)):
-            told += [f"{name}={value}" for name, value in shared.items() if value != _WHOLE[name]]
-        return ", ".join(told)
+            settings += [f"{name}={value}" for name, value in shared.items() if value != _WHOLE[name]]
+        return ", ".join(settings)
 
     def __bool__(self) -> bool:
         """Whether there is anything that a recipe does not say itself."""

@@ -99,7 +99,7 @@ class Clean:
     seed: int = 0
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
-        return met(model, images, [Case()], bench, name="clean", seed=self.seed)
+        return measured_suite(model, images, [Case()], bench, name="clean", seed=self.seed)
 
 
 @component
@@ -135,7 +135,7 @@ class Suite:
         cases = (
             self._of_files(images) if isinstance(images, CorruptedImages) else cases_on_the_fly(images, self.conditions)
         )
-        return met(model, images, cases, bench, name=self.called, seed=self.seed)
+        return measured_suite(model, images, cases, bench, name=self.called, seed=self.seed)
 
     def check(self, images: ImageSet) -> None:
         """Raises `InputError` where images that lie corrupted in files lack one of its sets."""
@@ -146,8 +146,8 @@ class Suite:
         """Which of its sets are not among these, in words; "": none."""
         wanted = [(own.corruption, own.severity) for own in self.conditions]
         missing = [f"{name}/{severity}" for name, severity in wanted if (name, severity) not in parts]
-        told = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
-        return f"lacks {len(missing)} of {len(wanted)} sets of corrupted images ({told})" if missing else ""
+        names = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
+        return f"lacks {len(missing)} of {len(wanted)} sets of corrupted images ({names})" if missing else ""
 
     def _of_files(self, images: CorruptedImages) -> list[Case]:
         wanted = [(own.corruption, own.severity) for own in self.conditions]
@@ -226,7 +226,7 @@ def passes_of(attack: Attack) -> int:
     return 3 * math.prod(int(getattr(attack, name)) for name in (*STEPS, "restarts") if hasattr(attack, name))
 
 
-def met(
+def measured_suite(
     model: nn.Module, images: ImageSet, cases: list[Case], bench: Bench, *, name: str | None, seed: int
 ) -> Measured:
     """What `evaluate_suite` says of these conditions."""

@@ -97,7 +97,7 @@ class Hardened:
     dense: Dense | None = None
 
     def make(self, store: Store) -> Encoder:
-        return store.kept(self, lambda run: self._train(store, run))[0]
+        return store.trained(self, lambda run: self._train(store, run))[0]
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         student = harden_encoder(
@@ -125,7 +125,7 @@ class TaughtByMoving:
     augment: str | None = None
 
     def make(self, store: Store) -> Encoder:
-        return store.kept(self, lambda run: self._train(store, run))[0]
+        return store.trained(self, lambda run: self._train(store, run))[0]
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         student, _ = harden_with_moving_teacher(
@@ -154,7 +154,7 @@ class Pretrained:
     layers: Settings | None = None
 
     def make(self, store: Store) -> Encoder:
-        return store.kept(self, lambda run: self._train(store, run))[0]
+        return store.trained(self, lambda run: self._train(store, run))[0]
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         train, plan = store.images(self.data), store.plan(self.plan)
@@ -236,7 +236,7 @@ class Gated:
     seed: int = 0
 
     def make(self, store: Store) -> Encoder:
-        return store.kept(self, lambda _: (self._fit(store), None))[0]
+        return store.trained(self, lambda _: (self._fit(store), None))[0]
 
     def _fit(self, store: Store) -> Encoder:
         both = store.encoder(self.original), store.encoder(self.hardened)

@@ -17,7 +17,7 @@ from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store, digest
 from weatherproof.studies.lab.study import Found, Measurable, Scale, Study
-from weatherproof.studies.lab.table import shown_of, table
+from weatherproof.studies.lab.table import study_table, table
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 
@@ -50,8 +50,8 @@ def run_study(
         return
     found = _measured(study, scale, run, shelf)
     checks = [claim.check(found) for claim in study.claims]
-    shown = shown_of(
-        study, scale, found, run.recipe, {**_made_how(scale, found), **_trained_how(means), **scale.told(shelf)}
+    shown = study_table(
+        study, scale, found, run.recipe, {**_made_how(scale, found), **_trained_how(means), **scale.later_facts(shelf)}
     )
     run.write_text("table.md", table(study, scale, shown, found, checks))
     run.write_json("checks.json", checks)
@@ -128,7 +128,7 @@ def digest_of(own: Measurable | None, store: Store) -> str:
 
 
 def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str], store: Store) -> None:
-    run.write_json(_IMAGES, _images(run) | store.seen)
+    run.write_json(_IMAGES, _images(run) | store.contents)
     run.write_json(CELLS, done)
     run.write_json(OF, {key: asked[key] for key in done})
 

@@ -131,8 +131,8 @@ def inventory(text: str, split: str, data: str | None) -> str | None:
         found = contents(located(text, data), split)
     except InputError:
         return None
-    told = hashlib.sha256(repr(found.classes).encode() + found.labels.numpy().tobytes()).hexdigest()
-    return f"{len(found.labels):,} images of {len(found.classes):,} classes (labels {told[:8]})"
+    digest = hashlib.sha256(repr(found.classes).encode() + found.labels.numpy().tobytes()).hexdigest()
+    return f"{len(found.labels):,} images of {len(found.classes):,} classes (labels {digest[:8]})"
 
 
 def is_there(text: str, data: str | None) -> bool:

@@ -114,20 +114,20 @@ class Store:
         means: of all trainings.
 
     Attributes:
-        seen: what the sources of all images hold, or held, of which something was asked for.
+        contents: what the sources of all images hold, or held, of which something was asked for.
     """
 
     def __init__(self, folder: Path, *, data: str | None, device: torch.device, means: Running | None = None) -> None:
         self.folder, self.data, self.device, self.means = folder, data, device, means
-        self.seen: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
         self._waits = False
-        self._made = lru_cache(_MODELS)(self._make)
+        self._model = lru_cache(_MODELS)(self._make)
         self._read_images = lru_cache(_SETS)(self._read)
         self._inventory = cache(inventory)
 
     def get(self, recipe: Recipe) -> nn.Module:
         """The encoder or classifier: from memory, from the folder, or made now."""
-        return self._made(recipe)
+        return self._model(recipe)
 
     def _make(self, recipe: Recipe) -> nn.Module:
         return recipe.make(self)
@@ -162,7 +162,7 @@ class Store:
             for text, split in read
             if (held := self._inventory(text, split, self.data)) is not None
         }
-        self.seen |= there
+        self.contents |= there
         return there
 
     def require_same(self, place: Path, noted: Mapping[str, str]) -> None:
@@ -179,7 +179,7 @@ class Store:
                     f"{place} is of other images of {source!r} than there are now: {held} then, {now} now; put those "
                     "back, or choose another --store and --out"
                 )
-        self.seen |= noted
+        self.contents |= noted
 
     def measured(self, recipe: Recipe, measure: Measure, images: Images, *, name: str) -> Measured:
         """What the measure finds of the model on these images: from the folder, or found now.
@@ -220,17 +220,17 @@ class Store:
 
     # what makes models
 
-    def kept(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
+    def trained(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
         """A trained network: from its folder, or trained now.
 
         Args:
             train: trains in the run folder, into which it need not write.
         """
         folder, said = self.home(recipe), {"recipe": repr(recipe)}
-        run = self.held(recipe, _is_trained)
+        run = self.unfinished(recipe, _is_trained)
         if run is None:
             return load_encoder(str(folder)), load_readout(folder)
-        with _made_in(run):
+        with _making_in(run):
             encoder, readout = train(run)
             if readout is not None:
                 save_readout(readout, folder, provenance=said)
@@ -239,11 +239,11 @@ class Store:
 
     def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
         """Settings of a training that a search chooses: from its folder, or found now."""
-        run = self.held(search, read_setting)
+        run = self.unfinished(search, read_setting)
         if run is None:
-            kept = read_setting(self.home(search))
-            assert kept is not None
-            return kept
+            setting = read_setting(self.home(search))
+            assert setting is not None
+            return setting
         try:
             return choose(run)
         finally:
@@ -252,15 +252,15 @@ class Store:
     def fitted(self, recipe: Recipe, fit: Callable[[], Readout]) -> Readout:
         """A readout on a frozen encoder: from its folder, or fitted now."""
         folder = self.home(recipe)
-        run = self.held(recipe, load_readout)
+        run = self.unfinished(recipe, load_readout)
         if run is not None:
-            with _made_in(run):
+            with _making_in(run):
                 save_readout(fit(), folder, provenance={"recipe": repr(recipe)})
-        kept = load_readout(folder)
-        assert kept is not None
-        return kept
+        readout = load_readout(folder)
+        assert readout is not None
+        return readout
 
-    def held(self, recipe: object, finished: Callable[[Path], object]) -> RunFolder | None:
+    def unfinished(self, recipe: object, finished: Callable[[Path], object]) -> RunFolder | None:
         """The folder of something that is made, held by this process; None where it is finished.
 
         Raises:
@@ -307,7 +307,7 @@ class Store:
 
 
 @contextmanager
-def _made_in(run: RunFolder) -> Iterator[None]:
+def _making_in(run: RunFolder) -> Iterator[None]:
     """Inside, something is made in the folder, which others may have afterwards; refused, it leaves all as it was."""
     try:
         yield

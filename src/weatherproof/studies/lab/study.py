@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from weatherproof.errors import unknown
 from weatherproof.evaluation import Record
 from weatherproof.studies.lab.classifiers import NoNumber
-from weatherproof.studies.lab.draws import LEVEL, share_held
+from weatherproof.studies.lab.draws import LEVEL, share_of_draws
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Choosing, Measure, Measured, Recipe, Store
 from weatherproof.training.run import finite
@@ -179,7 +179,7 @@ class Scale:
 
     Attributes:
         facts: the settings behind the cells, for the reader.
-        told: those that are known only after the trainings.
+        later_facts: those that are known only after the trainings.
         after: what is written beside the table.
     """
 
@@ -187,7 +187,7 @@ class Scale:
     note: str
     cells: Grid
     facts: Mapping[str, str] = field(default_factory=dict)
-    told: Callable[[Store], Mapping[str, str]] = lambda _: {}
+    later_facts: Callable[[Store], Mapping[str, str]] = lambda _: {}
     after: tuple[After, ...] = ()
 
 
@@ -233,7 +233,7 @@ class Claim:
             alone = [own[0] == own[1] for own in map(self.test, seeds)]
             verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
             words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
-        elif self.independent and (share := share_held(self.test, found)) is not None:
+        elif self.independent and (share := share_of_draws(self.test, found)) is not None:
             sure = share >= 1 - LEVEL / self.among if passed else share <= LEVEL
             verdict = "not decided" if not sure else "holds" if passed else "does not hold"
             words += "" if sure else f"; with the standard errors it holds in {share:.0%} of draws"

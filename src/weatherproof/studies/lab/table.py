@@ -28,13 +28,13 @@ def table(study: Study, scale: Scale, shown: StudyTable, found: Found, checks: S
     return "\n".join([*lines, "", "## How it was measured", "", *facts]) + "\n"
 
 
-def shown_of(
-    study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any], told: Mapping[str, str]
+def study_table(
+    study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any], later_facts: Mapping[str, str]
 ) -> StudyTable:
     """The grid in words, without rows and columns of which nothing was measured.
 
     Args:
-        told: facts of the protocol that are known after the trainings.
+        later_facts: facts of the protocol that are known after the trainings.
     """
     columns, rows = (list(dict.fromkeys(key[side] for key in scale.cells)) for side in (1, 0))
     columns = [c for c in columns if any((r, c) in found for r in rows)]
@@ -48,7 +48,7 @@ def shown_of(
             for r in rows
             if any((r, c) in found for c in columns)
         ),
-        facts=(*_protocol(study, scale, found, recipe), *told.items()),
+        facts=(*_protocol(study, scale, found, recipe), *later_facts.items()),
     )
 
 
@@ -87,9 +87,9 @@ def certificate_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     if not certified:
         return []
     failed = dict.fromkeys(point for record in certified for point in record["certificate"])
-    told = [f"- {point}" for point in failed] or ["All points of all certificates hold."]
+    lines = [f"- {point}" for point in failed] or ["All points of all certificates hold."]
     lead = "Points that fail; a number with † may be too low an error, or too high an accuracy:" if failed else ""
-    return ["", "## Certificates", "", *([lead, ""] if lead else []), *told]
+    return ["", "## Certificates", "", *([lead, ""] if lead else []), *lines]
 
 
 def _spread(records: Sequence[Mapping[str, Any]], seeds: int) -> str:

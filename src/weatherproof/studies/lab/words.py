@@ -56,12 +56,12 @@ class FittedTower:
     def tower(self, store: Store) -> TextTower:
         encoder, images = store.encoder(self.start), store.images(self.data)
         words = words_of(self.classes, self.prompts)
-        fit = class_fit(head_of_words(words.classes, words.said), images)
+        fit = class_fit(head_of_words(words.classes, words.names), images)
         if not fit.believed or fit.among is not None:
             raise NoNumber(fit.why)
         features, labels = embed(UnitLength(encoder), images, device=store.device)
         said = dict(zip(fit.classes, _means(features, labels, len(fit.classes)), strict=True))
-        wanted = torch.stack([said[name] for name in words.said for _ in words.prompts])
+        wanted = torch.stack([said[name] for name in words.names for _ in words.prompts])
         network = nn.Linear(_HASHES, wanted.shape[1], bias=False)
         with torch.no_grad():
             network.weight.copy_(_ridge(letters(words.sentences), wanted).T)
@@ -90,9 +90,9 @@ class WordHead:
         return self.readout(store).head
 
     def readout(self, store: Store) -> Readout:
-        return store.fitted(self, lambda: self._made(store))
+        return store.fitted(self, lambda: self._readout(store))
 
-    def _made(self, store: Store) -> Readout:
+    def _readout(self, store: Store) -> Readout:
         return text_head(self.tower.tower(store), self.words, device=store.device)
 
     @property

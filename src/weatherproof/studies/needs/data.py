@@ -52,18 +52,18 @@ def _source(text: str, splits: Sequence[str], data: str | None) -> Need:
         try:
             found[split] = contents(located(text, data), split)
         except InputError as error:
-            told = f"{error}{_layout(text, split, data)}{_mended(text, split, data)}"
-            return Need("data", MISSING, text, told)
+            detail = f"{error}{_layout(text, split, data)}{_mended(text, split, data)}"
+            return Need("data", MISSING, text, detail)
     counts = ", ".join(f"{len(own.labels):,} to {split}" for split, own in found.items())
-    told, state = f"{counts}, {len(next(iter(found.values())).classes):,} classes", HERE
+    detail, state = f"{counts}, {len(next(iter(found.values())).classes):,} classes", HERE
     for split, own in found.items():
         worse, line = _lacks(text, split, own, len(own.labels))
         if line:
-            told += f"; {line}"
+            detail += f"; {line}"
         if worse != HERE:
-            told += _mended(text, split, data)
+            detail += _mended(text, split, data)
             state = MISSING if MISSING in (state, worse) else FEWER
-    return Need("data", state, text, told)
+    return Need("data", state, text, detail)
 
 
 def _lacks(text: str, split: str, own: Contents, count: int) -> tuple[str, str]:
@@ -120,5 +120,5 @@ def _spare(text: str, suites: Iterable[Suite], data: str | None) -> Need:
         return Need("data", MISSING, text, f"{said[0]}{otherwise}")
     count = len(found.labels) // max(1, len(found.parts))
     state, line = _lacks(text, "test", found, count)
-    told = f"{count:,} images of {len(found.classes):,} classes, in {len(found.parts):,} sets"
-    return Need("data", state, text, told + (f"; {line}{otherwise}" if line else ""))
+    detail = f"{count:,} images of {len(found.classes):,} classes, in {len(found.parts):,} sets"
+    return Need("data", state, text, detail + (f"; {line}{otherwise}" if line else ""))

@@ -147,13 +147,13 @@ class DryStore(Store):
         self.measurements = 0.0
         self.processor: dict[str, float] = {}
         self._steps: dict[str, Step] = {}
-        self._given = lru_cache(4)(self._bare)
+        self._bare_encoder = lru_cache(4)(self._bare)
         self._restored: dict[str, tuple[float, float]] = {}
         self._times, self._memory = 1.0, memory
 
     def _make(self, recipe: Recipe) -> nn.Module:
         if isinstance(recipe, Given):
-            return self._given(recipe.text, recipe.size, recipe.classes, recipe.bare)
+            return self._bare_encoder(recipe.text, recipe.size, recipe.classes, recipe.bare)
         if isinstance(recipe, Between):
             return self.encoder(recipe.end)
         return recipe.make(self)
@@ -177,7 +177,7 @@ class DryStore(Store):
         found: Any = made_up(images, self.data)
         return found
 
-    def kept(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
+    def trained(self, recipe: Recipe, train: Callable[[RunFolder], Trained]) -> Trained:
         """The network as it is before the training. What has no plan is fitted: all that it is made of is looked at,
         and what it begins with stands for it."""
         if not any(isinstance(getattr(recipe, field.name), Plan) for field in fields(recipe)):  # type: ignore[arg-type]
@@ -217,8 +217,8 @@ class DryStore(Store):
     def _said(self, recipe: WordHead, tower: TowerOf) -> Readout:
         """Of a text tower that may have to be fetched: as many numbers a word as the encoder gives an image."""
         words = recipe.words
-        head = nn.Linear(self._given(tower.text, None, None, False).feature_dim, len(words.classes))
-        spoken = Spoken(words.said, words.prompts, tower.text, "")
+        head = nn.Linear(self._bare_encoder(tower.text, None, None, False).feature_dim, len(words.classes))
+        spoken = Spoken(words.names, words.prompts, tower.text, "")
         return Readout(head, words.classes, KIND, unit_length=True, spoken=spoken)
 
     def best(self, recipes: Sequence[Recipe], measure: Measure, images: Images, *, name: str) -> int:

@@ -40,9 +40,9 @@ def installed(text: str) -> bool:
 
 def package_needs(cells: Iterable[Cell]) -> list[Need]:
     """Each extra that a model or a measure names."""
-    told = "".join({repr(part) for cell in cells for part in (cell.model, cell.measure)})
+    text = "".join({repr(part) for cell in cells for part in (cell.model, cell.measure)})
     return [
         Need("extras", HERE if find_spec(module) else MISSING, module, f"pip install 'weatherproof[{extra}]'")
         for word, (module, extra) in _PACKAGES.items()
-        if word in told
+        if word in text
     ]

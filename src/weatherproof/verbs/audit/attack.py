@@ -152,7 +152,7 @@ def measure_attacks(
     save_attack_pictures(run.path, model, classifier, images, found, where["seed"], where["device"])
     save_samples(result, run.path / SAMPLES)
     save_diagrams(run.path, model, images.name, _answered(result, model, found))
-    notes = [*subject.told, *_notes(result, len(subject.images))]
+    notes = [*subject.notes, *_notes(result, len(subject.images))]
     state = {"complete": result.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)}
     return finish(run, STATE, state, records, AttackOutcome, subject.encoder)
 
@@ -189,7 +189,7 @@ def _answered(result: Attacks, model: str, found: Sequence[Attack]) -> Iterator[
     for attack in (None, *(a for a in found if not facts_of(a).smallest)):
         for trial in result.runs(model, attack)[:1]:
             kind: Kind = "clean" if attack is None else "attack"
-            yield kind, "" if attack is None else repr(attack), result.found[trial.label]
+            yield kind, "" if attack is None else repr(attack), result.answers[trial.label]
 
 
 def _notes(result: Attacks, whole: int) -> list[str]:

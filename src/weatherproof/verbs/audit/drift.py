@@ -253,14 +253,14 @@ def _number(value: Tensor) -> float | None:
 
 
 def _suspects(roll: Roll, kinds: Sequence[str], own: Answers) -> Suspects:
-    told = []
+    rows = []
     for row, place in enumerate(own.place.tolist()):
         kind, beyond = int(own["kind"][row]), bool(own["beyond"][row])
         low, level, high = (_number(own[name][row]) if kind else None for name in ("low", "level", "high"))
-        told.append(
+        rows.append(
             Suspect(
                 name=roll.names[place], place=1 + place, kind=kinds[kind], level=level, low=low, high=high,
                 damaged=float(own["damaged"][row]), beyond=beyond, unlike=beyond and float(own["least"][row]) <= 1,
             )
         )  # fmt: skip
-    return Suspects(smaller(roll.images.read(own.place), _SIDE), tuple(told))
+    return Suspects(smaller(roll.images.read(own.place), _SIDE), tuple(rows))

@@ -89,8 +89,8 @@ def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | 
         values = [r["value"] for r in outcome.records if r["metric"] == limit.metric and r[key] == wanted]
         if not values:
             known = sorted({str(r["metric"]) for r in outcome.records if r[key] == wanted})
-            told = f"this audit measured {', '.join(known)} only" if known else "time was up before it was measured"
-            raise InputError(f"{limit.option} {limit.metric}={limit.value:g}: {told}")
+            reason = f"this audit measured {', '.join(known)} only" if known else "time was up before it was measured"
+            raise InputError(f"{limit.option} {limit.metric}={limit.value:g}: {reason}")
         passed = limit.holds(values)
         known = [value for value in values if value is not None and math.isfinite(value)]
         worst = float(min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan

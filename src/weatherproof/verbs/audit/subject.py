@@ -126,7 +126,7 @@ class Subject:
         return {**self.reading, **pace_of(self.options)}
 
     @property
-    def told(self) -> Sequence[str]:
+    def notes(self) -> Sequence[str]:
         """What is to be said of the classes."""
         spoken = None if self.readout is None else self.readout.spoken
         return (*([spoken.note] if spoken else []), *(self.fit.notes if self.fit else ()))

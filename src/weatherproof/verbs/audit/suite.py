@@ -31,7 +31,7 @@ from weatherproof.verbs.audit.subject import Parts, Subject
 from weatherproof.verbs.inputs import require_works
 from weatherproof.verbs.options import Reading
 from weatherproof.verbs.outcome import Outcome
-from weatherproof.views.contamination import seen
+from weatherproof.views.contamination import corruptions_in
 
 STATE, PIXEL_STD = "suite.json", "pixel-std.npy"
 _NAMED = 6  # missing conditions that a note names one by one
@@ -147,7 +147,7 @@ def measure_suite(
     )  # fmt: skip
     save_pictures(run, cases, images, subject.reading)
     save_diagrams(run.path, subject.name, images.name, _answered(result, cases, suite))
-    notes = [*subject.told, *_notes(result, cases, images)]
+    notes = [*subject.notes, *_notes(result, cases, images)]
     state = {
         "suite": suite, "images": result.images, "fewest": result.fewest, "missing": list(result.missing),
         "complete": result.complete, "notes": notes,
@@ -206,7 +206,7 @@ def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list
         notes.append("synthetic frost, not comparable with published frost; give --frost a folder of photographs")
     trained_on = next((record.trained_on for record in result.records), None)
     names = dict.fromkeys(case.corruption for case in cases if case.corruption is not None)
-    known = [name for name in names if name in seen(trained_on)]
+    known = [name for name in names if name in corruptions_in(trained_on)]
     share = {record.corruption: record.value for record in result.records if record.metric == "mca"}
     if known and {"seen", "unseen"} <= share.keys():
         notes.append(

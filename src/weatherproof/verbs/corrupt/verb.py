@@ -49,12 +49,15 @@ class CorruptedCopy:
 
     def show(self) -> None:
         """Print what was written, and where."""
-        told = self.manifest
-        names, levels = told["corruptions"], ", ".join(map(str, told["severities"]))
+        manifest = self.manifest
+        names, levels = manifest["corruptions"], ", ".join(map(str, manifest["severities"]))
         many = f"{len(names)} corruptions" if len(names) > 1 else names[0]
-        print(f"{told['images']:,} images of {told['name']} under {many} at severity {levels}: {told['parameters']}")
+        print(
+            f"{manifest['images']:,} images of {manifest['name']} under {many} at severity {levels}: "
+            f"{manifest['parameters']}"
+        )
         print(f"manifest {printable(self.folder / MANIFEST)}")
-        for note in told["notes"]:
+        for note in manifest["notes"]:
             print(f"note     {note}")
         for line in self.next_steps:
             print(f"next     {visible(line)}")

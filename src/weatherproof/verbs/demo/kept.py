@@ -27,14 +27,16 @@ from weatherproof.verbs.measure import examples
 PROMISED = 0.95  # as harden does
 
 
-def save_shown(damage: Damage, run: RunFolder, demo: Path) -> list[str]:
+def save_page_parts(damage: Damage, run: RunFolder, demo: Path) -> list[str]:
     """The four numbers with their curve, what the gauge answers, the promise and the gallery, as files of a run folder.
     Returns what must be said beside the numbers."""
     reading, (train, test) = feed(0), (load_images("digits", split) for split in ("train", "test"))
     held = held_out(train)[1]
-    (teacher, clean), (hardened, probe), supervised = map(_kept, (demo / "teacher", run.path, run.path / "supervised"))
-    found, kinds = _found(damage, teacher, hardened, clean, test)
-    save_list(run.path, CURVE, changes(found, kinds, damage.trained_on, ("teacher", "hardened")))
+    (teacher, clean), (hardened, probe), supervised = map(
+        _loaded, (demo / "teacher", run.path, run.path / "supervised")
+    )
+    readings, kinds = _before_and_after(damage, teacher, hardened, clean, test)
+    save_list(run.path, CURVE, changes(readings, kinds, damage.trained_on, ("teacher", "hardened")))
     save_part(run.path, GAUGED, gauged(hardened, held, damage.trained_on, reading))
     promise = CleanCosine(teacher, held, PROMISED, student_plan(0).epochs, device=reading["device"])
     save_part(run.path, PROMISE, outcome_of(promise, hardened, run))
@@ -45,16 +47,16 @@ def save_shown(damage: Damage, run: RunFolder, demo: Path) -> list[str]:
     }
     shown = [operator for operator in damage.tested_on if operator is not None][-2]
     save_gallery(run.path, examples(models, test, shown, seed=0, device=reading["device"]))
-    return gate_notes(hardened, borne=bears(found, damage.trained_on, "teacher"))
+    return gate_notes(hardened, borne=bears(readings, damage.trained_on, "teacher"))
 
 
-def _kept(folder: Path) -> tuple[Encoder, Readout]:
+def _loaded(folder: Path) -> tuple[Encoder, Readout]:
     encoder, readout = load_encoder(str(folder)), load_readout(folder)
     assert readout is not None
     return encoder, readout
 
 
-def _found(
+def _before_and_after(
     damage: Damage, teacher: Encoder, hardened: Encoder, clean: Readout, test: ImageSet
 ) -> tuple[Readings, Sequence[operators.Kind]]:
     """Before and after, over the levels of these kinds: by the probe of the teacher's clean embeddings, and by their
@@ -63,12 +65,12 @@ def _found(
     kinds = operators.kinds(operator, min(test.image_size or (0,)))
     rungs = [rung for kind in kinds for _, rung in kind.rungs]
     heads = dict.fromkeys(encoders, Head(nn.Sequential(Normalized(), clean.head)))
-    asked = (
+    parts = (
         Judgement(heads, ("top1",), clean.kind, 1.0, [None, operator, *rungs]),
         Likeness(tuple(encoders), teacher, [None, operator, *rungs]),
     )
-    found = read(
-        encoders, asked, test, [operator], Settings(seed=0), realizations=REALIZATIONS,
+    readings = read(
+        encoders, parts, test, [operator], Settings(seed=0), realizations=REALIZATIONS,
         trained_on={"hardened": repr(operator)}, few=rungs, most=len(test),
     )  # fmt: skip
-    return found, kinds
+    return readings, kinds

@@ -96,7 +96,7 @@ COUNTS = {
     "rival": TRAINING * sum(len(damage.fractions) for damage in DAMAGES),
 }
 
-Tell = Callable[[int, str], None]  # what the piece that is done counts, and what is begun
+Report = Callable[[int, str], None]  # what the piece that is done counts, and what is begun
 
 
 def teacher_plan(seed: int) -> Plan:
@@ -112,13 +112,13 @@ def feed(seed: int) -> Reading:
     return Reading(seed=seed, device=torch.device("cpu"), batch_size=128, workers=0)
 
 
-def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
+def ours(seed: int, folder: Path, report: Report) -> list[Record]:
     """Teacher without labels, for each damage one hardened student behind a gate, as `harden` makes it, and its probes;
     the first seed's encoders are kept."""
     train, test = load_images("digits", "train"), load_images("digits", "test")
     fewer, held = held_out(train)
     keep = seed == 0
-    tell(0, "a teacher learns from unlabelled digits")
+    report(0, "a teacher learns from unlabelled digits")
     teacher = pretrain_encoder(
         fresh(seed), train, views=views.Twice(LOOK), plan=teacher_plan(seed),
         run=_part(folder / "teacher") if keep else None, progress=False,
@@ -130,15 +130,15 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
     records: list[Record] = []
     done = TEACHER
     for damage in DAMAGES:
-        tell(done, f"an encoder is hardened against {damage.name}")
+        report(done, f"an encoder is hardened against {damage.name}")
         home, trained_on = damage.folder(folder), repr(damage.trained_on)
         student = harden_encoder(
             teacher, fewer, operator=damage.trained_on, objective=StudentTeacher(0.5), plan=student_plan(seed),
             run=_part(home) if keep else None, progress=False,
         )  # fmt: skip
-        tell(TRAINING, f"a gate against {damage.name}")
+        report(TRAINING, f"a gate against {damage.name}")
         hardened = behind_a_gate(teacher, student, fewer, held, damage.trained_on, feed(seed))
-        tell(GATE, f"probes against {damage.name}")
+        report(GATE, f"probes against {damage.name}")
         carried = {
             "teacher": Classifier(UnitLength(teacher), clean),
             "hardened": Classifier(UnitLength(hardened), clean),
@@ -158,17 +158,17 @@ def ours(seed: int, folder: Path, tell: Tell) -> list[Record]:
         if keep:
             save_hardened(home, student, hardened, {"trained_on": trained_on})
         done = PROBES
-    tell(done, "")
+    report(done, "")
     return records
 
 
-def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
+def rival(seed: int, folder: Path, report: Report) -> list[Record]:
     """The same network trained end to end on the same labels under the same damage, for as many steps."""
     train, test = load_images("digits", "train"), load_images("digits", "test")
     records: list[Record] = []
     for damage in DAMAGES:
         for fraction in damage.fractions:
-            tell(0, f"the supervised rival against {damage.name}, {fraction:.0%} of the labels")
+            report(0, f"the supervised rival against {damage.name}, {fraction:.0%} of the labels")
             few, labelled = LABELLED[fraction], filled(train, label_fraction(train.labels, fraction, seed))
             encoder, head = train_classifier(
                 fresh(seed), labelled, plan=replace(student_plan(seed), lr=few.rival_lr), operator=damage.trained_on,
@@ -178,7 +178,7 @@ def rival(seed: int, folder: Path, tell: Tell) -> list[Record]:
             if seed == 0:
                 readout = Readout(head, train.classes, "end-to-end", label_fraction=fraction)
                 _keep(encoder, readout, damage.folder(folder) / "supervised", trained_on=repr(damage.trained_on))
-            tell(TRAINING, "")
+            report(TRAINING, "")
     return records
 
 

@@ -21,13 +21,13 @@ from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.verbs.demo.kept import save_shown
+from weatherproof.verbs.demo.kept import save_page_parts
 from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Outcome, finished
 
-_told: "Queue[tuple[int, str]]"  # in a process of `_work` alone
+_queue: "Queue[tuple[int, str]]"  # in a process of `_work` alone
 
 
 @verb()
@@ -54,7 +54,7 @@ def demo(*, seeds: int = 3, out: str | Path = Path("runs/demo")) -> Outcome:
         per_seed = [read_json(file) for file in sorted(parts.glob("*.json"))]
         records = over_seeds([record for part in per_seed for record in part])
         for damage in reversed(DAMAGES):  # the demo's own folder last: its results mark the demo as finished
-            notes = [*_whose(seeds), *save_shown(damage, runs[damage.name], run.path)]
+            notes = [*_whose(seeds), *save_page_parts(damage, runs[damage.name], run.path)]
             mine = [record for record in records if record["trained_on"] == repr(damage.trained_on)]
             runs[damage.name].write_json("results.json", {"records": mine} | ({"notes": notes} if notes else {}))
             write_report(runs[damage.name].path)
@@ -96,8 +96,8 @@ def _work(seeds: int, folder: Path, parts: Path) -> None:
     manager = SyncManager(ctx=context)
     manager.start(end_with_parent)
     with phase("demo", total, "parts") as meter, manager:
-        told: Queue[tuple[int, str]] = manager.Queue()
-        pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, _begin, (told,))
+        queue: Queue[tuple[int, str]] = manager.Queue()
+        pool = ProcessPoolExecutor(min(len(tasks), _cores()), context, _begin, (queue,))
         try:
             with interrupts_ignored():  # inherited: a process hears Ctrl-C in its tasks only
                 waiting = {pool.submit(_task, name, seed, folder, parts) for name, seed in tasks}
@@ -105,8 +105,8 @@ def _work(seeds: int, folder: Path, parts: Path) -> None:
                 ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ended:
                     future.result()
-                while not told.empty():
-                    done, doing = told.get()
+                while not queue.empty():
+                    done, doing = queue.get()
                     meter.advance(done)
                     meter.note = doing or meter.note
         finally:
@@ -118,11 +118,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin(told: "Queue[tuple[int, str]]") -> None:
+def _begin(queue: "Queue[tuple[int, str]]") -> None:
     """In each process before its first task. The queue is not sent with the tasks: one that is with a process already
     cannot be cancelled, and where the demo has stopped it could not be read any more."""
-    global _told
-    _told = told
+    global _queue
+    _queue = queue
     end_with_parent()
     torch.set_num_threads(1)
 
@@ -131,7 +131,7 @@ def _task(name: str, seed: int, folder: Path, parts: Path) -> None:
     from weatherproof.verbs.demo import tasks as demo_tasks
 
     def tell(done: int, doing: str) -> None:
-        _told.put((done, f"seed {seed}: {doing}" if doing else ""))  # an error once the demo has stopped
+        _queue.put((done, f"seed {seed}: {doing}" if doing else ""))  # an error once the demo has stopped
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -32,7 +32,7 @@ from weatherproof.training.processes import gather_by, launch, make_fabric
 from weatherproof.training.sharding import whole
 from weatherproof.verbs.doctor import feeding
 from weatherproof.verbs.doctor.installation import usable_cores
-from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
+from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_words
 from weatherproof.verbs.doctor.samples import write_samples
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _DRAWN = 0x646F6374  # "doct"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is to be measured.
 
     Attributes:
@@ -71,7 +71,7 @@ class Asked:
         return Plan(1, processes * ROWS, 1e-3, device=device, devices=processes, strategy=self.strategy)
 
 
-def examine(asked: Asked, place: Place | None, device: str, processes: int) -> dict[str, Any] | None:
+def examine(request: Request, place: Place | None, device: str, processes: int) -> dict[str, Any] | None:
     """The measurements; None in every process but the first of a job.
 
     Args:
@@ -81,9 +81,9 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
     """
     if place is not None:
         joined(place)
-        fabric = make_fabric(asked.plan(place.world, device), place)
+        fabric = make_fabric(request.plan(place.world, device), place)
         fabric.launch()
-        found = _examined(fabric, asked)
+        found = _examined(fabric, request)
         if dist.is_initialized():
             dist.destroy_process_group()
         return found if place.rank == 0 else None
@@ -91,37 +91,38 @@ def examine(asked: Asked, place: Place | None, device: str, processes: int) -> d
     kind = "cpu" if device == "auto" and gpus < processes else device
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "found.json"
-        launch(make_fabric(asked.plan(processes, kind)), partial(_to_a_file, asked=asked, file=file))
-        told: dict[str, Any] = json.loads(file.read_text())
-        return told
+        launch(make_fabric(request.plan(processes, kind)), partial(_to_a_file, request=request, file=file))
+        detail: dict[str, Any] = json.loads(file.read_text())
+        return detail
 
 
-def _to_a_file(fabric: "Fabric", asked: Asked, file: Path) -> None:
-    found = _examined(fabric, asked)
+def _to_a_file(fabric: "Fabric", request: Request, file: Path) -> None:
+    found = _examined(fabric, request)
     if fabric.is_global_zero:
         file.write_text(json.dumps(found))
 
 
-def _examined(fabric: "Fabric", asked: Asked) -> dict[str, Any]:
+def _examined(fabric: "Fabric", request: Request) -> dict[str, Any]:
     """Everything, in every process at the same time; what each has found is known to all."""
     world = fabric.world_size
     with phase("asking all processes", 5, "questions", shown=fabric.is_global_zero) as meter:
         present = _of_all(_present(fabric))
         meter.advance()
-        difference = max(_of_all(gradient_difference(fabric, asked.seed)))
+        difference = max(_of_all(gradient_difference(fabric, request.seed)))
         meter.advance()
-        gathered = [_speed(fabric, _gathering, size, world - 1, asked.seconds) for size in SIZES]
-        reduced = [_speed(fabric, _reducing, size, 2 * (world - 1) / world, asked.seconds) for size in SIZES]
+        gathered = [_speed(fabric, _gathering, size, world - 1, request.seconds) for size in SIZES]
+        reduced = [_speed(fabric, _reducing, size, 2 * (world - 1) / world, request.seconds) for size in SIZES]
         meter.advance()
-        flops = _of_all(_multiplied(fabric.device, asked.seconds))
+        flops = _of_all(_multiplied(fabric.device, request.seconds))
         meter.advance()
-        decoded = _of_all(_decoded(fabric, asked))
+        decoded = _of_all(_decoded(fabric, request))
     backend = dist.get_backend() if dist.is_initialized() else "none"
     return {
-        "processes": world, "backend": backend, "strategy": asked.strategy, "present": present,
+        "processes": world, "backend": backend, "strategy": request.strategy, "present": present,
         "gradient_difference": difference,
         "gather": gathered, "all_reduce": reduced, "flops": flops, "decoded_per_second": decoded,
-        "workers": asked.workers, "source": asked.source, "shared_folder": all(_of_all(_sees(fabric, asked.folder))),
+        "workers": request.workers, "source": request.source,
+        "shared_folder": all(_of_all(_sees(fabric, request.folder))),
     }  # fmt: skip
 
 
@@ -266,15 +267,15 @@ def _multiplied(device: torch.device, seconds: float) -> float:
     return 2 * side**3 * count / (time.perf_counter() - start)
 
 
-def _decoded(fabric: "Fabric", asked: Asked) -> float:
+def _decoded(fabric: "Fabric", request: Request) -> float:
     """Images per second of this process while all the others decode too."""
     part = (fabric.global_rank, fabric.world_size)
     with tempfile.TemporaryDirectory() as name:
-        source = asked.source or str(write_samples(Path(name), 2 * feeding.BATCH))
-        images = feeding.open_images(source, asked.split if asked.source else "all", asked.size)
-        order = feeding.positions(images, asked.seed, part if asked.source else (0, 1))
+        source = request.source or str(write_samples(Path(name), 2 * feeding.BATCH))
+        images = feeding.open_images(source, request.split if request.source else "all", request.size)
+        order = feeding.positions(images, request.seed, part if request.source else (0, 1))
         fabric.barrier()
-        return feeding.fed(images, asked.workers, asked.seconds, order).per_second
+        return feeding.fed(images, request.workers, request.seconds, order).per_second
 
 
 def _sees(fabric: "Fabric", folder: Path) -> bool:
@@ -311,8 +312,8 @@ def _rows(found: Mapping[str, Any]) -> Iterator[Finding]:
     for what, title in (("gather", "gather"), ("all_reduce", "all-reduce")):
         small, large = found[what][0], found[what][-1]
         yield Finding(
-            title, f"{large['bytes_per_second'] / 1e9:.3g} GB/s at {bytes_told(large['bytes'])}, "
-            f"{small['seconds'] * 1e6:,.0f} µs at {bytes_told(small['bytes'])}",
+            title, f"{large['bytes_per_second'] / 1e9:.3g} GB/s at {bytes_words(large['bytes'])}, "
+            f"{small['seconds'] * 1e6:,.0f} µs at {bytes_words(small['bytes'])}",
         )  # fmt: skip
     yield _each("products", found["flops"], present, 1e12, "Tflop/s")
     yield _each("decoded", found["decoded_per_second"], present, 1, f"images/s, {found['workers']} worker(s) each")
@@ -327,32 +328,32 @@ def _unlike(present: list[dict[str, Any]]) -> Iterator[Finding]:
     for package in present[0]["versions"]:
         numbers = {one["versions"][package]: one["host"] for one in present}
         if len(numbers) > 1:
-            told = ", ".join(f"{number} on {host}" for number, host in numbers.items())
-            yield Finding(package, told, "problem", f"install the same {package} on all machines")
+            detail = ", ".join(f"{number} on {host}" for number, host in numbers.items())
+            yield Finding(package, detail, "problem", f"install the same {package} on all machines")
     devices = {one["device"]: one["host"] for one in present}
     if len(devices) > 1:
-        told = ", ".join(f"{device} on {host}" for device, host in devices.items())
-        yield Finding("devices", told, "problem", "the slowest decides: leave the others out, or use like ones")
+        detail = ", ".join(f"{device} on {host}" for device, host in devices.items())
+        yield Finding("devices", detail, "problem", "the slowest decides: leave the others out, or use like ones")
 
 
 def _gradients(found: Mapping[str, Any]) -> Finding:
     difference, world = found["gradient_difference"], found["processes"]
-    told = (
+    detail = (
         f"of {world} processes by {found['strategy']} against one with the whole batch: {difference:.1e} apart, of the "
         "largest"
     )
     if difference <= AGREE:
-        return Finding("gradients", told)
+        return Finding("gradients", detail)
     return Finding(
-        "gradients", f"{told} (expected at most {AGREE:.0e})", "broken",
+        "gradients", f"{detail} (expected at most {AGREE:.0e})", "broken",
         "trainings on these processes do not compute what one process does: compare versions and drivers of all "
         "machines, and try NCCL_P2P_DISABLE=1",
     )  # fmt: skip
 
 
-def _each(what: str, values: list[float], present: list[dict[str, Any]], unit: float, told: str) -> Finding:
+def _each(what: str, values: list[float], present: list[dict[str, Any]], unit: float, unit_words: str) -> Finding:
     middle, slowest = statistics.median(values), min(range(len(values)), key=values.__getitem__)
-    line = f"{middle / unit:,.3g} {told} in the middle, {min(values) / unit:,.3g} to {max(values) / unit:,.3g}"
+    line = f"{middle / unit:,.3g} {unit_words} in the middle, {min(values) / unit:,.3g} to {max(values) / unit:,.3g}"
     if values[slowest] >= STRAGGLER * middle:
         return Finding(what, line)
     alone = len({one["host"] for one in present}) == 1

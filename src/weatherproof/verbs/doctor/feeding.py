@@ -16,7 +16,7 @@ from weatherproof.errors import InputError
 from weatherproof.progress import phase
 from weatherproof.sizes import GivenSize
 from weatherproof.verbs.doctor.installation import usable_cores
-from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
+from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_words
 
 BATCH = 32  # small, so that a short measurement counts finely
 _MOST = 1 << 17  # positions that a measurement may go through
@@ -161,10 +161,10 @@ def _load() -> str:
 def _rows(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> Iterator[Finding]:
     yield Finding("images", f"{len(images):,} of {images.name}")
     if alone is not None:
-        speed = bytes_told(alone.image_bytes * alone.per_second)
+        speed = bytes_words(alone.image_bytes * alone.per_second)
         yield Finding(
             "reading",
-            f"{alone.per_second:,.0f} images/s of {bytes_told(alone.image_bytes)} each, {speed}/s, not decoded",
+            f"{alone.per_second:,.0f} images/s of {bytes_words(alone.image_bytes)} each, {speed}/s, not decoded",
         )
     for one in found:
         each = f", {one.per_second / one.workers:,.0f} each" if one.workers > 1 else ""

@@ -15,7 +15,7 @@ from typing import Any
 
 from weatherproof.files import own_cache
 from weatherproof.processor import computes_bfloat16, processor_name
-from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_told
+from weatherproof.verbs.doctor.outcome import Finding, Section, bytes_words
 
 PACKAGE = "weatherproof"
 IMPORTED = ("torch", "torchvision")  # the others are looked up: importing them all takes ten seconds
@@ -125,13 +125,15 @@ def _extras() -> Iterator[Finding]:
             continue
         numbers = {package: _number(package) for package, _ in packages}
         missing = [package for package, number in numbers.items() if number is None]
-        told = ", ".join(f"{package} {number}" for package, number in numbers.items() if number)
+        detail = ", ".join(f"{package} {number}" for package, number in numbers.items() if number)
         line = f"pip install '{PACKAGE}[{extra}]'"
         if missing:
             yield Finding(extra, f"absent ({', '.join(missing)}): {line}", "absent", line)
             continue
         old = [p for p, bounds in packages if bounds and not _within(numbers[p] or "", bounds)]
-        yield Finding(extra, told, "problem" if old else "ok", f"pip install --upgrade {' '.join(old)}" if old else "")
+        yield Finding(
+            extra, detail, "problem" if old else "ok", f"pip install --upgrade {' '.join(old)}" if old else ""
+        )
 
 
 def _torch() -> Any:
@@ -149,9 +151,9 @@ def _devices() -> Iterator[Finding]:
         count = torch.cuda.device_count() if available else 0
     for number in range(count):
         about = torch.cuda.get_device_properties(number)
-        told = f"{about.name}, {bytes_told(about.total_memory)}, compute capability {about.major}.{about.minor}"
+        detail = f"{about.name}, {bytes_words(about.total_memory)}, compute capability {about.major}.{about.minor}"
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        yield Finding(f"cuda:{number}", f"{told}, bfloat16 {'yes' if bf16 else 'no: use --precision 16-mixed'}")
+        yield Finding(f"cuda:{number}", f"{detail}, bfloat16 {'yes' if bf16 else 'no: use --precision 16-mixed'}")
     if not count:
         yield from _no_gpu(torch, " ".join(str(item.message).split("\n")[0] for item in said))
     yield _processor()
@@ -198,8 +200,8 @@ def _cores() -> Iterator[Finding]:
     torch = _torch()
     if torch is None:
         return
-    told, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-    said = f"{threads} ({'OMP_NUM_THREADS is not set' if told is None else f'OMP_NUM_THREADS={told}'})"
+    detail, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    said = f"{threads} ({'OMP_NUM_THREADS is not set' if detail is None else f'OMP_NUM_THREADS={detail}'})"
     if threads > max(1, usable):
         yield Finding(
             "threads", f"{said}, more than cores: they wait for each other", "problem",
@@ -212,13 +214,13 @@ def _cores() -> Iterator[Finding]:
 def _memory() -> Iterator[Finding]:
     free = _available_memory()
     if free is not None:
-        yield Finding("memory", f"{bytes_told(free)} free")
+        yield Finding("memory", f"{bytes_words(free)} free")
     shm = Path("/dev/shm")
     if shm.is_dir():
         size = shutil.disk_usage(shm).total
         few = size < LITTLE_SHM
         yield Finding(
-            "/dev/shm", bytes_told(size), "problem" if few else "ok",
+            "/dev/shm", bytes_words(size), "problem" if few else "ok",
             "processes that decode hand images on there: start the container with --shm-size=8g, or use --workers 0"
             if few else "",
         )  # fmt: skip
@@ -245,13 +247,13 @@ def _available_memory() -> int | None:
 def _disk() -> Iterator[Finding]:
     for what, folder in (("here", Path.cwd()), ("temporary", Path(tempfile.gettempdir()))):
         free, writable = shutil.disk_usage(folder).free, os.access(folder, os.W_OK)
-        told = f"{bytes_told(free)} free in {folder}"
+        detail = f"{bytes_words(free)} free in {folder}"
         if not writable:
             yield Finding(what, f"{folder} cannot be written to", "problem", "give --out a folder elsewhere")
         elif free < LITTLE_DISK:
-            yield Finding(what, told, "problem", "free some space, or give --out a folder on another disk")
+            yield Finding(what, detail, "problem", "free some space, or give --out a folder on another disk")
         else:
-            yield Finding(what, told)
+            yield Finding(what, detail)
 
 
 def cache_places(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:

@@ -114,7 +114,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def bytes_told(count: float) -> str:
+def bytes_words(count: float) -> str:
     """Bytes as a person says them: "3.4 GB"."""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(len(units) - 1, int(math.log10(max(count, 1)) // 3))

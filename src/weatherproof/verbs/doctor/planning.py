@@ -16,7 +16,7 @@ from weatherproof.sizes import GivenSize, sides, size_of
 from weatherproof.training.plan import Precision
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import Course, Limit, Scale, evaluate, limits
-from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_told
+from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_words
 from weatherproof.verbs.doctor.terms import Terms, terms_of
 
 NEAR = 1.0  # of what there is
@@ -82,15 +82,15 @@ def planned(
         meter.advance()
         terms = terms_of(measured, wishes.network, wishes.operator, wishes.size, seconds, seed)
         meter.advance()
-    return told(wishes, card, scale, of_encoder, of_loss, terms)
+    return diagnosis(wishes, card, scale, of_encoder, of_loss, terms)
 
 
-def told(wishes: Wishes, card: Card, scale: Scale, encoder: Counted, loss: Loss, terms: Terms) -> Diagnosis:
+def diagnosis(wishes: Wishes, card: Card, scale: Scale, encoder: Counted, loss: Loss, terms: Terms) -> Diagnosis:
     """The formula's results as numbers and in words."""
     course = evaluate(scale, card, encoder, loss, terms)
     found = limits(scale, card, encoder, loss, terms, course)
     sections = [
-        Section("Plan", list(_asked(wishes, scale, encoder, card))),
+        Section("Plan", list(_wishes(wishes, scale, encoder, card))),
         Section("Terms", list(_terms(terms))),
         Section("A step", list(_step(course))),
         Section("In all", list(_whole(wishes, course))),
@@ -110,7 +110,7 @@ def money(wishes: Wishes, course: Course) -> float:
     return wishes.gpus * course.seconds / 3600 * (wishes.price or 0.0)
 
 
-def _asked(wishes: Wishes, scale: Scale, encoder: Counted, card: Card) -> Iterator[Finding]:
+def _wishes(wishes: Wishes, scale: Scale, encoder: Counted, card: Card) -> Iterator[Finding]:
     yield Finding(
         "training", f"{wishes.encoder} at {wishes.size}, {wishes.images:,.0f} images, {wishes.epochs:g} epoch(s), "
         f"batch {wishes.batch_size:,}"
@@ -128,7 +128,7 @@ def _asked(wishes: Wishes, scale: Scale, encoder: Counted, card: Card) -> Iterat
 
 def _terms(terms: Terms) -> Iterator[Finding]:
     yield Finding("decoding", f"{terms.decoded:,.0f} images/s and core ({terms.told['decoded']})")
-    yield Finding("image", f"{bytes_told(terms.image_bytes)} as stored")
+    yield Finding("image", f"{bytes_words(terms.image_bytes)} as stored")
     yield Finding("operator", f"{terms.copies:,.0f} copies of an image, with crop and flip ({terms.told['copies']})")
     yield Finding("network", f"{terms.network / 1e9:,.3g} GB/s a GPU ({terms.told['network']})")
     yield Finding("disk", f"{terms.disk / 1e9:,.2g} GB/s ({terms.told['disk']})")

@@ -64,24 +64,24 @@ def terms_of(
     """The terms, from a file as far as it has them, else measured here."""
     known = _read(measured)
     data, talked = known.get("data"), known.get("distributed")
-    told = dict.fromkeys(("decoded", "copies", "disk", "order_seconds", "order_bytes"), "measured here")
-    told["network"] = told["latency"] = "assumed"
+    sources = dict.fromkeys(("decoded", "copies", "disk", "order_seconds", "order_bytes"), "measured here")
+    sources["network"] = sources["latency"] = "assumed"
     speed, latency = NETWORK, LATENCY
     if talked is not None:
         speed, latency = talked["gather"][-1]["bytes_per_second"], talked["gather"][0]["seconds"]
-        told["network"] = told["latency"] = f"measured, {measured}"
+        sources["network"] = sources["latency"] = f"measured, {measured}"
     if network is not None:
-        speed, told["network"] = network * 1e9, "given"
+        speed, sources["network"] = network * 1e9, "given"
     if data is not None and data.get("reading"):
         decoded, stored = data["per_core"], data["reading"]["image_bytes"]
-        told["decoded"] = f"measured, {measured}"
+        sources["decoded"] = f"measured, {measured}"
     else:
         decoded, stored = decoding(size, seconds)
-        told["decoded"] = "measured here, JPEG of 500 x 375"
+        sources["decoded"] = "measured here, JPEG of 500 x 375"
     order_seconds, order_bytes = ordering(seed)
     return Terms(
         decoded=decoded, image_bytes=stored, copies=_copies(operator, size, seed), disk=_disk(),
-        order_seconds=order_seconds, order_bytes=order_bytes, network=speed, latency=latency, told=told,
+        order_seconds=order_seconds, order_bytes=order_bytes, network=speed, latency=latency, told=sources,
     )  # fmt: skip
 
 

@@ -136,8 +136,10 @@ def _distributed(
     from weatherproof.cluster import here
     from weatherproof.verbs.doctor import distributed
 
-    asked = distributed.Asked(source, split, size, 1 if workers is None else workers, seconds, folder, seed, strategy)
-    found = distributed.examine(asked, here(), device, processes)
+    request = distributed.Request(
+        source, split, size, 1 if workers is None else workers, seconds, folder, seed, strategy
+    )
+    found = distributed.examine(request, here(), device, processes)
     if found is None:
         return Diagnosis("distributed", [], quiet=True)
     return Diagnosis("distributed", [distributed.section(found)], {"distributed": found})

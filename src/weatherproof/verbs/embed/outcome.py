@@ -50,13 +50,13 @@ class EmbedOutcome:
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
-        told: dict[str, Any] = {"file": str(self.file), "complete": self.complete, "done": self.done, "of": self.total}
+        facts: dict[str, Any] = {"file": str(self.file), "complete": self.complete, "done": self.done, "of": self.total}
         if self.complete:
             own = self.embeddings
-            told |= {"images": len(own), "columns": list(own.columns), "features": own.about.features}
-            told |= {name: getattr(own.about, name) for name in ("dtype", "size", "encoder", "weights")}
+            facts |= {"images": len(own), "columns": list(own.columns), "features": own.about.features}
+            facts |= {name: getattr(own.about, name) for name in ("dtype", "size", "encoder", "weights")}
         left_out = {printable(path): reason for path, reason in self.left_out.items()}
-        return told | {"left_out": left_out, "status": self.status, "notes": list(self.notes)}
+        return facts | {"left_out": left_out, "status": self.status, "notes": list(self.notes)}
 
     def show(self) -> None:
         """Print what is in the file, where it is, and the notes."""
@@ -110,13 +110,13 @@ class SearchOutcome:
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
-        told = [
+        rows = [
             {"query": query, "label": label, "neighbours": own}
             for query, label, own in zip(self.queries, self.query_labels, self.neighbours(), strict=True)
         ]
         return {
             "index": str(self.index.path), "encoder": self.index.about.encoder, "exact": self.found.exact,
-            "queries": finite(told), "file": None if self.file is None else str(self.file), "status": self.status,
+            "queries": finite(rows), "file": None if self.file is None else str(self.file), "status": self.status,
             "notes": list(self.notes),
         }  # fmt: skip
 

@@ -44,8 +44,8 @@ def search_index(
     way = search_of(search, len(bank))
     subject = Subject.load(model, source, options, asked)
     bank.about.require(subject.encoder, subject.weights, subject.size, str(bank.path), subject.encoder_at)
-    told = {"index": str(bank.path), "neighbours": neighbours}
-    with subject.at_work(file, told) as parts:
+    settings = {"index": str(bank.path), "neighbours": neighbours}
+    with subject.at_work(file, settings) as parts:
         if not parts.complete:
             raise InputError(f"{late_note(parts, 'nothing is searched yet')}, if it has --out; give more --minutes")
 

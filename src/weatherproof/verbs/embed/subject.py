@@ -106,8 +106,8 @@ class Subject:
     def recipe(self) -> dict[str, Any]:
         """What the work depends on, as a run's recipe says it."""
         kept = {name: value for name, value in self.options.items() if name not in FREE}
-        told = {"encoder": self.model, "images": self.source, **asdict(self.asked), **kept}
-        recipe = recipe_of("embed", told) | {WEIGHTS: self.weights[:12]}
+        settings = {"encoder": self.model, "images": self.source, **asdict(self.asked), **kept}
+        recipe = recipe_of("embed", settings) | {WEIGHTS: self.weights[:12]}
         if self.digest:
             return recipe | {OWN_FILES: {**recipe.get(OWN_FILES, {}), text_of(self.source): self.digest}}
         return recipe | {"data": self._data()}

@@ -83,16 +83,16 @@ class Graph(nn.Module):
         if self.shape.resized:
             side = (self.shape.height, self.shape.width)
             pixels = nn.functional.interpolate(pixels, side, mode=self.interpolation, antialias=True)
-        told: dict[str, Tensor] = {}
+        gauged: dict[str, Tensor] = {}
         if self.has_gauge:
             reading = self.gauge.reading(self.gauge.look(pixels))  # type: ignore[operator]
-            told = {name: getattr(reading, name) for name in GAUGE}
-        seen = self._seen(self.original, pixels)
+            gauged = {name: getattr(reading, name) for name in GAUGE}
+        seen = self._embedding_and_map(self.original, pixels)
         if self.has_gate:
-            low, high = by_kind(self.ends, told["kind"])
-            told["weight"] = opened(told["extent"], told["beyond"], low, high)
-            pairs = zip(seen, self._seen(self.hardened, pixels), strict=True)
-            seen = [_mixed(told["weight"], *pair) for pair in pairs]
+            low, high = by_kind(self.ends, gauged["kind"])
+            gauged["weight"] = opened(gauged["extent"], gauged["beyond"], low, high)
+            pairs = zip(seen, self._embedding_and_map(self.hardened, pixels), strict=True)
+            seen = [_mixed(gauged["weight"], *pair) for pair in pairs]
         embedding = _pooled(seen[0])
         made = {"embedding": embedding}
         own = None if self.original.head is None else self.original.head(seen[0]).flatten(1)
@@ -103,9 +103,9 @@ class Graph(nn.Module):
             made["own_logits" if self.has_readout else "logits"] = own
         if self.place is not None:
             made["patches"] = seen[1]
-        return made | told
+        return made | gauged
 
-    def _seen(self, encoder: Any, pixels: Tensor) -> list[Tensor]:
+    def _embedding_and_map(self, encoder: Any, pixels: Tensor) -> list[Tensor]:
         """The raw embedding, and the map where there is one."""
         return [encoder._raw(pixels)] if self.place is None else [*encoder._raw_and_map(pixels, self.place)]
 

@@ -33,8 +33,8 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
-        told: dict[str, Any] = finite({**self.about})
-        return {"folder": str(self.folder), "file": str(self.file), **told, "status": self.status}
+        about: dict[str, Any] = finite({**self.about})
+        return {"folder": str(self.folder), "file": str(self.file), **about, "status": self.status}
 
     def show(self) -> None:
         """Print the largest differences, where the files are, and the notes."""

@@ -50,14 +50,14 @@ class Subject:
         return self.folder.resolve().name if self.folder is not None else self.encoder.name
 
     @property
-    def seen(self) -> str | None:
+    def training_damage(self) -> str | None:
         """The damage, and the looks, that it was trained on."""
         return trained_on(self.folder) if self.folder is not None else None
 
     @property
     def against(self) -> str | None:
         """The damage that it was hardened against; None where another verb trained it."""
-        return self.seen if self.recipe.get("verb", "harden") == "harden" else None
+        return self.training_damage if self.recipe.get("verb", "harden") == "harden" else None
 
     @property
     def operator(self) -> Operator | None:

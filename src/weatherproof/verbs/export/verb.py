@@ -113,8 +113,8 @@ def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, t
         theirs = torch_run(data)
     del program
     verdict = compared(checks, ours, theirs)
-    told = about | {"to": to, "bytes": len(data)} | ({"opset": opset} if to == "onnx" else {})
-    return _finish(run, subject, told, verdict, source, len(real), lambda path: write_atomically(path, data))
+    facts = about | {"to": to, "bytes": len(data)} | ({"opset": opset} if to == "onnx" else {})
+    return _finish(run, subject, facts, verdict, source, len(real), lambda path: write_atomically(path, data))
 
 
 def _hub(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, push: str | None) -> Exported:
@@ -126,11 +126,11 @@ def _hub(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, push:
     try:
         made = hub_folder(subject, making, checks, source.name)
         size = sum(file.stat().st_size for file in making.iterdir())
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "to": "hub", "encoder": encoder.name, "library": made.library, "bytes": size,
             "hardened_against": subject.against,
         }  # fmt: skip
-        done = _finish(run, subject, told, made.verdict, source, len(pixels), partial(_moved, making), made.lines)
+        done = _finish(run, subject, facts, made.verdict, source, len(pixels), partial(_moved, making), made.lines)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     if push is None or done.status:
@@ -153,7 +153,7 @@ def _finish(
     good = run.path / FILES[about["to"]]
     bad = good.with_name(good.name + FAILED)
     path, other = (bad, good) if failed else (good, bad)
-    told = {
+    facts = {
         **about,
         "file": path.name,
         "verified": {"source": source.name, "images": images} | verdict.to_dict(),
@@ -162,9 +162,9 @@ def _finish(
     }
     write(path)
     _removed(other)
-    run.write_json(ABOUT, told)
+    run.write_json(ABOUT, facts)
     run.close()
-    return Exported(run.path, path, told, subject.notes, lines, int(failed))
+    return Exported(run.path, path, facts, subject.notes, lines, int(failed))
 
 
 def _removed(path: Path) -> None:

@@ -40,8 +40,8 @@ def wordnet_ids(labels: Path) -> list[str]:
     found = _of_kit(labels) if _is_kit(labels) else _of_text(labels)
     strange = next((name for name in found if not _WORDNET.fullmatch(name)), None)
     if strange is not None or len(found) != IMAGES:
-        told = f"{shown(strange)} is no WordNet id" if strange is not None else f"it has {len(found):,} lines"
-        raise InputError(f"{labels}: expected the classes of {IMAGES:,} validation images, and {told}")
+        why = f"{shown(strange)} is no WordNet id" if strange is not None else f"it has {len(found):,} lines"
+        raise InputError(f"{labels}: expected the classes of {IMAGES:,} validation images, and {why}")
     if len(set(found)) != _CLASSES:
         raise InputError(f"{labels}: expected {_CLASSES:,} classes, found {len(set(found)):,}")
     return found

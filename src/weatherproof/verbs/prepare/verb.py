@@ -72,13 +72,13 @@ def prepare(
     if labels is not None and what != "imagenet-val":
         raise InputError(f"labels are those of imagenet-val: {what} needs none")
     if what in _FREE:
-        return _fetched(what, Path(_given(what, "--out, a folder", out)))
-    source = str(_given(what, "a source", source))
+        return _fetched(what, Path(_required(what, "--out, a folder", out)))
+    source = str(_required(what, "a source", source))
     if what == "weights":
         return _weights(source, None if out is None else Path(out))
-    target = Path(_given(what, "--out, a folder", out))
+    target = Path(_required(what, "--out, a folder", out))
     if what == "imagenet-val":
-        classes = Path(_given(what, "--labels, the development kit or a text file", labels))
+        classes = Path(_required(what, "--labels, the development kit or a text file", labels))
         return Prepared(target, f"{imagenet.validation(Path(source), classes, target):,} images in folders by class")
     if what == "imagenet-train":
         return Prepared(target, f"{imagenet.training(Path(source), target):,} images in folders by class")
@@ -88,7 +88,7 @@ def prepare(
     return _corrupted(what, Path(source), target)
 
 
-def _given(what: str, name: str, value: str | Path | None) -> str | Path:
+def _required(what: str, name: str, value: str | Path | None) -> str | Path:
     if value is None:
         raise InputError(f"prepare {what} needs {name}: weatherproof prepare --help")
     return value

@@ -10,7 +10,7 @@ from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, set
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Wanted
-from weatherproof.studies.papers.contrastive_inversion.pictures import Asked, OneSided
+from weatherproof.studies.papers.contrastive_inversion.pictures import ModelPair, OneSided
 from weatherproof.studies.papers.contrastive_inversion.scales import Hardening
 
 TOP = ("top1", "top5")  # measured together: a table and its top-5 look at the same answers
@@ -65,7 +65,7 @@ class Models:
 
     def teacher(self, tested: str) -> Cell:
         """The pretrained model as it was, under its own classifier."""
-        model = Own(self._given(self.scale.encoder), self._train("main"))
+        model = Own(self._pretrained(self.scale.encoder), self._train("main"))
         return self._cell(model, About("teacher", "own-head", 1.0), tested)
 
     def plain(self, tested: str) -> Cell:
@@ -74,12 +74,12 @@ class Models:
 
     def one_sided(self, damage: str, of_ours: bool) -> OneSided:
         """How often ours alone is right, or the supervised baseline alone."""
-        return OneSided(self.asked(damage), of_ours)
+        return OneSided(self.pair(damage), of_ours)
 
-    def asked(self, damage: str) -> Asked:
+    def pair(self, damage: str) -> ModelPair:
         """Ours and the supervised baseline, both trained on this damage, on test images under it."""
         ours = self._probed(self.hardened(damage), damage, "main", 1.0)
-        return Asked(ours, self.rival(damage, "main"), self.tested(), self.scale.damages[damage], self.seed)
+        return ModelPair(ours, self.rival(damage, "main"), self.tested(), self.scale.damages[damage], self.seed)
 
     def restored(self, tested: str, restoration: str, draws: int = 1) -> Cell:
         """The image is restored in pixel space, then the rival's network with a clean probe classifies it.
@@ -110,7 +110,7 @@ class Models:
         """The student of this damage and objective, of the scale's main images."""
         scale = self.scale
         return Hardened(
-            self._given(scale.encoder), self._train(self._trains_on(data)), scale.damages[trained],
+            self._pretrained(scale.encoder), self._train(self._trains_on(data)), scale.damages[trained],
             plan_of(scale.plan, self.seed), objective, scale.augment,
         )  # fmt: skip
 
@@ -118,7 +118,7 @@ class Models:
         """The supervised baseline, fine-tuned end to end."""
         scale = self.scale
         return Labelled(
-            self._given(scale.rival), self._train(self._trains_on(data)), plan_of(scale.rival_plan, self.seed),
+            self._pretrained(scale.rival), self._train(self._trains_on(data)), plan_of(scale.rival_plan, self.seed),
             operator=scale.damages[trained], augment=scale.augment,
         )  # fmt: skip
 
@@ -144,13 +144,13 @@ class Models:
 
     def _clean_probe(self, network: str) -> Probed:
         """A linear layer on a network as it is, fitted on clean images."""
-        scale, given, train = self.scale, self._given(network), self._train("main")
+        scale, given, train = self.scale, self._pretrained(network), self._train("main")
         if not scale.as_published:
             return Probed(Unit(given), train, seed=self.seed)
         settings = {**scale.probe, "probe_batch_size": 128, "schedule": "constant"}
         return Probed(given, train, settings_of(settings), augment=scale.augment, seed=self.seed)
 
-    def _given(self, text: str) -> Given:
+    def _pretrained(self, text: str) -> Given:
         return Given(text, self.scale.size, seed=self.seed)
 
     # images

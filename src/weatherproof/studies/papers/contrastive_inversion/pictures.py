@@ -26,7 +26,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelPair:
     """Two models on the same damaged images.
 
     Attributes:
@@ -53,7 +53,7 @@ class OneSided:
         of_ours: ours is the one that is right.
     """
 
-    asked: Asked
+    pair: ModelPair
     of_ours: bool
 
     @property
@@ -61,37 +61,37 @@ class OneSided:
         return ()
 
     def number(self, store: Store) -> Number:
-        images = store.images(self.asked.data)
-        found = self.asked.one_sided(store)[0 if self.of_ours else 1]
-        operator = operators.parse(self.asked.damage)
-        facts = protocol_facts(images, operator, (self.asked.seed,), self.asked.data.called(images))
+        images = store.images(self.pair.data)
+        found = self.pair.one_sided(store)[0 if self.of_ours else 1]
+        operator = operators.parse(self.pair.damage)
+        facts = protocol_facts(images, operator, (self.pair.seed,), self.pair.data.called(images))
         name = "hardened" if self.of_ours else "supervised"
         return Number(make_record("alone_right", [len(found) / len(images)], len(images), name, 0, facts))
 
 
 @lru_cache(maxsize=8)
-def _one_sided(asked: Asked, store: Store) -> tuple[Tensor, Tensor]:
-    images = store.images(asked.data)
+def _one_sided(pair: ModelPair, store: Store) -> tuple[Tensor, Tensor]:
+    images = store.images(pair.data)
     places: tuple[list[Tensor], list[Tensor]] = [], []
     done = 0
     for batch in batches(images, _BATCH, device=store.device):
-        damaged, labels = _damaged(asked.damage, batch.images, batch.index, asked.seed), batch.labels[:, None]
-        hits = [_best(store, model, damaged)[1] == labels for model in (asked.ours, asked.rival)]
+        damaged, labels = _damaged(pair.damage, batch.images, batch.index, pair.seed), batch.labels[:, None]
+        hits = [_best(store, model, damaged)[1] == labels for model in (pair.ours, pair.rival)]
         for place, (one, other) in zip(places, (hits, hits[::-1]), strict=True):
             place.append((one[:, 0] & ~other.any(dim=1)).nonzero().flatten().cpu() + done)
         done += len(labels)
     return torch.cat(places[0]), torch.cat(places[1])
 
 
-def save_guesses(asked: Mapping[str, Asked], count: int, store: Store, folder: Path) -> None:
+def save_guesses(pairs: Mapping[str, ModelPair], count: int, store: Store, folder: Path) -> None:
     """Write the gallery: for each damage the first images that ours has right and the rival's three guesses miss; the
     first of all where there is none."""
     entries = []
-    for own in asked.values():
-        found = own.one_sided(store)[0][:count]
-        chosen = store.images(own.data).subset(found if len(found) else torch.arange(1))
-        models = {"hardened": own.ours, "supervised": own.rival}
-        entries += _entries(chosen, own.damage, own.seed, models, store)
+    for pair in pairs.values():
+        found = pair.one_sided(store)[0][:count]
+        chosen = store.images(pair.data).subset(found if len(found) else torch.arange(1))
+        models = {"hardened": pair.ours, "supervised": pair.rival}
+        entries += _entries(chosen, pair.damage, pair.seed, models, store)
     reports.save_gallery(folder, entries)
 
 

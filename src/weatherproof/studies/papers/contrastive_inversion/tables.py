@@ -171,8 +171,8 @@ def _ahead(
     """In each pair the first row more than `points` above the second, on each of these sets that was measured."""
     rows = [(high, low, data) for high, low in pairs for data in sets]
     gaps = {(h, d): values[h, d] - values[low, d] for h, low, d in rows if (h, d) in values and (low, d) in values}
-    told = ", ".join(f"{high}, {data} {gap:+.1%}" for (high, data), gap in gaps.items())
-    return sum(gap > points for gap in gaps.values()), len(gaps), told
+    detail = ", ".join(f"{high}, {data} {gap:+.1%}" for (high, data), gap in gaps.items())
+    return sum(gap > points for gap in gaps.values()), len(gaps), detail
 
 
 def _restoration_table(
@@ -332,7 +332,7 @@ def _guesses_figure() -> Study:
     return _study(
         "figure-1", "Figure 1: three guesses of both models on chosen images", grid, claims, note=note,
         pictures=lambda models, store, folder: save_guesses(
-            {row: models.asked(row) for row in rows}, _SHOWN, store, folder
+            {row: models.pair(row) for row in rows}, _SHOWN, store, folder
         ),
     )  # fmt: skip
 
@@ -341,8 +341,8 @@ def _guesses_figure() -> Study:
 def _some(values: Values, column: str) -> Verdict:
     """The column is above 0 in every row."""
     found = {row: value for (row, own), value in values.items() if own == column}
-    told = ", ".join(f"{row} {value:.1%}" for row, value in found.items())
-    return sum(value > 0 for value in found.values()), len(found), told
+    detail = ", ".join(f"{row} {value:.1%}" for row, value in found.items())
+    return sum(value > 0 for value in found.values()), len(found), detail
 
 
 def _damages_figure() -> Study:

@@ -79,7 +79,7 @@ def study(
         grid = {key: measured(models) for key, measured in cells.items()}
         facts = models.facts(tuple(trainings.values()), data)
         after = () if pictures is None else (lambda store, folder, _: pictures(models, store, folder),)
-        told = partial(models.told, tuple(trainings.values()))
-        return Scale(settings.name, settings.note, grid, facts, told, after)
+        later_facts = partial(models.chosen_facts, tuple(trainings.values()))
+        return Scale(settings.name, settings.note, grid, facts, later_facts, after)
 
     return sized(name, title, SCALES[name], at, claims, note, ours=ours)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from weatherproof.evaluation.record import make_record, protocol_facts
-from weatherproof.methods import FeatureSettings, damage_of, feature_settings, met_in_training
+from weatherproof.methods import FeatureSettings, damage_of, feature_settings, training_damage
 from weatherproof.studies.lab.classifiers import Labelled, OwnLinear, Probed, Validated
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.measures import Clean, Suite
@@ -140,7 +140,7 @@ class Models:
         self, training: Training, measure: Measure, test: Images, wanted: Wanted, readout: str | None = None,
         files: Images | None = None,
     ) -> OverSeeds:  # fmt: skip
-        about = About(training.name, readout, trained_on=self.met(training))
+        about = About(training.name, readout, trained_on=self.damage_met(training))
         seeds = tuple(self.seed + i for i in range(self.scale.seeds))
         cells = tuple(Cell(self.model(training, seed), measure, test, about, wanted, files) for seed in seeds)
         return OverSeeds(cells, seeds)
@@ -196,11 +196,11 @@ class Models:
             return "end-to-end"
         return "own-head" if training.start in self.scale.own_heads else "probe"
 
-    def met(self, training: Training) -> str | None:
+    def damage_met(self, training: Training) -> str | None:
         """The text of the damage that its images met in training, and those of a hardened start before it."""
         hardening = self.scale.hardening if training.start == "hardened" else None
         before = None if hardening is None else hardening.damages[HARDENED_ON]
-        own = None if training.method == FROZEN else met_in_training(training.method, self.settings(training, 1.0))
+        own = None if training.method == FROZEN else training_damage(training.method, self.settings(training, 1.0))
         return ", ".join(filter(None, (before, own))) or None
 
     # images
@@ -242,7 +242,7 @@ class Models:
         plans = {f"{name}{what}": said for name, at in sets.items() for what, said in at._plans(trainings)}
         return plans | {f"{name}{what}": said for name, at in sets.items() for what, said in at._settings(trainings)}
 
-    def told(self, trainings: Sequence[Training], store: Store) -> dict[str, str]:
+    def chosen_facts(self, trainings: Sequence[Training], store: Store) -> dict[str, str]:
         """Which lambda validation images chose, and what they said of each."""
         return {f"lambda of {own.method}": self._chosen(own, store) for own in trainings if own.among}
 

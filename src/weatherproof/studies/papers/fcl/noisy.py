@@ -11,7 +11,7 @@ from weatherproof.evaluation import Case, cases_on_the_fly
 from weatherproof.operators import NonUniformNoise
 from weatherproof.operators.suites import suite
 from weatherproof.spec import component
-from weatherproof.studies.lab.measures import met
+from weatherproof.studies.lab.measures import measured_suite
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Bench, Measured, Store, digest
 
@@ -36,7 +36,7 @@ class Noisy:
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         cases = [*noisy_cases(images, self.train, bench.store)]
-        return met(model, images, cases, bench, name="noisy", seed=self.seed)
+        return measured_suite(model, images, cases, bench, name="noisy", seed=self.seed)
 
 
 def noisy_cases(images: ImageSet, train: Images, store: Store) -> list[Case]:

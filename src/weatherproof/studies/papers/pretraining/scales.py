@@ -122,10 +122,10 @@ class Pretraining:
 
     def _penalty_words(self) -> str:
         how = {"exact": "by double backward", "finite": "by the difference of two losses"}
-        told = how.get(self.penalty.method, "its derivative by the difference of two gradients")
+        means = how.get(self.penalty.method, "its derivative by the difference of two gradients")
         step = "" if self.penalty.method == "exact" else f", a step of {self.penalty.step}"
         form = "per sample: 4N times that of eq. 3" if self.penalty.per_sample else "as printed in eq. 3"
-        return f"lambda / 2 R, {told}{step}; of the contrastive loss {form}, in pretraining alone"
+        return f"lambda / 2 R, {means}{step}; of the contrastive loss {form}, in pretraining alone"
 
 
 def families(size: int) -> Mapping[str, str]:

@@ -62,12 +62,12 @@ class Attacks:
 
     def facts(self, networks: Iterable[Network]) -> dict[str, str]:
         """The settings behind these networks' numbers, for the reader."""
-        told = {
+        facts = {
             name: f"`{attack!r}`, at every size, {self.images[name]:,} images; its certificate at the size that is "
             f"printed, {self.certificate_images[name]} images"
             for name, attack in self.attacks.items()
         }
-        return {**told, **self.models.facts(networks)}
+        return {**facts, **self.models.facts(networks)}
 
     def cell(self, network: Network, attack: str, wanted: Wanted, seed: int) -> Cell:
         """A number under attack, with its certificate."""
@@ -125,8 +125,10 @@ def panels(attacks: Mapping[str, object]) -> list[Panel]:
     """
     made = []
     for title, attack, weight in _panels():
-        told = [(column(kind, own), kind + (" + Tikhonov" if own else "")) for kind in _KINDS for own in (0.0, weight)]
-        made.append(Panel(title, repr(attacks[attack]), {_NETWORKS[name].name: words for name, words in told}))
+        columns = [
+            (column(kind, own), kind + (" + Tikhonov" if own else "")) for kind in _KINDS for own in (0.0, weight)
+        ]
+        made.append(Panel(title, repr(attacks[attack]), {_NETWORKS[name].name: words for name, words in columns}))
     return made
 
 
@@ -170,9 +172,9 @@ def rows() -> Iterator[tuple[str, str, Wanted]]:
 def _claims() -> Iterator[Claim]:
     """What the figure's caption says, of every panel."""
     for attack in (PGD_L2, BARRIER):
-        told = f"{attack}: the contrastive model resists better than the supervised one"
-        yield Claim(told, under(attack, "contrastive", ["supervised"]))
-        yield Claim(f"{told}, by the median", largest(attack, "contrastive", ["supervised"]))
+        text = f"{attack}: the contrastive model resists better than the supervised one"
+        yield Claim(text, under(attack, "contrastive", ["supervised"]))
+        yield Claim(f"{text}, by the median", largest(attack, "contrastive", ["supervised"]))
     for panel, attack, weight in _panels():
         smooth, both = (column(kind, weight) for kind in _KINDS)
         rest = ["supervised", smooth, "contrastive"]
@@ -221,8 +223,8 @@ def largest(values: Values, attack: str, high: str, lows: Sequence[str]) -> Verd
     if high not in sizes:
         return 0, 0, ""
     others = [sizes[low] for low in lows if low in sizes]
-    told = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
-    return sum(sizes[high] > other for other in others), len(others), told
+    detail = ", ".join(f"{name} {size:.3f}" for name, size in sizes.items())
+    return sum(sizes[high] > other for other in others), len(others), detail
 
 
 STUDIES = {NAME: _figure_2()}

@@ -114,7 +114,7 @@ def _name(weight: float, form: str) -> str:
     return f"lambda {weight:g}, {form}" if weight else "no penalty"
 
 
-def _taken(values: Values, weight: float) -> tuple[float, float] | None:
+def _reductions(values: Values, weight: float) -> tuple[float, float] | None:
     """What eq. 3 and averaging twice take off the length of the gradient."""
     keys = [(LENGTH, _name(0.0, ONCE)), (LENGTH, _name(weight, ONCE)), (LENGTH, _name(weight, TWICE))]
     if any(key not in values for key in keys):
@@ -125,16 +125,16 @@ def _taken(values: Values, weight: float) -> tuple[float, float] | None:
 
 @awaiting_values
 def _takes_more(values: Values, weight: float) -> Verdict:
-    taken = _taken(values, weight)
-    return (0, 0, "") if taken is None else (int(taken[0] > taken[1]), 1, f"{taken[0]:+.3g} against {taken[1]:+.3g}")
+    cuts = _reductions(values, weight)
+    return (0, 0, "") if cuts is None else (int(cuts[0] > cuts[1]), 1, f"{cuts[0]:+.3g} against {cuts[1]:+.3g}")
 
 
 @awaiting_values
 def _dampened(values: Values, weight: float) -> Verdict:
-    taken = _taken(values, weight)
-    if taken is None:
+    cuts = _reductions(values, weight)
+    if cuts is None:
         return 0, 0, ""
-    return int(0 < taken[0] and taken[1] < DAMPENED * taken[0]), 1, f"{taken[1]:+.3g} of {taken[0]:+.3g}"
+    return int(0 < cuts[0] and cuts[1] < DAMPENED * cuts[0]), 1, f"{cuts[1]:+.3g} of {cuts[0]:+.3g}"
 
 
 STUDIES = {study.name: study for study in (_study(),)}

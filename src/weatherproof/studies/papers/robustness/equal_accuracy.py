@@ -105,9 +105,9 @@ def _at(settings: Compared, seed: int) -> Scale:
 def _claims() -> Iterator[Claim]:
     for attack in _ATTACKS:
         for rival, words in ((LONG, "trained to the end"), (SHORT, "of about its clean accuracy")):
-            told = f"{attack}: the contrastive model resists better than a supervised one {words}"
-            yield Claim(told, under(attack, OURS, [rival]))
-            yield Claim(f"{told}, by the median", largest(attack, OURS, [rival]))
+            text = f"{attack}: the contrastive model resists better than a supervised one {words}"
+            yield Claim(text, under(attack, OURS, [rival]))
+            yield Claim(f"{text}, by the median", largest(attack, OURS, [rival]))
 
 
 def _study() -> Study:

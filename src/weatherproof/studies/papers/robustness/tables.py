@@ -104,8 +104,8 @@ def _all_below(values: Values, column: str, high: str, rows: Sequence[str]) -> V
     """Row `high` of a column above each of the others."""
     there = [row for row in rows if (row, column) in values and (high, column) in values]
     gains = {row: values[row, column] - values[high, column] for row in there}
-    told = ", ".join(f"{row} {gain:+.1%}" for row, gain in gains.items())
-    return sum(gain < 0 for gain in gains.values()), len(gains), told
+    detail = ", ".join(f"{row} {gain:+.1%}" for row, gain in gains.items())
+    return sum(gain < 0 for gain in gains.values()), len(gains), detail
 
 
 def _tikhonov() -> Study:

@@ -146,7 +146,7 @@ class Models:
         added = tuple(text for text in model.regularizers if text.startswith("InputGradient("))
         given = tuple(text for text in model.regularizers if text not in added)
         searched = () if model.as_written or not scale.search else given
-        start, seen = self.start(model.start), self.seen(data)
+        start, seen = self.start(model.start), self.finetuning_images(data)
         judged = self.train(data) if scale.whole is not None else None
         chosen = Chosen(start, seen, self._plan(searched), searched, scale.augment, scale.steps, judged)
         return Finetuned(
@@ -158,8 +158,8 @@ class Models:
     def _adversarial(self, model: Tuned, data: str) -> Labelled:
         scale, plan = self.scale, plan_of({**self.scale.plan, **self.scale.adversarial_plan}, self.seed)
         return Labelled(
-            self.start(model.start), self.seen(data), plan, "adversarial", augment=scale.augment, attack=ADVERSARIAL,
-            steps=scale.steps,
+            self.start(model.start), self.finetuning_images(data), plan, "adversarial", augment=scale.augment,
+            attack=ADVERSARIAL, steps=scale.steps,
         )  # fmt: skip
 
     def start(self, name: str) -> Recipe:
@@ -184,7 +184,7 @@ class Models:
 
     # images
 
-    def seen(self, data: str) -> Images:
+    def finetuning_images(self, data: str) -> Images:
         """The images for fine-tuning, which an augmentation looks at."""
         whole, train = self.scale.whole, self.train(data)
         return train if whole is None else replace(train, size=None, uncropped=whole)
@@ -226,7 +226,7 @@ class Models:
         facts["augmentation"] = f"`{scale.augment}`"
         return facts
 
-    def told(self, models: Iterable[Tuned], sets: Sequence[str], store: Store) -> dict[str, str]:
+    def chosen_facts(self, models: Iterable[Tuned], sets: Sequence[str], store: Store) -> dict[str, str]:
         """What the validation splits of these data sets chose, by model."""
         searched = (
             replace(model, alpha=1.0)
@@ -266,8 +266,8 @@ def study(
             attacks = dict.fromkeys(entry["attack"] for entry in entries)
             save_certificates(folder, [joint([e for e in entries if e["attack"] == own]) for own in attacks])
 
-        told = partial(made.told, tuned, sets)
-        return Scale(settings.name, settings.note, grid, made.facts(tuned), told, (write, *after))
+        later_facts = partial(made.chosen_facts, tuned, sets)
+        return Scale(settings.name, settings.note, grid, made.facts(tuned), later_facts, (write, *after))
 
     return sized(name, title, SCALES[name], at, claims, note, ours=ours)
 
@@ -278,9 +278,9 @@ def joint(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     checks = []
     for place, check in enumerate(entries[0]["checks"]):
         lost = [f"{e['model']} ({e['checks'][place]['detail']})" for e in entries if not e["checks"][place]["passed"]]
-        told = (
+        detail = (
             f"fails for {len(lost)} of {len(entries)}: {'; '.join(lost)}" if lost else f"holds for all {len(entries)}"
         )
-        checks.append({"claim": check["claim"], "passed": not lost, "detail": told})
+        checks.append({"claim": check["claim"], "passed": not lost, "detail": detail})
     images = min(e["images"] for e in entries)
     return {"attack": entries[0]["attack"], "model": f"{len(entries)} classifiers", "images": images, "checks": checks}

@@ -67,8 +67,8 @@ def _at(settings: Transfer, seed: int) -> Scale:
 def _ahead(values: Values, high: str, low: str, rows: list[str], points: float = 0.0) -> Verdict:
     """Column `high` more than `points` above column `low` in every row."""
     gaps = {r: values[r, high] - values[r, low] for r in rows if (r, high) in values and (r, low) in values}
-    told = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
-    return sum(gap > points for gap in gaps.values()), len(gaps), told
+    detail = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
+    return sum(gap > points for gap in gaps.values()), len(gaps), detail
 
 
 STUDIES = {study.name: study for study in (_study(),)}

@@ -55,7 +55,7 @@ def row(what: str, model: str) -> str:
 def ahead(values: Values, high: str, low: str, whats: Sequence[str], points: float = 0.0) -> Verdict:
     """Model `high` above model `low`, or more than `points` above, in the mean over the data sets that both have, for
     each of `whats`; attacks that leave nothing of both are left out."""
-    held, of, told = 0, 0, []
+    held, of, details = 0, 0, []
     for what in whats:
         rows = row(what, high), row(what, low)
         data = [d for d in DATA if all((r, d) in values for r in rows)]
@@ -65,8 +65,8 @@ def ahead(values: Values, high: str, low: str, whats: Sequence[str], points: flo
         if what != CLEAN and max(first, second) <= NOTHING_LEFT:
             continue
         held, of = held + (first - second > points), of + 1
-        told.append(f"{what} {first:.1%} against {second:.1%} over {len(data)}")
-    return held, of, "; ".join(told)
+        details.append(f"{what} {first:.1%} against {second:.1%} over {len(data)}")
+    return held, of, "; ".join(details)
 
 
 @awaiting_values
@@ -83,8 +83,8 @@ def _best_clean(values: Values, own: str) -> Verdict:
 
 def _of_each(results: Mapping[str, Verdict]) -> Verdict:
     """All comparisons with each model; those that are lost in words."""
-    told = "; ".join(f"{name}: {words}" for name, (held, of, words) in results.items() if held < of)
-    return sum(held for held, _, _ in results.values()), sum(of for _, of, _ in results.values()), told
+    detail = "; ".join(f"{name}: {words}" for name, (held, of, words) in results.items() if held < of)
+    return sum(held for held, _, _ in results.values()), sum(of for _, of, _ in results.values()), detail
 
 
 @awaiting_values
@@ -99,8 +99,8 @@ def _highest_on_most(values: Values, own: str, among: Sequence[str]) -> Verdict:
             (won if best == own else lost).append(data if best == own else f"{data} ({best})")
     if not won + lost:
         return 0, 0, ""
-    told = f"on {len(won)} of {len(won + lost)}" + (f", not on {', '.join(lost)}" if lost else "")
-    return int(len(won) > len(lost)), 1, told
+    detail = f"on {len(won)} of {len(won + lost)}" + (f", not on {', '.join(lost)}" if lost else "")
+    return int(len(won) > len(lost)), 1, detail
 
 
 def _table_2() -> Study:
@@ -178,8 +178,8 @@ def _table_3() -> Study:
 def _halved(values: Values, low: str, high: str, rows: Sequence[str]) -> Verdict:
     there = [r for r in rows if (r, low) in values and (r, high) in values]
     shares = [values[r, low] / values[r, high] if values[r, high] else 1.0 for r in there]
-    told = ", ".join(f"{r}: to {share:.2f} of it" for r, share in zip(there, shares, strict=True))
-    return sum(share <= HALF for share in shares), len(shares), told
+    detail = ", ".join(f"{r}: to {share:.2f} of it" for r, share in zip(there, shares, strict=True))
+    return sum(share <= HALF for share in shares), len(shares), detail
 
 
 def _appendix_a() -> Study:

@@ -26,7 +26,7 @@ def model_card(subject: Subject, written: Written, verdict: Verdict, source: str
     """Markdown with the front matter of the Hugging Face hub."""
     encoder = subject.encoder
     front: dict[str, Any] = {"library_name": written.library, "tags": ["weatherproof", "robustness", *written.tags]}
-    seen, against = subject.seen, subject.against
+    seen, against = subject.training_damage, subject.against
     lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {_safe(subject.name)}", ""]
     made = f"hardened against `{_safe(against)}`" if against else "as it was given"
     if seen and not against:
@@ -45,7 +45,7 @@ def model_card(subject: Subject, written: Written, verdict: Verdict, source: str
         + f"less {[*encoder.preprocessing.mean]}, divided by {[*encoder.preprocessing.std]}. "
         f"The embedding has {encoder.feature_dim} numbers.",
         *(f"\nNote: {_safe(note)}." for note in subject.notes), "",
-        *_measured(subject), *_made(subject),
+        *_measured(subject), *_protocol(subject),
         "## Verified", "",
         f"Loaded again by {written.library}, in {verdict.looks} looks at images of {_safe(printable(source))} "
         f"({_safe('; '.join(verdict.conditions))}), the largest differences from the encoder's own numbers are "
@@ -86,26 +86,26 @@ def _markdown(table: Table) -> Iterator[str]:
     yield ""
 
 
-def _made(subject: Subject) -> Iterator[str]:
+def _protocol(subject: Subject) -> Iterator[str]:
     """The protocol: the recipe with which the same command makes it again, without this machine's folders."""
     if not subject.recipe:
         return
-    told = {name: _told(value) for name, value in subject.recipe.items() if name not in _UNTOLD}
-    text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True).strip()
+    recipe = {name: _portable(value) for name, value in subject.recipe.items() if name not in _UNTOLD}
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).strip()
     verb = _safe(str(subject.recipe.get("verb", "harden")))
     yield from ("## How it was made", "", f"`weatherproof {verb} --config recipe.yaml`, with recipe.yaml", "")
     yield from ("```yaml", *(_safe(line) for line in text.splitlines()), "```", "")
 
 
-def _told(value: Any) -> Any:
+def _portable(value: Any) -> Any:
     """A setting; of a path its last name alone."""
     if isinstance(value, Mapping):
-        return {str(key): _told(own) for key, own in value.items()}
+        return {str(key): _portable(own) for key, own in value.items()}
     if not isinstance(value, str):
         return value
     before, at, file = value.partition("@")
     if at:
-        return f"{_told(before) if names_a_file(before) else before}@{Path(file).name}"
+        return f"{_portable(before) if names_a_file(before) else before}@{Path(file).name}"
     if "(" in value or "/" not in value:
         return value
     head, colon, rest = value.rpartition(":")
@@ -117,7 +117,7 @@ def _network(encoder: Encoder) -> str:
     library = encoder.name.partition(":")[0]
     if library in ("torchvision", "open_clip"):
         return encoder.name
-    return encoder.text if library == "timm" or encoder.name in ENCODERS else str(_told(encoder.name))
+    return encoder.text if library == "timm" or encoder.name in ENCODERS else str(_portable(encoder.name))
 
 
 def _safe(text: str) -> str:

@@ -21,7 +21,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 @dataclass(frozen=True)
-class Made:
+class HubFolder:
     """A folder for a hub.
 
     Attributes:
@@ -35,7 +35,7 @@ class Made:
     lines: tuple[str, ...]
 
 
-def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) -> Made:
+def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) -> HubFolder:
     """Write weights, settings and README.md into a folder, and load them again by the library alone.
 
     Raises:
@@ -49,4 +49,4 @@ def hub_folder(subject: Subject, folder: Path, checks: list[Look], source: str) 
     verdict = compared(checks, outputs_of(encoder), written.load())
     subject.notes.extend(written.notes)
     write_atomically(folder / "README.md", model_card(subject, written, verdict, source))
-    return Made(written.library, verdict, tuple(f"load     {line}" for line in written.usage))
+    return HubFolder(written.library, verdict, tuple(f"load     {line}" for line in written.usage))

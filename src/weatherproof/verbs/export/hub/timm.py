@@ -79,8 +79,8 @@ def _outputs(whole: nn.Module, bare: nn.Module, judged: bool) -> Outputs:
     """With what timm itself says of pixels."""
     from timm.data import resolve_model_data_config
 
-    told = resolve_model_data_config(whole)
-    mean, std = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    config = resolve_model_data_config(whole)
+    mean, std = (torch.tensor(config[name]).view(-1, 1, 1) for name in ("mean", "std"))
 
     @torch.inference_mode()
     def run(images: Tensor) -> Mapping[str, Tensor]:

@@ -70,14 +70,14 @@ def layout(subject: Subject, folder: Path) -> Written:
             pad(model, padding)
         return _outputs(model, head, subject, headless)
 
-    told = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    more = "".join(f", {key}={value!r}" for key, value in arguments.items())
     weights = {own.name: own for own in models.get_model_weights(name)}
     licence = weights[tag].meta.get("license") if tag else None
     return Written(
         "torchvision", load,
         (
             "import safetensors.torch, torch, torchvision",
-            f'model = torchvision.models.get_model("{name}", weights=None{told})',
+            f'model = torchvision.models.get_model("{name}", weights=None{more})',
             'model.load_state_dict(safetensors.torch.load_file("FOLDER/model.safetensors")'
             + (")" if strict else f", strict=False)  # {head}, its classifier, stays random"),
             "mean, std = (torch.tensor(own).view(-1, 1, 1) for own in "

@@ -22,7 +22,7 @@ def write_pixels(encoder: Encoder, vision: Any, folder: Path) -> None:
     preprocessing = encoder.preprocessing
     rows, columns = sides(preprocessing.size or 1)
     patches: dict[str, Any] = dict(patches_of(encoder, vision))
-    told = {
+    config = {
         "image_processor_type": "Siglip2ImageProcessor" if patches else "ViTImageProcessor",
         "do_resize": True,
         **(patches or {"size": {"height": rows, "width": columns}}),
@@ -33,7 +33,7 @@ def write_pixels(encoder: Encoder, vision: Any, folder: Path) -> None:
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
     }
-    write_atomically(folder / "preprocessor_config.json", json.dumps(told, indent=2) + "\n")
+    write_atomically(folder / "preprocessor_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def patches_of(encoder: Encoder, vision: Any) -> dict[str, int]:
