@@ -182,7 +182,7 @@ def _length(ball: Ball, difference: Tensor) -> Tensor:
 
 def _line(row: Mapping[str, Any]) -> str:
     aside = row["library"] == "ours, any iterate"  # another question: it may differ
-    kept = row["excess"] <= EXCESS and (aside or abs(row["points"]) <= POINTS)
+    holds = row["excess"] <= EXCESS and (aside or abs(row["points"]) <= POINTS)
     cells = [
         f"`{row['ball']}`",
         row["library"],
@@ -191,7 +191,7 @@ def _line(row: Mapping[str, Any]) -> str:
         "" if row["library"] == "ours" else f"{100 * row['agree']:.1f}",
         f"{max(row['excess'], 0):.0e}",
         f"{row['lowest']:g} .. {row['highest']:g}",
-        "" if kept else "**outside**",
+        "" if holds else "**outside**",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -130,7 +130,7 @@ def _cached(case: Case, folder: Path) -> Iterator[None]:
 
     network = case.make()
     library, _, name = case.text.partition(":")
-    kept: dict[str, Any] = {"HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_HUB_OFFLINE": constants.HF_HUB_OFFLINE}
+    before: dict[str, Any] = {"HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_HUB_OFFLINE": constants.HF_HUB_OFFLINE}
     home = torch.hub.get_dir()
     constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = str(folder / "hub"), True
     torch.hub.set_dir(str(folder / "torch"))
@@ -155,7 +155,7 @@ def _cached(case: Case, folder: Path) -> Iterator[None]:
             _publish(folder / "hub", name, files | {"preprocessor_config.json": json.dumps(_PIXELS).encode()})
             yield
     finally:
-        for setting, value in kept.items():
+        for setting, value in before.items():
             setattr(constants, setting, value)
         torch.hub.set_dir(home)
         del os.environ["XDG_CACHE_HOME"]

@@ -41,10 +41,10 @@ PROBED = {"look": "warp+noise", "teacher_temperature": 0.5, "teacher_lr": 1e-2, 
 
 def split(train: ImageSet, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     """Four fifths to learn from and the rest to choose by, with the same share of every class."""
-    kept = label_fraction(train.labels, 0.8, seed)
+    labelled = label_fraction(train.labels, 0.8, seed)
     left = torch.ones(len(train), dtype=torch.bool)
-    left[kept] = False
-    return train.subset(kept), train.subset(left.nonzero().flatten())
+    left[labelled] = False
+    return train.subset(labelled), train.subset(left.nonzero().flatten())
 
 
 def accuracy(model: nn.Module, images: ImageSet, damages: tuple[Operator, ...], seed: int) -> float:

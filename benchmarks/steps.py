@@ -142,7 +142,7 @@ class _Stepping:
 def _promise_row(case: Case, device: str) -> Row:
     """A fifth of the images clean and a promise held on them, against the paper's step on as many images."""
     encoder, pixels = _encoder(case), _pixels(case).float().div(255).to(device)
-    plain, kept = (
+    plain, promised = (
         _Stepping(
             Hardening(encoder.clone(), encoder.clone(), operators.parse(MASK), StudentTeacher(TEMPERATURE), keep=keep),
             pixels,
@@ -150,7 +150,7 @@ def _promise_row(case: Case, device: str) -> Row:
         for keep in (None, KeepClean())
     )
     what = f"{case.encoder}, batch {case.batch}, {case.size}×{case.size}, {MASK}, a promise on clean images"
-    ours, floor = in_turn(kept, plain, case.repeats, device)
+    ours, floor = in_turn(promised, plain, case.repeats, device)
     return Row(what, "the same without it", "s", ours, floor, limit=PROMISE, images=case.batch)
 
 

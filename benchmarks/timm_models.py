@@ -263,9 +263,9 @@ def render(survey: Mapping[str, Any]) -> str:
         f"{sum('shapes' in row for row in models.values()):,} were. The smallest of every family, and the others from "
         f"the smallest on, are run, with random weights: {len(tried):,} were. Each had a process of its own with "
         f"{survey['seconds']:g} s of processor time and {survey['memory'] >> 30} GiB, and embedded and hardened two "
-        f"images for one step, at its own size, or at {survey['any']} pixels where it takes any (a few of these at their own, "
-        "too). Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found of each "
-        "model stands in the JSON file of the same name.",
+        f"images for one step, at its own size, or at {survey['any']} pixels where it takes any (a few of these at "
+        "their own, too). Written by `python -m benchmarks.timm_models`; nothing here is typed by hand. What was found "
+        "of each model stands in the JSON file of the same name.",
         "",
         *shares(survey),
         "",

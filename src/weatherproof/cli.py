@@ -98,8 +98,8 @@ def _in_job(place: Place, argv: list[str]) -> int:
         return _status(argv)
     for word in argv:
         if word.partition("=")[0] in _LEFT_TO_THE_LAUNCHER:
-            said = f"{word.partition('=')[0]} is said by {place.by} here, which has started {place.world} processes: "
-            return _fail(f"{said}leave it out") if place.first else 2
+            cause = f"{word.partition('=')[0]} is said by {place.by} here, which has started {place.world} processes: "
+            return _fail(f"{cause}leave it out") if place.first else 2
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch says of its attempts to reach the first process
     with leaving():
         from weatherproof.cluster.job import join, taking_part

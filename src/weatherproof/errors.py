@@ -37,8 +37,8 @@ def one_line(message: object) -> str:
     >>> one_line("no folder" + chr(10) + "'a" + chr(27) + "[2J'")
     "no folder 'a\\\\x1b[2J'"
     """
-    said = " ".join(_cut(_escaped(word[:_LINE]), _WORD) for word in str(message)[: 1 << 20].split())
-    return said if len(said) <= _LINE else f"{said[: _LINE - _END]} ... {said[-_END:]}"
+    line = " ".join(_cut(_escaped(word[:_LINE]), _WORD) for word in str(message)[: 1 << 20].split())
+    return line if len(line) <= _LINE else f"{line[: _LINE - _END]} ... {line[-_END:]}"
 
 
 def shown(given: object) -> str:

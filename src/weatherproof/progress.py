@@ -270,8 +270,8 @@ def _span(seconds: float) -> str:
 
 def _plain(text: str) -> str:
     """On one line, nothing that a terminal would take for a command, and not too long."""
-    kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
-    return kept if len(kept) <= _LABEL else f"{kept[: _LABEL - 4]} ..."
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return printable if len(printable) <= _LABEL else f"{printable[: _LABEL - 4]} ..."
 
 
 def _on_terminal() -> bool:

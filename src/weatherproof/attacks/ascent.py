@@ -39,19 +39,19 @@ class Ascent:
 
     def best(self, model: Model, clean: Images, labels: Labels, start: Images) -> tuple[Images, Fooled]:
         """Of steps + 1 iterates that of highest loss, per image, and whether it is misclassified."""
-        x = kept = start
+        x = best = start
         highest = torch.full((len(x),), -torch.inf, device=x.device)
         fooled, invalid = _none(len(x), x), _none(1, x)
         for step in range(self.steps + 1):
             logits, losses, following = self._visit(step, model, clean, labels, x)
             invalid |= logits.isnan().any()
             better = losses > highest
-            kept = torch.where(better.view(-1, 1, 1, 1), x, kept)
+            best = torch.where(better.view(-1, 1, 1, 1), x, best)
             highest = torch.where(better, losses, highest)
             fooled = torch.where(better, logits.argmax(dim=1) != labels, fooled)
             x = following
         check_finite(invalid)  # at the end: a GPU need not wait for it at every step
-        return kept, fooled
+        return best, fooled
 
     def until_fooled(self, model: Model, clean: Images, labels: Labels, start: Images) -> tuple[Images, Fooled]:
         """The first misclassified iterate of each image, which then leaves the batch, and whether there is one; of

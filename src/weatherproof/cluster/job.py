@@ -181,14 +181,14 @@ class _Ears:
 
 def _ended(connection: Connection, other: Other) -> InputError | Lost | None:
     try:
-        said, _ = receive(connection)
+        message, _ = receive(connection)
     except EOFError:
         return Lost(
             f"{other} has ended in the middle of the training; the same command goes on from the last checkpoint"
         )
-    if said["kind"] == "done":
+    if message["kind"] == "done":
         return None
-    return InputError(said["why"]) if said["input"] else Lost(said["why"])
+    return InputError(message["why"]) if message["input"] else Lost(message["why"])
 
 
 def leave(message: str, status: int) -> None:

@@ -45,13 +45,13 @@ class Other:
 
 def patience() -> float:
     """Seconds that a process waits for the others of its job: 300, or what WEATHERPROOF_JOIN_SECONDS says."""
-    said = os.environ.get(_VARIABLE, "")
+    message = os.environ.get(_VARIABLE, "")
     try:
-        seconds = float(said) if said else SECONDS
+        seconds = float(message) if message else SECONDS
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e6:
-        raise InputError(f"{_VARIABLE} must be a number of seconds above 0, got {shown(said)}")
+        raise InputError(f"{_VARIABLE} must be a number of seconds above 0, got {shown(message)}")
     return seconds
 
 
@@ -131,12 +131,12 @@ def _welcome(found: dict[int, Other], place: Place, store: "Store", about: Mappi
                 raise InputError(_missing(place, found, seconds)) from None
             guest.settimeout(10.0)
             connection = connection_of(guest)
-            said = _hello(connection, token)
-            if said is None or not 0 < said["rank"] < place.world or said["rank"] in found:
+            message = _hello(connection, token)
+            if message is None or not 0 < message["rank"] < place.world or message["rank"] in found:
                 connection.close()  # a stranger
                 continue
-            other = found[said["rank"]] = Other(said["rank"], str(said["host"]), connection)
-            _compare(other, about, said["facts"])
+            other = found[message["rank"]] = Other(message["rank"], str(message["host"]), connection)
+            _compare(other, about, message["facts"])
 
 
 def first_of(place: Place, store: "Store", about: Mapping[str, str], seconds: float) -> Connection:
@@ -157,11 +157,11 @@ def first_of(place: Place, store: "Store", about: Mapping[str, str], seconds: fl
 
 def _hello(connection: Connection, token: str) -> dict[str, Any] | None:
     try:
-        said, _ = receive(connection) if connection.poll(10.0) else ({}, b"")
+        hello, _ = receive(connection) if connection.poll(10.0) else ({}, b"")
     except (EOFError, ValueError, OSError):
         return None
-    known = isinstance(said, dict) and hmac.compare_digest(str(said.get("token", "")).encode(), token.encode())
-    return said if known and isinstance(said.get("rank"), int) and isinstance(said.get("facts"), dict) else None
+    known = isinstance(hello, dict) and hmac.compare_digest(str(hello.get("token", "")).encode(), token.encode())
+    return hello if known and isinstance(hello.get("rank"), int) and isinstance(hello.get("facts"), dict) else None
 
 
 def _compare(other: Other, own: Mapping[str, str], theirs: Mapping[str, Any]) -> None:

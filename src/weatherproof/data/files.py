@@ -138,8 +138,8 @@ class FileImages:
         Raises:
             InputError: the images differ in size.
         """
-        images, kept, bad, heard = self._decoded(positions)
-        return stacked(images, (self.channels, *(self.image_size or (0, 0)))), kept, bad, heard
+        images, places, bad, heard = self._decoded(positions)
+        return stacked(images, (self.channels, *(self.image_size or (0, 0)))), places, bad, heard
 
     def decode_whole(
         self, positions: Int64[Tensor, "b"]
@@ -147,27 +147,27 @@ class FileImages:
         UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str], Sizes
     ]:
         """`decode` for images of unlike sizes: each in the upper left corner of a common canvas; last their sizes."""
-        images, kept, bad, heard = self._decoded(positions)
+        images, places, bad, heard = self._decoded(positions)
         if not images:
-            return torch.empty(0, self.channels, 0, 0, dtype=torch.uint8), kept, bad, heard, torch.empty(0, 2).long()
+            return torch.empty(0, self.channels, 0, 0, dtype=torch.uint8), places, bad, heard, torch.empty(0, 2).long()
         pixels, sizes = padded([torch.from_numpy(np.ascontiguousarray(image)) for _, image in images])
-        return pixels, kept, bad, heard, sizes
+        return pixels, places, bad, heard, sizes
 
     def _decoded(
         self, positions: Int64[Tensor, "b"]
     ) -> tuple[list[tuple[str, Pixels]], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
         images: list[tuple[str, Pixels]] = []
-        kept, bad = [], {}
+        places, bad = [], {}
         with listening(*(self.paths[i] for i in positions.tolist())) as heard:
             for position in positions.tolist():
                 path = self.paths[position]
                 try:
                     images.append((path, self.decoder.file(path)))
-                    kept.append(position)
+                    places.append(position)
                 except BadImage as error:
                     bad[path] = str(error)
         left = {path: text for path, text in heard.items() if path not in bad}
-        return images, torch.tensor(kept, dtype=torch.int64), bad, left
+        return images, torch.tensor(places, dtype=torch.int64), bad, left
 
 
 def stacked(images: Sequence[tuple[str, Pixels]], empty: tuple[int, int, int]) -> UInt8[Tensor, "b c h w"]:

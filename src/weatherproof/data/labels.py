@@ -38,11 +38,11 @@ def label_fraction(labels: Labels, fraction: float, seed: int) -> Int64[Tensor, 
     # The small number keeps 1000 * 0.07 / 10 = 7.000000000000001 from becoming 8.
     wanted = math.ceil(int(sizes.sum()) * fraction / len(sizes) - 1e-9)
     keys = random.fold(random.keys(seed, torch.arange(len(sizes))), STREAM)
-    kept = []
+    chosen = []
     for label, size in enumerate(sizes.tolist()):
         members = (labels == label).nonzero().flatten()
-        kept.append(members[random.permutations(keys[label : label + 1], size)[0][:wanted]])
-    return torch.cat(kept).sort().values
+        chosen.append(members[random.permutations(keys[label : label + 1], size)[0][:wanted]])
+    return torch.cat(chosen).sort().values
 
 
 def validation_split(

@@ -86,18 +86,18 @@ def batches(
 def _batches(
     images: ImageSet, chunks: list[Tensor], device: torch.device, workers: int, spare: Tensor | None
 ) -> Iterator[Batch]:
-    for pixels, kept, bad, warned, sizes in _read_ahead(images, chunks, device, workers, spare):
+    for pixels, places, bad, warned, sizes in _read_ahead(images, chunks, device, workers, spare):
         if (bad or warned) and isinstance(images, Decoded):
             images.bad_files.record(bad, warned)
-        if len(kept) == 0:
+        if len(places) == 0:
             continue
         # Bytes cross to the device, a quarter of what floats would be.
         there = as_floats(pixels.to(device, non_blocking=True))
         yield Batch(
             images=there if sizes is None else Canvas.of(there, sizes),
-            labels=images.labels[kept].to(device, non_blocking=True),
-            index=images.index[kept],
-            place=kept,
+            labels=images.labels[places].to(device, non_blocking=True),
+            index=images.index[places],
+            place=places,
         )
     if isinstance(images, Decoded) and spare is None:
         images.bad_files.warn()
@@ -144,13 +144,13 @@ class _Filling:
             if isinstance(found, InputError):
                 return found
             bad, warned = bad | found[2], warned | found[3]
-        pixels, kept, _, _, sizes = found
-        if not len(kept):
+        pixels, places, _, _, sizes = found
+        if not len(places):
             return InputError(
                 f"none of {len(wanted) + len(spare)} images that follow on one another can be read: first "
                 f"{printable(min(bad))}: {bad[min(bad)]}"
             )
-        return pixels[rows], kept[rows], bad, warned, None if sizes is None else sizes[rows]
+        return pixels[rows], places[rows], bad, warned, None if sizes is None else sizes[rows]
 
 
 def _with_spare(chunks: list[Tensor], order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -137,8 +137,8 @@ def _first_of_each(name: str, folder: Path, split: str) -> Listing:
     places = torch.arange(len(whole.paths))
     first = torch.tensor([int((whole.labels < label).sum()) for label in range(len(names))])
     chosen = (places - first[whole.labels] < most) == (split == "train")
-    kept = places[chosen]
-    return Listing([whole.paths[i] for i in kept.tolist()], whole.labels[kept], whole.index[kept], names, split)
+    rest = places[chosen]
+    return Listing([whole.paths[i] for i in rest.tolist()], whole.labels[rest], whole.index[rest], names, split)
 
 
 def _sun(folder: Path, split: str) -> Listing:

@@ -188,7 +188,7 @@ class _Exact:
 class _Faiss:
     def __init__(self, index: Bank, factory: str, probes: int) -> None:
         package, self.exact = faiss(), factory == "Flat"
-        kept, start = [], 0
+        blocks, start = [], 0
         try:
             self._index = package.index_factory(index.features, factory, package.METRIC_INNER_PRODUCT)
             lists = package.try_extract_index_ivf(self._index)
@@ -200,11 +200,11 @@ class _Faiss:
                 rows = _directed(block)
                 good = rows.isfinite().all(dim=1)
                 self._index.add(rows[good].numpy())
-                kept.append(good.nonzero().flatten() + start)
+                blocks.append(good.nonzero().flatten() + start)
                 start += len(block)
         except RuntimeError as error:
             raise InputError(f"FAISS refuses the index {factory!r}: {' '.join(str(error).split())[-300:]}") from None
-        self._row = torch.cat(kept)
+        self._row = torch.cat(blocks)
 
     def __call__(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         lost = ~queries.isfinite().all(dim=1)

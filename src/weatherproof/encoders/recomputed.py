@@ -178,8 +178,8 @@ def compiled(*encoders: nn.Module) -> Iterator[None]:
                 body.compile()
             yield
     except (TorchDynamoException, torch._inductor.exc.InductorError) as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"torch.compile fails here ({said[:200]}): leave compile out") from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"torch.compile fails here ({reason[:200]}): leave compile out") from error
     finally:
         for body in bodies:
             body._compiled_call_impl = None

@@ -78,18 +78,18 @@ def evaluate_embeddings(
 
 
 def embedded(
-    encoder: Callable[[Images], Embeddings], images: ImageSet, settings: Settings, name: str, kept: str = "answers"
+    encoder: Callable[[Images], Embeddings], images: ImageSet, settings: Settings, name: str, folder: str = "answers"
 ) -> Answers:
     """The encoder's "embedding" of every image that can be read.
 
     Args:
         name: of the encoder, in a message.
-        kept: what this is called in the settings' folder.
+        folder: what this is called in the settings' folder.
 
     Raises:
         InputError: no image could be read, or embeddings that are not finite.
     """
-    (found,) = ask({name: encoder}, images, [Draw()], _embedding, settings, f"embedding {images.name}", kept)
+    (found,) = ask({name: encoder}, images, [Draw()], _embedding, settings, f"embedding {images.name}", folder)
     return found.of(name)
 
 

@@ -88,8 +88,8 @@ def near_duplicates(
         return pairs
     equal = duplicates(train.subset(pairs[:, 1].unique()), test.subset(pairs[:, 0]))[:, 0]
     known = {*equal.tolist()}
-    kept = [i for i, pair in enumerate(pairs.tolist()) if i not in known and _alike(test, train, *pair)]
-    pairs = pairs[torch.tensor(kept, dtype=torch.int64)]
+    alike = [i for i, pair in enumerate(pairs.tolist()) if i not in known and _alike(test, train, *pair)]
+    pairs = pairs[torch.tensor(alike, dtype=torch.int64)]
     return pairs[pairs[:, 0].argsort()]
 
 

@@ -56,14 +56,14 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as results.json holds it; `over` only where it says something."""
-        made = dataclasses.asdict(self) | {"seeds": list(self.seeds), "over": list(self.over or ())}
-        return made if self.over else {key: value for key, value in made.items() if key != "over"}
+        entry = dataclasses.asdict(self) | {"seeds": list(self.seeds), "over": list(self.over or ())}
+        return entry if self.over else {key: value for key, value in entry.items() if key != "over"}
 
     @classmethod
-    def from_dict(cls, made: Mapping[str, Any]) -> "Record":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Record":
         """What `to_dict` made."""
-        lists = {key: tuple(made[key]) for key in ("seeds", "over") if made.get(key) is not None}
-        return cls(**{**made, **lists})
+        lists = {key: tuple(values[key]) for key in ("seeds", "over") if values.get(key) is not None}
+        return cls(**{**values, **lists})
 
 
 def protocol_hash(**facts: Any) -> str:
@@ -74,8 +74,8 @@ def protocol_hash(**facts: Any) -> str:
     >>> protocol_hash(metric="top1", data="digits") == protocol_hash(data="digits", metric="top1", attack=None)
     True
     """
-    said = {name: fact for name, fact in facts.items() if fact is not None}
-    text = json.dumps(said, sort_keys=True, ensure_ascii=True, default=repr)
+    stated = {name: fact for name, fact in facts.items() if fact is not None}
+    text = json.dumps(stated, sort_keys=True, ensure_ascii=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
@@ -156,10 +156,10 @@ def judged_records(
         metric = metric_of(name)
         answers = [counted(metric, own) for own in draws]
         values = [metric.value(own, clean) for own in answers]
-        made = make_record(name, values, min(map(len, answers)), model, seed, facts, **about)
+        record = make_record(name, values, min(map(len, answers)), model, seed, facts, **about)
         if over_images and len(draws) == 1:
-            made = replace(made, stderr=metric.stderr(answers[0], clean))
-        records.append(made)
+            record = replace(record, stderr=metric.stderr(answers[0], clean))
+        records.append(record)
     return records
 
 

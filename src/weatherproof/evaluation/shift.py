@@ -31,10 +31,10 @@ def relabel(images: ImageSet, mapping: Mapping[str, str], classes: Sequence[str]
             raise unknown("class of the classifier", new, target)
         table[images.classes.index(old)] = target.index(new)
     labels = table[images.labels]
-    kept = (labels >= 0).nonzero().flatten()
-    if len(kept) == 0:
+    labelled = (labels >= 0).nonzero().flatten()
+    if len(labelled) == 0:
         raise InputError(f"no image of {images.name!r} belongs to a class of the mapping: {', '.join(mapping)}")
-    shifted = copy.copy(images.subset(kept))  # however they are stored, only their names change
-    for name, value in (("labels", labels[kept]), ("classes", target), ("name", f"{images.name} relabelled")):
+    shifted = copy.copy(images.subset(labelled))  # however they are stored, only their names change
+    for name, value in (("labels", labels[labelled]), ("classes", target), ("name", f"{images.name} relabelled")):
         setattr(shifted, name, value)
     return shifted

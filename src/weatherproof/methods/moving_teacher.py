@@ -180,9 +180,9 @@ def _some_images(encoder: nn.Module) -> Images:
 @contextmanager
 def _recorded_passes(encoder: nn.Module, name: str) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Inside, the list gets what the module takes and gives in each pass."""
-    kept: list[tuple[Tensor, Tensor]] = []
-    with _hooked(encoder, name, lambda _, given, output: kept.append((given[0], output))):
-        yield kept
+    passes: list[tuple[Tensor, Tensor]] = []
+    with _hooked(encoder, name, lambda _, given, output: passes.append((given[0], output))):
+        yield passes
 
 
 @contextmanager

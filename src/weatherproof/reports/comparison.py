@@ -66,8 +66,8 @@ def _protocols(run: Run) -> dict[tuple[str, ...], set[str]]:
 def _how_measured(runs: Sequence[Run]) -> str:
     records = [record for run in runs for record in run.records]
     hashes = list(dict.fromkeys(str(r.get("protocol")) for r in records))
-    said = f"Protocol {', '.join(hashes)}." if len(hashes) <= HASHES else f"{len(hashes)} protocols, listed below."
-    return f"{measured_on(records)} {said}"
+    sentence = f"Protocol {', '.join(hashes)}." if len(hashes) <= HASHES else f"{len(hashes)} protocols, listed below."
+    return f"{measured_on(records)} {sentence}"
 
 
 def comparison_verdict(whole: Group, groups: Sequence[Group]) -> Verdict:

@@ -82,10 +82,10 @@ def _few(recipe: Mapping[str, Any]) -> str:
 
 
 def _finetuned(recipe: Mapping[str, Any], encoder: str, images: str) -> str:
-    kept = words.listed([str(text) for text in recipe.get("regularizer") or []])
+    terms = words.listed([str(text) for text in recipe.get("regularizer") or []])
     return (
         f"All weights of {encoder} and a new classifier learned from {images}{_few(recipe)}, "
-        f"{f'regularized by {kept}' if kept else 'without a regularizer'}. Beside it: the encoder as it was, frozen, "
+        f"{f'regularized by {terms}' if terms else 'without a regularizer'}. Beside it: the encoder as it was, frozen, "
         "with a linear probe on the same labels."
     )
 
@@ -132,7 +132,7 @@ def _images(counts: set[int], data: str) -> str:
 
 def training_facts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Steps, epochs, last loss and speed of each training."""
-    said = []
+    sentences = []
     for name, lines in logs.items():
         if not lines:
             continue
@@ -142,8 +142,8 @@ def training_facts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]
         parts.append(f"last loss {last['loss']:.4g}" if not words.missing(last.get("loss")) else "")
         rates = sorted(r["images_per_second"] for r in lines if not words.missing(r.get("images_per_second")))
         parts.append(f"{rates[len(rates) // 2]:,.0f} images per second" if rates else "")
-        said.append((f"{name}: " if name else "") + ", ".join(part for part in parts if part))
-    return said
+        sentences.append((f"{name}: " if name else "") + ", ".join(part for part in parts if part))
+    return sentences
 
 
 def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -112,8 +112,8 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], about: Any = None) -
     from safetensors.torch import save
 
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    said = None if about is None else {"about": utf8(json.dumps(about, ensure_ascii=False, default=_fields)).decode()}
-    return write_atomically(file, save(own, said))
+    header = None if about is None else {"about": utf8(json.dumps(about, ensure_ascii=False, default=_fields)).decode()}
+    return write_atomically(file, save(own, header))
 
 
 def _tensors(file: Path) -> tuple[dict[str, Tensor], Any]:

@@ -56,14 +56,14 @@ class Pair:
         return abs(self.change) > CLEAR * math.hypot(*known) if len(known) == len(errors) else None
 
 
-def make_verdict(records: Sequence[JsonRecord], asked: str | None = None) -> Verdict:
+def make_verdict(records: Sequence[JsonRecord], operator: str | None = None) -> Verdict:
     """The headline of a run.
 
     The condition is the one the model was trained for where it was measured, or the one that was asked for, otherwise
     the middle one by severity; never the one that looks best. Readout and labels are the same on both sides.
 
     Args:
-        asked: text of the operator that the run was asked to measure under.
+        operator: text of the operator that the run was asked to measure under.
     """
     real = [r for r in records if not words.missing(r.get("value"))]
     if not real:
@@ -72,7 +72,7 @@ def make_verdict(records: Sequence[JsonRecord], asked: str | None = None) -> Ver
     usable = [r for r in real if r["metric"] == metric]
     pairs = _pairs(usable)
     if not pairs:
-        return _single(usable, asked)
+        return _single(usable, operator)
     damaged = [p for p in pairs if not words.is_clean(p.after)]
     chosen = _choose(damaged or pairs)
     return Verdict(
@@ -189,23 +189,23 @@ def counted(changes: Sequence[float], where: str) -> str:
 
 def _beside(chosen: Pair, pairs: Sequence[Pair], damaged: Sequence[Pair], records: Sequence[JsonRecord]) -> list[str]:
     """What a fair reader wants to know next: clean images, the rival with labels, and every other condition."""
-    said = []
+    sentences = []
     metric = str(chosen.after["metric"])
     alike = [p for p in pairs if p.after.get("readout") == chosen.after.get("readout")]
     alike = [p for p in alike if p.after.get("label_fraction") == chosen.after.get("label_fraction")]
     clean = [p for p in alike if words.is_clean(p.after)]
     if clean and chosen is not clean[0]:
-        said.append(clean_too(metric, *(float(r["value"]) for r in (clean[0].before, clean[0].after))))
+        sentences.append(clean_too(metric, *(float(r["value"]) for r in (clean[0].before, clean[0].after))))
     rivals = [r for r in records if r.get("model") == "supervised" and _same_damage(r, chosen.after)]
     if rivals:
         rival = max(rivals, key=lambda r: -1.0 if words.missing(r.get("label_fraction")) else r["label_fraction"])
         labels = words.labels_words(rival.get("label_fraction")) or "labels"
-        said.append(f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}.")
+        sentences.append(f"A network trained on the same damage with {labels} {_does(metric, float(rival['value']))}.")
     if len(damaged) > 1:
         shown = counted([p.change if p.clear else 0 for p in damaged], "in")
         start = "It" if len(damaged) <= len(alike) else "Counting every readout and amount of labels, it"
-        said.append(f"{start} is {shown} comparisons under damage.")
-    return said
+        sentences.append(f"{start} is {shown} comparisons under damage.")
+    return sentences
 
 
 def _same_damage(a: JsonRecord, b: JsonRecord) -> bool:
@@ -249,16 +249,16 @@ def _most_labels(records: Sequence[JsonRecord]) -> JsonRecord:
 
 def _since_the_start(chosen: JsonRecord, records: Sequence[JsonRecord]) -> list[str]:
     """What pretraining has brought, and what few labels do."""
-    metric, said = str(chosen["metric"]), []
+    metric, sentences = str(chosen["metric"]), []
     start = [r for r in records if r.get("model") == "start" and _setting(r) == _setting(chosen)]
     if start:
-        said.append(f"The encoder that it started as {_does(metric, float(start[0]['value']))}.")
+        sentences.append(f"The encoder that it started as {_does(metric, float(start[0]['value']))}.")
     alike = ("model", "readout", "data", *CONDITION)
     fewer = [r for r in records if all(r.get(name) == chosen.get(name) for name in alike) and r is not chosen]
     for record in sorted(fewer, key=condition_order, reverse=True):
         labels = words.labels_words(record.get("label_fraction"))
-        said += [f"With {labels} it {_does(metric, float(record['value']))}."] if labels else []
-    return said
+        sentences += [f"With {labels} it {_does(metric, float(record['value']))}."] if labels else []
+    return sentences
 
 
 def _beside_the_frozen(chosen: JsonRecord, clean: Sequence[JsonRecord], records: Sequence[JsonRecord]) -> list[str]:
@@ -272,7 +272,7 @@ def _beside_the_frozen(chosen: JsonRecord, clean: Sequence[JsonRecord], records:
     return [f"The frozen encoder with a probe {_does(metric, float(here[0]['value']))}{also}."]
 
 
-def _single(records: Sequence[JsonRecord], asked: str | None) -> Verdict:
+def _single(records: Sequence[JsonRecord], operator: str | None) -> Verdict:
     """No pair to compare: how the hardened, pretrained, fine-tuned or else the first model does, under the condition
     that was asked for, else the middle one."""
     ordered = sorted(records, key=condition_order)
@@ -280,21 +280,21 @@ def _single(records: Sequence[JsonRecord], asked: str | None) -> Verdict:
     model = next((name for name in ("hardened", "pretrained", "fine-tuned") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)]
-    same = words.operator_words(asked) if asked else None  # however it is written
+    same = words.operator_words(operator) if operator else None  # however it is written
     wanted = [r for r in damaged if r.get("operator") and words.operator_words(str(r["operator"])) == same]
     middle = damaged[len(damaged) // 2 :]
     chosen = next(iter((*wanted, *middle)), None) or _most_labels(own)
     metric = str(chosen["metric"])
     clean = [r for r in own if words.is_clean(r) and _setting(r)[:2] == _setting(chosen)[:2] and r is not chosen]
     clean = [r for r in clean if r.get("readout") == chosen.get("readout")]
-    said = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
-    said += _since_the_start(chosen, records) if model == "pretrained" else []
-    said += _beside_the_frozen(chosen, clean, records) if model == "fine-tuned" else []
+    sentences = [f"On clean images it {_does(metric, float(clean[0]['value']))}."] if clean else []
+    sentences += _since_the_start(chosen, records) if model == "pretrained" else []
+    sentences += _beside_the_frozen(chosen, clean, records) if model == "fine-tuned" else []
     name = words.model_words(model)
     subject = f"the {name} encoder" if model in words.MODEL_WORDS else name
     return Verdict(
         sentence=f"{_where(chosen)}, {subject} {_does(metric, float(chosen['value']))}.",
-        beside=tuple(said),
+        beside=tuple(sentences),
         caption=_caption(chosen),
         bars=_bars(chosen, records),
     )

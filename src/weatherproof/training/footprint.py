@@ -115,10 +115,10 @@ def footprint(
     """
     trained = list(trained)
     here = {weight.untyped_storage()._cdata: weight.untyped_storage().nbytes() for weight in weights}
-    kept = sum(here.values()) + (1 + states) * sum(one.numel() * one.element_size() for one in trained)
+    kept_bytes = sum(here.values()) + (1 + states) * sum(one.numel() * one.element_size() for one in trained)
     for one in trained:
         if one.grad is None:
             one.grad = torch.zeros_like(one)
     few, many = (peak_bytes(lambda size=size: step(size)) for size in sizes)  # type: ignore[misc]
     per_image = max(1, (many - few) // (sizes[1] - sizes[0]))
-    return Footprint(kept + max(0, few - sizes[0] * per_image), per_image)
+    return Footprint(kept_bytes + max(0, few - sizes[0] * per_image), per_image)

@@ -266,18 +266,18 @@ class Training:
         self.run = run if fabric.is_global_zero else None
         self.step = self.saved_step = self._resume(run, saved)
         self.rows = self.run.rewind(self.step) if self.run else []
-        asked = self.plan.tensorboard or self.plan.tracker is not None
-        self.board = Trackers(self.plan, self.run, self.step, self.rows) if self.run and asked else None
+        tracked = self.plan.tensorboard or self.plan.tracker is not None
+        self.board = Trackers(self.plan, self.run, self.step, self.rows) if self.run and tracked else None
         self.tell = getattr(self.method, "at_step", None)  # of methods whose loss changes in the course of the training
         self.losses: list[Tensor] = []  # of the steps since somebody last looked
         self.seen, self.since = 0, time.monotonic()
         self.saved_at = time.monotonic()
         self.talks, self.talked = self.step + 1, (self.step, time.monotonic())
 
-    def go(self, meter: Meter, asked: Interrupt) -> None:
+    def go(self, meter: Meter, interrupt: Interrupt) -> None:
         """All steps that are left."""
         try:
-            self._go(meter, asked)
+            self._go(meter, interrupt)
         finally:
             if self.board is not None:
                 self.board.close()
@@ -294,17 +294,17 @@ class Training:
 
         return whole(nest, keep=self.fabric.is_global_zero) if self.plan.shards else nest
 
-    def _go(self, meter: Meter, asked: Interrupt) -> None:
+    def _go(self, meter: Meter, interrupt: Interrupt) -> None:
         with closing(self._stream()) as stream:
             while self.step < self.course.steps:
-                terms = self._one_step(stream, asked)
+                terms = self._one_step(stream, interrupt)
                 row, looks = None, due(self.watch, self.course, self.step)
                 if looks or self.step % self.plan.log_every == 0 or self.step in (1, self.course.steps):
                     row = self._log(terms, looks)
                 meter.advance()
                 if row is not None:
                     meter.note = _row_words(row)
-                self._save_or_stop(asked)
+                self._save_or_stop(interrupt)
         count_unreadable(self.images, self.fabric)
         self._look()
         if self.saved_step < self.step:
@@ -331,7 +331,7 @@ class Training:
             count_unreadable(self.images, self.fabric)
             epoch, done = epoch + 1, 0
 
-    def _one_step(self, stream: Iterator[tuple[int, Batch]], asked: Interrupt) -> dict[str, Tensor]:
+    def _one_step(self, stream: Iterator[tuple[int, Batch]], interrupt: Interrupt) -> dict[str, Tensor]:
         """Forward and backward of the step's batches, one move of the weights. Nothing waits for a GPU."""
         plan, parts = self.plan, self.course.batches_of(self.step)
         means: dict[str, Tensor] = {}
@@ -341,8 +341,8 @@ class Training:
             try:
                 epoch, batch = next(stream)
             except RuntimeError:
-                if asked.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
-                    self._interrupted(asked.asked, alone=True)
+                if interrupt.asked:  # Ctrl-C reached the loader's workers too; the step has not begun
+                    self._interrupted(interrupt.asked, alone=True)
                 raise
             keys = random.fold(random.keys(plan.seed, batch.index), epoch)
             seeds = (_DROPOUT, plan.seed, self.step, part, self.fabric.global_rank)
@@ -421,24 +421,24 @@ class Training:
         self.given.to(home)
         return seen
 
-    def _save_or_stop(self, asked: Interrupt) -> None:
+    def _save_or_stop(self, interrupt: Interrupt) -> None:
         due = self.run is not None and time.monotonic() - self.saved_at >= self.plan.checkpoint_seconds
-        stop, due = (asked.asked, due) if self.fabric.world_size == 1 else self._agreed(asked, due)
+        stop, due = (interrupt.asked, due) if self.fabric.world_size == 1 else self._agreed(interrupt, due)
         if stop:
             self._interrupted(stop)
         if due:
             self._save()
 
-    def _agreed(self, asked: Interrupt, due: bool) -> tuple[int, bool]:
+    def _agreed(self, interrupt: Interrupt, due: bool) -> tuple[int, bool]:
         """All processes must stop, and save, at one step: every few seconds they settle it, and when they talk next."""
         if self.step < self.talks:
             return 0, False
         step, then = self.talked
-        own = asked.asked  # a signal may come at any moment
+        own = interrupt.asked  # a signal may come at any moment
         numbers = [float(own), float(due), (time.monotonic() - then) / (self.step - step)]
-        said = self.fabric.all_reduce(torch.tensor(numbers, device=self.fabric.device), reduce_op="max")
-        assert isinstance(said, Tensor)
-        number, saves, seconds = said.tolist()
+        agreed = self.fabric.all_reduce(torch.tensor(numbers, device=self.fabric.device), reduce_op="max")
+        assert isinstance(agreed, Tensor)
+        number, saves, seconds = agreed.tolist()
         pause = min(_TALK, self.plan.checkpoint_seconds)
         self.talks, self.talked = self.step + max(1, int(pause / max(seconds, 1e-4))), (self.step, time.monotonic())
         return own or int(number), bool(saves)
@@ -482,8 +482,8 @@ class Training:
                 f"the loss became {value} at step 1, before any weight was changed: that is not the learning rate, "
                 "look at the encoder's weights, the images and the precision"
             )
-        kept = f"{self.run.path / 'checkpoint.pt'} holds step {self.saved_step}" if self.run and self.saved_step else ""
+        last = f"{self.run.path / 'checkpoint.pt'} holds step {self.saved_step}" if self.run and self.saved_step else ""
         return TrainingError(
             f"the {what} became {value} at step {step}: lower lr (now {self.course.lr(step - 1):.3g}) or raise "
-            f"warmup_epochs, and use another --out; {kept or 'nothing was saved yet'}"
+            f"warmup_epochs, and use another --out; {last or 'nothing was saved yet'}"
         )

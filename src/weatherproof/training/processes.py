@@ -247,9 +247,9 @@ def count_unreadable(images: ImageSet, fabric: "Fabric") -> None:
         return
     own = images.bad_files
     if fabric.world_size > 1:
-        said: list[Any] = [None] * fabric.world_size
-        distributed.all_gather_object(said, (own.reasons, own.warned))
-        for reasons, warned in said:
+        reports: list[Any] = [None] * fabric.world_size
+        distributed.all_gather_object(reports, (own.reasons, own.warned))
+        for reasons, warned in reports:
             own.record(reasons, warned)
     if fabric.world_size == 1 or (fabric.is_global_zero and job() is not None):
         own.warn()

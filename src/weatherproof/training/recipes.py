@@ -67,8 +67,8 @@ def harden_encoder(
     """
     student = adapt.attach(teacher, seed=plan.seed)
     cache = None
-    kept = augment is None and dense is None and plan.epochs > 1 and plan.devices == 1
-    if kept and looking() is None and _fits(teacher, images):
+    cached = augment is None and dense is None and plan.epochs > 1 and plan.devices == 1
+    if cached and looking() is None and _fits(teacher, images):
         cache = teacher_cache(
             teacher, images, device=make_fabric(plan).device, batch_size=plan.batch_size, workers=plan.workers
         )

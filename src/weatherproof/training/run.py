@@ -225,10 +225,10 @@ class RunFolder:
 
     def rewind(self, step: int) -> list[dict[str, Any]]:
         """Forget what the log says of later steps, which will be taken again. Returns what is left."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+        rows = [row for row in self.rows() if row["step"] <= step]
         if (self.path / "log.jsonl").exists():
-            self.write_text("log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
-        return kept
+            self.write_text("log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
 
     # the checkpoint
 

@@ -131,18 +131,18 @@ def _draws(part: nn.Module) -> bool:
 def _other_processes(method: nn.Module, course: Course, there: int, here: int) -> str:
     """What changes where a training goes on with another number of processes."""
     size = course.plan.batch_size
-    said = (
+    change = (
         f"this training began with {there} process(es) and goes on with {here}: the batches of {size} images stay, in "
         "their order, and the weights are the same up to rounding"
     )
     normed = any(isinstance(part, _BatchNorm) for own in method.modules() if own.training for part in own.children())
     if normed and getattr(method, "groups", 1) == 1:
-        said += (
+        change += (
             f", but for batch normalisation: its statistics are those of {size // here} images, not of {size // there}"
         )
     if any(own.training and _draws(own) for own in method.modules()):
-        said += "; dropout is drawn by each process for its share, so otherwise than before"
+        change += "; dropout is drawn by each process for its share, so otherwise than before"
     rest = course.images % size
     if course.last_rows and (rest % there or rest % here):
-        said += f"; an epoch's last batch has {rest - rest % here} images, not {rest - rest % there}"
-    return said
+        change += f"; an epoch's last batch has {rest - rest % here} images, not {rest - rest % there}"
+    return change

@@ -101,7 +101,7 @@ def harden(
     require_counted(options, probe_images=probe_images)
     operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
     gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
-    kept, growing = _keep_clean(gate, clean_share, keep_clean), parse_curriculum(curriculum)
+    keep_settings, growing = _keep_clean(gate, clean_share, keep_clean), parse_curriculum(curriculum)
     where, size = reading["device"], options["size"]
     by_words = ByWords.of(encoder, options)
     if by_words is not None:
@@ -138,7 +138,7 @@ def harden(
         promise = CleanCosine(teacher, held, keep_clean, epochs, run=run, **_feed(reading))
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
-        augment=augment, keep=kept, watch=None if gate else promise, adapt=adaptation,
+        augment=augment, keep=keep_settings, watch=None if gate else promise, adapt=adaptation,
         dense=dense_term, curriculum=growing, run=run,
     )  # fmt: skip
     finished = student

@@ -131,16 +131,16 @@ def unlike_classes(training: ImageSet, test: ImageSet) -> str | None:
             f"{training.name!r} and {test.name!r} differ in their classes ({some(training.classes)}; "
             f"{some(test.classes)}): both need the same ones in the same order"
         )
-    counts, met = training.labels.bincount(minlength=len(training.classes)).tolist(), test.labels.unique().tolist()
+    counts, labels = training.labels.bincount(minlength=len(training.classes)).tolist(), test.labels.unique().tolist()
     names = [training.classes[label] for label, count in enumerate(counts) if count == 0]
-    if names == [_FLAT] == [test.classes[label] for label in met]:
+    if names == [_FLAT] == [test.classes[label] for label in labels]:
         return (
             f"{training.name!r} has no image of class {_FLAT!r}: the test images of Tiny-ImageNet lie in one folder as "
             "they are downloaded, move each into the folder of the class that val_annotations.txt names"
         )
     if names:
         return f"{training.name!r} has no image of class {names[0]!r}: every class needs at least one"
-    return f"{test.name!r} is of {len(met)} class: accuracy needs two or more" if len(met) < 2 else None
+    return f"{test.name!r} is of {len(labels)} class: accuracy needs two or more" if len(labels) < 2 else None
 
 
 def has_labels(images: ImageSet) -> bool:

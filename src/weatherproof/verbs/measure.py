@@ -236,8 +236,8 @@ class Measurement:
 
     def _keep_head(self, seen: Remembering, head: nn.Linear) -> None:
         rows, classes = torch.arange(len(seen.features)), torch.arange(head.out_features)
-        kept = {"seen": Answers(rows, {"features": seen.features.half()}), "head": Answers(classes, head.state_dict())}
-        self._probe_file(seen).write(0, kept)
+        parts = {"seen": Answers(rows, {"features": seen.features.half()}), "head": Answers(classes, head.state_dict())}
+        self._probe_file(seen).write(0, parts)
 
     @cached_property
     def readings(self) -> Readings:

@@ -158,11 +158,11 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         @refusals_leave_nothing()
-        def call(*args: P.args, **given: P.kwargs) -> R:
-            for name in given:
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            for name in options:
                 if name not in flat.parameters:
                     raise unknown(f"option of {function.__name__}", name, flat.parameters)
-            bound = flat.bind(*args, **given)
+            bound = flat.bind(*args, **options)
             bound.apply_defaults()
             _with_size(bound.arguments)
             if (own := job()) is not None and "devices" in bound.arguments:
@@ -224,10 +224,10 @@ def _joined(signature: inspect.Signature, shared: Mapping[str, _Option]) -> insp
 
 
 def _with_help(doc: str, shared: Mapping[str, _Option]) -> str:
-    said = {*re.findall(r"^    (\w+): ", doc, re.MULTILINE)}
+    described = {*re.findall(r"^    (\w+): ", doc, re.MULTILINE)}
     lines = [
         fill(f"{name}: {option.help}", 112, initial_indent=" " * 4, subsequent_indent=" " * 8)
         for name, option in shared.items()
-        if name not in said
+        if name not in described
     ]
     return "\n".join([doc, *lines])

@@ -121,13 +121,13 @@ def reproduce(
         raise unknown("study", study, STUDIES)
     if seeds < 1:
         raise InputError(f"seeds is how often the study runs, 1 or more; got {seeds}")
-    asked = STUDIES[study] if weight_decay is None else _decayed(STUDIES[study], weight_decay)
+    chosen = STUDIES[study] if weight_decay is None else _decayed(STUDIES[study], weight_decay)
     means = Means(devices, precision, accumulate, micro_batch, workers, checkpoint_gradients, strategy)
     share = None if cells is None else Share.parse(cells)
-    kept, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
+    folder, data = Path(store or f"runs/store-{scale}"), data or os.environ.get("WEATHERPROOF_DATA")
     if check:
         found = needs(
-            asked, scale, seed=seed, seeds=seeds, data=data, store=kept, means=means, card=card_of(card), share=share
+            chosen, scale, seed=seed, seeds=seeds, data=data, store=folder, means=means, card=card_of(card), share=share
         )
         return Checked(study, scale, found)
     where = device_of(device)
@@ -138,11 +138,11 @@ def reproduce(
     name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
     run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
     if run.finished:
-        require_same_images(run, Store(kept, data=data, device=where))
+        require_same_images(run, Store(folder, data=data, device=where))
         return finished(run, "this study is finished already: nothing was done")
     try:
         run_study(
-            asked, scale, run, store=kept, data=data, seed=seed, seeds=seeds, device=where, means=means,
+            chosen, scale, run, store=folder, data=data, seed=seed, seeds=seeds, device=where, means=means,
             share=share,
         )  # fmt: skip
     except InputError:
@@ -150,7 +150,7 @@ def reproduce(
         raise
     if share is not None:
         return finished(
-            run, f"share {share} is in {kept}: with all {share.of}, the same command without cells writes the page"
+            run, f"share {share} is in {folder}: with all {share.of}, the same command without cells writes the page"
         )
     return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
 

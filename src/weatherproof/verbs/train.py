@@ -187,12 +187,12 @@ def _require_attack(attack: Attack, start: Encoder, images: ImageSet, device: to
 def _own_head(start: Encoder, encoder: str | Path | nn.Module, images: ImageSet, classes_match: bool) -> nn.Linear:
     """The classifier that goes on, its outputs in the order of the images' classes: of a run folder its readout, else
     the pretrained network's. Raises `InputError` where there is none whose classes are known to be the images'."""
-    kept = load_readout(encoder) if isinstance(encoder, str | Path) and Path(encoder).is_dir() else None
-    if kept is not None and isinstance(kept.head, nn.Linear) and not kept.unit_length:
-        same = classes_match and len(kept.classes) == len(images.classes)
-        fit = class_fit(head_of_readout(kept), images, classes_match=same)
+    readout = load_readout(encoder) if isinstance(encoder, str | Path) and Path(encoder).is_dir() else None
+    if readout is not None and isinstance(readout.head, nn.Linear) and not readout.unit_length:
+        same = classes_match and len(readout.classes) == len(images.classes)
+        fit = class_fit(head_of_readout(readout), images, classes_match=same)
         if fit.believed and fit.among is None:
-            return _in_order(kept.head, fit)
+            return _in_order(readout.head, fit)
     check_own_head(start, len(images.classes))
     assert isinstance(start.head, nn.Linear)
     fit = class_fit(head_of(start), images, classes_match=classes_match)

@@ -121,8 +121,8 @@ class CorruptedImages:
         return f"<{len(self)} images of {self.name!r} in {len(self.parts)} parts>"
 
     def __getstate__(self) -> dict[str, object]:
-        kept = ("found", "name", "bad_files", "places")  # the rest can be made again
-        return {name: self.__dict__[name] for name in kept}
+        names = ("found", "name", "bad_files", "places")  # the rest can be made again
+        return {name: self.__dict__[name] for name in names}
 
     def subset(self, positions: Int64[Tensor, "k"]) -> "CorruptedImages":
         """The images at these positions, in this order."""
@@ -154,8 +154,8 @@ class CorruptedImages:
     ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
         """The pixels of the good files at these positions, their positions, the reasons of the bad ones, and what
         Pillow warned of in the good ones."""
-        pixels, kept, bad, warned = self.found.store.decode(self.places[positions])
-        return pixels, positions[kept], bad, warned
+        pixels, places, bad, warned = self.found.store.decode(self.places[positions])
+        return pixels, positions[places], bad, warned
 
 
 def chosen_part(text: str) -> tuple[str, int | None]:

@@ -201,18 +201,18 @@ class PackedImages:
             InputError: the images differ in size, or a file is no longer what it was.
         """
         images: list[tuple[str, Pixels]] = []
-        kept, bad = [], {}
+        places, bad = [], {}
         stored = [self.encoded(position) for position in positions.tolist()]
         with listening(*(name for name, _ in stored)) as heard:
             for position, (name, content) in zip(positions.tolist(), stored, strict=True):
                 try:
                     images.append((name, self.decoder.file(name, content)))
-                    kept.append(position)
+                    places.append(position)
                 except BadImage as error:
                     bad[name] = str(error)
         warned = {name: text for name, text in heard.items() if name not in bad}
         whole = stacked(images, (self.channels, *(self.image_size or (0, 0))))
-        return whole, torch.tensor(kept, dtype=torch.int64), bad, warned
+        return whole, torch.tensor(places, dtype=torch.int64), bad, warned
 
 
 @dataclass(frozen=True)

@@ -127,11 +127,11 @@ def find_shards(text: str, split: str) -> Packed:
     home = pattern if folder else above(paths[0])
     facts = _manifest_facts(storage, home)
     classes = _classes(facts, max(int(index.table[:, TOP].max()) for index in whole.values()), home)
-    kept = {*paths} if chosen is None else {*chosen}
-    mine = {inner: [path for path in own if path in kept] for inner, own in by_folder.items()}
+    named = {*paths} if chosen is None else {*chosen}
+    mine = {inner: [path for path in own if path in named] for inner, own in by_folder.items()}
     index = joined([whole[inner].take(list(map(name_in, own))) for inner, own in mine.items() if own])
     if not int(index.table[:, COUNT].sum()):
-        raise InputError(f"no images in {shown(text)}: its {len(kept)} shards hold no samples (KEY.jpg, KEY.cls)")
+        raise InputError(f"no images in {shown(text)}: its {len(named)} shards hold no samples (KEY.jpg, KEY.cls)")
     pack = Shards(
         storage, tuple(path for own in mine.values() for path in own), index.first, index.columns["offset"],
         index.columns["length"], index.columns["number"],

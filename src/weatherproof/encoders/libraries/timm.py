@@ -193,9 +193,9 @@ def _converted(
         made = loaded(state)
         # what comes from a file without a number has none: a few models are loaded without a word of what is missing
         empty = loaded({k: torch.full_like(v, torch.nan) if v.is_floating_point() else v for k, v in state.items()})
-    kept = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
-    if kept:
-        raise ValueError(f"timm finds no weights for {kept[0]}")
+    filled = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
+    if filled:
+        raise ValueError(f"timm finds no weights for {filled[0]}")
     return made
 
 

@@ -89,8 +89,8 @@ def _child(connection: Connection, share: bytes, parent: int) -> None:
     except InputError as error:
         _refuse(connection, str(error))
     except Exception as error:  # of a user's operator or model, or memory
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        _refuse(connection, f"a process of the measurement failed: {said}; what was done is saved")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        _refuse(connection, f"a process of the measurement failed: {reason}; what was done is saved")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on it ends by itself
 

@@ -120,29 +120,29 @@ class _Lender:
 
     def _hear(self, other: Other) -> None:
         try:
-            said, content = receive(other.connection)
+            message, content = receive(other.connection)
         except EOFError:
             self._lost(other)
             return
-        if said["kind"] == "report":
-            self.report(said["count"])
-        elif said["kind"] == "answers":
+        if message["kind"] == "report":
+            self.report(message["count"])
+        elif message["kind"] == "answers":
             try:
-                self.work.store.write(said["number"], from_bytes(content))
+                self.work.store.write(message["number"], from_bytes(content))
             except InputError as error:  # a full disk
                 self._failed(error)
-        elif said["kind"] == "block":
+        elif message["kind"] == "block":
             with self.changed:
                 number = self.busy.pop(other.connection, None)
-                if not said["whole"] and number is not None:
+                if not message["whole"] and number is not None:
                     self.left.append(number)
                 self.changed.notify_all()
-            if said["whole"]:
+            if message["whole"]:
                 self._next(other)
-        elif said["kind"] == "over":
+        elif message["kind"] == "over":
             del self.others[other.connection]
-        elif said["kind"] == "refused":
-            self._failed(InputError(said["why"]) if said["input"] else Lost(said["why"]))
+        elif message["kind"] == "refused":
+            self._failed(InputError(message["why"]) if message["input"] else Lost(message["why"]))
             self._lost(other, informed=True)
 
     def _next(self, other: Other) -> None:

@@ -36,12 +36,12 @@ def utility_curve(
     place = (across * bins).long().clamp(max=bins - 1)
     order = (place + up).argsort()  # by bin, and in a bin by sensitivity: that is below 1
     sizes = torch.bincount(place, minlength=bins)
-    kept = sizes > 0
-    starts = (sizes.cumsum(0) - sizes)[kept]
-    wanted = starts[:, None] + (sizes[kept, None] - 1) * torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    filled = sizes > 0
+    starts = (sizes.cumsum(0) - sizes)[filled]
+    wanted = starts[:, None] + (sizes[filled, None] - 1) * torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
     left, right = (up[order[edge.long()]] for edge in (wanted.floor(), wanted.ceil()))
     return UtilityCurve(
-        utility=(torch.zeros(bins, dtype=torch.float64).index_add_(0, place, across)[kept] / sizes[kept]).float(),
+        utility=(torch.zeros(bins, dtype=torch.float64).index_add_(0, place, across)[filled] / sizes[filled]).float(),
         quartiles=(left + (right - left) * wanted.frac()).float(),
         correlation=float(rho[ordered].mean()),
         images=int(ordered.sum()),

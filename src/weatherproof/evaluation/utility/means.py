@@ -65,13 +65,13 @@ def class_utility(
             utility.index_add_(0, own, found_here.sum(dim=1).double().cpu())
             seen.index_add_(0, own, torch.ones_like(own))
             meter.advance(len(own))
-    kept = seen > 0  # files that could not be read may have been all of a class
-    each = seen[kept, None, None].double()
+    present = seen > 0  # files that could not be read may have been all of a class
+    each = seen[present, None, None].double()
     return ClassUtility(
-        classes=tuple(images.classes[c] for c in shown[kept].tolist()),
-        counts=seen[kept],
-        images=(means[kept] / each[:, None]).float(),
-        utility=(utility[kept] / each).float(),
+        classes=tuple(images.classes[c] for c in shown[present].tolist()),
+        counts=seen[present],
+        images=(means[present] / each[:, None]).float(),
+        utility=(utility[present] / each).float(),
         left_out=found - len(shown),
         data=images.name,
     )
@@ -136,7 +136,7 @@ def model_and_encoder(
 
 
 def labelled(images: ImageSet) -> ImageSet:
-    kept = (images.labels >= 0).nonzero()[:, 0]
-    if len(kept) == 0:
+    places = (images.labels >= 0).nonzero()[:, 0]
+    if len(places) == 0:
         raise InputError(f"utility is that of a loss, and no image of {images.name!r} has a label")
-    return images if len(kept) == len(images) else images.subset(kept)
+    return images if len(places) == len(images) else images.subset(places)

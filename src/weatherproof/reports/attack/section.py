@@ -92,13 +92,13 @@ def _with_protocols(table: Table, records: Sequence[JsonRecord], certificates: S
         ]
         counts = sorted({int(r["images"]) for r in own if isinstance(r.get("images"), int)})
         draws = max((r.get("realizations") or 1 for r in own), default=1)
-        said = [f"{' to '.join(f'{n:,}' for n in counts[:: len(counts) - 1 or 1])} images"]
-        said += [f"{draws} draws"] if draws > 1 else []
-        said += [f"protocol {', '.join(dict.fromkeys(str(r.get('protocol')) for r in own))}"]
+        facts = [f"{' to '.join(f'{n:,}' for n in counts[:: len(counts) - 1 or 1])} images"]
+        facts += [f"{draws} draws"] if draws > 1 else []
+        facts += [f"protocol {', '.join(dict.fromkeys(str(r.get('protocol')) for r in own))}"]
         lost = [c for c in certificates if c.failed and any(c.attack == r.get("attack") for r in own)]
         names = [(c.name + ": " if c.run else "") + c.summary for c in lost]
         marks = [Markup('<span class="failed">✗ certificate: {}</span>').format(text) for text in names]
-        rows.append(Heading(row.key, (row.parts[0], " · ".join(said), *marks), row.repeats, row.kind))
+        rows.append(Heading(row.key, (row.parts[0], " · ".join(facts), *marks), row.repeats, row.kind))
     return replace(table, rows=tuple(rows), caption=f"{words.metric_words(table.metric).words}, %")
 
 
@@ -112,19 +112,19 @@ def _medians(records: Sequence[JsonRecord]) -> list[str]:
     """A sentence each where one model was attacked; of several the table tells more."""
     if len({model_of(record) for record in records}) > 1:
         return []
-    said = []
+    facts = []
     for record in records:
         if record["metric"] != "median_perturbation":
             continue
         text, value = str(record["attack"]), record.get("value")
         if words.finite(value):
-            said.append(
+            facts.append(
                 f"Half of the images are misclassified by a perturbation of size {size_words(named(text).norm, value)} "
                 f"({family_words(text)})."
             )
         else:
-            said.append(f"More than half of the images resist at all sizes tried ({family_words(text)}).")
-    return said
+            facts.append(f"More than half of the images resist at all sizes tried ({family_words(text)}).")
+    return facts
 
 
 def _doubts(certificates: Sequence[Certificate]) -> list[str]:

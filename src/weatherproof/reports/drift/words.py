@@ -55,13 +55,13 @@ def sentence(drift: Drift) -> str:
     if drift.beyond == 0:
         return f"None of {_images(drift.images)} is beyond what training saw{_mostly_damaged(drift)}."
     verb = "is" if round(drift.beyond * drift.images) == 1 else "are"
-    said = f"{words.percent(drift.beyond)} of {_images(drift.images)} {verb} beyond what training saw"
+    sentence = f"{words.percent(drift.beyond)} of {_images(drift.images)} {verb} beyond what training saw"
     main = _dominant(drift.levels, [own.beyond for own in drift.levels])
     if main is None:
-        return f"{said}."
+        return f"{sentence}."
     if main.kind == 0:
-        return f"{said}, though most of them look clean."
-    return f"{said}, most of them by {kind_words(drift.kinds[main.kind])}."
+        return f"{sentence}, though most of them look clean."
+    return f"{sentence}, most of them by {kind_words(drift.kinds[main.kind])}."
 
 
 def _mostly_damaged(drift: Drift) -> str:

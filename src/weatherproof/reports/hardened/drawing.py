@@ -81,11 +81,11 @@ def _trained(curve: Curve, across: Axis, up: Axis) -> Iterator[Mark]:
 
 def _apart(axis: Axis, room: float = 0.15) -> tuple[float, ...]:
     """Those of its numbers, from the severe end, that are at least such a part of its length apart."""
-    kept: list[float] = []
+    shown_levels: list[float] = []
     for tick in sorted(axis.ticks, reverse=True):
-        if not kept or axis.place(kept[-1], 0, 1) - axis.place(tick, 0, 1) >= room:
-            kept.append(tick)
-    return tuple(reversed(kept))
+        if not shown_levels or axis.place(shown_levels[-1], 0, 1) - axis.place(tick, 0, 1) >= room:
+            shown_levels.append(tick)
+    return tuple(reversed(shown_levels))
 
 
 def _bare(axis: Axis) -> Axis:

@@ -47,5 +47,5 @@ def promise_beside(promise: Promise) -> str:
     """Which epoch's encoder it is, and what the best one reached; "" where neither is known."""
     saved = "" if promise.epoch is None else f"The saved encoder is that after epoch {promise.epoch:,}"
     best = "" if promise.best is None or promise.kept else f"the most in any epoch was {promise.best:.3f}"
-    said = "; ".join(part for part in (saved, best) if part)
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    details = "; ".join(part for part in (saved, best) if part)
+    return f"{details[:1].upper()}{details[1:]}." if details else ""

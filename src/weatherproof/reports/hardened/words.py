@@ -70,10 +70,10 @@ def _number(metric: str, value: float, error: float | None) -> tuple[str, str]:
 
 def sentence(changed: Changed) -> str:
     """What clean images lose and damaged ones gain, whichever way it went."""
-    said = f"On clean images the hardened encoder {_moves(changed.metric, changed.clean)}"
+    sentence = f"On clean images the hardened encoder {_moves(changed.metric, changed.clean)}"
     if changed.damaged is None:
-        return f"{said}."
-    return f"{said}; under the damage it {_moves(changed.metric, changed.damaged)}."
+        return f"{sentence}."
+    return f"{sentence}; under the damage it {_moves(changed.metric, changed.damaged)}."
 
 
 def _moves(metric: str, change: Change) -> str:
@@ -97,22 +97,22 @@ def warning(changed: Changed, promise: Promise | None) -> str:
     was promised how far, the promise says whether that is too far.
     """
     kept = changed.metric == "cosine" and promise is not None and promise.kept
-    said = [] if kept or not _loses(changed.clean) else [
+    sentences = [] if kept or not _loses(changed.clean) else [
         f"It {_moves(changed.metric, changed.clean)} on clean images, more than the choice of the images explains: "
         "harden with --keep both, which gives these to the original."
     ]  # fmt: skip
     if changed.damaged is not None and _loses(changed.damaged):
-        said.append(
+        sentences.append(
             f"It {_moves(changed.metric, changed.damaged)} under the damage, more than the choice of the images "
             "explains: train for longer, or with another learning rate."
         )
-    said += [
+    sentences += [
         f"Under {kind_words(own.family)} alone it {_moves(changed.metric, own.change)}, more than the "
         "choice of the images explains: the original bears that kind better, leave it out of the operator."
         for own in changed.kinds
         if _loses(own.change)
     ]
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _loses(change: Change) -> bool:

@@ -14,22 +14,22 @@ FROST = "Frost is synthetic, with textures made from statistics of photographs: 
 
 def suite_notes(subjects: Sequence[Subject], notes: Sequence[str] = ()) -> list[str]:
     """The run's own notes, then what its records say: parameters, frost, unequal numbers of images, what is missing."""
-    said = list(dict.fromkeys(notes))
+    lines = list(dict.fromkeys(notes))
     records = [record for subject in subjects for record in subject.cells.values()]
     parameters = [_text(r["parameters"]) for r in records if r.get("parameters")]
     if parameters:
-        said.append(f"Parameters: {'; '.join(dict.fromkeys(parameters))}.")
+        lines.append(f"Parameters: {'; '.join(dict.fromkeys(parameters))}.")
     if any(map(synthetic_frost, records)) and not any("frost" in note.lower() for note in notes):
-        said.append(FROST)
+        lines.append(FROST)
     for make in (_images, _missing):
         own = {subject.name: make(subject) for subject in subjects}
         alike = len(set(own.values())) == 1
-        said += [
+        lines += [
             text if alike else f"{name}: {text}"
             for name, text in (list(own.items())[:1] if alike else own.items())
             if text
         ]
-    return said
+    return lines
 
 
 def conditions_words(conditions: Iterable[tuple[str, int]]) -> str:

@@ -110,8 +110,8 @@ def by_severity(subject: Subject) -> Table | None:
         rows.append(Heading((group.name,), (group.name,), kind="group"))
         cells.append((*blank, Cell(group.last.text)))
         for row in group.rows:
-            said = "seen in training" if "seen" in row.marks else ""
-            rows.append(Heading((row.corruption,), (row.name, said), kind="member"))
+            note = "seen in training" if "seen" in row.marks else ""
+            rows.append(Heading((row.corruption,), (row.name, note), kind="member"))
             cells.append(tuple(Cell(text) for text in (*(cell.text for cell in row.cells), row.last.text)))
     for name, cell in shown.totals:
         rows.append(Heading((name,), (name,)))
@@ -141,9 +141,9 @@ def in_sum(subjects: Sequence[Subject]) -> Table | None:
             names[-1] += " (lower is better)"
         again = names[-2:-1] == names[-1:]
         how = "mean of the sets" if line.metric in AVERAGED else "pooled" if line.metric in POOLED else ""
-        said = (line.words, "" if line.words == CLEAN else how, line.note)
-        parts = (names[-1], ", ".join(part for part in said if part))
-        rows.append(Heading((line.metric, *said), parts, repeats=again, kind="member" if again else ""))
+        title = (line.words, "" if line.words == CLEAN else how, line.note)
+        parts = (names[-1], ", ".join(part for part in title if part))
+        rows.append(Heading((line.metric, *title), parts, repeats=again, kind="member" if again else ""))
     return Table(
         metric="mca",
         data=subjects[0].data,

@@ -15,12 +15,12 @@ NAMED = 4  # subjects in the headline; the others are in the tables
 
 
 def headline(
-    records: Sequence[JsonRecord], planned: Mapping[str, str] | None = None, asked: str | None = None
+    records: Sequence[JsonRecord], planned: Mapping[str, str] | None = None, operator: str | None = None
 ) -> Verdict:
-    """The headline of a run: that of its suite where it has one. `planned`: as for `split`; `asked`: for
+    """The headline of a run: that of its suite where it has one. `planned`: as for `split`; `operator`: for
     `make_verdict`."""
     subjects, _ = split(records, planned)
-    return suite_verdict(subjects) if subjects else make_verdict(records, asked)
+    return suite_verdict(subjects) if subjects else make_verdict(records, operator)
 
 
 def suite_verdict(subjects: Sequence[Subject]) -> Verdict:
@@ -106,7 +106,7 @@ def _clean(subjects: Sequence[Subject]) -> list[str]:
 
 def _worst(subjects: Sequence[Subject]) -> list[str]:
     """The corruption that costs each subject most, by its mean over the severities."""
-    said = []
+    phrases = []
     for subject in subjects:
         means = {n: float(r["value"]) for n, r in _means(subject).items()}
         if len(means) < 2:
@@ -117,8 +117,8 @@ def _worst(subjects: Sequence[Subject]) -> list[str]:
         )
         if len(subjects) == 1:
             return [f"Worst is {worst}, best {best}, each averaged over its severities."]
-        said.append(f"for {_subject(subject)} {worst}")
-    return [f"The worst corruption is {words.listed(said)}."] if said else []
+        phrases.append(f"for {_subject(subject)} {worst}")
+    return [f"The worst corruption is {words.listed(phrases)}."] if phrases else []
 
 
 def _means(subject: Subject) -> dict[str, JsonRecord]:
@@ -147,15 +147,15 @@ def _change(before: JsonRecord, after: JsonRecord) -> float:
 
 def _further(subjects: Sequence[Subject], whole: str) -> list[str]:
     """The benchmark's own 15 where more were measured, and mCE where the classes allow it."""
-    said = []
+    sentences = []
     for subject in subjects if len(subjects) == 1 else ():
         fifteen = subject.totals.get(("mca", "common-15"), {}).get("value")
         if whole == "common-19" and words.finite(fifteen):
-            said.append(f"Over the 15 of the benchmark alone it is right on {words.quantity('mca', fifteen)}.")
+            sentences.append(f"Over the 15 of the benchmark alone it is right on {words.quantity('mca', fifteen)}.")
         mce = next((subject.totals[key] for key in (("mce", "common-15"), ("mce", whole)) if key in subject.totals), {})
         if words.finite(mce.get("value")):
-            said.append(f"Its mCE is {words.number('mce', mce['value'])}: AlexNet has 100, lower is better.")
-    return said
+            sentences.append(f"Its mCE is {words.number('mce', mce['value'])}: AlexNet has 100, lower is better.")
+    return sentences
 
 
 def _contamination(subject: Subject, whole: str, alone: bool) -> str:
@@ -167,17 +167,17 @@ def _contamination(subject: Subject, whole: str, alone: bool) -> str:
     if not seen:
         trained = words.operator_words(subject.trained_on)
         return f"{who} was trained on {trained}: it has seen none of these corruptions."
-    said = f"{who} was trained on {words.listed(seen)}"
+    sentence = f"{who} was trained on {words.listed(seen)}"
     unseen, own = (subject.totals.get(("mca", name)) for name in ("unseen", "seen"))
     count = len(set(members(whole) or subject.corruptions) - subject.seen)
     if unseen is None or words.missing(unseen.get("value")):
-        return f"{said}, which {'is' if len(seen) == 1 else 'are'} part of this suite."
+        return f"{sentence}, which {'is' if len(seen) == 1 else 'are'} part of this suite."
     others = f"{count} corruptions" if count > 1 else "one"
-    said += f"; on the {others} it has never seen it scores {words.quantity('mca', unseen['value'])}"
+    sentence += f"; on the {others} it has never seen it scores {words.quantity('mca', unseen['value'])}"
     if own is None or words.missing(own.get("value")):
-        return f"{said}."
+        return f"{sentence}."
     what = "the one" if len(seen) == 1 else f"the {len(seen)}"
-    return f"{said}, on {what} it has seen {words.quantity('mca', own['value'])}."
+    return f"{sentence}, on {what} it has seen {words.quantity('mca', own['value'])}."
 
 
 def _bar(subject: Subject, record: JsonRecord) -> Bar:
@@ -194,9 +194,9 @@ def _bar(subject: Subject, record: JsonRecord) -> Bar:
 
 def _unfinished(subjects: Sequence[Subject]) -> Verdict:
     """No mean over the suite: how far it got."""
-    said = []
+    phrases = []
     for subject in subjects:
         done = len(subject.expected) - len(subject.missing)
-        said.append(f"{_subject(subject)} was measured on {done} of {len(subject.expected)} conditions")
-    sentence = f"No mean over the suite: {words.listed(said)}."
+        phrases.append(f"{_subject(subject)} was measured on {done} of {len(subject.expected)} conditions")
+    sentence = f"No mean over the suite: {words.listed(phrases)}."
     return Verdict(sentence, tuple(_worst(subjects)), "", ())

@@ -67,9 +67,9 @@ class Labelled:
 
     def _train(self, store: Store, run: RunFolder) -> Trained:
         train = store.images(self.data)
-        kept = labelled(train, self.labels, self.plan.seed)
+        few = labelled(train, self.labels, self.plan.seed)
         encoder, head = train_classifier(
-            store.encoder(self.start), train if kept is None else train.subset(kept), plan=self.course(store),
+            store.encoder(self.start), train if few is None else train.subset(few), plan=self.course(store),
             method=self.method, settings=self.settings, head=self.head,
             operator=None if self.operator is None else operators.parse(self.operator), augment=look_of(self.augment),
             tikhonov=self.tikhonov,
@@ -137,11 +137,11 @@ class Finetuned:
 
     def setting(self, store: Store) -> Setting:
         """The learning rate and all regularizers."""
-        given = tuple(map(parse_regularizer, self.regularizers))
+        regularizers = tuple(map(parse_regularizer, self.regularizers))
         if self.chosen is None:
-            return Setting(self.plan.lr, given)
+            return Setting(self.plan.lr, regularizers)
         found = self.chosen.setting(store)
-        return Setting(found.lr, (*found.regularizers, *given))
+        return Setting(found.lr, (*found.regularizers, *regularizers))
 
     def course(self, store: Store) -> Plan:
         """The plan for as many images as there are, with the learning rate that was chosen."""
@@ -187,8 +187,8 @@ class Probed:
         if mode in SCHEDULES:
             return SCHEDULES[mode].epochs
         name, usual = ("realizations", 4) if mode == "cached" else ("epochs", 10)
-        given = own.get(name, usual)
-        return given if self._looks is not None and isinstance(given, int | float) else 1
+        setting = own.get(name, usual)
+        return setting if self._looks is not None and isinstance(setting, int | float) else 1
 
     @property
     def _looks(self) -> Operator | None:

@@ -114,5 +114,5 @@ def _failed(numbers: Sequence[Number]) -> tuple[str, ...] | None:
 
 def _all(cells: Sequence[Measurable], store: Store) -> list[Number] | None:
     found = [cell.number(store) for cell in cells]
-    kept = [number for number in found if number is not None]
-    return kept if len(kept) == len(found) else None
+    numbers = [number for number in found if number is not None]
+    return numbers if len(numbers) == len(found) else None

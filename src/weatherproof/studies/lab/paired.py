@@ -93,8 +93,8 @@ class PairedClaim:
         )  # fmt: skip
         parts = [f"{held} of {len(compared)}" + (f" over {len(compared[0].high)} seeds" if compared else "")]
         for state in ("holds", "the reverse", "not decided"):
-            said = "; ".join(c.words(self.points) for c, own in zip(compared, states, strict=True) if own == state)
-            parts += [f"{state}: {said}"] if said else []
+            detail = "; ".join(c.words(self.points) for c, own in zip(compared, states, strict=True) if own == state)
+            parts += [f"{state}: {detail}"] if detail else []
         return {"claim": self.text, "passed": verdict == "holds", "detail": ". ".join(parts), "verdict": verdict}
 
 

@@ -197,15 +197,15 @@ class Store:
             if isinstance(measure, Choosing):
                 measure.check(own)  # before the model is made
             found = measure(self.get(recipe), own, Bench(self, name, images, place))
-            kept = {
+            content = {
                 "records": [record.to_dict() for record in found.records], "certificate": found.certificate,
                 SEEN: self.sources(recipe, measure, images),
             }  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps(kept, ensure_ascii=False) + "\n")
-        kept = read_json(file)
-        self.require_same(file, kept.get(SEEN, {}))
-        return Measured(tuple(map(Record.from_dict, kept["records"])), kept["certificate"])
+            write_atomically(file, json.dumps(content, ensure_ascii=False) + "\n")
+        content = read_json(file)
+        self.require_same(file, content.get(SEEN, {}))
+        return Measured(tuple(map(Record.from_dict, content["records"])), content["certificate"])
 
     def best(self, recipes: Sequence[Recipe], measure: Measure, images: Images, *, name: str) -> int:
         """The place of the model that a measure finds most often right, over all that it looks under; the first of
@@ -226,15 +226,15 @@ class Store:
         Args:
             train: trains in the run folder, into which it need not write.
         """
-        folder, said = self.home(recipe), {"recipe": repr(recipe)}
+        folder, provenance = self.home(recipe), {"recipe": repr(recipe)}
         run = self.unfinished(recipe, _is_trained)
         if run is None:
             return load_encoder(str(folder)), load_readout(folder)
         with _making_in(run):
             encoder, readout = train(run)
             if readout is not None:
-                save_readout(readout, folder, provenance=said)
-            save_encoder(encoder, folder, provenance=said)
+                save_readout(readout, folder, provenance=provenance)
+            save_encoder(encoder, folder, provenance=provenance)
         return load_encoder(str(folder)), load_readout(folder)
 
     def settled(self, search: object, choose: Callable[[RunFolder], Setting]) -> Setting:
@@ -266,14 +266,14 @@ class Store:
         Raises:
             InputError: it is made, or half made, of other images than there are now.
         """
-        folder, said = self.home(recipe), {"recipe": repr(recipe), SEEN: self.sources(recipe)}
+        folder, recipe_facts = self.home(recipe), {"recipe": repr(recipe), SEEN: self.sources(recipe)}
         if (mark := self.mark(recipe)) != "":
-            said["with"] = mark
+            recipe_facts["with"] = mark
         if (begun := folder / "recipe.yaml").is_file():
             self.require_same(folder, read_yaml(begun).get(SEEN, {}))
         while not finished(folder):
             try:
-                run = RunFolder.open(folder, said, ignore=(*IGNORED, SEEN))
+                run = RunFolder.open(folder, recipe_facts, ignore=(*IGNORED, SEEN))
             except InUseError:
                 if not self._waits:
                     raise

@@ -60,8 +60,8 @@ class FittedTower:
         if not fit.believed or fit.among is not None:
             raise NoNumber(fit.why)
         features, labels = embed(UnitLength(encoder), images, device=store.device)
-        said = dict(zip(fit.classes, _means(features, labels, len(fit.classes)), strict=True))
-        wanted = torch.stack([said[name] for name in words.names for _ in words.prompts])
+        mean_of = dict(zip(fit.classes, _means(features, labels, len(fit.classes)), strict=True))
+        wanted = torch.stack([mean_of[name] for name in words.names for _ in words.prompts])
         network = nn.Linear(_HASHES, wanted.shape[1], bias=False)
         with torch.no_grad():
             network.weight.copy_(_ridge(letters(words.sentences), wanted).T)

@@ -50,8 +50,8 @@ def needs(
         found = [*data_needs(cells, data), *weight_needs(models, data), *package_needs(cells)]
         dry = DryStore(data=data, means=means, memory=card.memory)
         failures = _Failures()
-        made = _models(study.name, models, dry, failures)
-        _measure(cells, made, dry, failures)
+        tried = _models(study.name, models, dry, failures)
+        _measure(cells, tried, dry, failures)
     found += failures.needs(found)
     found += [_memory(list(dry.trainings.values()), card), _hours(dry, card, failures.uncounted, share)]
     return [*found, _disk(list(dry.trainings.values()), store)]
@@ -80,30 +80,30 @@ class _Failures:
 
     def needs(self, found: Sequence[Need]) -> list[Need]:
         """What is refused, but for what other needs say already."""
-        said = [need.text for need in found]
+        texts = [need.text for need in found]
         return [
             Need("run", REFUSED, name, line)
             for line, name in self.refused.items()
-            if not any(line in text for text in said)
+            if not any(line in text for text in texts)
         ]
 
 
 def _models(name: str, models: Sequence[Recipe], dry: DryStore, failures: _Failures) -> set[Recipe]:
     """Those that could be made here, none of them trained."""
-    made: set[Recipe] = set()
+    tried: set[Recipe] = set()
     with phase(f"counting {name}", len(models), "models") as meter:
         for model in models:
             with failures.of(model), suppress(NoNumber):
                 dry.get(model)
-                made.add(model)
+                tried.add(model)
             meter.advance()
-    return made
+    return tried
 
 
-def _measure(cells: Sequence[Cell], made: set[Recipe], dry: DryStore, failures: _Failures) -> None:
+def _measure(cells: Sequence[Cell], tried: set[Recipe], dry: DryStore, failures: _Failures) -> None:
     """Count all measurements."""
     for model, measure, images in dict.fromkeys((cell.model, cell.measure, cell.data) for cell in cells):
-        if model in made:
+        if model in tried:
             with failures.of(measure):
                 dry.look_through(dry.get(model), dry.images(images), getattr(measure, "passes", 1))
 

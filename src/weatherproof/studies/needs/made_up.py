@@ -63,9 +63,9 @@ def made_up(images: Images, data: str | None) -> MadeUp:
     source, split = images.source, "train" if images.split == "train" else "test"
     text = source.text if split == "train" or images.whole else source.test or source.text
     labels, classes, side, channels = _shape(text, split, data)
-    kept = [i for i, name in enumerate(classes) if name not in source.without]
-    if len(kept) < len(classes):
-        labels = labels[torch.isin(labels, torch.tensor(kept))]
+    chosen = [i for i, name in enumerate(classes) if name not in source.without]
+    if len(chosen) < len(classes):
+        labels = labels[torch.isin(labels, torch.tensor(chosen))]
     if source.relabel and split == "test":
         labels, classes = labels % 10, classes[:10]
     if images.only:

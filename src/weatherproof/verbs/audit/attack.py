@@ -58,8 +58,8 @@ class AttackOutcome(Outcome):
         console = Console()
         for own in read_certificates(self.folder):
             number = self._number(own)
-            said = f"{attack_words(own.attack)}: {number}{own.summary}, on {own.images} images"
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            line = f"{attack_words(own.attack)}: {number}{own.summary}, on {own.images} images"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
             for point in own.failed:
                 console.print("  [red]fails[/]", end="  ")
                 console.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)

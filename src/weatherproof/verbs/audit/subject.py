@@ -176,8 +176,8 @@ def _folder(model: str | Path | nn.Module) -> Path | None:
 
 
 def _images(source: str | Path | ImageSet, split: str, encoder: Encoder, options: AuditOptions) -> ImageSet:
-    kept = 1.0 if options["crop_fraction"] is None else options["crop_fraction"]
-    images = load_images(source, split, size=options["size"] or encoder.preprocessing.size, crop_fraction=kept)
+    crop_fraction = 1.0 if options["crop_fraction"] is None else options["crop_fraction"]
+    images = load_images(source, split, size=options["size"] or encoder.preprocessing.size, crop_fraction=crop_fraction)
     require_one_size(images)
     return images
 

@@ -145,7 +145,7 @@ def _devices() -> Iterator[Finding]:
     torch = _torch()
     if torch is None:
         return
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
         count = torch.cuda.device_count() if available else 0
@@ -155,17 +155,17 @@ def _devices() -> Iterator[Finding]:
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         yield Finding(f"cuda:{number}", f"{detail}, bfloat16 {'yes' if bf16 else 'no: use --precision 16-mixed'}")
     if not count:
-        yield from _no_gpu(torch, " ".join(str(item.message).split("\n")[0] for item in said))
+        yield from _no_gpu(torch, " ".join(str(item.message).split("\n")[0] for item in warned))
     yield _processor()
 
 
-def _no_gpu(torch: Any, said: str) -> Iterator[Finding]:
+def _no_gpu(torch: Any, hint: str) -> Iterator[Finding]:
     driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
     if driver and os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         yield Finding("cuda", "hidden by CUDA_VISIBLE_DEVICES", "problem", "unset CUDA_VISIBLE_DEVICES")
     elif driver:
         build = torch.version.cuda
-        reason = said or ("this PyTorch is a build without CUDA" if build is None else f"PyTorch is built for {build}")
+        reason = hint or ("this PyTorch is a build without CUDA" if build is None else f"PyTorch is built for {build}")
         yield Finding(
             "cuda", f"an NVIDIA driver is here, and PyTorch cannot use it: {reason}", "problem",
             "install a PyTorch that is built for the driver's CUDA (nvidia-smi names it), or update the driver",
@@ -201,14 +201,14 @@ def _cores() -> Iterator[Finding]:
     if torch is None:
         return
     detail, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
-    said = f"{threads} ({'OMP_NUM_THREADS is not set' if detail is None else f'OMP_NUM_THREADS={detail}'})"
+    setting = f"{threads} ({'OMP_NUM_THREADS is not set' if detail is None else f'OMP_NUM_THREADS={detail}'})"
     if threads > max(1, usable):
         yield Finding(
-            "threads", f"{said}, more than cores: they wait for each other", "problem",
+            "threads", f"{setting}, more than cores: they wait for each other", "problem",
             f"export OMP_NUM_THREADS={max(1, int(usable))}",
         )  # fmt: skip
     else:
-        yield Finding("threads", said)
+        yield Finding("threads", setting)
 
 
 def _memory() -> Iterator[Finding]:

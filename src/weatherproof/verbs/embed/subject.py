@@ -105,8 +105,8 @@ class Subject:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """What the work depends on, as a run's recipe says it."""
-        kept = {name: value for name, value in self.options.items() if name not in FREE}
-        settings = {"encoder": self.model, "images": self.source, **asdict(self.asked), **kept}
+        options = {name: value for name, value in self.options.items() if name not in FREE}
+        settings = {"encoder": self.model, "images": self.source, **asdict(self.asked), **options}
         recipe = recipe_of("embed", settings) | {WEIGHTS: self.weights[:12]}
         if self.digest:
             return recipe | {OWN_FILES: {**recipe.get(OWN_FILES, {}), text_of(self.source): self.digest}}

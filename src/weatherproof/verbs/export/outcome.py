@@ -52,16 +52,16 @@ class Exported:
             table.add_row(name, " x ".join(map(str, ("batch", *own["shape"]))), *numbers)
         Console().print(table)
         if self.status:
-            said = f"NOT verified: {'; '.join(checked['failures'])}"
+            verdict = f"NOT verified: {'; '.join(checked['failures'])}"
         else:
-            said = (
+            verdict = (
                 f"verified on {checked['images']} images of {printable(checked['source'])}, "
                 f"{checked['looks']} looks in batches of {', '.join(map(str, checked['batches']))}: "
                 f"{'; '.join(checked['conditions'])}"
             )
         opset = f", opset {self.about['opset']}" if "opset" in self.about else ""
         print_lines([
-            said,
+            verdict,
             f"{self.about['to']:<9}{printable(self.file)} ({self.about['bytes'] / 2**20:.1f} MB{opset})",
             *self.lines,
             *(f"note     {note}" for note in self.notes),

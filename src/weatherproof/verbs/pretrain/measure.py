@@ -63,8 +63,8 @@ def measure_accuracy(
         classes = len(train.classes)
         features, labels = features.to(s["device"]), labels.to(s["device"])
         for fraction in sorted(fractions, reverse=True):
-            kept = label_fraction(labels, fraction, s["seed"]).to(features.device)
-            head = fit_linear(features[kept], labels[kept], classes, l2=_L2, seed=s["seed"])
+            few = label_fraction(labels, fraction, s["seed"]).to(features.device)
+            head = fit_linear(features[few], labels[few], classes, l2=_L2, seed=s["seed"])
             readout = Readout(head, train.classes, "probe", label_fraction=fraction)
             measurement.readout(readout, {name: encoder})
         vote = Head(Neighbours(features, labels, classes))

@@ -67,13 +67,13 @@ def _is_look(look: Any, images: Tensor) -> bool:
 def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any]) -> Plan:
     """The plan: what was given, then the preset's. The published learning rate goes with the batch, its milestones and
     its warm-up with the epochs."""
-    said = {name: value for name, value in given.items() if value is not None}
+    stated = {name: value for name, value in given.items() if value is not None}
     if preset == "paper":
-        said = recipe.plan(said.get("epochs"), said.get("batch_size")) | said
+        stated = recipe.plan(stated.get("epochs"), stated.get("batch_size")) | stated
     else:
-        epochs = said.get("epochs", _QUICK["epochs"])
-        said = {**_QUICK, "warmup_epochs": min(_QUICK["warmup_epochs"], epochs / 10), **said}
-    return Plan.of(said | {"milestones": tuple(said.get("milestones", ()))})
+        epochs = stated.get("epochs", _QUICK["epochs"])
+        stated = {**_QUICK, "warmup_epochs": min(_QUICK["warmup_epochs"], epochs / 10), **stated}
+    return Plan.of(stated | {"milestones": tuple(stated.get("milestones", ()))})
 
 
 def batch_of(plan: Plan, images: ImageSet) -> int:
@@ -98,21 +98,21 @@ def settings_of(method: str, recipe: Recipe, given: Mapping[str, Any], batch: in
     Raises:
         InputError: a setting that the method does not have, or that does not fit the batch.
     """
-    said = {name: value for name, value in given.items() if value is not None}
-    for name in said:
+    stated = {name: value for name, value in given.items() if value is not None}
+    for name in stated:
         if name not in recipe.settings:
             has = ", ".join(own for own in recipe.settings if own in given)
             raise InputError(f"{method} has no setting {name!r}: it has {has}")
-    if not said.get("temperature", 1) > 0:
-        raise InputError(f"temperature must be a positive number, got {said['temperature']}")
-    if said.get("queue", batch) % batch:
-        more = -(-said["queue"] // batch) * batch
-        raise InputError(f"the queue must be a multiple of the batch of {batch}, got {said['queue']}: try {more}")
-    if "groups" in recipe.settings and "groups" not in said:
-        said["groups"] = next(
+    if not stated.get("temperature", 1) > 0:
+        raise InputError(f"temperature must be a positive number, got {stated['temperature']}")
+    if stated.get("queue", batch) % batch:
+        more = -(-stated["queue"] // batch) * batch
+        raise InputError(f"the queue must be a multiple of the batch of {batch}, got {stated['queue']}: try {more}")
+    if "groups" in recipe.settings and "groups" not in stated:
+        stated["groups"] = next(
             (n for n in range(_GROUPS, 0, -1) if batch % n == 0 and batch >= 2 * n and n % devices == 0), devices
         )
-    return said
+    return stated
 
 
 def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -> None:
@@ -136,10 +136,10 @@ def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -
 def resolved(plan: Plan, given: Mapping[str, Any], recipe: Recipe, learner: nn.Module) -> dict[str, Any]:
     """The settings that recipe.yaml holds in place of "nothing given"."""
     names = ("epochs", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "warmup_epochs")
-    said = {name: getattr(plan, name) for name in names} | {"milestones": list(plan.milestones) or None}
-    said |= {name: recipe.settings.get(name) if value is None else value for name, value in given.items()}
+    stated = {name: getattr(plan, name) for name in names} | {"milestones": list(plan.milestones) or None}
+    stated |= {name: recipe.settings.get(name) if value is None else value for name, value in given.items()}
     if isinstance(learner, methods.MoCo):
-        said["queue"] = len(learner.queue)
+        stated["queue"] = len(learner.queue)
     if isinstance(learner, methods.InstDis | methods.PIRL):
-        said["negatives"] = learner.bank.negatives
-    return said
+        stated["negatives"] = learner.bank.negatives
+    return stated

@@ -88,13 +88,13 @@ def _imbalanced(values: Values) -> Verdict:
 
 
 def _balanced(values: Values) -> Verdict:
-    held, of, said = 0, 0, []
+    held, of, details = 0, 0, []
     for row in ("validation images of a class", "test images of a class"):
         counts = [values[row, context] for context in CONTEXTS if (row, context) in values]
         if counts:
             held, of = held + (min(counts) >= 0.8 * max(counts)), of + 1
-            said.append(" / ".join(f"{number:,.0f}" for number in counts))
-    return held, of, "; ".join(said)
+            details.append(" / ".join(f"{number:,.0f}" for number in counts))
+    return held, of, "; ".join(details)
 
 
 @awaiting_values

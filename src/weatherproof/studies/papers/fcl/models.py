@@ -239,8 +239,8 @@ class Models:
             data: the data sets beside "main".
         """
         sets = {"": self, **{f"{name}, ": other for name, other in self._others(data).items()}}
-        plans = {f"{name}{what}": said for name, at in sets.items() for what, said in at._plans(trainings)}
-        return plans | {f"{name}{what}": said for name, at in sets.items() for what, said in at._settings(trainings)}
+        plans = {f"{name}{what}": text for name, at in sets.items() for what, text in at._plans(trainings)}
+        return plans | {f"{name}{what}": text for name, at in sets.items() for what, text in at._settings(trainings)}
 
     def chosen_facts(self, trainings: Sequence[Training], store: Store) -> dict[str, str]:
         """Which lambda validation images chose, and what they said of each."""
@@ -266,11 +266,11 @@ class Models:
         for training in trainings:
             settings = self.settings(training, plan_of(self.scale.plan(training.start), self.seed).epochs)
             damage = damage_of(settings, None)
-            said = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
+            used = settings.used(training.method) | ({} if damage is None else {"on images with": f"`{damage!r}`"})
             if training.among:
-                said["weight"] = "among " + ", ".join(f"{settings.weight * times:g}" for times in training.among)
-            if said:
-                yield f"settings of {training.name}", settings_text(said)
+                used["weight"] = "among " + ", ".join(f"{settings.weight * times:g}" for times in training.among)
+            if used:
+                yield f"settings of {training.name}", settings_text(used)
 
     def _others(self, data: Sequence[str]) -> "dict[str, Models]":
         return {name: Models(other, self.seed) for name, other in self.scale.others.items() if name in data}
