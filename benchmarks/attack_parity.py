@@ -46,28 +46,28 @@ def main() -> None:
     parser.add_argument("--balls", nargs="+", default=list(BALLS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for attack-parity.json and attack-parity.md")
-    given = parser.parse_args()
-    encoder = load_encoder(f"resnet20@{given.data}/resnet20-12fca82f.th")
-    model = OwnHead(encoder).eval().to(given.device)
+    args = parser.parse_args()
+    encoder = load_encoder(f"resnet20@{args.data}/resnet20-12fca82f.th")
+    model = OwnHead(encoder).eval().to(args.device)
     libraries, start = _libraries(), time.perf_counter()
-    some = _some(given.data, given.images, given.device)
-    rows = [row for text in given.balls for row in compared(model, some, text, libraries)]
-    nearest = distances(model, _some(given.data, given.nearest, given.device), libraries)
+    some = _some(args.data, args.images, args.device)
+    rows = [row for text in args.balls for row in compared(model, some, text, libraries)]
+    nearest = distances(model, _some(args.data, args.nearest, args.device), libraries)
     found = {
         "command": " ".join(
-            ["python -m benchmarks.attack_parity", *(a if a != given.data else "DIR" for a in sys.argv[1:])]
+            ["python -m benchmarks.attack_parity", *(a if a != args.data else "DIR" for a in sys.argv[1:])]
         ),
-        "machine": machine(given.device),
+        "machine": machine(args.device),
         "libraries": {name: version(name) for name in libraries},
         "seconds": round(time.perf_counter() - start),
-        "images": given.images,
+        "images": args.images,
         "clean": _right(model, some, [images for images, _, _ in some]).double().mean().item(),
         "rows": rows,
         "nearest": nearest,
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "attack-parity.json").write_text(json.dumps(found, indent=1) + "\n")
-    (given.out / "attack-parity.md").write_text(render(found))
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "attack-parity.json").write_text(json.dumps(found, indent=1) + "\n")
+    (args.out / "attack-parity.md").write_text(render(found))
     print(render(found))
 
 

@@ -156,13 +156,13 @@ def page(found: Mapping[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gauge_features", description=__doc__)
     parser.add_argument("--data", required=True)
-    given = parser.parse_args()
+    args = parser.parse_args()
     rows = []
-    for row in measured(given.data):
+    for row in measured(args.data):
         print(json.dumps(row), flush=True)
         rows.append(row)
     command = "python -m benchmarks.gauge_features --data DIR"
-    found = {"command": command, "machine": machine("cpu"), "rows": rows, "costs": costs(given.data)}
+    found = {"command": command, "machine": machine("cpu"), "rows": rows, "costs": costs(args.data)}
     (RESULTS / "gauge-features.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "gauge-features.md").write_text(page(found))
 

@@ -135,45 +135,45 @@ def main() -> None:
     parser.add_argument("--tested", type=int, default=2000, help="test images")
     parser.add_argument("--variants", nargs="+", help="some of them only")
     parser.add_argument("--out", type=Path, default=RESULTS / "layerwise.json")
-    given = parser.parse_args()
-    plan = replace(PLAN, epochs=given.epochs)
-    train = balanced(load_images(f"cifar10:{given.data}/cifar10", "train"), IMAGES)
-    test = balanced(load_images(f"cifar10:{given.data}/cifar10", "test"), given.tested)
+    args = parser.parse_args()
+    plan = replace(PLAN, epochs=args.epochs)
+    train = balanced(load_images(f"cifar10:{args.data}/cifar10", "train"), IMAGES)
+    test = balanced(load_images(f"cifar10:{args.data}/cifar10", "test"), args.tested)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        chosen = variants(len(stages(load_encoder(ENCODER))), given.strength)
-    chosen = {name: chosen[name] for name in given.variants or chosen}
+        chosen = variants(len(stages(load_encoder(ENCODER))), args.strength)
+    chosen = {name: chosen[name] for name in args.variants or chosen}
     rows: list[Row] = []
-    for seed in given.seeds:
+    for seed in args.seeds:
         trained = {
-            name: pretrain(settings, train, replace(plan, seed=seed), given.method) for name, settings in chosen.items()
+            name: pretrain(settings, train, replace(plan, seed=seed), args.method) for name, settings in chosen.items()
         }
         encoders = {name: encoder for name, (encoder, _) in trained.items()}
-        measured = measure(encoders, train, test, given.severities, seed)
+        measured = measure(encoders, train, test, args.severities, seed)
         for name, (_, about) in trained.items():
             rows.append({"variant": name, "seed": seed, **chosen[name], **about, **measured[name]})
             print(json.dumps(rows[-1]), flush=True)
-    found = {"about": _about(given, plan), "command": _command(given), "machine": machine("cpu"), "rows": rows}
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
-    given.out.with_suffix(".md").write_text(page(found))
+    found = {"about": _about(args, plan), "command": _command(args), "machine": machine("cpu"), "rows": rows}
+    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(page(found))
     print(page(found))
 
 
-def _about(given: argparse.Namespace, plan: Plan) -> str:
+def _about(args: argparse.Namespace, plan: Plan) -> str:
     return (
         f"{ENCODER}, {IMAGES:,} training images of CIFAR-10 (as many of each class) without labels, {plan!r}, views "
-        f"SimCLR(32), temperature {TEMPERATURE}, lambda {given.strength:g} ({given.method}), linear probe on the same "
-        f"images with labels; {given.tested:,} test images, 15 corruptions at severities {given.severities}. Top-1 in "
-        f"per cent, mean ± standard deviation over seeds {given.seeds}."
+        f"SimCLR(32), temperature {TEMPERATURE}, lambda {args.strength:g} ({args.method}), linear probe on the same "
+        f"images with labels; {args.tested:,} test images, 15 corruptions at severities {args.severities}. Top-1 in "
+        f"per cent, mean ± standard deviation over seeds {args.seeds}."
     )
 
 
-def _command(given: argparse.Namespace) -> str:
-    seeds, severities = (" ".join(map(str, numbers)) for numbers in (given.seeds, given.severities))
-    some = " --variants " + " ".join(f"'{name}'" for name in given.variants) if given.variants else ""
+def _command(args: argparse.Namespace) -> str:
+    seeds, severities = (" ".join(map(str, numbers)) for numbers in (args.seeds, args.severities))
+    some = " --variants " + " ".join(f"'{name}'" for name in args.variants) if args.variants else ""
     return (
-        f"python -m benchmarks.layerwise --data DIR --seeds {seeds} --strength {given.strength:g} --method "
-        f"{given.method} --epochs {given.epochs:g} --severities {severities} --tested {given.tested}{some}"
+        f"python -m benchmarks.layerwise --data DIR --seeds {seeds} --strength {args.strength:g} --method "
+        f"{args.method} --epochs {args.epochs:g} --severities {severities} --tested {args.tested}{some}"
     )
 
 

@@ -44,27 +44,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that run the per-image side")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for parity.json and parity.md")
-    given = parser.parse_args()
-    images = load_images(f"cifar10:{Path(given.data) / 'cifar10'}", "test")
+    args = parser.parse_args()
+    images = load_images(f"cifar10:{Path(args.data) / 'cifar10'}", "test")
     networks = {
-        name: OwnHead(load_encoder(spec.format(given.data))).eval().to(given.device) for name, spec in NETWORKS.items()
+        name: OwnHead(load_encoder(spec.format(args.data))).eval().to(args.device) for name, spec in NETWORKS.items()
     }
     start = time.perf_counter()
-    clean, rows = measure(
-        images, networks, given.corruptions, given.severities, given.images, given.processes, given.device
-    )
+    clean, rows = measure(images, networks, args.corruptions, args.severities, args.images, args.processes, args.device)
     found = {
-        "command": " ".join(["python -m benchmarks.parity", *(a if a != given.data else "DIR" for a in sys.argv[1:])]),
-        "machine": machine(given.device),
+        "command": " ".join(["python -m benchmarks.parity", *(a if a != args.data else "DIR" for a in sys.argv[1:])]),
+        "machine": machine(args.device),
         "seconds": round(time.perf_counter() - start),
-        "images": given.images,
+        "images": args.images,
         "clean": clean,
         "rows": rows,
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "parity.json").write_text(json.dumps(found, indent=1) + "\n")
-    (given.out / "parity.md").write_text(render(found))
-    print((given.out / "parity.md").read_text())
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "parity.json").write_text(json.dumps(found, indent=1) + "\n")
+    (args.out / "parity.md").write_text(render(found))
+    print((args.out / "parity.md").read_text())
 
 
 def measure(

@@ -42,15 +42,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--price", type=float, default=PRICE, help="of a GPU for an hour, in any currency")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for scale.json and scale.md")
-    given = parser.parse_args()
+    args = parser.parse_args()
     start = time.perf_counter()
     found = {"command": " ".join(["python -m benchmarks.scale", *sys.argv[1:]]), "machine": machine("cpu")}
-    found |= {"price": given.price} | measure(given.seconds)
+    found |= {"price": args.price} | measure(args.seconds)
     found["seconds"] = round(time.perf_counter() - start)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
     page = "\n".join(render(found)) + "\n"
-    (given.out / "scale.md").write_text(page)
+    (args.out / "scale.md").write_text(page)
     print(page)
 
 

@@ -64,33 +64,33 @@ def main() -> None:
     parser.add_argument("--again", metavar="PATTERN", help="try again those whose reason has this regular expression")
     parser.add_argument("--models", metavar="PATTERN", default="*", help="those of timm whose names fit")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    asked = parser.parse_args()
-    survey = json.loads(asked.results.read_text()) if asked.results.is_file() else {}
+    args = parser.parse_args()
+    survey = json.loads(args.results.read_text()) if args.results.is_file() else {}
     rows: dict[str, dict[str, Any]] = survey.get("models", {})
-    if asked.again is not None:
+    if args.again is not None:
         for row in rows.values():
-            _forget(row, asked.again)
-    names = timm.list_models(asked.models)
-    end = time.monotonic() + 60 * asked.minutes
+            _forget(row, args.again)
+    names = timm.list_models(args.models)
+    end = time.monotonic() + 60 * args.minutes
     for count, name in enumerate([name for name in names if "shapes" not in rows.get(name, {})]):
         if time.monotonic() > end:
             break
-        seen = _apart(_shapes, (name,), asked.seconds)
+        seen = _apart(_shapes, (name,), args.seconds)
         why = seen.pop("why", None)
         rows[name] = rows.get(name, {}) | seen | ({} if why is None else {"shapes": why})
         if count % 20 == 0:
-            _write(asked, rows)
+            _write(args, rows)
     known = {name: rows[name] for name in names if name in rows}
-    left = {name: row for name, row in known.items() if not _ran(row) and 0 <= row.get("parameters", -1) <= asked.most}
+    left = {name: row for name, row in known.items() if not _ran(row) and 0 <= row.get("parameters", -1) <= args.most}
     for name in _in_order(left, {row["family"] for row in rows.values() if _ran(row)}):
         if time.monotonic() > end:
             break
         begin = time.monotonic()
-        rows[name] |= _apart(_try, (name,), asked.seconds)
+        rows[name] |= _apart(_try, (name,), args.seconds)
         rows[name]["seconds"] = round(time.monotonic() - begin, 1)
         print(name, {key: value for key, value in rows[name].items() if key != "family"}, flush=True)
-        _write(asked, rows)
-    _write(asked, rows)
+        _write(args, rows)
+    _write(args, rows)
 
 
 def _forget(row: dict[str, Any], pattern: str) -> None:
@@ -204,8 +204,8 @@ def _run(work: Any, arguments: Sequence[Any], seconds: float, results: Connectio
     results.close()
 
 
-def _write(asked: argparse.Namespace, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    file, limits = asked.results, {"most": asked.most, "seconds": asked.seconds, "memory": MEMORY}
+def _write(args: argparse.Namespace, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    file, limits = args.results, {"most": args.most, "seconds": args.seconds, "memory": MEMORY}
     survey = {
         **limits, "side": SIDE, "any": ANY, "machine": machine("cpu"), "all": len(timm.list_models()),
         "models": dict(sorted(rows.items())),

@@ -50,13 +50,13 @@ def run(
     parser.add_argument("--data", required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    store = Store(given.store, data=given.data, device=torch.device("cpu"))
+    args = parser.parse_args()
+    store = Store(args.store, data=args.data, device=torch.device("cpu"))
     rows = []
-    for row in measured(store, judges(given.data, subject), given.seed):
+    for row in measured(store, judges(args.data, subject), args.seed):
         print(json.dumps(row), flush=True)
         rows.append(row)
-    command = f"python -m benchmarks.{name} --data DIR --store STORE --seed {given.seed}"
-    found = {"command": command, "machine": machine("cpu"), "seed": given.seed, "rows": rows}
+    command = f"python -m benchmarks.{name} --data DIR --store STORE --seed {args.seed}"
+    found = {"command": command, "machine": machine("cpu"), "seed": args.seed, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / f"{name}.md").write_text(page(found))

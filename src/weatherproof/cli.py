@@ -350,12 +350,12 @@ def _complaint(message: str, kinds: Mapping[str, Any]) -> str:
     in_list = re.match(r"(?s)argument --([\w-]+): invalid (\w+) value: (.*)", message.strip())
     if in_list:
         return f"{in_list[1].replace('-', '_')} cannot be {in_list[3][:SHOWN]}: expected {in_list[2]}"
-    found = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
-    if found is None or found[1] not in kinds:
+    match = re.match(r'(?s)Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message.strip())
+    if match is None or match[1] not in kinds:
         return message.strip()
-    if float in (kinds[found[1]], *typing.get_args(kinds[found[1]])) and found[2].strip().lower() in _NOT_FINITE:
-        return f"{found[1]} must be a finite number, got {found[2].strip()}"
-    return f"{found[1]} cannot be {shown(found[2].strip())}: expected {_words(kinds[found[1]])}"
+    if float in (kinds[match[1]], *typing.get_args(kinds[match[1]])) and match[2].strip().lower() in _NOT_FINITE:
+        return f"{match[1]} must be a finite number, got {match[2].strip()}"
+    return f"{match[1]} cannot be {shown(match[2].strip())}: expected {_words(kinds[match[1]])}"
 
 
 def _words(kind: Any) -> str:

@@ -15,28 +15,28 @@ _PLACES = 5  # digits that the largest side may be written with
 
 
 @overload
-def size_of(given: None) -> None: ...
+def size_of(size: None) -> None: ...
 @overload
-def size_of(given: GivenSize) -> Size: ...
-def size_of(given: GivenSize | None) -> Size | None:
+def size_of(size: GivenSize) -> Size: ...
+def size_of(size: GivenSize | None) -> Size | None:
     """A size as the user gives it: 224, "224", "224x288" or (224, 288), rows first. A square is one number.
 
     Raises:
         InputError: something else, or a side below 1 or beyond 8,192 pixels.
     """
-    if given is None:
+    if size is None:
         return None
-    sides: Sequence[object] = given if isinstance(given, str | Sequence) else (given,)
-    if isinstance(given, str):
-        found = re.fullmatch(rf"\s*(\d{{1,{_PLACES}}})(?:\s*[x×X]\s*(\d{{1,{_PLACES}}}))?\s*", given, re.ASCII)
-        sides = [int(number) for number in found.groups() if number is not None] if found else ()
+    sides: Sequence[object] = size if isinstance(size, str | Sequence) else (size,)
+    if isinstance(size, str):
+        match = re.fullmatch(rf"\s*(\d{{1,{_PLACES}}})(?:\s*[x×X]\s*(\d{{1,{_PLACES}}}))?\s*", size, re.ASCII)
+        sides = [int(number) for number in match.groups() if number is not None] if match else ()
     whole = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
     if len(whole) != len(sides) or len(whole) not in (1, 2):
         raise InputError(
-            f"size is a number of pixels such as 224, or rows x columns such as 224x288; got {shown(given)}"
+            f"size is a number of pixels such as 224, or rows x columns such as 224x288; got {shown(size)}"
         )
     if not all(1 <= side <= LARGEST_SIDE for side in whole):
-        raise InputError(f"expected an input size of at least 1 pixel and at most {LARGEST_SIDE:,}, got {shown(given)}")
+        raise InputError(f"expected an input size of at least 1 pixel and at most {LARGEST_SIDE:,}, got {shown(size)}")
     return whole[0] if whole[0] == whole[-1] else (whole[0], whole[1])
 
 

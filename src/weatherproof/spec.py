@@ -45,10 +45,10 @@ def component(cls: type[T]) -> type[T]:
         check_finite(self)
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
-    made = dataclass(frozen=True, repr=False)(cls)
+    result = dataclass(frozen=True, repr=False)(cls)
     if "__repr__" not in vars(cls):
-        made.__repr__ = describe  # type: ignore[method-assign]
-    return made
+        result.__repr__ = describe  # type: ignore[method-assign]
+    return result
 
 
 def check_fields(obj: Any) -> None:
@@ -173,22 +173,22 @@ class UserFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            made = self.function(*args, **kwargs)
+            result = self.function(*args, **kwargs)
         except InputError:
             raise
         except (Exception, SystemExit) as error:
             raise InputError(f"{self.path} fails: {type(error).__name__}: {error}") from error
-        self._require_tensors(made, [own for own in args if _is_tensor(own)])
-        return made
+        self._require_tensors(result, [own for own in args if _is_tensor(own)])
+        return result
 
-    def _require_tensors(self, made: Any, given: list[Any]) -> None:
+    def _require_tensors(self, result: Any, given: list[Any]) -> None:
         """Whatever it is, from tensors it makes tensors; and where these have rows, one for each image. Raises
         `InputError`, so that what a first trial has not shown is said in one line in the middle of a training too."""
         if not given:
             return
-        parts = list(made) if isinstance(made, tuple | list) else [made]
+        parts = list(result) if isinstance(result, tuple | list) else [result]
         if not parts or not all(map(_is_tensor, parts)):
-            raise InputError(f"{self.path} must give a tensor, or of views several, it gave {type(made).__name__}")
+            raise InputError(f"{self.path} must give a tensor, or of views several, it gave {type(result).__name__}")
         for part in parts:
             if part.ndim and given[0].ndim and len(part) != len(given[0]):
                 raise InputError(f"{self.path} gives {len(part)} rows for a batch of {len(given[0])} images")

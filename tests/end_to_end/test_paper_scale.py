@@ -142,7 +142,7 @@ def a_few(images: ImageSet) -> ImageSet:
     """A dozen, of corrupted ones four of each corruption and severity."""
     if not isinstance(images, CorruptedImages):
         return at_most(images, 12)
-    many = len(images.found.labels)
+    many = len(images.corrupted.labels)
     kept = torch.isin(images.places % many, torch.arange(4) * (many // 4))
     return images.subset(kept.nonzero().flatten())
 

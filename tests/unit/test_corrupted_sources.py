@@ -115,7 +115,7 @@ def test_one_corruption_or_one_part(tmp_path: Path) -> None:
 
 def test_files_are_mapped_and_never_unpickled(tmp_path: Path) -> None:
     images = load_images(f"cifar10-c:{arrays(tmp_path)}")
-    assert all(isinstance(array, np.memmap) for array in images.found.store._arrays)
+    assert all(isinstance(array, np.memmap) for array in images.corrupted.store._arrays)
     np.save(tmp_path / "fog.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(InputError, match=r"fog.npy holds Python objects, which are never read"):
         load_images(f"cifar10-c:{tmp_path}")

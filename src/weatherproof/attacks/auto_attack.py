@@ -71,13 +71,13 @@ class AutoAttack:
             return self.ball.project(attacked.detach(), clean)  # it keeps its own bounds to 1e-5 or so
 
     def _adversary(self, package: Any, model: Model, images: Images, classes: int, seed: int) -> Any:
-        made = package.AutoAttack(
+        adversary = package.AutoAttack(
             model, norm=type(self.ball).__name__, eps=self.ball.eps, version=self.version, seed=seed,
             device=images.device,
         )  # fmt: skip
-        for part in (made.apgd_targeted, made.fab):
+        for part in (adversary.apgd_targeted, adversary.fab):
             part.n_target_classes = min(part.n_target_classes, _TARGETS, classes - 1)
-        return made
+        return adversary
 
 
 def _package() -> Any:

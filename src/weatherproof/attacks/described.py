@@ -129,8 +129,8 @@ class Facts:
 
 def facts_of(attack: Attack) -> Facts:
     """The facts of an attack: what it says of itself (`facts`), else what can be read from its settings."""
-    own_facts = getattr(attack, "facts", None)
-    return own_facts if isinstance(own_facts, Facts) else read(attack)
+    facts = getattr(attack, "facts", None)
+    return facts if isinstance(facts, Facts) else read(attack)
 
 
 def read(attack: Attack) -> Facts:

@@ -75,10 +75,10 @@ def first_host(hosts: str) -> str:
     >>> first_host("gpu[07-09,12],login1"), first_host("a1,a2"), first_host("rack[1-2]n[01-16]-ib")
     ('gpu07', 'a1', 'rack1n01-ib')
     """
-    found = re.match(r"(?:[^,\[\]]|\[[^\]]*\])+", hosts)
-    if found is None:
+    match = re.match(r"(?:[^,\[\]]|\[[^\]]*\])+", hosts)
+    if match is None:
         raise InputError(f"SLURM's list of hosts cannot be read: {shown(hosts)}")
-    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", found[0])
+    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", match[0])
 
 
 def _meeting(own: Mapping[str, str], by: Launcher, world: int) -> tuple[str, int]:

@@ -39,11 +39,11 @@ def duplicates(train: ImageSet, test: ImageSet) -> Pairs:
     if looks[0] is not None and looks[1] is not None and not (_in_memory(train) and _in_memory(test)):
         return _same_bytes(len(train), looks[0], len(test), looks[1])
     if isinstance(train, MemoryImages) and isinstance(test, MemoryImages) and train.decoder == test.decoder:
-        known, asked = _stored(train), _stored(test)
+        known, queries = _stored(train), _stored(test)
     else:
         places = evenly_spaced(len(train), len(train) if _in_memory(train) else MOST_READ)
-        known, asked = _as_read(train, places), _as_read(test, torch.arange(len(test)))
-    return _matches(known, asked)
+        known, queries = _as_read(train, places), _as_read(test, torch.arange(len(test)))
+    return _matches(known, queries)
 
 
 def called(images: ImageSet, position: int) -> str:
@@ -62,12 +62,12 @@ def _in_memory(images: ImageSet) -> bool:
     return isinstance(images, MemoryImages) and images.decoder is None
 
 
-def _matches(known: Iterable[tuple[int, Any]], asked: Iterable[tuple[int, Any]]) -> Pairs:
+def _matches(known: Iterable[tuple[int, Any]], queries: Iterable[tuple[int, Any]]) -> Pairs:
     """The asked whose value is known, each with the first that has it."""
     first: dict[Any, int] = {}
     for position, value in known:
         first.setdefault(value, position)
-    pairs = [(position, first[value]) for position, value in asked if value in first]
+    pairs = [(position, first[value]) for position, value in queries if value in first]
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
@@ -84,14 +84,14 @@ def _looks(images: ImageSet) -> tuple[Look, Look, Look] | None:
 def _same_bytes(trained: int, known_by: Sequence[Look], tested: int, asked_by: Sequence[Look]) -> Pairs:
     """Each look narrows both sides down to those that still have a partner, and costs more than the one before."""
     known: list[tuple[int, Any]] = [(i, ()) for i in range(trained)]
-    asked: list[tuple[int, Any]] = [(i, ()) for i in range(tested)]
+    queries: list[tuple[int, Any]] = [(i, ()) for i in range(tested)]
     for look, other in zip(known_by, asked_by, strict=True):
-        asked = _looked(asked, other)
-        values = {value for _, value in asked}
+        queries = _looked(queries, other)
+        values = {value for _, value in queries}
         known = [(i, value) for i, value in _looked(known, look) if value in values]
         values = {value for _, value in known}
-        asked = [(i, value) for i, value in asked if value in values]
-    return _matches(known, asked)
+        queries = [(i, value) for i, value in queries if value in values]
+    return _matches(known, queries)
 
 
 def _looked(rows: list[tuple[int, Any]], look: Look) -> list[tuple[int, tuple[object, ...]]]:

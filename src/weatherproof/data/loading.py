@@ -127,8 +127,8 @@ class _Filling:
 
     reader: _Reader
 
-    def __getitem__(self, asked: tuple[Tensor, Tensor]) -> Read | InputError:
-        wanted, spare = asked
+    def __getitem__(self, chunk: tuple[Tensor, Tensor]) -> Read | InputError:
+        wanted, spare = chunk
         found = self.reader[wanted]
         if isinstance(found, InputError) or len(found[1]) == len(wanted):
             return found
@@ -166,15 +166,15 @@ def _read_ahead(
 ) -> Iterator[Read]:
     plain = _Reader(images)
     reader: Any = plain if spare is None else _Filling(plain)
-    asked: Any = chunks if spare is None else _with_spare(chunks, spare)
+    wanted_chunks: Any = chunks if spare is None else _with_spare(chunks, spare)
     workers = 0 if _lie_ready(images) else min(workers, os.cpu_count() or 1, len(chunks))
-    found: Iterator[Read | InputError] = map(reader.__getitem__, asked)
+    found: Iterator[Read | InputError] = map(reader.__getitem__, wanted_chunks)
     if workers:
         found = iter(
             DataLoader(
                 reader,  # a map of positions is all that it needs
                 batch_size=None,
-                sampler=asked,
+                sampler=wanted_chunks,
                 num_workers=workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=_begin,

@@ -96,12 +96,12 @@ def _by_numbers(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def _moments(paths: Sequence[str]) -> list[Moment]:
-    found = []
+    moments = []
     with phase("reading time stamps", len(paths)) as meter, listening(*paths):
         for path in paths:
-            found.append(moment_of(path))
+            moments.append(moment_of(path))
             meter.advance(1)
-    return found
+    return moments
 
 
 def moment_of(path: str) -> Moment:
@@ -121,12 +121,12 @@ def _time_taken(path: str) -> datetime | None:
     try:
         with speaking_of(path), opened(path) as image:
             own = image.getexif().get_ifd(_EXIF)
-        found = _WRITTEN.match(str(own.get(_DATE_TAKEN, "")))
-        if found is None:
+        match = _WRITTEN.match(str(own.get(_DATE_TAKEN, "")))
+        if match is None:
             return None
         fraction = re.match(r"[0-9]{1,6}", str(own.get(_FRACTION, "")))
         micro = f"{fraction[0] if fraction else '0':0<6}"
-        return datetime.fromisoformat("{}-{}-{} {}:{}:{}.{}".format(*found.groups(), micro))
+        return datetime.fromisoformat("{}-{}-{} {}:{}:{}.{}".format(*match.groups(), micro))
     except Exception:  # broken metadata of a readable image; a camera without a clock writes 0000:00:00
         return None
 
@@ -139,8 +139,8 @@ def _state(path: str) -> os.stat_result:
 
 
 def _digest(files: Sequence[tuple[str, str]]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, path in files:
         state = _state(path)
-        found.update(os.fsencode(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0"))
-    return found.hexdigest()
+        digest.update(os.fsencode(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0"))
+    return digest.hexdigest()

@@ -60,7 +60,7 @@ class Origin:
             "label": self.labels(places),
         }
         if isinstance(self.images, CorruptedImages):
-            parts, each = self.images.found.parts, len(self.images.found.labels)
+            parts, each = self.images.corrupted.parts, len(self.images.corrupted.labels)
             own = [parts[place // each] for place in self.images.places[list(places)].tolist()]
             found["corruption"] = [name for name, _ in own]
             found["severity"] = np.array([level for _, level in own], np.int64)

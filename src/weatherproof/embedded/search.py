@@ -208,8 +208,8 @@ class _Faiss:
 
     def __call__(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         lost = ~queries.isfinite().all(dim=1)
-        asked = queries.masked_fill(lost[:, None], 0).cpu().numpy()
-        cosine, place = map(torch.from_numpy, self._index.search(asked, k))
+        rows_asked = queries.masked_fill(lost[:, None], 0).cpu().numpy()
+        cosine, place = map(torch.from_numpy, self._index.search(rows_asked, k))
         none = (place < 0) | lost.cpu()[:, None]
         row = self._row[place.clamp(min=0)] if len(self._row) else place
         return cosine.masked_fill(none, -torch.inf), row

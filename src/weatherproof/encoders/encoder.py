@@ -134,12 +134,12 @@ class Encoder(nn.Module):
 
     def around(self, body: nn.Module, head: nn.Module | None) -> "Encoder":
         """Another network of the same build in this encoder's place."""
-        made = Encoder(
+        encoder = Encoder(
             self.name, body, head, feature_dim=self.feature_dim, preprocessing=self.preprocessing, names=self.names,
             num_classes=self.num_classes, options=self.options,
         )  # fmt: skip
-        made.origins = self.origins
-        return made
+        encoder.origins = self.origins
+        return encoder
 
     def drop_head(self) -> None:
         """Take its own classifier away, as where a training moves what the classifier stands on."""

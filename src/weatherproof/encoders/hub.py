@@ -361,16 +361,16 @@ def _megabytes(count: float) -> int:
 @contextmanager
 def _bars(label: str) -> Iterator[type[_Bar]]:
     """The class of which the client makes its bars inside, each of which is closed at the end."""
-    made: list[_Bar] = []
+    bars: list[_Bar] = []
 
     class Bar(_Bar):
         def __init__(self, *given: Any, **settings: Any) -> None:
             super().__init__(*given, **settings)
-            made.append(self)
+            bars.append(self)
 
     Bar.label = label
     try:
         yield Bar
     finally:
-        for bar in made:
+        for bar in bars:
             bar.close()

@@ -161,11 +161,11 @@ def _published(name: str, revision: str | None, num_classes: int | None, size: S
     return encoder
 
 
-def require_weights(given: str | Path | nn.Module) -> None:
+def require_weights(encoder: str | Path | nn.Module) -> None:
     """Raise `InputError` for the name alone of a network written here: of none are weights published, so that a
     verb that wants a pretrained encoder would get random ones."""
-    if isinstance(given, str) and "@" not in given and given.partition("(")[0] in ENCODERS:
-        raise not_published(_text(given))
+    if isinstance(encoder, str) and "@" not in encoder and encoder.partition("(")[0] in ENCODERS:
+        raise not_published(_text(encoder))
 
 
 def published_weights(text: str) -> Checkpoint:

@@ -12,7 +12,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BEGINNING = 64  # numbers of a kernel, of which two differ in any that was trained
 
 
-def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+def check_numbers(source: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     """Nothing, if the given tensors can be a trained network's.
 
     Weights and statistics have to be floating-point numbers of 16, 32 or 64 bits (whole numbers are quantised weights,
@@ -28,7 +28,7 @@ def check_numbers(source: str, expected: Mapping[str, Tensor], given: Mapping[st
     Raises:
         InputError: with the names of the tensors, and how many numbers are wrong.
     """
-    pairs = {name: (own, given[name]) for name, own in expected.items() if own.is_floating_point()}
+    pairs = {name: (own, state[name]) for name, own in expected.items() if own.is_floating_point()}
     strange = [f"{shown(k)} is {_kind(v)}" for k, (_, v) in pairs.items() if v.dtype not in _FLOATS]
     if strange:
         raise InputError(
@@ -69,7 +69,7 @@ def _suspects(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
     each number."""
     if not pairs:
         return []
-    sums = torch.stack([given.to(own.dtype).sum().cpu() for own, given in pairs.values()])
+    sums = torch.stack([value.to(own.dtype).sum().cpu() for own, value in pairs.values()])
     return [name for name, finite in zip(pairs, sums.isfinite().tolist(), strict=True) if not finite]
 
 

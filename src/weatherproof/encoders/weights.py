@@ -169,12 +169,12 @@ def _holds_objects(path: Path, message: str) -> bool:
         return file.read(1) == pickle.PROTO and "Unsupported oper" in message  # an instruction for objects
 
 
-def fits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+def fits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
     """Whether every expected tensor is given in its shape and no other."""
-    return expected.keys() == given.keys() and all(given[k].shape == v.shape for k, v in expected.items())
+    return expected.keys() == state.keys() and all(state[k].shape == v.shape for k, v in expected.items())
 
 
-def check_fit(name: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor], hint: str = "") -> None:
+def check_fit(name: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], hint: str = "") -> None:
     """Nothing, if every expected tensor is given in its shape and no other.
 
     Args:
@@ -183,12 +183,12 @@ def check_fit(name: str, expected: Mapping[str, Tensor], given: Mapping[str, Ten
     Raises:
         InputError: how many tensors are missing, unexpected or misshapen, and the first few of each.
     """
-    missing = [k for k in expected if k not in given]
-    unexpected = [k for k in given if k not in expected]
+    missing = [k for k in expected if k not in state]
+    unexpected = [k for k in state if k not in expected]
     misshapen = [
-        f"{shown(k)} is {list(given[k].shape)}, expected {list(v.shape)}"
+        f"{shown(k)} is {list(state[k].shape)}, expected {list(v.shape)}"
         for k, v in expected.items()
-        if k in given and given[k].shape != v.shape
+        if k in state and state[k].shape != v.shape
     ]
     found = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     problems = [f"{len(names)} {word} ({some([*map(shown, names)])})" for word, names in found.items() if names]

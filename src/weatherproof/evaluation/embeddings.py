@@ -89,8 +89,8 @@ def embedded(
     Raises:
         InputError: no image could be read, or embeddings that are not finite.
     """
-    (found,) = ask({name: encoder}, images, [Draw()], _embedding, settings, f"embedding {images.name}", folder)
-    return found.of(name)
+    (match,) = ask({name: encoder}, images, [Draw()], _embedding, settings, f"embedding {images.name}", folder)
+    return match.of(name)
 
 
 def _embedding(name: str, model: Callable[..., Embeddings], images: Images, keys: Keys, look: Look) -> Columns:
@@ -174,10 +174,10 @@ def compared_records(
 
 def _rank_of(metric: str) -> int | None:
     """k of "recall@k"; None for "cosine"."""
-    found = re.fullmatch(r"recall@([1-9]\d*)", metric)
-    if found is None and metric != "cosine":
+    match = re.fullmatch(r"recall@([1-9]\d*)", metric)
+    if match is None and metric != "cosine":
         raise unknown("embedding metric", metric, METRICS)
-    return int(found[1]) if found else None
+    return int(match[1]) if match else None
 
 
 def _how_many_nearer(

@@ -115,15 +115,15 @@ class Judgement:
     conditions: Sequence[Operator | None]
     data: str | None = None
 
-    def records(self, key: str, found: "Readings") -> Iterator[Record]:
+    def records(self, key: str, readings: "Readings") -> Iterator[Record]:
         for condition in self.conditions:
             for name in self.heads:
-                draws = [answers.of(name).of(key) for answers in found.under(condition)]
+                draws = [answers.of(name).of(key) for answers in readings.under(condition)]
                 if draws:
-                    before, facts = found.clean.of(name).of(key), found.facts(condition, self.data)
+                    before, facts = readings.clean.of(name).of(key), readings.facts(condition, self.data)
                     yield from judged_records(
-                        name, self.metrics, draws, before, found.seed, facts,
-                        readout=self.readout, label_fraction=self.fraction, trained_on=found.trained_on,
+                        name, self.metrics, draws, before, readings.seed, facts,
+                        readout=self.readout, label_fraction=self.fraction, trained_on=readings.trained_on,
                     )  # fmt: skip
 
 
@@ -145,21 +145,22 @@ class Likeness:
     def metrics(self) -> tuple[str, ...]:
         return METRICS if self.place is None else (*METRICS, METRIC)
 
-    def records(self, key: str, found: "Readings") -> Iterator[Record]:
-        assert found.compared is not None
-        about: dict[str, Any] = {"trained_on": found.trained_on}
+    def records(self, key: str, readings: "Readings") -> Iterator[Record]:
+        assert readings.compared is not None
+        about: dict[str, Any] = {"trained_on": readings.trained_on}
         for condition in self.conditions:
-            facts = found.facts(condition, teacher=self.teacher.name)
+            facts = readings.facts(condition, teacher=self.teacher.name)
             for name in self.encoders:
-                draws = [answers.of(name) for answers in found.under(condition)]
+                draws = [answers.of(name) for answers in readings.under(condition)]
                 if condition is None:
-                    draws = [found.compared.of_clean(name, own, found.batch_size) for own in draws]
+                    draws = [readings.compared.of_clean(name, own, readings.batch_size) for own in draws]
                 if draws:
-                    yield from compared_records(name, METRICS, draws, found.batch_size, found.seed, facts, **about)
-                known = [answers.of(name) for answers in found.placed(condition)]
+                    size, seed = readings.batch_size, readings.seed
+                    yield from compared_records(name, METRICS, draws, size, seed, facts, **about)
+                known = [answers.of(name) for answers in readings.placed(condition)]
                 if known and all(map(len, known)):
-                    facts_of_some = found.facts(condition, rows=known[0].place, teacher=self.teacher.name)
-                    yield position_record(name, known, found.seed, facts_of_some, **about)
+                    facts_of_some = readings.facts(condition, rows=known[0].place, teacher=self.teacher.name)
+                    yield position_record(name, known, readings.seed, facts_of_some, **about)
 
 
 Part = Judgement | Likeness

@@ -49,8 +49,8 @@ class AdversarialTraining(nn.Module):
         classifier = nn.Sequential(self.encoder, self.head).train(self.training)
         with _precision(images), torch.enable_grad():
             attacked = self.attack(classifier, clean, labels, random.fold(keys, ATTACK)).detach()
-        given = answer(self.encoder, self.head, attacked, labels, gather)
-        return {"loss": given.cross_entropy, "accuracy": given.accuracy(labels)}
+        answers = answer(self.encoder, self.head, attacked, labels, gather)
+        return {"loss": answers.cross_entropy, "accuracy": answers.accuracy(labels)}
 
 
 def _precision(images: Images) -> AbstractContextManager[object]:

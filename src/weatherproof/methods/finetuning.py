@@ -76,17 +76,17 @@ class FineTuning(nn.Module):
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         seen = look(self.operator, look(self.augment, images, keys, AUGMENT), keys, OPERATOR)
-        given = answer(self.encoder, self.head, seen, labels, gather, self.tikhonov, alone=self.similarity is None)
-        loss, terms = given.cross_entropy, {"cross_entropy": given.cross_entropy.detach()}
+        answers = answer(self.encoder, self.head, seen, labels, gather, self.tikhonov, alone=self.similarity is None)
+        loss, terms = answers.cross_entropy, {"cross_entropy": answers.cross_entropy.detach()}
         if self.similarity is not None:
-            distance = self.similarity(gather(given.embeddings), gather(self._target(seen)))
+            distance = self.similarity(gather(answers.embeddings), gather(self._target(seen)))
             loss, terms["similarity"] = loss + self.similarity.weight * distance, distance.detach()
         if self.sp is not None:
             pull = self.sp(*self._weights())
             loss, terms["l2_sp"] = loss + pull, pull.detach()
-        if self.tikhonov is not None and given.penalty is not None:
-            loss, terms["penalty"] = loss + self.tikhonov.weight / 2 * given.penalty, given.penalty.detach()
-        return {"loss": loss, **terms, "accuracy": given.accuracy(labels)}
+        if self.tikhonov is not None and answers.penalty is not None:
+            loss, terms["penalty"] = loss + self.tikhonov.weight / 2 * answers.penalty, answers.penalty.detach()
+        return {"loss": loss, **terms, "accuracy": answers.accuracy(labels)}
 
     @torch.no_grad()
     def _target(self, seen: Images) -> Embeddings:

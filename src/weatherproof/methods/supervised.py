@@ -46,12 +46,12 @@ class Supervised(nn.Module):
 
     def forward(self, images: Images, labels: Labels, index: Labels, keys: Keys, gather: Gather) -> dict[str, Tensor]:
         seen = look(self.operator, look(self.augment, images, keys, AUGMENT), keys, OPERATOR)
-        given = answer(self.encoder, self.head, seen, labels, gather, self.tikhonov)
-        terms = {"loss": given.cross_entropy, "accuracy": given.accuracy(labels)}
-        if self.tikhonov is None or given.penalty is None:
+        answers = answer(self.encoder, self.head, seen, labels, gather, self.tikhonov)
+        terms = {"loss": answers.cross_entropy, "accuracy": answers.accuracy(labels)}
+        if self.tikhonov is None or answers.penalty is None:
             return terms
         return terms | {
-            "loss": given.cross_entropy + self.tikhonov.weight / 2 * given.penalty,
-            "cross_entropy": given.cross_entropy.detach(),
-            "penalty": given.penalty.detach(),
+            "loss": answers.cross_entropy + self.tikhonov.weight / 2 * answers.penalty,
+            "cross_entropy": answers.cross_entropy.detach(),
+            "penalty": answers.penalty.detach(),
         }

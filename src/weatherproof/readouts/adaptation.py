@@ -65,7 +65,7 @@ class Tent:
         if not moved:
             raise InputError("TENT moves the weights of normalisation layers, and the classifier has none of these")
         optimizer = torch.optim.Adam(moved.values(), self.lr)
-        with _embeddings(classifier, asked=self.similarity > 0) as seen, batch_statistics(classifier):
+        with _embeddings(classifier, wanted=self.similarity > 0) as seen, batch_statistics(classifier):
             before = self._before(classifier, images, seen)
             with torch.enable_grad():
                 for _ in range(self.steps):
@@ -88,10 +88,10 @@ class Tent:
 
 
 @contextmanager
-def _embeddings(classifier: nn.Module, *, asked: bool) -> Iterator[list[Embeddings]]:
+def _embeddings(classifier: nn.Module, *, wanted: bool) -> Iterator[list[Embeddings]]:
     """Inside, the embeddings of each pass through a classifier's encoder, the last one at the end."""
     seen: list[Embeddings] = []
-    if not asked:
+    if not wanted:
         yield seen
         return
     encoder = getattr(classifier, "encoder", None)

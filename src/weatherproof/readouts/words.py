@@ -77,12 +77,12 @@ def words_of(classes: str | Path | Sequence[str], prompts: str | Path | Sequence
     return Words(folders, names, _prompts(prompts, files), files)
 
 
-def _prompts(given: str | Path | Sequence[str] | None, files: dict[str, str]) -> tuple[str, ...]:
-    if given is None:
+def _prompts(source: str | Path | Sequence[str] | None, files: dict[str, str]) -> tuple[str, ...]:
+    if source is None:
         return PROMPTS
-    if given == EIGHTY:
+    if source == EIGHTY:
         return tuple(template(_HOLE) for template in _open_clip_list("OPENAI_IMAGENET_TEMPLATES"))
-    rows = list(_lines(given, "prompts", files))
+    rows = list(_lines(source, "prompts", files))
     for at, line in rows:
         if line.count(_HOLE) != 1:
             raise InputError(f"{at} is {shown(line)}: one {{}} says where the class goes, as in 'a photo of a {{}}.'")
@@ -90,24 +90,24 @@ def _prompts(given: str | Path | Sequence[str] | None, files: dict[str, str]) ->
     return tuple(line for _, line in rows)
 
 
-def _lines(given: str | Path | Sequence[str], what: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _lines(source: str | Path | Sequence[str], what: str, files: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Each line with the words for its place: "line 3 of names.txt"."""
-    if isinstance(given, str | Path):
-        text = _read(given, what)
-        files[str(given)] = hashlib.sha256(text.encode()).hexdigest()
+    if isinstance(source, str | Path):
+        text = _read(source, what)
+        files[str(source)] = hashlib.sha256(text.encode()).hexdigest()
         lines = re.split(r"\r\n|\n|\r", text.removeprefix("\ufeff"))
         while lines and not lines[-1].strip():
             lines.pop()
-        numbered = [(f"line {i} of {visible(str(given))}", line) for i, line in enumerate(lines, 1)]
+        numbered = [(f"line {i} of {visible(str(source))}", line) for i, line in enumerate(lines, 1)]
     else:
-        lines = list(given)
+        lines = list(source)
         if not all(isinstance(line, str) for line in lines):
-            raise InputError(f"{what} are texts or a file of them, got {shown(given)}")
+            raise InputError(f"{what} are texts or a file of them, got {shown(source)}")
         numbered = [(f"number {i} of the {what}", line) for i, line in enumerate(lines, 1)]
     if not lines:
-        raise InputError(f"{_place(given, what)} is empty: expected one of the {what} a line")
+        raise InputError(f"{_place(source, what)} is empty: expected one of the {what} a line")
     if len(lines) > _MOST_NAMES:
-        raise InputError(f"{_place(given, what)} has {len(lines):,} lines: at most {_MOST_NAMES:,} are read")
+        raise InputError(f"{_place(source, what)} has {len(lines):,} lines: at most {_MOST_NAMES:,} are read")
     for at, line in numbered:
         found = line.strip(" ")
         if not found.strip():
@@ -119,8 +119,8 @@ def _lines(given: str | Path | Sequence[str], what: str, files: dict[str, str]) 
         yield at, found
 
 
-def _read(given: str | Path, what: str) -> str:
-    path = texts.path_of(given)
+def _read(source: str | Path, what: str) -> str:
+    path = texts.path_of(source)
     try:
         return texts.read_text(path, _MOST_BYTES)
     except texts.Malformed as error:
@@ -129,8 +129,8 @@ def _read(given: str | Path, what: str) -> str:
         raise InputError(f"no file {str(path)!r} of {what} ({error.strerror}): one of them a line") from None
 
 
-def _place(given: object, what: str) -> str:
-    return visible(str(given)) if isinstance(given, str | Path) else f"the list of {what}"
+def _place(source: object, what: str) -> str:
+    return visible(str(source)) if isinstance(source, str | Path) else f"the list of {what}"
 
 
 def _folder_and_words(at: str, line: str) -> tuple[str, str, str]:

@@ -148,14 +148,14 @@ def training_facts(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]
 
 def facts(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     """Versions and hardware as rows of names and values."""
-    made = []
+    rows = []
     for name in FACTS:
         found = run.recipe.get(name)
         if isinstance(found, dict):
-            made.append((name, [(str(k).replace("_", " "), str(v)) for k, v in found.items()]))
+            rows.append((name, [(str(k).replace("_", " "), str(v)) for k, v in found.items()]))
         elif found:
-            made.append((name, [(name, str(found))]))
-    return made
+            rows.append((name, [(name, str(found))]))
+    return rows
 
 
 def recipe_text(run: Run) -> str:

@@ -105,8 +105,8 @@ class DeepDecoder:
         for step in range(self.steps):
             std = self.jitter * 0.7 ** (1 + step // 500)  # multiplied every 500 steps, the first time at step 0
             noise = random.normal_fields(random.fold(keys, 2, step), seed_shape, images.device)
-            made = decode(weights, z + std * noise, stages)[..., : size[0], : size[1]]
-            losses = (made * known - target).square().mean(dim=(1, 2, 3))
+            image = decode(weights, z + std * noise, stages)[..., : size[0], : size[1]]
+            losses = (image * known - target).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad()
             losses.sum().backward()  # a sum: no image's gradient knows how many others there are
             with torch.no_grad():

@@ -56,25 +56,29 @@ class Measure:
     data: str
 
     def values(
-        self, found: Readings, condition: Operator | None, model: str, among: Sequence[Bool[Tensor, "_"]] | None = None
+        self,
+        readings: Readings,
+        condition: Operator | None,
+        model: str,
+        among: Sequence[Bool[Tensor, "_"]] | None = None,
     ) -> Values | None:
         """None where the condition was not reached.
 
         Args:
             among: of each draw the images that count; None: all.
         """
-        draws = [answers.of(model) for answers in found.under(condition)]
+        draws = [answers.of(model) for answers in readings.under(condition)]
         if among is not None:
             draws = [own.at(chosen) for own, chosen in zip(draws, among, strict=True)]
         if self.metric == "cosine":
-            if condition is None and found.compared is not None:
-                compared = replace(found.compared, ranked=False)
-                draws = [compared.of_clean(model, own, found.batch_size) for own in draws]
+            if condition is None and readings.compared is not None:
+                compared = replace(readings.compared, ranked=False)
+                draws = [compared.of_clean(model, own, readings.batch_size) for own in draws]
             return _mean_of_draws([(own.place, own["cosine"]) for own in draws])
         return _mean_of_draws([_guesses(own.of(self.key)) for own in draws])
 
 
-def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: tuple[str, str]) -> list[Changed]:
+def changes(readings: Readings, kinds: Sequence[Kind], operator: Operator, models: tuple[str, str]) -> list[Changed]:
     """One for the accuracy of each readout, and one for the cosine to the teacher's clean embedding.
 
     Args:
@@ -82,24 +86,24 @@ def changes(found: Readings, kinds: Sequence[Kind], operator: Operator, models: 
         models: before and after, by the names that they were measured by.
     """
     changed = []
-    for measure in _measures(found):
-        clean = _change(found, measure, None, models)
-        curves = tuple(curve for kind in kinds if (curve := _curve(found, measure, kind, models)) is not None)
+    for measure in _measures(readings):
+        clean = _change(readings, measure, None, models)
+        curves = tuple(curve for kind in kinds if (curve := _curve(readings, measure, kind, models)) is not None)
         if clean is not None:
-            damaged = _change(found, measure, operator, models)
-            of_kinds = tuple(_by_kind(found, measure, operator, models))
+            damaged = _change(readings, measure, operator, models)
+            of_kinds = tuple(_by_kind(readings, measure, operator, models))
             changed.append(
                 Changed(measure.metric, measure.readout, repr(operator), measure.data, clean, damaged, curves, of_kinds)
             )
     return changed
 
 
-def bears(found: Readings, operator: Operator, model: str) -> bool:
+def bears(readings: Readings, operator: Operator, model: str) -> bool:
     """Whether a model is as good under a damage as on clean images: no accuracy falls by more than two standard errors
     of its fall; where none is measured, the mean cosine to the teacher's clean embedding by no more than 0.01."""
-    measures = list(_measures(found))
+    measures = list(_measures(readings))
     for own in [each for each in measures if each.metric == "top1"] or measures:
-        clean, damaged = (own.values(found, condition, model) for condition in (None, operator))
+        clean, damaged = (own.values(readings, condition, model) for condition in (None, operator))
         if clean is None or damaged is None:
             return False
         fall = clean.less(damaged)
@@ -108,28 +112,28 @@ def bears(found: Readings, operator: Operator, model: str) -> bool:
     return bool(measures)
 
 
-def _by_kind(found: Readings, measure: Measure, operator: Operator, models: tuple[str, str]) -> Iterator[KindChange]:
+def _by_kind(readings: Readings, measure: Measure, operator: Operator, models: tuple[str, str]) -> Iterator[KindChange]:
     """The changes under each of several kinds of damage: which of them an image got is known from its keys."""
     kinds = drawn.kinds(operator)
     if len(kinds) < 2:
         return
-    keys = [random.keys(found.seed, found.images.index[own.place]) for own in found.under(operator)]
+    keys = [random.keys(readings.seed, readings.images.index[own.place]) for own in readings.under(operator)]
     got = [drawn.drawn(operator, random.fold(own, EVAL_STREAM, draw)).kind for draw, own in enumerate(keys)]
     for place, kind in enumerate(kinds, 1):
-        change = _change(found, measure, operator, models, [own == place for own in got])
+        change = _change(readings, measure, operator, models, [own == place for own in got])
         if change is not None:
             yield KindChange(kind.name, change)
 
 
-def _measures(found: Readings) -> Iterator[Measure]:
+def _measures(readings: Readings) -> Iterator[Measure]:
     """The accuracies before the cosine, those that took the fewest labels first."""
-    accuracies = [(key, part) for key, part in found.parts.items() if isinstance(part, Judgement)]
+    accuracies = [(key, part) for key, part in readings.parts.items() if isinstance(part, Judgement)]
     rank = {name: place for place, name in enumerate(READOUT_ORDER)}
     for key, part in sorted(accuracies, key=lambda own: rank.get(own[1].readout or "", len(rank))):
         if "top1" in part.metrics:
-            yield Measure(key, "top1", part.readout, part.data or found.images.name)
-    if found.compared is not None:
-        yield Measure("", "cosine", None, found.images.name)
+            yield Measure(key, "top1", part.readout, part.data or readings.images.name)
+    if readings.compared is not None:
+        yield Measure("", "cosine", None, readings.images.name)
 
 
 def _guesses(answers: Answers) -> tuple[Tensor, Tensor]:
@@ -143,25 +147,25 @@ def _mean_of_draws(draws: Sequence[tuple[Tensor, Tensor]]) -> Values | None:
     if not draws or not sum(len(place) for place, _ in draws):
         return None
     place, each = torch.cat([place for place, _ in draws]), torch.cat([value.double() for _, value in draws])
-    found, which, count = place.unique(return_inverse=True, return_counts=True)
-    return Values(found, torch.zeros(len(found), dtype=torch.float64).index_add_(0, which, each) / count)
+    places, which, count = place.unique(return_inverse=True, return_counts=True)
+    return Values(places, torch.zeros(len(places), dtype=torch.float64).index_add_(0, which, each) / count)
 
 
 def _change(
-    found: Readings, measure: Measure, condition: Operator | None, models: tuple[str, str],
+    readings: Readings, measure: Measure, condition: Operator | None, models: tuple[str, str],
     among: Sequence[Bool[Tensor, "_"]] | None = None,
 ) -> Change | None:  # fmt: skip
-    before, after = (measure.values(found, condition, model, among) for model in models)
+    before, after = (measure.values(readings, condition, model, among) for model in models)
     if before is None or after is None:
         return None
     errors = (before.error, after.error, after.less(before).error)
     return Change(before.mean, after.mean, errors, len(after.place))
 
 
-def _curve(found: Readings, measure: Measure, kind: Kind, models: tuple[str, str]) -> Curve | None:
+def _curve(readings: Readings, measure: Measure, kind: Kind, models: tuple[str, str]) -> Curve | None:
     """The clean images at level 0 are those that were damaged. None where no level was reached."""
     conditions: list[tuple[float, Operator | None]] = [(0.0, None), *kind.rungs]
-    every = [(level, [measure.values(found, own, model) for model in models]) for level, own in conditions]
+    every = [(level, [measure.values(readings, own, model) for model in models]) for level, own in conditions]
     reached = [(level, values) for level, own in every if len(values := [v for v in own if v]) == len(models)]
     damaged = [values[0].place for level, values in reached if level > 0]
     if not damaged or reached[0][0] > 0:

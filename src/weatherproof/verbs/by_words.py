@@ -70,13 +70,13 @@ class ByWords:
             InputError: the encoder's text tower cannot be read, or is of another encoder.
         """
         if self.ready is not None:
-            made = self.ready
+            readout = self.ready
         else:
             assert self.request is not None
-            made = self.request.readout(*folders, device=device)
-        assert made.spoken is not None
-        require_same_width(encoder, cast(nn.Linear, made.head).in_features, made.spoken.text)
-        return made
+            readout = self.request.readout(*folders, device=device)
+        assert readout.spoken is not None
+        require_same_width(encoder, cast(nn.Linear, readout.head).in_features, readout.spoken.text)
+        return readout
 
 
 def keep_words(run: RunFolder, readout: Readout, *folders: Path) -> None:

@@ -77,8 +77,8 @@ def finetune(
     require_counted(options, probe_images=probe_images)
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    asked = [regularizer] if isinstance(regularizer, str) else regularizer or []
-    chosen = weighted([parse_regularizer(given) for given in asked], weight)
+    regularizers = [regularizer] if isinstance(regularizer, str) else regularizer or []
+    chosen = weighted([parse_regularizer(given) for given in regularizers], weight)
     decay = _decay(options.get("weight_decay"), chosen)
     operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
     where, size, seed = reading["device"], options["size"], options["seed"]

@@ -64,17 +64,17 @@ def training_sets(
     return training, test, chosen
 
 
-def pretrained(given: str | Path | nn.Module, *, size: GivenSize | None, seed: int = 0) -> Encoder:
+def pretrained(encoder: str | Path | nn.Module, *, size: GivenSize | None, seed: int = 0) -> Encoder:
     """The encoder of a verb that starts from a pretrained one. Raises `InputError` for what `load_encoder` refuses,
     and for a name alone of which nothing is published: it would mean random weights."""
-    require_weights(given)
-    return load_encoder(given, size=size, seed=seed)
+    require_weights(encoder)
+    return load_encoder(encoder, size=size, seed=seed)
 
 
-def from_nothing(given: str | Path | nn.Module, *, size: GivenSize | None, seed: int) -> Encoder:
+def from_nothing(encoder: str | Path | nn.Module, *, size: GivenSize | None, seed: int) -> Encoder:
     """The encoder of a verb that trains from the start, where such a name alone means just that."""
     with quietly("randomly initialised"):
-        return load_encoder(given, size=size, seed=seed)
+        return load_encoder(encoder, size=size, seed=seed)
 
 
 @contextmanager
@@ -265,12 +265,12 @@ def penalty_of(tikhonov: float | str | InputGradient | None) -> InputGradient | 
     try:
         weight = float(tikhonov)
     except ValueError:
-        found = parse_regularizer(str(tikhonov))
+        regularizer = parse_regularizer(str(tikhonov))
     else:
         return InputGradient(weight, "gradients")
-    if not isinstance(found, InputGradient):
-        raise InputError(f"tikhonov is a number or an InputGradient(...), got {found!r}")
-    return found
+    if not isinstance(regularizer, InputGradient):
+        raise InputError(f"tikhonov is a number or an InputGradient(...), got {regularizer!r}")
+    return regularizer
 
 
 def require_twice_differentiable(

@@ -302,8 +302,8 @@ def measured_outcome(run: RunFolder, encoder: Encoder | None = None, like: Encod
     if not run.finished or (run.path / _KEPT).exists():
         return None
     require_files(run.path)
-    made = load_encoder(str(run.path), like=like) if encoder is None else encoder
-    return finished(run, NOTHING_DONE, encoder=made)
+    encoder = load_encoder(str(run.path), like=like) if encoder is None else encoder
+    return finished(run, NOTHING_DONE, encoder=encoder)
 
 
 def _cut(found: Readings) -> list[str]:

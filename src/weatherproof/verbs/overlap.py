@@ -22,11 +22,11 @@ def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
 
 
 def near_overlap(
-    encoder: Remembering, train: ImageSet, test: ImageSet, queries: Embeddings, asked: Int64[Tensor, "m"]
+    encoder: Remembering, train: ImageSet, test: ImageSet, queries: Embeddings, places: Int64[Tensor, "m"]
 ) -> list[str]:
     """The same for test images that are nearly training images, where an encoder has seen both: see
     `near_duplicates`."""
-    pairs = near_duplicates(encoder, train, test, queries, asked)
+    pairs = near_duplicates(encoder, train, test, queries, places)
     return _warn_of(train, test, pairs, "near duplicates of training images")
 
 

@@ -147,8 +147,8 @@ def train(
     )  # fmt: skip
     labelled = training.subset(label_fraction(training.labels, labels, seed))
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
-    made = {} if attack is None else {"attack": repr(attack)}
-    run = RunFolder.open(options["out"], with_origins(recipe, start) | settings.used(method) | made)
+    attacked = {} if attack is None else {"attack": repr(attack)}
+    run = RunFolder.open(options["out"], with_origins(recipe, start) | settings.used(method) | attacked)
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])
@@ -249,7 +249,7 @@ def _marked_elements(method: str, settings: FeatureSettings, images: ImageSet) -
     return settings.k if method in FCL else min(settings.k, elements // 2)
 
 
-def _attack(method: str, given: str | Attack | None) -> Attack | None:
-    if given is None:
+def _attack(method: str, attack: str | Attack | None) -> Attack | None:
+    if attack is None:
         return attacks.parse(_ATTACK) if method == "adversarial" else None
-    return attacks.parse(given) if isinstance(given, str) else given
+    return attacks.parse(attack) if isinstance(attack, str) else attack

@@ -58,39 +58,39 @@ class CorruptedImages:
     """An `ImageSet` of all parts one after the other: corruption by corruption, severity by severity.
 
     Args:
-        found: what lies in the folder.
+        corrupted: what lies in the folder.
         name: what records call it.
         bad_files: where files that cannot be read are recorded; all subsets share it.
-        places: of its images among all of `found`; None: all of them.
+        places: of its images among all of `corrupted`; None: all of them.
     """
 
     def __init__(
-        self, found: Corrupted, *, name: str, bad_files: BadFiles, places: Int64[Tensor, "m"] | None = None
+        self, corrupted: Corrupted, *, name: str, bad_files: BadFiles, places: Int64[Tensor, "m"] | None = None
     ) -> None:
-        self.found, self.name, self.bad_files = found, name, bad_files
-        self.places = torch.arange(len(found.parts) * len(found.labels)) if places is None else places
+        self.corrupted, self.name, self.bad_files = corrupted, name, bad_files
+        self.places = torch.arange(len(corrupted.parts) * len(corrupted.labels)) if places is None else places
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.found.classes
+        return self.corrupted.classes
 
     @cached_property
     def labels(self) -> Int64[Tensor, "m"]:
         """Class of every image; -1 where it has none."""
-        return self.found.labels[self.places % len(self.found.labels)]
+        return self.corrupted.labels[self.places % len(self.corrupted.labels)]
 
     @cached_property
     def index(self) -> Int64[Tensor, "m"]:
         """Position of every image in the clean test set: the same in all parts."""
-        return self.found.index[self.places % len(self.found.labels)]
+        return self.corrupted.index[self.places % len(self.corrupted.labels)]
 
     @cached_property
     def parts(self) -> dict[Part, Int64[Tensor, "k"]]:
         """Positions of the images of each (corruption, severity) that is here."""
-        part = self.places // len(self.found.labels)
+        part = self.places // len(self.corrupted.labels)
         order = part.argsort(stable=True)
-        counts = part.bincount(minlength=len(self.found.parts)).tolist()
-        found = zip(self.found.parts, order.split(counts), strict=True)
+        counts = part.bincount(minlength=len(self.corrupted.parts)).tolist()
+        found = zip(self.corrupted.parts, order.split(counts), strict=True)
         return {key: positions for key, positions in found if len(positions)}
 
     @property
@@ -99,16 +99,16 @@ class CorruptedImages:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        return self.found.store.image_size
+        return self.corrupted.store.image_size
 
     @property
     def channels(self) -> int:
-        return self.found.store.channels
+        return self.corrupted.store.channels
 
     @property
     def takes_work(self) -> bool:
         """Whether reading decodes or resizes."""
-        return self.found.store.takes_work
+        return self.corrupted.store.takes_work
 
     def __len__(self) -> int:
         return len(self.places)
@@ -121,12 +121,12 @@ class CorruptedImages:
         return f"<{len(self)} images of {self.name!r} in {len(self.parts)} parts>"
 
     def __getstate__(self) -> dict[str, object]:
-        names = ("found", "name", "bad_files", "places")  # the rest can be made again
+        names = ("corrupted", "name", "bad_files", "places")  # the rest can be made again
         return {name: self.__dict__[name] for name in names}
 
     def subset(self, positions: Int64[Tensor, "k"]) -> "CorruptedImages":
         """The images at these positions, in this order."""
-        return CorruptedImages(self.found, name=self.name, bad_files=self.bad_files, places=self.places[positions])
+        return CorruptedImages(self.corrupted, name=self.name, bad_files=self.bad_files, places=self.places[positions])
 
     def select(self, corruption: str, severity: int | None = None) -> "CorruptedImages":
         """One part, or all severities of one corruption, under a name of its own.
@@ -143,7 +143,7 @@ class CorruptedImages:
             raise InputError(f"{self.name} has no severity {severity} of {corruption}: there are {levels}")
         name = f"{self.name}/{corruption}" + ("" if severity is None else f"/{severity}")
         places = self.places[torch.cat(chosen)]
-        return CorruptedImages(self.found, name=name, bad_files=self.bad_files, places=places)
+        return CorruptedImages(self.corrupted, name=name, bad_files=self.bad_files, places=places)
 
     def read(self, positions: Int64[Tensor, "b"]) -> UInt8[Tensor, "b channels height width"]:
         """The pixels at these positions. Raises `InputError` where one of the files is bad."""
@@ -154,7 +154,7 @@ class CorruptedImages:
     ) -> tuple[UInt8[Tensor, "kept channels height width"], Int64[Tensor, "kept"], dict[str, str], dict[str, str]]:
         """The pixels of the good files at these positions, their positions, the reasons of the bad ones, and what
         Pillow warned of in the good ones."""
-        pixels, places, bad, warned = self.found.store.decode(self.places[positions])
+        pixels, places, bad, warned = self.corrupted.store.decode(self.places[positions])
         return pixels, positions[places], bad, warned
 
 

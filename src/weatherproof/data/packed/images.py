@@ -79,7 +79,7 @@ class PackedImages:
     One that turns out to be bad is dropped from its batch and recorded in `bad`, which all subsets share.
 
     Args:
-        found: what the packs hold.
+        packed: what the packs hold.
         name: what records call it.
         decoder: how they are read.
         bad_files: where the bad ones are recorded.
@@ -89,7 +89,7 @@ class PackedImages:
 
     def __init__(
         self,
-        found: Packed,
+        packed: Packed,
         *,
         name: str,
         decoder: Decoder,
@@ -97,22 +97,22 @@ class PackedImages:
         image_size: tuple[int, int] | None,
         places: Int64[Tensor, "n"] | None = None,
     ) -> None:
-        self.found, self.name, self.decoder, self.bad_files = found, name, decoder, bad_files
+        self.packed, self.name, self.decoder, self.bad_files = packed, name, decoder, bad_files
         self.image_size, self.places = image_size, places
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.found.classes
+        return self.packed.classes
 
     @cached_property
     def labels(self) -> Int64[Tensor, "n"]:
         """Class of every image; -1 where it has none."""
-        return self.found.labels if self.places is None else self.found.labels[self.places]
+        return self.packed.labels if self.places is None else self.packed.labels[self.places]
 
     @cached_property
     def index(self) -> Int64[Tensor, "n"]:
         """The number of every image in its whole source."""
-        return self.found.index if self.places is None else self.found.index[self.places]
+        return self.packed.index if self.places is None else self.packed.index[self.places]
 
     @property
     def bad(self) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ class PackedImages:
         return self.decoder.channels
 
     def __len__(self) -> int:
-        return len(self.found.labels) if self.places is None else len(self.places)
+        return len(self.packed.labels) if self.places is None else len(self.places)
 
     def __getitem__(self, i: int) -> tuple[UInt8[Tensor, "channels height width"], int, int]:
         at = range(len(self))[i]  # an IndexError past the end stops a for loop
@@ -134,19 +134,19 @@ class PackedImages:
 
     def __getstate__(self) -> dict[str, object]:
         left_out = {"labels", "index"}  # can be made again
-        if self.places is self.found.places:
+        if self.places is self.packed.places:
             left_out.add("places")
         state = {name: value for name, value in self.__dict__.items() if name not in left_out}
-        return state | {"places": _Chosen.of(state.get("places"), len(self.found.labels))}
+        return state | {"places": _Chosen.of(state.get("places"), len(self.packed.labels))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         chosen = state["places"]
-        self.__dict__.update(state | {"places": state["found"].places if chosen is None else chosen.places()})
+        self.__dict__.update(state | {"places": state["packed"].places if chosen is None else chosen.places()})
 
     def subset(self, positions: Int64[Tensor, "m"]) -> "PackedImages":
         """The images at these positions, in this order."""
         return PackedImages(
-            self.found,
+            self.packed,
             name=self.name,
             decoder=self.decoder,
             bad_files=self.bad_files,
@@ -159,7 +159,7 @@ class PackedImages:
 
         A function of (seed, epoch) alone, whatever the number of processes and workers.
         """
-        first = self.found.pack.first
+        first = self.packed.pack.first
         visit = random.order(seed, epoch, len(first) - 1)
         if self.places is None:
             ends = first.tolist()
@@ -174,15 +174,15 @@ class PackedImages:
 
     def encoded(self, position: int) -> tuple[str, bytes]:
         """What an image is called, and its bytes as they are stored."""
-        return self.found.pack.read(self._place(position))
+        return self.packed.pack.read(self._place(position))
 
     def encoded_size(self, position: int) -> int:
         """Bytes of an image as it is stored."""
-        return self.found.pack.size(self._place(position))
+        return self.packed.pack.size(self._place(position))
 
     def called(self, position: int) -> str:
         """What an image is called: its file and its own name there."""
-        return self.found.pack.name(self._place(position))
+        return self.packed.pack.name(self._place(position))
 
     def _place(self, position: int) -> int:
         return int(position if self.places is None else self.places[position])

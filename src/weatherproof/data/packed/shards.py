@@ -165,11 +165,11 @@ def _again(text: str, split: str, digest: str) -> Packed:
     return found
 
 
-def _digest(index: Index, found: Packed) -> str:
+def _digest(index: Index, packed: Packed) -> str:
     """Equal where the shards have the same names, lengths, images and classes."""
     digest = hashlib.sha256(index.table.numpy().tobytes())
     digest.update(json.dumps([int(column.sum()) for column in index.columns.values()]).encode())
-    digest.update(json.dumps([index.names, found.classes, found.split]).encode())
+    digest.update(json.dumps([index.names, packed.classes, packed.split]).encode())
     return digest.hexdigest()
 
 
@@ -239,17 +239,17 @@ def _numbers(index: Index, paths: Sequence[str]) -> Tensor:
     return number
 
 
-def held_out_split(found: Packed, split: str, text: str) -> Packed:
+def held_out_split(packed: Packed, split: str, text: str) -> Packed:
     """The training or the test images of a source without splits."""
-    places = torch.arange(len(found.labels)) if found.places is None else found.places
-    held = held_out_by(found.index[places], HELD_OUT)
+    places = torch.arange(len(packed.labels)) if packed.places is None else packed.places
+    held = held_out_by(packed.index[places], HELD_OUT)
     places = places[held if split != "train" else ~held]
     if not len(places):
         raise InputError(
             f"the {split} split of {shown(text)} is empty: all images fell into the other one; add images, or name "
             "shards train-... and test-..."
         )
-    return replace(found, places=places)
+    return replace(packed, places=places)
 
 
 def _manifest_facts(storage: Storage, folder: str) -> Mapping[str, Any]:

@@ -122,10 +122,10 @@ def find_parquet(text: str, split: str) -> Packed:
     return found if chosen is not None else _split_of(found, split, text)
 
 
-def _split_of(found: Packed, split: str, text: str) -> Packed:
+def _split_of(packed: Packed, split: str, text: str) -> Packed:
     if split not in (*HELD_OUT_SPLITS, "all"):
         raise InputError(f"{shown(text)} has no split {split!r}: it has no splits, so there are train, test and all")
-    return found if split == "all" else held_out_split(replace(found, split=split), split, text)
+    return packed if split == "all" else held_out_split(replace(packed, split=split), split, text)
 
 
 def _library() -> Any:

@@ -155,7 +155,7 @@ def open_clip_releases(name: str) -> list[Release]:
         return ["QuickGELU" if config.get("quick_gelu") or published.get("quick_gelu") else "GELU"]
 
     bare = expectations(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, None, "bicubic", *activation({}))
-    made = [Release(f"open_clip:{name}", (), None, bare)]
+    releases = [Release(f"open_clip:{name}", (), None, bare)]
     for tag in open_clip.list_pretrained_tags_by_model(name):
         published = open_clip.get_pretrained_cfg(name, tag)
         expected_words = expectations(
@@ -165,10 +165,10 @@ def open_clip_releases(name: str) -> list[Release]:
         )  # fmt: skip
         hub = str(published.get("hf_hub") or "").rstrip("/").rpartition("/")[2]
         files = (*(f"{name}{mark}{tag}" for mark in "-._"), stem(published.get("url")), hub)
-        made.append(
+        releases.append(
             Release(f"open_clip:{name}/{tag}", tuple(file for file in files if file != name), tag, expected_words)
         )
-    return made
+    return releases
 
 
 def _resampled(grid: tuple[int, int], state: dict[str, Tensor]) -> Mapping[str, Tensor]:

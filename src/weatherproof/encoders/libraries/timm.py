@@ -158,14 +158,14 @@ def timm_releases(name: str) -> list[Release]:
         return []
     default = timm.get_pretrained_cfg(name)
     found: dict[str, Any] = {tagged: timm.get_pretrained_cfg(tagged) for tagged in timm.list_pretrained(f"{name}.*")}
-    made = []
+    releases = []
     for tagged, cfg in sorted(found.items(), key=lambda item: item[1].tag != getattr(default, "tag", None)):
         expected_words = expectations(
             cfg.mean, cfg.std, input_size(cfg.input_size[1:]), supported_interpolation(cfg.interpolation)
         )
         files = (tagged, str(cfg.hf_hub_id or "").rpartition("/")[2], stem(str(cfg.url or "")))
-        made.append(Release(f"timm:{tagged}", files, cfg.tag, expected_words))
-    return made
+        releases.append(Release(f"timm:{tagged}", files, cfg.tag, expected_words))
+    return releases
 
 
 def _converted(
@@ -190,13 +190,13 @@ def _converted(
             model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **settings)
             return dict(model.state_dict())
 
-        made = loaded(state)
+        filled_state = loaded(state)
         # what comes from a file without a number has none: a few models are loaded without a word of what is missing
         empty = loaded({k: torch.full_like(v, torch.nan) if v.is_floating_point() else v for k, v in state.items()})
     filled = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
     if filled:
         raise ValueError(f"timm finds no weights for {filled[0]}")
-    return made
+    return filled_state
 
 
 def _distilled(head: object) -> bool:

@@ -114,14 +114,14 @@ def torchvision_releases(name: str) -> list[Release]:
 
     if name not in models.list_models(module=models):
         return []
-    made = []
+    releases = []
     for weights in models.get_model_weights(name):
         expected, file = _published(name)[weights.name], stem(weights.url)
         expected_words = expectations(expected.mean, expected.std, expected.size, expected.interpolation)
-        made.append(
+        releases.append(
             Release(f"torchvision:{name}/{weights.name}", (file, file.rpartition("-")[2]), weights.name, expected_words)
         )
-    return made
+    return releases
 
 
 def _published(name: str) -> dict[str, Preprocessing]:

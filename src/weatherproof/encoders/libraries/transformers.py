@@ -112,9 +112,9 @@ def _hides_patches(model: Any) -> bool:
     return hasattr(model.config, "mask_ratio") and "noise" in inspect.signature(model.forward).parameters
 
 
-def without_pooling(made: type, pooler: bool) -> dict[str, bool]:
+def without_pooling(network_class: type, pooler: bool) -> dict[str, bool]:
     """The settings of a class of networks that leave its pooling layer out, where it has one that is not wanted."""
-    leave = not pooler and "add_pooling_layer" in inspect.signature(made.__init__).parameters  # type: ignore[misc]
+    leave = not pooler and "add_pooling_layer" in inspect.signature(network_class.__init__).parameters  # type: ignore[misc]
     return {"add_pooling_layer": False} if leave else {}
 
 
@@ -176,11 +176,11 @@ class _Renaming:
 
         known, found = dict.fromkeys(self.names, True), dict[str, Tensor]()
         for name, value in state.items():
-            new, made = rename_source_key(name, [*self.renamings], [*self.converters], self.prefix, known)
+            new, converter = rename_source_key(name, [*self.renamings], [*self.converters], self.prefix, known)
             if new not in known and name in known:
-                new, made = name, None
+                new, converter = name, None
             if new in known:
-                if made is not None or new in found:
+                if converter is not None or new in found:
                     return None
                 found[new] = value
         return found if known.keys() == found.keys() else None
@@ -188,9 +188,9 @@ class _Renaming:
 
 def _model(kind: str, config: Mapping[str, Any], num_classes: int | None, pooler: bool) -> Any:
     """The network with random weights, or with none where these are about to be loaded."""
-    made, settings = class_and_config(kind, config, num_classes)
+    network_class, settings = class_and_config(kind, config, num_classes)
     with _start():
-        return made._from_config(settings, dtype=torch.float32, **without_pooling(made, pooler))
+        return network_class._from_config(settings, dtype=torch.float32, **without_pooling(network_class, pooler))
 
 
 def _start() -> AbstractContextManager[None]:
@@ -221,10 +221,10 @@ def class_and_config(kind: str, config: Mapping[str, Any], num_classes: int | No
         candidates = list(found) if isinstance(found, list | tuple) else [found]
         return next((one for one in candidates if one.__name__ == named), candidates[0]), settings
     found = transformers.MODEL_MAPPING[mapped]
-    made = found[0] if isinstance(found, list | tuple) else found
+    network_class = found[0] if isinstance(found, list | tuple) else found
     if kind == "projection":
-        made = getattr(transformers, f"{made.__name__}WithProjection")
-    return made, settings
+        network_class = getattr(transformers, f"{network_class.__name__}WithProjection")
+    return network_class, settings
 
 
 def _head(text: str, model: Any) -> tuple[nn.Module, str, str | None]:
@@ -359,10 +359,10 @@ def _converted(
     if renaming is not None and (found := renaming.renamed(state)) is not None:
         return {prefix + name: value for name, value in found.items()}
     classes = [len(v) for k, v in state.items() if k.startswith("classifier.") and k.endswith("weight")]
-    made, settings = class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
-    own = without_pooling(made, pooler)
+    network_class, settings = class_and_config(kind, config, classes[-1] if classes and kind == "classifier" else None)
+    own = without_pooling(network_class, pooler)
     with quiet():
-        model, loading = made.from_pretrained(
+        model, loading = network_class.from_pretrained(
             None, config=settings, state_dict=dict(state), output_loading_info=True, dtype=torch.float32, **own
         )
     if loading["missing_keys"] or loading.get("mismatched_keys"):

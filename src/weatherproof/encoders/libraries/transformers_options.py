@@ -88,10 +88,10 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
 
 def suited(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The options for a file with these tensors: without a pooling layer that was not trained."""
-    made = dict(options)
-    if made.get("kind") == "model" and not any(".pooler." in f".{name}" for name in names):
-        made["pooler"] = False
-    return made
+    fitting = dict(options)
+    if fitting.get("kind") == "model" and not any(".pooler." in f".{name}" for name in names):
+        fitting["pooler"] = False
+    return fitting
 
 
 @contextmanager
@@ -201,15 +201,15 @@ def _defaults(processor: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
 
     named = str(processor.get("image_processor_type") or processor.get("feature_extractor_type") or "")
     named = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast")
-    made = get_image_processor_class_from_name(named) if named else None
-    if made is None:
+    processor_class = get_image_processor_class_from_name(named) if named else None
+    if processor_class is None:
         kind = transformers.CONFIG_MAPPING[settings["model_type"]]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = transformers.IMAGE_PROCESSOR_MAPPING.get(kind, None)
         found = list(found.values()) if isinstance(found, Mapping) else found
         candidates = [one for one in (found if isinstance(found, list | tuple) else [found]) if one is not None]
-        made = candidates[0] if candidates else None
+        processor_class = candidates[0] if candidates else None
     names = ("size", "crop_size", "do_center_crop", "image_mean", "image_std", "do_normalize", "do_rescale",
              "rescale_factor", "resample")  # fmt: skip
-    return {name: getattr(made, name, None) for name in names} if made is not None else {}
+    return {name: getattr(processor_class, name, None) for name in names} if processor_class is not None else {}

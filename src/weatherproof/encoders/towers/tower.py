@@ -65,15 +65,15 @@ class TextTower:
                 raise InputError(
                     f"{shown(text)} has {count:,} tokens, and {self.name} reads {self.longest}: say it in fewer words"
                 )
-        network, made = self.network.to(device).eval(), []
+        network, rows = self.network.to(device).eval(), []
         with phase("reading words", len(texts), "texts") as meter:
             for start in range(0, len(texts), batch_size):
                 own = list(texts[start : start + batch_size])
                 tokens = self.tokenize(own)
                 moved = {k: v.to(device) for k, v in tokens.items()} if isinstance(tokens, dict) else tokens.to(device)
-                made.append(normalize(network(moved).float(), dim=1).cpu())
+                rows.append(normalize(network(moved).float(), dim=1).cpu())
                 meter.advance(len(own))
-        found = torch.cat(made)
+        found = torch.cat(rows)
         if not bool(found.isfinite().all()):
             raise InputError(f"{self.name} gives embeddings that are not finite numbers: are its weights whole?")
         return found.clone()

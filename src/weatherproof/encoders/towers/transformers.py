@@ -69,11 +69,11 @@ def transformers_tower(source: TowerSource, quiet: bool) -> TextTower:
     bias = getattr(model, "logit_bias", None)
 
     def tokens(texts: Sequence[str]) -> dict[str, Tensor]:
-        made = tokenizer(
+        encoded = tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt",
             return_attention_mask=not _without_mask(model),
         )  # fmt: skip
-        return {key: made[key] for key in ("input_ids", "attention_mask") if key in made}
+        return {key: encoded[key] for key in ("input_ids", "attention_mask") if key in encoded}
 
     network = _Text(model)
     with torch.inference_mode():
@@ -171,10 +171,10 @@ def _described(place: Place, revision: str | None) -> Path:
 
 def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
     """The whole model with these weights."""
-    made, settings = class_and_config("model", settings_in(text, folder / _CONFIG), None)
+    network_class, settings = class_and_config("model", settings_in(text, folder / _CONFIG), None)
     try:
         with quiet():
-            model, loading = made.from_pretrained(
+            model, loading = network_class.from_pretrained(
                 None, config=settings, state_dict=weights.plain(), output_loading_info=True, dtype=torch.float32
             )
     except InputError:
@@ -182,7 +182,7 @@ def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
     except Exception as error:  # of files that may hold anything
         raise InputError(f"the weights of {text} cannot be read: {one_line(error)}") from None
     if not hasattr(model, "get_text_features") or not hasattr(model, "logit_scale"):
-        raise InputError(f"{text} is a {made.__name__} and knows no words: CLIP, SigLIP and their like do")
+        raise InputError(f"{text} is a {network_class.__name__} and knows no words: CLIP, SigLIP and their like do")
     lost = sorted(name for name in loading["missing_keys"] if not name.startswith("vision_model."))
     if lost:
         raise InputError(
@@ -194,10 +194,10 @@ def _model(text: str, folder: Path, weights: Checkpoint) -> Any:
 def _tokenizer(text: str, folder: Path) -> Any:
     try:
         with quiet():
-            made = library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = library().AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # of files that may hold anything, of a library that it lacks
         raise InputError(f"the tokenizer of {text} cannot be read: {one_line(error)}") from None
-    names = [*getattr(made, "vocab_files_names", {}).values()]
+    names = [*getattr(tokenizer, "vocab_files_names", {}).values()]
     if names and not any((folder / name).is_file() for name in ("tokenizer.json", *names)):
         raise InputError(f"{folder} has no tokenizer ({' or '.join(names)}), so that {text} reads no words")
-    return made
+    return tokenizer

@@ -111,8 +111,8 @@ def curve_records(
         elif (found := crossing_of(result, trials, levels)) is not None:
             facts = facts_under(result, trials[-1], data) | {"severity": None, "levels": list(levels)}
             facts["attack"] = [repr(one) for one in attacks]
-            made = _record(result, trials[-1], "median_perturbation", found, facts, about)
-            records.append(replace(made, attack=repr(attacks[-1])))
+            record = _record(result, trials[-1], "median_perturbation", found, facts, about)
+            records.append(replace(record, attack=repr(attacks[-1])))
     return records
 
 
@@ -138,8 +138,8 @@ def _record(
 ) -> Record:  # fmt: skip
     count = len(result.answers[trial.label])
     own = dict(about) | {"attack": repr(trial.attack)}
-    made = make_record(metric, [value[0]], count, trial.model, result.seed, facts, **own)
-    return replace(made, stderr=value[1])
+    record = make_record(metric, [value[0]], count, trial.model, result.seed, facts, **own)
+    return replace(record, stderr=value[1])
 
 
 def median(distances: Float[Tensor, "n"]) -> tuple[float, float | None]:

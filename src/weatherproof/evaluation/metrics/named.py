@@ -167,8 +167,8 @@ def metric_of(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    if found := re.fullmatch(r"top([1-9]\d*)", name):
-        return TopK(int(found[1]))
+    if match := re.fullmatch(r"top([1-9]\d*)", name):
+        return TopK(int(match[1]))
     raise unknown("metric", name, METRICS)
 
 

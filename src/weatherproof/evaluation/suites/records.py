@@ -187,5 +187,5 @@ class Summary:
         self, metric: str, value: float, images: int, facts: Mapping[str, Any], stderr: float | None = None
     ) -> Record:
         about = {**self.about, "trained_on": self.trained_on}
-        made = make_record(metric, [value], images, self.model, self.seed, facts, **about)
-        return replace(made, stderr=stderr)
+        record = make_record(metric, [value], images, self.model, self.seed, facts, **about)
+        return replace(record, stderr=stderr)

@@ -33,13 +33,13 @@ def panel_curves(records: Sequence[JsonRecord], panels: Sequence[Panel]) -> Char
     Args:
         records: of the metric "error", with the size as severity.
     """
-    made = [(panel, attack_curves(_own(records, panel))) for panel in panels]
-    legend = dict.fromkeys(entry for _, charts in made for entry in charts.legend)
+    drawn = [(panel, attack_curves(_own(records, panel))) for panel in panels]
+    legend = dict.fromkeys(entry for _, charts in drawn for entry in charts.legend)
     return Charts(
         tuple(legend),
         tuple(
             replace(chart, title=panel.title, subtitle=f"Error, % · {chart.subtitle}")
-            for panel, charts in made
+            for panel, charts in drawn
             for chart in charts.charts
         ),
     )

@@ -45,9 +45,9 @@ def smaller(images: Shaped[Tensor, "*n height width"], side: int) -> Shaped[Tens
         return images
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     flat = images.float().view(1, -1, height, width)
-    made = torch.nn.functional.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
-    made = made.view(*images.shape[:-2], *size)
-    return made.round().clamp(0, 255).byte() if images.dtype == torch.uint8 else made.clamp(min=0)
+    resized = torch.nn.functional.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
+    resized = resized.view(*images.shape[:-2], *size)
+    return resized.round().clamp(0, 255).byte() if images.dtype == torch.uint8 else resized.clamp(min=0)
 
 
 def data_address(image: AnyPicture) -> str:

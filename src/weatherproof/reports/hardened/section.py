@@ -91,11 +91,11 @@ def hardened_part(group: Group) -> Hardened | None:
 def _drawn(found: tuple[Changed, ...], gauged: Gauged | None, palette: Palette) -> tuple[Drawn, ...]:
     """The curves of the first number, each with those of the others for the same kind."""
     answers = {kind.family: kind for kind in gauged.kinds if kind.levels} if gauged else {}
-    made = []
+    curves = []
     for curve in found[0].curves if found else ():
         kind = answers.get(curve.family)
         others = [(own, c) for own in found[1:] for c in own.curves if c.family == curve.family]
-        made.append(
+        curves.append(
             Drawn(
                 words.damage_words(curve.family),
                 _trained(curve),
@@ -105,7 +105,7 @@ def _drawn(found: tuple[Changed, ...], gauged: Gauged | None, palette: Palette) 
                 tuple(draw_levels(own, c, palette) for own, c in others),
             )
         )
-    return tuple(made)
+    return tuple(curves)
 
 
 def _trained(curve: Curve) -> str:

@@ -46,7 +46,7 @@ def group_bars(subjects: Sequence[Subject]) -> tuple[BarGroup, ...]:
     lines = clean_lines(subjects, "top1")
     for whole in (*GROUPS, OTHER, *WHOLES, *ASIDE):
         lines += total_lines(subjects, "mca", whole)
-    made = []
+    groups = []
     for line in lines:
         cells = row_cells(line.metric, line.records)
         bars = [
@@ -54,8 +54,8 @@ def group_bars(subjects: Sequence[Subject]) -> tuple[BarGroup, ...]:
             for subject, record, cell in zip(subjects, line.records, cells, strict=True)
             if record is not None
         ]
-        made.append(BarGroup(line.words, line.note, tuple(bars)))
-    return tuple(made)
+        groups.append(BarGroup(line.words, line.note, tuple(bars)))
+    return tuple(groups)
 
 
 def _bar(subject: Subject, record: JsonRecord, best: bool) -> GroupBar:

@@ -114,12 +114,12 @@ def split(
     own = [r for r in records if is_cell(r) or is_total(r) or is_mean(r, names)]
     if len(names) < 2 and not any(map(is_total, own)):
         return [], list(records)
-    made = _subjects(own, [r for r in records if words.is_clean(r)], planned or {})
+    subjects = _subjects(own, [r for r in records if words.is_clean(r)], planned or {})
     rest = [r for r in records if not (is_cell(r) or is_total(r) or is_mean(r, names))]
     if all(map(words.is_clean, rest)):
-        shown = {id(record) for subject in made for record in subject.clean.values()}
+        shown = {id(record) for subject in subjects for record in subject.clean.values()}
         rest = [r for r in rest if id(r) not in shown]
-    return made, rest
+    return subjects, rest
 
 
 def alike(subjects: Sequence[Subject]) -> list[list[Subject]]:
@@ -162,7 +162,7 @@ def _subjects(records: Sequence[JsonRecord], clean: Sequence[JsonRecord], planne
             home.clean.setdefault(str(metric), found[min(i, len(found) - 1)])
     order = {name: i for i, name in enumerate(words.MODEL_ORDER)}
     keys = sorted(collected, key=lambda key: order.get(str(key[0]), len(order)))
-    made = []
+    subjects = []
     for key in keys:
         c, (trained_on, run) = collected[key], (key[IDENTITY.index(name)] for name in ("trained_on", "run"))
         subject = Subject(
@@ -177,8 +177,8 @@ def _subjects(records: Sequence[JsonRecord], clean: Sequence[JsonRecord], planne
             planned=planned.get(str(run or "")),
         )
         names = {*subject.corruptions, *members(subject.suite)}
-        made.append(replace(subject, seen=corruptions_in(subject.trained_on) & names))
-    return [replace(s, name=_name(s, made), style=_style(i, s, made)) for i, s in enumerate(made)]
+        subjects.append(replace(subject, seen=corruptions_in(subject.trained_on) & names))
+    return [replace(s, name=_name(s, subjects), style=_style(i, s, subjects)) for i, s in enumerate(subjects)]
 
 
 def _identity(record: JsonRecord) -> tuple[Hashable, ...]:

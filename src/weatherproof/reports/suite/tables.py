@@ -54,12 +54,12 @@ def _lines(metric: str, name: str, records: Sequence[JsonRecord | None], notes: 
     keys = [(r.get("protocol"), note) if r is not None else None for r, note in zip(records, notes, strict=True)]
     kinds = [key for key in dict.fromkeys(keys) if key is not None]
     protocols = {protocol for protocol, _ in kinds}
-    made = []
+    tables = []
     for kind in kinds:
         parts = [kind[1], f"protocol {kind[0]}" if len(protocols) > 1 and not kind[1] else ""]
         own = tuple(r if key == kind else None for r, key in zip(records, keys, strict=True))
-        made.append(Line(metric, name, ", ".join(p for p in parts if p) if len(kinds) > 1 else "", own))
-    return made
+        tables.append(Line(metric, name, ", ".join(p for p in parts if p) if len(kinds) > 1 else "", own))
+    return tables
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Table | None:
@@ -165,8 +165,8 @@ def _summed(subjects: Sequence[Subject]) -> Iterator[Line]:
 
 def suite_tables(subjects: Sequence[Subject]) -> list[Table]:
     """The tables for a terminal or a text file: by severity for one subject alone, side by side for more."""
-    made = []
+    tables = []
     for group in alike(subjects):
         main = [side_by_side(group)] if len(group) > 1 else [by_severity(group[0])]
-        made += [table for table in (*main, in_sum(group)) if table is not None]
-    return made
+        tables += [table for table in (*main, in_sum(group)) if table is not None]
+    return tables

@@ -76,10 +76,10 @@ def console_table(records: Iterable[Any], *, title: str | None = None) -> "Group
 
     tables = _tables(as_records(records))
     metrics = {table.metric for table in tables}
-    made: list[Any] = [_rich(table) for table in tables if _SHARPER.get(table.metric) not in metrics]
+    blocks: list[Any] = [_rich(table) for table in tables if _SHARPER.get(table.metric) not in metrics]
     if any(table.has_seen for table in tables):
-        made.append(Text("s: the model was trained on this corruption"))
-    return Group(*([Text(title)] if title else []), *made)
+        blocks.append(Text("s: the model was trained on this corruption"))
+    return Group(*([Text(title)] if title else []), *blocks)
 
 
 def _rich(table: Table) -> "RichTable":

@@ -68,7 +68,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         place = words.level(record)
         if place:
             groups.setdefault((*_base(record), place[0]), []).append((place[1], record))
-    made = []
+    charts = []
     facets = any(not words.missing(r.get("label_fraction")) for r in records)
     for (metric, data, fraction, family), found in groups.items():
         if len({level for level, _ in found}) < 2:
@@ -78,8 +78,8 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         placed = [*found, *((0.0, r) for r in clean if r.get("protocol") in protocols or len(protocols) > 1)]
         what = words.labels_words(fraction) or ("no further labels" if facets else "")
         show = percent if family == "RandomMask" else "{:g}".format
-        made.append(_chart(metric, data, what, words.axis_words(family), show, placed, palette))
-    return _with_legend(made, records, palette)
+        charts.append(_chart(metric, data, what, words.axis_words(family), show, placed, palette))
+    return _with_legend(charts, records, palette)
 
 
 def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
@@ -90,13 +90,13 @@ def label_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         if words.finite(fraction) and fraction > 0:
             condition = tuple(str(record.get(name)) for name in CONDITION)
             groups.setdefault((record["metric"], record.get("data"), condition), []).append((float(fraction), record))
-    made = []
+    charts = []
     for (metric, data, _), found in groups.items():
         if len({fraction for fraction, _ in found}) < 2:
             continue
         what = words.condition_words(found[0][1])
-        made.append(_chart(metric, data, what, "labels used", words.percent, found, palette, log_x=True))
-    return _with_legend(made, records, palette)
+        charts.append(_chart(metric, data, what, "labels used", words.percent, found, palette, log_x=True))
+    return _with_legend(charts, records, palette)
 
 
 def training_charts(logs: Mapping[str, Sequence[JsonRecord]]) -> tuple[Chart, ...]:
@@ -104,7 +104,7 @@ def training_charts(logs: Mapping[str, Sequence[JsonRecord]]) -> tuple[Chart, ..
 
     They stand over the steps; over the epochs where something was watched once in a while.
     """
-    made = []
+    charts = []
     for name, lines in logs.items():
         terms = dict.fromkeys(key for line in lines for key in line if key not in NO_LOSS)
         across = "epoch" if any(_over(lines, "epoch", term) for term in WATCHED) else "step"
@@ -114,13 +114,13 @@ def training_charts(logs: Mapping[str, Sequence[JsonRecord]]) -> tuple[Chart, ..
             if len(points) < 2 or (term != "loss" and points == loss):
                 continue
             series = Series(name or "training", Style(1), points, marked=term in WATCHED and len(points) <= MARKED)
-            made.append(_training_chart(term, across, (series,), of=name))
-    return tuple(made)
+            charts.append(_training_chart(term, across, (series,), of=name))
+    return tuple(charts)
 
 
 def watched_charts(runs: Sequence[tuple[str, Sequence[JsonRecord]]]) -> Charts:
     """What was watched during two or more trainings, by run name and log, one line for each."""
-    made: list[Chart] = []
+    charts: list[Chart] = []
     shown: dict[str, Style] = {}
     for term in WATCHED:
         curves = [(name, _over(lines, "epoch", term)) for name, lines in runs]
@@ -133,8 +133,8 @@ def watched_charts(runs: Sequence[tuple[str, Sequence[JsonRecord]]]) -> Charts:
         shown |= {name: styles[name] for name, _ in curves}
         longest = max(len(points) for _, points in curves)
         lines = tuple(Series(name, styles[name], points, longest <= MARKED) for name, points in curves)
-        made.append(_training_chart(term, "epoch", lines))
-    return Charts(tuple((style, name) for name, style in shown.items()), tuple(made))
+        charts.append(_training_chart(term, "epoch", lines))
+    return Charts(tuple((style, name) for name, style in shown.items()), tuple(charts))
 
 
 def _place(term: str) -> tuple[int, int]:

@@ -29,15 +29,15 @@ class OverSeeds:
 
     def number(self, store: Store) -> Number | None:
         """The number with that of each training; None where one has none."""
-        found = _all(self.trainings, store)
-        if found is None:
+        results = _all(self.trainings, store)
+        if results is None:
             return None
-        samples = tuple(number.value for number in found)
+        samples = tuple(number.value for number in results)
         mean, error = sum(samples) / len(samples), standard_error(samples)
         return Number(
-            replace(found[0].record, value=mean, stderr=error, seeds=self.seeds),
+            replace(results[0].record, value=mean, stderr=error, seeds=self.seeds),
             samples=samples,
-            failed=_failed(found),
+            failed=_failed(results),
         )
 
 
@@ -72,8 +72,8 @@ class MeanOf:
 
     def number(self, store: Store) -> Number | None:
         """The number; None where one of the data sets has none."""
-        found = _all(self.cells, store)
-        return None if found is None else mean_of(found)
+        results = _all(self.cells, store)
+        return None if results is None else mean_of(results)
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class OverModels:
 
     def number(self, store: Store) -> Number | None:
         """The number; None where one of the models has none."""
-        found = _all(self.cells, store)
-        if found is None:
+        results = _all(self.cells, store)
+        if results is None:
             return None
-        records = [number.record for number in found]
+        records = [number.record for number in results]
         value, protocol = (
             sum(r.value for r in records) / len(records),
             protocol_hash(parts=[r.protocol for r in records]),
@@ -113,6 +113,6 @@ def _failed(numbers: Sequence[Number]) -> tuple[str, ...] | None:
 
 
 def _all(cells: Sequence[Measurable], store: Store) -> list[Number] | None:
-    found = [cell.number(store) for cell in cells]
-    numbers = [number for number in found if number is not None]
-    return numbers if len(numbers) == len(found) else None
+    results = [cell.number(store) for cell in cells]
+    numbers = [number for number in results if number is not None]
+    return numbers if len(numbers) == len(results) else None

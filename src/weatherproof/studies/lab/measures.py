@@ -88,8 +88,8 @@ class Spread:
         found = embedded(model, images, Settings(device=bench.store.device), bench.name)["embedding"]
         facts = protocol_facts(images, None, (), None)
         values = {"effective_rank": effective_rank(found), "embedding_deviation": embedding_deviation(found)}
-        made = (make_record(name, [value], len(found), bench.name, 0, facts) for name, value in values.items())
-        return Measured(tuple(made))
+        records = (make_record(name, [value], len(found), bench.name, 0, facts) for name, value in values.items())
+        return Measured(tuple(records))
 
 
 @component

@@ -35,9 +35,9 @@ Settings = tuple[tuple[str, Value], ...]  # arguments by name, in the order of t
 _LAYERS = 0x6C617972  # "layr": the seed of the projectors
 
 
-def settings_of(given: Mapping[str, Any]) -> Settings:
+def settings_of(settings: Mapping[str, Any]) -> Settings:
     """Arguments as a recipe holds them."""
-    return tuple(sorted(given.items()))
+    return tuple(sorted(settings.items()))
 
 
 def plan_of(settings: Mapping[str, Any], seed: int) -> Plan:

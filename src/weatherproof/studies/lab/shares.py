@@ -23,8 +23,8 @@ class Share:
     @classmethod
     def parse(cls, text: str) -> "Share":
         """The share of a text. Raises `InputError`."""
-        found = _TEXT.fullmatch(text)
-        own, of = map(int, found.groups()) if found else (0, 0)
+        match = _TEXT.fullmatch(text)
+        own, of = map(int, match.groups()) if match else (0, 0)
         if not 1 <= own <= of:
             raise InputError(f"cells is a share of a study such as 3/8, from 1/8 to 8/8; got {shown(text)}")
         return cls(own, of)

@@ -38,12 +38,12 @@ class Number:
 
     def to_dict(self) -> dict[str, Any]:
         """As cells.json and results.json hold it."""
-        made = self.record.to_dict()
+        record = self.record.to_dict()
         if self.samples is not None:
-            made["samples"] = list(self.samples)
+            record["samples"] = list(self.samples)
         if self.failed is not None:
-            made = {**finite(made), "certificate": list(self.failed)}
-        return made
+            record = {**finite(record), "certificate": list(self.failed)}
+        return record
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ class AttackOutcome(Outcome):
 
 def read_attacks(attack: Attack | str | Sequence[str | Attack] | None) -> list[Attack]:
     """The attacks that the user named, each once. Raises `InputError`."""
-    given = [] if attack is None else [attack] if isinstance(attack, str) or callable(attack) else list(attack)
-    found = [attacks.parse(one) for one in given]
+    texts = [] if attack is None else [attack] if isinstance(attack, str) or callable(attack) else list(attack)
+    found = [attacks.parse(one) for one in texts]
     return list({repr(one): one for one in found}.values())
 
 
@@ -162,14 +162,14 @@ def _save_certificates(
 ) -> None:
     """One for each attack; those that an earlier call has made are taken up."""
     file = run.path / FILE
-    made = {entry["attack"]: entry for entry in (read_json(file) if file.is_file() else [])}
+    done = {entry["attack"]: entry for entry in (read_json(file) if file.is_file() else [])}
     for attack in found:
-        if repr(attack) in made:
+        if repr(attack) in done:
             continue
         checks = sanity_certificate(classifier, images, attack, name=model, seed=where["seed"], device=where["device"])
         count = min(SUBSET, len(images))
-        made[repr(attack)] = {"attack": repr(attack), "model": model, "images": count, "checks": checks}
-        save_certificates(run.path, list(made.values()))
+        done[repr(attack)] = {"attack": repr(attack), "model": model, "images": count, "checks": checks}
+        save_certificates(run.path, list(done.values()))
 
 
 def _records(

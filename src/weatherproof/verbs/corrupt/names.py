@@ -72,7 +72,7 @@ def _relative(paths: Sequence[str], folders: Sequence[str]) -> list[str] | None:
     """The paths from the folder on that holds all class folders; None where they lie in other folders."""
     top = Path(os.path.commonpath([str(Path(path).parent) for path in paths]))
     for base in (top, *top.parents):
-        found = [Path(path).relative_to(base).as_posix() for path in paths]
-        if all(printable(name).startswith(folder) for name, folder in zip(found, folders, strict=True)):
-            return found
+        names = [Path(path).relative_to(base).as_posix() for path in paths]
+        if all(printable(name).startswith(folder) for name, folder in zip(names, folders, strict=True)):
+            return names
     return None

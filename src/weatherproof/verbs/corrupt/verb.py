@@ -123,7 +123,7 @@ def corrupt(
     elif jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"jpeg_quality is from 1 to 100, got {jpeg_quality}")
     photographs = None if frost is None else str(frost)
-    made = {
+    by_severity = {
         name: {
             level: operators.Corruption(
                 name, level, parameters, glass, photographs, jpeg_quality if layout == "cifar-c" else None
@@ -132,7 +132,7 @@ def corrupt(
         }
         for name in names
     }
-    for by_level in made.values():
+    for by_level in by_severity.values():
         for operator in by_level.values():
             require_works(operator, clean, where)
     files = file_names(clean) if layout == "imagenet-c" else []
@@ -146,19 +146,19 @@ def corrupt(
     copy: Copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
     run.provisional |= {*names, *(f"{name}.npy.part" for name in names)}  # a copy without notes is made anew
     try:
-        done = _write(run, copy, clean, made, seed=seed, device=where, workers=workers, batch_size=batch_size)
+        done = _write(run, copy, clean, by_severity, seed=seed, device=where, workers=workers, batch_size=batch_size)
         written = copy.labels() | done["files"]
     finally:
         copy.close()
     assert clean.image_size is not None
-    example = made[names[0]][levels[0]]
+    example = by_severity[names[0]][levels[0]]
     manifest = {
         "source": text_of(images), "name": clean.name, "split": split, "seed": seed, "suite": suite, "layout": layout,
         "corruptions": names, "severities": levels, "images": len(clean) - len(done["bad"]),
         "size": list(clean.image_size), "channels": clean.channels, "classes": list(clean.classes),
         "crop_fraction": crop_fraction, "jpeg_quality": jpeg_quality if layout == "cifar-c" else quality,
         "parameters": example.describe_parameters(min(clean.image_size)),
-        "operators": {name: [repr(operator) for operator in made[name].values()] for name in names},
+        "operators": {name: [repr(operator) for operator in by_severity[name].values()] for name in names},
         "notes": _notes(names, frost), "left_out": done["bad"], "versions": run.recipe["versions"],
         "hardware": run.recipe["hardware"], "files": written,
     }  # fmt: skip
@@ -170,7 +170,7 @@ def corrupt(
 
 
 def _write(
-    run: RunFolder, copy: Copy, images: ImageSet, made: Mapping[str, Mapping[int, operators.Corruption]], *,
+    run: RunFolder, copy: Copy, images: ImageSet, by_severity: Mapping[str, Mapping[int, operators.Corruption]], *,
     seed: int, device: torch.device, workers: int, batch_size: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Corruption by corruption, all its severities of one batch together. Returns the notes of progress."""
@@ -182,7 +182,7 @@ def _write(
     if noted["data"] != _fingerprint(images):
         raise InputError(f"{images.name!r} holds other images than when {run.path} was begun: choose another --out")
     order = images.index.argsort()  # positions by rising index, to find those of a batch
-    levels = len(next(iter(made.values())))
+    levels = len(next(iter(by_severity.values())))
     before = levels * (len(noted["finished"]) * len(images) + noted["images"])
 
     def note(**news: Any) -> None:
@@ -190,8 +190,8 @@ def _write(
         noted["bad"] |= dict(images.bad)
         run.write_json(PROGRESS, noted)
 
-    with phase(f"a copy of {images.name}", levels * len(made) * len(images), done=before) as meter:
-        for name, by_level in made.items():
+    with phase(f"a copy of {images.name}", levels * len(by_severity) * len(images), done=before) as meter:
+        for name, by_level in by_severity.items():
             if name in noted["finished"]:
                 continue
             meter.note = name

@@ -83,10 +83,10 @@ def examine(request: Request, place: Place | None, device: str, processes: int) 
         joined(place)
         fabric = make_fabric(request.plan(place.world, device), place)
         fabric.launch()
-        found = _examined(fabric, request)
+        measurements = _examined(fabric, request)
         if dist.is_initialized():
             dist.destroy_process_group()
-        return found if place.rank == 0 else None
+        return measurements if place.rank == 0 else None
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     kind = "cpu" if device == "auto" and gpus < processes else device
     with tempfile.TemporaryDirectory() as name:
@@ -97,9 +97,9 @@ def examine(request: Request, place: Place | None, device: str, processes: int) 
 
 
 def _to_a_file(fabric: "Fabric", request: Request, file: Path) -> None:
-    found = _examined(fabric, request)
+    measurements = _examined(fabric, request)
     if fabric.is_global_zero:
-        file.write_text(json.dumps(found))
+        file.write_text(json.dumps(measurements))
 
 
 def _examined(fabric: "Fabric", request: Request) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def _of_all(own: Any) -> list[Any]:
     """What every process has, in the order of their numbers."""
     if not dist.is_initialized():
         return [own]
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, own)
-    return found
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def _present(fabric: "Fabric") -> dict[str, Any]:
@@ -295,29 +295,29 @@ def _sees(fabric: "Fabric", folder: Path) -> bool:
 # words
 
 
-def section(found: Mapping[str, Any]) -> Section:
+def section(facts: Mapping[str, Any]) -> Section:
     """The measurements in words."""
-    return Section("Processes", list(_rows(found)))
+    return Section("Processes", list(_rows(facts)))
 
 
-def _rows(found: Mapping[str, Any]) -> Iterator[Finding]:
-    present, world = found["present"], found["processes"]
+def _rows(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    present, world = facts["present"], facts["processes"]
     hosts, devices = ({one[what] for one in present} for what in ("host", "device"))
     yield Finding(
-        "processes", f"{world} on {len(hosts)} machine{'s'[: len(hosts) != 1]}, {found['backend']}, "
+        "processes", f"{world} on {len(hosts)} machine{'s'[: len(hosts) != 1]}, {facts['backend']}, "
         f"{', '.join(sorted(devices))}"
     )  # fmt: skip
     yield from _unlike(present)
-    yield _gradients(found)
+    yield _gradients(facts)
     for what, title in (("gather", "gather"), ("all_reduce", "all-reduce")):
-        small, large = found[what][0], found[what][-1]
+        small, large = facts[what][0], facts[what][-1]
         yield Finding(
             title, f"{large['bytes_per_second'] / 1e9:.3g} GB/s at {bytes_words(large['bytes'])}, "
             f"{small['seconds'] * 1e6:,.0f} µs at {bytes_words(small['bytes'])}",
         )  # fmt: skip
-    yield _each("products", found["flops"], present, 1e12, "Tflop/s")
-    yield _each("decoded", found["decoded_per_second"], present, 1, f"images/s, {found['workers']} worker(s) each")
-    shared = found["shared_folder"]
+    yield _each("products", facts["flops"], present, 1e12, "Tflop/s")
+    yield _each("decoded", facts["decoded_per_second"], present, 1, f"images/s, {facts['workers']} worker(s) each")
+    shared = facts["shared_folder"]
     yield Finding(
         "run folder", "seen by all" if shared else "not seen by all processes", "ok" if shared else "problem",
         "" if shared else "give an --out on a disk that all machines share",
@@ -336,10 +336,10 @@ def _unlike(present: list[dict[str, Any]]) -> Iterator[Finding]:
         yield Finding("devices", detail, "problem", "the slowest decides: leave the others out, or use like ones")
 
 
-def _gradients(found: Mapping[str, Any]) -> Finding:
-    difference, world = found["gradient_difference"], found["processes"]
+def _gradients(facts: Mapping[str, Any]) -> Finding:
+    difference, world = facts["gradient_difference"], facts["processes"]
     detail = (
-        f"of {world} processes by {found['strategy']} against one with the whole batch: {difference:.1e} apart, of the "
+        f"of {world} processes by {facts['strategy']} against one with the whole batch: {difference:.1e} apart, of the "
         "largest"
     )
     if difference <= AGREE:

@@ -122,17 +122,17 @@ def measure(images: ImageSet, most: int, seconds: float, seed: int) -> tuple[lis
     order, counts = positions(images, seed), worker_counts(most)
     alone = reading(images, order)
     with phase("decoding with more and more workers", len(counts), "settings") as meter:
-        found = []
+        rates = []
         for workers in counts:
-            found.append(fed(images, workers, seconds, order))
+            rates.append(fed(images, workers, seconds, order))
             meter.advance()
-    return found, alone
+    return rates, alone
 
 
-def limit(found: Sequence[Fed], alone: Reading | None) -> Finding:
+def limit(rates: Sequence[Fed], alone: Reading | None) -> Finding:
     """What holds the images back, in words."""
-    single = next(one for one in found if one.workers <= 1 and (one.workers == 1 or len(found) == 1))
-    best = max(found, key=lambda one: one.per_second)
+    single = next(one for one in rates if one.workers <= 1 and (one.workers == 1 or len(rates) == 1))
+    best = max(rates, key=lambda one: one.per_second)
     cores = usable_cores()
     if alone is not None and single.per_second > _READING * alone.per_second:
         return Finding(
@@ -140,7 +140,7 @@ def limit(found: Sequence[Fed], alone: Reading | None) -> Finding:
             "the disk or the network gives no more: copy the images nearer, write them as shards (weatherproof shard), "
             "or store them smaller (shard --size)",
         )  # fmt: skip
-    many = max(found, key=lambda one: one.workers)
+    many = max(rates, key=lambda one: one.workers)
     shared = single.per_second * max(1, min(many.workers, cores))
     if many.workers > 1 and many.per_second < _SHARED * shared:
         return Finding(
@@ -158,7 +158,7 @@ def _load() -> str:
     return f" (the load is {os.getloadavg()[0]:.1f})" if hasattr(os, "getloadavg") else ""
 
 
-def _rows(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> Iterator[Finding]:
+def _rows(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> Iterator[Finding]:
     yield Finding("images", f"{len(images):,} of {images.name}")
     if alone is not None:
         speed = bytes_words(alone.image_bytes * alone.per_second)
@@ -166,23 +166,23 @@ def _rows(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> Iter
             "reading",
             f"{alone.per_second:,.0f} images/s of {bytes_words(alone.image_bytes)} each, {speed}/s, not decoded",
         )
-    for one in found:
+    for one in rates:
         each = f", {one.per_second / one.workers:,.0f} each" if one.workers > 1 else ""
         name = {0: "in the process", 1: "1 worker"}.get(one.workers, f"{one.workers} workers")
         yield Finding(name, f"{one.per_second:,.0f} images/s{each}; the first batch after {one.start:.2f} s")
-    yield limit(found, alone)
+    yield limit(rates, alone)
 
 
-def section(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> Section:
+def section(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> Section:
     """The measurement in words."""
-    return Section("Decoding", list(_rows(images, found, alone)))
+    return Section("Decoding", list(_rows(images, rates, alone)))
 
 
-def numbers(images: ImageSet, found: Sequence[Fed], alone: Reading | None) -> dict[str, Any]:
+def numbers(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> dict[str, Any]:
     """The measurement as numbers. `per_core` is what `--plan` goes by."""
-    per_core = max(one.per_second / max(1, one.workers) for one in found if one.workers <= usable_cores())
+    per_core = max(one.per_second / max(1, one.workers) for one in rates if one.workers <= usable_cores())
     return {
         "source": images.name, "images": len(images), "cores": usable_cores(),
-        "decoded_per_second": [asdict(one) for one in found], "per_core": per_core,
+        "decoded_per_second": [asdict(one) for one in rates], "per_core": per_core,
         "reading": None if alone is None else asdict(alone),
     }  # fmt: skip

@@ -88,18 +88,18 @@ def planned(
 def diagnosis(wishes: Wishes, card: Card, scale: Scale, encoder: Counted, loss: Loss, terms: Terms) -> Diagnosis:
     """The formula's results as numbers and in words."""
     course = evaluate(scale, card, encoder, loss, terms)
-    found = limits(scale, card, encoder, loss, terms, course)
+    ends = limits(scale, card, encoder, loss, terms, course)
     sections = [
         Section("Plan", list(_wishes(wishes, scale, encoder, card))),
         Section("Terms", list(_terms(terms))),
         Section("A step", list(_step(course))),
         Section("In all", list(_whole(wishes, course))),
-        Section("What ends first", [_limit(one) for one in found]),
+        Section("What ends first", [_limit(one) for one in ends]),
     ]
     numbers = {
         "wishes": asdict(wishes), "card": asdict(card), "counted": {**asdict(encoder), "step": encoder.step},
         "loss": asdict(loss), "terms": asdict(terms), "course": {**asdict(course), "step": course.step},
-        "limits": [asdict(one) for one in found],
+        "limits": [asdict(one) for one in ends],
         "cost": None if wishes.price is None else money(wishes, course),
     }  # fmt: skip
     return Diagnosis("plan", sections, {"plan": numbers})

@@ -102,7 +102,7 @@ def simulate(
             break
         start, world = stop // checkpoint * checkpoint, failure.processes
         repeated += stop - start
-    first = images.found.pack.first
+    first = images.packed.pack.first
     touched = []
     alike = sorted(taken) == list(range(steps))
     for step, places in taken.items():

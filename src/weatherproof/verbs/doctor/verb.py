@@ -92,7 +92,7 @@ def doctor(
     if plan is not None:
         from weatherproof.verbs.doctor.planning import Wishes, name_of, planned
 
-        found = planned(
+        diagnosis = planned(
             plan,
             Wishes(
                 encoder=name_of(plan), size=size, images=images, epochs=epochs, batch_size=batch_size,
@@ -103,15 +103,17 @@ def doctor(
             measured, seconds, seed,
         )  # fmt: skip
     elif distributed:
-        found = _distributed(data, split, size, workers, seconds, processes, strategy, device, Path(out or OUT), seed)
+        diagnosis = _distributed(
+            data, split, size, workers, seconds, processes, strategy, device, Path(out or OUT), seed
+        )
         out = out or OUT
     elif data is not None:
-        found = _data(data, split, size, workers, seconds, seed)
+        diagnosis = _data(data, split, size, workers, seconds, seed)
     else:
-        found = Diagnosis("installation", list(installation.sections()))
-    if out is not None and not found.quiet:
-        found.write(Path(out))
-    return found
+        diagnosis = Diagnosis("installation", list(installation.sections()))
+    if out is not None and not diagnosis.quiet:
+        diagnosis.write(Path(out))
+    return diagnosis
 
 
 def _apart() -> Exception:

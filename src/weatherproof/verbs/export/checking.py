@@ -78,19 +78,19 @@ class Verdict:
 
     def failures(self) -> list[str]:
         """What lies beyond the tolerance, in words."""
-        found = [
+        lines = [
             f"{own.output} differs by {own.largest:.2g}, {own.relative:.2g} of its largest number"
             for own in self.differences.values()
             if not own.relative <= TOLERANCE
         ]
-        found += [
+        lines += [
             f"{own.output} differs on {own.differing} of {self.looks} looks"
             for own in self.differences.values()
             if own.output not in _CHOICES and own.differing
         ]
         if self.flipped > FLIPPED * self.looks:
-            found.append(f"the gauge tells {self.flipped} of {self.looks} images otherwise")
-        return found
+            lines.append(f"the gauge tells {self.flipped} of {self.looks} images otherwise")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -127,19 +127,19 @@ def compared(looks: Sequence[Look], ours: Outputs, theirs: Outputs) -> Verdict:
     return Verdict(found, total, flipped, tuple(dict.fromkeys(look.condition for look in looks)), batches)
 
 
-def _note(found: Difference, own: Tensor, given: Tensor, same: Tensor) -> None:
+def _note(gap: Difference, own: Tensor, given: Tensor, same: Tensor) -> None:
     if given.shape != own.shape or given.dtype != own.dtype:
-        raise InputError(f"{found.output} came as {given.dtype} {list(given.shape)}, not {own.dtype} {list(own.shape)}")
+        raise InputError(f"{gap.output} came as {given.dtype} {list(given.shape)}, not {own.dtype} {list(own.shape)}")
     if not own.is_floating_point():
-        found.differing += int((own != given).flatten(1).any(dim=1).sum() if own.ndim > 1 else (own != given).sum())
+        gap.differing += int((own != given).flatten(1).any(dim=1).sum() if own.ndim > 1 else (own != given).sum())
         return
     known = own.isfinite() & given.isfinite()
     unlike = (own.isfinite() != given.isfinite()).reshape(len(own), -1).any(dim=1)
-    found.differing += int((unlike & same).sum())
+    gap.differing += int((unlike & same).sum())
     compared = known & same.view(-1, *[1] * (own.ndim - 1))
     if bool(compared.any()):
-        found.largest = max(found.largest, float((own - given)[compared].abs().max()))
-        found.scale = max(found.scale, float(own[compared].abs().max()))
+        gap.largest = max(gap.largest, float((own - given)[compared].abs().max()))
+        gap.scale = max(gap.scale, float(own[compared].abs().max()))
 
 
 def chosen(images: ImageSet, channels: int) -> Tensor:
@@ -163,20 +163,20 @@ def looks(pixels: Tensor, operators: Sequence[Operator], shape: Shape, preproces
         pixels: float, of the size that goes into the network.
     """
     keys = random.keys(0, torch.arange(len(pixels)))
-    found = [Look("clean", own) for own in _batches(pixels)]
+    chosen = [Look("clean", own) for own in _batches(pixels)]
     for operator in operators:
         with tried(f"{operator!r} fails on images {list(pixels.shape)}"):
             damaged = operator(pixels, keys).clamp(0, 1)
-        found += [Look(repr(operator), own) for own in _batches(damaged)]
+        chosen += [Look(repr(operator), own) for own in _batches(damaged)]
     if shape.resized:
         plain = without_size(preprocessing)
         for tall, wide in _OTHER_SIZES:
             side = (max(1, round(shape.height * tall)), max(1, round(shape.width * wide)))
             resized = interpolate(pixels[:2], side, mode="bilinear", antialias=True)
-            found.append(Look("clean, other sizes", to_input(resized, plain)))
+            chosen.append(Look("clean, other sizes", to_input(resized, plain)))
     if shape.pixels == "uint8":
-        found = [Look(look.condition, (look.images * 255).round().to(torch.uint8)) for look in found]
-    return found
+        chosen = [Look(look.condition, (look.images * 255).round().to(torch.uint8)) for look in chosen]
+    return chosen
 
 
 def damages(own: Operator | None) -> list[Operator]:

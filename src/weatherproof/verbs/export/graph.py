@@ -94,16 +94,16 @@ class Graph(nn.Module):
             pairs = zip(seen, self._embedding_and_map(self.hardened, pixels), strict=True)
             seen = [_mixed(gauged["weight"], *pair) for pair in pairs]
         embedding = _pooled(seen[0])
-        made = {"embedding": embedding}
+        outputs = {"embedding": embedding}
         own = None if self.original.head is None else self.original.head(seen[0]).flatten(1)
         if self.has_readout:
             rows = nn.functional.normalize(embedding, dim=1) if self.unit_length else embedding
-            made["logits"] = self.readout(rows)
+            outputs["logits"] = self.readout(rows)
         if own is not None:
-            made["own_logits" if self.has_readout else "logits"] = own
+            outputs["own_logits" if self.has_readout else "logits"] = own
         if self.place is not None:
-            made["patches"] = seen[1]
-        return made | gauged
+            outputs["patches"] = seen[1]
+        return outputs | gauged
 
     def _embedding_and_map(self, encoder: Any, pixels: Tensor) -> list[Tensor]:
         """The raw embedding, and the map where there is one."""
@@ -138,20 +138,20 @@ def expected(encoder: Encoder, readout: Readout | None, images: Tensor, *, place
     """
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     seen = encoder.see(pixels, judged=encoder.head is not None, place=place)
-    made = {"embedding": seen.embeddings}
+    outputs = {"embedding": seen.embeddings}
     if readout is not None:
         rows = nn.functional.normalize(seen.embeddings, dim=1) if readout.unit_length else seen.embeddings
-        made["logits"] = readout.head(rows)
+        outputs["logits"] = readout.head(rows)
     if seen.logits is not None:
-        made["own_logits" if readout is not None else "logits"] = seen.logits
+        outputs["own_logits" if readout is not None else "logits"] = seen.logits
     if seen.maps is not None:
-        made["patches"] = seen.maps
+        outputs["patches"] = seen.maps
     if encoder.fitted_gauge is not None:
         reading = encoder.gauge(pixels)
-        made |= {name: getattr(reading, name) for name in GAUGE}
+        outputs |= {name: getattr(reading, name) for name in GAUGE}
     if isinstance(encoder, Gated):
-        made["weight"] = encoder.share(pixels)
-    return made
+        outputs["weight"] = encoder.share(pixels)
+    return outputs
 
 
 def without_size(preprocessing: Preprocessing) -> Preprocessing:

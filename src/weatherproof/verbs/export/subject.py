@@ -72,19 +72,19 @@ class Subject:
             return None
 
 
-def subject_of(given: str | Path | Encoder | Outcome, size: GivenSize | None) -> Subject:
+def subject_of(source: str | Path | Encoder | Outcome, size: GivenSize | None) -> Subject:
     """Load what is to be exported. Raises what `pretrained` and `load_readout` raise."""
-    if isinstance(given, Outcome):
-        given = given.folder
+    if isinstance(source, Outcome):
+        source = source.folder
     folder = None
-    if not isinstance(given, Encoder):
-        path = Path(given).expanduser()
+    if not isinstance(source, Encoder):
+        path = Path(source).expanduser()
         folder = path if path.is_dir() else None
-    loaded = pretrained(folder or given, size=size)
+    loaded = pretrained(folder or source, size=size)
     encoder = loaded.clone().cpu().float().eval()
     readout = None if folder is None else load_readout(folder)
     recipe = {} if folder is None else _recipe(folder)
-    return Subject(printable(text_of(given)), encoder, folder, readout, recipe)
+    return Subject(printable(text_of(source)), encoder, folder, readout, recipe)
 
 
 def alone(subject: Subject) -> Subject:

@@ -124,13 +124,13 @@ def _hub(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, push:
     making = run.path / f".{FILES['hub']}.tmp"
     shutil.rmtree(making, ignore_errors=True)  # a killed one's leavings
     try:
-        made = hub_folder(subject, making, checks, source.name)
+        hub = hub_folder(subject, making, checks, source.name)
         size = sum(file.stat().st_size for file in making.iterdir())
         facts: dict[str, Any] = {
-            "to": "hub", "encoder": encoder.name, "library": made.library, "bytes": size,
+            "to": "hub", "encoder": encoder.name, "library": hub.library, "bytes": size,
             "hardened_against": subject.against,
         }  # fmt: skip
-        done = _finish(run, subject, facts, made.verdict, source, len(pixels), partial(_moved, making), made.lines)
+        done = _finish(run, subject, facts, hub.verdict, source, len(pixels), partial(_moved, making), hub.lines)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     if push is None or done.status:

@@ -76,22 +76,22 @@ def save_pretraining_pictures(
     test, features = _embedded(encoder, at_most(test, limit), settings)
     _save_neighbours(folder, train, bank, test, features)
     if len(features) >= 3:
-        made = plane_map(features, map_by)
-        save_map(folder, made.points, test.labels, classes=test.classes, by=map_by, shares=made.shares, data=test.name)
+        flat = plane_map(features, map_by)
+        save_map(folder, flat.points, test.labels, classes=test.classes, by=map_by, shares=flat.shares, data=test.name)
 
 
 def _looks(families: Families, image: Images, keys: Tensor) -> list[FamilyLooks]:
     """A few draws of every family of one image, [1, C, H, W], in one batch each."""
     copies = image.expand(_DRAWS, *image.shape[1:])
     own = torch.cat([random.fold(keys, _STREAM, draw) for draw in range(_DRAWS)])
-    made = []
+    shown = []
     for name, (family, used) in families.items():
         looks = family(copies, own)
         if isinstance(looks, Tensor):
             looks = views.Twice(family)(copies, own)
         draws = [[_bytes(look[i]) for look in looks] for i in range(_DRAWS)]
-        made.append(FamilyLooks(name, repr(family), draws, used))
-    return made
+        shown.append(FamilyLooks(name, repr(family), draws, used))
+    return shown
 
 
 def _bytes(image: Float[Tensor, "channels height width"]) -> Tensor:
@@ -105,11 +105,11 @@ def _embedded(encoder: Encoder, images: ImageSet, settings: Settings) -> tuple[I
 
 
 def _save_neighbours(folder: str | Path, train: ImageSet, bank: Tensor, test: ImageSet, features: Tensor) -> None:
-    asked = evenly_spaced(len(test), _QUERIES)
-    similarity, index = nearest(bank, features[asked], _NEIGHBOURS)
+    queries = evenly_spaced(len(test), _QUERIES)
+    similarity, index = nearest(bank, features[queries], _NEIGHBOURS)
     near = train.read(index.flatten())
     save_neighbours(
-        folder, test.read(asked), near.view(*index.shape, *near.shape[1:]), similarity,
-        query_labels=test.labels[asked], labels=train.labels[index], classes=train.classes, bank=train.name,
+        folder, test.read(queries), near.view(*index.shape, *near.shape[1:]), similarity,
+        query_labels=test.labels[queries], labels=train.labels[index], classes=train.classes, bank=train.name,
         images=len(train),
     )  # fmt: skip

@@ -64,10 +64,10 @@ def _is_look(look: Any, images: Tensor) -> bool:
     return alike and look.ndim == 4 and look.shape[:2] == images.shape[:2]
 
 
-def plan_of(recipe: Recipe, preset: Preset, given: Mapping[str, Any]) -> Plan:
+def plan_of(recipe: Recipe, preset: Preset, options: Mapping[str, Any]) -> Plan:
     """The plan: what was given, then the preset's. The published learning rate goes with the batch, its milestones and
     its warm-up with the epochs."""
-    stated = {name: value for name, value in given.items() if value is not None}
+    stated = {name: value for name, value in options.items() if value is not None}
     if preset == "paper":
         stated = recipe.plan(stated.get("epochs"), stated.get("batch_size")) | stated
     else:
@@ -92,16 +92,16 @@ def batch_of(plan: Plan, images: ImageSet) -> int:
     return batch
 
 
-def settings_of(method: str, recipe: Recipe, given: Mapping[str, Any], batch: int, devices: int) -> dict[str, Any]:
+def settings_of(method: str, recipe: Recipe, options: Mapping[str, Any], batch: int, devices: int) -> dict[str, Any]:
     """Settings of the method that were given, and MoCo's groups where eight would not share the batch evenly.
 
     Raises:
         InputError: a setting that the method does not have, or that does not fit the batch.
     """
-    stated = {name: value for name, value in given.items() if value is not None}
+    stated = {name: value for name, value in options.items() if value is not None}
     for name in stated:
         if name not in recipe.settings:
-            has = ", ".join(own for own in recipe.settings if own in given)
+            has = ", ".join(own for own in recipe.settings if own in options)
             raise InputError(f"{method} has no setting {name!r}: it has {has}")
     if not stated.get("temperature", 1) > 0:
         raise InputError(f"temperature must be a positive number, got {stated['temperature']}")
@@ -133,11 +133,11 @@ def require_learns(learner: nn.Module, images: ImageSet, device: torch.device) -
             raise InputError(f"the method cannot learn from images {shape} with this encoder: {error}") from error
 
 
-def resolved(plan: Plan, given: Mapping[str, Any], recipe: Recipe, learner: nn.Module) -> dict[str, Any]:
+def resolved(plan: Plan, options: Mapping[str, Any], recipe: Recipe, learner: nn.Module) -> dict[str, Any]:
     """The settings that recipe.yaml holds in place of "nothing given"."""
     names = ("epochs", "batch_size", "lr", "weight_decay", "optimizer", "schedule", "warmup_epochs")
     stated = {name: getattr(plan, name) for name in names} | {"milestones": list(plan.milestones) or None}
-    stated |= {name: recipe.settings.get(name) if value is None else value for name, value in given.items()}
+    stated |= {name: recipe.settings.get(name) if value is None else value for name, value in options.items()}
     if isinstance(learner, methods.MoCo):
         stated["queue"] = len(learner.queue)
     if isinstance(learner, methods.InstDis | methods.PIRL):

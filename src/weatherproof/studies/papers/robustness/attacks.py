@@ -123,13 +123,13 @@ def panels(attacks: Mapping[str, object]) -> list[Panel]:
     Args:
         attacks: of the scale.
     """
-    made = []
+    panels = []
     for title, attack, weight in _panels():
         columns = [
             (column(kind, own), kind + (" + Tikhonov" if own else "")) for kind in _KINDS for own in (0.0, weight)
         ]
-        made.append(Panel(title, repr(attacks[attack]), {_NETWORKS[name].name: words for name, words in columns}))
-    return made
+        panels.append(Panel(title, repr(attacks[attack]), {_NETWORKS[name].name: words for name, words in columns}))
+    return panels
 
 
 def _figure_2() -> Study:

@@ -57,15 +57,15 @@ def combinations(found: Found) -> list[Combination]:
     values = _gains({key: record["value"] for key, record in found.items()})
     measured = {name: [found[name, number] for number in NUMBERS] for name in values}
     errors = {name: [r["stderr"] or 0.0 for r in records] for name, records in measured.items()}
-    made = []
+    combinations = []
     for name, records in measured.items():
         by = [other for other in values if dominates(values[other], values[name])]
         sure = any(apart(values[o], values[name], errors[o], errors[name]) for o in by)
         state: State = "front" if not by else "dominated" if sure else "level"
         numbers, theirs = (tuple(r[key] for r in records) for key in ("value", "stderr"))
         doubted = bool(records[NUMBERS.index(ADVERSARIAL)].get("certificate"))
-        made.append(Combination(name, *_NAMES[name], numbers, theirs, state, tuple(by), doubted))
-    return made
+        combinations.append(Combination(name, *_NAMES[name], numbers, theirs, state, tuple(by), doubted))
+    return combinations
 
 
 def _gains(values: Values) -> dict[str, tuple[float, ...]]:

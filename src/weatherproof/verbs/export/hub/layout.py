@@ -69,8 +69,8 @@ def outputs_of(encoder: Encoder) -> Outputs:
     @torch.inference_mode()
     def run(images: Tensor) -> dict[str, Tensor]:
         seen = encoder.see(images, judged=encoder.head is not None)
-        made = {"embedding": seen.embeddings}
-        return made if seen.logits is None else made | {"logits": seen.logits}
+        outputs = {"embedding": seen.embeddings}
+        return outputs if seen.logits is None else outputs | {"logits": seen.logits}
 
     return run
 

@@ -85,7 +85,7 @@ def _outputs(whole: nn.Module, bare: nn.Module, judged: bool) -> Outputs:
     @torch.inference_mode()
     def run(images: Tensor) -> Mapping[str, Tensor]:
         pixels = (images - mean) / std
-        made = {"embedding": bare(pixels)}
-        return made | {"logits": whole(pixels)} if judged else made
+        outputs = {"embedding": bare(pixels)}
+        return outputs | {"logits": whole(pixels)} if judged else outputs
 
     return run

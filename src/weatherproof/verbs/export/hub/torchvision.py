@@ -100,7 +100,7 @@ def _outputs(model: nn.Module, head: str, subject: Subject, headless: bool) -> O
         inside.clear()
         logits = model(normalised(images, subject.encoder.preprocessing))
         raw = inside[0]
-        made = {"embedding": raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw}
-        return made if headless else made | {"logits": logits}
+        outputs = {"embedding": raw.mean(dim=(2, 3)) if raw.ndim == 4 else raw}
+        return outputs if headless else outputs | {"logits": logits}
 
     return run
