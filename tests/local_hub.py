@@ -17,7 +17,7 @@ class Hub:
     """Repositories by name, each with its files at each of its commits; the last one is `main`.
 
     Attributes:
-        asked: (method, path) of every request.
+        requests: (method, path) of every request.
         gated: repositories that nobody may have.
         cut: of a file by its name, so many bytes are sent and then the connection is closed, once.
     """
@@ -25,7 +25,7 @@ class Hub:
     address: str = ""
     repositories: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     gated: set[str] = field(default_factory=set)
     cut: dict[str, int] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ class Hub:
 
     def downloads(self) -> list[str]:
         """The names of the files that were sent."""
-        return [path.rpartition("/")[2] for method, path in self.asked if method == "GET" and "/resolve/" in path]
+        return [path.rpartition("/")[2] for method, path in self.requests if method == "GET" and "/resolve/" in path]
 
     def commit_of(self, repo: str, revision: str) -> str | None:
         commits = self.repositories[repo]
@@ -59,7 +59,7 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            hub.asked.append((self.command, self.path))
+            hub.requests.append((self.command, self.path))
             path = self.path.partition("?")[0].strip("/")
             if path.startswith("files/"):  # an address that no hub knows
                 self._send(hub.repositories["files"]["x"].get(path.partition("/")[2]), {})

@@ -20,7 +20,7 @@ def rows() -> list[tuple[str, str]]:
 
 
 @cache
-def said() -> str:
+def package_strings() -> str:
     """Every string of the package, with `OPEN` where something is put in."""
     found = []
     for file in Path(weatherproof.__file__).parent.rglob("*.py"):
@@ -43,7 +43,9 @@ def test_a_message_of_the_page_is_one_of_the_package(message: str) -> None:
     assert spans, "a row without a message"
     for span in spans:
         parts = [part.strip(" :;,()[]{}") for part in VARIES.split(span)]
-        assert any(part in said() for part in parts if len(part) >= 5), f"nothing in the package says {span!r}"
+        assert any(part in package_strings() for part in parts if len(part) >= 5), (
+            f"nothing in the package says {span!r}"
+        )
 
 
 def test_every_row_says_what_to_do() -> None:

@@ -52,20 +52,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:small.* no weights given")
 
 
 @cache
-def made(name: str, scale: str, seed: int = 0) -> Scale:
+def scale_of(name: str, scale: str, seed: int = 0) -> Scale:
     return STUDIES[name].at(scale, seed)
 
 
 @cache
 def cells_of(name: str, scale: str, seed: int = 0) -> list[Cell]:
     """All cells of a study, those that are taken together too."""
-    return [cell for own in made(name, scale, seed).cells.values() if own is not None for cell in own.cells]
+    return [cell for own in scale_of(name, scale, seed).cells.values() if own is not None for cell in own.cells]
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_cell_has_a_recipe_at_every_scale(name: str, scale: str) -> None:
-    study, own = STUDIES[name], made(name, scale)
+    study, own = STUDIES[name], scale_of(name, scale)
     assert (study.name, own.name) == (name, scale) and study.title and study.claims and own.note and own.facts
     cells = cells_of(name, scale)
     assert cells, "no data at this scale"
@@ -105,7 +105,7 @@ def test_every_published_number_has_a_cell_beside_it() -> None:
         for entry in entries:
             found = study.published[entry["row"], entry["column"]]
             assert found["value"] == entry["value"] and found.get("stderr") == entry.get("stderr")
-        assert study.published.keys() <= made(name, "paper").cells.keys()
+        assert study.published.keys() <= scale_of(name, "paper").cells.keys()
 
 
 PRINTED = [(name, claim) for name in PUBLISHED for claim in STUDIES[name].claims]
@@ -139,7 +139,7 @@ def test_a_refused_study_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in STUDIES])
 def test_smoke(name: str, smoke_run: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    folder, study, scale = smoke_run(name), STUDIES[name], made(name, "smoke")
+    folder, study, scale = smoke_run(name), STUDIES[name], scale_of(name, "smoke")
     records, checks = (json.loads((folder / f"{file}.json").read_text()) for file in ("results", "checks"))
     compare(name, records["records"])
     records, cells = records["records"], json.loads((folder / "cells.json").read_text())

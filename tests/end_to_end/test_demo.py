@@ -27,7 +27,7 @@ def in_this_process(seeds: int, folder: Path, parts: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     plans = {name: getattr(tasks, name)(0) for name in ("teacher_plan", "student_plan")}
     damages = tuple(replace(damage, fractions=(1.0,)) for damage in tasks.DAMAGES)
     few = replace(tasks.LABELLED[1.0], draws=1)
@@ -45,8 +45,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 @pytest.mark.parametrize("name", ["masks", "mixed"])
-def test_the_page_leads_with_four_numbers_and_has_curve_gauge_and_promise(made: Outcome, name: str) -> None:
-    folder = made.folder if name == "masks" else made.folder / name
+def test_the_page_leads_with_four_numbers_and_has_curve_gauge_and_promise(outcome: Outcome, name: str) -> None:
+    folder = outcome.folder if name == "masks" else outcome.folder / name
     first, *_ = read_list(folder, CURVE)
     assert (first.metric, first.readout) == ("top1", "clean-probe")
     assert first.damaged is not None and first.clean.images == first.damaged.images == 360
@@ -61,28 +61,28 @@ def test_the_page_leads_with_four_numbers_and_has_curve_gauge_and_promise(made: 
     assert places == sorted(places) and places[-1] < page.index("What was done")
 
 
-def test_the_clean_numbers_are_the_encoders_as_it_was(made: Outcome) -> None:
+def test_the_clean_numbers_are_the_encoders_as_it_was(outcome: Outcome) -> None:
     """At most one clean image of the test set went through the gate."""
-    first, *_ = read_list(made.folder, CURVE)
+    first, *_ = read_list(outcome.folder, CURVE)
     assert abs(first.clean.difference) <= 0.01
-    records = {(r["model"], r["readout"], r["operator"]): r["value"] for r in made.records}
+    records = {(r["model"], r["readout"], r["operator"]): r["value"] for r in outcome.records}
     assert records["hardened", "clean-probe", None] == pytest.approx(first.clean.after)
     assert records["teacher", "clean-probe", None] == pytest.approx(first.clean.before)
 
 
-def test_the_rival_stays_in_the_table_and_in_its_chart(made: Outcome) -> None:
-    assert {r["operator"] for r in made.records if r["model"] == "supervised"} == {
+def test_the_rival_stays_in_the_table_and_in_its_chart(outcome: Outcome) -> None:
+    assert {r["operator"] for r in outcome.records if r["model"] == "supervised"} == {
         None if operator is None else repr(operator) for operator in tasks.MASKS.tested_on
     }
-    page = (made.folder / "report.html").read_text(encoding="utf-8")
+    page = (outcome.folder / "report.html").read_text(encoding="utf-8")
     assert "supervised" in page[page.index("<svg", page.index("Before and after")) :]
 
 
-def test_the_folder_holds_the_encoder_behind_its_gate_with_a_probe_on_it(made: Outcome) -> None:
-    encoder, readout = wp.load_encoder(str(made.folder)), load_readout(made.folder)
+def test_the_folder_holds_the_encoder_behind_its_gate_with_a_probe_on_it(outcome: Outcome) -> None:
+    encoder, readout = wp.load_encoder(str(outcome.folder)), load_readout(outcome.folder)
     assert isinstance(encoder, Gated) and readout is not None and readout.kind == "probe"
     images = load_images("digits", "test").read(torch.arange(64)).float() / 255
-    original, hardened = (wp.load_encoder(str(made.folder / name)) for name in ("teacher", "hardened"))
+    original, hardened = (wp.load_encoder(str(outcome.folder / name)) for name in ("teacher", "hardened"))
     with torch.no_grad():
         clean, gated = original(images), encoder(images)
         worst = wp.operators.RandomMask(0.95)(images, wp.random.keys(0, torch.arange(64)))
@@ -90,6 +90,6 @@ def test_the_folder_holds_the_encoder_behind_its_gate_with_a_probe_on_it(made: O
     assert int((clean != gated).any(dim=1).sum()) <= 1
 
 
-def test_its_gauge_can_be_asked(made: Outcome, tmp_path: Path) -> None:
-    audited = wp.audit(made.folder, "digits", gauge=True, out=tmp_path / "audit")
-    assert audited.report.is_file() and any("audit" in step and "--gauge" in step for step in made.next_steps)
+def test_its_gauge_can_be_asked(outcome: Outcome, tmp_path: Path) -> None:
+    audited = wp.audit(outcome.folder, "digits", gauge=True, out=tmp_path / "audit")
+    assert audited.report.is_file() and any("audit" in step and "--gauge" in step for step in outcome.next_steps)

@@ -18,8 +18,8 @@ DRAWN = {**MEASURED, "realizations": 2}
 TRAINED = {**DRAWN, "epochs": 1, "batch_size": 128}
 PAPER: dict[str, Any] = {"keep": "hardened", "keep_clean": 0.0, "lean": False, "curriculum": 0.0}
 MIXED = "Chain(Sometimes(GaussianBlur((1, 2)), 0.8), GaussianNoise((0.05, 0.5)))"
-Made = Callable[[str], Path]  # the run folder of another of these runs
-RUNS: dict[str, Callable[[Made, Path], object]] = {
+RunFolderOf = Callable[[str], Path]  # the run folder of another of these runs
+RUNS: dict[str, Callable[[RunFolderOf, Path], object]] = {
     "train": lambda made, out: wp.train("supervised", "digits", encoder=SMALL, **TRAINED, out=out),
     "train-fcl": lambda made, out: wp.train("fcl", "digits", encoder=SMALL, k=8, **TRAINED, out=out),
     "train-noise": lambda made, out: wp.train(
@@ -69,7 +69,7 @@ LONG = ("pretrain", "pretrain-urrl", "audit-suite", "audit-attack")  # of kinds 
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolderOf:
     """Gives the folder of a run; each is made once, and before it those that it stands on."""
     home = tmp_path_factory.mktemp("frozen")
 
@@ -82,5 +82,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in RUNS])
-def test_frozen(name: str, made: Made) -> None:
-    compare(f"verb-{name}", results(made(name)))
+def test_frozen(name: str, run_folder: RunFolderOf) -> None:
+    compare(f"verb-{name}", results(run_folder(name)))

@@ -31,7 +31,7 @@ PAIRS = [
         )
     ),
 ]  # fmt: skip
-Made = Callable[[str, str], Path]
+RunFolderOf = Callable[[str, str], Path]
 FILES = {
     "recipe.yaml", "log.jsonl", "checkpoint.pt", "encoder.safetensors", "encoder.json", "results.json", "report.html",
     "views.safetensors", "neighbours.safetensors", "map.safetensors",
@@ -45,7 +45,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def run_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolderOf:
     """The run of a method with its own views or with URRL's, made when it is first asked for."""
     folder = tmp_path_factory.mktemp("pretrain")
 
@@ -59,8 +59,8 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.parametrize(("method", "views"), PAIRS)
-def test_every_method_with_its_own_views_and_with_urrls(made: Made, method: str, views: str) -> None:
-    run = made(method, views)
+def test_every_method_with_its_own_views_and_with_urrls(run_folder: RunFolderOf, method: str, views: str) -> None:
+    run = run_folder(method, views)
     assert {file.name for file in run.iterdir()} >= FILES
     log = rows(run)
     assert log[-1]["step"] == 6 and all(math.isfinite(value) for row in log for value in row.values())
@@ -75,8 +75,8 @@ def test_every_method_with_its_own_views_and_with_urrls(made: Made, method: str,
     Strict((run / "report.html").read_text())
 
 
-def test_what_is_measured(made: Made) -> None:
-    records = results(made("simclr", "auto"))
+def test_what_is_measured(run_folder: RunFolderOf) -> None:
+    records = results(run_folder("simclr", "auto"))
     assert {r["model"] for r in records} == {"start", "pretrained"}
     found = {(r["metric"], r["readout"], r["label_fraction"]) for r in records if r["model"] == "pretrained"}
     assert found == {
@@ -84,21 +84,21 @@ def test_what_is_measured(made: Made) -> None:
         ("alignment", None, None), ("uniformity", None, None),
     }  # fmt: skip
     assert {r["protocol"] for r in records if r["metric"] == "top1"} == {records[0]["protocol"]}  # may be compared
-    page = (made("simclr", "auto") / "report.html").read_text()
+    page = (run_folder("simclr", "auto") / "report.html").read_text()
     for words in ("Alignment", "Uniformity", "k-NN accuracy", "URRL", "before training"):
         assert words in page
 
 
-def test_alignment_and_uniformity_are_those_of_the_log(made: Made) -> None:
+def test_alignment_and_uniformity_are_those_of_the_log(run_folder: RunFolderOf) -> None:
     """The last look of the training and the results are of the same encoder, images and views."""
-    records, last = results(made("mocov2", "urrl")), rows(made("mocov2", "urrl"))[-1]
+    records, last = results(run_folder("mocov2", "urrl")), rows(run_folder("mocov2", "urrl"))[-1]
     final = {r["metric"]: r["value"] for r in records if r["model"] == "pretrained"}
     assert final["uniformity"] == pytest.approx(last["uniformity"], abs=1e-5)
     assert final["alignment"] == pytest.approx(last["alignment"], abs=1e-5)
 
 
-def test_the_run_is_an_encoder_for_probe_and_audit(made: Made, photos: Path, tmp_path: Path) -> None:
-    run = made("mocov2", "urrl")
+def test_the_run_is_an_encoder_for_probe_and_audit(run_folder: RunFolderOf, photos: Path, tmp_path: Path) -> None:
+    run = run_folder("mocov2", "urrl")
     probed = wp.probe(run, photos, labels=0.1, workers=0, out=tmp_path / "probe")
     value = [r["value"] for r in probed.records if r["metric"] == "top1"]
     same = [r for r in results(run) if r["readout"] == "probe" and r["label_fraction"] == 0.1]
@@ -126,8 +126,10 @@ def test_a_classifier_that_the_encoder_brings_is_left_out(ours: bool, photos: Pa
 
 
 @pytest.mark.slow
-def test_python_the_command_line_and_a_recipe(made: Made, photos: Path, tmp_path: Path, weatherproof: Command) -> None:
-    done, line, again = made("mocov2", "urrl"), tmp_path / "line", tmp_path / "again"
+def test_python_the_command_line_and_a_recipe(
+    run_folder: RunFolderOf, photos: Path, tmp_path: Path, weatherproof: Command
+) -> None:
+    done, line, again = run_folder("mocov2", "urrl"), tmp_path / "line", tmp_path / "again"
     status, out, err = weatherproof("pretrain", "mocov2", photos, "--views", "urrl", *OPTIONS, "--out", line, "--json")
     assert (status, err) == (0, "") and json.loads(out)["records"] == results(line)
     assert weatherproof("pretrain", "--config", done / "recipe.yaml", "--out", again)[0] == 0
@@ -136,8 +138,8 @@ def test_python_the_command_line_and_a_recipe(made: Made, photos: Path, tmp_path
         assert rows(folder) == rows(done)
 
 
-def test_a_finished_run_is_not_done_again(made: Made, photos: Path, weatherproof: Command) -> None:
-    run = made("simclr", "auto")
+def test_a_finished_run_is_not_done_again(run_folder: RunFolderOf, photos: Path, weatherproof: Command) -> None:
+    run = run_folder("simclr", "auto")
     before = (run / "checkpoint.pt").stat().st_mtime_ns
     status, out, _ = weatherproof("pretrain", "simclr", photos, *OPTIONS, "--out", run)
     assert status == 0 and "finished already" in out
@@ -148,10 +150,10 @@ def test_a_finished_run_is_not_done_again(made: Made, photos: Path, weatherproof
     ("method", "views"), [("mocov2", "urrl"), pytest.param("pirl", "auto", marks=pytest.mark.slow)]
 )
 def test_a_stopped_run_goes_on(
-    made: Made, photos: Path, tmp_path: Path, method: str, views: str, monkeypatch: pytest.MonkeyPatch
+    run_folder: RunFolderOf, photos: Path, tmp_path: Path, method: str, views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Queue, key encoder and bank are as they were."""
-    run, whole = tmp_path / "run", made(method, views)
+    run, whole = tmp_path / "run", run_folder(method, views)
     look = Watch.__call__
 
     def stop(self: Watch, learner: Any, epoch: float = 0) -> dict[str, float]:
@@ -168,8 +170,8 @@ def test_a_stopped_run_goes_on(
     assert rows(run) == rows(whole) and results(run) == results(whole)
 
 
-def test_other_views_are_refused(made: Made, photos: Path, refused) -> None:
-    said = refused("pretrain", "simclr", photos, "--views", "urrl", *OPTIONS, "--out", made("simclr", "auto"))
+def test_other_views_are_refused(run_folder: RunFolderOf, photos: Path, refused) -> None:
+    said = refused("pretrain", "simclr", photos, "--views", "urrl", *OPTIONS, "--out", run_folder("simclr", "auto"))
     assert "setting 'views' is 'auto' there and 'urrl' here" in said
 
 

@@ -143,7 +143,7 @@ class Two(nn.Module):
         return self.head(self.encoder(images))
 
 
-def _kept(weight: float, steps: int, lr: float) -> Rows:
+def _with_similarity(weight: float, steps: int, lr: float) -> Rows:
     """Adam on the entropy and w |S - S*| / N, number by number and slope by difference."""
 
     def distance(scale: Rows, shift: Rows, was: Rows) -> float:
@@ -174,7 +174,7 @@ def _kept(weight: float, steps: int, lr: float) -> Rows:
 
 def test_tent_that_keeps_similarities_against_differences_and_loops() -> None:
     found = Tent(3, 0.02, similarity=5.0)(Two().eval(), IMAGES)
-    assert np.allclose(found.numpy(), _kept(5.0, 3, 0.02), atol=1e-5)
+    assert np.allclose(found.numpy(), _with_similarity(5.0, 3, 0.02), atol=1e-5)
     assert np.abs(found.numpy() - adapted(3, 0.02)).max() > 1e-3  # it does something
     assert parse(repr(Tent(2, similarity=0.5))) == Tent(2, similarity=0.5) and repr(Tent(2)) == "Tent(steps=2)"
 

@@ -75,7 +75,7 @@ def trained(encoder: Encoder, adaptation: Adaptation, operator: Operator = MASK)
     )
 
 
-def seen(encoder: Encoder) -> Tensor:
+def embeddings(encoder: Encoder) -> Tensor:
     with torch.no_grad():
         return encoder.eval()(PIXELS)
 
@@ -86,15 +86,15 @@ def test_off_it_is_the_original_to_the_bit_and_on_the_hardened_one(
     make: Callable[[], Encoder], adaptation: Adaptation
 ) -> None:
     original = make().eval()
-    before, weights = seen(original), copy.deepcopy(original.state())
+    before, weights = embeddings(original), copy.deepcopy(original.state())
     student = trained(original, adaptation)
     assert isinstance(student, Adapted)
-    hardened = seen(student)
+    hardened = embeddings(student)
     assert not torch.allclose(hardened, before, atol=1e-3)
-    assert torch.equal(seen(switched(student, None)), before)
-    assert torch.equal(seen(original), before)
+    assert torch.equal(embeddings(switched(student, None)), before)
+    assert torch.equal(embeddings(original), before)
     assert all(torch.equal(value, weights[name]) for name, value in original.state().items())
-    assert torch.equal(seen(switched(switched(student, None), "hardened")), hardened)
+    assert torch.equal(embeddings(switched(switched(student, None), "hardened")), hardened)
 
 
 @pytest.mark.parametrize("make", [resnet, tokens])
@@ -103,7 +103,7 @@ def test_merged_is_a_plain_encoder_with_the_same_numbers(make: Callable[[], Enco
     student = trained(make(), adaptation)
     plain = merged(student)
     assert type(plain) is Encoder
-    torch.testing.assert_close(seen(plain), seen(student), rtol=0, atol=0)
+    torch.testing.assert_close(embeddings(plain), embeddings(student), rtol=0, atol=0)
     own, theirs = plain.state(), student.state()
     assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
     memory = {p.data_ptr() for p in student.parameters()}
@@ -113,7 +113,7 @@ def test_merged_is_a_plain_encoder_with_the_same_numbers(make: Callable[[], Enco
 def test_a_low_rank_change_is_the_one_of_the_equation() -> None:
     encoder = tokens()
     student = LoRA(3).attach(encoder)
-    assert torch.equal(seen(student), seen(encoder)), "at first nothing is changed"
+    assert torch.equal(embeddings(student), embeddings(encoder)), "at first nothing is changed"
     state, adapter = encoder.state(), student.adapter
     assert adapter is not None
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_a_low_rank_change_is_the_one_of_the_equation() -> None:
     for name in names:
         assert factors[f"{name}.down"].shape[0] == factors[f"{name}.up"].shape[1] == 3
     oracle.load_state({k: v + factors[f"{k}.up"] @ factors[f"{k}.down"] if k in names else v for k, v in state.items()})
-    torch.testing.assert_close(seen(student), seen(oracle))
+    torch.testing.assert_close(embeddings(student), embeddings(oracle))
 
 
 def test_what_trains() -> None:
@@ -188,15 +188,15 @@ def test_a_file_of_its_own_and_several_on_one_backbone(tmp_path: Path) -> None:
     for name, operator, adaptation in (("mask", RandomMask(0.5), LoRA(2)), ("noise", GaussianNoise(0.3), Norms())):
         student = trained(encoder, adaptation, operator)
         save_adapter(student, tmp_path / name, provenance={"operator": repr(operator)})
-        answers[name] = seen(student)
+        answers[name] = embeddings(student)
     told = json.loads((tmp_path / "mask" / "adapter.json").read_text())
     assert told["adapter"] == "LoRA(2)" and told["base"]["name"] == "resnet20" and len(told["base"]["sha256"]) == 64
     assert sorted(load_file(tmp_path / "noise" / "adapter.safetensors"))[0] == "bn1.bias"
 
     both = load_adapters(resnet(), {name: tmp_path / name for name in answers})
-    assert torch.equal(seen(both), seen(encoder))
+    assert torch.equal(embeddings(both), embeddings(encoder))
     for name, expected in answers.items():
-        assert torch.equal(seen(switched(both, name)), expected)
+        assert torch.equal(embeddings(switched(both, name)), expected)
     backbone = sum(own.numel() for own in encoder.parameters())
     assert sum(own.numel() for own in both.parameters()) < 1.3 * backbone
     with pytest.raises(InputError, match="unknown adapter 'fog'"):
@@ -240,7 +240,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_saved_as_an_encoder_it_is_the_hardened_one(tmp_path: Path) -> None:
     student = trained(small(), LoRA(2))
     save_encoder(student, tmp_path, provenance={})
-    assert torch.equal(seen(load_encoder(tmp_path)), seen(student))
+    assert torch.equal(embeddings(load_encoder(tmp_path)), embeddings(student))
 
 
 def test_texts_and_refusals() -> None:

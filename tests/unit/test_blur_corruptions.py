@@ -29,7 +29,7 @@ ALL = [
 ]
 
 
-def given(blur, images: torch.Tensor) -> torch.Tensor:
+def input_of(blur, images: torch.Tensor) -> torch.Tensor:
     """Defocus blur takes bytes, the others pixels."""
     return (images * 255).round().to(torch.uint8) if blur is defocus_blur else images
 
@@ -51,7 +51,7 @@ def factors(step: float, count: int) -> list[float]:
 @pytest.mark.parametrize(("blur", "numbers"), ALL)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_gets_the_same_result_in_any_batch_and_is_left_as_it_was(blur, numbers, channels):
-    images = given(blur, pictures(7, channels, 33, 47))
+    images = input_of(blur, pictures(7, channels, 33, 47))
     before = images.clone()
     together = blur(images, keys(7), *numbers)
     assert together.shape == images.shape and together.dtype == images.dtype and together.is_contiguous()
@@ -67,7 +67,7 @@ def test_an_image_gets_the_same_result_in_any_batch_and_is_left_as_it_was(blur, 
 
 @pytest.mark.parametrize(("blur", "numbers"), ALL)
 def test_keys_decide_exactly_where_something_is_drawn(blur, numbers):
-    images = given(blur, pictures(1, 3, 40, 40)).expand(2, -1, -1, -1)
+    images = input_of(blur, pictures(1, 3, 40, 40)).expand(2, -1, -1, -1)
     one, other = blur(images, keys(2), *numbers)
     drawn = blur in (glass_blur, motion_blur)
     assert torch.equal(one, other) != drawn
@@ -76,7 +76,7 @@ def test_keys_decide_exactly_where_something_is_drawn(blur, numbers):
 @pytest.mark.parametrize(("blur", "numbers"), [*ALL, (glass_blur, (0.05, 1, 1)), (gaussian_blur, (0.1,))])
 def test_a_constant_image_stays(blur, numbers):
     for level in (1, 29, 58, 128, 255):  # x / 255 * 255 falls below x for some levels: the floor of glass blur
-        images = given(blur, torch.full((1, 3, 40, 36), level / 255))
+        images = input_of(blur, torch.full((1, 3, 40, 36), level / 255))
         torch.testing.assert_close(blur(images, keys(1), *numbers), images, rtol=0, atol=2e-6)
 
 
@@ -113,7 +113,7 @@ def disk_by_scipy(radius: float, alias_sigma: float) -> np.ndarray:
 
 @pytest.mark.parametrize("numbers", DISKS)
 def test_defocus_blur_equals_correlation_by_scipy(numbers):
-    images = given(defocus_blur, pictures(2, 3, 32, 47))
+    images = input_of(defocus_blur, pictures(2, 3, 32, 47))
     kernel = disk_by_scipy(*numbers)[None, None]
     for image in (images, torch.full_like(images, 255), images[:, :, :12, :11]):  # the second fills the whole range
         expected = ndimage.correlate(image.double().numpy(), kernel, mode="mirror")
@@ -271,5 +271,5 @@ def test_centre_zooms_have_the_published_geometry(side, factor, expected):
 ])  # fmt: skip
 def test_bad_input_is_said_in_one_line(blur, numbers, words):
     with pytest.raises(InputError, match=words) as caught:
-        blur(given(blur, pictures(1, 3, 10, 30)), keys(1), *numbers)
+        blur(input_of(blur, pictures(1, 3, 10, 30)), keys(1), *numbers)
     assert "\n" not in str(caught.value)

@@ -285,7 +285,7 @@ def test_a_folder_laid_out_as_the_hub_does(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "mine" / "preprocessor_config.json").write_bytes(files["preprocessor_config.json"])
     ours = load_encoder(f"transformers:{tmp_path}/mine").eval()
     images, pixels = pictures(ours)
-    assert torch.equal(ours(images), network(pixels).pooler_output) and hub.asked == []
+    assert torch.equal(ours(images), network(pixels).pooler_output) and hub.requests == []
     assert ours.origins[0].name == str(tmp_path / "mine" / "model.safetensors")
     (tmp_path / "w.safetensors").write_bytes(files["model.safetensors"])
     by_file = load_encoder(f"transformers:{tmp_path}/mine@{tmp_path}/w.safetensors").eval()
@@ -389,18 +389,18 @@ def test_torchvision_by_name_is_what_torchvision_loads(hub: Hub, monkeypatch: py
     assert name in refused("torchvision:squeezenet1_1") and "put the file there" in refused("torchvision:squeezenet1_1")
     hub.publish("files", {name: buffer})
     hub.repositories["files"] = {"x": {name: buffer}}
-    hub.asked.clear()
+    hub.requests.clear()
     ours = load_encoder("torchvision:squeezenet1_1").eval()
     images, pixels = pictures(ours)
     plain = models.get_model("squeezenet1_1", weights="IMAGENET1K_V1").eval()
     assert torch.equal(ours.logits(images), plain(pixels))
-    assert len(hub.asked) == 1  # once, for both: one cache
+    assert len(hub.requests) == 1  # once, for both: one cache
     (origin,) = ours.origins
     assert origin.name == weights.url and origin.commit is None and origin.sha256.startswith(name[-12:-4])
     (half,) = (Path(torch.hub.get_dir()) / "checkpoints").iterdir()
     half.write_bytes(buffer[: len(buffer) // 2])
     assert torch.equal(load_encoder("torchvision:squeezenet1_1").eval().logits(images), plain(pixels))
-    assert len(hub.asked) == 2
+    assert len(hub.requests) == 2
     hub.repositories["files"] = {"x": {name: buffer[:-10]}}
     half.unlink()
     assert "invalid hash value" in refused("torchvision:squeezenet1_1") and not half.exists()
@@ -429,9 +429,9 @@ def test_a_revision_chooses_and_the_cache_is_enough(hub: Hub, monkeypatch: pytes
     assert not torch.equal(tagged.state()["conv_stem.weight"], newest.state()["conv_stem.weight"])
     assert len(hub.downloads()) == 2
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.asked.clear()
+    hub.requests.clear()
     assert load_encoder("timm:test_efficientnet@revision:v1").origins == tagged.origins
-    assert load_encoder("timm:test_efficientnet").origins == newest.origins and hub.asked == []
+    assert load_encoder("timm:test_efficientnet").origins == newest.origins and hub.requests == []
     assert "names no revision" in refused("timm:test_efficientnet@revision:")
     assert "it has no" in refused("resnet20@revision:v1") and "no revision" in refused(
         "torchvision:resnet18@revision:1"
@@ -458,8 +458,8 @@ def test_commit_and_hash_stand_in_the_recipe_and_a_run_needs_no_hub(hub: Hub, tm
     assert recipe["commits"] == {name: commit}
     if verb == "harden":
         hub.repositories.clear()
-        hub.asked.clear()
-        assert load_encoder(tmp_path / "run").origins[0].commit == commit and hub.asked == []
+        hub.requests.clear()
+        assert load_encoder(tmp_path / "run").origins[0].commit == commit and hub.requests == []
     # the same command, once the library publishes something else
     for file in (tmp_path / "cache").rglob("*"):
         if file.is_symlink():
@@ -474,7 +474,7 @@ def test_random_is_said_and_not_warned_of(hub: Hub) -> None:
         one, other = (load_encoder(f"{text}@random", seed=seed) for seed in (0, 1))
         assert one.origins == ()
         assert any(not torch.equal(v, other.state()[k]) for k, v in one.state().items())
-    assert hub.asked == []
+    assert hub.requests == []
     with pytest.warns(UserWarning, match="randomly initialised; add @FILE, or @random"):
         load_encoder("small")
 
@@ -507,11 +507,11 @@ def test_the_hub_that_the_environment_names_and_the_cache_without_it(hub: Hub, t
     done = python(load)
     assert done.returncode == 0 and hub.downloads() == ["model.safetensors"], done.stderr
     assert [*(tmp_path / "home" / "hub").rglob("snapshots/*/model.safetensors")]
-    hub.asked.clear()
+    hub.requests.clear()
     main = "import sys; from weatherproof.__main__ import main; sys.exit(main())"
     export = ("export", "timm:test_vit", "--to", "hub", "--out", str(tmp_path / "out"))  # not in the cache
     offline = python(f"{load}; {main}", *export, HF_HUB_OFFLINE="1")
-    assert offline.returncode == 2 and hub.asked == [], offline.stderr
+    assert offline.returncode == 2 and hub.requests == [], offline.stderr
     (line,) = offline.stderr.splitlines()
     assert line.startswith("weatherproof: timm:test_vit: model.safetensors of timm/test_vit.r160_in1k")
     assert f"in the cache {tmp_path / 'home' / 'hub'}, and HF_HUB_OFFLINE is set" in line
@@ -529,7 +529,7 @@ def test_half_a_download_is_fetched_again_or_refused(hub: Hub, tmp_path: Path, m
     data = cached.read_bytes()
     for damaged in (data[: len(data) // 2], data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b""):
         cached.resolve().write_bytes(damaged)
-        hub.asked.clear()
+        hub.requests.clear()
         again = load_encoder("timm:test_efficientnet").state()
         assert hub.downloads() == ["model.safetensors"] and all(torch.equal(again[k], v) for k, v in whole.items())
         cached.resolve().write_bytes(damaged)
@@ -567,7 +567,7 @@ def test_without_network_a_line_says_what_to_fetch_and_where(hub: Hub, monkeypat
     message = refused("transformers:org/name")
     assert "`hf download org/name config.json preprocessor_config.json model.safetensors`" in message
     assert "models--org--name into this one" in message and "write transformers:FOLDER" in message
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_what_the_hub_does_not_have(hub: Hub) -> None:
@@ -622,7 +622,7 @@ def test_configs_that_ask_for_code_or_say_nothing(hub: Hub) -> None:
     assert "preprocessor_config.json" in refused("transformers:org/none")
     hub.publish("org/half", {**pixels, "config.json": b'{"model_type": "vit"'})
     assert "config.json cannot be read" in refused("transformers:org/half")
-    assert not [path for _, path in hub.asked if path.endswith(".py")]
+    assert not [path for _, path in hub.requests if path.endswith(".py")]
 
 
 def test_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

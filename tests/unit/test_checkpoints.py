@@ -31,14 +31,14 @@ def a_short_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(likely, "_SECONDS", 0.1)
 
 
-def made(text: str = NAME, **settings: object) -> Encoder:
+def random_encoder(text: str = NAME, **settings: object) -> Encoder:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*randomly initialised")
         return load_encoder(f"{text}@random", **settings)
 
 
 def state(seed: int = 0, classes: int = 3) -> State:
-    return {name: value.clone() for name, value in made(num_classes=classes, seed=seed).state().items()}
+    return {name: value.clone() for name, value in random_encoder(num_classes=classes, seed=seed).state().items()}
 
 
 def under(prefix: str, seed: int = 0) -> State:
@@ -134,7 +134,7 @@ def test_weights_that_fit_as_they_are_stay_what_they_were_beside_others(tmp_path
 
 
 def test_the_shapes_decide_between_networks_of_the_same_names(tmp_path: Path) -> None:
-    wide = dict(made("small(width=8)", num_classes=3).state())
+    wide = dict(random_encoder("small(width=8)", num_classes=3).state())
     path = file(tmp_path, {"large": wide, "little": state()})
     assert is_of(load_encoder(f"{NAME}@{path}"), 0)
     assert load_encoder(f"small(width=8)@{path}").feature_dim == 64
@@ -223,7 +223,7 @@ def test_numbers_that_cannot_be_weights_are_refused_by_name(tmp_path: Path, chan
     path = file(tmp_path, given)
     message = refusal(f"{NAME}@{path}")
     assert words in message and str(path) in message
-    encoder = made(num_classes=3)
+    encoder = random_encoder(num_classes=3)
     before = {name: value.clone() for name, value in encoder.state().items()}
     with pytest.raises(InputError, match=re.escape(words)):
         encoder.load_state(given)
@@ -231,7 +231,7 @@ def test_numbers_that_cannot_be_weights_are_refused_by_name(tmp_path: Path, chan
 
 
 def test_finite_numbers_too_large_for_their_sum_are_taken() -> None:
-    encoder = made(num_classes=3)
+    encoder = random_encoder(num_classes=3)
     name = next(name for name, value in encoder.state().items() if value.ndim == 2)
     large = encoder.state()[name].clone()
     large[0, :2] = 3e38
@@ -241,7 +241,7 @@ def test_finite_numbers_too_large_for_their_sum_are_taken() -> None:
 
 
 def test_a_run_folder_and_its_readout_are_looked_at_too(tmp_path: Path) -> None:
-    save_encoder(made(num_classes=3), tmp_path, provenance={})
+    save_encoder(random_encoder(num_classes=3), tmp_path, provenance={})
     save_readout(Readout(nn.Linear(32, 2), ("a", "b")), tmp_path, provenance={})
     assert load_readout(tmp_path) is not None
     for name, call in (("encoder", load_encoder), ("readout", load_readout)):
@@ -376,7 +376,7 @@ def test_timms_position_embeddings_are_resampled_as_timm_does(tmp_path: Path, na
 
 @torch.no_grad()
 def test_a_run_can_be_loaded_at_another_size_and_a_file_of_another_size_says_so(tmp_path: Path) -> None:
-    small = made("timm:vit_tiny_patch16_224", size=96, num_classes=2)
+    small = random_encoder("timm:vit_tiny_patch16_224", size=96, num_classes=2)
     save_encoder(small, tmp_path, provenance={})
     wanted = timms(
         "vit_tiny_patch16_224",
@@ -390,7 +390,7 @@ def test_a_run_can_be_loaded_at_another_size_and_a_file_of_another_size_says_so(
 
 def test_older_names_that_timm_knows_are_read_as_timm_does(tmp_path: Path) -> None:
     """Meta's ConvNeXt calls its parts otherwise."""
-    plain = made("timm:convnext_atto")
+    plain = random_encoder("timm:convnext_atto")
     pairs = (
         ("stem.0.", "downsample_layers.0.0."),
         ("stem.1.", "downsample_layers.0.1."),
@@ -417,7 +417,7 @@ def test_older_names_that_timm_knows_are_read_as_timm_does(tmp_path: Path) -> No
 def test_torchvisions_position_embedding_is_resampled_as_torchvision_does() -> None:
     from torchvision.models.vision_transformer import interpolate_embeddings
 
-    encoder = made("torchvision:vit_b_32", size=64, num_classes=0)
+    encoder = random_encoder("torchvision:vit_b_32", size=64, num_classes=0)
     weights = {k: v.clone() for k, v in encoder.state().items()}
     weights["encoder.pos_embedding"] = torch.randn(1, 1 + 7 * 7, 768)
     encoder.load_state(weights)
@@ -432,7 +432,7 @@ def test_open_clips_position_embedding_is_resampled_as_open_clip_does() -> None:
 
     from open_clip.model import resize_pos_embed
 
-    encoder = made("open_clip:ViT-S-32-alt", size=96)
+    encoder = random_encoder("open_clip:ViT-S-32-alt", size=96)
     weights = {k: v.clone() for k, v in encoder.state().items()}
     weights["visual.positional_embedding"] = torch.randn(1 + 7 * 7, weights["visual.positional_embedding"].shape[1])
     encoder.load_state(weights | {"logit_scale": torch.ones(())})
@@ -441,7 +441,7 @@ def test_open_clips_position_embedding_is_resampled_as_open_clip_does() -> None:
 
 
 def test_what_the_library_cannot_convert_is_refused_as_before(tmp_path: Path) -> None:
-    given = dict(made("timm:vit_tiny_patch16_224").state())
+    given = dict(random_encoder("timm:vit_tiny_patch16_224").state())
     del given["blocks.3.attn.qkv.weight"]
     assert "1 missing (blocks.3.attn.qkv.weight)" in refusal(
         f"timm:vit_tiny_patch16_224@{file(tmp_path, given)}", size=64

@@ -182,7 +182,7 @@ def test_gradients_of_one_process_are_its_own_and_a_gather_that_loses_some_is_fo
     assert distributed.gradient_difference(fabric, 0) > distributed.AGREE
 
 
-def told(**other: object) -> dict[str, object]:
+def measurements(**other: object) -> dict[str, object]:
     speeds = [{"bytes": size, "seconds": 1e-4, "bytes_per_second": 1e9} for size in (4096, 1 << 24)]
     present = [
         {"host": host, "rank": rank, "device": "CPU", "cores": 2, "versions": {"torch": "2"}}
@@ -201,7 +201,7 @@ def told(**other: object) -> dict[str, object]:
         ({}, None, ""),
         ({"gradient_difference": 0.5}, "broken", "do not compute what one process does"),
         (
-            {"flops": [1e12, 1e12, 4e11], "present": [{**one} for one in told()["present"]] * 2},
+            {"flops": [1e12, 1e12, 4e11], "present": [{**one} for one in measurements()["present"]] * 2},
             "problem",
             "process 2 on a",
         ),
@@ -209,15 +209,15 @@ def told(**other: object) -> dict[str, object]:
     ],
 )
 def test_what_is_wrong_among_processes(other: dict[str, object], state: str | None, said: str) -> None:
-    wrong = [one for one in distributed.section(told(**other)).findings if one.state != "ok"]
+    wrong = [one for one in distributed.section(measurements(**other)).findings if one.state != "ok"]
     assert [one.state for one in wrong] == ([] if state is None else [state])
     assert all(said in one.advice for one in wrong)
 
 
 def test_unlike_machines() -> None:
-    present = told()["present"]
+    present = measurements()["present"]
     present[1] = {**present[1], "versions": {"torch": "3"}, "device": "H100"}
-    wrong = [one.what for one in distributed.section(told(present=present)).findings if one.state == "problem"]
+    wrong = [one.what for one in distributed.section(measurements(present=present)).findings if one.state == "problem"]
     assert wrong == ["torch", "devices"]
 
 

@@ -385,7 +385,7 @@ class Own(nn.Module):
         return self.function(self.layer(images.mean(dim=(2, 3))))
 
 
-def own(function: Any) -> Encoder:
+def encoder_of(function: Any) -> Encoder:
     return wp.load_encoder(Own(function), mean=0, std=1, size=16)
 
 
@@ -400,7 +400,7 @@ def own(function: Any) -> Encoder:
 def test_what_cannot_be_exported_is_named(function: Any, message: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(InputError, match=message):
-        wp.export(own(function), out=tmp_path / "out")
+        wp.export(encoder_of(function), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

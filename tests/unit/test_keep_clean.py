@@ -226,7 +226,7 @@ def test_nothing_is_said_of_a_promise_that_is_kept_in_the_end(promised: float, s
     assert bool(said) == (reached < promised), (reached, said)
 
 
-def _told(teacher: Encoder, values: Sequence[float], promised: float, *, capped: bool) -> list[int]:
+def _warned_epochs(teacher: Encoder, values: Sequence[float], promised: float, *, capped: bool) -> list[int]:
     """After which epochs something is said of these mean cosines."""
     watch = CleanCosine(teacher, held_out(IMAGES)[1], promised, len(values), device=torch.device("cpu"))
     multiplier = Multiplier(1 - promised)
@@ -244,12 +244,14 @@ def _told(teacher: Encoder, values: Sequence[float], promised: float, *, capped:
 
 def test_the_trend_decides(teacher: Encoder) -> None:
     steady = [0.8] * 12
-    assert _told(teacher, steady, 0.95, capped=True) == [2, 12]
-    assert _told(teacher, steady, 0.95, capped=False) == [6, 12]
-    assert _told(teacher, [1 - 0.2 * 0.85**epoch for epoch in range(12)], 0.95, capped=True) == []  # 0.967 in the end
-    assert _told(teacher, [1 - 0.2 * 0.95**epoch for epoch in range(12)], 0.95, capped=True) == [2, 12]
-    assert _told(teacher, [0.99, 0.9, 0.85, 0.87, 0.9, 0.92, *[0.96] * 6], 0.95, capped=False) == []
-    assert _told(teacher, [*[0.96] * 11, 0.94], 0.95, capped=True) == [12]
+    assert _warned_epochs(teacher, steady, 0.95, capped=True) == [2, 12]
+    assert _warned_epochs(teacher, steady, 0.95, capped=False) == [6, 12]
+    assert (
+        _warned_epochs(teacher, [1 - 0.2 * 0.85**epoch for epoch in range(12)], 0.95, capped=True) == []
+    )  # 0.967 in the end
+    assert _warned_epochs(teacher, [1 - 0.2 * 0.95**epoch for epoch in range(12)], 0.95, capped=True) == [2, 12]
+    assert _warned_epochs(teacher, [0.99, 0.9, 0.85, 0.87, 0.9, 0.92, *[0.96] * 6], 0.95, capped=False) == []
+    assert _warned_epochs(teacher, [*[0.96] * 11, 0.94], 0.95, capped=True) == [12]
 
 
 def test_a_training_that_goes_on_knows_the_best_of_before(teacher: Encoder, tmp_path: Path) -> None:

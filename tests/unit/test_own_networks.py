@@ -74,7 +74,7 @@ class Body(nn.Module):
         return pooled
 
 
-def made(way: str = "pooled", **given: Any) -> tuple[Body, Encoder]:
+def network_and_encoder(way: str = "pooled", **given: Any) -> tuple[Body, Encoder]:
     torch.manual_seed(3)
     network = Body(way).eval()
     return network, load_encoder(network, **({"mean": MEAN, "std": STD, "size": 32} | given)).eval()
@@ -86,7 +86,7 @@ def made(way: str = "pooled", **given: Any) -> tuple[Body, Encoder]:
 @pytest.mark.filterwarnings("ignore:Body changes its pixels before its first layer")
 @torch.no_grad()
 def test_the_embedding_is_what_the_network_gives(way: str) -> None:
-    network, encoder = made(way)
+    network, encoder = network_and_encoder(way)
     taken = NORMALISED * 2 if way == "in place" else NORMALISED
     expected = F.relu(network.norm(network.conv(taken))).mean(dim=(2, 3))
     torch.testing.assert_close(encoder(IMAGES), expected)
@@ -99,7 +99,7 @@ def test_the_embedding_is_what_the_network_gives(way: str) -> None:
 @torch.no_grad()
 def test_a_last_linear_layer_is_the_networks_classifier(way: str) -> None:
     with pytest.warns(UserWarning, match=r"Body: its last layer, fc \(6 to 4\), is taken as its classifier"):
-        network, encoder = made(way)
+        network, encoder = network_and_encoder(way)
     expected = network(NORMALISED)
     torch.testing.assert_close(encoder.logits(IMAGES), expected if way == "classifier" else expected["logits"])
     assert (encoder.feature_dim, encoder.num_classes) == (6, 4)
@@ -109,7 +109,7 @@ def test_a_last_linear_layer_is_the_networks_classifier(way: str) -> None:
 
 
 def test_what_two_heads_give_together_is_an_embedding() -> None:
-    assert made("two heads")[1].head is None and made("two heads")[1].feature_dim == 4
+    assert network_and_encoder("two heads")[1].head is None and network_and_encoder("two heads")[1].feature_dim == 4
 
 
 @torch.no_grad()
@@ -138,7 +138,7 @@ def test_timms_networks_say_what_they_expect() -> None:
 def test_grey_and_one_number_for_all_channels() -> None:
     grey = load_encoder(Body(channels=1), mean=(0.5,), std=(0.5,), size=32).eval()
     assert grey(torch.rand(2, 3, 32, 32)).shape == (2, 6)
-    assert made(mean=0, std=1)[1].preprocessing.mean == (0.0, 0.0, 0.0)
+    assert network_and_encoder(mean=0, std=1)[1].preprocessing.mean == (0.0, 0.0, 0.0)
 
 
 class Normalising(Body):
@@ -160,7 +160,7 @@ def test_half_precision_becomes_float32_and_constant_embeddings_are_warned_of() 
         encoder = load_encoder(Body().bfloat16(), mean=MEAN, std=STD, size=32)
     assert {own.dtype for own in encoder.parameters()} == {torch.float32}
     with pytest.warns(UserWarning, match="the same embedding for two different pictures"):
-        made("constant")
+        network_and_encoder("constant")
 
 
 class Locked(Body):
@@ -196,7 +196,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(network: Any, given: dict[st
 
 @torch.no_grad()
 def test_a_network_in_the_hand_comes_back_with_one_of_its_build(tmp_path: Path) -> None:
-    _, encoder = made("classifier")
+    _, encoder = network_and_encoder("classifier")
     save_encoder(encoder, tmp_path, provenance={})
     with pytest.raises(InputError, match=r"is a Body that was given as a network.*like=network"):
         load_encoder(tmp_path)

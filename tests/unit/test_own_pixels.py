@@ -350,7 +350,7 @@ def test_harden_warns_of_pixels_by_training_images_alone(tmp_path: Path) -> None
 # normalisation that is missing, or happens twice
 
 
-def said(network: nn.Module, mean: Any, std: Any, size: int) -> list[str]:
+def warnings_of(network: nn.Module, mean: Any, std: Any, size: int) -> list[str]:
     """What is said of the pixels of a network in the hand."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -370,12 +370,12 @@ def test_a_trained_network_tells_a_missing_and_a_double_normalisation(name: str,
         (mean, std), size, right = ((0.5,) * 3, (0.5,) * 3), 128, "mean=0.5, std=0.5"
         network = timm.create_model("tf_efficientnet_lite0")
         network.load_state_dict(load_file(data_dir / "tf_efficientnet_lite0.safetensors"))
-    assert said(network, mean, std, size) == []
-    (missing,) = said(network, 0, 1, size)
+    assert warnings_of(network, mean, std, size) == []
+    (missing,) = warnings_of(network, 0, 1, size)
     assert f"{FAR} {right} they are near" in missing
     inside = nn.Sequential(nn.Sequential(transforms.Normalize(mean, std)), network)
-    assert said(inside, 0, 1, size) == []
-    (twice,) = said(inside, mean, std, size)
+    assert warnings_of(inside, 0, 1, size) == []
+    (twice,) = warnings_of(inside, mean, std, size)
     assert "changes its pixels before its first layer" in twice
 
 
@@ -393,8 +393,8 @@ class Functional(nn.Module):
 
 def test_a_double_normalisation_that_no_module_does_is_told_by_the_batch_norm(data_dir: Path) -> None:
     network = Functional(load_encoder(f"resnet20@{data_dir / 'resnet20-12fca82f.th'}").body, *IMAGENET)
-    assert said(network, 0, 1, 48) == []
-    (twice,) = said(network, *IMAGENET, 48)
+    assert warnings_of(network, 0, 1, 48) == []
+    (twice,) = warnings_of(network, *IMAGENET, 48)
     assert f"{FAR} mean=0, std=1 they are near" in twice
 
 
@@ -403,7 +403,7 @@ def test_networks_that_no_batch_norm_speaks_for_are_not_warned_of(data_dir: Path
     squeezenet.load_state_dict(torch.load(data_dir / "squeezenet1_0-deepcompression.pth", weights_only=True))
     for network in (squeezenet, torchvision.models.resnet18(), Bands(3)):
         for mean, std in (IMAGENET, (0, 1), (0.5, 0.25)):
-            assert said(network, mean, std, 64) == [], type(network)
+            assert warnings_of(network, mean, std, 64) == [], type(network)
 
 
 class Patches(nn.Module):
@@ -422,7 +422,7 @@ def test_a_normalisation_of_its_own_is_found_wherever_it_stands_before_the_first
     own = transforms.Normalize(*IMAGENET)
     networks = [nn.Sequential(transforms.Resize(24), own, Bands(3)), Patches(own), Patches(transforms.Resize(48), own)]
     for network in networks:
-        (twice,) = said(network, *IMAGENET, 32)
+        (twice,) = warnings_of(network, *IMAGENET, 32)
         assert "changes its pixels before its first layer" in twice
-        assert said(network, 0, 1, 32) == []
-    assert said(Patches(transforms.Normalize(0.0, 1.0)), *IMAGENET, 32) == []
+        assert warnings_of(network, 0, 1, 32) == []
+    assert warnings_of(Patches(transforms.Normalize(0.0, 1.0)), *IMAGENET, 32) == []

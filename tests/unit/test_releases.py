@@ -19,7 +19,7 @@ IMAGENET = (0.485, 0.456, 0.406)
 VIT = "timm:vit_small_patch16_224"
 
 
-def found(text: str, file: str, metadata: dict[str, str] | None = None) -> tuple[str, list[str]]:
+def release_and_warnings(text: str, file: str, metadata: dict[str, str] | None = None) -> tuple[str, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         named = released(text, file, metadata or {})
@@ -67,15 +67,15 @@ def test_where_the_releases_agree_nothing_is_said() -> None:
         "resnet20",
         "small(width=4)",
     ):
-        assert found(text, "weights.pth") == (text, [])
+        assert release_and_warnings(text, "weights.pth") == (text, [])
 
 
 def test_a_bare_name_says_which_release_is_assumed_and_which_others_there_are() -> None:
-    text, (said,) = found(VIT, "my/weights.pth")
+    text, (said,) = release_and_warnings(VIT, "my/weights.pth")
     assert text == VIT and "\n" not in said
     assert "timm:vit_small_patch16_224.augreg_in21k_ft_in1k is assumed (mean 0.5, std 0.5, 224 px, bicubic)" in said
     assert "timm:vit_small_patch16_224.dino" in said and "augreg_in1k," not in said
-    text, (said,) = found("torchvision:vit_b_16", "vit.pth")
+    text, (said,) = release_and_warnings("torchvision:vit_b_16", "vit.pth")
     assert "IMAGENET1K_V1 is assumed" in said and "torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1" in said
 
 
@@ -89,19 +89,19 @@ def test_a_bare_name_says_which_release_is_assumed_and_which_others_there_are() 
     ],
 )
 def test_a_published_file_name_names_timms_release(file: str) -> None:
-    text, (said,) = found(VIT, file)
+    text, (said,) = release_and_warnings(VIT, file)
     assert text == f"{VIT}.dino" and f"{VIT}.dino, which is taken: mean 0.485/0.456/0.406" in said
 
 
 def test_the_longest_name_counts_and_the_default_by_name_is_nothing_to_say() -> None:
-    assert found(VIT, "vit_small_patch16_224.augreg_in21k_ft_in1k.pth") == (VIT, [])
-    assert found(VIT, "weights.safetensors", {"format": "pt", "tag": "dino"})[0] == f"{VIT}.dino"
+    assert release_and_warnings(VIT, "vit_small_patch16_224.augreg_in21k_ft_in1k.pth") == (VIT, [])
+    assert release_and_warnings(VIT, "weights.safetensors", {"format": "pt", "tag": "dino"})[0] == f"{VIT}.dino"
 
 
 def test_the_name_of_torchvisions_file_names_its_entry() -> None:
     for file in ("vit_b_16_swag-9ac1b537.pth", "mine-9ac1b537.safetensors"):
-        assert found("torchvision:vit_b_16", file)[0] == "torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1"
-    assert found("torchvision:vit_b_16", "vit_b_16-c867db91.pth") == ("torchvision:vit_b_16", [])
+        assert release_and_warnings("torchvision:vit_b_16", file)[0] == "torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1"
+    assert release_and_warnings("torchvision:vit_b_16", "vit_b_16-c867db91.pth") == ("torchvision:vit_b_16", [])
 
 
 def test_every_release_is_found_by_the_name_under_which_it_is_published() -> None:
@@ -116,18 +116,18 @@ def test_every_release_is_found_by_the_name_under_which_it_is_published() -> Non
     for name in ("vit_small_patch16_224", "vit_base_patch16_224", "resnet50", "convnext_base"):
         default, *others = timm_releases(name)
         for release in (default, *others):
-            taken = found(f"timm:{name}", f"{release.text.partition(':')[2]}.safetensors")[0]
+            taken = release_and_warnings(f"timm:{name}", f"{release.text.partition(':')[2]}.safetensors")[0]
             assert taken == (f"timm:{name}" if release.expects == default.expects else release.text)
 
 
 def test_open_clips_tag_decides_the_activation_too() -> None:
     pytest.importorskip("open_clip", reason="open_clip is an extra")
-    assert found("open_clip:ViT-B-32/openai", "w.pt") == ("open_clip:ViT-B-32/openai", [])
-    text, (said,) = found("open_clip:ViT-B-32", "w.safetensors")
+    assert release_and_warnings("open_clip:ViT-B-32/openai", "w.pt") == ("open_clip:ViT-B-32/openai", [])
+    text, (said,) = release_and_warnings("open_clip:ViT-B-32", "w.safetensors")
     assert text == "open_clip:ViT-B-32" and "GELU) ; for" not in said and "open_clip:ViT-B-32/openai" in said
-    assert found("open_clip:ViT-B-32", "ViT-B-32-openai.safetensors")[0] == "open_clip:ViT-B-32/openai"
-    assert found("open_clip:ViT-B-32", "ViT-B-32.safetensors")[0] == "open_clip:ViT-B-32"
-    assert found("open_clip:RN101", "w.safetensors") == ("open_clip:RN101", [])
+    assert release_and_warnings("open_clip:ViT-B-32", "ViT-B-32-openai.safetensors")[0] == "open_clip:ViT-B-32/openai"
+    assert release_and_warnings("open_clip:ViT-B-32", "ViT-B-32.safetensors")[0] == "open_clip:ViT-B-32"
+    assert release_and_warnings("open_clip:RN101", "w.safetensors") == ("open_clip:RN101", [])
     assert {release.tag for release in open_clip_releases("RN101")} == {None, "openai", "yfcc15m"}
 
 

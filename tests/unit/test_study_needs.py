@@ -226,24 +226,24 @@ def test_corrupted_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
     cells, there = cells_of("layer-wise", "paper"), tmp_path / "cifar10-c"
     text = "cifar10-c:$DATA/cifar10-c"
 
-    def found() -> Need:
+    def need() -> Need:
         return next(need for need in data_needs(cells, str(tmp_path)) if need.name == text)
 
-    assert found().state == OPTIONAL and "made on the fly" in found().text
+    assert need().state == OPTIONAL and "made on the fly" in need().text
     there.mkdir()
     (there / "CIFAR-10-C.tar").touch()
     assert Store(tmp_path / "store", data=str(tmp_path), device=torch.device("cpu")).holds(
         Images(Source(text), "test")
     )  # so that the run is refused
     mended = f"weatherproof prepare cifar10-c CIFAR-10-C.tar --out {there}; or move the folder away"
-    assert found().state == MISSING and "found CIFAR-10-C.tar" in found().text and mended in found().text
+    assert need().state == MISSING and "found CIFAR-10-C.tar" in need().text and mended in need().text
     np.save(there / "labels.npy", np.arange(10))
     for name in (*COMMON_15[1:], COMMON_15[0]):
         np.save(there / f"{name}.npy", np.zeros((50, 4, 4, 3), np.uint8))
         if name == COMMON_15[-1]:
-            assert f"lacks 5 of 75 sets of corrupted images ({COMMON_15[0]}/1, " in found().text
-            assert found().state == MISSING and mended in found().text
-    assert found().state == FEWER and found().text.startswith("10 images of 10 classes, in 75 sets; the published set")
+            assert f"lacks 5 of 75 sets of corrupted images ({COMMON_15[0]}/1, " in need().text
+            assert need().state == MISSING and mended in need().text
+    assert need().state == FEWER and need().text.startswith("10 images of 10 classes, in 75 sets; the published set")
 
 
 def write_header(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -262,18 +262,18 @@ def test_weights_are_opened_and_held_against_their_network(tmp_path: Path) -> No
     cells, file = cells_of("table-1", "paper"), tmp_path / "resnet101-imagenet1k-v1.safetensors"
     models = list(dict.fromkeys(cell.model for cell in cells))
 
-    def found() -> Need:
+    def need() -> Need:
         return next(need for need in weight_needs(models, str(tmp_path)) if file.name in need.name)
 
     mended = f"remove it, then weatherproof prepare weights torchvision:resnet101 --out {file}"
     file.touch()
-    assert found().state == MISSING and "not a readable safetensors file" in found().text and mended in found().text
+    assert need().state == MISSING and "not a readable safetensors file" in need().text and mended in need().text
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
-    assert found().state == MISSING and "do not fit torchvision:resnet101" in found().text and mended in found().text
+    assert need().state == MISSING and "do not fit torchvision:resnet101" in need().text and mended in need().text
     with torch.device("meta"):
         shapes = torchvision.models.resnet101().state_dict()
     write_header(file, {name: list(value.shape) for name, value in shapes.items()})
-    assert (found().state, found().text) == (HERE, "178.7 MB")
+    assert (need().state, need().text) == (HERE, "178.7 MB")
 
 
 def test_weights_whose_library_is_not_there_are_opened_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

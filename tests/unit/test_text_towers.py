@@ -198,7 +198,7 @@ def publish(hub: Hub, folder: Path, kind: str, seed: int = 0) -> tuple[Any, Any,
     return *made, hub.publish("org/name", files, tag=f"v{seed}")
 
 
-def said(model: Any, tokenizer: Any, kind: str) -> Tensor:
+def library_embeddings(model: Any, tokenizer: Any, kind: str) -> Tensor:
     """By the library itself: the names as unit vectors."""
     texts = tokenizer(NAMES, padding="max_length", max_length=12, return_tensors="pt")
     given = {"input_ids": texts.input_ids} | ({"attention_mask": texts.attention_mask} if kind == "CLIP" else {})
@@ -221,14 +221,14 @@ def test_words_by_name_come_from_the_hub_and_then_from_the_cache(
     model, tokenizer, commit = publish(hub, tmp_path / "model", kind)
     tower = text_tower("transformers:org/name")
     assert tower.source is not None and tower.source.digest == commit
-    torch.testing.assert_close(tower.embed(NAMES), said(model, tokenizer, kind))
+    torch.testing.assert_close(tower.embed(NAMES), library_embeddings(model, tokenizer, kind))
     assert wp.load_encoder("transformers:org/name").feature_dim == tower.feature_dim
     assert sorted(set(hub.downloads())) == sorted(
         ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"]
     )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.asked.clear()
-    assert torch.equal(text_tower("transformers:org/name").embed(NAMES), tower.embed(NAMES)) and hub.asked == []
+    hub.requests.clear()
+    assert torch.equal(text_tower("transformers:org/name").embed(NAMES), tower.embed(NAMES)) and hub.requests == []
 
 
 def test_words_are_of_the_commit_that_the_image_tower_is_from(hub: Hub, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_words_are_of_the_commit_that_the_image_tower_is_from(hub: Hub, tmp_path
     wp.encoders.save_encoder(encoder, tmp_path / "run", provenance={})
     (tmp_path / "run" / "recipe.yaml").write_text(f"encoder: {name}\n")
     other, _, newest = publish(hub, tmp_path / "second", "CLIP", seed=1)
-    old, new = said(model, tokenizer, "CLIP"), said(other, tokenizer, "CLIP")
+    old, new = library_embeddings(model, tokenizer, "CLIP"), library_embeddings(other, tokenizer, "CLIP")
     torch.testing.assert_close(text_tower(name).embed(NAMES), old)  # the image tower lies in the cache
     for after, wanted in {"v1": new, newest: new, "v0": old, first: old}.items():
         torch.testing.assert_close(text_tower(f"{name}@revision:{after}").embed(NAMES), wanted)
