@@ -16,7 +16,7 @@ from weatherproof.reports.hardened.curve import CURVE
 from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE
 from weatherproof.reports.parts import read_list, read_part
-from weatherproof.verbs.demo import kept, tasks, verb
+from weatherproof.verbs.demo import page_parts, tasks, verb
 from weatherproof.verbs.outcome import Outcome
 
 
@@ -38,7 +38,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         patch.setattr(tasks, "LABELLED", {1.0: few})
         for module in (tasks, verb):
             patch.setattr(module, "DAMAGES", damages)
-        for module in (tasks, kept):
+        for module in (tasks, page_parts):
             patch.setattr(module, "REALIZATIONS", 2)
         patch.setattr(verb, "_work", in_this_process)
         return wp.demo(seeds=1, out=tmp_path_factory.mktemp("demo") / "run")

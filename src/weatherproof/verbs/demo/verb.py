@@ -21,7 +21,7 @@ from weatherproof.progress import phase
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
-from weatherproof.verbs.demo.kept import save_page_parts
+from weatherproof.verbs.demo.page_parts import save_page_parts
 from weatherproof.verbs.demo.tasks import DAMAGES, MASKS, MIXED, Damage
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.options import verb
