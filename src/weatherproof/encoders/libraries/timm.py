@@ -193,9 +193,9 @@ def _converted(
         filled_state = loaded(state)
         # what comes from a file without a number has none: a few models are loaded without a word of what is missing
         empty = loaded({k: torch.full_like(v, torch.nan) if v.is_floating_point() else v for k, v in state.items()})
-    filled = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
-    if filled:
-        raise ValueError(f"timm finds no weights for {filled[0]}")
+    left_out = [k for k, v in empty.items() if v.is_floating_point() and not bool(v.isnan().all())]
+    if left_out:
+        raise ValueError(f"timm finds no weights for {left_out[0]}")
     return filled_state
 
 
