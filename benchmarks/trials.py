@@ -58,5 +58,6 @@ def run(
         rows.append(row)
     command = f"python -m benchmarks.{name} --data DIR --store STORE --seed {args.seed}"
     found = {"command": command, "machine": machine("cpu"), "seed": args.seed, "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / f"{name}.md").write_text(page(found))
+    file = RESULTS / f"{name.replace('_', '-')}.json"
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    file.with_suffix(".md").write_text(page(found))

@@ -10,7 +10,7 @@ RESULTS = ROOT / "docs/results"
 PAGES = {
     "attack-parity": "attack_parity.render", "benchmarks": "page.render", "gauge-features": "gauge_features.page",
     "leaning": "leaning.page", "parity": "parity.render", "rates": "rates.page", "scale": "scale.render",
-    "settings": "settings.page", "timm-models": "timm_models.render",
+    "settings": "settings.page", "timm-models": "timm_models.render", "gate-criteria": "gate_criteria.page",
 }  # fmt: skip
 
 

@@ -33,11 +33,11 @@ SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
 
-_Lost = Callable[[Tensor, Tensor], float]  # of cosines to all clean embeddings, and of how far the gate is open
+Loss = Callable[[Tensor, Tensor], float]  # of cosines to all clean embeddings, and of how far the gate is open
 
 
 @dataclass(frozen=True)
-class _Clean:
+class Clean:
     """What the gauge says of the clean images, and what the original makes of them.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Clean:
 
 
 @dataclass(frozen=True)
-class _Damaged:
+class Damaged:
     """The same of damaged images, of which both make something.
 
     Attributes:
@@ -75,10 +75,11 @@ class _Damaged:
     hardened: Embeddings
     answers: tuple[Logits, ...]
 
-    def taken_for(self, kind: int) -> "_Damaged":
+    def taken_for(self, kind: int) -> "Damaged":
+        """Those that the gauge takes for a kind."""
         own = self.kind == kind
-        answers = tuple(given[own] for given in self.answers)
-        return _Damaged(
+        answers = tuple(logits[own] for logits in self.answers)
+        return Damaged(
             self.image[own], self.kind[own], self.extent[own], self.beyond[own], self.original[own], self.hardened[own],
             answers,
         )  # fmt: skip
@@ -135,29 +136,57 @@ def fit_gate(
     by = by or ("embeddings" if original.head is None else "answers")
     if by == "answers" and original.head is None:
         raise InputError(f"{original.name} has no classifier whose answers could be compared: give by='embeddings'")
-    chosen, ways, judged = at_most(images, most), from_none(operator), by == "answers"
+    chosen, judged = at_most(images, most), by == "answers"
     device = next(original.parameters()).device
     require_damages(operator, chosen, device)
     gauge = copy.deepcopy(gauge).to(device)
+    clean, damaged = observed(
+        original, hardened, chosen, operator, gauge, judged=judged, seed=seed, batch_size=batch_size, workers=workers
+    )
+    found = [
+        best_extents(clean, own, clean.least(kind), by_answers(clean, own) if judged else by_neighbours(clean, own))
+        if len((own := damaged.taken_for(kind)).image)
+        else SHUT
+        for kind in range(len(gauge.kinds) - 1)
+    ]
+    low, high = zip(*found, strict=True)
+    return low, high
+
+
+def observed(
+    original: Encoder,
+    hardened: Encoder,
+    images: ImageSet,
+    operator: Operator,
+    gauge: Gauge,
+    *,
+    judged: bool,
+    seed: int = 0,
+    batch_size: int = 128,
+    workers: int = 0,
+) -> tuple[Clean, Damaged]:
+    """Images, and each of them damaged once by each kind at a level from none to the worst.
+
+    Args:
+        judged: whether there are answers.
+    """
+    ways, device = from_none(operator), next(original.parameters()).device
     whole, parts, count = list[tuple[Tensor, ...]](), list[tuple[Tensor, ...]](), 0
-    with evaluating(original, hardened, gauge), phase("where the gate opens", len(chosen)) as meter:
-        for batch in batches(chosen, batch_size, device=device, workers=workers):
+    with evaluating(original, hardened, gauge), phase("where the gate opens", len(images)) as meter:
+        for batch in batches(images, batch_size, device=device, workers=workers):
             keys = random.fold(random.keys(seed, batch.index), _STREAM)
             place = count + torch.arange(len(keys))
-            whole.append(_told(gauge(batch.images), original.see(batch.images, judged=judged)))
+            whole.append(_columns(gauge(batch.images), original.see(batch.images, judged=judged)))
             for way in ways:
                 damaged = way(batch.images, keys)
                 seen = [encoder.see(damaged, judged=judged) for encoder in (original, hardened)]
-                parts.append((place, *_told(gauge(damaged), *seen)))
+                parts.append((place, *_columns(gauge(damaged), *seen)))
             count += len(keys)
             meter.advance(len(keys))
-    kind, extent, _, embeddings, *wanted = map(torch.cat, zip(*whole, strict=True))
-    clean = _Clean(kind, extent, embeddings, wanted[0] if wanted else None)
+    kind, extent, _, embeddings, *answers = map(torch.cat, zip(*whole, strict=True))
+    clean = Clean(kind, extent, embeddings, answers[0] if answers else None)
     image, kind, extent, beyond, before, after, *answers = map(torch.cat, zip(*parts, strict=True))
-    every = _Damaged(image, kind, extent, beyond, before, after, tuple(answers))
-    found = [_best(clean, every.taken_for(own), clean.least(own)) for own in range(len(gauge.kinds) - 1)]
-    low, high = zip(*found, strict=True)
-    return low, high
+    return clean, Damaged(image, kind, extent, beyond, before, after, tuple(answers))
 
 
 def from_none(operator: Operator) -> tuple[Operator, ...]:
@@ -167,60 +196,62 @@ def from_none(operator: Operator) -> tuple[Operator, ...]:
     )
 
 
-def _told(reading: Reading, *seen: Outputs) -> tuple[Tensor, ...]:
+def _columns(reading: Reading, *outputs: Outputs) -> tuple[Tensor, ...]:
     """Kind, from 0 on, extent and beyond of images, their embeddings by each encoder, and its answers where there are
     any."""
-    told = ((reading.kind - 1).clamp(min=0), reading.extent, reading.beyond)
-    made = [one.embeddings for one in seen] + [one.logits for one in seen if one.logits is not None]
-    return (*(one.cpu() for one in told), *(one.double().cpu() for one in made))
+    columns = ((reading.kind - 1).clamp(min=0), reading.extent, reading.beyond)
+    numbers = [one.embeddings for one in outputs] + [one.logits for one in outputs if one.logits is not None]
+    return (*(one.cpu() for one in columns), *(one.double().cpu() for one in numbers))
 
 
-def _best(clean: _Clean, seen: _Damaged, least: float) -> tuple[float, float]:
-    """Low and high for the images of one kind."""
-    if not len(seen.image):
-        return SHUT
+def best_extents(clean: Clean, damaged: Damaged, least: float, loss: Loss) -> tuple[float, float]:
+    """Low and high of the smallest loss for images of one kind, from the least extent on, or `SHUT`."""
     places = F.normalize(clean.embeddings, dim=1)
-    original, hardened = seen.original @ places.T, seen.hardened @ places.T
-    lost = _neighbours_lost(places, seen.image) if clean.answers is None else _answers_lost(clean.answers, seen)
+    original, hardened = damaged.original @ places.T, damaged.hardened @ places.T
 
-    def loss(pair: Tensor) -> float:
-        share = opened(seen.extent, seen.beyond, *pair).double()[:, None]
-        length = torch.lerp(seen.original, seen.hardened, share).norm(dim=1, keepdim=True).clamp(min=1e-12)
-        return lost(torch.lerp(original, hardened, share) / length, share)
+    def of(pair: Tensor) -> float:
+        share = opened(damaged.extent, damaged.beyond, *pair).double()[:, None]
+        length = torch.lerp(damaged.original, damaged.hardened, share).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return loss(torch.lerp(original, hardened, share) / length, share)
 
-    low, high = min(_pairs(seen, least), key=loss).tolist()
+    low, high = min(_pairs(damaged, least), key=of).tolist()
     return low, high
 
 
-def _neighbours_lost(clean: Embeddings, image: Int64[Tensor, "m"]) -> _Lost:
-    """Of each image those nearest to it, itself left out."""
-    own, count = torch.arange(len(clean)), min(NEIGHBOURS, len(clean) - 1)
+def by_neighbours(clean: Clean, damaged: Damaged, nearness: float = NEARNESS) -> Loss:
+    """The share of the clean images nearest to each image, itself left out, that are not the nearest any more, and
+    nearness (1 - mean cosine)."""
+    places, image = F.normalize(clean.embeddings, dim=1), damaged.image
+    count = min(NEIGHBOURS, len(places) - 1)
 
-    def nearest(cosines: Tensor, image: Tensor) -> Tensor:
-        return cosines.scatter(1, image[:, None], -torch.inf).topk(count).indices
+    def nearest(cosines: Tensor, own: Tensor) -> Tensor:
+        return cosines.scatter(1, own[:, None], -torch.inf).topk(count).indices
 
-    near = torch.zeros(len(clean), len(clean), dtype=torch.bool).scatter(1, nearest(clean @ clean.T, own), True)
+    near = torch.zeros(len(places), len(places), dtype=torch.bool)
+    near.scatter_(1, nearest(places @ places.T, torch.arange(len(places))), True)
 
-    def lost(cosines: Tensor, share: Tensor) -> float:
-        found = near[image].gather(1, nearest(cosines, image)).double().mean() if count else 1.0
-        return float(1 - found + NEARNESS * (1 - cosines.gather(1, image[:, None]).mean()))
+    def loss(cosines: Tensor, share: Tensor) -> float:
+        kept = near[image].gather(1, nearest(cosines, image)).double().mean() if count else 1.0
+        return float(1 - kept + nearness * (1 - cosines.gather(1, image[:, None]).mean()))
 
-    return lost
-
-
-def _answers_lost(clean: Logits, seen: _Damaged) -> _Lost:
-    wanted, (before, after) = clean.argmax(dim=1)[seen.image], seen.answers
-
-    def lost(cosines: Tensor, share: Tensor) -> float:
-        given = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
-        otherwise = (given.argmax(dim=1) != wanted).double().mean()
-        return float(F.cross_entropy(cosines / TEMPERATURE, seen.image) + otherwise)
-
-    return lost
+    return loss
 
 
-def _pairs(seen: _Damaged, least: float) -> Iterator[Tensor]:
+def by_answers(clean: Clean, damaged: Damaged) -> Loss:
+    """The contrastive loss, and the share of images that get another answer than their clean image."""
+    assert clean.answers is not None, "no answers were asked for"
+    answers, (before, after) = clean.answers.argmax(dim=1)[damaged.image], damaged.answers
+
+    def loss(cosines: Tensor, share: Tensor) -> float:
+        blended = torch.lerp(before, after, share)  # what a gate answers, exactly where the classifier is linear
+        otherwise = (blended.argmax(dim=1) != answers).double().mean()
+        return float(F.cross_entropy(cosines / TEMPERATURE, damaged.image) + otherwise)
+
+    return loss
+
+
+def _pairs(damaged: Damaged, least: float) -> Iterator[Tensor]:
     """`SHUT`, and each low and high from the least extent on."""
-    most = torch.maximum(seen.extent.max(), torch.tensor(1.0)).clamp(min=least + 0.01)
+    most = torch.maximum(damaged.extent.max(), torch.tensor(1.0)).clamp(min=least + 0.01)
     yield torch.tensor(SHUT)
     yield from torch.linspace(least, float(most), _PLACES)[torch.combinations(torch.arange(_PLACES))]
