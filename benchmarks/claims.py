@@ -101,10 +101,10 @@ def remake(file: Path) -> None:
 
 def page() -> str:
     """The page in Markdown."""
-    there = {name: _kept(name, file) for name, file in files().items()}
+    there = {name: _measured(name, file) for name, file in files().items()}
     sections, counts, looks = list[str](), list[str](), list[str]()
     for paper, studies in PAPERS.items():
-        told = [_told(sentence, there) for sentence in sentences_of(FOLDERS[paper])]
+        told = [_sentence_row(sentence, there) for sentence in sentences_of(FOLDERS[paper])]
         looks.append(f"| {paper} | {' | '.join(str([look for look, _ in told].count(own)) for own in LOOKS)} |")
         rows, verdicts = list[str](), list[str]()
         for name, study in studies.items():
@@ -126,7 +126,7 @@ def page() -> str:
     return "\n".join([*head, *_counted("claims", VERDICTS, counts), "", *sections])
 
 
-class _Kept:
+class _Measured:
     """What was measured of a study: its page, and its claims as they stand there, none where it is measured otherwise
     now. `remake` has made them today's."""
 
@@ -138,14 +138,14 @@ class _Kept:
         self.checks = {} if self.stale else {check["claim"]: check for check in kept["checks"]}
 
 
-_kept = cache(_Kept)
+_measured = cache(_Measured)
 
 
 def _counted(of: str, columns: Sequence[str], rows: Sequence[str]) -> list[str]:
     return [f"| {of} | {' | '.join(columns)} |", "|---|" + "---|" * len(columns), *rows]
 
 
-def _told(sentence: Sentence, there: Mapping[str, _Kept]) -> tuple[str, str]:
+def _sentence_row(sentence: Sentence, there: Mapping[str, _Measured]) -> tuple[str, str]:
     """What becomes of a sentence, and its row."""
     said = f"| {sentence.where} | {sentence.says} |"
     if sentence.why is not None:
@@ -191,7 +191,7 @@ def _words(check: Mapping[str, Any]) -> str:
     return verdict(check) if _empty(check) else f"{verdict(check)}: {check['detail']}"
 
 
-def _link(name: str, there: Mapping[str, _Kept]) -> str:
+def _link(name: str, there: Mapping[str, _Measured]) -> str:
     return there[name].link if name in there else f"`{name}`"
 
 

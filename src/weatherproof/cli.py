@@ -86,7 +86,7 @@ def _status(argv: list[str]) -> int:
         return 0
     except (OSError, RuntimeError) as error:
         if _is_user_error(error):
-            return _fail(_told(error))
+            return _fail(_reason(error))
         raise
 
 
@@ -140,7 +140,7 @@ def _is_user_error(error: Exception) -> bool:
     return isinstance(error, Failure | OSError)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Of what the system refuses, the file first and then why."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"cannot use {printable(os.fsdecode(error.filename))}: {error.strerror}"

@@ -28,4 +28,6 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The changed weight, also in mixed precision a sum of full precision."""
         with torch.autocast(weight.device.type, enabled=False):
-            return torch.addmm(weight.flatten(1), self.up, self.down).view(weight.shape)  # half the traffic of a sum
+            if weight.is_contiguous():  # half the traffic of a sum
+                return torch.addmm(weight.flatten(1), self.up, self.down).view(weight.shape)
+            return weight + (self.up @ self.down).view(weight.shape)  # keeps the layout of kernels

@@ -109,11 +109,11 @@ def beside(values: Values, pairs: Sequence[tuple[Key, Key]], gain: float = 0.0, 
     """Each first cell above `share` of the second plus `gain`; all pairs are told."""
     there = [(one, other) for one, other in pairs if one in values and other in values]
     held = sum(values[one] > share * values[other] + gain for one, other in there)
-    told = (f"{_said(one)} {values[one]:.3g} against {values[other]:.3g}" for one, other in there)
+    told = (f"{_row_words(one)} {values[one]:.3g} against {values[other]:.3g}" for one, other in there)
     return held, len(there), ", ".join(told)
 
 
-def _said(key: Key) -> str:
+def _row_words(key: Key) -> str:
     return f"{key[0]}, {key[1]}"
 
 
