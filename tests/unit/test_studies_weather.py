@@ -24,7 +24,14 @@ from weatherproof.studies.lab.measures import Likeness, Suite
 from weatherproof.studies.lab.recipes import Gated, Given, Hardened
 from weatherproof.studies.lab.study import About, Number
 from weatherproof.studies.weather import all_weather, dense, unseen_kinds
-from weatherproof.studies.weather.all_weather import CLEAN, Models, clean_is_kept, levels_are_specialists, row
+from weatherproof.studies.weather.all_weather import (
+    CLEAN,
+    Models,
+    clean_is_kept,
+    levels_are_no_loss,
+    levels_are_specialists,
+    row,
+)
 from weatherproof.studies.weather.scales import (
     DEFAULT,
     EVERY,
@@ -181,10 +188,13 @@ def test_within_and_shown() -> None:
     samples = {(there, CLEAN): (0.5, 0.51, 0.52), (other, CLEAN): (0.501, 0.512, 0.519)}
     (found,) = all_weather.shown(pairs)(samples)
     assert found.margin == 0.005 and found.high == (0.5, 0.51, 0.52) and found.low == (0.501, 0.512, 0.519)
-    assert len(claims) == 24
+    assert len(claims) == 30
     kept = {key: {"value": value, "stderr": 0.02} for key, value in ((there, 0.5), (other, 0.5))}
     found = {(name, CLEAN): record for name, record in kept.items()}
     assert claims[0].check(found)["passed"]  # of the same images and trainings: their errors say nothing of the means
+    lost = all_weather.within(levels_are_no_loss(DEFAULT))
+    for gap, holds in ((0.005, True), (0.006, False), (-0.1, True)):
+        assert lost({(there, "strong"): 0.5 - gap, (other, "strong"): 0.5})[:2] == (int(holds), 1)
     pairs = levels_are_specialists(DEFAULT, SPECIALISTS)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
     assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)
