@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from benchmarks.trials import Row, run, top1
 from weatherproof.data import ImageSet, at_most
 from weatherproof.studies.lab.store import Recipe, Store
@@ -40,6 +42,7 @@ def models(seed: int) -> Iterator[tuple[str, float, Recipe]]:
 def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
     """Top-1 of every trial, on clean images and under each corruption."""
     judges = at_most(images, JUDGES)
+    judges = judges.subset(torch.randperm(len(judges), generator=torch.Generator().manual_seed(seed)))  # mixed batches
     operators = {"clean": "Chain()", **{own: f"Corruption({own!r}, {SEVERITY})" for own in CORRUPTIONS}}
     for name, rate, recipe in models(seed):
         model = store.get(recipe)
@@ -53,8 +56,8 @@ def page(found: Mapping[str, Any]) -> str:
         "# The rates of hardening and of its rivals under kinds that were never met", "",
         f"ResNet-20 on {SUBJECT.train_images:,} training images of CIFAR-10, two epochs, as in "
         "[unseen-kinds](all-weather/unseen-kinds.md); trained on all common corruptions but noise. Top-1 in per cent "
-        f"on {JUDGES:,} *other training* images, in batches of 256, clean and under one corruption of each group at "
-        f"severity {SEVERITY}, seed {found['seed']}. As many trials for each row; AugMix has "
+        f"on {JUDGES:,} *other training* images, in mixed batches of 256, clean and under one corruption of each group "
+        f"at severity {SEVERITY}, seed {found['seed']}. As many trials for each row; AugMix has "
         "had none: it trains at the rate of the others.", "",
         f"`{found['command']}`, {found['machine']['processor']}.", "",
         f"| recipe | rate | clean | {' | '.join(CORRUPTIONS)} | mean of the four |",

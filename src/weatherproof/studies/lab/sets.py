@@ -14,6 +14,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
 from weatherproof.spec import component
 
+_ORDER = 0x6D6978  # the seed of a mixed order: "mix"
 WHOLE = 500  # pixels of the longer side: most photographs of ImageNet have no more, and are read as they are
 
 
@@ -51,6 +52,7 @@ class Images:
         whole: the split as the source has it, of `only` these labels.
         uncropped: instead of the size: whole images, the longer side at most so many pixels, for views that begin with
             a crop (`longest` of `data.load_images`).
+        mixed: in an order drawn once, for what a model makes of a whole batch: folders come class by class.
     """
 
     source: Source
@@ -62,6 +64,7 @@ class Images:
     only: tuple[int, ...] = ()
     whole: bool = False
     uncropped: int | None = None
+    mixed: bool = False
 
     def read(self, folder: str | None) -> ImageSet:
         """The images.
@@ -69,6 +72,12 @@ class Images:
         Args:
             folder: what ``$DATA`` stands for.
         """
+        images = self._read(folder)
+        if self.mixed:
+            return images.subset(torch.randperm(len(images), generator=torch.Generator().manual_seed(_ORDER)))
+        return images
+
+    def _read(self, folder: str | None) -> ImageSet:
         if self.whole:
             return self._of_labels(self._load(self.source.text, self.split, folder))
         if self.split == "train":

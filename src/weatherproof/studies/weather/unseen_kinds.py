@@ -5,7 +5,7 @@ is trained without it: leave one group out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weatherproof.benchmark import GROUPS
 from weatherproof.methods import KeepClean
@@ -81,6 +81,11 @@ class Row:
     trained: Callable[[str], str] | None = None
     readout: str = "own-head"
 
+    @property
+    def adapts(self) -> bool:
+        """Whether a model makes something of a whole batch of test images."""
+        return self.model == "adapted"
+
 
 def _only(group: str) -> str:
     return f"CommonCorruptions({group!r})"
@@ -121,7 +126,8 @@ def grid(scale: Family, seed: int) -> Scale:
         def cell(training: int, group: str, measure: Measure, wanted: Wanted, own: Row = own) -> Cell:
             damage = own.trained(group) if own.trained else ""
             about = About(own.model, own.readout, trained_on=damage or None)
-            return Cell(own.make(Trainings(scale.subject, training), damage), measure, test, about, wanted)
+            images = replace(test, mixed=True) if own.adapts else test
+            return Cell(own.make(Trainings(scale.subject, training), damage), measure, images, about, wanted)
 
         for group in GROUPS:
             suite = Suite(SUITE, seed=seed, group=group if own.trained else None)
@@ -175,7 +181,8 @@ NOTE = (
     "of the group, or with those alone, at severities drawn from 1 to 5, a fifth of the images clean; each in as many "
     "steps. Hardened with the promise of the default, without labels, under the own head. AugMix meets no corruption. "
     "At test time: the encoder as it was, which adapts to each batch of one condition by itself, without labels; its "
-    "batches all come under one corruption at one severity, which is more than is known of most cameras. Clean: the "
+    "batches are of all classes and all come under one corruption at one severity, which is more than is known of most "
+    "cameras. Clean: the "
     "mean over the models of the row. Frost is synthetic."
 )
 

@@ -3,6 +3,7 @@ possible in its section 4 and does not try: its fine-tuned models minimise the e
 batch (TENT), with and without keeping the batch's similarities as they were."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from weatherproof.studies.lab.claims import Values, Verdict, all_of, awaiting_values
 from weatherproof.studies.lab.classifiers import Adapting
@@ -56,7 +57,7 @@ def _at(settings: Transfer, seed: int) -> Scale:
         recipe = models.recipe(model, DATA)
         for column, text in ADAPTATIONS.items():
             own, about = (recipe if text is None else Adapting(text, recipe)), About(f"{start}, {column}", "end-to-end")
-            test = models.test(DATA, settings.suite_images)
+            test = replace(models.test(DATA, settings.suite_images), mixed=text is not None)
             cells[f"{start}: {CLEAN}", column] = Cell(own, Clean(seed), test, about)
             wanted = Wanted("mca", suite.called)
             cells[f"{start}: {DAMAGED}", column] = Cell(own, suite, test, about, wanted)
