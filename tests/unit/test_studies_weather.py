@@ -234,7 +234,15 @@ def test_a_group_that_is_left_out_is_never_trained_on(scale: str) -> None:
 def test_at_test_time_it_is_the_original_that_adapts() -> None:
     cells = STUDIES["unseen-kinds"].at("desk").cells
     (before,), (tent,) = (cells[name, "noise"].cells for name in (ORIGINAL, unseen_kinds.TENT))  # type: ignore[union-attr]
-    assert isinstance(tent.model, Adapting) and tent.model.of == before.model and tent.data == before.data
+    assert isinstance(tent.model, Adapting) and tent.model.of == before.model
+    assert tent.data == replace(before.data, mixed=True), "a folder's order puts few classes into a batch"
+
+
+def test_mixed_images_are_the_same_in_another_order() -> None:
+    plain, mixed = (Images(Source("digits"), "test", limit=100, mixed=own).read(None) for own in (False, True))
+    assert plain.index.tolist() != mixed.index.tolist() and sorted(plain.index.tolist()) == sorted(mixed.index.tolist())
+    again = Images(Source("digits"), "test", limit=100, mixed=True).read(None)
+    assert torch.equal(mixed.index, again.index) and torch.equal(mixed.labels, again.labels)
 
 
 def test_a_group_alone_is_measured_as_in_the_whole_suite(tmp_path: Path) -> None:
