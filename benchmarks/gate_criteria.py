@@ -20,6 +20,7 @@ from weatherproof.encoders import Encoder, Gauge, fit_gauge
 from weatherproof.encoders.gate import opened
 from weatherproof.encoders.gate_fit import (
     NEARNESS,
+    SHUT,
     TEMPERATURE,
     Clean,
     Damaged,
@@ -105,7 +106,7 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
             gauge = fit_gauge(taught, operator, preprocessing=preprocessing, seed=seed, device=store.device)
             clean, damaged = observed(*both, at_most(held, HELD), operator, gauge, judged=False, seed=seed)
             levels = [Judged(both, gauge, probe.head, judges, text, seed + 1) for text in kind.levels]
-            ends = {"as it was": (1e6, 2e6)} | {
+            ends = {"as it was": SHUT} | {
                 own: best_extents(clean, damaged, clean.least(0), criterion(clean, damaged))
                 for own, criterion in CRITERIA.items()
             }

@@ -51,8 +51,8 @@ def _study(run: Path) -> str:
     return str(read_yaml(run / "recipe.yaml")["study"])
 
 
-def _write(file: Path, told: Any) -> None:
-    file.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", "utf-8")
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""The learning rates of `unseen-kinds`, three for hardening and three for each of its rivals but AugMix, on
-training images alone.
+"""The learning rates of `unseen-kinds`, three for hardening and three for each of its rivals but AugMix, on training
+images alone.
 
 Writes docs/results/rivals.{json,md}; what is trained already is taken from the store, which is the study's own.
 
@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from benchmarks.trials import Row, run, top1
 from weatherproof.data import ImageSet, at_most
+from weatherproof.data.images import mixed
 from weatherproof.studies.lab.store import Recipe, Store
 from weatherproof.studies.weather.scales import FAMILIES
 from weatherproof.studies.weather.unseen_kinds import Trainings
@@ -41,8 +40,7 @@ def models(seed: int) -> Iterator[tuple[str, float, Recipe]]:
 
 def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
     """Top-1 of every trial, on clean images and under each corruption."""
-    judges = at_most(images, JUDGES)
-    judges = judges.subset(torch.randperm(len(judges), generator=torch.Generator().manual_seed(seed)))  # mixed batches
+    judges = mixed(at_most(images, JUDGES), seed)
     operators = {"clean": "Chain()", **{own: f"Corruption({own!r}, {SEVERITY})" for own in CORRUPTIONS}}
     for name, rate, recipe in models(seed):
         model = store.get(recipe)

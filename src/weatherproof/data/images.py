@@ -99,6 +99,11 @@ def at_most(images: ImageSet, limit: int | None) -> ImageSet:
     return images.subset(evenly_spaced(len(images), limit))
 
 
+def mixed(images: ImageSet, seed: int) -> ImageSet:
+    """The images in an order drawn once: folders come class by class, and what is made of a batch needs all classes."""
+    return images.subset(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)))
+
+
 def held_out(images: ImageSet, most: int = 500, share: float = 0.1) -> tuple[ImageSet, ImageSet]:
     """(the rest, some of the images, evenly spaced: at most so many and at most that share, at least one).
 

@@ -2,7 +2,8 @@
 
 Each batch is adapted to by itself, from the classifier as it was, and what comes of it answers that batch: answers are
 a function of the batch, and the classifier is never changed. The authors of TENT go on from batch to batch instead,
-which has more images to adapt to, and needs them to come under one damage after the other.
+which has more images to adapt to, and needs them to come under one damage after the other. A batch should hold all
+classes as the images do, which batches in a folder's order do not (`data.images.mixed`).
 """
 
 from collections.abc import Callable, Iterator

@@ -9,6 +9,7 @@ import torch
 
 from weatherproof.data import ImageSet, at_most, load_images
 from weatherproof.data.counts import difference
+from weatherproof.data.images import mixed
 from weatherproof.data.sources import contents
 from weatherproof.errors import InputError
 from weatherproof.evaluation import relabel
@@ -73,9 +74,7 @@ class Images:
             folder: what ``$DATA`` stands for.
         """
         images = self._read(folder)
-        if self.mixed:
-            return images.subset(torch.randperm(len(images), generator=torch.Generator().manual_seed(_ORDER)))
-        return images
+        return mixed(images, _ORDER) if self.mixed else images
 
     def _read(self, folder: str | None) -> ImageSet:
         if self.whole:

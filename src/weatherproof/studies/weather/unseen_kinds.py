@@ -81,11 +81,6 @@ class Row:
     trained: Callable[[str], str] | None = None
     readout: str = "own-head"
 
-    @property
-    def adapts(self) -> bool:
-        """Whether a model makes something of a whole batch of test images."""
-        return self.model == "adapted"
-
 
 def _only(group: str) -> str:
     return f"CommonCorruptions({group!r})"
@@ -126,8 +121,8 @@ def grid(scale: Family, seed: int) -> Scale:
         def cell(training: int, group: str, measure: Measure, wanted: Wanted, own: Row = own) -> Cell:
             damage = own.trained(group) if own.trained else ""
             about = About(own.model, own.readout, trained_on=damage or None)
-            images = replace(test, mixed=True) if own.adapts else test
-            return Cell(own.make(Trainings(scale.subject, training), damage), measure, images, about, wanted)
+            model = own.make(Trainings(scale.subject, training), damage)
+            return Cell(model, measure, replace(test, mixed=isinstance(model, Adapting)), about, wanted)
 
         for group in GROUPS:
             suite = Suite(SUITE, seed=seed, group=group if own.trained else None)

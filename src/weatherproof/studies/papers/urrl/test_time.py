@@ -57,7 +57,7 @@ def _at(settings: Transfer, seed: int) -> Scale:
         recipe = models.recipe(model, DATA)
         for column, text in ADAPTATIONS.items():
             own, about = (recipe if text is None else Adapting(text, recipe)), About(f"{start}, {column}", "end-to-end")
-            test = replace(models.test(DATA, settings.suite_images), mixed=text is not None)
+            test = replace(models.test(DATA, settings.suite_images), mixed=isinstance(own, Adapting))
             cells[f"{start}: {CLEAN}", column] = Cell(own, Clean(seed), test, about)
             wanted = Wanted("mca", suite.called)
             cells[f"{start}: {DAMAGED}", column] = Cell(own, suite, test, about, wanted)
