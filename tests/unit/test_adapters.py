@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,59 @@ def test_a_low_rank_change_is_the_one_of_the_equation() -> None:
         assert factors[f"{name}.down"].shape[0] == factors[f"{name}.up"].shape[1] == 3
     oracle.load_state({k: v + factors[f"{k}.up"] @ factors[f"{k}.down"] if k in names else v for k, v in state.items()})
     torch.testing.assert_close(embeddings(student), embeddings(oracle))
+
+
+def finished() -> Adapted:
+    """An encoder whose adapter does not train."""
+    student = LoRA(3).attach(tokens()).requires_grad_(False)
+    assert isinstance(student, Adapted) and student.adapter is not None
+    for change in student.adapter.changes.values():
+        change.up.normal_(generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]
+    return student
+
+
+def test_what_does_not_train_is_merged_once() -> None:
+    student, made = finished(), list[int]()
+    for change in student.adapter.changes.values():  # type: ignore[union-attr]
+        change.register_forward_hook(lambda *_: made.append(1))
+    first = embeddings(student)
+    assert len(made) == 3
+    assert torch.equal(embeddings(student), first) and len(made) == 3
+    student.requires_grad_(True)
+    embeddings(student)
+    embeddings(student)
+    assert len(made) == 9, "a training's weights are made anew each time"
+
+
+@pytest.mark.parametrize("name", ["adapter", "base"])
+def test_merged_weights_follow_what_they_are_made_of(name: str) -> None:
+    student = finished()
+    embeddings(student)
+    with torch.no_grad():
+        weight = student.adapter.changes["mlp/weight"].up if name == "adapter" else student.body.mlp.weight  # type: ignore[union-attr]
+        weight.mul_(2)
+    assert torch.equal(embeddings(student), embeddings(copy.deepcopy(student)))
+
+
+def test_merged_weights_follow_another_precision_and_are_in_no_copy() -> None:
+    student = finished()
+    before = embeddings(student)
+    size = len(pickle.dumps(student))
+    assert size == len(pickle.dumps(finished())), "kept weights are no part of the encoder"
+    twice = copy.deepcopy(student).double().float()
+    assert torch.equal(embeddings(twice), before)
+    rounded = student.bfloat16().float()  # at the same addresses, perhaps
+    assert torch.equal(embeddings(rounded), embeddings(copy.deepcopy(rounded)))
+    assert not torch.equal(embeddings(rounded), before)
+
+
+def test_weights_merged_without_autograd_serve_a_gradient() -> None:
+    student = finished()
+    with torch.inference_mode():
+        student.eval()(PIXELS)
+    pixels = PIXELS.clone().requires_grad_()
+    student(pixels).sum().backward()
+    assert pixels.grad is not None and bool(pixels.grad.any())
 
 
 def test_what_trains() -> None:

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,15 @@ from weatherproof.encoders.adapters.low_rank import LowRank
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.weights import check_fit
 from weatherproof.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """Changed weights, and of which tensors they were made: where these lie, how often they were written to, and what
+    they are."""
+
+    of: tuple[tuple[int, int, torch.dtype, torch.device], ...]
+    weights: dict[str, Tensor]
 
 
 class Adapter(nn.Module):
@@ -25,6 +36,7 @@ class Adapter(nn.Module):
     def __init__(self, text: str, own: Mapping[str, Tensor], changes: Mapping[str, LowRank]) -> None:
         super().__init__()
         self.text = text
+        self._finished: _Finished | None = None
         self.own, self.changes = nn.Module(), nn.ModuleDict()
         for name, value in own.items():
             if isinstance(value, nn.Parameter):
@@ -35,11 +47,28 @@ class Adapter(nn.Module):
             self.changes[_key(name)] = change
 
     def tensors(self, body: nn.Module) -> dict[str, Tensor]:
-        """What the network computes with instead of its own, by their names."""
+        """What the network computes with instead of its own, by their names. Of an adapter that does not train, changed
+        weights are made once and kept until one of their tensors is another or written to."""
         own = {**self.own._parameters, **self.own._buffers}
         whole = {_name(key): value for key, value in own.items() if value is not None}
         changes = {_name(key): change for key, change in self.changes.items()}
-        return whole | {name: change(body.get_parameter(name)) for name, change in changes.items()}
+        weights = {name: body.get_parameter(name) for name in changes}
+        parts = [*weights.values(), *self.changes.parameters()]
+        if any(part.requires_grad or part.is_inference() for part in parts):
+            return whole | {name: change(weights[name]) for name, change in changes.items()}
+        of = tuple((part.data_ptr(), part._version, part.dtype, part.device) for part in parts)
+        if self._finished is None or self._finished.of != of:
+            with torch.inference_mode(False), torch.no_grad():
+                self._finished = _Finished(of, {name: change(weights[name]) for name, change in changes.items()})
+        return whole | self._finished.weights
+
+    def _apply(self, *args: Any, **options: Any) -> Self:
+        """Moved or cast, its weights are others, even where they lie at the same address."""
+        self._finished = None
+        return super()._apply(*args, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_finished": None}
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by the names of those that they stand in for: "norm.weight", "fc.weight.up"."""
