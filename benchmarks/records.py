@@ -3,7 +3,8 @@
 `keep` puts a finished run into docs/results/FOLDER: its table as STUDY.md, its records and claims as STUDY.json, and
 then today's claims into all pages. `take` fills a run that was begun and stopped with the numbers of docs/results, so
 that only the others are measured: `--rows` says of which rows nothing has changed since, and whoever takes them answers
-for that, and says beside the table that they were taken.
+for that, and says beside the table that they were taken. A number that the run has over more seeds than were recorded
+is measured under the others now, and joined.
 
     python -m benchmarks.records keep RUN FOLDER
     python -m benchmarks.records take RUN --data DIR --store STORE [--rows REGEX]
@@ -12,13 +13,16 @@ for that, and says beside the table that they were taken.
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import claims
+from weatherproof.evaluation import standard_error
 from weatherproof.studies import STUDIES
+from weatherproof.studies.lab.joins import OverSeeds, at_seeds
 from weatherproof.studies.lab.run import CELLS, OF, digest_of
 from weatherproof.studies.lab.store import Store
 from weatherproof.texts import read_json, read_yaml
@@ -36,15 +40,33 @@ def keep(run: Path, folder: Path) -> None:
 
 def take(run: Path, rows: str, data: str, store: Path) -> None:
     """Fills cells.json with those recorded rows that the expression is found in."""
-    study, shelf = _study(run), Store(store, data=data, device=torch.device("cpu"))
-    found = claims.found_in(STUDIES[study], read_json(claims.files()[study]))
+    recipe, shelf = read_yaml(run / "recipe.yaml"), Store(store, data=data, device=torch.device("cpu"))
+    study = STUDIES[recipe["study"]]
+    scale = at_seeds(study, claims.SCALE, recipe["seed"], recipe.get("seeds", 1))
+    found = claims.found_in(study, read_json(claims.files()[study.name]))
     cells, of = (read_json(file) if (file := run / name).is_file() else {} for name in (CELLS, OF))
-    for key, own in STUDIES[study].at(claims.SCALE).cells.items():
+    for key, own in scale.cells.items():
         if key in found and re.search(rows, key[0]):
+            if isinstance(own, OverSeeds):
+                found[key] = with_all_seeds(own, found[key], shelf)
+                print(f"{' | '.join(key)}: {found[key]['value']:.4g}", flush=True)
             cells[" | ".join(key)], of[" | ".join(key)] = found[key], digest_of(own, shelf)
     print(f"{len(cells)} cells stand in {run / CELLS}")
     _write(run / CELLS, cells)
     _write(run / OF, of)
+
+
+def with_all_seeds(own: OverSeeds, record: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
+    """A record that has a number under each seed: those that it lacks are measured."""
+    recorded = dict(zip(record["seeds"], record.get("samples", [record["value"]]), strict=True))
+    trainings = dict(zip(own.seeds, own.trainings, strict=True))
+    for seed in trainings.keys() - recorded.keys():
+        number = trainings[seed].number(store)
+        assert number is not None  # the recorded trainings have one
+        recorded[seed] = number.value
+    samples = [recorded[seed] for seed in own.seeds]
+    mean, error = sum(samples) / len(samples), standard_error(samples)
+    return {**record, "value": mean, "stderr": error, "seeds": list(own.seeds), "samples": samples}
 
 
 def _study(run: Path) -> str:

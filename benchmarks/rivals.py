@@ -1,5 +1,4 @@
-"""The learning rates of `unseen-kinds`, three for hardening and three for each of its rivals but AugMix, on training
-images alone.
+"""The learning rates of `unseen-kinds`, three for hardening and three for each of its rivals, on training images alone.
 
 Writes docs/results/rivals.{json,md}; what is trained already is taken from the store, which is the study's own.
 
@@ -32,6 +31,7 @@ def models(seed: int) -> Iterator[tuple[str, float, Recipe]]:
         own = Trainings(replace(SUBJECT, plan={**SUBJECT.plan, "lr": rate}), seed)
         yield "hardened on all other kinds", rate, own.hardened(WITHOUT)
         yield "with labels: cross-entropy on all other kinds", rate, own.labelled("supervised", WITHOUT)
+        yield "with labels: AugMix consistency", rate, own.labelled("augmix")
     for rate in ADAPTING:
         for steps in (1, 5):
             text = f"Tent(steps={steps}, lr={rate!r})"
@@ -55,8 +55,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"ResNet-20 on {SUBJECT.train_images:,} training images of CIFAR-10, two epochs, as in "
         "[unseen-kinds](all-weather/unseen-kinds.md); trained on all common corruptions but noise. Top-1 in per cent "
         f"on {JUDGES:,} *other training* images, in mixed batches of 256, clean and under one corruption of each group "
-        f"at severity {SEVERITY}, seed {found['seed']}. As many trials for each row; AugMix has "
-        "had none: it trains at the rate of the others.", "",
+        f"at severity {SEVERITY}, seed {found['seed']}. As many trials for each row.", "",
         f"`{found['command']}`, {found['machine']['processor']}.", "",
         f"| recipe | rate | clean | {' | '.join(CORRUPTIONS)} | mean of the four |",
         "|---" * (len(CORRUPTIONS) + 4) + "|",

@@ -191,7 +191,7 @@ _LITE = Subject(
     encoder="timm:tf_efficientnet_lite0@$DATA/tf_efficientnet_lite0.safetensors",
     data=Source("folder:$DATA/imagenette"),
     kinds=LARGE,
-    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT), 3)] for kind in KINDS},
     plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": FAST},
     size=128,
     augment="HorizontalFlip()",
@@ -205,7 +205,7 @@ _SQUEEZE = replace(
 _VIT = replace(
     _RESNET,
     encoder="timm:vit_tiny_patch16_224(patch_size=8, embed_dim=128, depth=4, num_heads=4)@random",
-    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT), 3)] for kind in KINDS},
     plan={"epochs": 3, "batch_size": 128, "lr": 1e-3},
     size=32,
     head="probe",
@@ -215,8 +215,8 @@ DESK = Weather(
     "desk",
     "ResNet-20 on CIFAR-10 (JPEG copies) with 10,000 images, three epochs; EfficientNet-Lite0 (two epochs) and "
     "SqueezeNet (four) on 3,000 images of Imagenette at 128 pixels; the demo's CNN, pretrained by SimCLR on digits; a "
-    "small ViT, pretrained by SimCLR on ResNet-20's images. ResNet-20 (its rows of every kind) and the demo's CNN over "
-    "three training seeds, all else one training each. All recipes of an encoder have as many steps.",
+    "small ViT, pretrained by SimCLR on ResNet-20's images. All over three training seeds, but for the rows that "
+    "ResNet-20 alone has. All recipes of an encoder have as many steps.",
     {
         RESNET: _RESNET,
         TINY: replace(
@@ -269,14 +269,12 @@ class Family:
 
     Attributes:
         seeds: so many trainings of each model.
-        compositions: whether a row is trained on mixed chains of what the row of all other kinds is trained on.
     """
 
     name: str
     note: str
     subject: Subject
     seeds: int = 1
-    compositions: bool = True
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -286,11 +284,10 @@ FAMILIES: Mapping[str, Family] = {
         "ResNet-20 on CIFAR-10 (JPEG copies), 10,000 training images, two epochs of each training, one seed; 512 test "
         "images under each of the 75 conditions, met in two batches of 256.",
         replace(_RESNET, plan={**_RESNET.plan, "epochs": 2}, test_images=512),
-        compositions=False,
     ),
     "paper": Family(
         "paper",
-        "ResNet-20 on CIFAR-10, three training seeds: for a GPU. Compositions are mixed chains as AugMix makes them.",
+        "ResNet-20 on CIFAR-10, three training seeds: for a GPU.",
         PAPER.subjects[RESNET],
         3,
     ),
