@@ -16,7 +16,7 @@ from weatherproof.data import MemoryImages
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, load_encoder, map_place, save_encoder
 from weatherproof.encoders.adapters import Adaptation, Full, LoRA, Norms, load_adapters, save_adapter, switched
 from weatherproof.encoders.gate import Gated, gated
-from weatherproof.encoders.gate_fit import SHUT, fit_gate
+from weatherproof.encoders.gate_fit import SHUT, Clean, fit_gate
 from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.errors import InputError
 from weatherproof.operators import OneOf, RandomMask
@@ -368,6 +368,30 @@ def test_a_gate_before_a_classifier_opens_before_its_answers_change() -> None:
         fit_gate(*bare, *asked, by="answers")
 
 
+def test_clean_images_that_look_damaged_may_be_the_hardened_ones_where_the_answer_is_the_same() -> None:
+    # the original answers otherwise from a share of pi / 4 on, the hardened one nowhere
+    judged = turned(1.0, 0.0, judged=True), turned(0.0, 0.3, 5.0, judged=True)
+    half, most = PIXELS.clone(), PIXELS.clone()
+    half[:100, :, :4], most[:100, :, :7] = 0, 0
+    ends = [fit_gate(*judged, MemoryImages(own), RandomMask((0.0, 0.95)), Zeros())[0][0] for own in (half, most)]
+    assert ends[0] < 0.5 and ends[1] >= 0.875
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_clean_images_may_lose_against_a_loop(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    count = int(torch.randint(1, 700, (), generator=draw))
+    extent = torch.rand(count, generator=draw) * (torch.rand(count, generator=draw) < 0.3)
+    kind, lost = torch.randint(2, (count,), generator=draw), torch.rand(count, generator=draw) < 0.4
+    clean = Clean(kind, extent, torch.zeros(count, 1), None, lost)
+    for own in (0, 1):
+        # of all extents at which the gate could begin for every kind, the lowest that costs at most 0.5 % of them
+        tried = sorted({0.0, *extent.tolist()})
+        begin = next(low for low in tried if int((lost & (extent > low)).sum()) <= 0.005 * count)
+        below = extent[(kind == own) & (extent <= begin)].tolist()
+        assert clean.least(own) == max(below, default=0.0)
+
+
 @pytest.mark.parametrize(
     ("both", "operator", "gauge", "found"),
     [
@@ -442,8 +466,8 @@ def test_each_kind_has_its_own_extents_and_what_the_original_bears_stays_its_own
 
 def test_clean_images_keep_their_original_over_all_kinds_together() -> None:
     looks_damaged = PIXELS.clone()
-    looks_damaged[:2, :, :7] = 0
-    looks_damaged[2:5, :, :4] = 255
+    looks_damaged[:3, :, :7] = 0
+    looks_damaged[3:6, :, :4] = 255
     both, mixed = (by_white(1.0, 0.0, 1.0), by_white(0.0, 0.1, 0.0)), OneOf(RandomMask((0.0, 1.0)), bleached)
     low, _ = fit_gate(*both, MemoryImages(looks_damaged), mixed, BlackOrWhite())
     told = BlackOrWhite()(looks_damaged.float() / 255)

@@ -1,7 +1,6 @@
 """Where a gate opens: learned from images and their damage, without labels."""
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +27,7 @@ from weatherproof.types import Embeddings, Logits
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 NEIGHBOURS = 10  # of each clean image, that an embedding should have, too, where no answers are compared
 NEARNESS = 2.5  # weight of 1 - the mean cosine beside the share of them that it has not
-CLEAN_LOST = 0.005  # of clean images, for which the gate may open at all
+CLEAN_LOST = 0.005  # of clean images, that may get another answer, or where there are none another embedding
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
@@ -43,17 +42,20 @@ class Clean:
     Attributes:
         kind: the place among the gauge's kinds of the one that an image is taken for.
         answers: None where they are not compared.
+        lost: whether the hardened encoder answers otherwise; where answers are not compared, of every image.
     """
 
     kind: Int64[Tensor, "n"]
     extent: Float[Tensor, "n"]
     embeddings: Embeddings
     answers: Logits | None
+    lost: Bool[Tensor, "n"]
 
     def least(self, kind: int) -> float:
         """The extent from which on a gate may open for a kind: that of the clean images that are taken for it, but for
-        those 0.5 % of all that look the most damaged."""
-        kept = self.extent.argsort(stable=True)[: 1 + math.ceil((1 - CLEAN_LOST) * (len(self.extent) - 1))]
+        those that look the most damaged of all, as many as lose 0.5 %."""
+        order = self.extent.argsort(descending=True, stable=True)
+        kept = order[self.lost[order].cumsum(0) > CLEAN_LOST * len(order)]
         own = self.extent[kept][self.kind[kept] == kind]
         return float(own.max()) if len(own) else 0.0
 
@@ -113,9 +115,9 @@ def fit_gate(
       was fitted on the original; and a mixture's cosine is above that of either, though its guesses may be worse. (The
       contrastive loss would not do: hardened encoders hold images further apart, the clean ones, too.)
 
-    Only pairs count that leave at most 0.5 % of the clean images to anything but the original, over all kinds together,
-    and `SHUT` among them: where the hardened encoder is no gain under a kind, or no image is taken for it, no image of
-    that kind is given to it.
+    Only pairs count that give at most 0.5 % of the clean images another answer than the original's; by embeddings, that
+    leave so many to anything but the original; over all kinds together. `SHUT` is among them: where the hardened
+    encoder is no gain under a kind, or no image is taken for it, no image of that kind is given to it.
 
     Args:
         images: held out from training; labels are not looked at.
@@ -176,15 +178,16 @@ def observed(
         for batch in batches(images, batch_size, device=device, workers=workers):
             keys = random.fold(random.keys(seed, batch.index), _STREAM)
             place = count + torch.arange(len(keys))
-            whole.append(_columns(gauge(batch.images), original.see(batch.images, judged=judged)))
+            both = [encoder.see(batch.images, judged=judged) for encoder in (original, hardened)]
+            whole.append((_otherwise(*both), *_columns(gauge(batch.images), both[0])))
             for way in ways:
                 damaged = way(batch.images, keys)
                 seen = [encoder.see(damaged, judged=judged) for encoder in (original, hardened)]
                 parts.append((place, *_columns(gauge(damaged), *seen)))
             count += len(keys)
             meter.advance(len(keys))
-    kind, extent, _, embeddings, *answers = map(torch.cat, zip(*whole, strict=True))
-    clean = Clean(kind, extent, embeddings, answers[0] if answers else None)
+    lost, kind, extent, _, embeddings, *answers = map(torch.cat, zip(*whole, strict=True))
+    clean = Clean(kind, extent, embeddings, answers[0] if answers else None, lost)
     image, kind, extent, beyond, before, after, *answers = map(torch.cat, zip(*parts, strict=True))
     return clean, Damaged(image, kind, extent, beyond, before, after, tuple(answers))
 
@@ -194,6 +197,13 @@ def from_none(operator: Operator) -> tuple[Operator, ...]:
     return tuple(
         own.operators[0] if own.scale is None else own.between(own.scale.none, own.span[1]) for own in kinds(operator)
     )
+
+
+def _otherwise(original: Outputs, hardened: Outputs) -> Bool[Tensor, "batch"]:
+    """Of which images the answers differ; of all, where there are none."""
+    if original.logits is None or hardened.logits is None:
+        return torch.ones(len(original.embeddings), dtype=torch.bool)
+    return (original.logits.argmax(dim=1) != hardened.logits.argmax(dim=1)).cpu()
 
 
 def _columns(reading: Reading, *outputs: Outputs) -> tuple[Tensor, ...]:
