@@ -47,10 +47,9 @@ def take(run: Path, rows: str, data: str, store: Path) -> None:
     cells, of = (read_json(file) if (file := run / name).is_file() else {} for name in (CELLS, OF))
     for key, own in scale.cells.items():
         if key in found and re.search(rows, key[0]):
-            if isinstance(own, OverSeeds):
-                found[key] = with_all_seeds(own, found[key], shelf)
-                print(f"{' | '.join(key)}: {found[key]['value']:.4g}", flush=True)
-            cells[" | ".join(key)], of[" | ".join(key)] = found[key], digest_of(own, shelf)
+            name = " | ".join(key)
+            cells[name] = with_all_seeds(own, found[key], shelf) if isinstance(own, OverSeeds) else found[key]
+            of[name] = digest_of(own, shelf)
     print(f"{len(cells)} cells stand in {run / CELLS}")
     _write(run / CELLS, cells)
     _write(run / OF, of)
@@ -63,6 +62,7 @@ def with_all_seeds(own: OverSeeds, record: Mapping[str, Any], store: Store) -> M
     for seed in trainings.keys() - recorded.keys():
         number = trainings[seed].number(store)
         assert number is not None  # the recorded trainings have one
+        print(f"seed {seed} of {record['model']}, {record['operator']}: {number.value:.4g}", flush=True)
         recorded[seed] = number.value
     samples = [recorded[seed] for seed in own.seeds]
     mean, error = sum(samples) / len(samples), standard_error(samples)

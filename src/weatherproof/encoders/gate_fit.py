@@ -51,11 +51,11 @@ class Clean:
     answers: Logits | None
     lost: Bool[Tensor, "n"]
 
-    def least(self, kind: int) -> float:
+    def least(self, kind: int, limit: float = CLEAN_LOST) -> float:
         """The extent from which on a gate may open for a kind: that of the clean images that are taken for it, but for
-        those that look the most damaged of all, as many as lose 0.5 %."""
+        those that look the most damaged of all, as many as lose the limit."""
         order = self.extent.argsort(descending=True, stable=True)
-        kept = order[self.lost[order].cumsum(0) > CLEAN_LOST * len(order)]
+        kept = order[self.lost[order].cumsum(0) > limit * len(order)]
         own = self.extent[kept][self.kind[kept] == kind]
         return float(own.max()) if len(own) else 0.0
 
