@@ -95,7 +95,7 @@ class _Teller:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.aloud, self.silent = clock, False, False
         self.phases: list[Meter] = []
-        self.told = -math.inf
+        self.last_line = -math.inf
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.bar: _Bar | None = None
@@ -133,7 +133,7 @@ class _Teller:
                     self.bar.draw(phases, now)
                 return _FRAME
             if now >= self._due(phases):
-                self.told = now
+                self.last_line = now
                 _print(line(phases, now))
             return min(_LOOK, max(0.001, self._due(phases) - now))
 
@@ -155,7 +155,7 @@ class _Teller:
             time.sleep(pause)
 
     def _due(self, phases: Sequence[Meter]) -> float:
-        return max(phases[0].since + _SHORT, self.told + _LINE)
+        return max(phases[0].since + _SHORT, self.last_line + _LINE)
 
     def _clear(self) -> None:
         if self.bar is not None:

@@ -147,10 +147,10 @@ def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
     from weatherproof.reports import write_report
     from weatherproof.reports.files import read_checks, read_results
 
-    (records, told), known = read_results(run.path), read_checks(run.path)
+    (records, noted), known = read_results(run.path), read_checks(run.path)
     if records and not (run.path / "report.html").is_file():
         write_report(run.path)
-    return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes, notes=told)
+    return Outcome(run.path, records, encoder=encoder, checks=known, next_steps=notes, notes=noted)
 
 
 def files_made(folder: Path) -> dict[str, int]:

@@ -163,8 +163,8 @@ def _damages(kind: Kind) -> tuple[str, ...]:
 
 
 def _levels(kind: Kind) -> str:
-    told = ", ".join(f"{column} = `{operator}`" for column, operator in zip(COLUMNS, _damages(kind), strict=True))
-    return f"trained on `{kind.severe}` (severe) or `{kind.whole}`; {told}"
+    levels = ", ".join(f"{column} = `{operator}`" for column, operator in zip(COLUMNS, _damages(kind), strict=True))
+    return f"trained on `{kind.severe}` (severe) or `{kind.whole}`; {levels}"
 
 
 def _cells(models: Models, recipe: str, kind: Kind, called: str, seed: int) -> list[Cell]:
@@ -258,7 +258,7 @@ def _where(key: Key) -> str:
 
 
 def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
-    told = {
+    comparisons = {
         f"{words} on clean images: within half a point of the encoder as it was": clean_is_kept(recipe),
         f"{words} at every level: at most half a point below the encoder as it was": levels_are_no_loss(recipe),
         f"{words} at every level: within a point of the best specialist of that kind": levels_are_specialists(
@@ -269,8 +269,8 @@ def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
         ),
         f"{words} at the mild level: not below the encoder as it was": mild_is_no_loss(recipe),
     }
-    means = (Claim(text, within(pairs), independent=False) for text, pairs in told.items())
-    paired = (PairedClaim(f"{text}, shown over the seeds", shown(pairs)) for text, pairs in told.items())
+    means = (Claim(text, within(pairs), independent=False) for text, pairs in comparisons.items())
+    paired = (PairedClaim(f"{text}, shown over the seeds", shown(pairs)) for text, pairs in comparisons.items())
     return (*means, *paired)
 
 

@@ -60,8 +60,8 @@ def grid(scale: Setting, seed: int) -> Scale:
     facts: dict[str, str] = {}
     for encoder, subject in scale.subjects.items():
         models, kind = Models(subject, seed), subject.kinds[KIND]
-        told = ", ".join(f"{level} = `{operator}`" for level, operator in _damages(kind).items())
-        facts |= {encoder: subject.facts, f"{encoder}, {KIND}": f"trained on `{kind.leaning}`, growing; {told}"}
+        levels = ", ".join(f"{level} = `{operator}`" for level, operator in _damages(kind).items())
+        facts |= {encoder: subject.facts, f"{encoder}, {KIND}": f"trained on `{kind.leaning}`, growing; {levels}"}
         for loss in (ORIGINAL, *LOSSES):
             for column, cell in _cells(models, kind, loss, encoder, seed):
                 cells[row(encoder, loss), column] = cell
@@ -98,8 +98,10 @@ def beside(
     pairs = [((row(encoder, high), column), (row(encoder, low), column)) for encoder in encoders for column in columns]
     there = [(one, other) for one, other in pairs if one in values and other in values]
     held = sum(values[one] > values[other] + gain for one, other in there)
-    told = (f"{one[0].partition(':')[0]}, {one[1]} {100 * (values[one] - values[other]):+.1f}" for one, other in there)
-    return held, len(there), ", ".join(told)
+    comparisons = (
+        f"{one[0].partition(':')[0]}, {one[1]} {100 * (values[one] - values[other]):+.1f}" for one, other in there
+    )
+    return held, len(there), ", ".join(gaps)
 
 
 _ENCODERS = (TINY, RESNET, LITE)

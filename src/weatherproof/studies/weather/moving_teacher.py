@@ -106,11 +106,11 @@ def _cells(subject: Subject, training: int, seed: int, student: Recipe, called: 
 
 @awaiting_values
 def beside(values: Values, pairs: Sequence[tuple[Key, Key]], gain: float = 0.0, share: float = 1.0) -> Verdict:
-    """Each first cell above `share` of the second plus `gain`; all pairs are told."""
+    """Each first cell above `share` of the second plus `gain`; the detail has all pairs."""
     there = [(one, other) for one, other in pairs if one in values and other in values]
     held = sum(values[one] > share * values[other] + gain for one, other in there)
-    told = (f"{_row_words(one)} {values[one]:.3g} against {values[other]:.3g}" for one, other in there)
-    return held, len(there), ", ".join(told)
+    comparisons = (f"{_row_words(one)} {values[one]:.3g} against {values[other]:.3g}" for one, other in there)
+    return held, len(there), ", ".join(comparisons)
 
 
 def _row_words(key: Key) -> str:

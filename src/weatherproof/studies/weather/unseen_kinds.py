@@ -137,14 +137,14 @@ def grid(scale: Family, seed: int) -> Scale:
 @awaiting_values
 def ahead(values: Values, high: str, lows: Sequence[str], columns: Sequence[str], margin: float = 0.0) -> Verdict:
     """Row `high` above the best of the rows `lows` by more than the margin (below 0: or not further below it), in each
-    column; all gaps are told."""
+    column; the detail has all gaps."""
     gaps = {}
     for column in columns:
         rivals = [values[low, column] for low in lows if (low, column) in values]
         if rivals and (high, column) in values:
             gaps[column] = values[high, column] - max(rivals)
-    told = ", ".join(f"{column} {100 * gap:+.1f}" for column, gap in gaps.items())
-    return sum(gap > margin for gap in gaps.values()), len(gaps), told
+    detail = ", ".join(f"{column} {100 * gap:+.1f}" for column, gap in gaps.items())
+    return sum(gap > margin for gap in gaps.values()), len(gaps), detail
 
 
 _GROUPS = tuple(GROUPS)

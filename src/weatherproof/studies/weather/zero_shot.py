@@ -117,8 +117,8 @@ def grid(scale: Sizes, seed: int) -> Scale:
     for name, subject in scale.subjects.items():
         facts[name] = subject.facts
         for kind_name, kind in subject.kinds.items():
-            told = ", ".join(f"{c} = `{o}`" for c, o in zip(LEVELS, kind.levels, strict=True))
-            facts[f"{name}, {kind_name}"] = f"hardened on `{kind.whole}`; {told}"
+            levels = ", ".join(f"{c} = `{o}`" for c, o in zip(LEVELS, kind.levels, strict=True))
+            facts[f"{name}, {kind_name}"] = f"hardened on `{kind.whole}`; {levels}"
             rows = _rows(subject, kind, seed)
             for how, (model, about, metric) in rows.items():
                 for column, operator in zip(COLUMNS, ("Chain()", *kind.levels), strict=True):

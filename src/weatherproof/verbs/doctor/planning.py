@@ -127,12 +127,12 @@ def _wishes(wishes: Wishes, scale: Scale, encoder: Counted, card: Card) -> Itera
 
 
 def _terms(terms: Terms) -> Iterator[Finding]:
-    yield Finding("decoding", f"{terms.decoded:,.0f} images/s and core ({terms.told['decoded']})")
+    yield Finding("decoding", f"{terms.decoded:,.0f} images/s and core ({terms.sources['decoded']})")
     yield Finding("image", f"{bytes_words(terms.image_bytes)} as stored")
-    yield Finding("operator", f"{terms.copies:,.0f} copies of an image, with crop and flip ({terms.told['copies']})")
-    yield Finding("network", f"{terms.network / 1e9:,.3g} GB/s a GPU ({terms.told['network']})")
-    yield Finding("disk", f"{terms.disk / 1e9:,.2g} GB/s ({terms.told['disk']})")
-    yield Finding("order", f"{terms.order_seconds * 1e6:,.2f} s a million images ({terms.told['order_seconds']})")
+    yield Finding("operator", f"{terms.copies:,.0f} copies of an image, with crop and flip ({terms.sources['copies']})")
+    yield Finding("network", f"{terms.network / 1e9:,.3g} GB/s a GPU ({terms.sources['network']})")
+    yield Finding("disk", f"{terms.disk / 1e9:,.2g} GB/s ({terms.sources['disk']})")
+    yield Finding("order", f"{terms.order_seconds * 1e6:,.2f} s a million images ({terms.sources['order_seconds']})")
 
 
 def _step(course: Course) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ class Terms:
         order_bytes: of memory in every process, for an image.
         network: bytes per second that pass through a GPU in a gather or an all-reduce.
         latency: seconds of a small gather.
-        told: for each of these names, where it comes from.
+        sources: for each of these names, where it comes from.
     """
 
     decoded: float
@@ -55,7 +55,7 @@ class Terms:
     order_bytes: float
     network: float
     latency: float
-    told: Mapping[str, str]
+    sources: Mapping[str, str]
 
 
 def terms_of(
@@ -81,7 +81,7 @@ def terms_of(
     order_seconds, order_bytes = ordering(seed)
     return Terms(
         decoded=decoded, image_bytes=stored, copies=_copies(operator, size, seed), disk=_disk(),
-        order_seconds=order_seconds, order_bytes=order_bytes, network=speed, latency=latency, told=sources,
+        order_seconds=order_seconds, order_bytes=order_bytes, network=speed, latency=latency, sources=sources,
     )  # fmt: skip
 
 
