@@ -98,9 +98,7 @@ def beside(
     pairs = [((row(encoder, high), column), (row(encoder, low), column)) for encoder in encoders for column in columns]
     there = [(one, other) for one, other in pairs if one in values and other in values]
     held = sum(values[one] > values[other] + gain for one, other in there)
-    comparisons = (
-        f"{one[0].partition(':')[0]}, {one[1]} {100 * (values[one] - values[other]):+.1f}" for one, other in there
-    )
+    gaps = (f"{one[0].partition(':')[0]}, {one[1]} {100 * (values[one] - values[other]):+.1f}" for one, other in there)
     return held, len(there), ", ".join(gaps)
 
 
