@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +11,7 @@ from weatherproof.errors import InputError
 from weatherproof.names import utf8
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+Need = int | Callable[[], int]  # bytes, or what counts them once the disk is full
 
 
 def own_cache(environment: Mapping[str, str] = os.environ) -> Path:
@@ -19,7 +20,7 @@ def own_cache(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+def replacing(path: Path, size: Need = 0) -> Iterator[BinaryIO]:
     """A new file, written beside `path`, that takes its place when the block ends well; else `path` stays as it was.
 
     The file is on the disk before it takes the place, and the place before the block ends (fsync of both), so a power
@@ -27,7 +28,7 @@ def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
 
     Args:
         path: the file.
-        size: bytes that are about to be written, for the message.
+        size: bytes that are about to be written, for the message; or what counts them when it is asked.
 
     Raises:
         InputError: the disk is full or refuses.
@@ -57,7 +58,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 
 @contextmanager
-def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
+def disk_errors(path: Path, size: Need = 0) -> Iterator[None]:
     """Inside, what the disk refuses becomes an `InputError` that says what to do."""
     try:
         yield
@@ -66,11 +67,19 @@ def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
         if refusal is None:
             raise
         if refusal.errno in _FULL:
-            need = f"need about {max(1, round(size / 2**20))} MB; " if size else ""
             raise InputError(
-                f"no space left on the disk of {path}: {need}free some space and run the same command again"
+                f"no space left on the disk of {path}: {_need(size() if callable(size) else size)}free some space and "
+                "run the same command again"
             ) from error
         raise InputError(f"cannot write {path}: {refusal.strerror}") from error
+
+
+def _need(size: int) -> str:
+    """What is said of the bytes that are needed; "" where nobody knows."""
+    if not size:
+        return ""
+    unit, name = (2**20, "MB") if size >= 2**20 else (2**10, "kB")
+    return f"need about {max(1, round(size / unit)):,} {name}; "
 
 
 def _refusal(error: BaseException) -> OSError | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from full_disk import fill_disk
 from PIL import Image
 
 import weatherproof as wp
@@ -305,36 +306,16 @@ def test_a_killed_copy_goes_on(how: signal.Signals, layout: str, tmp_path: Path,
     assert contents(out) == contents(tmp_path / "undisturbed")
 
 
-class FullDisk:
-    """A file that takes so many bytes and no more."""
-
-    def __init__(self, file: Any, room: int) -> None:
-        self.file, self.room = file, room
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def write(self, data: Any) -> int:
-        self.room -= memoryview(data).nbytes
-        if self.room < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self.file.write(data)
-
-
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"corruptions": ["fog"], "batch_size": 4}
-    real = Path.open
     with monkeypatch.context() as patch:
-        patch.setattr(
-            Path, "open",
-            lambda self, *a, **k: FullDisk(f, 100_000) if (f := real(self, *a, **k)).name.endswith(".part") else f,
-        )  # fmt: skip
-        with pytest.raises(InputError, match=r"no space left on the disk of .*fog.npy.part: need about 1 MB; free"):
+        fill_disk(patch, 100_000, ".part")
+        with pytest.raises(InputError, match=r"no space left on the disk of .*fog.npy.part: need about 300 kB; free"):
             wp.corrupt(small(), **settings, out=tmp_path / "arrays")
     assert not (tmp_path / "arrays/fog.npy").exists()
 
     def refuse(self: Path, data: Any) -> int:
-        with real(self, "wb") as file:
+        with self.open("wb") as file:
             file.write(memoryview(data)[:10])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,6 +1,5 @@
 """A run folder under every kind of bad luck."""
 
-import errno
 import json
 import os
 import pickle
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from full_disk import fill_disk
 
 from weatherproof import files
 from weatherproof.errors import InputError
@@ -142,34 +142,11 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
         run.load_checkpoint()
 
 
-class _FullDisk:
-    """A file that takes `room` bytes."""
-
-    def __init__(self, file: Any, room: int) -> None:
-        self.file, self.room = file, room
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def __enter__(self) -> "_FullDisk":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def write(self, data: Any) -> int:
-        self.room -= len(data)
-        if self.room < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self.file.write(data)
-
-
 def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder.open(tmp_path, RECIPE)
     run.save_checkpoint({"step": 1})
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    real = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: _FullDisk(real(self, *a, **k), 100_000))
+    fill_disk(monkeypatch, 100_000)
     with pytest.raises(InputError, match=r"no space left on the disk of .*checkpoint.pt: need about 8 MB; free some"):
         run.save_checkpoint({"step": 2, "weights": {"a": torch.zeros(1024, 1024), "b": [torch.zeros(1024, 1024)]}})
     monkeypatch.undo()
@@ -178,8 +155,7 @@ def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.
 
 def test_full_disk_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder.open(tmp_path, RECIPE)
-    real = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: _FullDisk(real(self, *a, **k), 0))
+    fill_disk(monkeypatch, 0)
     with pytest.raises(InputError, match=r"no space left on the disk of .*log.jsonl: free some space"):
         run.log({"step": 1})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import fill_disk
 from PIL import Image
 
 from weatherproof import random
@@ -520,6 +521,36 @@ def test_a_stopped_copy_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytes
     again = shard(folder, out=tmp_path / "out", images_per_shard=5).manifest
     assert again["files"] == whole["files"] and again["splits"] == whole["splits"]
     assert (tmp_path / "out" / "train-000000.tar").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("count", "room", "ending", "written"),
+    [
+        (10, 0, ".tar.tmp", 0), (90, 15_000, ".tar.tmp", 0),
+        (90, 0, "train-000002.tar.tmp", 0),  # all of it: without a note of progress what was written is removed
+        (90, 0, "train-000002.tar.tmp", 2),
+    ],
+)  # fmt: skip
+def test_a_full_disk_says_what_is_still_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, room: int, ending: str, written: int
+) -> None:
+    from weatherproof.verbs import shard as module
+
+    for i in range(count):
+        path = tmp_path / "photos" / "train" / ("bee", "cat")[i % 2] / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(i, side=20))
+    settings = {"split": ["train"], "images_per_shard": 20}
+    files = shard(tmp_path / "photos", out=tmp_path / "whole", **settings).manifest["files"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "NOTE_SECONDS", 0 if written else 60)
+        fill_disk(patch, room, ending)
+        with pytest.raises(InputError, match=r"no space left on the disk of .*tar: need about \d+ kB; free") as error:
+            shard(tmp_path / "photos", out=tmp_path / "out", **settings)
+    needed = int(str(error.value).partition("need about ")[2].split()[0]) * 1024
+    assert needed == pytest.approx(sum(about["bytes"] for about in [*files.values()][written:]), rel=0.2, abs=10_240)
+    assert {path.name for path in (tmp_path / "out").glob("*.tar")} == {*list(files)[:written]}
+    assert shard(tmp_path / "photos", out=tmp_path / "out", **settings).manifest["files"] == files
 
 
 def test_files_that_have_gone_are_left_out_and_named(folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -273,6 +273,7 @@ def _write(run: RunFolder, splits: Sequence[_Split], most: int, most_bytes: int)
                     )
     saved = time.monotonic()
     total = sum(len(own.images) for own in splits)
+    rest = _Rest(total, noted)
     with phase("writing shards", total, done=sum(noted["done"].values())) as meter:
         for own in splits:
             files, guard = noted["files"][own.split], BadFiles(own.images.name, len(own.images), MOST_BAD)
@@ -282,7 +283,7 @@ def _write(run: RunFolder, splits: Sequence[_Split], most: int, most_bytes: int)
                     name = f"{own.split}-{len(files):06}.tar"
                     run.provisional.add(name)  # without a note it is written anew
                     before = noted["done"][own.split]
-                    about, reached, bad = _shard(run.path / name, own, samples, most, most_bytes)
+                    about, reached, bad = _shard(run.path / name, own, samples, most, most_bytes, rest)
                     guard.record(bad)
                     noted["done"][own.split], noted["bad"] = reached, noted["bad"] | bad
                     if about is None:
@@ -291,7 +292,7 @@ def _write(run: RunFolder, splits: Sequence[_Split], most: int, most_bytes: int)
                     meter.advance(reached - before)
                     if time.monotonic() - saved >= NOTE_SECONDS:
                         run.write_json(PROGRESS, noted)
-                        saved = time.monotonic()
+                        saved, rest.images = time.monotonic(), total - sum(noted["done"].values())
             except KeyboardInterrupt:
                 if any(noted["files"].values()):
                     run.write_json(PROGRESS, noted)
@@ -301,6 +302,28 @@ def _write(run: RunFolder, splits: Sequence[_Split], most: int, most_bytes: int)
                 raise InputError(f"no image of {own.images.name!r} can be read: {printable(first[0])}: {first[1]}")
     run.write_json(PROGRESS, noted)
     return noted
+
+
+class _Rest:
+    """How large the shards are that are not in a note of progress, as far as what was written so far says.
+
+    Args:
+        total: images of all splits.
+        noted: the note with which this begins.
+    """
+
+    def __init__(self, total: int, noted: Mapping[str, Any]) -> None:
+        self.seen = sum(noted["done"].values())
+        self.length = sum(about["bytes"] for own in noted["files"].values() for about in own.values())
+        self.images = total - self.seen
+
+    def count(self, contents: Iterable[bytes]) -> None:
+        """What is about to be written of one image, whether there is room for it or not."""
+        self.length += sum(tarfile.BLOCKSIZE * (1 + -(-len(own) // tarfile.BLOCKSIZE)) for own in contents)
+
+    def needed(self) -> int:
+        """Bytes; 0 before the first image."""
+        return -(-self.length * self.images // (self.seen * _RECORD)) * _RECORD if self.seen else 0
 
 
 class _Hashed:
@@ -323,21 +346,26 @@ class _Hashed:
 
 
 def _shard(
-    path: Path, own: _Split, samples: Iterator[tuple[int, str, bytes | str, int]], most: int, most_bytes: int
-) -> tuple[dict[str, Any] | None, int, dict[str, str]]:
+    path: Path, own: _Split, samples: Iterator[tuple[int, str, bytes | str, int]], most: int, most_bytes: int,
+    rest: _Rest,
+) -> tuple[dict[str, Any] | None, int, dict[str, str]]:  # fmt: skip
     """Write one shard. Returns what the manifest says of it (None where all that was left is bad), the position that
     the next one begins with, and the images that are left out."""
     written, reached, bad = 0, len(own.images), {}
-    with suppress(_Nothing), replacing(path, most_bytes) as file:
-        out = _Hashed(file)
+    with suppress(_Nothing), replacing(path, rest.needed) as file:
+        out, before = _Hashed(file), rest.length
         for position, name, found, label in samples:
+            rest.seen += 1
             if isinstance(found, str):
                 bad[printable(name)] = found
                 continue
             key = own.key(position)
-            out.member(f"{key}{name.lower()}", found)
+            members = {f"{key}{name.lower()}": found}
             if label >= 0:
-                out.member(f"{key}.cls", str(label).encode())
+                members[f"{key}.cls"] = str(label).encode()
+            rest.count(members.values())
+            for called, content in members.items():
+                out.member(called, content)
             written += 1
             if written >= most or out.length >= most_bytes:
                 reached = position + 1
@@ -346,6 +374,7 @@ def _shard(
             raise _Nothing
         out.write(bytes(2 * tarfile.BLOCKSIZE))
         out.write(bytes(-out.length % _RECORD))
+        rest.length = before + out.length
     if not written:
         return None, reached, bad
     return {"bytes": out.length, "sha256": out.hash.hexdigest(), "written": written}, reached, bad
