@@ -18,7 +18,7 @@ from weatherproof.encoders import Preprocessing, load_encoder, map_place, save_e
 from weatherproof.encoders.preprocessing import to_input
 from weatherproof.errors import InputError
 from weatherproof.objectives import Dense, StudentTeacher
-from weatherproof.sizes import Size, nearest, sides, size_of
+from weatherproof.sizes import Size, nearest, sides, size_of, size_words
 from weatherproof.training import Plan, harden_encoder
 from weatherproof.verbs.inputs import augmentation
 
@@ -185,6 +185,36 @@ def test_a_run_of_a_tower_of_timm_in_open_clip_moves_from_its_own_size(tmp_path:
     encoder.body.set_input_size((32, 64))  # type: ignore[operator]
     moved, wanted = load_encoder(tmp_path, size=(32, 64)).state(), encoder.state()
     assert all(torch.equal(moved[name], value) for name, value in wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "size"),
+    [
+        ("timm:cait_xxs24_224(depth=1)", (32, 64), (64, 32)), ("timm:cait_xxs24_224(depth=1)", 64, (32, 128)),
+        ("timm:tnt_s_legacy_patch16_224(depth=1)", (32, 128), 96),  # timm takes the 2 x 8 patches for 4 x 4
+        ("timm:levit_128s", (64, 128), (128, 64)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_run_of_timm_at_a_size_at_which_its_positions_would_be_others_is_refused(
+    text: str, own: Size, size: Size, tmp_path: Path
+) -> None:
+    encoder = load_encoder(f"{text}@random", size=own, num_classes=0)
+    save_encoder(encoder, tmp_path, provenance={})
+    with pytest.raises(InputError, match=f"comes to no other size: leave out the size {size_words(size)}"):
+        load_encoder(tmp_path, size=size)
+    again, wanted = load_encoder(tmp_path, size=own).state(), encoder.state()
+    assert all(torch.equal(again[name], value) for name, value in wanted.items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("text", ["timm:resnet10t", "timm:xcit_nano_12_p8_224(depth=1)", "timm:efficientvit_m0"])
+def test_a_run_of_timm_without_a_grid_of_positions_takes_a_turned_size(text: str, tmp_path: Path) -> None:
+    encoder = load_encoder(f"{text}@random", size=(64, 128), num_classes=0)
+    save_encoder(encoder, tmp_path, provenance={})
+    turned, wanted = load_encoder(tmp_path, size=(128, 64)).eval(), encoder.state()
+    assert all(torch.equal(turned.state()[name], value) for name, value in wanted.items())
+    assert turned(torch.rand(1, 3, 128, 64)).shape == (1, encoder.feature_dim)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from weatherproof.encoders.gate import reopened
 from weatherproof.encoders.gauge.folder import read_gauge
 from weatherproof.encoders.hub import RANDOM, REVISION, Fetched, check_revision, fetch, used_whole
 from weatherproof.encoders.libraries.open_clip import build_open_clip, open_clip_place
-from weatherproof.encoders.libraries.timm import build_timm, timm_place
+from weatherproof.encoders.libraries.timm import build_timm, timm_place, timm_shapes
 from weatherproof.encoders.libraries.torchvision import build_torchvision, torchvision_place
 from weatherproof.encoders.libraries.transformers import build_transformers
 from weatherproof.encoders.libraries.transformers_options import (
@@ -31,7 +32,7 @@ from weatherproof.encoders.messages import some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
-from weatherproof.encoders.positions import knows_positions, move
+from weatherproof.encoders.positions import knows_positions, move, scrambles
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
@@ -382,6 +383,8 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
     else:
         with nullcontext() if names_a_file(saved.name) else Unfilled():
             encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
+    if _scrambled(saved, size, encoder):
+        raise _no_other_size(path, own, size)
     encoder.set_preprocessing(saved.preprocessing_for(size))
     weights = _moved(path, size, num_classes) if _moves(saved, size, encoder) else read_weights(path / folder.WEIGHTS)
     gauge = read_gauge(path, path / folder.WEIGHTS, needed=saved.gate is not None)
@@ -392,10 +395,7 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
     except InputError:
         if size is None or own is None or isinstance(own, int) or fits(encoder.state(), encoder.fitted(weights)):
             raise
-        raise InputError(
-            f"{path} was made for {size_words(own)} pixels, from where what it knows of positions comes to no other "
-            f"size: leave out the size {size_words(size)}"
-        ) from None
+        raise _no_other_size(path, own, size) from None
     if encoder.feature_dim != saved.feature_dim:
         raise InputError(f"{path / folder.SETTINGS}: feature_dim {saved.feature_dim}, built {encoder.feature_dim}")
     encoder.set_gauge(gauge)
@@ -408,6 +408,23 @@ def _moves(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
     own = saved.preprocessing.size
     with_size = size is not None and own is not None and size != own
     return with_size and saved.name.partition(":")[0] in ("timm", "open_clip") and knows_positions(encoder.body)
+
+
+def _scrambled(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
+    """Whether the size is another than that of a run of timm's whose weights would come to wrong places there."""
+    library, _, name = saved.name.partition(":")
+    own = saved.preprocessing.size
+    if library != "timm" or size is None or own is None or size == own or knows_positions(encoder.body):
+        return False
+    return scrambles(partial(timm_shapes, name, saved.options), own, size)
+
+
+def _no_other_size(path: Path, own: Size | None, size: Size | None) -> InputError:
+    """An `InputError` for a run at another size than its own."""
+    return InputError(
+        f"{path} was made for {size_words(own or 0)} pixels, from where what it knows of positions comes to no other "
+        f"size: leave out the size {size_words(size or 0)}"
+    )
 
 
 def _moved(path: Path, size: Size | None, num_classes: int | None) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What vision transformers know of positions, from the size that they were trained at to another one."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,13 +9,30 @@ from torch import nn
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.messages import one_line
 from weatherproof.errors import InputError
-from weatherproof.sizes import Size, in_pixels, nearest, sides
+from weatherproof.sizes import Size, in_pixels, nearest, sides, size_of
 
 
 def knows_positions(network: nn.Module) -> bool:
     """Whether it is a network of timm or a tower of open_clip that `move` takes to another size."""
     trunk = getattr(network, "trunk", network)
     return callable(getattr(trunk, "set_input_size", None)) or _is_open_clips(trunk)
+
+
+def scrambles(shapes: Callable[[Size], Mapping[str, torch.Size]], own: Size, size: Size) -> bool:
+    """Whether tensors of a network for images of one size would come to wrong places in one for another size, and no
+    library would say a word: a row of positions, or weights that mix these, is as long for 2 x 4 patches as for 4 x 2.
+
+    Args:
+        shapes: of the tensors of a network that is built for a size.
+        own, size: that of the tensors, and that of the images to come.
+    """
+    if isinstance(own, int) and isinstance(size, int):  # as many patches mean the same ones
+        return False
+    (rows, columns), (others, across) = sides(own), sides(size)
+    known = shapes(own)
+    if known == shapes(size_of((others, columns))) == shapes(size_of((rows, across))):
+        return False  # no tensor knows of positions, or the patches are as many in each direction
+    return not isinstance(own, int) or known == shapes(size)  # what resamples takes all that it gets for a square
 
 
 def move(encoder: Encoder, size: Size) -> None:
@@ -29,7 +47,8 @@ def move(encoder: Encoder, size: Size) -> None:
     for body in bodies.values():
         trunk: Any = getattr(body, "trunk", body)
         patch = getattr(trunk if _is_open_clips(trunk) else getattr(trunk, "patch_embed", None), "patch_size", (1, 1))
-        larger = sides(nearest(size, tuple(patch))[1])
+        patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+        larger = sides(nearest(size, patch)[1])
         try:
             with torch.no_grad():
                 if _is_open_clips(trunk):

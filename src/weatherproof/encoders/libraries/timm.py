@@ -30,7 +30,7 @@ from weatherproof.encoders.messages import one_line, some, unknown_model
 from weatherproof.encoders.origin import Place, not_published
 from weatherproof.encoders.padding import warn_of_padding
 from weatherproof.encoders.preprocessing import Preprocessing, supported_interpolation
-from weatherproof.encoders.unfilled import on_meta
+from weatherproof.encoders.unfilled import Unfilled, on_meta
 from weatherproof.errors import InputError, shown
 from weatherproof.random import framework_seed
 from weatherproof.sizes import Size, in_pixels, nearest, sides
@@ -103,6 +103,16 @@ def build_timm(name: str, options: Mapping[str, Any], num_classes: int | None, s
     )  # fmt: skip
     _check_embedding(encoder, input_size(published["input_size"][1:]))
     return encoder
+
+
+def timm_shapes(name: str, options: Mapping[str, Any], size: Size) -> dict[str, torch.Size]:
+    """Of all tensors of a model that is built for a size, which takes no memory. Raises `InputError` for one that it
+    cannot have."""
+    import timm
+
+    with torch.device("meta"), Unfilled(), warnings.catch_warnings(action="ignore"):  # of a padding
+        model, _, _ = create_timm(timm, f"timm:{name}", name, dict(options), size)
+    return {tensor: value.shape for tensor, value in model.state_dict().items()}
 
 
 def _check_options(
