@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 import weatherproof as wp
-from weatherproof.encoders import Encoder, likely, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, adapter, likely, load_encoder, save_encoder
 from weatherproof.errors import InputError
 from weatherproof.verbs.export.hub.licence import licence_on_hub
 
@@ -623,6 +624,27 @@ def test_configs_that_ask_for_code_or_say_nothing(hub: Hub) -> None:
     hub.publish("org/half", {**pixels, "config.json": b'{"model_type": "vit"'})
     assert "config.json cannot be read" in refused("transformers:org/half")
     assert not [path for _, path in hub.requests if path.endswith(".py")]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"hidden_size": 10_000_000}, "would have more than 8,589,934,592 weights, 32 GB: give smaller sizes there"),
+        ({"num_hidden_layers": 400}, "would have more than 500 modules and tensors: give smaller sizes there"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers of .* must be at most 500, got 1000000000000"),
+    ],
+)
+@pytest.mark.parametrize("weights", ["", "@random"])
+def test_a_folder_of_transformers_that_no_memory_holds(
+    tmp_path: Path, config: dict[str, int], words: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_MOST_PARTS", 500)
+    transformers = pytest.importorskip("transformers", reason="transformers is an extra")
+    transformers.ViTModel(transformers.ViTConfig(**VISION)).save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(said | config))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PIXELS))
+    assert re.search(words, refused(f"transformers:{tmp_path}{weights}"))
 
 
 def test_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

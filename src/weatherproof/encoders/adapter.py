@@ -63,15 +63,32 @@ def require_room(name: str, make: Callable[[], nn.Module], options: Mapping[str,
         numbers = value if isinstance(value, list | tuple) else (value,)
         if any(isinstance(number, int) and abs(number) > _LARGEST for number in numbers):
             raise InputError(f"{option} of {name} must be at most {_LARGEST:,}, got {shown(value)}")
-    with torch.device("meta"), Unfilled(), _counted() as count:
+    with torch.device("meta"), Unfilled(), bounded(f"{name} with {shown(dict(options))}", "give smaller options"):
+        make()
+
+
+def require_few(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise `InputError` where a description asks for more layers than any network has: lists are made of as many."""
+    for setting, value in settings.items():
+        if isinstance(value, Mapping):
+            require_few(name, value)
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        counts = "layer" in str(setting) or "depth" in str(setting)
+        if counts and any(isinstance(number, int) and abs(number) > _MOST_PARTS for number in numbers):
+            raise InputError(f"{setting} of {name} must be at most {_MOST_PARTS:,}, got {shown(value)}")
+
+
+@contextmanager
+def bounded(named: str, advice: str, most: int = _MOST_WEIGHTS) -> Iterator[None]:
+    """Inside, a network that is built must not have more weights than that, nor more parts than any has. Raises
+    `InputError` at the first one beyond, which says what the network is called and what to do."""
+    with _counted(most) as count:
         try:
-            make()
+            yield
         except _Full:
-            most = f"{_MOST_WEIGHTS:,} weights, {_MOST_WEIGHTS * 4 >> 30} GB"
-            most = most if count.weights > _MOST_WEIGHTS else f"{_MOST_PARTS:,} modules and tensors"
-            raise InputError(
-                f"{name} with {shown(dict(options))} would have more than {most}: give smaller options"
-            ) from None
+            weights = f"{most:,} weights, {most * 4 >> 30} GB"
+            many = weights if count.weights > most else f"{_MOST_PARTS:,} modules and tensors"
+            raise InputError(f"{named} would have more than {many}: {advice}") from None
 
 
 class _Full(BaseException):
@@ -80,6 +97,7 @@ class _Full(BaseException):
 
 @dataclass
 class _Count:
+    most: int
     weights: int = 0
     parts: int = 0
 
@@ -87,14 +105,14 @@ class _Count:
         """Count one more part of a network that is being built. Raises `_Full` beyond the limits."""
         self.parts += 1
         self.weights += part.numel() if isinstance(part, nn.Parameter) else 0
-        if self.weights > _MOST_WEIGHTS or self.parts > _MOST_PARTS:
+        if self.weights > self.most or self.parts > _MOST_PARTS:
             raise _Full
 
 
 @contextmanager
-def _counted() -> Iterator[_Count]:
-    """Inside, all that modules get is counted."""
-    count = _Count()
+def _counted(most: int) -> Iterator[_Count]:
+    """Inside, all that modules get is counted, up to so many weights."""
+    count = _Count(most)
     hooks = [
         register_module_parameter_registration_hook(count.note),
         register_module_module_registration_hook(count.note),

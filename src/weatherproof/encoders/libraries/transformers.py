@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.encoder import Encoder, Names
 from weatherproof.encoders.heads import Half, TwoHeads
-from weatherproof.encoders.libraries.transformers_options import library, quiet
+from weatherproof.encoders.libraries.transformers_options import described_room, library, quiet
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.padding import pad, padded
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.encoders.unfilled import Unfilled, on_meta
+from weatherproof.encoders.weights import is_folder
 from weatherproof.errors import InputError, shown
 from weatherproof.sizes import Size, sides, size_of
 
@@ -63,7 +65,10 @@ def build_transformers(name: str, options: Mapping[str, Any], num_classes: int |
     if num_classes and kind != "classifier":
         raise InputError(f"{text} has no classifier for {num_classes} classes: leave num_classes out and fit a probe")
     try:
-        with quiet():
+        with quiet(), described_room(text):
+            if is_folder(Path(name)):  # what is published was built before
+                with torch.device("meta"), Unfilled():
+                    _model(kind, config, num_classes, pooler)
             model = _model(kind, config, num_classes, pooler)
     except InputError:
         raise

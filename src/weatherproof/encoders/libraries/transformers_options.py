@@ -4,13 +4,14 @@ pixels it expects. Code that a repository brings is never run.
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from weatherproof.encoders.adapter import bounded, require_few
 from weatherproof.encoders.hub import Fetched, from_hub
 from weatherproof.encoders.messages import one_line
 from weatherproof.encoders.origin import Place
@@ -26,6 +27,7 @@ _WEIGHTS = (
 )  # fmt: skip
 _MISSING = "transformers is not installed: pip install 'weatherproof[transformers]'"
 _RESAMPLING = {0: "bilinear", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_MOST_WEIGHTS = 1 << 33  # 32 GB: the largest network of images that is published has 7 billion
 _LEFT_OUT = ("id2label", "label2id", "_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
@@ -77,8 +79,9 @@ def transformers_options(name: str, revision: str | None = None, *, download: bo
         raise InputError(f"{text} needs code that its repository brings, which is never run: choose another network")
     if "model_type" not in settings and "architecture" in settings:
         raise InputError(f"{text} is a model of timm: write timm:NAME with NAME {shown(settings['architecture'])}")
+    require_few(text, settings)
     try:
-        with quiet():
+        with quiet(), described_room(text):
             return _described(transformers, settings, processor)
     except InputError:
         raise
@@ -92,6 +95,11 @@ def suited(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     if fitting.get("kind") == "model" and not any(".pooler." in f".{name}" for name in names):
         fitting["pooler"] = False
     return fitting
+
+
+def described_room(text: str) -> AbstractContextManager[None]:
+    """Inside, a network that is built as `config.json` says must not fill the memory. Raises `InputError` else."""
+    return bounded(f"{text} as {_CONFIG} describes it", "give smaller sizes there", _MOST_WEIGHTS)
 
 
 @contextmanager
