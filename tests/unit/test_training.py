@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
-from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop
+from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop, state
 from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
@@ -253,6 +253,26 @@ def test_another_training_s_checkpoint_is_refused(tmp_path: Path) -> None:
     frozen.conv.requires_grad_(False)
     with pytest.raises(InputError, match="frozen weights"):
         _fit(frozen, run)
+
+
+def test_a_checkpoint_under_another_rule_that_numbers_images_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random keys are made of the numbers. A checkpoint that says nothing of the rule is of the first one."""
+    run = RunFolder.open(tmp_path, {})
+    _fit(Classify(), run)
+    saved = run.load_checkpoint()
+    assert saved is not None
+    del saved["belongs"]["version of the rule that numbers images"]
+    for checkpoint in (run.load_checkpoint(), saved):
+        assert checkpoint is not None
+        run.save_checkpoint(checkpoint)
+        _fit(Classify(), run)
+        run.save_checkpoint(checkpoint)
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "IDENTITY", 2)
+            with pytest.raises(InputError, match="version of the rule that numbers images 1 there and 2 here; delete"):
+                _fit(Classify(), run)
 
 
 def test_frozen_weights_are_not_in_the_checkpoint(tmp_path: Path) -> None:

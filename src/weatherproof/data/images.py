@@ -15,6 +15,7 @@ from weatherproof.errors import InputError
 from weatherproof.sizes import sides
 
 MOST_CHANNELS = 64  # a satellite has a dozen
+IDENTITY = 1  # the version of the rules by which sources number images (`index`): another one makes other draws of all
 
 
 @runtime_checkable

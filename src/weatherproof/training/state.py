@@ -11,12 +11,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from weatherproof.data.images import IDENTITY
 from weatherproof.errors import InputError
 from weatherproof.methods.momentum import MomentumCopy
 from weatherproof.training.plan import Course
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+_NUMBERING = "version of the rule that numbers images"
+_EARLIER = {_NUMBERING: 1}  # of checkpoints that do not say it
 
 
 def _fixed(method: nn.Module) -> dict[str, nn.Parameter]:
@@ -59,6 +64,7 @@ def _belongs(method: nn.Module, course: Course, frozen: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be taken up."""
     return {
         "number of images": course.images,
+        _NUMBERING: IDENTITY,
         "number of steps": course.steps,
         "plan": {name: getattr(course.plan, name) for name in ("batch_size", "optimizer", "schedule", "seed")},
         "frozen weights": frozen,
@@ -91,7 +97,7 @@ def restore(
 ) -> int:
     """Put a captured state back and return its step. Raises `InputError` where it is another training's."""
     for name, here in _belongs(method, course, frozen).items():
-        there = saved["belongs"].get(name, here)  # older ones know fewer
+        there = saved["belongs"].get(name, _EARLIER.get(name, here))  # older ones know fewer
         if there != here:
             raise InputError(
                 f"{where} is of another training: {name} {there} there and {here} here; delete it or use another --out"
