@@ -207,6 +207,27 @@ def test_a_run_of_timm_at_a_size_at_which_its_positions_would_be_others_is_refus
     assert all(torch.equal(again[name], value) for name, value in wanted.items())
 
 
+def test_a_file_at_as_many_patches_in_other_rows_is_resampled_from_its_square(tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    plain = timm.create_model("test_vit")  # of 10 x 10 patches
+    torch.nn.init.normal_(plain.pos_embed)
+    save_file(plain.state_dict(), tmp_path / "w.safetensors")
+    square = load_encoder(f"timm:test_vit@{tmp_path}/w.safetensors")
+    wide = load_encoder(f"timm:test_vit@{tmp_path}/w.safetensors", size=(80, 320))
+    plain.set_input_size((80, 320))
+    assert torch.equal(wide.state()["pos_embed"], plain.pos_embed)
+    assert not torch.equal(wide.state()["pos_embed"], square.state()["pos_embed"])
+
+
+def test_a_file_at_as_many_patches_in_other_rows_is_refused_where_nothing_resamples_it(tmp_path: Path) -> None:
+    text = "timm:cait_xxs24_224(depth=1)"
+    save_file(load_encoder(f"{text}@random").state(), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="was made for 224 pixels, .* leave out the size 112x448"):
+        load_encoder(f"{text}@{tmp_path}/w.safetensors", size=(112, 448))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("text", ["timm:resnet10t", "timm:xcit_nano_12_p8_224(depth=1)", "timm:efficientvit_m0"])
 def test_a_run_of_timm_without_a_grid_of_positions_takes_a_turned_size(text: str, tmp_path: Path) -> None:

@@ -260,8 +260,26 @@ def _with_weights(
             UserWarning,
             stacklevel=4,
         )
+    if isinstance(size, tuple) and not resized:
+        if knows_positions(encoder.body):  # as many patches as in the square of the file, and in other places
+            before = _with_weights(name, options, file, source, num_classes, None, seed, published=published)
+            move(before, size)
+            given = before.state()
+        else:
+            _require_places(encoder, size, source)
     (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
     return encoder
+
+
+def _require_places(encoder: Encoder, size: Size, source: str) -> None:
+    """Raise `InputError` where the weights of timm's own size come to wrong places in an encoder for another."""
+    library, _, name = encoder.name.partition(":")
+    if library != "timm":
+        return
+    shapes = partial(timm_shapes, name, encoder.options)
+    own = _build_with(encoder.name, encoder.options, 0, None, 0).preprocessing.size
+    if own is not None and scrambles(shapes, own, size):
+        raise _no_other_size(source, own, size)
 
 
 def _fitting(
@@ -419,7 +437,7 @@ def _scrambled(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool
     return scrambles(partial(timm_shapes, name, saved.options), own, size)
 
 
-def _no_other_size(path: Path, own: Size | None, size: Size | None) -> InputError:
+def _no_other_size(path: Path | str, own: Size | None, size: Size | None) -> InputError:
     """An `InputError` for a run at another size than its own."""
     return InputError(
         f"{path} was made for {size_words(own or 0)} pixels, from where what it knows of positions comes to no other "
