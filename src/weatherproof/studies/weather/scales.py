@@ -191,7 +191,7 @@ _LITE = Subject(
     encoder="timm:tf_efficientnet_lite0@$DATA/tf_efficientnet_lite0.safetensors",
     data=Source("folder:$DATA/imagenette"),
     kinds=LARGE,
-    asked={kind: [Asked((*SHORT, *JOINT), 3)] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
     plan={"epochs": 2, "batch_size": 64, "lr": 1e-3, "precision": FAST},
     size=128,
     augment="HorizontalFlip()",
@@ -205,7 +205,7 @@ _SQUEEZE = replace(
 _VIT = replace(
     _RESNET,
     encoder="timm:vit_tiny_patch16_224(patch_size=8, embed_dim=128, depth=4, num_heads=4)@random",
-    asked={kind: [Asked((*SHORT, *JOINT), 3)] for kind in KINDS},
+    asked={kind: [Asked((*SHORT, *JOINT))] for kind in KINDS},
     plan={"epochs": 3, "batch_size": 128, "lr": 1e-3},
     size=32,
     head="probe",
@@ -215,8 +215,8 @@ DESK = Weather(
     "desk",
     "ResNet-20 on CIFAR-10 (JPEG copies) with 10,000 images, three epochs; EfficientNet-Lite0 (two epochs) and "
     "SqueezeNet (four) on 3,000 images of Imagenette at 128 pixels; the demo's CNN, pretrained by SimCLR on digits; a "
-    "small ViT, pretrained by SimCLR on ResNet-20's images. All over three training seeds, but for the rows that "
-    "ResNet-20 alone has. All recipes of an encoder have as many steps.",
+    "small ViT, pretrained by SimCLR on ResNet-20's images. ResNet-20 (its rows of every kind) and the demo's CNN over "
+    "three training seeds, all else one training each. All recipes of an encoder have as many steps.",
     {
         RESNET: _RESNET,
         TINY: replace(
