@@ -103,8 +103,8 @@ ROWS: Mapping[str, Row] = {
     LABELS: Row(lambda own, damage: own.labelled("supervised", damage), "supervised", _without, "end-to-end"),
     AUGMIX: Row(lambda own, _: own.labelled("augmix"), "augmix", readout="end-to-end"),
     STATISTICS: Row(lambda own, _: own.adapting("BatchStatistics()"), "adapted"),
-    TENT: Row(lambda own, _: own.adapting("Tent()"), "adapted"),
-    TENT_5: Row(lambda own, _: own.adapting("Tent(steps=5)"), "adapted"),
+    TENT: Row(lambda own, _: own.adapting("Tent(lr=0.01)"), "adapted"),
+    TENT_5: Row(lambda own, _: own.adapting("Tent(steps=5, lr=0.01)"), "adapted"),
 }
 
 
