@@ -5,7 +5,7 @@ on training images. Writes docs/results/gate-promise.{json,md}; what is trained 
 """
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +29,15 @@ HELD, JUDGES = 500, 1_000  # images on which it opens, and at most on which it i
 ENCODERS = (RESNET, LITE, SQUEEZE)
 KINDS = ("blur", "JPEG", "contrast")  # whose mild levels look like clean images
 COLUMNS = (CLEAN, *LEVELS)
-LIMITS: Mapping[str, tuple[float, bool]] = {  # a share of the clean images, and whether another answer alone is a loss
-    "0.5 % given to the hardened encoder, as before": (0.005, False),
-    **{f"{100 * share:g} % with another answer": (share, True) for share in (0.0025, CLEAN_LOST, 0.01)},
+
+Lost = Callable[[Tensor], Tensor]  # of the difference in the original's probability -> what each clean image counts
+LIMITS: Mapping[str, tuple[float, Lost]] = {  # a share of the clean images, and what of each counts
+    "0.5 % given to the hardened encoder, as before": (0.005, torch.ones_like),
+    "0.5 % with another answer": (0.005, torch.sign),
+    **{
+        f"{100 * share:g} points by the original's probabilities": (share, torch.clone)
+        for share in (0.0025, CLEAN_LOST, 0.01)
+    },
 }
 
 
@@ -68,11 +74,9 @@ class Judged:
         return float((blended.argmax(dim=1) == self.labels).double().mean())
 
 
-def least(clean: Clean, limit: tuple[float, bool]) -> float:
+def least(clean: Clean, share: float, lost: Lost) -> float:
     """The extent from which on the gate may open, by a limit."""
-    share, answers = limit
-    lost = clean.lost if answers else torch.ones_like(clean.lost)
-    return replace(clean, lost=lost).least(0, share)
+    return replace(clean, lost=lost(clean.lost)).least(0, share)
 
 
 def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
@@ -94,7 +98,7 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
             columns = [Judged(both, gauge, own, order, text, seed + 1) for text in ("Chain()", *kind.levels)]
             loss = by_answers(clean, damaged)
             ends = {"as it was": SHUT, "hardened": (-2.0, -1.0)} | {
-                words: best_extents(clean, damaged, least(clean, limit), loss) for words, limit in LIMITS.items()
+                words: best_extents(clean, damaged, least(clean, *limit), loss) for words, limit in LIMITS.items()
             }
             for words, (low, high) in ends.items():
                 top1 = [column.top1(low, high) for column in columns]

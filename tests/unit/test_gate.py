@@ -382,12 +382,12 @@ def test_what_clean_images_may_lose_against_a_loop(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     count = int(torch.randint(1, 700, (), generator=draw))
     extent = torch.rand(count, generator=draw) * (torch.rand(count, generator=draw) < 0.3)
-    kind, lost = torch.randint(2, (count,), generator=draw), torch.rand(count, generator=draw) < 0.4
+    kind, lost = torch.randint(2, (count,), generator=draw), torch.rand(count, generator=draw).double() ** 3
     clean = Clean(kind, extent, torch.zeros(count, 1), None, lost)
     for own in (0, 1):
         # of all extents at which the gate could begin for every kind, the lowest that costs at most 0.5 % of them
         tried = sorted({0.0, *extent.tolist()})
-        begin = next(low for low in tried if int((lost & (extent > low)).sum()) <= 0.005 * count)
+        begin = next(low for low in tried if float(lost[extent > low].sum()) <= 0.005 * count)
         below = extent[(kind == own) & (extent <= begin)].tolist()
         assert clean.least(own) == max(below, default=0.0)
 

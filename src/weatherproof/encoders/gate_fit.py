@@ -27,7 +27,7 @@ from weatherproof.types import Embeddings, Logits
 TEMPERATURE = 0.1  # of the contrastive loss, as in hardening
 NEIGHBOURS = 10  # of each clean image, that an embedding should have, too, where no answers are compared
 NEARNESS = 2.5  # weight of 1 - the mean cosine beside the share of them that it has not
-CLEAN_LOST = 0.005  # of clean images, that may get another answer, or where there are none another embedding
+CLEAN_LOST = 0.005  # of clean images: by how much their accuracy may fall, or how many may get another embedding
 SHUT = (1e6, 2e6)  # low and high of a gate that no image opens
 _STREAM = 0x67617465  # of the keys, beside those of training and of measuring: "gate"
 _PLACES = 24  # extents that are tried as low and high
@@ -42,14 +42,15 @@ class Clean:
     Attributes:
         kind: the place among the gauge's kinds of the one that an image is taken for.
         answers: None where they are not compared.
-        lost: whether the hardened encoder answers otherwise; where answers are not compared, of every image.
+        lost: by how much the original thinks the hardened encoder's answer less probable than its own, so that the
+            sum is by how many images accuracy would fall, were it right about that; 1 where answers are not compared.
     """
 
     kind: Int64[Tensor, "n"]
     extent: Float[Tensor, "n"]
     embeddings: Embeddings
     answers: Logits | None
-    lost: Bool[Tensor, "n"]
+    lost: Float[Tensor, "n"]
 
     def least(self, kind: int, limit: float = CLEAN_LOST) -> float:
         """The extent from which on a gate may open for a kind: that of the clean images that are taken for it, but for
@@ -115,9 +116,11 @@ def fit_gate(
       was fitted on the original; and a mixture's cosine is above that of either, though its guesses may be worse. (The
       contrastive loss would not do: hardened encoders hold images further apart, the clean ones, too.)
 
-    Only pairs count that give at most 0.5 % of the clean images another answer than the original's; by embeddings, that
-    leave so many to anything but the original; over all kinds together. `SHUT` is among them: where the hardened
-    encoder is no gain under a kind, or no image is taken for it, no image of that kind is given to it.
+    Only pairs count by which the accuracy on clean images falls by at most 0.5 points, as the original's own
+    probabilities have it: an image that gets another answer loses the difference of the two. By embeddings, that leave
+    at most 0.5 % of the clean images to anything but the original. Both over all kinds together. `SHUT` is among them:
+    where the hardened encoder is no gain under a kind, or no image is taken for it, no image of that kind is given to
+    it.
 
     Args:
         images: held out from training; labels are not looked at.
@@ -179,7 +182,7 @@ def observed(
             keys = random.fold(random.keys(seed, batch.index), _STREAM)
             place = count + torch.arange(len(keys))
             both = [encoder.see(batch.images, judged=judged) for encoder in (original, hardened)]
-            whole.append((_otherwise(*both), *_columns(gauge(batch.images), both[0])))
+            whole.append((_lost(*both), *_columns(gauge(batch.images), both[0])))
             for way in ways:
                 damaged = way(batch.images, keys)
                 seen = [encoder.see(damaged, judged=judged) for encoder in (original, hardened)]
@@ -199,11 +202,14 @@ def from_none(operator: Operator) -> tuple[Operator, ...]:
     )
 
 
-def _otherwise(original: Outputs, hardened: Outputs) -> Bool[Tensor, "batch"]:
-    """Of which images the answers differ; of all, where there are none."""
+def _lost(original: Outputs, hardened: Outputs) -> Float[Tensor, "batch"]:
+    """How probable the original's answer is, less how probable the hardened encoder's, by the original."""
     if original.logits is None or hardened.logits is None:
-        return torch.ones(len(original.embeddings), dtype=torch.bool)
-    return (original.logits.argmax(dim=1) != hardened.logits.argmax(dim=1)).cpu()
+        return torch.ones(len(original.embeddings), dtype=torch.float64)
+    probable = original.logits.double().softmax(dim=1)
+    answers = torch.stack([original.logits.argmax(dim=1), hardened.logits.argmax(dim=1)], dim=1)
+    own, other = probable.gather(1, answers).cpu().unbind(1)
+    return own - other
 
 
 def _columns(reading: Reading, *outputs: Outputs) -> tuple[Tensor, ...]:
