@@ -209,7 +209,7 @@ def _lost(original: Outputs, hardened: Outputs) -> Float[Tensor, "batch"]:
     probable = original.logits.double().softmax(dim=1)
     answers = torch.stack([original.logits.argmax(dim=1), hardened.logits.argmax(dim=1)], dim=1)
     own, other = probable.gather(1, answers).cpu().unbind(1)
-    return own - other
+    return (own - other).nan_to_num(1.0)
 
 
 def _columns(reading: Reading, *outputs: Outputs) -> tuple[Tensor, ...]:
