@@ -68,27 +68,50 @@ class Judged:
     """What both encoders make of images under one damage.
 
     Args:
-        head: of the probe, on embeddings of unit length.
+        labels: of the images, as the answers have them.
+        see: what is blended of an encoder and images: embeddings, or answers.
+        answer: from what is blended.
     """
 
     def __init__(
-        self, both: Sequence[Encoder], gauge: Gauge, head: torch.nn.Module, images: ImageSet, operator: str, seed: int
-    ) -> None:
-        self.head, self.labels = head, images.labels
+        self, both: Sequence[Encoder], gauge: Gauge, images: ImageSet, labels: Tensor, operator: str, seed: int,
+        see: Callable[[Encoder, Tensor], Tensor], answer: Callable[[Tensor], Tensor],
+    ) -> None:  # fmt: skip
+        self.labels, self.answer = labels, answer
         parts, damage = list[tuple[Tensor, ...]](), parse(operator)
         with evaluating(*both, gauge), torch.inference_mode():
             for batch in batches(images, 256):
                 pixels = damage(batch.images, random.keys(seed, batch.index))
                 reading = gauge(pixels)
-                parts.append((reading.extent, reading.beyond, *(own(pixels) for own in both)))
+                parts.append((reading.extent, reading.beyond, *(see(own, pixels) for own in both)))
         self.extent, self.beyond, self.original, self.hardened = map(torch.cat, zip(*parts, strict=True))
 
     @torch.inference_mode()
     def top1(self, low: float, high: float) -> float:
-        """Of a probe behind a gate that opens from low to high."""
+        """Behind a gate that opens from low to high."""
         share = opened(self.extent, self.beyond, torch.tensor(low), torch.tensor(high))[:, None]
-        logits = self.head(F.normalize(torch.lerp(self.original, self.hardened, share), dim=1))
-        return float((logits.argmax(dim=1) == self.labels).double().mean())
+        answers = self.answer(torch.lerp(self.original, self.hardened, share))
+        return float((answers.argmax(dim=1) == self.labels).double().mean())
+
+
+def embeddings(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Not normalised, as a gate blends them."""
+    return encoder(pixels)
+
+
+def by_probe(head: torch.nn.Module, blended: Tensor) -> Tensor:
+    """The logits of a probe on embeddings of unit length."""
+    logits: Tensor = head(F.normalize(blended, dim=1))
+    return logits
+
+
+def every_number(rows: Sequence[Row], of: str, columns: Sequence[str]) -> list[str]:
+    """The lines of a table of top-1: each row's encoder, kind and what `of` says of it."""
+    lines = ["", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        cells = " | ".join(f"{100 * value:.1f}" for value in row["top1"])
+        lines.append(f"| {row['encoder']}, {row['kind']}: {row[of]} | {cells} |")
+    return lines
 
 
 def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
@@ -105,7 +128,10 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
             operator, preprocessing = parse(kind.whole), both[0].preprocessing
             gauge = fit_gauge(taught, operator, preprocessing=preprocessing, seed=seed, device=store.device)
             clean, damaged = observed(*both, at_most(held, HELD), operator, gauge, judged=False, seed=seed)
-            levels = [Judged(both, gauge, probe.head, judges, text, seed + 1) for text in kind.levels]
+            answer = partial(by_probe, probe.head)
+            levels = [
+                Judged(both, gauge, judges, judges.labels, text, seed + 1, embeddings, answer) for text in kind.levels
+            ]
             ends = {"as it was": SHUT} | {
                 own: best_extents(clean, damaged, clean.least(0), criterion(clean, damaged))
                 for own, criterion in CRITERIA.items()
@@ -135,12 +161,7 @@ def page(found: Mapping[str, Any]) -> str:
         mean = statistics.mean(value for case in cases for value in top1[*case, own])
         lost = sum(gain < -0.005 for gain in gains)
         lines.append(f"| {own} | {100 * mean:.2f} | {min(0, 100 * min(gains)):.1f} | {lost} of {len(gains)} |")
-    lines += ["", f"| | {' | '.join(LEVELS)} |", "|---" * (len(LEVELS) + 1) + "|"]
-    lines += [
-        f"| {row['encoder']}, {row['kind']}: {row['criterion']} | "
-        + " | ".join(f"{100 * value:.1f}" for value in row["top1"]) + " |"
-        for row in found["rows"]
-    ]  # fmt: skip
+    lines += every_number(found["rows"], "criterion", LEVELS)
     return "\n".join(lines) + "\n"
 
 

@@ -5,21 +5,19 @@ on training images. Writes docs/results/gate-promise.{json,md}; what is trained 
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.gate_criteria import Judged, every_number
 from benchmarks.trials import Row, judges, run
-from weatherproof import random
-from weatherproof.data import ImageSet, at_most, batches, held_out
-from weatherproof.encoders import Encoder, Gauge, fit_gauge
-from weatherproof.encoders.gate import opened
+from weatherproof.data import ImageSet, at_most, held_out
+from weatherproof.encoders import Encoder, fit_gauge
 from weatherproof.encoders.gate_fit import CLEAN_LOST, SHUT, Clean, best_extents, by_answers, observed
 from weatherproof.evaluation.class_sets import class_fit, head_of
-from weatherproof.modes import evaluating
 from weatherproof.operators import parse
 from weatherproof.studies.lab.store import Store
 from weatherproof.studies.weather.all_weather import CLEAN, Models
@@ -41,37 +39,11 @@ LIMITS: Mapping[str, tuple[float, Lost]] = {  # a share of the clean images, and
 }
 
 
-class Judged:
-    """What both encoders answer to images under one damage.
-
-    Args:
-        order: the classifier's outputs in the order of the images' classes; None: they stand in it.
-    """
-
-    def __init__(
-        self,
-        both: Sequence[Encoder],
-        gauge: Gauge,
-        images: ImageSet,
-        order: Sequence[int] | None,
-        operator: str,
-        seed: int,
-    ) -> None:
-        self.labels = images.labels if order is None else torch.tensor(order)[images.labels]
-        parts, damage = list[tuple[Tensor, ...]](), parse(operator)
-        with evaluating(*both, gauge), torch.inference_mode():
-            for batch in batches(images, 256):
-                pixels = damage(batch.images, random.keys(seed, batch.index))
-                reading = gauge(pixels)
-                answers = (own.see(pixels, judged=True).logits for own in both)
-                parts.append((reading.extent, reading.beyond, *(own for own in answers if own is not None)))
-        self.extent, self.beyond, self.original, self.hardened = map(torch.cat, zip(*parts, strict=True))
-
-    def top1(self, low: float, high: float) -> float:
-        """Behind a gate that opens from low to high."""
-        share = opened(self.extent, self.beyond, torch.tensor(low), torch.tensor(high))[:, None]
-        blended = torch.lerp(self.original, self.hardened, share)
-        return float((blended.argmax(dim=1) == self.labels).double().mean())
+def answers(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """What the encoder's own classifier says."""
+    logits = encoder.see(pixels, judged=True).logits
+    assert logits is not None
+    return logits
 
 
 def least(clean: Clean, share: float, lost: Lost) -> float:
@@ -87,7 +59,8 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
         train = store.images(models.train)
         own = at_most(images if name == RESNET else judges(str(store.data), subject), JUDGES)
         original = store.encoder(models.original)
-        order = class_fit(head_of(original), train).order
+        order = class_fit(head_of(original), train).order  # of the outputs that are the images' classes
+        labels = own.labels if order is None else torch.tensor(order)[own.labels]
         for kind_name in KINDS:
             kind = subject.kinds[kind_name]
             both = original, store.encoder(models.encoder(GROWING, kind))
@@ -95,7 +68,10 @@ def measured(store: Store, images: ImageSet, seed: int) -> Iterator[Row]:
             operator = parse(kind.whole)
             gauge = fit_gauge(taught, operator, preprocessing=original.preprocessing, seed=seed, device=store.device)
             clean, damaged = observed(*both, at_most(held, HELD), operator, gauge, judged=True, seed=seed)
-            columns = [Judged(both, gauge, own, order, text, seed + 1) for text in ("Chain()", *kind.levels)]
+            columns = [
+                Judged(both, gauge, own, labels, text, seed + 1, answers, Tensor.clone)
+                for text in ("Chain()", *kind.levels)
+            ]
             loss = by_answers(clean, damaged)
             ends = {"as it was": SHUT, "hardened": (-2.0, -1.0)} | {
                 words: best_extents(clean, damaged, least(clean, *limit), loss) for words, limit in LIMITS.items()
@@ -125,12 +101,7 @@ def page(found: Mapping[str, Any]) -> str:
         clean, *levels = zip(*gains, strict=True)
         cells = [f"{min(0.0, 100 * min(clean)):.1f}", *(f"{100 * statistics.mean(level):.1f}" for level in levels)]
         lines.append(f"| {words} | {' | '.join(cells)} |")
-    lines += ["", f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [
-        f"| {row['encoder']}, {row['kind']}: {row['limit']} | "
-        + " | ".join(f"{100 * value:.1f}" for value in row["top1"]) + " |"
-        for row in found["rows"]
-    ]  # fmt: skip
+    lines += every_number(found["rows"], "limit", COLUMNS)
     return "\n".join(lines) + "\n"
 
 

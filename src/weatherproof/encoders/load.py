@@ -265,21 +265,13 @@ def _with_weights(
             before = _with_weights(name, options, file, source, num_classes, None, seed, published=published)
             move(before, size)
             given = before.state()
-        else:
-            _require_places(encoder, size, source)
+        elif encoder.name.startswith("timm:"):
+            with Unfilled():
+                own = _build_with(encoder.name, encoder.options, 0, None, seed).preprocessing.size
+            if _scrambled(encoder, own, size):
+                raise _no_other_size(source, own, size)
     (encoder.adopt_state if adopt else encoder.load_state)(given, source=source)
     return encoder
-
-
-def _require_places(encoder: Encoder, size: Size, source: str) -> None:
-    """Raise `InputError` where the weights of timm's own size come to wrong places in an encoder for another."""
-    library, _, name = encoder.name.partition(":")
-    if library != "timm":
-        return
-    shapes = partial(timm_shapes, name, encoder.options)
-    own = _build_with(encoder.name, encoder.options, 0, None, 0).preprocessing.size
-    if own is not None and scrambles(shapes, own, size):
-        raise _no_other_size(source, own, size)
 
 
 def _fitting(
@@ -401,7 +393,7 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
     else:
         with nullcontext() if names_a_file(saved.name) else Unfilled():
             encoder = _build_with(saved.name, saved.options, classes, size or own, seed=0)
-    if _scrambled(saved, size, encoder):
+    if _scrambled(encoder, own, size):
         raise _no_other_size(path, own, size)
     encoder.set_preprocessing(saved.preprocessing_for(size))
     weights = _moved(path, size, num_classes) if _moves(saved, size, encoder) else read_weights(path / folder.WEIGHTS)
@@ -428,13 +420,12 @@ def _moves(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
     return with_size and saved.name.partition(":")[0] in ("timm", "open_clip") and knows_positions(encoder.body)
 
 
-def _scrambled(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
-    """Whether the size is another than that of a run of timm's whose weights would come to wrong places there."""
-    library, _, name = saved.name.partition(":")
-    own = saved.preprocessing.size
+def _scrambled(encoder: Encoder, own: Size | None, size: Size | None) -> bool:
+    """Whether weights for one size would come to wrong places in an encoder of timm's for another."""
+    library, _, name = encoder.name.partition(":")
     if library != "timm" or size is None or own is None or size == own or knows_positions(encoder.body):
         return False
-    return scrambles(partial(timm_shapes, name, saved.options), own, size)
+    return scrambles(partial(timm_shapes, name, encoder.options), own, size)
 
 
 def _no_other_size(path: Path | str, own: Size | None, size: Size | None) -> InputError:
