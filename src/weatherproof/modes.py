@@ -32,12 +32,16 @@ def evaluating(*models: object) -> Iterator[None]:
 
 
 @contextmanager
-def unchanged_statistics(model: nn.Module) -> Iterator[None]:
-    """Whatever runs inside, running statistics are afterwards what they were."""
-    norms = [part for part in model.modules() if isinstance(part, _NormBase) and part.training]
-    before = [(value, value.clone()) for norm in norms for value in norm.buffers(recurse=False)]
+def unchanged_statistics(*models: nn.Module) -> Iterator[None]:
+    """Inside, normalisation works as it does, but on copies of its running statistics: afterwards these are what they
+    were, and so is what an earlier pass has kept of them for its gradients."""
+    parts = dict.fromkeys(part for model in models for part in model.modules())
+    norms = [part for part in parts if isinstance(part, _NormBase) and part.training]
+    own = [(norm, name, value) for norm in norms for name, value in norm.named_buffers(recurse=False)]
     try:
+        for norm, name, value in own:
+            setattr(norm, name, value.clone())
         yield
     finally:
-        for value, copy in before:
-            value.copy_(copy)
+        for norm, name, value in own:
+            setattr(norm, name, value)

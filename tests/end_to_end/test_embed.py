@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -182,15 +183,23 @@ def test_corrupted_images_say_how(teacher: str, tmp_path: Path) -> None:
 # how work goes on
 
 
-@pytest.mark.parametrize("ending", ["parquet", "npz"])
+@pytest.mark.parametrize(("ending", "packed"), [("parquet", False), ("npz", False), ("npz", True)])
 def test_stopped_work_comes_to_the_same_bytes(
-    ending: str, deep: Path, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: str, packed: bool, deep: Path, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (deep / "004.png").write_bytes(b"no image")
+    settings: dict[str, Any] = {"size": 8, "batch_size": 4, "workers": 0, "patches": True}
+    images, bad = str(deep), str(deep / "004.png")
+    if packed:
+        pack = tmp_path / "0.tar"
+        with tarfile.open(pack, "w") as tar:
+            for path in sorted(deep.rglob("*.png")):
+                tar.add(path, path.relative_to(deep))
+        images, bad, settings["split"] = f"shards:{pack}", f"{pack}/004.png", "all"
 
     def embed(out: Path, **more: Any) -> Any:
         with pytest.warns(UserWarning, match="1 of 30 images .* cannot be read and are left out"):
-            return wp.embed(teacher, deep, out=out, size=8, batch_size=4, workers=0, patches=True, **more)
+            return wp.embed(teacher, images, out=out, **settings, **more)
 
     whole = embed(tmp_path / f"whole.{ending}")
     monkeypatch.setattr(rows, "GROUP_ROWS", 7)
@@ -220,18 +229,16 @@ def test_stopped_work_comes_to_the_same_bytes(
     assert look is parts.Parts._save
     for done in (12, 20):
         with pytest.raises(KeyboardInterrupt):
-            wp.embed(teacher, deep, out=out, size=8, batch_size=4, workers=0, patches=True)
+            wp.embed(teacher, images, out=out, **settings)
         assert not out.exists()
         assert json.loads((tmp_path / f".again.{ending}.parts" / "progress.json").read_text())["images"] == done
     again = embed(out)
     assert out.read_bytes() == grouped.file.read_bytes()
-    assert again.left_out.keys() == {str(deep / "004.png")} == whole.embeddings.about.left_out.keys()
+    assert again.left_out.keys() == {bad} == whole.embeddings.about.left_out.keys()
     assert torch.equal(again.embeddings[:], whole.embeddings[:]) and len(whole.embeddings) == 29
     assert not [item for item in tmp_path.iterdir() if item.name.startswith(".")]
     before = out.stat().st_mtime_ns
-    assert (
-        "nothing was done" in wp.embed(teacher, deep, out=out, size=8, batch_size=4, workers=0, patches=True).notes[0]
-    )
+    assert "nothing was done" in wp.embed(teacher, images, out=out, **settings).notes[0]
     assert out.stat().st_mtime_ns == before
 
 

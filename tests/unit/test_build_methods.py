@@ -88,6 +88,11 @@ def test_pirl_needs_a_side_for_its_puzzle() -> None:
         build("pirl", Net(), views=VIEWS, images=1000)
 
 
+def test_a_method_that_is_published_for_large_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "another", RECIPES["simclr"])
+    assert recipe("another", 32) is recipe("another") is RECIPES["simclr"] is not recipe("simclr", 32)
+
+
 @pytest.mark.parametrize("recipes", [RECIPES, SMALL_RECIPES])
 def test_recipes_are_plans(recipes: dict[str, Any]) -> None:
     for found in recipes.values():

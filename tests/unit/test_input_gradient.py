@@ -14,9 +14,10 @@ from weatherproof import objectives, random, spec
 from weatherproof.data import load_images
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
-from weatherproof.methods import Supervised
+from weatherproof.methods import SimCLR, Supervised
 from weatherproof.objectives import InputGradient, NTXent
 from weatherproof.objectives.input_gradient import contrastive_exact, supervised_exact
+from weatherproof.views import Chain, Twice
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*randomly initialised")
 
@@ -277,6 +278,30 @@ def test_dropout_is_the_same_in_both_passes() -> None:
         _, stepped = GRADIENTS.supervised(_cross_entropy(net), images)
     mine, theirs = _gradients(stepped, net), _gradients(exact, net)
     assert (mine - theirs).norm() < 0.05 * theirs.norm()
+
+
+@pytest.mark.parametrize("way", [EXACT, FINITE, GRADIENTS])
+def test_running_statistics_know_the_images_alone(way: InputGradient) -> None:
+    """Not those a step away: a second pass leaves no trace, and the step can still be taken."""
+    index = torch.arange(6)
+    batch = _pixels(side=8).float(), LABELS, index, random.keys(0, index), lambda rows: rows
+
+    def method(kind: str, penalty: InputGradient | None) -> nn.Module:
+        encoder = load_encoder("small(width=2)", size=8, seed=0)
+        with random.framework_seed(0):
+            if kind == "labels":
+                return Supervised(encoder, nn.Linear(encoder.feature_dim, 3), tikhonov=penalty)
+            head = nn.Sequential(nn.Linear(encoder.feature_dim, 4), nn.BatchNorm1d(4))
+            return SimCLR(encoder, Twice(Chain()), head, NTXent(0.5), penalty)
+
+    for kind in ("labels", "pairs"):
+        plain, penalised = method(kind, None), method(kind, way)
+        for own in (plain, penalised):
+            own(*batch)["loss"].backward()
+        there, found = dict(plain.named_buffers()), dict(penalised.named_buffers())
+        assert any("running_mean" in name for name in there)
+        for name, value in there.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
 
 
 def test_bfloat16_does_not_swallow_the_difference() -> None:

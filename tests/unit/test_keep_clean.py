@@ -187,6 +187,21 @@ def test_what_came_of_a_promise_is_measured_on_validation_images(teacher: Encode
     run.close()
 
 
+def test_a_promise_is_of_the_images_that_can_be_read(teacher: Encoder, tmp_path: Path) -> None:
+    for i in range(30):
+        Image.fromarray(PIXELS[i].permute(1, 2, 0).numpy()).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "07.png").write_bytes((tmp_path / "07.png").read_bytes()[:60])
+    images = wp.load_images(str(tmp_path), "all", size=8, memory_budget=0)
+    with pytest.warns(UserWarning, match="1 of 30 images"):
+        watch = CleanCosine(teacher, images, 0.5, 3, device=torch.device("cpu"))
+    assert watch.readable.sum() == 29 and not watch.readable[7]
+    student = load_encoder("small(width=2)@random", size=8, seed=1).eval()
+    pixels = PIXELS[[i for i in range(30) if i != 7]].float() / 255
+    with torch.no_grad():
+        expected = F.cosine_similarity(student(pixels), teacher(pixels)).mean().item()
+    assert watch.of(student) == pytest.approx(expected, abs=1e-6)
+
+
 def pictures() -> MemoryImages:
     coarse = torch.rand(150, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return MemoryImages((F.interpolate(coarse, (16, 16), mode="bilinear") * 255).to(torch.uint8))

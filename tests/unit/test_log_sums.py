@@ -36,6 +36,17 @@ def test_values_and_gradients(block: int, include_self: bool) -> None:
     assert torch.autograd.gradgradcheck(lambda r: log_sums(r, include_self), rows)
 
 
+@pytest.mark.parametrize("include_self", [False, True])
+def test_gradients_inside_mixed_precision_are_float32(include_self: bool) -> None:
+    """An exact penalty on gradients takes them where the loss is computed."""
+    rows = (3 * torch.randn(10, 4, generator=torch.Generator().manual_seed(2))).requires_grad_()
+    sums = log_sums(rows, include_self).sum()
+    (expected,) = torch.autograd.grad(sums, rows, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = torch.autograd.grad(sums, rows, create_graph=True)
+    assert torch.equal(found, expected)
+
+
 def test_similarities_of_any_size_stay_finite(block: int) -> None:
     rows = (30 * torch.randn(10, 4, generator=torch.Generator().manual_seed(0))).requires_grad_()
     found = log_sums(rows)

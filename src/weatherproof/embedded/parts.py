@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from weatherproof.data import Batch, CorruptedImages, FileImages, ImageSet, batches
+from weatherproof.data import Batch, ImageSet, batches
+from weatherproof.data.files import Decoded
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles, pooled
 from weatherproof.files import disk_errors, write_atomically
@@ -88,7 +89,7 @@ class Parts:
         """
         start = self.reached
         waiting, saved = _Waiting(), time.monotonic()
-        if self.bad and isinstance(images, FileImages | CorruptedImages):
+        if self.bad and isinstance(images, Decoded):
             images.bad_files.record(self.bad)
         rest = torch.arange(start, self.total)
         read = iter(batches(images, batch_size, order=rest, device=device, workers=workers))

@@ -1,6 +1,7 @@
 """What the trainings with labels share: one pass that answers, with or without a Tikhonov penalty."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.methods.vectors import output_width
+from weatherproof.modes import unchanged_statistics
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Encoder, Gather
 from weatherproof.types import Embeddings, Images, Labels, Logits
@@ -57,7 +59,8 @@ def answer(
 
     assert isinstance(encoder, nn.Module)
     weights = trained_weights(encoder, head) if alone else None
-    values, penalty = tikhonov.supervised(losses, images, gather, weights)
+    still = partial(unchanged_statistics, encoder, head)
+    values, penalty = tikhonov.supervised(losses, images, gather, weights, still)
     return Answer(*seen[0], values.mean(), penalty)
 
 

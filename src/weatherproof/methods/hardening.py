@@ -108,9 +108,9 @@ class Hardening(nn.Module):
         if self.dense is not None and own_map is not None and target_map is not None:
             apart = gather(self.dense(own_map, target_map)).mean()
             terms = {"loss": terms["loss"] + apart, "cosine": cosine, "dense": apart.detach()}
-        return (
-            terms if self.multiplier is None else self._anchored(terms, student, teacher, gather(self._is_clean(keys)))
-        )
+        if self.multiplier is None:
+            return terms
+        return self._anchored(terms, student, teacher, gather(self._is_clean(keys).to(student.device)))
 
     def _anchored(
         self, terms: dict[str, Tensor], student: Embeddings, teacher: Embeddings, clean: Float[Tensor, "batch"]

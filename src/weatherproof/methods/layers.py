@@ -1,8 +1,8 @@
 """SimCLR at several layers of the encoder, each loss with its own Tikhonov penalty: what goes wrong is seen where it
 begins ("Robustness of Contrastive Learning Models", eq. 4 and 5, which its authors had not tried)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -12,6 +12,7 @@ from weatherproof import random
 from weatherproof.encoders.taps import EMBEDDING, stages, tapped, widths
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import AUGMENT, check_rows, pixel_precision, trainable
+from weatherproof.modes import unchanged_statistics
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Encoder, Gather, Objective, Views
 from weatherproof.types import Embeddings, Images, Keys, Labels
@@ -93,7 +94,7 @@ class LayerwiseSimCLR(nn.Module):
         self, k: int, gather: Gather, replay: Callable[[], AbstractContextManager[None]], moved: Images
     ) -> Tensor:
         """L_k of other views, with the draws of the first pass and without a trace on the encoder."""
-        with replay(), _unmoved_statistics(self):
+        with replay(), unchanged_statistics(self):
             (rows,) = tapped(self.encoder, moved, self.layers[k : k + 1])
             return self._loss(k, rows, gather)
 
@@ -127,17 +128,3 @@ def _check(
         raise InputError(f"alphas and betas must be numbers of at least 0, got {alphas} and {betas}")
     if alphas[-1] == 0:
         raise InputError("the last alpha must be above 0: no other loss reaches the end of the encoder")
-
-
-@contextmanager
-def _unmoved_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside, batch normalisation works as it does, but its running statistics do not move."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm, tracks in zip(norms, before, strict=True):
-            norm.track_running_stats = tracks

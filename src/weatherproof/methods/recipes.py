@@ -18,7 +18,7 @@ class Recipe:
         views: the family of views, called with the side.
         projector: "mlp-bn": three linear layers with batch norm after each; "mlp": two; "linear": one.
         settings: of the method itself (of SimCLR: of its objective).
-        epochs, batch_size, lr, ... floor: as in `training.Plan`; lr is for this batch_size.
+        epochs, batch_size, lr, ... gamma: as in `training.Plan`; lr is for this batch_size.
         source: where it is published.
     """
 
@@ -103,11 +103,13 @@ SMALL_RECIPES: dict[str, Recipe] = {
 
 
 def recipe(name: str, size: Size | None = None) -> Recipe:
-    """A method's published settings: on CIFAR for images of up to 64 px, else (and for None) on ImageNet.
+    """A method's published settings: on CIFAR for images of up to 64 px where it has such, else (and for None) on
+    ImageNet.
 
     Raises:
         InputError: no such method.
     """
     if name not in RECIPES:
         raise unknown("pretraining method", name, RECIPES)
-    return (SMALL_RECIPES if size is not None and shorter(size) <= SMALL else RECIPES)[name]
+    found = RECIPES[name]
+    return SMALL_RECIPES.get(name, found) if size is not None and shorter(size) <= SMALL else found

@@ -1,11 +1,14 @@
 """Learning from two looks at every image, without labels."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.methods.answers import trained_weights
 from weatherproof.methods.parts import AUGMENT, check_rows, pixel_precision, trainable
+from weatherproof.modes import unchanged_statistics
 from weatherproof.objectives import InputGradient
 from weatherproof.protocols import Encoder, Gather, Objective, Views
 from weatherproof.types import Images, Keys, Labels
@@ -54,7 +57,8 @@ class SimCLR(nn.Module):
 
         if self.tikhonov is None or self.tikhonov.weight == 0:
             return {"loss": loss(views)}
-        value, penalty = self.tikhonov.contrastive(loss, views, gather, trained_weights(self))
+        still = partial(unchanged_statistics, self)
+        value, penalty = self.tikhonov.contrastive(loss, views, gather, trained_weights(self), still)
         return {
             "loss": value + self.tikhonov.weight / 2 * penalty,
             "contrast": value.detach(),

@@ -38,6 +38,7 @@ from weatherproof.types import Images
 
 METHODS = ("exact", "finite", "gradients")
 Losses = Float[Tensor, "batch"]
+Still = Callable[[], AbstractContextManager[None]]
 Scalar = Float[Tensor, ""]
 
 
@@ -205,6 +206,7 @@ class InputGradient:
         images: Images,
         gather: Gather = _alone,
         weights: Sequence[Tensor] | None = None,
+        still: Still = nullcontext,
     ) -> tuple[Losses, Scalar]:
         """Losses and R of eq. 2; the regularized loss is ``losses.mean() + weight / 2 * R``.
 
@@ -213,9 +215,11 @@ class InputGradient:
             gather: joins the processes' rows; without it the step of "gradients" depends on a process's share.
             weights: all that is trained. "gradients" saves a pass by them; what else was computed from `losses`'
                 graph cannot be differentiated then, and of the losses that come back only the mean.
+            still: what the second pass runs in, so that it leaves no trace on the networks, such as
+                `modes.unchanged_statistics` of them.
         """
         images = images.detach().requires_grad_()
-        again = _repeated(losses, images.device)
+        again = _repeated(losses, images.device, still)
         with self.differentiable(images):
             values = losses(images)
             if self.method == "exact":
@@ -235,16 +239,17 @@ class InputGradient:
         views: Images,
         gather: Gather = _alone,
         weights: Sequence[Tensor] | None = None,
+        still: Still = nullcontext,
     ) -> tuple[Scalar, Scalar]:
         """The loss and R of eq. 3; the regularized loss is ``loss + weight / 2 * R``.
 
         Args:
             loss: the 2N views of N images in one batch -> the loss of the batch (of all processes, where there are
                 several). Called once, or twice where not exact.
-            weights: as in `supervised`.
+            weights, still: as in `supervised`.
         """
         views = views.detach().requires_grad_()
-        again = _repeated(loss, views.device)
+        again = _repeated(loss, views.device, still)
         with self.differentiable(views):
             value = loss(views)
             if self.method != "gradients":
@@ -283,12 +288,12 @@ class InputGradient:
             yield
 
 
-def _repeated(function: Callable[[Images], Tensor], device: torch.device) -> Callable[[Images], Tensor]:
+def _repeated(function: Callable[[Images], Tensor], device: torch.device, still: Still) -> Callable[[Images], Tensor]:
     """The function, with the random draws that follow now."""
     replay = random.framework_replay(device)
 
     def again(images: Images) -> Tensor:
-        with replay():
+        with replay(), still():
             return function(images)
 
     return again

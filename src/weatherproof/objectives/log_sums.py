@@ -41,13 +41,14 @@ class _LogSums(torch.autograd.Function):
         """sum_j (g_i p_ij + g_j p_ji) z_j with p_ij = exp(<z_i, z_j> - sums_i)."""
         rows, sums = ctx.saved_tensors
         out = torch.zeros_like(rows)
-        for i, j in _pairs(rows):
-            similarity = _similarity(rows, i, j, ctx.include_self)
-            by_row = (similarity - sums[i, None]).exp() * gradient[i, None]
-            weights = by_row + (similarity - sums[j]).exp() * gradient[j]
-            out[i].addmm_(weights, rows[j])
-            if i != j:
-                out[j].addmm_(weights.T, rows[i])
+        with torch.autocast(rows.device.type, enabled=False):  # an exact penalty takes gradients inside a forward pass
+            for i, j in _pairs(rows):
+                similarity = _similarity(rows, i, j, ctx.include_self)
+                by_row = (similarity - sums[i, None]).exp() * gradient[i, None]
+                weights = by_row + (similarity - sums[j]).exp() * gradient[j]
+                out[i].addmm_(weights, rows[j])
+                if i != j:
+                    out[j].addmm_(weights.T, rows[i])
         return out, None
 
 

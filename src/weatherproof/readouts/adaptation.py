@@ -31,7 +31,7 @@ class BatchStatistics:
     Schneider et al. 2020, without a prior). A classifier without batch normalisation stays as it is."""
 
     def __call__(self, classifier: nn.Module, images: Images) -> Logits:
-        with batch_statistics(classifier):
+        with torch.no_grad(), batch_statistics(classifier):
             return classifier(images)
 
 

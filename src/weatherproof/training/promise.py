@@ -20,7 +20,7 @@ _CAPPED, _FROM = 1 / 6, 1 / 2  # shares of the training
 
 class CleanCosine:
     """The mean cosine between student and teacher on clean validation images, for the log: after every epoch, and at
-    least twelve times.
+    least twelve times. Images whose files turn out to be broken are left out.
 
     A warning says once that by the trend the promise will not be kept: from a sixth of the training on where the
     multiplier is at its cap, so that nothing more can be done for it, else from the middle on. Another says at the end
@@ -31,6 +31,9 @@ class CleanCosine:
         epochs: of the whole training, as many as its steps make.
         device: where the teacher embeds the images, once.
         run: of a training that goes on: its log knows what was seen before.
+
+    Attributes:
+        readable: which of the images the teacher could embed.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class CleanCosine:
         self.every = min(1.0, epochs / _LOOKS)
         self.batch_size, self.workers = batch_size, workers
         self.target = self._embedded(teacher, device)
+        self.readable = self.target.isfinite().all(dim=1)  # the files of others are broken
         self.seen = [] if run is None else [(row["epoch"], row[LOGGED]) for row in _looks(run)]
         self.warned = False
 
@@ -86,7 +90,7 @@ class CleanCosine:
     def of(self, encoder: Encoder) -> float:
         """That of an encoder now."""
         rows = self._embedded(encoder, next(encoder.parameters()).device)
-        return F.cosine_similarity(rows, self.target).mean().item()
+        return F.cosine_similarity(rows[self.readable], self.target[self.readable]).mean().item()
 
     def logged(self, run: RunFolder) -> list[float]:
         """What it was in the course of a training in this folder."""

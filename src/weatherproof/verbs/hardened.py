@@ -25,5 +25,5 @@ def outcome_of(promise: CleanCosine, finished: Encoder, run: RunFolder) -> Promi
     reached = promise.of(finished)
     best = max(reached, *promise.logged(run), reached)
     return Promise(
-        promise.promised, reached, len(promise.images), reached >= promise.promised, best, measure="mean cosine"
+        promise.promised, reached, int(promise.readable.sum()), reached >= promise.promised, best, measure="mean cosine"
     )

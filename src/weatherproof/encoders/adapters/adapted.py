@@ -192,9 +192,10 @@ def merged(encoder: Encoder) -> Encoder:
     if not isinstance(encoder, Adapted):
         return encoder.clone()
     plain = encoder.around(copy.deepcopy(encoder.body), copy.deepcopy(encoder.head))
+    folded = encoder.state()
     with torch.no_grad():
         for name, value in plain.state().items():
-            value.copy_(encoder.state()[name])
+            value.copy_(folded[name])
     plain.set_gauge(copy.deepcopy(encoder.fitted_gauge))
     return plain.train(encoder.training)
 

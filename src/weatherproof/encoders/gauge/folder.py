@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 import weatherproof
+from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.gauge.gauge import Gauge, Settings
 from weatherproof.encoders.messages import settings_of
 from weatherproof.encoders.weights import check_fit, read_weights
@@ -38,7 +39,7 @@ def save_gauge(gauge: Gauge, folder: Path, encoder: Path) -> None:
         "weatherproof": weatherproof.__version__,
         **settings,
         "numbers": _with_settings(numbers, settings),
-        "encoder": _sha256(encoder),
+        "encoder": sha256_of(encoder),
     }
     write_atomically(folder / NUMBERS, numbers)
     write_atomically(folder / ABOUT, json.dumps(about, indent=2) + "\n")
@@ -64,7 +65,7 @@ def read_gauge(folder: Path, encoder: Path, *, needed: bool = False) -> Gauge | 
         gauge = Gauge(Settings.from_dict(about))
         settings = {name: about[name] for name in gauge.settings.to_dict()}
         numbers, owner = str(about["numbers"]), str(about["encoder"])
-    if owner != _sha256(encoder):
+    if owner != sha256_of(encoder):
         raise InputError(f"{path} belongs to another encoder than {encoder}: {remedy}")
     if numbers != _with_settings((folder / NUMBERS).read_bytes(), settings):
         raise InputError(f"{folder / NUMBERS} and {path} are not as they were written together: {remedy}")
@@ -75,11 +76,6 @@ def read_gauge(folder: Path, encoder: Path, *, needed: bool = False) -> Gauge | 
             raise InputError(f"{folder / NUMBERS}: {name} holds other than finite float32 numbers: {remedy}")
     gauge.load_state_dict(state)
     return gauge
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _with_settings(numbers: bytes, settings: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def _share(work: Work, k: int, processes: int) -> bytes | None:
         device = torch.device("cuda", k % torch.cuda.device_count())
     threads = max(1, torch.get_num_threads() // processes)
     try:
-        return pickle.dumps((work.part(left, device), threads))
+        return pickle.dumps((work.on_cpu().part(left, device), threads))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(f"this model or these images cannot be sent to another process: {error}; use 1") from None
 

@@ -2,7 +2,6 @@
 does blocks itself. So nobody else needs the folder, and a process that ends loses what it has not sent of one block.
 """
 
-import copy
 import threading
 import time
 import warnings
@@ -15,7 +14,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from weatherproof.cluster import Job, Lost
 from weatherproof.cluster.job import packed
@@ -174,17 +172,8 @@ class _Lender:
 
 def _sent(work: Work) -> Work:
     """The work as another process gets it: its models on the CPU, no answers, and the time that is left."""
-    models = {name: _on_cpu(own) for name, own in work.models.items()}
     left = None if work.deadline is None else work.deadline - time.time()
-    return replace(work, models=models, store=BlockMemory(), deadline=left)
-
-
-def _on_cpu(model: Any) -> Any:
-    return copy.deepcopy(model).cpu() if isinstance(model, nn.Module) and _on_gpu(model) else model
-
-
-def _on_gpu(model: nn.Module) -> bool:
-    return any(tensor.is_cuda for tensor in model.state_dict().values())
+    return replace(work.on_cpu(), store=BlockMemory(), deadline=left)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ What a trial says of a block is kept at the latest 30 s later, and when the work
 of one block and half a minute, and who finds a block goes on from it.
 """
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -77,6 +78,10 @@ class Work:
         """The work on these blocks, with the images that they need."""
         rows = torch.cat([rows_of(trial, self.places(trial, n)) for n in numbers for trial in self.trials]).unique()
         return replace(self, images=self.images.subset(rows), rows=rows, numbers=numbers, device=device)
+
+    def on_cpu(self) -> "Work":
+        """The same for another process, which has a device of its own: models on a GPU are copied to the CPU."""
+        return replace(self, models={name: _on_cpu(model) for name, model in self.models.items()})
 
     def run(self, report: Callable[[int], None], wanted: Callable[[], bool] = lambda: True) -> None:
         """Do what is not done yet, all trials of one block before the next block.
@@ -155,3 +160,9 @@ def _looks(work: Work, rows: Int64[Tensor, "b"], places: Int64[Tensor, "b"]) -> 
         Look(pixels, labels, own, place, random.keys(work.seed, own))
         for (pixels, labels, own), place in zip(read, parts, strict=True)
     ]
+
+
+def _on_cpu(model: Callable[..., Any]) -> Callable[..., Any]:
+    if isinstance(model, nn.Module) and any(tensor.is_cuda for tensor in model.state_dict().values()):
+        return copy.deepcopy(model).cpu()
+    return model

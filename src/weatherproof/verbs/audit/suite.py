@@ -20,6 +20,7 @@ from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case, limited
 from weatherproof.evaluation.suites.sets import sets_of, suite_of, total_metrics
 from weatherproof.operators.severities import SIDES
+from weatherproof.operators.textures import SYNTHETIC_NOTE
 from weatherproof.progress import phase
 from weatherproof.reports import save_strip
 from weatherproof.training import RunFolder
@@ -203,7 +204,7 @@ def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list
     if scaled and side not in SIDES.values():
         notes.append(f"{', '.join(sorted(scaled))}: the benchmark has numbers for 224 and 32 pixels only")
     if any(case.corruption == "frost" and getattr(case.operator, "frost", "") is None for case in cases):
-        notes.append("synthetic frost, not comparable with published frost; give --frost a folder of photographs")
+        notes.append(f"{SYNTHETIC_NOTE}; give --frost a folder of photographs")
     trained_on = next((record.trained_on for record in result.records), None)
     names = dict.fromkeys(case.corruption for case in cases if case.corruption is not None)
     known = [name for name in names if name in corruptions_in(trained_on)]
