@@ -94,8 +94,8 @@ def _common_corruptions() -> Study:
         PairedClaim("FCL above XE and both Gaussian rivals on noise", beats(FCL, PLAIN, noise)),
         PairedClaim("CIFAR-10-C and CIFAR-100-C: FCL's gain over XE is largest on noise", gains_more(FCL, XE, other)),
         PairedClaim(
-            "with Patch Gaussian, FCL is at least level on the mean of 19, within half a point",
-            beats(PATCH_FCL, (PATCH,), whole, CLEAN_MARGIN),
+            "CIFAR-10-C: with Patch Gaussian, FCL adds to it on the mean of 19",
+            beats(PATCH_FCL, (PATCH,), whole[:1]),
         ),
         PairedClaim(
             "CIFAR-10-C: Gaussian noise helps on the mean of 19",

@@ -139,7 +139,7 @@ def _figure_2() -> Study:
         "perturbation of at most this size in L2, pixels from 0 to 1; size 0 is the clean error. Median: half of the "
         "images are misclassified by less (infinite where they are not at any size). Failures: images that PLB could "
         f"not get misclassified. {PGD_LINF} (not in the paper): accuracy under PGD. A claim about curves compares them "
-        "at every size above 0 but where both have an error of 99 % or more, and does not look at standard errors. "
+        "at every size above 0 but where both have an error of 99 % or more. "
         "The attacks see the whole classifier, the linear readout included. Models and regularization are those of "
         "tikhonov-table-2."
     )

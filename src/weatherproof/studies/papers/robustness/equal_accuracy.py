@@ -117,8 +117,7 @@ def _study() -> Study:
         "stopped where it is right about as often as the contrastive one. PGD and PLB (proximal log-barrier): the "
         "share of images that are misclassified, in per cent, by a perturbation of at most this size in L2, pixels "
         "from 0 to 1; size 0 is the clean error. Median: half of the images are misclassified by less. A claim about "
-        "curves compares them at every size above 0 but where both have an error of 99 % or more, and does not look "
-        "at standard errors."
+        "curves compares them at every size above 0 but where both have an error of 99 % or more."
     )
     return sized("attacks-equal-accuracy", title, SCALES, _at, tuple(_claims()), note)
 
