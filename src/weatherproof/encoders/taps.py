@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from weatherproof.encoders.in_parts import in_parts
 from weatherproof.errors import InputError
+from weatherproof.modes import eval_mode
 from weatherproof.sizes import sides
 from weatherproof.types import Embeddings, Images
 
@@ -96,14 +97,9 @@ def widths(encoder: nn.Module, layers: Sequence[str]) -> tuple[int, ...]:
     """
     preprocessing = getattr(encoder, "preprocessing", None)
     size, channels = getattr(preprocessing, "size", None) or 32, getattr(preprocessing, "channels", 3)
-    modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
-    try:
-        black = torch.zeros(1, channels, *sides(size), device=next(encoder.parameters()).device)
+    black = torch.zeros(1, channels, *sides(size), device=next(encoder.parameters()).device)
+    with eval_mode(encoder):
         return tuple(rows.shape[1] for rows in tapped(encoder, black, layers))
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class _SeenAllError(Exception):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weatherproof.modes import eval_mode
 from weatherproof.protocols import Encoder
 from weatherproof.types import Embeddings
 
@@ -23,11 +24,9 @@ def random_units(count: int, features: int, seed: int) -> Embeddings:
 @torch.no_grad()
 def output_width(encoder: Encoder, projector: nn.Module) -> int:
     """How many numbers the projector makes of an embedding."""
-    training = projector.training
     like = next(projector.parameters(), torch.zeros(()))
-    width = projector.eval()(like.new_zeros(1, encoder.feature_dim)).shape[1]
-    projector.train(training)
-    return width
+    with eval_mode(projector):
+        return projector(like.new_zeros(1, encoder.feature_dim)).shape[1]
 
 
 def gradient_now(loss: Callable[[Tensor], Tensor], features: Embeddings) -> Tensor:
