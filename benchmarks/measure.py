@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 import weatherproof
+from weatherproof.processor import processor_name
 
 VERSIONS = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 
@@ -116,7 +117,7 @@ def peak_memory() -> float:
 def machine(device: str) -> dict[str, Any]:
     """Where and with what this was measured."""
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -125,13 +126,6 @@ def machine(device: str) -> dict[str, Any]:
         "versions": {"weatherproof": weatherproof.__version__} | {name: version(name) for name in VERSIONS},
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def signature(found: Mapping[str, Any], libraries: Mapping[str, str] | None = None) -> str:

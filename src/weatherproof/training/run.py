@@ -21,6 +21,7 @@ from weatherproof.cluster import job
 from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.interrupts import interrupts_noticed, number_of
+from weatherproof.processor import processor_name
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
@@ -363,14 +364,8 @@ def _versions() -> Mapping[str, str]:
     return found
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")  # of Linux; elsewhere the architecture must do
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def _hardware() -> dict[str, Any]:
-    found: dict[str, Any] = {"processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found: dict[str, Any] = {"processor": processor_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return found
