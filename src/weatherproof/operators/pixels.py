@@ -1,6 +1,5 @@
 """Noise on some of the pixels: Patch Gaussian, and the noisy test sets of feature contrastive learning (FCL)."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,12 @@ from torch import Tensor
 
 from weatherproof import random
 from weatherproof.errors import InputError, shown
+from weatherproof.npy import read_header
 from weatherproof.operators import levels
 from weatherproof.regular import irregular
 from weatherproof.spec import component
 from weatherproof.types import Images, Keys
 
-_HEADERS: dict[tuple[int, int], Any] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 _LARGEST_PATCH = 10_000  # pixels
 _STD_FLOOR = 1 / 255  # one 8-bit level: caps how much likelier a constant pixel is chosen than an ordinary one
 
@@ -162,16 +158,9 @@ def _load(path: Path) -> np.ndarray:
         raise ValueError("its name has a null character")
     if kind := irregular(path):
         raise ValueError(f"it is {kind}, no regular file")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.peek(2)[:2] == b"PK":
-            raise ValueError("it holds several arrays")
-        version = np.lib.format.read_magic(file)
-        if version not in _HEADERS:
-            raise ValueError(f"a .npy file of version {version}")
-        shape, _, dtype = _HEADERS[version](file)
-        if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
-            raise ValueError(f"its header promises {dtype} {_text(shape)}, and the file has {size:,} bytes")
+    size, header = path.stat().st_size, read_header(path)
+    if not header.dtype.hasobject and size != header.size:
+        raise ValueError(f"its header promises {header.dtype} {_text(header.shape)}, and the file has {size:,} bytes")
     return np.load(path, allow_pickle=False)
 
 

@@ -9,8 +9,6 @@ The files are mapped, never read as a whole, and nothing in them is ever unpickl
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +21,24 @@ from weatherproof.benchmark import COMMON_19, SEVERITIES
 from weatherproof.data.corrupted.sets import Corrupted
 from weatherproof.data.decoding import Decoder
 from weatherproof.errors import InputError
+from weatherproof.npy import Header, read_header
 from weatherproof.sizes import sides
 
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
-
-@dataclass(frozen=True)
-class Header:
-    """What the first bytes of an .npy file say of the rest."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    order: str
-    offset: int
-
-    def map(self) -> np.ndarray:
-        """The array, its pages read when they are looked at."""
-        if not prod(self.shape):
-            return np.empty(self.shape, self.dtype)
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)  # type: ignore[call-overload]
-
-
-def read_header(path: Path) -> Header:
+def _header(path: Path) -> Header:
     """The header of an .npy file. Raises `InputError` where there is none, it holds objects or is not whole."""
     if not path.is_file():
         raise InputError(f"no {path}: expected an .npy file of the corrupted images' folder")
     try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = _HEADERS[version](file)
-            offset = file.tell()
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        header = read_header(path)
+    except (OSError, ValueError, EOFError) as error:
         size = path.stat().st_size
         raise InputError(f"{path} is not an .npy file ({size:,} bytes): {' '.join(str(error).split())}") from None
-    if dtype.hasobject:
+    if header.dtype.hasobject:
         raise InputError(f"{path} holds Python objects, which are never read: expected whole numbers")
-    header = Header(path, shape, dtype, "F" if fortran else "C", offset)
-    expected, size = offset + prod(shape) * dtype.itemsize, path.stat().st_size
+    expected, size = header.size, path.stat().st_size
     if size < expected:
-        raise InputError(f"{path} is not whole: expected {expected:,} bytes for {list(shape)}, found {size:,}")
+        raise InputError(f"{path} is not whole: expected {expected:,} bytes for {list(header.shape)}, found {size:,}")
     return header
 
 
@@ -82,7 +58,7 @@ def read_arrays(folder: Path, classes: tuple[str, ...], decoder_for: Callable[[i
         there = sorted(path.name for path in folder.iterdir())
         found = f"{', '.join(there[:3])}{', ...' * (len(there) > 3)}" if there else "nothing"
         raise InputError(f"no corrupted images in {folder}: expected files such as fog.npy, found {found}")
-    headers = [read_header(folder / f"{name}.npy") for name in names]
+    headers = [_header(folder / f"{name}.npy") for name in names]
     shape = Counter(header.shape for header in headers).most_common(1)[0][0]
     levels = len(SEVERITIES)
     if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape or shape[0] % levels:
@@ -117,7 +93,7 @@ def _labels(path: Path, count: int, classes: int) -> Int64[Tensor, "n"]:
 
 
 def _numbers(path: Path, lengths: Sequence[int]) -> Int64[Tensor, "n"]:
-    header = read_header(path)
+    header = _header(path)
     if header.dtype.kind not in "iu" or len(header.shape) != 1 or header.shape[0] not in lengths:
         wanted = " or ".join(f"{length:,}" for length in lengths)
         got = f"{header.dtype} {list(header.shape)}"
