@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from weatherproof import random
 from weatherproof.encoders.taps import EMBEDDING, stages, tapped, widths
 from weatherproof.errors import InputError
+from weatherproof.methods.build import make_projector
 from weatherproof.methods.parts import AUGMENT, check_rows, pixel_precision, trainable
 from weatherproof.modes import unchanged_statistics
 from weatherproof.objectives import InputGradient
@@ -113,7 +114,7 @@ def layer_projectors(encoder: Encoder, layers: Sequence[str] | None = None, out:
     """SimCLR's two-layer projector for each of the layers (None: the encoder's stages), as wide as the layer is."""
     assert isinstance(encoder, nn.Module)
     sizes = widths(encoder, stages(encoder) if layers is None else layers)
-    return [nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, out)) for size in sizes]
+    return [make_projector("mlp", size, out) for size in sizes]
 
 
 def _check(

@@ -21,6 +21,7 @@ from weatherproof.methods import (
     build_labelled,
     check_start,
     feature_settings,
+    make_projector,
     teacher_cache,
 )
 from weatherproof.methods.recipes import SMALL
@@ -218,9 +219,8 @@ def pretrain_encoder(
         temperature: 0.5, as SimCLR on small images (Chen et al. 2020, Appendix B.9).
         projection: output size of the two-layer projector.
     """
-    width = encoder.feature_dim
     with random.framework_seed(plan.seed, _PROJECTOR):
-        projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
+        projector = make_projector("mlp", encoder.feature_dim, projection)
     method = SimCLR(encoder, views, projector, NTXent(temperature))
     fit(method, images, plan, run, label="learning a teacher", progress=progress)
     return encoder.eval()
