@@ -185,9 +185,8 @@ def _applied_leaves(
 ) -> Iterator[tuple[Operator, Bool[Tensor, "batch"], Keys]]:
     """Each leaf, which of the images it is applied to, and the keys with which. The folds are the operators' own."""
     match operator:
-        case Sometimes(op=op, p=p):
-            chosen = random.uniform(random.fold(keys, 0)) < p
-            yield from _applied_leaves(op, random.fold(keys, 1), among & chosen)
+        case Sometimes(op=op):
+            yield from _applied_leaves(op, random.fold(keys, 1), among & operator.chosen(keys))
         case CommonCorruptions(family=op):
             yield from _applied_leaves(op, keys, among)
         case OneOf(ops=ops):
