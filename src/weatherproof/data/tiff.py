@@ -12,6 +12,8 @@ from typing import Any
 from PIL import Image, ImagePalette
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from weatherproof.luma import LUMA
+
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, FILL_ORDER, LENGTHS, PLANES = 256, 257, 258, 262, 266, 279, 284
 PALETTE, INKS, EXTRA, SAMPLE_FORMAT = 320, 332, 338, 339
 COEFFICIENTS, SUBSAMPLING, BLACK_AND_WHITE = 529, 530, 532  # of YCbCr
@@ -24,7 +26,6 @@ PHOTOMETRICS = {
 UNSIGNED, SIGNED = 1, 2
 KINDS = {1: "unsigned", 2: "signed", 3: "floats", 4: "of no stated kind", 5: "complex", 6: "complex floats"}
 FULL_RANGE = (0, 255, 128, 255, 128, 255)  # what JPEG's YCbCr has, and Pillow takes for granted
-REC_601 = (0.299, 0.587, 0.114)
 
 
 def white(image: Image.Image) -> tuple[float, bool]:
@@ -104,7 +105,7 @@ def _is_plain_ycbcr(tags: Mapping[int, Any]) -> bool:
     return (
         _values(tags, SUBSAMPLING, (1, 1) if whole else (2, 2)) == (1, 1)
         and tuple(_values(tags, BLACK_AND_WHITE, FULL_RANGE)) == FULL_RANGE
-        and all(abs(a - b) < 0.001 for a, b in zip(_values(tags, COEFFICIENTS, REC_601), REC_601, strict=True))
+        and all(abs(a - b) < 0.001 for a, b in zip(_values(tags, COEFFICIENTS, LUMA), LUMA, strict=True))
     )
 
 

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, tensor
 
 from weatherproof.errors import InputError
+from weatherproof.luma import LUMA
 from weatherproof.sizes import Size, sides, size_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference training
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # MoCo CIFAR notebook
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's convert("L")
 _INTERPOLATIONS = ("bilinear", "bicubic")  # those that torch can antialias
 
 
@@ -88,7 +88,7 @@ def _to_channels(images: Tensor, channels: int) -> Tensor:
         case 1, 3:
             return images.expand(-1, 3, -1, -1)
         case 3, 1:
-            luma = tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+            luma = tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
             return (images * luma).sum(dim=1, keepdim=True)
     way = "give grey or RGB" if channels in (1, 3) else f"give images of {channels} channels"
     raise InputError(f"an encoder for {channels} channels cannot see images with {images.shape[1]}; {way}")

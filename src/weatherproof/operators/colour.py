@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weatherproof.luma import LUMA
 from weatherproof.types import Images
 
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, which is what the benchmark's RGB2GRAY uses
 NOTHING = 1e-12  # stands for 0 where a ratio is taken: not 0, and too small to move any other channel
 
 
@@ -26,7 +26,7 @@ def scale_saturation(images: Images, multiply: float, add: float) -> Images:
     """S' = clamp(S multiply + add, 0, 1). A grey pixel V turns (V, V (1 - S'), V (1 - S'))."""
     if images.shape[1] == 1:
         saturation = min(max(add, 0.0), 1.0)
-        return images * (1 - (1 - LUMINANCE[0]) * saturation)
+        return images * (1 - (1 - LUMA[0]) * saturation)
     value = images.amax(1, keepdim=True)
     below = value - images  # V - c
     below[:, 1:].clamp_(min=NOTHING)  # makes grey pixels red by a hair, so that no division by 0 needs a case
@@ -40,10 +40,10 @@ def luminance(images: Images) -> Float[Tensor, "batch 1 height width"]:
     """.299 R + .587 G + .114 B; a grey image itself."""
     if images.shape[1] == 1:
         return images
-    grey = images[:, :1] * LUMINANCE[0]
-    return grey.add_(images[:, 1:2], alpha=LUMINANCE[1]).add_(images[:, 2:], alpha=LUMINANCE[2])
+    grey = images[:, :1] * LUMA[0]
+    return grey.add_(images[:, 1:2], alpha=LUMA[1]).add_(images[:, 2:], alpha=LUMA[2])
 
 
 def shade(colour: tuple[float, float, float], channels: int) -> tuple[float, ...]:
     """A colour in as many channels as the image has."""
-    return colour if channels == 3 else (sum(w * c for w, c in zip(LUMINANCE, colour, strict=True)),)
+    return colour if channels == 3 else (sum(w * c for w, c in zip(LUMA, colour, strict=True)),)

@@ -19,7 +19,7 @@ from weatherproof import random
 from weatherproof.data.decoding import BadImage, Decoder
 from weatherproof.data.folders import check_folder
 from weatherproof.errors import InputError
-from weatherproof.operators.colour import LUMINANCE
+from weatherproof.luma import LUMA
 from weatherproof.operators.severities import SIDES, nearest
 from weatherproof.types import Keys
 
@@ -108,7 +108,7 @@ def _scaled(folder: str | None, scale: float, height: int, width: int, channels:
     for original in originals:
         pixels = original.float()
         if channels == 1:
-            pixels = torch.tensor(LUMINANCE) @ pixels.flatten(1)
+            pixels = torch.tensor(LUMA) @ pixels.flatten(1)
             pixels = pixels.view(1, *original.shape[1:])
         tall, wide = original.shape[1:]
         factor = max(scale, height / tall, width / wide)

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weatherproof.luma import LUMA
 from weatherproof.types import Images
 
 WINDOW = 32
@@ -31,7 +32,6 @@ _STEPS = (math.inf, 24 * _LEVEL, 6 * _LEVEL, 1.5 * _LEVEL)
 _CUTS = (4 * _LEVEL, _LEVEL)  # of the coefficients
 _SMALL = 1e-4  # far below a level: what is added before a logarithm
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's
 _BANDS = (1, 4, 7, 10, 15)  # sums of the two frequencies at which the bands begin, and the end
 
 Channels = Float[Tensor, "batch channels windows rows columns"]
@@ -172,7 +172,7 @@ def _shared(ends: Channels) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, "ba
 
 def _luma(seen: Channels) -> Plane:
     red, green, blue = seen.unbind(1)
-    return torch.add(red, blue, alpha=_LUMA[2] / _LUMA[0]).mul_(_LUMA[0]).add_(green, alpha=_LUMA[1])
+    return torch.add(red, blue, alpha=LUMA[2] / LUMA[0]).mul_(LUMA[0]).add_(green, alpha=LUMA[1])
 
 
 def _bands(luma: Plane) -> Some:
