@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from weatherproof import random
-from weatherproof.benchmark import COMMON, NOISY
+from weatherproof.benchmark import COMMON, NOISY, SEVERITIES
 from weatherproof.benchmark import SUITES as _SUITES
 from weatherproof.errors import InputError, shown, unknown
 from weatherproof.operators import blur, digital, noise, weather
@@ -223,5 +223,5 @@ def suite(
     return tuple(
         Condition(corruption, severity, Corruption(corruption, severity, parameters, glass, frost, jpeg_quality))
         for corruption in COMMON[name]
-        for severity in range(1, 6)
+        for severity in SEVERITIES
     )

@@ -7,7 +7,7 @@ from torch import nn
 
 from weatherproof import attacks, operators
 from weatherproof.attacks.described import STEPS, facts_of
-from weatherproof.benchmark import GROUP_OF
+from weatherproof.benchmark import GROUP_OF, SEVERITIES
 from weatherproof.data import CorruptedImages, ImageSet
 from weatherproof.encoders import Encoder, map_place
 from weatherproof.errors import InputError
@@ -34,8 +34,6 @@ from weatherproof.operators.suites import Condition, suite
 from weatherproof.protocols import Attack
 from weatherproof.spec import component
 from weatherproof.studies.lab.store import Bench, Measured, Recipe
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @component

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from weatherproof.benchmark import SEVERITIES
 from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.papers.pretraining import scales as pretraining
 from weatherproof.studies.papers.pretraining.scales import Pretraining
@@ -58,7 +59,7 @@ class Transfer:
     search: bool = True
     augment: str | None = None
     probe: Mapping[str, Any] = field(default_factory=dict)
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    severities: tuple[int, ...] = SEVERITIES
     size: int | None = None
     whole: int | None = None
     test_images: int | None = None
