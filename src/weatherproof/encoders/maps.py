@@ -11,13 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from weatherproof.encoders.taps import body_of, name_of
+from weatherproof.encoders.taps import SIDE, body_of, name_of
 from weatherproof.errors import InputError
 from weatherproof.modes import eval_mode
 from weatherproof.sizes import Size, sides
 from weatherproof.types import Embeddings, Images, Maps
 
-_SIDE = 32  # of the image that is looked at where neither the network nor the caller names a size
 _WITHIN_ATTENTION = re.compile(r"(^|\.)(attn|attention|self_attention)")  # its heads and scores have shapes like maps
 
 
@@ -62,7 +61,7 @@ def map_place(encoder: nn.Module, size: Size | None = None) -> MapPlace:
         InputError: it keeps no positions apart.
     """
     body, preprocessing = body_of(encoder), getattr(encoder, "preprocessing", None)
-    rows, columns = sides(getattr(preprocessing, "size", None) or size or _SIDE)
+    rows, columns = sides(getattr(preprocessing, "size", None) or size or SIDE)
     found: list[MapPlace] = []
     runs: Counter[str] = Counter()
 

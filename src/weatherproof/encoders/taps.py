@@ -17,6 +17,7 @@ from weatherproof.sizes import sides
 from weatherproof.types import Embeddings, Images
 
 EMBEDDING = "embedding"  # the tap that is the encoder's own output
+SIDE = 32  # of the image that is looked at where no size is known
 
 # How networks name their stages, and whether the embedding is one layer beyond the last of them.
 _SERIES = (("layer{}", False), ("stages.{}", False), ("block{}", True), ("pool{}", True))
@@ -96,7 +97,7 @@ def widths(encoder: nn.Module, layers: Sequence[str]) -> tuple[int, ...]:
         InputError: as `tapped`.
     """
     preprocessing = getattr(encoder, "preprocessing", None)
-    size, channels = getattr(preprocessing, "size", None) or 32, getattr(preprocessing, "channels", 3)
+    size, channels = getattr(preprocessing, "size", None) or SIDE, getattr(preprocessing, "channels", 3)
     black = torch.zeros(1, channels, *sides(size), device=next(encoder.parameters()).device)
     with eval_mode(encoder):
         return tuple(rows.shape[1] for rows in tapped(encoder, black, layers))

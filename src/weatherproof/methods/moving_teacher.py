@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from weatherproof.encoders import stages
-from weatherproof.encoders.taps import body_of
+from weatherproof.encoders.taps import SIDE, body_of
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import AUGMENT, OPERATOR, check_pair, look, trainable
 from weatherproof.modes import eval_mode
@@ -21,8 +21,6 @@ from weatherproof.protocols import Encoder, Gather, Objective, Operator
 from weatherproof.sizes import sides
 from weatherproof.spec import component
 from weatherproof.types import Embeddings, Images, Keys, Labels
-
-_SIDE = 32  # of the image that is looked at where the encoder names no size
 
 
 @component
@@ -172,7 +170,7 @@ def _weights_after(encoder: nn.Module, last: str) -> Iterator[nn.Parameter]:
 def _some_images(encoder: nn.Module) -> Images:
     """A black and a white one, of the size that the encoder takes."""
     preprocessing, weight = getattr(encoder, "preprocessing", None), next(encoder.parameters())
-    size = getattr(preprocessing, "size", None) or _SIDE
+    size = getattr(preprocessing, "size", None) or SIDE
     shades = torch.tensor([0.0, 1.0], device=weight.device, dtype=weight.dtype).view(2, 1, 1, 1)
     return shades.expand(2, getattr(preprocessing, "channels", 3), *sides(size))
 
