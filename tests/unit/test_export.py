@@ -158,7 +158,8 @@ def test_onnx_of_a_run_with_a_readout(plain: Path, tmp_path: Path) -> None:
         eight = (pictures(count, side) * 255).to(torch.uint8)
         found = run_onnx(done.file, eight.numpy())
         with torch.no_grad():
-            embedding, own = encoder.embeddings_and_logits(eight.float() / 255)
+            seen = encoder.see(eight.float() / 255, judged=True)
+            embedding, own = seen.embeddings, seen.logits
             logits = readout.head(nn.functional.normalize(embedding, dim=1))
         assert found.keys() == {"embedding", "logits", "own_logits", "patches"}
         for name, wanted in (("embedding", embedding), ("logits", logits), ("own_logits", own)):

@@ -193,11 +193,6 @@ class Encoder(nn.Module):
         """
         return self._judged(self._raw(images))
 
-    def embeddings_and_logits(self, images: Images) -> tuple[Embeddings, Logits]:
-        """Both in one pass through the body. Raises what `logits` raises."""
-        raw = self._raw(images)
-        return _pooled(raw), self._judged(raw)
-
     def see(self, images: Images, *, judged: bool = False, place: MapPlace | None = None) -> Outputs:
         """All that is asked for, in one pass through the body.
 
