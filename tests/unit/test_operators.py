@@ -21,7 +21,7 @@ from weatherproof.operators import (
     OneOf,
     RandomMask,
     Sometimes,
-    kinds,
+    kind_ladders,
     ladder,
 )
 
@@ -203,11 +203,11 @@ def test_ladder_holds_the_trained_levels_and_goes_beyond():
 def test_a_mixture_has_a_ladder_for_each_kind_that_an_image_meets_alone():
     both = Chain(GaussianBlur(1.0), GaussianNoise(0.1))
     mixed = OneOf(RandomMask((0.1, 0.3)), Sometimes(GaussianNoise(0.4), 0.8), both, RandomMask(0.8))
-    mask, noise = kinds(mixed, 32)
+    mask, noise = kind_ladders(mixed, 32)
     assert (mask.family, mask.trained) == ("RandomMask", ((0.1, 0.3), (0.8, 0.8)))
     assert [level for level, _ in mask.rungs] == [0.1, 0.25, 0.3, 0.5, 0.75, 0.8, 0.9, 0.96, 0.99]
     assert (noise.trained, noise.rungs) == (((0.4, 0.4),), ladder(GaussianNoise(0.4), 32))
-    assert [kind.rungs for kind in kinds(RandomMask(0.5), 32)] == [ladder(RandomMask(0.5), 32)]
-    assert kinds(both, 32) == []
-    (jpeg,) = kinds(JPEG((30, 80)), 32)
+    assert [kind.rungs for kind in kind_ladders(RandomMask(0.5), 32)] == [ladder(RandomMask(0.5), 32)]
+    assert kind_ladders(both, 32) == []
+    (jpeg,) = kind_ladders(JPEG((30, 80)), 32)
     assert (jpeg.trained, [level for level, _ in jpeg.rungs][:3]) == (((20, 70),), [10, 20, 25])

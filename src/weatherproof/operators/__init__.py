@@ -9,7 +9,7 @@ from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.compression import JPEG
 from weatherproof.operators.contrast import Contrast
 from weatherproof.operators.family import CommonCorruptions
-from weatherproof.operators.ladder import Kind, kinds, ladder
+from weatherproof.operators.ladder import KindLadder, kind_ladders, ladder
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.mixed_chains import MixedChains
 from weatherproof.operators.noise import GaussianNoise
@@ -38,9 +38,9 @@ TABLE = {
 
 __all__ = [
     "COMMON_15", "COMMON_19", "EXTRA_4", "GROUPS", "GROUP_OF", "JPEG", "SUITES", "TABLE", "Chain",
-    "CommonCorruptions", "Condition", "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "Kind", "MixedChains",
-    "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes", "UniformNoise", "kinds",
-    "ladder", "leaning", "milder", "parse", "suite",
+    "CommonCorruptions", "Condition", "Contrast", "Corruption", "GaussianBlur", "GaussianNoise", "KindLadder",
+    "MixedChains", "NonUniformNoise", "OneOf", "PatchGaussian", "RandomMask", "Sometimes", "UniformNoise",
+    "kind_ladders", "ladder", "leaning", "milder", "parse", "suite",
 ]  # fmt: skip
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.compression import JPEG
 from weatherproof.operators.contrast import Contrast
-from weatherproof.operators.drawn import SCALES, Scale
-from weatherproof.operators.drawn import kinds as kinds_of
+from weatherproof.operators.drawn import SCALES, Scale, kinds
 from weatherproof.operators.levels import ends
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
@@ -56,7 +55,7 @@ def _beyond(scale: Scale, worst: float) -> float:
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindLadder:
     """One kind of damage among those that an operator draws from. Its levels are how far they are from none: of JPEG
     100 less the quality.
 
@@ -71,7 +70,7 @@ class Kind:
     rungs: Rungs
 
 
-def kinds(operator: Operator, side: int) -> list[Kind]:
+def kind_ladders(operator: Operator, side: int) -> list[KindLadder]:
     """The kinds of damage of one level that an operator is, or gives to an image alone: through `OneOf` and
     `Sometimes`. What damages an image in two ways at once has none.
 
@@ -79,7 +78,7 @@ def kinds(operator: Operator, side: int) -> list[Kind]:
         side: as for `ladder`.
     """
     found = []
-    for own in kinds_of(operator):
+    for own in kinds(operator):
         rungs: dict[float, Operator] = {}
         trained = []
         for op in own.operators:
@@ -89,5 +88,5 @@ def kinds(operator: Operator, side: int) -> list[Kind]:
                 low, high = sorted(SCALES[type(op)].severity(end) for end in ends(SCALES[type(op)].of(op)))
                 trained.append((low, high))
         if trained:
-            found.append(Kind(own.name, tuple(trained), sorted(rungs.items())))
+            found.append(KindLadder(own.name, tuple(trained), sorted(rungs.items())))
     return found

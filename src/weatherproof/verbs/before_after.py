@@ -12,7 +12,7 @@ from weatherproof import random
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.readings import Judgement, Readings
-from weatherproof.operators import Kind, drawn
+from weatherproof.operators import KindLadder, drawn
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.curve import Change, Changed, Curve, Error, KindChange, ModelLevels
 from weatherproof.reports.verdict import READOUT_ORDER
@@ -78,7 +78,9 @@ class Measure:
         return _mean_of_draws([_guesses(own.of(self.key)) for own in draws])
 
 
-def changes(readings: Readings, kinds: Sequence[Kind], operator: Operator, models: tuple[str, str]) -> list[Changed]:
+def changes(
+    readings: Readings, kinds: Sequence[KindLadder], operator: Operator, models: tuple[str, str]
+) -> list[Changed]:
     """One for the accuracy of each readout, and one for the cosine to the teacher's clean embedding.
 
     Args:
@@ -162,7 +164,7 @@ def _change(
     return Change(before.mean, after.mean, errors, len(after.place))
 
 
-def _curve(readings: Readings, measure: Measure, kind: Kind, models: tuple[str, str]) -> Curve | None:
+def _curve(readings: Readings, measure: Measure, kind: KindLadder, models: tuple[str, str]) -> Curve | None:
     """The clean images at level 0 are those that were damaged. None where no level was reached."""
     conditions: list[tuple[float, Operator | None]] = [(0.0, None), *kind.rungs]
     every = [(level, [measure.values(readings, own, model) for model in models]) for level, own in conditions]

@@ -15,7 +15,7 @@ from weatherproof.encoders.gauge.calibration import COVERAGE
 from weatherproof.encoders.gauge.fit import FEWEST, require_damage
 from weatherproof.encoders.gauge.statistics import LEAST
 from weatherproof.errors import InputError
-from weatherproof.operators import Kind, drawn
+from weatherproof.operators import KindLadder, drawn
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
 from weatherproof.reports.hardened.words import kind_words
@@ -103,7 +103,8 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
     )
     chosen = at_most(images, _SHOWN)
     shown = tuple(
-        GaugedKind(kind.family, tuple(_levels(gauge, kind, chosen, feed))) for kind in operators.kinds(operator, side)
+        GaugedKind(kind.family, tuple(_levels(gauge, kind, chosen, feed)))
+        for kind in operators.kind_ladders(operator, side)
     )
     return Gauged(
         kinds=shown, images=summary.images, names=gauge.kinds, rows=tuple(row.kind for row in summary.confusion),
@@ -121,7 +122,7 @@ def _unlike(gauge: Gauge, text: str, side: int) -> Iterator[tuple[str, Operator]
         yield kind.name, other
 
 
-def _levels(gauge: Gauge, kind: Kind, images: ImageSet, feed: Feed) -> Iterator[GaugedLevel]:
+def _levels(gauge: Gauge, kind: KindLadder, images: ImageSet, feed: Feed) -> Iterator[GaugedLevel]:
     conditions: Sequence[tuple[float, Operator | None]] = ((0.0, None), *kind.rungs)
     for severity, operator in conditions:
         readings = [_read(gauge, batch, operator, feed["seed"]) for batch in _batches(images, feed)]

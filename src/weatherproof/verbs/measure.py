@@ -78,7 +78,8 @@ class Measurement:
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
-        self.change, self.kinds = change, operators.kinds(operator, side) if operator is not None and change else []
+        self.change = change
+        self.kinds = operators.kind_ladders(operator, side) if operator is not None and change else []
         self.few = [rung for kind in self.kinds for _, rung in kind.rungs if rung not in self.damages]
         run.provisional.add(f"{_KEPT}/clean")  # where a damage is refused, the same command has no use for it
         self.encoders: dict[str, Encoder] = {}

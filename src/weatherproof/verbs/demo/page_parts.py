@@ -58,11 +58,11 @@ def _loaded(folder: Path) -> tuple[Encoder, Readout]:
 
 def _before_and_after(
     damage: Damage, teacher: Encoder, hardened: Encoder, clean: Readout, test: ImageSet
-) -> tuple[Readings, Sequence[operators.Kind]]:
+) -> tuple[Readings, Sequence[operators.KindLadder]]:
     """Before and after, over the levels of these kinds: by the probe of the teacher's clean embeddings, and by their
     cosine to these; each level of the curves is drawn once."""
     encoders, operator = {"teacher": teacher, "hardened": hardened}, damage.trained_on
-    kinds = operators.kinds(operator, min(test.image_size or (0,)))
+    kinds = operators.kind_ladders(operator, min(test.image_size or (0,)))
     rungs = [rung for kind in kinds for _, rung in kind.rungs]
     heads = dict.fromkeys(encoders, Head(nn.Sequential(Normalized(), clean.head)))
     parts = (
