@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from weatherproof.errors import InputError, unknown
-from weatherproof.training.plan import Precision
+from weatherproof.processor import Precision
 
 _NVIDIA = "https://www.nvidia.com/en-us/data-center/"
 

@@ -1,7 +1,11 @@
-"""What this machine's processor is, and what it computes in. Loads nothing but PyTorch."""
+"""The precisions that a network may compute in, and what this machine's processor is and computes in. Loads nothing but
+PyTorch."""
 
 import platform
 from pathlib import Path
+from typing import Literal
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # of a training, as Lightning Fabric names them
 
 
 def computes_bfloat16() -> bool:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from weatherproof.encoders import Encoder, MapPlace, map_place
 from weatherproof.errors import InputError
+from weatherproof.processor import Precision
 from weatherproof.readouts import require_embeddings
 from weatherproof.sizes import in_pixels
 from weatherproof.spec import component
-from weatherproof.training.plan import Precision
 from weatherproof.types import Images
 
 EMBEDDING, PATCHES, LOGITS = "embedding", "patches", "logits"

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from weatherproof.data.loading import MOST_ROWS
 from weatherproof.errors import InputError, shown, unknown
+from weatherproof.processor import Precision
 from weatherproof.spec import component
 from weatherproof.training.schedules import learning_rate
 
 Optimizer = Literal["adam", "adamw", "sgd", "lars"]
 Schedule = Literal["cosine", "constant", "as_run", "cosine_epoch", "step"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Strategy = Literal["ddp", "fsdp"]
 Tracked = Literal["tensorboard", "mlflow", "wandb"]
 

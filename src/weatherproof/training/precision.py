@@ -1,7 +1,6 @@
 """Which precision is fast on this machine's processor."""
 
-from weatherproof.processor import computes_bfloat16
-from weatherproof.training.plan import Precision
+from weatherproof.processor import Precision, computes_bfloat16
 
 __all__ = ["SLOW_BFLOAT16", "computes_bfloat16", "fast_precision"]
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from weatherproof.cards import card_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import visible
+from weatherproof.processor import Precision
 from weatherproof.studies import STUDIES, Store, Study, run_study
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.run import require_same_images
@@ -17,7 +18,7 @@ from weatherproof.studies.needs.check import fewer, lacks, needs
 from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
-from weatherproof.training.plan import Precision, Strategy
+from weatherproof.training.plan import Strategy
 from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Listing, Outcome, finished, print_lines

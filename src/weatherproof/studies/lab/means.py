@@ -9,11 +9,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.errors import InputError
+from weatherproof.processor import Precision
 from weatherproof.spec import component
 from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.recipes import Given, Pretrained
 from weatherproof.training import Plan
-from weatherproof.training.plan import Precision, Strategy
+from weatherproof.training.plan import Strategy
 
 
 @component

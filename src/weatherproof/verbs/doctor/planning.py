@@ -11,9 +11,9 @@ from weatherproof.cards import Card, card_of
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError
+from weatherproof.processor import Precision
 from weatherproof.progress import phase
 from weatherproof.sizes import GivenSize, sides, size_of
-from weatherproof.training.plan import Precision
 from weatherproof.verbs.doctor.counting import Counted, Loss, counted, counted_loss
 from weatherproof.verbs.doctor.formula import Course, Limit, Scale, evaluate, limits
 from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_words

@@ -9,7 +9,7 @@ from weatherproof.data import ImageSet
 from weatherproof.embedded.columns import Asked
 from weatherproof.embedded.search import MOST_NEIGHBOURS, Search
 from weatherproof.errors import InputError
-from weatherproof.training.plan import Precision
+from weatherproof.processor import Precision
 from weatherproof.verbs.embed.outcome import EmbedOutcome, SearchOutcome
 from weatherproof.verbs.embed.queries import search_index
 from weatherproof.verbs.embed.subject import Subject, out_file
