@@ -23,11 +23,10 @@ from weatherproof.evaluation import (
     corruptions_in,
     evaluate,
     evaluate_embeddings,
+    hits,
     protocol_hash,
     relabel,
-    severity_curve,
     standard_error,
-    top_k,
 )
 from weatherproof.operators import GaussianBlur, GaussianNoise, RandomMask
 from weatherproof.readouts import embed
@@ -161,12 +160,13 @@ def test_auc_is_not_defined_for_one_class_or_for_no_number() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_top_k_agrees_with_scikit_learn(k: int) -> None:
+def test_hits_agree_with_scikit_learn(k: int) -> None:
     rng = np.random.default_rng(3)
     logits, labels = rng.normal(size=(200, 7)), rng.integers(0, 7, 200)
     expected = top_k_accuracy_score(labels, logits, k=k, labels=range(7))
-    assert top_k(torch.from_numpy(logits).float(), torch.from_numpy(labels), k) == pytest.approx(expected)
-    assert top_k(torch.rand(4, 3), torch.tensor([0, 1, 2, 2]), 5) == 1.0
+    found = hits(torch.from_numpy(logits).float(), torch.from_numpy(labels), k)
+    assert found.double().mean().item() == pytest.approx(expected)
+    assert hits(torch.rand(4, 3), torch.tensor([0, 1, 2, 2]), 5).all()
 
 
 def test_standard_error_uses_the_sample_standard_deviation() -> None:
@@ -233,15 +233,6 @@ def test_facts_may_differ_from_model_to_model() -> None:
     assert (b.trained_on, b.label_fraction, b.readout) == (None, 1.0, "probe")
 
 
-def test_a_severity_curve_is_one_evaluation_a_level() -> None:
-    levels = [(0.0, None), (0.2, RandomMask(0.2)), (0.6, RandomMask(0.6))]
-    records = severity_curve({"m": Brightness()}, digits(), levels, realizations=2, metrics=("top1",))
-    assert [r.severity for r in records] == [0.0, 0.2, 0.6]
-    assert [r.value for r in records] == sorted((r.value for r in records), reverse=True)
-    (alone,) = evaluate({"m": Brightness()}, digits(), operator=RandomMask(0.6), realizations=2, metrics=("top1",))
-    assert records[-1].value == alone.value < 1
-
-
 def test_restored_classifiers_get_the_images_keys() -> None:
     drawn = []
 
@@ -284,7 +275,7 @@ def test_embedding_metrics_agree_with_the_whole_matrix(monkeypatch: pytest.Monke
         similarity = nn.functional.normalize(stripes(damaged), dim=1) @ index.T
         expected["cosine"].append(similarity.diagonal().mean().item())
         for k in (1, 5):
-            expected[f"recall@{k}"].append(top_k(similarity, torch.arange(60), k))
+            expected[f"recall@{k}"].append(hits(similarity, torch.arange(60), k).double().mean().item())
     assert 0 < expected["recall@1"][0] < expected["recall@5"][0] < 1
     for record in records:
         assert record.value == pytest.approx(statistics.mean(expected[record.metric]), abs=1e-6)

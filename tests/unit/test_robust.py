@@ -19,7 +19,6 @@ from weatherproof.attacks.described import GRIDS
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
-    minimal_perturbation,
     perturbation_curve,
     protocol_hash,
     robust_accuracy,
@@ -280,7 +279,7 @@ class Across:
         return torch.where(stay.view(-1, 1, 1, 1), images, moved)
 
 
-def test_minimal_perturbation_against_the_closed_form() -> None:
+def test_a_perturbation_curve_against_the_closed_form() -> None:
     images, model = some_images(200), Plane()
     x = images.pixels.double().numpy().reshape(200, -1) / 255
     weight = model.weight.detach().double().numpy()
@@ -289,7 +288,8 @@ def test_minimal_perturbation_against_the_closed_form() -> None:
     expected[images.pixels[:, 0, 0, 0].numpy() % 2 == 0] = np.inf
     images = MemoryImages(images.pixels, images.labels.clamp(max=1), ("a", "b"), name="toys/test")
     expected[(score <= 0).astype(int) != images.labels.numpy()] = 0
-    found = minimal_perturbation({"m": model}, images, Across(), block=64)["m"].numpy()
+    attacked = run_attacks({"m": model}, images, [Across()], block=64)
+    found = attacked.distances(attacked.runs("m", Across())[0]).numpy()
     assert np.isinf(expected).any() and (expected == 0).any()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -224,17 +224,6 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert run.finished
 
 
-def test_subrun_has_its_own_log_and_checkpoint(tmp_path: Path) -> None:
-    run = RunFolder.open(tmp_path, RECIPE)
-    sub = run.subrun("teacher")
-    sub.log({"step": 1})
-    sub.save_checkpoint({"step": 1})
-    assert run.rows() == []
-    assert run.load_checkpoint() is None
-    assert run.subrun("teacher").rows() == [{"step": 1}]
-    RunFolder.open(tmp_path, RECIPE)
-
-
 def test_a_run_that_never_began_leaves_nothing(tmp_path: Path) -> None:
     empty, begun = (RunFolder.open(tmp_path / name, {"verb": "train"}) for name in ("empty", "begun"))
     begun.log({"step": 1})

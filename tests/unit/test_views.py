@@ -10,7 +10,6 @@ from torchvision.transforms.v2 import functional as torchvision
 from weatherproof import random, views
 from weatherproof.errors import InputError
 from weatherproof.views import HorizontalFlip, RandomResizedCrop, Twice, Warp
-from weatherproof.views.geometry import resized_crop
 
 BOXES = torch.tensor([[0, 0, 40, 48], [3, 5, 20, 30], [39, 47, 1, 1], [0, 0, 40, 1], [2, 2, 38, 4], [1, 2, 33, 44]])
 IMAGES = torch.rand(len(BOXES), 3, 40, 48, generator=torch.Generator().manual_seed(0))
@@ -30,16 +29,21 @@ def expected_crops(boxes, size, mode):
     return torch.stack(crops).clamp(0, 1).float()
 
 
+def cut_out(size, mode="bilinear", flips=None):
+    crops = RandomResizedCrop(size, interpolation=mode).cut(IMAGES, BOXES, flips)
+    return crops(slice(0, len(BOXES)), torch.arange(len(BOXES)))
+
+
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [7, 32, 40, 64])
-def test_resized_crop_is_torchvisions(size, mode):
-    out = resized_crop(IMAGES, BOXES, size, interpolation=mode)
+def test_a_box_is_cut_out_as_torchvision_does(size, mode):
+    out = cut_out(size, mode)
     torch.testing.assert_close(out, expected_crops(BOXES, size, mode), rtol=0, atol=1e-6)
 
 
-def test_resized_crop_mirrors_what_it_is_told_to():
+def test_a_crop_is_mirrored_where_that_is_told():
     flips = torch.tensor([True, False, True, False, False, True])
-    out, plain = resized_crop(IMAGES, BOXES, 32, flips), resized_crop(IMAGES, BOXES, 32)
+    out, plain = cut_out(32, flips=flips), cut_out(32)
     for image, as_it_is, flip in zip(out, plain, flips, strict=True):
         assert torch.equal(image, as_it_is.flip(-1) if flip else as_it_is)
 
@@ -49,7 +53,7 @@ def test_a_crop_of_everything_at_its_size_is_the_image():
     assert torch.equal(RandomResizedCrop(40, (1.0, 1.0), (1.0, 1.0))(images, keys(6)), images)
 
 
-def test_a_crop_is_resized_crop_on_the_box_that_is_drawn():
+def test_a_crop_is_torchvisions_on_the_box_that_is_drawn():
     crop = RandomResizedCrop(16)
     boxes = crop.draw(keys(6), 40, 48)
     torch.testing.assert_close(crop(IMAGES, keys(6)), expected_crops(boxes, 16, "bilinear"), rtol=0, atol=1e-6)

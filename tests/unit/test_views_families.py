@@ -17,7 +17,6 @@ from weatherproof.views import (
     SimCLR,
     steps,
 )
-from weatherproof.views.geometry import resized_crop
 from weatherproof.views.resampling import transposed
 
 KEYS = random.keys(5, torch.arange(20))
@@ -120,8 +119,10 @@ def test_a_family_refuses_what_its_steps_refuse():
 def test_a_patch_is_a_square_of_its_cell_of_the_crop():
     """Found by search: each patch lies in its cell of the puzzle at one place."""
     family = Jigsaw(60)  # cells of 20 pixels, patches of 15
-    boxes = RandomResizedCrop(60, (0.6, 1.0)).draw(random.fold(KEYS, 0), 29, 37)
-    puzzles = resized_crop(IMAGES, boxes, 60, HorizontalFlip().draw(random.fold(KEYS, 1)))
+    crop = RandomResizedCrop(60, (0.6, 1.0))
+    boxes = crop.draw(random.fold(KEYS, 0), 29, 37)
+    crops = crop.cut(IMAGES, boxes, HorizontalFlip().draw(random.fold(KEYS, 1)))
+    puzzles = crops(slice(0, len(IMAGES)), torch.arange(len(IMAGES)))
     patches = family(IMAGES, KEYS)
     assert len(patches) == 9 and {p.shape for p in patches} == {(20, 3, 15, 15)}
     found = []

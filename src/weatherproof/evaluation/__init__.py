@@ -1,23 +1,22 @@
 """Named numbers, each with how it was measured: accuracy, AUC, agreement, embedding similarity and recall, corruption
 errors, calibration errors, accuracy under attack."""
 
-from weatherproof.evaluation.attacks.perturbation import minimal_perturbation, perturbation_curve
+from weatherproof.evaluation.attacks.perturbation import perturbation_curve
 from weatherproof.evaluation.attacks.robust import Attacks, robust_accuracy, run_attacks
 from weatherproof.evaluation.attacks.samples import save_samples
 from weatherproof.evaluation.embeddings import evaluate_embeddings
 from weatherproof.evaluation.engine.conditions import Case, cases_of_parts, cases_on_the_fly
 from weatherproof.evaluation.engine.trials import EVAL_STREAM
-from weatherproof.evaluation.evaluate import agreement, evaluate, severity_curve
+from weatherproof.evaluation.evaluate import agreement, evaluate
 from weatherproof.evaluation.maps import PlaneMap, plane_map
 from weatherproof.evaluation.metrics.calibration import expected_calibration_error, rms_calibration_error
 from weatherproof.evaluation.metrics.corruption_error import (
     ALEXNET,
     mean_corruption_error,
     relative_mean_corruption_error,
-    unnormalised_mean_corruption_error,
 )
 from weatherproof.evaluation.metrics.geometry import alignment, effective_rank, embedding_deviation, uniformity
-from weatherproof.evaluation.metrics.ranking import auc, hits, rank_correlation, top_k
+from weatherproof.evaluation.metrics.ranking import auc, hits, rank_correlation
 from weatherproof.evaluation.metrics.standard_errors import standard_error
 from weatherproof.evaluation.record import Record, protocol_hash
 from weatherproof.evaluation.sanity.certificate import sanity_certificate
@@ -59,7 +58,6 @@ __all__ = [
     "history",
     "hits",
     "mean_corruption_error",
-    "minimal_perturbation",
     "perturbation_curve",
     "plane_map",
     "protocol_hash",
@@ -71,11 +69,8 @@ __all__ = [
     "run_attacks",
     "sanity_certificate",
     "save_samples",
-    "severity_curve",
     "standard_error",
-    "top_k",
     "uniformity",
-    "unnormalised_mean_corruption_error",
     "utility_and_sensitivity",
     "utility_curve",
     "utility_examples",

@@ -93,25 +93,6 @@ def agreement(classifiers: Mapping[str, Callable[[Images], Logits]], images: Ima
     return evaluate(classifiers, images, metrics=("agreement",), **settings)
 
 
-def severity_curve(
-    classifiers: Mapping[str, Callable[[Images], Logits]],
-    images: ImageSet,
-    operators: Sequence[tuple[float, Operator | None]],
-    **settings: Any,
-) -> list[Record]:
-    """`evaluate` at several levels of damage: one operator each (None: clean), the level as the records' severity.
-
-    Args:
-        operators: (level, operator at that level), as from `operators.ladder`.
-        settings: those of `evaluate`.
-    """
-    return [
-        record
-        for level, operator in operators
-        for record in evaluate(classifiers, images, operator=operator, severity=level, **settings)
-    ]
-
-
 def measuring(models: Mapping[str, Any], operator: Operator | None) -> str:
     """What is being measured, for whoever waits."""
     return f"measuring {', '.join(models)} {'on clean images' if operator is None else f'under {operator!r}'}"

@@ -169,13 +169,6 @@ class RunFolder:
         """Whether there is something in it from which the same command would go on."""
         return any(file.is_file() and not self._is_nothing(file) for file in self.path.rglob("*"))
 
-    def subrun(self, name: str) -> "RunFolder":
-        """A second training inside this run ("teacher"): its own log and checkpoint, in a folder of that name."""
-        folder = self.path / name
-        with disk_errors(folder):
-            folder.mkdir(exist_ok=True)
-        return RunFolder(folder, self.recipe)
-
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock = None

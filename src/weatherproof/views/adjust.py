@@ -1,6 +1,6 @@
 """Brightness, contrast, saturation, hue and greyscale, each image with a number of its own.
 
-They are torchvision's functions of these names, results clamped to [0, 1]; an image of one channel has neither
+They are torchvision's functions, results clamped to [0, 1]; an image of one channel has neither
 saturation nor hue. Images have 1 or 3 channels, or `InputError` is raised.
 """
 
@@ -19,26 +19,6 @@ from weatherproof.views.steps import Change
 PerImage = Float[Tensor, "batch"]
 
 GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as torchvision and TensorFlow have them
-
-
-def adjust_brightness(images: Images, factor: PerImage) -> Images:
-    """clamp(factor x)."""
-    return _changed(_brightness, images, factor)
-
-
-def adjust_contrast(images: Images, factor: PerImage) -> Images:
-    """clamp(factor x + (1 - factor) mean), with the mean of the image's greyscale."""
-    return _changed(_contrast, images, factor)
-
-
-def adjust_saturation(images: Images, factor: PerImage) -> Images:
-    """clamp(factor x + (1 - factor) greyscale(x))."""
-    return _changed(_saturation, images, factor)
-
-
-def adjust_hue(images: Images, shift: PerImage) -> Images:
-    """The hue of the HSV hexcone turned by shift, which is 1 for the whole circle; value and saturation stay."""
-    return _changed(_hue, images, shift)
 
 
 def greyscale(images: Images) -> Images:
@@ -68,15 +48,8 @@ def colours(images: Images) -> bool:
     return images.shape[1] == 3
 
 
-@torch.no_grad()
-def _changed(make: Callable[[PerImage], Change], images: Images, numbers: PerImage) -> Images:
-    colours(images)
-    out = images.clone(memory_format=torch.contiguous_format)
-    make(numbers.to(out))(out, slice(0, len(out)))
-    return out
-
-
 def _brightness(factor: PerImage) -> Change:
+    """clamp(factor x)."""
     factor = factor.view(-1, 1, 1, 1)
 
     def brighten(images: Images, part: slice) -> None:
@@ -86,6 +59,7 @@ def _brightness(factor: PerImage) -> Change:
 
 
 def _contrast(factor: PerImage) -> Change:
+    """clamp(factor x + (1 - factor) mean), with the mean of the image's greyscale."""
     factor, rest = factor.view(-1, 1, 1, 1), (1 - factor).view(-1, 1)
     weights = {3: rest * torch.tensor(GREY, device=factor.device), 1: rest}
 
@@ -98,6 +72,7 @@ def _contrast(factor: PerImage) -> Change:
 
 
 def _saturation(factor: PerImage) -> Change:
+    """clamp(factor x + (1 - factor) greyscale(x))."""
     grey = torch.tensor(GREY, device=factor.device).expand(3, 3)
     weights = torch.lerp(grey, torch.eye(3, device=factor.device), factor.view(-1, 1, 1))
 
@@ -109,7 +84,9 @@ def _saturation(factor: PerImage) -> Change:
 
 
 def _hue(shift: PerImage) -> Change:
-    """Turned by s sixths of the circle, 0 <= s <= 1, a channel c with its neighbours on the circle n and p (red, green,
+    """The hue of the HSV hexcone turned by shift, which is 1 for the whole circle; value and saturation stay.
+
+    Turned by s sixths of the circle, 0 <= s <= 1, a channel c with its neighbours on the circle n and p (red, green,
     blue, red) becomes the middle one of the pixel's largest value v, its smallest u, and
     (2 - s) c + s p - s n - (1 - s) m, where m = c + n + p - v - u is its third value. For s < 0, -s stands for s, and n
     and p change places. A turn by two sixths shifts the channels.
@@ -141,4 +118,4 @@ def _hue_weights(thirds: PerImage, rest: PerImage) -> Float[Tensor, "batch 3 3"]
     return own[:, None].expand(-1, 3, -1).gather(2, before) - (1 - rest.abs()).view(-1, 1, 1)
 
 
-OPERATIONS = (_brightness, _contrast, _saturation, _hue)
+OPERATIONS: tuple[Callable[[PerImage], Change], ...] = (_brightness, _contrast, _saturation, _hue)

@@ -86,7 +86,13 @@ class RandomResizedCrop:
         return work(images, (), (), torch.arange(len(images)), self.cut(images, boxes), self.size)
 
     def cut(self, images: Images, boxes: Boxes, flips: Bool[Tensor, "batch"] | None = None) -> Cut:
-        """What makes the crops of some images at a time; see `resized_crop`."""
+        """What makes the crops of some images at a time: each box cut out and resized, as torchvision's `resized_crop`
+        does it.
+
+        Args:
+            boxes: top, left, height, width in pixels, inside the image, on the CPU.
+            flips: which crops are mirrored left to right.
+        """
         images, taps = images.contiguous(), crop_taps(boxes, self.size, flips, self.interpolation, images.device)
 
         def crop(part: slice, numbers: Int64[Tensor, "part"]) -> Images:
@@ -121,26 +127,6 @@ class HorizontalFlip:
         places, out = self.draw(keys).nonzero().flatten(), images.clone()
         put(out, places, images.index_select(0, places.to(images.device)).flip(-1))
         return out
-
-
-@torch.no_grad()
-def resized_crop(
-    images: Images,
-    boxes: Boxes,
-    size: Size,
-    flips: Bool[Tensor, "batch"] | None = None,
-    interpolation: str = "bilinear",
-) -> Float[Tensor, "batch channels rows columns"]:
-    """Each box cut out and resized, antialiased, as torchvision's function of this name does it.
-
-    Args:
-        boxes: top, left, height, width in pixels, inside the image, on the CPU.
-        size: side of the result in pixels, or its (rows, columns).
-        flips: which crops are mirrored left to right.
-        interpolation: "bilinear" or "bicubic".
-    """
-    numbers = torch.arange(len(images), device=images.device)
-    return _resized(images, *crop_taps(boxes, size, flips, interpolation, images.device), numbers, interpolation)
 
 
 def _resized(

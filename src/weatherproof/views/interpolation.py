@@ -22,7 +22,14 @@ def crop_taps(
     interpolation: str = "bilinear",
     device: torch.device | str = "cpu",
 ) -> tuple[Taps, Taps]:
-    """Which rows and which columns of an image the crop's are made of; see `resized_crop`."""
+    """Which rows and which columns of an image the crop's are made of.
+
+    Args:
+        boxes: top, left, height, width in pixels, inside the image, on the CPU.
+        size: side of the crop in pixels, or its (rows, columns).
+        flips: which crops are mirrored left to right.
+        interpolation: "bilinear" or "bicubic".
+    """
     top, left, height, width = boxes.unbind(1)
     rows, columns = sides(size)
     down = _taps(top, height, rows, interpolation, device)

@@ -40,20 +40,6 @@ def levels_of(attack: Attack) -> tuple[float, ...]:
     return grid
 
 
-def minimal_perturbation(
-    classifiers: Classifiers, images: ImageSet, attack: Attack, **settings: Any
-) -> dict[str, Float[Tensor, "n"]]:
-    """By model, the size of the perturbation that misclassifies each image, in the attack's norm, in the order of the
-    images (of those that can be read): 0 where the clean image is misclassified, infinite where the attack failed.
-
-    Args:
-        attack: one that looks for the smallest perturbation; of one that fills a ball it is no minimum.
-        settings: those of `run_attacks`.
-    """
-    result = run_attacks(classifiers, images, [attack], **settings)
-    return {model: result.distances(result.runs(model, attack)[0]) for model in classifiers}
-
-
 def perturbation_curve(
     classifiers: Classifiers,
     images: ImageSet,

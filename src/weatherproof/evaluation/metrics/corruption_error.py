@@ -87,16 +87,6 @@ def relative_mean_corruption_error(
     return sum(weights[name] * (error - clean_error) for name, error in errors.items())
 
 
-def unnormalised_mean_corruption_error(error_by_corruption: Mapping[str, float]) -> float:
-    """The mean error over corruptions, 1 - mean accuracy: what is reported where AlexNet's errors do not apply.
-
-    Raises:
-        InputError: no errors, or one outside [0, 1].
-    """
-    errors = _checked(error_by_corruption)
-    return sum(errors.values()) / len(errors)
-
-
 def corruption_error_weights(
     names: Mapping[str, float],
     baseline: str | Mapping[str, float] = "alexnet",

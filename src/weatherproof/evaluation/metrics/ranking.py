@@ -15,11 +15,6 @@ def hits(logits: Logits, labels: Labels, k: int) -> Bool[Tensor, "batch"]:
     return ((best.indices == labels[:, None]) & (best.values > -torch.inf)).any(dim=1)
 
 
-def top_k(logits: Logits, labels: Labels, k: int = 1) -> float:
-    """Share of images whose label is among the k largest logits, in [0, 1]."""
-    return hits(logits, labels, k).double().mean().item()
-
-
 def auc(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) -> float:
     """Area under the ROC curve of class `positive` against the rest: P(positive scores higher) + P(equal) / 2.
 
