@@ -149,7 +149,8 @@ class Trackers:
 
     def __init__(self, plan: Plan, run: RunFolder, step: int, rows: Sequence[Row]) -> None:
         self.run = run
-        self.board = _TensorBoard(run.path, step) if plan.tensorboard or plan.tracker == "tensorboard" else None
+        on_board = plan.tensorboard or plan.tracker == "tensorboard"
+        self.board: Tracker | None = _TensorBoard(run.path, step) if on_board else None
         self.kind = plan.tracker if plan.tracker in ("mlflow", "wandb") else None
         self.remote: _MLflow | _Wandb | None = None
         self.waiting: list[Row] = []
