@@ -12,6 +12,7 @@ import pytest
 from .conftest import PLAIN, Command, results, start
 
 SECONDS = 60  # what a slow machine may need until its first checkpoint
+BEGUN = 300  # until a demo trains, whose processes load everything once more
 
 
 def command(teacher: str, photos: Path, out: Path) -> tuple[object, ...]:
@@ -55,6 +56,14 @@ def test_the_same_command_goes_on(
     assert steps == [line.split(",")[0] for line in (undisturbed / "log.jsonl").read_text().splitlines()]
 
 
+def still_training(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Waits until the training in that folder has logged; whether it has, and the process still runs."""
+    give_up = time.monotonic() + BEGUN
+    while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return (folder / "log.jsonl").exists() and not (folder / "encoder.safetensors").exists() and process.poll() is None
+
+
 def test_a_stopped_demo_says_one_line(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -63,11 +72,11 @@ def test_a_stopped_demo_says_one_line(tmp_path: Path) -> None:
         [sys.executable, "-c", program, "demo", "--seeds", "40", "--out", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    give_up = time.monotonic() + SECONDS
-    while not (out / "teacher/log.jsonl").exists() and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    trains = still_training(process, out / "teacher")
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGINT)
     said, err = process.communicate(timeout=SECONDS)
+    assert trains, f"ended before it could be stopped, or never began: {err}"
     told = [line for line in err.splitlines() if not line.startswith("demo: ")]
     assert process.returncode == 130 and said == ""
     assert [line.partition(";")[0] for line in told if line] == ["weatherproof: stopped"]
@@ -77,8 +86,7 @@ def test_a_stopped_demo_says_one_line(tmp_path: Path) -> None:
 def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
     """All of them have the same standard error, which ends with the last one."""
     process = start("demo", "--seeds", 40, "--out", tmp_path / "demo")
-    give_up = time.monotonic() + SECONDS
-    while not (tmp_path / "demo/teacher/log.jsonl").exists() and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.02)
+    trains = still_training(process, tmp_path / "demo/teacher")
     process.kill()
-    process.communicate(timeout=10)
+    _, err = process.communicate(timeout=10)
+    assert trains, f"ended before it could be killed, or never began: {err}"
