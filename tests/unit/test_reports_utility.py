@@ -387,7 +387,10 @@ def test_the_page_holds_all_of_it_and_nothing_from_outside(tmp_path: Path) -> No
     run = run_folder(tmp_path / "run")
     images = some_images([0, 1, 2, 2, 1, 0, 0], channels=3, classes=(EVIL, "b", "c"))
     images.name = EVIL
-    save_utility_pictures(run, {EVIL: classifier(3), "fcl": classifier(3)}, images, k=7, sigma=0.5, count=2)
+    encoder, head = classifier(3)
+    with torch.no_grad():
+        head.bias[0] += 6  # the features are within ±1: it answers the first class whatever it sees
+    save_utility_pictures(run, {EVIL: classifier(3), "fcl": (encoder, head)}, images, k=7, sigma=0.5, count=2)
     page = write_report(run).read_text(encoding="utf-8")
     parsed = Strict(page)
     assert "script" not in parsed.tags and page.count("&lt;script&gt;") >= 6
@@ -395,7 +398,7 @@ def test_the_page_holds_all_of_it_and_nothing_from_outside(tmp_path: Path) -> No
     assert len(parsed.addresses) == 3 * 2 + 2 * 6 and not re.search(r"url\(|@import|https?://", page)
     assert "in loss per unit of pixel value" in page and "sum over its channels" in page
     assert "rank correlation" in page and "7 of 108 values" in page and "7 most useful" in page
-    assert "✓ recognised" in page or "✗ taken for" in page  # not by colour alone
+    assert page.count("✓ recognised") == page.count("✗ taken for &lt;script&gt;") == 1  # not by colour alone
 
 
 def test_a_page_without_the_files_says_nothing_of_it(tmp_path: Path) -> None:
