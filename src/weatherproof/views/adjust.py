@@ -1,7 +1,7 @@
 """Brightness, contrast, saturation, hue and greyscale, each image with a number of its own.
 
-They are torchvision's functions, results clamped to [0, 1]; an image of one channel has neither
-saturation nor hue. Images have 1 or 3 channels, or `InputError` is raised.
+They are torchvision's functions, results clamped to [0, 1]; an image of one channel has neither saturation nor hue.
+Images have 1 or 3 channels, or `InputError` is raised.
 """
 
 from collections.abc import Callable
