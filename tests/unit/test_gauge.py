@@ -19,6 +19,7 @@ from weatherproof.encoders.gauge.sample import Sample
 from weatherproof.encoders.gauge.statistics import statistics
 from weatherproof.errors import InputError
 from weatherproof.operators.drawn import drawn
+from weatherproof.ranks import share_above
 
 GREY = Preprocessing((0.0,), (1.0,), size=None, channels=1)
 MASK = "RandomMask((0.0, 0.9))"
@@ -306,7 +307,7 @@ def test_the_area_and_the_calibration_error_are_those_of_scikit_learn_and_of_a_l
         torch.rand(50, generator=generator).round(decimals=1),
     )
     wanted = roc_auc_score([1] * 80 + [0] * 50, torch.cat([high, low]).tolist())
-    assert summaries._auc(high, low) == pytest.approx(wanted)
+    assert share_above(high, low) == pytest.approx(wanted)
     nothing = torch.zeros(130)
     kind = torch.tensor([1] * 80 + [0] * 50)
     true = Sample(torch.zeros(130, 2), kind, kind, nothing, nothing, nothing > 0)

@@ -29,8 +29,8 @@ from weatherproof.evaluation import (
     utility_curve,
     utility_examples,
 )
-from weatherproof.evaluation.metrics.ranking import fractional_ranks
 from weatherproof.evaluation.utility.means import affordable
+from weatherproof.ranks import fractional_ranks
 from weatherproof.reports import (
     save_utility_curve,
     save_utility_images,

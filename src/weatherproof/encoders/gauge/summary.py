@@ -15,6 +15,7 @@ from weatherproof.encoders.gauge.gauge import Gauge, Reading
 from weatherproof.encoders.gauge.sample import Look, Sample, looks, sample
 from weatherproof.operators.drawn import kinds
 from weatherproof.protocols import Operator
+from weatherproof.ranks import share_above
 
 _STREAM = 0x7375  # of the keys: other draws than those that the gauge learned from
 _LEVELS = 8  # parts of the range of levels, each with as many images
@@ -137,8 +138,10 @@ def gauge_summary(
         coverage=_mean(_inside(true.level, reading)[right]),
         width=_mean(_width(gauge, reading)[right]),
         clean_called_damaged=_share((reading.kind > 0)[clean]),
-        auc=_auc(reading.damaged[drawn], reading.damaged[clean]),
-        auc_mild=_auc(reading.damaged[_mild(true, levelled)], reading.damaged[clean]) if levelled.any() else None,
+        auc=share_above(reading.damaged[drawn], reading.damaged[clean]),
+        auc_mild=share_above(reading.damaged[_mild(true, levelled)], reading.damaged[clean])
+        if levelled.any()
+        else None,
         calibration_error=_calibration_error(reading.damaged, true),
         within=_share(reading.beyond[true.seen]),
         beyond=_mean(reading.beyond[worse].float()),
@@ -194,15 +197,8 @@ def _mild(true: Sample, levelled: Bool[Tensor, "n"]) -> Bool[Tensor, "n"]:
     return levelled & (true.severity <= true.severity[levelled].quantile(1 / 3))
 
 
-def _auc(damaged: Float[Tensor, "n"], clean: Float[Tensor, "m"]) -> float:
-    """The probability that a damaged image gets the larger number, ties counted half (Mann & Whitney 1947)."""
-    ordered = clean.sort().values
-    below = torch.searchsorted(ordered, damaged) + torch.searchsorted(ordered, damaged, right=True)
-    return float(below.double().mean() / (2 * len(clean)))
-
-
 def _calibration_error(chance: Float[Tensor, "n"], true: Sample) -> float:
-    """Over images of which half are clean."""
+    """Over images weighted so that half are clean."""
     place = (chance * _CHANCES).long().clamp(max=_CHANCES - 1)
     away = true.weight.double() * (chance.double() - (true.kind > 0).double()) / len(chance)
     return float(torch.zeros(_CHANCES, dtype=torch.float64).index_add_(0, place, away).abs().sum())

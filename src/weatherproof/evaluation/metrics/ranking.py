@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
+from weatherproof.ranks import fractional_ranks, share_above
 from weatherproof.types import Labels, Logits
 
 
@@ -17,8 +18,6 @@ def hits(logits: Logits, labels: Labels, k: int) -> Bool[Tensor, "batch"]:
 
 def auc(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) -> float:
     """Area under the ROC curve of class `positive` against the rest: P(positive scores higher) + P(equal) / 2.
-
-    From midranks r (Mann-Whitney): (sum of r over positives - P (P + 1) / 2) / (P N).
 
     Args:
         scores: higher means rather `positive`.
@@ -33,10 +32,7 @@ def auc(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) ->
         raise InputError(f"AUC needs images of class {positive} and of others, got {p} and {n}")
     if bool(scores.isnan().any()):
         raise InputError("AUC needs scores that are numbers, got NaN")
-    _, group, sizes = torch.unique(scores, return_inverse=True, return_counts=True)
-    last = sizes.cumsum(0)  # rank of the last member of each group of equal scores, from 1
-    midrank = last.double() - (sizes.double() - 1) / 2
-    return (midrank[group][wanted].sum().item() - p * (p + 1) / 2) / (p * n)
+    return share_above(scores[wanted], scores[~wanted])
 
 
 def auc_error(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int = 1) -> float | None:
@@ -54,14 +50,6 @@ def auc_error(scores: Float[Tensor, "batch"], labels: Labels, *, positive: int =
         beaten = fractional_ranks(torch.cat([own, other])[None])[0, : len(own)] - fractional_ranks(own[None])[0]
         variance += (beaten / len(other)).var().item() / len(own)
     return variance**0.5
-
-
-def fractional_ranks(values: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
-    """1 for the least of a row, n for the largest; equal values share the mean of their ranks. In float64."""
-    ordered = values.sort(dim=1).values
-    below = torch.searchsorted(ordered, values.contiguous())
-    up_to = torch.searchsorted(ordered, values.contiguous(), right=True)
-    return (below + up_to + 1).double() / 2
 
 
 def rank_correlation(first: Float[Tensor, "rows n"], second: Float[Tensor, "rows n"]) -> Float[Tensor, "rows"]:

@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.evaluation.metrics.ranking import fractional_ranks, rank_correlation
+from weatherproof.evaluation.metrics.ranking import rank_correlation
 from weatherproof.pixel_utility import UtilityCurve
+from weatherproof.ranks import fractional_ranks
 
 
 def utility_curve(
