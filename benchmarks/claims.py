@@ -48,7 +48,8 @@ _LEAD = (
     "paper: the claim on the numbers that the paper prints, where it prints them (figures are drawn, FCL's tables are "
     "lost). Here: the same at desk scale, which is another one than the papers'; why the two differ, where they do, is "
     "discussed in [results](README.md). A claim holds if all of its comparisons do, a sentence if all of its claims do "
-    "that were measured; what the standard errors of the numbers leave open, the paper's own too, is not decided. "
+    "that were measured; what the standard errors of the numbers leave open, the paper's own too, is not decided, and "
+    "where no number of a claim has one, that is said. Of several comparisons the least and the largest gap are told. "
     "Those of `layer-wise` are what its authors hoped for, not results of theirs. One claim is not borne out by the "
     "paper's own numbers: table-6 says how."
 )

@@ -22,20 +22,23 @@ from weatherproof.studies.lab.claims import (
     worst,
 )
 from weatherproof.studies.lab.draws import share_of_draws
+from weatherproof.studies.lab.study import COUNT
 from weatherproof.studies.papers.urrl import transfer
 
 GRID = {("a", "low"): 0.5, ("a", "high"): 0.7, ("b", "low"): 0.6, ("b", "high"): 0.6, ("c", "low"): 0.2}
 
 
 def test_above() -> None:
-    assert above("high", "low", ("a",))(GRID) == (1, 1, "")
+    assert above("high", "low", ("a",))(GRID) == (1, 1, "by 20.0% at a")
+    more = GRID | {("c", "high"): 0.25}
+    assert above("high", "low", ("a", "c"))(more) == (2, 2, "by 5.0% at c to 20.0% at a")
     assert above("high", "low", ("a", "b", "c", "d"))(GRID) == (1, 2, "not at b +0.0%")  # equal is not above
     turned = {(column, row): value for (row, column), value in GRID.items()}
     assert above("high", "low", ("a", "b"), rows_are_models=True)(turned) == (1, 2, "not at b +0.0%")
 
 
 def test_below() -> None:
-    assert below("low", "high", ("a",))(GRID) == (1, 1, "")
+    assert below("low", "high", ("a",))(GRID) == (1, 1, "by 20.0% at a")
     assert below("low", "high", ("a", "b", "c"))(GRID) == (1, 2, "not at b +0.0%")
     assert below("high", "low", ("a",))(GRID) == (0, 1, "not at a -20.0%")
 
@@ -59,20 +62,24 @@ def test_falls() -> None:
         return {(str(i), "x"): value for i, value in enumerate(values)}
 
     rows = ("0", "1", "2", "9")
-    assert falls("x", rows)(column(0.9, 0.5, 0.1)) == (2, 2, "")
-    assert falls("x", rows)(column(0.5, 0.504, 0.5)) == (1, 2, "")  # how much is noise is for the errors to say
+    assert falls("x", rows)(column(0.9, 0.5, 0.1)) == (2, 2, "90.0% to 10.0%")
+    assert falls("x", rows)(column(0.5, 0.504, 0.5)) == (
+        1,
+        2,
+        "50.0% to 50.0%",
+    )  # how much is noise is for the errors to say
     assert falls("x", rows)({}) == (0, 0, "")
 
 
 def test_spread() -> None:
-    assert spread("low", "high", ("a", "b"), 0.21)(GRID) == (2, 2, "")
+    assert spread("low", "high", ("a", "b"), 0.21)(GRID) == (2, 2, "by 0.0% at b to 20.0% at a")
     assert spread("low", "high", ("a", "b"), 0.1)(GRID) == (1, 2, "not at a -20.0%")
 
 
 def test_worst_and_not_worst() -> None:
     grid = {("r", "mse"): 0.1, ("r", "x"): 0.2, ("s", "mse"): 0.3, ("s", "x"): 0.2, ("s", "y"): 0.4}
     assert worst("mse", ("r", "s", "t"))(grid) == (1, 2, "not at s (lowest: x)")
-    assert not_worst("mse", ("x", "y"), ("r", "s"))(grid) == (2, 3, "x not at s -10.0%")
+    assert not_worst("mse", ("x", "y"), ("r", "s"))(grid) == (2, 3, "x not at s -10.0%; y by 10.0% at s")
 
 
 def test_a_claim_without_any_number_does_not_hold() -> None:
@@ -81,14 +88,14 @@ def test_a_claim_without_any_number_does_not_hold() -> None:
     assert Claim("c", above("high", "low", ("a",))).check(found) == {
         "claim": "c",
         "passed": True,
-        "detail": "1 of 1",
+        "detail": "1 of 1: by 20.0% at a",
     }
 
 
 def test_best_and_all_of() -> None:
     grid = {("r", "x"): 0.3, ("r", "y"): 0.2, ("s", "x"): 0.3, ("s", "y"): 0.4}
     assert best("x", ("r", "s", "t"))(grid) == (1, 2, "not at s (highest: y)")
-    assert all_of(best("x", ("r",)), worst("x", ("s", "t")))(grid) == (2, 2, "")
+    assert all_of(best("x", ("r",)), worst("x", ("s", "t")))(grid) == (2, 2, "by 10.0% at r; by 10.0% at s")
     assert all_of(best("y", ("r",)), worst("y", ("s",)))(grid) == (
         0,
         2,
@@ -99,6 +106,7 @@ def test_best_and_all_of() -> None:
 def test_alike() -> None:
     grid = {("r", "x"): 0.30, ("r", "y"): 0.31, ("s", "x"): 0.30, ("s", "y"): 0.40, ("t", "x"): 0.1}
     assert alike(("x", "y"), ("r", "s", "t"), 0.02)(grid) == (1, 2, "not at s 10.0%")  # t was not measured whole
+    assert alike(("x", "y"), ("r",), 0.02)(grid) == (1, 1, "by 1.0% at r")
 
 
 def test_slightly_below_and_small_share() -> None:
@@ -130,7 +138,19 @@ def test_draws_from_the_errors_against_the_normal_distribution() -> None:
     assert share_of_draws(above("high", "low", ("r", "s")), two) == pytest.approx(share**2, abs=0.03)
     fixed = {key: {**record, "stderr": None} for key, record in found.items()}
     assert share_of_draws(above("high", "low", ("r",)), fixed) is None
-    assert "verdict" not in Claim("c", above("high", "low", ("r",))).check(fixed)
+    check = Claim("c", above("high", "low", ("r",))).check(fixed)
+    assert "verdict" not in check and check["detail"].endswith("; no errors are known")
+
+
+def test_a_claim_says_where_none_of_its_numbers_has_an_error() -> None:
+    """Others of the grid may have one: it is about those that the claim looks at."""
+    found = _with_errors(0.02, 0.01) | {
+        ("t", name): {"value": own, "stderr": None} for name, own in (("low", 0.1), ("high", 0.2))
+    }
+    said = [Claim("c", above("high", "low", rows)).check(found)["detail"] for rows in (("t",), ("r", "t"), ("r",))]
+    assert ["no errors are known" in own for own in said] == [True, False, False]
+    counts = {key: {**record, "metric": COUNT} for key, record in found.items()}
+    assert "errors" not in Claim("c", above("high", "low", ("t",))).check(counts)["detail"]
 
 
 def test_the_best_of_several_needs_more() -> None:

@@ -34,9 +34,18 @@ def above(values: Values, high: str, low: str, over: Sequence[str], *, rows_are_
     """Column `high` above column `low` in every row of `over` (or row above row in every column)."""
     pairs = [((high, o), (low, o)) if rows_are_models else ((o, high), (o, low)) for o in over]
     there = [(o, a, b) for o, (a, b) in zip(over, pairs, strict=True) if a in values and b in values]
-    gaps = [(o, values[a] - values[b]) for o, a, b in there]
-    lost = [f"{o} {gap:+.1%}" for o, gap in gaps if gap <= 0]
-    return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+    gaps = {o: values[a] - values[b] for o, a, b in there}
+    lost = [f"{o} {gap:+.1%}" for o, gap in gaps.items() if gap <= 0]
+    return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
+
+
+def _words(lost: Sequence[str], gaps: Mapping[str, float]) -> str:
+    """What is lost; where nothing is, the least and the largest gap."""
+    if lost or not gaps:
+        return "not at " + ", ".join(lost) if lost else ""
+    least, most = (pick(gaps, key=lambda where: gaps[where]) for pick in (min, max))
+    up = f" to {gaps[most]:.1%} at {most}" if most != least else ""
+    return f"by {gaps[least]:.1%} at {least}{up}"
 
 
 def below(low: str, high: str, over: Sequence[str], *, rows_are_models: bool = False) -> Test:
@@ -59,15 +68,15 @@ def falls(values: Values, column: str, rows: Sequence[str]) -> Verdict:
     """The column never rises from one row to the next."""
     there = [values[row, column] for row in rows if (row, column) in values]
     steps = [later <= earlier for earlier, later in pairwise(there)]
-    return sum(steps), len(steps), ""
+    return sum(steps), len(steps), f"{there[0]:.1%} to {there[-1]:.1%}" if steps else ""
 
 
 @awaiting_values
 def spread(values: Values, low: str, high: str, rows: Sequence[str], points: float) -> Verdict:
     """Column `low` less than `points` below column `high` in every row."""
-    gaps = [(r, values[r, low] - values[r, high]) for r in rows if (r, low) in values and (r, high) in values]
-    lost = [f"{r} {gap:+.1%}" for r, gap in gaps if gap < -points]
-    return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+    gaps = {r: values[r, high] - values[r, low] for r in rows if (r, low) in values and (r, high) in values}
+    lost = [f"{r} {-gap:+.1%}" for r, gap in gaps.items() if gap > points]
+    return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
 
 
 def worst(column: str, rows: Sequence[str]) -> Test:
@@ -87,13 +96,14 @@ def not_worst(values: Values, low: str, high: Sequence[str], rows: Sequence[str]
 def best(values: Values, column: str, rows: Sequence[str], *, lowest: bool = False) -> Verdict:
     """The column is the highest of its row (or the lowest), in every row."""
     sign, word = (-1, "lowest") if lowest else (1, "highest")
-    lost, rows_there = [], [row for row in rows if (row, column) in values]
-    for row in rows_there:
+    lost, gaps = list[str](), dict[str, float]()
+    for row in (row for row in rows if (row, column) in values):
         others = {c: sign * v for (r, c), v in values.items() if r == row and c != column}
         rival = max(others, key=lambda c: others[c])
-        if others[rival] >= sign * values[row, column]:
+        gaps[row] = sign * values[row, column] - others[rival]
+        if gaps[row] <= 0:
             lost.append(f"{row} ({word}: {rival})")
-    return len(rows_there) - len(lost), len(rows_there), "not at " + ", ".join(lost) if lost else ""
+    return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
 
 
 @awaiting_values
@@ -102,7 +112,7 @@ def alike(values: Values, columns: Sequence[str], rows: Sequence[str], points: f
     there = [row for row in rows if all((row, column) in values for column in columns)]
     gaps = {r: max(values[r, c] for c in columns) - min(values[r, c] for c in columns) for r in there}
     lost = [f"{row} {gap:.1%}" for row, gap in gaps.items() if gap > points]
-    return len(gaps) - len(lost), len(gaps), "not at " + ", ".join(lost) if lost else ""
+    return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
 
 
 @awaiting_values

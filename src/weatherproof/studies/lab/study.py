@@ -15,6 +15,8 @@ from weatherproof.training.run import finite
 
 Key = tuple[str, str]  # (row, column)
 
+COUNT = "images_of_a_class"  # a metric that is what it is, without an error
+
 _SAME_SIZE = 1e-9
 
 
@@ -229,6 +231,7 @@ class Claim:
         passed, words = 0 < of == held, f"{held} of {of}{detail and ': ' + detail}"
         if not of:
             return {"claim": self.text, "passed": passed, "detail": words}
+        words += _without_errors(self.test, found)
         if seeds := _by_seed(found):
             alone = [own[0] == own[1] for own in map(self.test, seeds)]
             verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
@@ -240,6 +243,29 @@ class Claim:
         else:
             return {"claim": self.text, "passed": passed, "detail": words}
         return {"claim": self.text, "passed": verdict == "holds", "detail": words, "verdict": verdict}
+
+
+def _without_errors(test: Callable[[Mapping[Key, float]], object], found: Found) -> str:
+    """Says so where all numbers that a test looks at are of one training each, without a standard error."""
+    looked = _Looked({key: record["value"] for key, record in found.items()})
+    test(looked)
+    records = [found[key] for key in looked.at]
+    single = records and all(
+        "stderr" in own and own["stderr"] is None and own.get("metric") != COUNT for own in records
+    )
+    return "; no errors are known" if single else ""
+
+
+class _Looked(dict[Key, float]):
+    """Values that know which of them were looked at."""
+
+    def __init__(self, values: Mapping[Key, float]) -> None:
+        super().__init__(values)
+        self.at = set[Key]()
+
+    def __getitem__(self, key: Key) -> float:
+        self.at.add(key)
+        return super().__getitem__(key)
 
 
 def _by_seed(found: Found) -> list[dict[Key, float]]:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from weatherproof.reports.study.table import Number, StudyTable
-from weatherproof.studies.lab.study import Found, Scale, Study
+from weatherproof.studies.lab.study import COUNT, Found, Scale, Study
 
 # metrics that are not told in hundredths
-COUNT = "images_of_a_class"
 _NO_SHARES = (
     "rank_correlation", COUNT, "identity_error", "median_perturbation", "effective_rank", "embedding_deviation",
     "gradient_length",
