@@ -1,10 +1,10 @@
 """The records of studies, from run folders into docs/results and back.
 
-`keep` puts a finished run into docs/results/FOLDER: its table as STUDY.md, its records and claims as STUDY.json, and
-then today's claims into all pages. `take` fills a run that was begun and stopped with the numbers of docs/results, so
-that only the others are measured: `--rows` says of which rows nothing has changed since, and whoever takes them answers
-for that, and says beside the table that they were taken. A number that the run has over more seeds than were recorded
-is measured under the others now, and joined.
+`keep` puts a finished run into docs/results/FOLDER: its table as STUDY.md, with its pictures as STUDY.png where it
+has some, its records and claims as STUDY.json, and then today's claims into all pages. `take` fills a run that was
+begun and stopped with the numbers of docs/results, so that only the others are measured: `--rows` says of which rows
+nothing has changed since, and whoever takes them answers for that, and says beside the table that they were taken. A
+number that the run has over more seeds than were recorded is measured under the others now, and joined.
 
     python -m benchmarks.records keep RUN FOLDER
     python -m benchmarks.records take RUN --data DIR --store STORE [--rows REGEX]
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks import claims
+from benchmarks.pictures import keep_pictures
 from weatherproof.evaluation import standard_error
 from weatherproof.studies import STUDIES
 from weatherproof.studies.lab.joins import OverSeeds, at_seeds
@@ -34,7 +35,9 @@ def keep(run: Path, folder: Path) -> None:
     records, checks = read_json(run / "results.json")["records"], read_json(run / "checks.json")
     claims.found_in(STUDIES[study], {"records": records})
     _write(folder / f"{study}.json", {"records": records, "checks": checks})
-    (folder / f"{study}.md").write_text((run / "table.md").read_text("utf-8"), "utf-8")
+    page = folder / f"{study}.md"
+    page.write_text((run / "table.md").read_text("utf-8"), "utf-8")
+    keep_pictures(run, page)
     claims.main()
 
 
