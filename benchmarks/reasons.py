@@ -1,8 +1,7 @@
 """Why a result of desk scale differs from its paper's: what is suspected is changed, and nothing else, and the study's
 numbers are measured and its claims asked once more. Writes docs/results/reasons.{json,md}, a reason at a time.
 
-    python -m benchmarks.reasons NAME [NAME ...] --data DIR --store STORE
-    python -m benchmarks.reasons --page
+    python -m benchmarks.reasons [NAME ...] --data DIR --store STORE
 """
 
 import argparse
@@ -202,11 +201,12 @@ def _table(study: Study, after: Found, before: Found) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reasons", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=(*REASONS, []), metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(REASONS)}; none: the page alone")
     parser.add_argument("--data")
     parser.add_argument("--store", type=Path)
-    parser.add_argument("--page", action="store_true", help="write the page again, from what was measured")
     given = parser.parse_args()
+    if unknown := set(given.names) - REASONS.keys():
+        parser.error(f"no reason {', '.join(unknown)}: expected {', '.join(REASONS)}")
     for name in given.names:
         found = measure(name, Store(given.store, data=given.data, device=torch.device("cpu")))
         FILE.write_text(json.dumps({**_kept(), name: found}, ensure_ascii=False, indent=1) + "\n", "utf-8")
