@@ -54,7 +54,7 @@ _NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
 _PLAIN = (str, int, float, bool, Path, type(None))
 _ON_EVERY_PROCESS = ("doctor",)  # verbs that each process of a job runs by itself
 _LEFT_TO_THE_LAUNCHER = ("--devices", "--processes")
-_ABOUT = ("verb", "versions", "hardware", "files")  # what a recipe says that is no argument
+_ABOUT = ("verb", "versions", "hardware", "files", "inputs")  # what a recipe says that is no argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +82,7 @@ def _status(argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         return _fail(TOO_EARLY, status=128 + number_of(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
+        _nobody_reads()
         return 0
     except (OSError, RuntimeError) as error:
         if _is_user_error(error):
@@ -121,7 +121,7 @@ def _flushed(argv: list[str]) -> int:
     try:
         return _answer(argv)
     finally:
-        sys.stdout.flush()
+        _flush()
 
 
 def _answer(argv: list[str]) -> int:
@@ -172,11 +172,26 @@ def _run(verb: str, argv: list[str]) -> int:
             positional, options, as_json = _parse(verb, function, argv)
         with phase(verb):
             outcome = function(*positional, **options)
-    if as_json:
-        print(json.dumps(outcome.to_dict(), indent=2))
-    else:
-        outcome.show()
-    return int(outcome.status)
+    try:
+        if as_json:
+            print(json.dumps(outcome.to_dict(), indent=2))
+        else:
+            outcome.show()
+        _flush()
+    except BrokenPipeError:
+        _nobody_reads()
+    return int(outcome.status)  # it counts, whether it is read or not
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it may be closed
+        sys.stdout.flush()
+
+
+def _nobody_reads() -> None:
+    """The reader of our output has gone: the rest of it goes nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -168,15 +168,15 @@ def test_what_others_put_there_and_an_earlier_call_left_is_never_removed(tmp_pat
     assert (tmp_path / "a" / "run" / "recipe.yaml").is_file()
 
 
-def test_ctrl_c_is_no_refusal(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_done_and_no_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as early, refusals_leave_nothing():
-        RunFolder.open(tmp_path / "run", {"verb": "harden"})
+        RunFolder.open(tmp_path / "run", {"verb": "harden", "epochs": 2}).log({"step": 1})
         raise KeyboardInterrupt
-    assert (tmp_path / "run" / "recipe.yaml").is_file()
+    assert not (tmp_path / "run").exists()  # so another setting is not refused
     with pytest.raises(Stopped), refusals_leave_nothing():
-        RunFolder.open(tmp_path / "run", {"verb": "harden"}).save_checkpoint({"step": 1})
+        RunFolder.open(tmp_path / "run", {"verb": "harden", "epochs": 3}).save_checkpoint({"step": 1})
         raise KeyboardInterrupt
-    assert early.type is KeyboardInterrupt
+    assert early.type is KeyboardInterrupt and (tmp_path / "run" / "checkpoint.pt").is_file()
 
 
 def test_ctrl_c_that_a_library_makes_an_error_of_is_ctrl_c(tmp_path: Path) -> None:

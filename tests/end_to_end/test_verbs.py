@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import weatherproof as wp
+from weatherproof.data import MemoryImages
+from weatherproof.errors import InputError
 
-from .conftest import ALONE, PLAIN, Command, class_folders, results
+from .conftest import ALONE, PLAIN, Command, class_folders, results, start
 
 QUICK = {"epochs": 2, "batch_size": 8, "realizations": 2, "workers": 0}
 MASKS = (*PLAIN, "--operator", "RandomMask((0.5, 0.95))")
@@ -83,6 +88,40 @@ def test_a_finished_run_is_not_done_again(teacher: str, photos: Path, hardened: 
     status, out, _ = weatherproof("harden", teacher, photos, *MASKS, *QUICK_OPTIONS, "--out", hardened)
     assert status == 0 and "finished already" in out
     assert (hardened / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_run_goes_on_with_its_own_weights_and_images_alone(teacher: str, photos: Path, tmp_path: Path) -> None:
+    """Numbers of others are never handed out as theirs."""
+
+    def audit(model: object, images: object) -> float:
+        run = wp.audit(model, images, operator="RandomMask(0.5)", workers=0, out=tmp_path / "audit")  # type: ignore[arg-type]
+        return next(float(r["value"]) for r in run.records if r["metric"] == "cosine")
+
+    whole = wp.load_images(str(photos), "test", size=8)
+    pixels = whole.read(torch.arange(len(whole)))
+    encoder, images = wp.load_encoder(teacher), MemoryImages(pixels, whole.labels, whole.classes)
+    value = audit(encoder, images)
+    assert audit(encoder, MemoryImages(pixels.clone(), whole.labels, whole.classes)) == value
+    for other, labels in ((pixels.flip(0), whole.labels), (pixels, whole.labels.flip(0))):
+        others = MemoryImages(other, labels, whole.classes)
+        with pytest.raises(InputError, match="the set memory has changed since the run in .*audit began"):
+            audit(encoder, others)
+    with torch.no_grad():
+        next(iter(encoder.parameters())).add_(1.0)
+    with pytest.raises(InputError, match="the encoder small has changed since the run in .*audit began"):
+        audit(encoder, images)
+
+
+def test_a_runs_encoder_answers_as_it_was_measured(hardened: Path, teacher: str, photos: Path) -> None:
+    """In evaluation mode: an image's embedding does not depend on the others, and looking changes no statistics."""
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    again = wp.harden(teacher, photos, operator="RandomMask((0.5, 0.95))", **QUICK, **ALONE, out=hardened)
+    for encoder in (again.encoder, wp.load_encoder(hardened)):
+        before = {name: value.clone() for name, value in encoder.state().items()}
+        with torch.no_grad():
+            whole, first = encoder(images), encoder(images[:1])
+        torch.testing.assert_close(whole[:1], first, rtol=1e-5, atol=1e-6)
+        assert all(torch.equal(value, encoder.state()[name]) for name, value in before.items())
 
 
 def test_another_recipe_is_refused(teacher: str, photos: Path, hardened: Path, here: Path, refused) -> None:
@@ -193,6 +232,27 @@ def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, wea
     again = wp.compare(audits[0], elsewhere, out=tmp_path / "again")
     assert {r["model"] for r in again.records} == {"before (1): small", "before (2): small"}
     assert run.report.is_file() and json.loads(out)["report"].endswith(run.report.name)
+
+
+@pytest.mark.parametrize(("limit", "status"), [("cosine=-1", 0), ("cosine=1.01", 1)])
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_limit_counts_whether_somebody_reads_or_not(
+    limit: str, status: int, words: tuple[str, ...], teacher: str, photos: Path, tmp_path: Path
+) -> None:
+    process = start("audit", teacher, photos, "--fail-under", limit, *words, "--workers", 0, "--out", tmp_path / "run")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        err = process.stderr.read()
+    assert process.wait() == status, err
+    assert "Traceback" not in err and "Broken" not in err
+
+
+def test_closed_standard_output_is_no_error() -> None:
+    program = "import os; os.close(1)\nfrom subprocess import run; import sys\n"
+    program += "sys.exit(run([sys.executable, '-m', 'weatherproof', '--version']).returncode)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_json_alone_on_standard_output(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:

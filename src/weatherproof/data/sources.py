@@ -165,6 +165,8 @@ def names_a_folder(source: str | Path | ImageSet) -> bool:
 
 def _find(source: str | Path, split: str) -> tuple[str, RawSet]:
     text = str(source)
+    if not text.strip():
+        raise InputError("no images: an empty text was given in place of a folder, which would mean the one you are in")
     if text in BUILT_IN:
         return text, BUILT_IN[text](split)
     name, colon, rest = text.partition(":")

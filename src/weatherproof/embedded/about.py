@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from weatherproof.encoders import Encoder
+from weatherproof.encoders.digests import add_tensors
 from weatherproof.errors import InputError, shown
 from weatherproof.sizes import Size, in_pixels, sides, size_of, size_words
 from weatherproof.spec import fits, names_a_file
@@ -141,14 +141,8 @@ def identity(encoder: Encoder, other: Mapping[str, Any] | None = None) -> str:
     state = {name: value for name, value in encoder.state().items() if not encoder.names.is_head(name)}
     if encoder.extra_settings() and encoder.fitted_gauge is not None:
         state |= {f"gauge {name}": value for name, value in encoder.fitted_gauge.state_dict().items()}
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {[*value.shape]}\n".encode())
-        digest.update(_bytes(value))
+    add_tensors(digest, state)
     return digest.hexdigest()
-
-
-def _bytes(value: Tensor) -> memoryview:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def network_size(encoder: Encoder, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -1,10 +1,15 @@
-"""The SHA-256 of a large file, computed once for as long as the file stays as it is."""
+"""What files and weights are known by: the SHA-256 of a large file, computed once for as long as the file stays as it
+is, and that of tensors."""
 
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.files import own_cache, write_atomically
@@ -38,6 +43,14 @@ def sha256_of(path: Path) -> str:
         with suppress(InputError, OSError):  # of a disk that is full or refuses: it is computed the next time
             write_atomically(note, f"{state} {digest}")
     return digest
+
+
+def add_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> None:
+    """Names, types, shapes and bytes, in the order of the names."""
+    for name, value in sorted(tensors.items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {[*plain.shape]}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _state(path: Path) -> str:

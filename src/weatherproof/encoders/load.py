@@ -64,7 +64,10 @@ def load_encoder(
     interpolation: str = "bilinear",
     like: nn.Module | None = None,
 ) -> Encoder:
-    """An encoder, in train mode, from its text, from a finished run or from a network in the hand.
+    """An encoder from its text, from a finished run or from a network in the hand.
+
+    That of a run is in evaluation mode, in which its page has measured it; a network in the hand stays in its own mode,
+    and what a text makes is in train mode.
 
     A library's name means the weights that the library publishes for it: from its cache on this machine, else
     downloaded once.
@@ -110,7 +113,7 @@ def load_encoder(
     text = _text(name_or_run)
     name, at, weights = text.partition("@")
     if isinstance(name_or_run, Path) or not _is_name(name):
-        return _load_run(Path(text), size, num_classes, like)
+        return _load_run(Path(text), size, num_classes, like).eval()
     if at and not weights:
         raise InputError(f"nothing stands after the @ of {shown(text)}: write @FILE, @random, or no @")
     from_library = name.partition(":")[0] in LIBRARIES and not names_a_file(name)

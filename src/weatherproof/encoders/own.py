@@ -39,6 +39,7 @@ _KEYS = (  # under which other libraries give the embedding, the best one first
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 _FAR = 0.75  # of `_misfit`: networks that get what they expect have below 0.6, trained on photographs below 0.1
 _NEARER = 3.0  # times; so much less it is with another normalisation
+_ALONE = 1e-2  # of the largest number; by so much may differ what a picture gives alone and beside another
 _DEAD = 1e-3  # of the largest variance; a channel below it says nothing
 _LARGEST = 2.0  # of a mean or std in units of [0, 1]; ImageNet's are below 0.5, and of 0 to 255 they are above 50
 
@@ -95,9 +96,10 @@ def own_encoder(
     if not plain:
         body.register_forward_hook(partial(_embedding_hook, first, kind))
     with eval_mode(body), torch.no_grad():
-        raw = body(pixels)
+        raw = body(pixels.clone())
         if raw.ndim not in (2, 4) or not raw.isfinite().all():
             raise InputError(f"{kind} gives {list(raw.shape)} or numbers that are not finite: expected embeddings")
+        _check_alone(body, pixels, raw, kind)
         if head is not None and not torch.allclose(head(raw), whole, rtol=1e-4, atol=1e-4):
             raise InputError(f"{kind}: {path} is no classifier on the embedding: give an encoder, wp.encoders.Encoder")
     if len(pixels) > 1 and torch.equal(raw[0], raw[1]):
@@ -107,6 +109,23 @@ def own_encoder(
         names=Names(head=path), feature_dim=raw.shape[1], num_classes=getattr(head, "out_features", None),
         preprocessing=expected, options=options,
     )  # fmt: skip
+
+
+def _check_alone(body: nn.Module, pixels: Tensor, raw: Tensor, kind: str) -> None:
+    """Raise `InputError` where one picture has another shape than two, warn where another embedding."""
+    alone = body(pixels[:1].clone())
+    if alone.shape != raw[:1].shape:
+        raise InputError(
+            f"{kind} gives {list(raw.shape)} for {len(pixels)} pictures and {list(alone.shape)} for one: expected "
+            "[pictures, features] of any number (squeeze() without a dimension takes that of a single picture, too)"
+        )
+    if not torch.allclose(alone, raw[:1], rtol=_ALONE, atol=_ALONE * float(raw.abs().max())):
+        warnings.warn(
+            f"{kind} gives another embedding for a picture alone than beside another one: what it gives depends on the "
+            "batch, and so on --batch-size",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def encoder_of_file(text: str, options: Mapping[str, Any], num_classes: int | None, size: Size | None) -> Encoder:
@@ -362,6 +381,10 @@ def _stated_by(network: nn.Module) -> Preprocessing | None:
 
 def _copied(network: nn.Module, kind: str) -> nn.Module:
     """A copy on the CPU in float32, in the mode that the network is in."""
+    if isinstance(network, torch.jit.ScriptModule):
+        raise InputError(
+            f"a {kind} is compiled by TorchScript, into which nobody can look: give the network that it was made of"
+        )
     weights = list(network.parameters())
     if not weights:
         raise InputError(f"a {kind} has no weights: there is nothing to make an encoder of")

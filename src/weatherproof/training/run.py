@@ -33,6 +33,7 @@ IGNORED = (
 )  # fmt: skip
 # Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
 OWN_FILES = "files"
+INPUTS = "inputs"  # digests of encoders, classifiers and sets of images, which earlier ones lack, too
 COMMITS = "commits"  # of the hub, by the file: the same file may be in several
 _RECORDED = ("versions", "hardware", COMMITS)  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
@@ -45,20 +46,22 @@ _opened: ContextVar[list["RunFolder"] | None] = ContextVar("opened", default=Non
 @contextmanager
 def refusals_leave_nothing() -> Iterator[None]:
     """The work of a verb, which this decorates: where it ends in an error, each run folder that was opened inside is
-    discarded, so that one which had not got anywhere is as it was before. Ctrl-C is no refusal; where one of them
-    holds work, it is a `Stopped`. Other signals that ask to stop are as Ctrl-C."""
+    discarded, so that one which had not got anywhere is as it was before. So it is after Ctrl-C where none of them
+    holds work; where one does, they stay, and it is a `Stopped`. Other signals that ask to stop are as Ctrl-C."""
     runs: list[RunFolder] = []
     token = _opened.set(runs)
     try:
         with interrupts_noticed(once=job() is not None) as interrupted:
             yield
     except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, KeyboardInterrupt) and not interrupted():
-            for run in reversed(runs):
-                run.discard()
+        refused = not isinstance(error, KeyboardInterrupt) and not interrupted()
+        stopped = not refused and any(run.holds_work for run in runs)
+        for run in () if stopped else reversed(runs):
+            run.discard()
+        if refused:
             raise
         number = number_of(error) if isinstance(error, KeyboardInterrupt) else interrupted()
-        raise (Stopped if any(run.holds_work for run in runs) else KeyboardInterrupt)(number) from None
+        raise (Stopped if stopped else KeyboardInterrupt)(number) from None
     finally:
         _opened.reset(token)
 
@@ -173,17 +176,6 @@ class RunFolder:
         """Let another process have the folder."""
         self._lock = None
 
-    @contextmanager
-    def begun(self) -> Iterator[None]:
-        """Work after which the folder is in use: Ctrl-C before there is anything to go on from leaves no folder that
-        would stand in the way of another command."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            if not self.holds_work:
-                self.discard()
-            raise
-
     def discard(self) -> None:
         """Let it go, and where nothing is worth keeping (a checkpoint, a result) leave the folder as `open` found it:
         what never began need not be found. What others have put there stays, and so does an earlier call's work."""
@@ -198,7 +190,7 @@ class RunFolder:
         inside = file.relative_to(self.path)
         if any(inside.is_relative_to(name) for name in self.provisional) or _BOARDS & {*inside.parts[:-1]}:
             return True
-        if file.name == "log.jsonl" and file.stat().st_size == 0:
+        if file.name == "log.jsonl" and not file.with_name("checkpoint.pt").exists():
             return True
         return file.name in _BEGUN or (file.name.startswith(".") and file.name.endswith(".tmp"))
 
@@ -280,7 +272,7 @@ def _read_recipe(file: Path) -> dict[str, Any]:
 def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], ignore: set[str]) -> None:
     for name in dict.fromkeys([*wanted, *found]):
         there, here = found.get(name), wanted.get(name)
-        if name == OWN_FILES:
+        if name in (OWN_FILES, INPUTS):
             _compare_files(folder, there, here)
             continue
         if name not in ignore and there != here:
@@ -291,7 +283,7 @@ def _compare(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], 
 
 
 def _compare_files(folder: Path, there: object, here: object) -> None:
-    """Raise `InputError` where the user's own code, or published weights, are others than the run began with."""
+    """Raise `InputError` where the user's own code, weights or images are others than the run began with."""
     if not isinstance(there, Mapping) or not isinstance(here, Mapping):
         return
     for file, content in there.items():

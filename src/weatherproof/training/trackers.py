@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from weatherproof.errors import InputError
 from weatherproof.texts import Malformed, read_json
 from weatherproof.training.plan import Plan
-from weatherproof.training.run import RunFolder
+from weatherproof.training.run import COMMITS, INPUTS, OWN_FILES, RunFolder
 
 FILE = "tracker.json"
 PROJECT = "weatherproof"
@@ -133,7 +133,7 @@ def _numbers(row: Row) -> dict[str, float]:
 
 
 def _settings(run: RunFolder) -> dict[str, str]:
-    return {name: str(value)[:_TEXT] for name, value in run.recipe.items() if name not in ("files", "commits")}
+    return {name: str(value)[:_TEXT] for name, value in run.recipe.items() if name not in (OWN_FILES, INPUTS, COMMITS)}
 
 
 class Trackers:

@@ -98,7 +98,7 @@ def finetune(
     if searching:
         split_of(training, positions, seed)
     require_twice_differentiable(start, regularizers_of(chosen).get("tikhonov"), training, where)
-    run = RunFolder.open(options["out"], with_origins(recipe, start) | {"weight_decay": decay})
+    run = RunFolder.open(options["out"], with_origins(recipe, start, images=(training, test)) | {"weight_decay": decay})
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])

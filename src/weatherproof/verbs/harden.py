@@ -119,12 +119,12 @@ def harden(
     warn_of_pixels(teacher, train, test, fit, where)
     probed = measurable(train, test, "accuracies of a probe" if fit is not None and fit.believed else "accuracies")
     plan = Plan.of(options, lr=lr)
-    held = None
+    held, sets = None, (train, test)
     if gate or keep_clean:
         train, held = held_out(train)
     if gate:
         require_a_gate(teacher, train, operator)
-    run = RunFolder.open(options["out"], with_origins(recipe, teacher))
+    run = RunFolder.open(options["out"], with_origins(recipe, teacher, images=sets))
     if known := measured_outcome(run, like=teacher):
         return known
     spoken = None if by_words is None else by_words.readout(teacher, run.path, device=where)

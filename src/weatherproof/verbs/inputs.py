@@ -65,10 +65,12 @@ def training_sets(
 
 
 def pretrained(encoder: str | Path | nn.Module, *, size: GivenSize | None, seed: int = 0) -> Encoder:
-    """The encoder of a verb that starts from a pretrained one. Raises `InputError` for what `load_encoder` refuses,
-    and for a name alone of which nothing is published: it would mean random weights."""
+    """The encoder of a verb that starts from a pretrained one, in evaluation mode; one in the hand in its own. Raises
+    `InputError` for what `load_encoder` refuses, and for a name alone of which nothing is published: it would mean
+    random weights."""
     require_weights(encoder)
-    return load_encoder(encoder, size=size, seed=seed)
+    loaded = load_encoder(encoder, size=size, seed=seed)
+    return loaded if isinstance(encoder, nn.Module) else loaded.eval()
 
 
 def from_nothing(encoder: str | Path | nn.Module, *, size: GivenSize | None, seed: int) -> Encoder:

@@ -1,13 +1,17 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
+import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from weatherproof.data import ImageSet
+from weatherproof.data.digest import contents_digest
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.adapters.folder import body_hash
+from weatherproof.encoders.digests import add_tensors
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
 from weatherproof.names import printable, shell_word, visible
@@ -15,7 +19,12 @@ from weatherproof.readouts import Readout, readout_hash
 from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import COMMITS, OWN_FILES, finite
+from weatherproof.training.run import COMMITS, INPUTS, OWN_FILES, finite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T", Encoder, ImageSet)
 
 _MADE = ("*.safetensors", "*.json", "hardened/*.safetensors", "hardened/*.json")
 _OTHERS = ("results.json", "checks.json")  # which no other call is to find as they are
@@ -27,12 +36,22 @@ _LATER = {
 NOTHING_DONE = "this run is finished already: nothing was done"
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print lines as they are, however long."""
+def console() -> "Console":
+    """What prints tables and colours on standard output: that its reader has gone is an error as of `print`."""
     from rich.console import Console
 
+    class Out(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Out()
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are, however long."""
+    out = console()
     for line in lines:
-        Console().print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass
@@ -81,27 +100,21 @@ class Outcome:
 
     def show_numbers(self) -> None:
         """Print the four numbers of a hardening, the table, the checks and where the files are."""
-        from rich.console import Console
-
         from weatherproof.reports import console_table
         from weatherproof.reports.hardened.words import summary_lines
 
         print_lines(summary_lines(self.folder))
         if self.records:
-            Console().print(console_table(self.records))
+            console().print(console_table(self.records))
         self.show_checks()
 
     def show_checks(self) -> None:
         """Print the checks and where the files are."""
-        from rich.console import Console
-
-        console = Console()
+        out = console()
         for check in self.checks:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
-            console.print(mark, end="  ")
-            console.print(
-                visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False, soft_wrap=True
-            )
+            out.print(mark, end="  ")
+            out.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False, soft_wrap=True)
         files = {"report": self.report} if self.records or self.report.is_file() else {}
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"
@@ -205,12 +218,30 @@ def recipe_of(verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return recipe | ({OWN_FILES: files} if files else {})
 
 
-def with_origins(recipe: Mapping[str, Any], *encoders: Encoder) -> dict[str, Any]:
-    """The recipe with the hashes of the published files that these encoders come from, and the commits of the hub."""
+def with_origins(recipe: Mapping[str, Any], *encoders: Encoder, images: Sequence[ImageSet] = ()) -> dict[str, Any]:
+    """The recipe with digests of what these encoders and images hold now, by which a run goes on with them alone, and
+    with the hashes of the published files that they come from, and the commits of the hub."""
     origins = {origin.name: origin for encoder in encoders for origin in encoder.origins}
     commits = {name: origin.commit for name, origin in origins.items() if origin.commit is not None}
     files = {**recipe.get(OWN_FILES, {}), **{name: origin.sha256 for name, origin in origins.items()}}
-    return {**recipe, **({OWN_FILES: files} if files else {}), **({COMMITS: commits} if commits else {})}
+    weights = _each("the encoder", list(dict.fromkeys(encoders)), _weights_hash)
+    inputs = {INPUTS: {**recipe.get(INPUTS, {}), **weights, **_each("the set", images, contents_digest)}}
+    return {**recipe, **({OWN_FILES: files} if files else {}), **({COMMITS: commits} if commits else {}), **inputs}
+
+
+def _each(kind: str, things: Sequence[T], digest: Callable[[T], str]) -> dict[str, str]:
+    """The digest of each by its name, or by its place where two have the same."""
+    names = [own.name for own in things]
+    words = (name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1))
+    return {f"{kind} {word}": digest(own) for word, own in zip(words, things, strict=True)}
+
+
+def _weights_hash(encoder: Encoder) -> str:
+    """Of all that it computes with: the classifier and the gauge, too."""
+    gauge = {} if encoder.fitted_gauge is None else encoder.fitted_gauge.state_dict()
+    digest = hashlib.sha256()
+    add_tensors(digest, encoder.state() | {f"gauge {name}": value for name, value in gauge.items()})
+    return digest.hexdigest()
 
 
 def _identity(value: Any) -> str:

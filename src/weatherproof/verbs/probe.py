@@ -64,7 +64,7 @@ def probe(
     positions = label_fraction(train.labels, labels, seed)
     looks = _looks(mode, augment, train)
     require_works(looks, train, where)
-    run = RunFolder.open(options["out"], with_origins(recipe, loaded))
+    run = RunFolder.open(options["out"], with_origins(recipe, loaded, images=(train, test)))
     if known := measured_outcome(run, loaded):
         return known
     name, notes = name_of(encoder), overlap(train, test, options["test_images"])

@@ -148,7 +148,8 @@ def train(
     labelled = training.subset(label_fraction(training.labels, labels, seed))
     plan = Plan.of(options, lr=lr, optimizer=optimizer)
     attacked = {} if attack is None else {"attack": repr(attack)}
-    run = RunFolder.open(options["out"], with_origins(recipe, start) | settings.used(method) | attacked)
+    recipe = with_origins(recipe, start, images=(training, test))
+    run = RunFolder.open(options["out"], recipe | settings.used(method) | attacked)
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(training, test, options["test_images"])

@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import weatherproof
 from weatherproof.encoders.adapters.adapted import Adapted, same_weights
 from weatherproof.encoders.adapters.kinds import parse
+from weatherproof.encoders.digests import add_tensors
 from weatherproof.encoders.encoder import Encoder
 from weatherproof.encoders.folder import write_tensors
 from weatherproof.encoders.messages import settings_of
@@ -35,10 +34,7 @@ def body_hash(encoder: Encoder) -> str:
     """SHA-256 of the names, types, shapes and bytes of the weights and statistics that make embeddings, in the order of
     their names."""
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.body.state_dict().items()):
-        plain = value.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {[*plain.shape]}\n".encode())
-        digest.update(plain.flatten().view(torch.uint8).numpy().data)
+    add_tensors(digest, encoder.body.state_dict())
     return digest.hexdigest()
 
 

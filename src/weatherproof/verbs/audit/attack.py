@@ -30,7 +30,7 @@ from weatherproof.verbs.audit.pictures import save_attack_pictures
 from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import require_attack_works
 from weatherproof.verbs.options import Reading
-from weatherproof.verbs.outcome import Outcome
+from weatherproof.verbs.outcome import Outcome, console
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
 STATE, SAMPLES = "attacks.json", "samples.csv"
@@ -52,17 +52,15 @@ class AttackOutcome(Outcome):
 
     def show(self) -> None:
         """Print the numbers, where the files are, the failed points of each certificate, and the notes."""
-        from rich.console import Console
-
         self.show_numbers()
-        console = Console()
+        out = console()
         for own in read_certificates(self.folder):
             number = self._number(own)
             line = f"{attack_words(own.attack)}: {number}{own.summary}, on {own.images} images"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
             for point in own.failed:
-                console.print("  [red]fails[/]", end="  ")
-                console.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)
+                out.print("  [red]fails[/]", end="  ")
+                out.print(f"{point.claim} ({point.detail})", highlight=False, markup=False, soft_wrap=True)
         self.show_notes()
 
     def _number(self, own: Certificate) -> str:

@@ -13,9 +13,9 @@ from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
 from weatherproof.evaluation.suites.contamination import trained_on
-from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout
+from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout, readout_hash
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED, OWN_FILES
+from weatherproof.training.run import IGNORED, INPUTS, OWN_FILES
 from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.inputs import has_labels, pretrained, require_embeds, require_one_size
@@ -140,7 +140,10 @@ class Subject:
         recipe = recipe_of("audit", {"model": self.model, "images": self.source, **own, "options": self.options})
         if self.files:
             recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **self.files}
-        run = RunFolder.open(self.options["out"], with_origins(recipe, self.encoder, *others), ignore=_FREE)
+        if self.readout is not None and not self.own_words:
+            recipe[INPUTS] = {f"the classifier of {self.name}": readout_hash(self.readout)}
+        recipe = with_origins(recipe, self.encoder, *others, images=[self.images])
+        run = RunFolder.open(self.options["out"], recipe, ignore=_FREE)
         if self.own_words and self.readout is not None and not run.finished:
             keep_words(run, self.readout)
         return run

@@ -1,6 +1,5 @@
 """Write a corrupted copy of a data set."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, batches, load_images
 from weatherproof.data.corrupted.sources import MANIFEST
+from weatherproof.data.digest import contents_digest
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.files import disk_errors
@@ -175,11 +175,11 @@ def _write(
 ) -> dict[str, Any]:  # fmt: skip
     """Corruption by corruption, all its severities of one batch together. Returns the notes of progress."""
     noted: dict[str, Any] = {
-        "files": {}, "finished": [], "bad": {}, "corruption": None, "images": 0, "data": _fingerprint(images),
+        "files": {}, "finished": [], "bad": {}, "corruption": None, "images": 0, "data": contents_digest(images),
     }  # fmt: skip
     if (run.path / PROGRESS).exists():
         noted |= own_json(run.path / PROGRESS)
-    if noted["data"] != _fingerprint(images):
+    if noted["data"] != contents_digest(images):
         raise InputError(f"{images.name!r} holds other images than when {run.path} was begun: choose another --out")
     order = images.index.argsort()  # positions by rising index, to find those of a batch
     levels = len(next(iter(by_severity.values())))
@@ -217,11 +217,6 @@ def _write(
             written = copy.finish()
             note(files=noted["files"] | written, finished=[*noted["finished"], name], corruption=None, images=0)
     return noted
-
-
-def _fingerprint(images: ImageSet) -> str:
-    """Tells whether these are the images that an interrupted copy was begun with."""
-    return hashlib.sha256(images.index.numpy().tobytes() + images.labels.numpy().tobytes()).hexdigest()
 
 
 def _notes(names: Sequence[str], frost: str | Path | None) -> list[str]:

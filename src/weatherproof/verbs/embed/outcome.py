@@ -11,7 +11,7 @@ from weatherproof.embedded.search import Neighbours
 from weatherproof.errors import InputError
 from weatherproof.names import printable, visible
 from weatherproof.training.run import finite
-from weatherproof.verbs.outcome import print_lines
+from weatherproof.verbs.outcome import console, print_lines
 
 _SHOWN = 10  # queries of a table on the terminal
 
@@ -122,7 +122,6 @@ class SearchOutcome:
 
     def show(self) -> None:
         """Print the neighbours of the first queries, where the rest is, and the notes."""
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -144,7 +143,7 @@ class SearchOutcome:
                     cosine,
                 )
                 table.add_row(*(Text(visible(word)) for word in words), end_section=place == max(0, len(own) - 1))
-        Console().print(table)
+        console().print(table)
         lines = []
         if len(self.queries) > _SHOWN:
             more = f"and {len(self.queries) - _SHOWN:,} queries more"

@@ -141,8 +141,7 @@ class Subject:
             return
         run = RunFolder.open(hidden_folder(out), self.recipe | dict(more or {}), ignore=FREE)
         parts = Parts(run.path, plan, len(self.origin.images))
-        with run.begun():
-            self._make(parts)
+        self._make(parts)
         yield parts
         run.close()
         if parts.complete:

@@ -7,7 +7,7 @@ from typing import Any
 
 from weatherproof.names import printable
 from weatherproof.training.run import finite
-from weatherproof.verbs.outcome import print_lines
+from weatherproof.verbs.outcome import console, print_lines
 
 ABOUT = "export.json"
 
@@ -38,7 +38,6 @@ class Exported:
 
     def show(self) -> None:
         """Print the largest differences, where the files are, and the notes."""
-        from rich.console import Console
         from rich.table import Table
 
         checked = self.about["verified"]
@@ -50,7 +49,7 @@ class Exported:
             if name in ("kind", "beyond"):
                 numbers = (f"{own['differing']} images", "")
             table.add_row(name, " x ".join(map(str, ("batch", *own["shape"]))), *numbers)
-        Console().print(table)
+        console().print(table)
         if self.status:
             verdict = f"NOT verified: {'; '.join(checked['failures'])}"
         else:

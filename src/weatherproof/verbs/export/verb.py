@@ -89,10 +89,9 @@ def export(
     source, shape = pictures(subject, images, size, fixed_size=to != "hub")
     shape = Shape(shape.height, shape.width, shape.resized, pixels)
     run = RunFolder.open(out, with_origins(recipe, subject.encoder), ignore=(*IGNORED, "images", "push"))
-    with run.begun():
-        if to == "hub":
-            return _hub(run, alone(subject), source, shape, push)
-        return _program(run, subject, source, shape, to, opset)
+    if to == "hub":
+        return _hub(run, alone(subject), source, shape, push)
+    return _program(run, subject, source, shape, to, opset)
 
 
 def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, to: str, opset: int) -> Exported:

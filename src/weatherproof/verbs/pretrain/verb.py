@@ -129,7 +129,8 @@ def pretrain(
         **settings,
     )  # fmt: skip
     require_learns(learner, train, where)
-    run = RunFolder.open(options["out"], with_origins(recipe, start) | resolved(plan, own, published, learner))
+    recipe = with_origins(recipe, start, images=(train, test))
+    run = RunFolder.open(options["out"], recipe | resolved(plan, own, published, learner))
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(train, test, options["test_images"])

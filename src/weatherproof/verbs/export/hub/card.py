@@ -19,7 +19,7 @@ from weatherproof.verbs.export.checking import TOLERANCE, Verdict
 from weatherproof.verbs.export.hub.layout import UNKNOWN, Written
 from weatherproof.verbs.export.subject import Subject
 
-_UNTOLD = ("verb", "out", "device", "workers", "config", "json", "hardware", "processes", "minutes", "files")
+_UNTOLD = ("verb", "out", "device", "workers", "config", "json", "hardware", "processes", "minutes", "files", "inputs")
 
 
 def model_card(subject: Subject, written: Written, verdict: Verdict, source: str) -> str:
