@@ -321,7 +321,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_no_space_left(teacher: str, photos: Path, tiny_disk: Path, refused: Refused) -> None:
     out = tiny_disk / "run"
     assert "no space left" in refused("harden", teacher, photos, *PLAIN, *HARDEN, "--out", out)
-    assert {f.name for f in out.iterdir()} <= {"recipe.yaml", "log.jsonl", ".lock"}
+    assert not out.exists()  # nothing to go on from
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "encoder.safetensors", "results.json", "report.html"])
