@@ -203,7 +203,7 @@ def test_what_is_there_is_held_against_what_is_published(tmp_path: Path) -> None
     mended = f"weatherproof prepare cifar10 --out {tmp_path}/cifar10"
     assert (few.state, few.text) == (
         FEWER, "6 to train, 6 to test, 2 classes; the published set has 50,000 to train: 49,994 are missing, hours are "
-        f"of these; {mended}; the published set has 10,000 to test: 9,994 are missing, hours are of these; {mended}"
+        f"of these; the published set has 10,000 to test: 9,994 are missing, hours are of these; {mended}"
     )  # fmt: skip
     assert not lacks([few]) and fewer(found.values()) == [few]
     assert found["cifar100:$DATA/cifar100"].state == MISSING
@@ -217,8 +217,31 @@ def test_classes_without_images_are_in_the_way(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"imagenet/val/ILSVRC2012_val_0000000{i}.JPEG").touch()
     (found,) = data_needs(cells_of("table-1", "paper"), str(tmp_path))
-    assert found.state == MISSING and "100 classes have none; weatherproof prepare imagenet-val" in found.text
+    assert found.state == MISSING and "100 classes have none; weatherproof prepare imagenet-train" in found.text
     assert f"--out {tmp_path}/imagenet/val --labels" in found.text and "126,589 are missing" in found.text
+
+
+def test_what_lacks_is_said_of_all_splits_and_once(tmp_path: Path) -> None:
+    """Of an empty folder, of one that is not there, and of one with training images alone."""
+    folder = tmp_path / "imagenet"
+    mended = (
+        f"weatherproof prepare imagenet-train ILSVRC2012_img_train.tar --out {folder}/train; weatherproof prepare "
+        f"imagenet-val ILSVRC2012_img_val.tar --out {folder}/val --labels ILSVRC2012_devkit_t12.tar.gz"
+    )
+
+    def need() -> Need:
+        (found,) = data_needs(cells_of("table-1", "paper"), str(tmp_path))
+        assert found.state == MISSING
+        return found
+
+    nothing = f"nothing to read in {folder}: put train/ and val/ there"
+    assert need().text.endswith(f"; {mended}") and need().text.count(nothing) == 1 and "no folder" in need().text
+    folder.mkdir()
+    assert need().text.startswith(nothing) and need().text.count(nothing) == 1
+    assert need().text.endswith(f"; {mended}")
+    folders(folder, {"train": 100}, IMAGENET_100)
+    assert need().text.startswith("100 to train, 100 classes; the published set has 126,689 to train")
+    assert f"{folder} has no split 'test'" in need().text and need().text.endswith(f"; {mended}")
 
 
 def test_corrupted_sets_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from weatherproof.studies.lab.sets import Images, is_there, located
 from weatherproof.studies.lab.study import Cell
 from weatherproof.studies.needs.find import FEWER, HERE, MISSING, OPTIONAL, Need
 
-_VAL = "imagenet-val ILSVRC2012_img_val.tar --out {}/val --labels ILSVRC2012_devkit_t12"
+_VAL = "imagenet-val ILSVRC2012_img_val.tar --out {}/val --labels ILSVRC2012_devkit_t12.tar.gz"
 _TRAIN = "imagenet-train ILSVRC2012_img_train.tar --out {}/train"
 _IMAGENET_C = "imagenet-c FOLDER_OF_ITS_TAR_FILES --out {}"
 _PREPARE: Mapping[str, tuple[str, str]] = {  # by source: arguments of `prepare` that bring train, and the other splits
@@ -47,23 +47,24 @@ def data_needs(cells: Iterable[Cell], data: str | None) -> list[Need]:
 
 
 def _source(text: str, splits: Sequence[str], data: str | None) -> Need:
+    """What lacks over all splits, each line once, and then the commands that mend it."""
     found: dict[str, Contents] = {}
+    said, commands, state = [], [], HERE
     for split in splits:
         try:
             found[split] = contents(located(text, data), split)
         except InputError as error:
-            detail = f"{error}{_layout(text, split, data)}{_mended(text, split, data)}"
-            return Need("data", MISSING, text, detail)
-    counts = ", ".join(f"{len(own.labels):,} to {split}" for split, own in found.items())
-    detail, state = f"{counts}, {len(next(iter(found.values())).classes):,} classes", HERE
-    for split, own in found.items():
-        worse, line = _lacks(text, split, own, len(own.labels))
-        if line:
-            detail += f"; {line}"
+            worse, line = MISSING, f"{error}{_layout(text, split, data)}"
+        else:
+            worse, line = _lacks(text, split, found[split], len(found[split].labels))
+        said.append(line)
         if worse != HERE:
-            detail += _mended(text, split, data)
+            commands.append(_mended(text, split, data))
             state = MISSING if MISSING in (state, worse) else FEWER
-    return Need("data", state, text, detail)
+    if found:
+        counts = ", ".join(f"{len(own.labels):,} to {split}" for split, own in found.items())
+        said.insert(0, f"{counts}, {len(next(iter(found.values())).classes):,} classes")
+    return Need("data", state, text, "; ".join(line for line in dict.fromkeys([*said, *commands]) if line))
 
 
 def _lacks(text: str, split: str, own: Contents, count: int) -> tuple[str, str]:
@@ -85,12 +86,12 @@ def _lacks(text: str, split: str, own: Contents, count: int) -> tuple[str, str]:
 
 
 def _mended(text: str, split: str, data: str | None) -> str:
-    """The command that brings it, behind a semicolon; "": there is none."""
+    """The command that brings it; "": there is none."""
     name, _, folder = text.partition(":")
     if name not in _PREPARE:
         return ""
     where = folder.replace("$DATA", "DIR") if data is None else located(folder, data)
-    return f"; weatherproof prepare {_PREPARE[name][split != 'train'].format(shell_word(where))}"
+    return f"weatherproof prepare {_PREPARE[name][split != 'train'].format(shell_word(where))}"
 
 
 def _layout(text: str, split: str, data: str | None) -> str:
@@ -111,7 +112,7 @@ def _spare(text: str, suites: Iterable[Suite], data: str | None) -> Need:
     if not is_there(text, data):
         where = text.partition(":")[2]
         return Need("data", OPTIONAL, text, f"no folder {where}: made on the fly instead, with synthetic frost")
-    otherwise = f"{_mended(text, 'test', data)}; or move the folder away to have all made on the fly"
+    otherwise = f"; {_mended(text, 'test', data)}; or move the folder away to have all made on the fly"
     try:
         found = contents(located(text, data), "test")
     except InputError as error:
