@@ -242,6 +242,18 @@ def test_files_without_weights(tmp_path):
     assert "is a folder" in message_of(read_weights, tmp_path)
 
 
+def test_a_file_beside_the_missing_one_is_named(tmp_path):
+    """One with its name and another ending, with what makes it the one that is wanted."""
+    wanted, other = tmp_path / "w.safetensors", tmp_path / "w.pth"
+    torch.save({"w": torch.zeros(1)}, other)
+    command = f"weatherproof prepare weights {other} --out {wanted}"
+    assert message_of(read_weights, wanted) == f"no weights file '{wanted}'; {other} lies beside it: {command}"
+    assert message_of(read_weights, tmp_path / "w.th").endswith(f"beside it: mv {other} {tmp_path / 'w.th'}")
+    other.rename(wanted)
+    assert message_of(read_weights, other).endswith(f"{wanted} lies beside it: give that")
+    assert message_of(read_weights, tmp_path / "v.pth") == f"no weights file '{tmp_path / 'v.pth'}'"
+
+
 def test_weights_that_do_not_fit_are_counted_and_named(run, tmp_path):
     state = dict(read_weights(run / "encoder.safetensors"))
     expected = list(state["block2.0.weight"].shape)

@@ -5,15 +5,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torchvision
-from safetensors.torch import save_file
 from torch import nn
 
 from weatherproof import load_encoder, methods, views
@@ -21,8 +18,6 @@ from weatherproof.cards import CARDS, card_of
 from weatherproof.cli import main
 from weatherproof.data import batches, load_images
 from weatherproof.data.class_lists import IMAGENET_100
-from weatherproof.encoders.load import check_weights
-from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError
 from weatherproof.methods.feature_settings import FeatureSettings
 from weatherproof.objectives import InputGradient, NTXent
@@ -33,15 +28,13 @@ from weatherproof.restoration import DeepDecoder, NonLocalMeans, Restored
 from weatherproof.studies import STUDIES, Cell
 from weatherproof.studies.lab.means import Means
 from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.recipes import Given
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.needs import find
 from weatherproof.studies.needs.check import UTILISATION, fewer, hours, lacks, needs
 from weatherproof.studies.needs.data import data_needs
 from weatherproof.studies.needs.dry import DryStore, Training, counted, needed
-from weatherproof.studies.needs.find import FEWER, HERE, LATER, MISSING, OPTIONAL, REFUSED, Need
+from weatherproof.studies.needs.find import FEWER, MISSING, OPTIONAL, REFUSED, Need
 from weatherproof.studies.needs.made_up import made_up
 from weatherproof.studies.needs.weightless import RememberedShapes, weightless
 from weatherproof.studies.needs.weights import weight_needs
@@ -258,7 +251,7 @@ def test_corrupted_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert Store(tmp_path / "store", data=str(tmp_path), device=torch.device("cpu")).holds(
         Images(Source(text), "test")
     )  # so that the run is refused
-    mended = f"weatherproof prepare cifar10-c CIFAR-10-C.tar --out {there}; or move the folder away"
+    mended = f"weatherproof prepare cifar10-c --out {there}; or move the folder away"
     assert need().state == MISSING and "found CIFAR-10-C.tar" in need().text and mended in need().text
     np.save(there / "labels.npy", np.arange(10))
     for name in (*COMMON_15[1:], COMMON_15[0]):
@@ -267,88 +260,6 @@ def test_corrupted_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
             assert f"lacks 5 of 75 sets of corrupted images ({COMMON_15[0]}/1, " in need().text
             assert need().state == MISSING and mended in need().text
     assert need().state == FEWER and need().text.startswith("10 images of 10 classes, in 75 sets; the published set")
-
-
-def write_header(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """A safetensors file of zeros, which takes no room on a disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 4 * prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-    told = json.dumps(header).encode()
-    with file.open("wb") as stream:
-        stream.write(len(told).to_bytes(8, "little") + told)
-        stream.truncate(8 + len(told) + end)
-
-
-def test_weights_are_opened_and_held_against_their_network(tmp_path: Path) -> None:
-    cells, file = cells_of("table-1", "paper"), tmp_path / "resnet101-imagenet1k-v1.safetensors"
-    models = list(dict.fromkeys(cell.model for cell in cells))
-
-    def need() -> Need:
-        return next(need for need in weight_needs(models, str(tmp_path)) if file.name in need.name)
-
-    mended = f"remove it, then weatherproof prepare weights torchvision:resnet101 --out {file}"
-    file.touch()
-    assert need().state == MISSING and "not a readable safetensors file" in need().text and mended in need().text
-    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
-    assert need().state == MISSING and "do not fit torchvision:resnet101" in need().text and mended in need().text
-    with torch.device("meta"):
-        shapes = torchvision.models.resnet101().state_dict()
-    write_header(file, {name: list(value.shape) for name, value in shapes.items()})
-    assert (need().state, need().text) == (HERE, "178.7 MB")
-
-
-def test_weights_whose_library_is_not_there_are_opened_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That the network cannot be made is no fault of the file."""
-    models = [Given("open_clip:RN101@$DATA/clip-rn101.safetensors", 224)]
-    file = tmp_path / "clip-rn101.safetensors"
-    save_file({"visual.conv1.weight": torch.zeros(1)}, file)
-    monkeypatch.setattr(find, "find_spec", lambda _: None)
-    assert [need.state for need in weight_needs(models, str(tmp_path))] == [HERE]
-    file.write_bytes(b"")
-    assert [need.state for need in weight_needs(models, str(tmp_path))] == [MISSING]
-
-
-@pytest.mark.parametrize("network", ["resnet20", "small(width=4)"])
-def test_the_outline_of_a_file_is_that_of_its_tensors(network: str, tmp_path: Path) -> None:
-    file = tmp_path / "w.safetensors"
-    own = load_encoder(f"{network}@random", num_classes=10).state()
-    save_file(own, file, {"source": "here"})
-    outline, whole = read_checkpoint(file, outline=True), read_checkpoint(file)
-    assert outline.metadata == whole.metadata == {"source": "here"}
-    assert {k: v.shape for k, v in outline.plain().items()} == {k: v.shape for k, v in whole.plain().items()}
-    assert sum(value.untyped_storage().nbytes() for value in outline.plain().values()) == 4 * len(own)
-    check_weights(f"{network}@{file}")
-    check_weights(f"{network}@{file}", num_classes=10)
-    for classes in (5, 12):
-        with pytest.raises(InputError, match="do not fit"):
-            check_weights(f"{network}@{file}", num_classes=classes)
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(InputError, match="not a readable safetensors file"):
-        check_weights(f"{network}@{file}")
-
-
-def test_weights_by_name_are_looked_for_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-    models = list(dict.fromkeys(cell.model for cell in cells_of("zero-shot", "paper")))
-    found = {need.name: need for need in weight_needs(models, None)}
-    assert {*found} == {"open_clip:RN101/openai", "open_clip:ViT-B-32/openai"}
-    for need in found.values():
-        assert need.state == LATER and "the first run fetches it from timm/" in need.text and not lacks([need])
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for need in weight_needs(models, None):
-        assert need.state == MISSING and "HF_HUB_OFFLINE is set" in need.text and "hf download timm/" in need.text
-    (alone,) = weight_needs([Given("torchvision:resnet18")], None)
-    assert alone.state == LATER and "download.pytorch.org" in alone.text  # no hub, which may be offline
-    file = tmp_path / "torch/checkpoints" / alone.text.rpartition("/")[2]
-    file.parent.mkdir(parents=True)
-    file.write_bytes(bytes(2_000_000))
-    assert [need.text for need in weight_needs([Given("torchvision:resnet18")], None)] == ["2.0 MB in the cache"]
-    assert weight_needs([Given("torchvision:resnet18@random"), Given("small")], None) == []
 
 
 def checked(name: str, scale: str = "smoke", **given: Any) -> dict[str, Need]:

@@ -16,8 +16,9 @@ from torch import Tensor
 from weatherproof.encoders.checkpoint import Checkpoint
 from weatherproof.encoders.messages import one_line, shown, some
 from weatherproof.errors import InputError
-from weatherproof.names import utf8_path
+from weatherproof.names import shell_word, utf8_path
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".th", ".bin")  # of weights files
 _OPENAI = r"RN\d+(x\d+)?|ViT-[BL]-\d+(-336)?"  # CLIP's networks
 
 
@@ -47,7 +48,7 @@ def read_checkpoint(path: str | Path, *, outline: bool = False) -> Checkpoint:
     if is_folder(path):
         raise InputError(f"{path} is a folder: name the weights file in it, or give the run folder as the encoder")
     if not _is_file(path):
-        raise InputError(f"no weights file {str(path)!r}{_unseen(path)}")
+        raise InputError(f"no weights file {str(path)!r}{_unseen(path)}{_beside(path)}")
     if path.suffix != ".safetensors":
         return Checkpoint.of(str(path), _read_torch(path), key)
     content, metadata = _read_safetensors(path, outline)
@@ -99,6 +100,23 @@ def _unseen(path: Path) -> str:
     except (OSError, ValueError):
         pass
     return ""
+
+
+def _beside(path: Path) -> str:
+    """What a message says of a file beside it with the same name and another ending; "" where there is none."""
+    others = [path.parent / f"{path.stem}{ending}" for ending in ENDINGS if ending != path.suffix]
+    other = next((other for other in others if path.stem and _is_file(other)), None)
+    if other is None:
+        return ""
+    return f"; {other} lies beside it: {renamed(other, path) or 'give that'}"
+
+
+def renamed(file: Path, wanted: Path) -> str:
+    """The command that makes one weights file of another; "": there is none."""
+    words = f"{shell_word(str(file))} {{}}{shell_word(str(wanted))}"
+    if wanted.suffix == ".safetensors":
+        return f"weatherproof prepare weights {words.format('--out ')}"
+    return f"mv {words.format('')}" if file.suffix != ".safetensors" else ""
 
 
 def _read_safetensors(path: Path, outline: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
