@@ -11,6 +11,7 @@ from weatherproof.errors import InputError
 from weatherproof.names import utf8
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+OF_THE_DISK = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)  # and of no network
 Need = int | Callable[[], int]  # bytes, or what counts them once the disk is full
 
 

@@ -278,7 +278,8 @@ def test_a_program_says_by_which_name_its_weights_come(file: str, name: str, tmp
 def test_what_cannot_be_prepared(tmp_path: Path) -> None:
     for given, says in (
         ((), "one of weights"), (("wieghts",), "did you mean weights"), (("cifar10",), "needs --out"),
-        (("cifar10-c",), "needs a source"), (("cifar10-c", tmp_path / "none.tar", tmp_path), "zenodo.org"),
+        (("cifar10-c",), "needs --out"), (("imagenet-c",), "needs a source"),
+        (("cifar10-c", tmp_path / "none.tar", tmp_path), "zenodo.org"),
         (("imagenet-val", tmp_path, tmp_path), "needs --labels"),
         (("weights", "torchvision:resnet101"), "a file to write"),
         (("weights", tmp_path / "none.pth", tmp_path / "w.pt"), "should end so"),

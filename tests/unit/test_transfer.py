@@ -1,12 +1,11 @@
 """The transfer sets: torchvision's layouts written out in small, the paper's splits, and their metric."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from published_sets import SETS, caltech101, image, sun397
 from sklearn.metrics import balanced_accuracy_score
 from torchvision import datasets
 
@@ -16,64 +15,18 @@ from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.metrics import named
 
 
-def _image(file: Path, shade: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 8, 3), shade, np.uint8)).save(file)
-
-
-def _dtd(root: Path) -> None:
-    for part, images in {"train1": (0, 1), "val1": (2,), "test1": (3,)}.items():
-        lines = [f"{name}/{name}_{i}.png" for name in ("banded", "dotted") for i in images]
-        (root / "dtd/dtd/labels").mkdir(parents=True, exist_ok=True)
-        (root / "dtd/dtd/labels" / f"{part}.txt").write_text("\n".join(lines) + "\n")
-        for shade, line in enumerate(lines):
-            _image(root / "dtd/dtd/images" / line, shade)
-
-
-def _pets(root: Path) -> None:
-    for part, images in {"trainval": (0, 1), "test": (2,)}.items():
-        names = [(f"{name}_{i}", label) for label, name in enumerate(("bengal", "pug"), 1) for i in images]
-        folder = root / "oxford-iiit-pet"
-        (folder / "annotations").mkdir(parents=True, exist_ok=True)
-        (folder / "annotations" / f"{part}.txt").write_text("".join(f"{n} {k} 1 1\n" for n, k in names))
-        for name, _ in names:
-            _image(folder / "images" / f"{name}.jpg", 9)
-
-
-def _food(root: Path) -> None:
-    folder = root / "food-101"
-    for part, images in {"train": (0, 1), "test": (2,)}.items():
-        listed = {name: [f"{name}/{i}" for i in images] for name in ("pie", "soup")}
-        (folder / "meta").mkdir(parents=True, exist_ok=True)
-        (folder / "meta" / f"{part}.json").write_text(json.dumps(listed))
-        for file in sum(listed.values(), []):  # noqa: RUF017 - four of them
-            _image(folder / "images" / f"{file}.jpg", 9)
-
-
-def _aircraft(root: Path) -> None:
-    folder = root / "fgvc-aircraft-2013b/data"
-    folder.mkdir(parents=True)
-    (folder / "variants.txt").write_text("707-320\nA 380\n")
-    for part, images in {"trainval": (0, 1), "test": (2,)}.items():
-        lines = [f"{label}{i} {name}" for label, name in enumerate(("707-320", "A 380")) for i in images]
-        (folder / f"images_variant_{part}.txt").write_text("\n".join(lines) + "\n")
-        for line in lines:
-            _image(folder / "images" / f"{line.partition(' ')[0]}.jpg", 9)
-
-
 @pytest.mark.parametrize(
-    ("name", "write", "kind", "train", "test"),
+    ("name", "kind"),
     [
-        ("dtd", _dtd, datasets.DTD, 6, 2),
-        ("pets", _pets, datasets.OxfordIIITPet, 4, 2),
-        ("food101", _food, datasets.Food101, 4, 2),
-        ("aircraft", _aircraft, datasets.FGVCAircraft, 4, 2),
+        ("dtd", datasets.DTD),
+        ("pets", datasets.OxfordIIITPet),
+        ("food101", datasets.Food101),
+        ("aircraft", datasets.FGVCAircraft),
     ],
 )
-def test_published_files_are_read_as_torchvision_reads_them(
-    tmp_path: Path, name: str, write: object, kind: type, train: int, test: int
-) -> None:
-    write(tmp_path)  # type: ignore[operator]
+def test_published_files_are_read_as_torchvision_reads_them(tmp_path: Path, name: str, kind: type) -> None:
+    write, train, test = SETS[name]
+    write(tmp_path)
     inside = next(tmp_path.iterdir())
     for folder in (tmp_path, inside):
         sets = [load_images(f"{name}:{folder}", split) for split in ("train", "test")]
@@ -86,10 +39,8 @@ def test_published_files_are_read_as_torchvision_reads_them(
 
 
 def test_caltech_trains_on_the_first_images_of_each_class(tmp_path: Path) -> None:
+    caltech101(tmp_path)
     root = tmp_path / "caltech101/101_ObjectCategories"
-    for name, count in {"BACKGROUND_Google": 3, "ant": 33, "bass": 31}.items():
-        for i in range(count):
-            _image(root / name / f"image_{i + 1:04}.jpg", min(255, 7 * i))
     for folder in (tmp_path, tmp_path / "caltech101", root):
         train, test = (load_images(f"caltech101:{folder}", split) for split in ("train", "test"))
         assert train.classes == ("ant", "bass")
@@ -99,13 +50,7 @@ def test_caltech_trains_on_the_first_images_of_each_class(tmp_path: Path) -> Non
 
 
 def test_sun_is_read_by_its_lists(tmp_path: Path) -> None:
-    root = tmp_path / "SUN397"
-    (root / "a").mkdir(parents=True)
-    (root / "ClassName.txt").write_text("/a/abbey\n/c/cabin/indoor\n")
-    (root / "Training_01.txt").write_text("/a/abbey/sun_1.jpg\n/c/cabin/indoor/sun_2.jpg\n")
-    (root / "Testing_01.txt").write_text("/c/cabin/indoor/sun_3.jpg\n")
-    for line in ("a/abbey/sun_1.jpg", "c/cabin/indoor/sun_2.jpg", "c/cabin/indoor/sun_3.jpg"):
-        _image(root / line, 9)
+    sun397(tmp_path)
     train, test = (load_images(f"sun397:{tmp_path}", split) for split in ("train", "test"))
     assert train.classes == ("abbey", "cabin/indoor")
     assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [1]
@@ -115,7 +60,7 @@ def test_sun_is_read_by_its_lists(tmp_path: Path) -> None:
 def test_class_folders_do_for_every_set(tmp_path: Path, name: str) -> None:
     for split in ("train", "test"):
         for label in ("a", "b"):
-            _image(tmp_path / split / label / "1.png", 9)
+            image(tmp_path / split / label / "1.png", 9)
     assert load_images(f"{name}:{tmp_path}", "test").classes == ("a", "b")
     assert metric_of(f"{name}:{tmp_path}") == TRANSFER[name].metric and name in SOURCES
 

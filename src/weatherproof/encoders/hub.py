@@ -1,6 +1,5 @@
 """Weights that a library publishes, from the cache of the library's own client, else downloaded once by it."""
 
-import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from weatherproof.encoders.digests import sha256_of
 from weatherproof.encoders.messages import one_line, some
 from weatherproof.encoders.origin import Origin, Place
 from weatherproof.errors import InputError, shown
-from weatherproof.files import disk_errors
+from weatherproof.files import OF_THE_DISK, disk_errors
 from weatherproof.progress import phase
 from weatherproof.texts import Malformed, read_json
 
@@ -26,7 +25,6 @@ REVISION = "revision:"  # after an @, before a commit or tag
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w.+/-]*")
 _MB = 1 << 20
 Result = TypeVar("Result")
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 class NotCachedError(InputError):
@@ -222,7 +220,7 @@ def _downloaded(place: Place, file: str, revision: str | None, *, again: bool) -
     except Exception as error:  # of a client whose own library of connections changes from version to version
         if not asked:
             raise _NotReachedError(f"{constants.ENDPOINT} is not reached ({one_line(error)[:80]})") from error
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
             with disk_errors(Path(constants.HF_HUB_CACHE)):
                 raise
         raise InputError(
@@ -308,7 +306,7 @@ def _from_address(place: Place, *, again: bool, download: bool) -> Fetched:
             with phase(f"downloading {place.url}"):
                 torch.hub.download_url_to_file(place.url, str(path), known or None, progress=False)
         except Exception as error:  # no network, another answer than the file, another hash, or the disk
-            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
                 with disk_errors(path):
                     raise
             raise NotCachedError(

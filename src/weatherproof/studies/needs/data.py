@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from weatherproof.data.counts import SIZES
+from weatherproof.data.origins import FREE, NOT_FREE, set_of
 from weatherproof.data.sources import Contents, contents
 from weatherproof.errors import InputError
 from weatherproof.names import shell_word
@@ -19,13 +20,11 @@ from weatherproof.studies.needs.find import FEWER, HERE, MISSING, OPTIONAL, Need
 _VAL = "imagenet-val ILSVRC2012_img_val.tar --out {}/val --labels ILSVRC2012_devkit_t12.tar.gz"
 _TRAIN = "imagenet-train ILSVRC2012_img_train.tar --out {}/train"
 _IMAGENET_C = "imagenet-c FOLDER_OF_ITS_TAR_FILES --out {}"
-_PREPARE: Mapping[str, tuple[str, str]] = {  # by source: arguments of `prepare` that bring train, and the other splits
+_PREPARE: Mapping[str, tuple[str, str]] = {  # by set: arguments of `prepare` that bring train, and the other splits
     **dict.fromkeys(("imagenet", "imagenet100", "imagenet100b"), (_TRAIN, _VAL)),
     **dict.fromkeys(("imagenet-c", "imagenet100-c"), (_IMAGENET_C, _IMAGENET_C)),
-    **{name: (f"{name} --out {{}}",) * 2 for name in ("cifar10", "cifar100", "stl10", "mnist")},
+    **{name: (f"{name} --out {{}}",) * 2 for name in (*FREE, "cifar10-c", "cifar100-c")},
     "synthetic-mnist": ("mnist --out {}",) * 2,
-    "cifar10-c": ("cifar10-c CIFAR-10-C.tar --out {}",) * 2,
-    "cifar100-c": ("cifar100-c CIFAR-100-C.tar --out {}",) * 2,
 }
 
 
@@ -59,7 +58,7 @@ def _source(text: str, splits: Sequence[str], data: str | None) -> Need:
             worse, line = _lacks(text, split, found[split], len(found[split].labels))
         said.append(line)
         if worse != HERE:
-            commands.append(_mended(text, split, data))
+            commands.append(mended(text, split, data))
             state = MISSING if MISSING in (state, worse) else FEWER
     if found:
         counts = ", ".join(f"{len(own.labels):,} to {split}" for split, own in found.items())
@@ -85,9 +84,11 @@ def _lacks(text: str, split: str, own: Contents, count: int) -> tuple[str, str]:
     return FEWER, f"{line}: {expected - count:,} are missing, hours are of these"
 
 
-def _mended(text: str, split: str, data: str | None) -> str:
-    """The command that brings it; "": there is none."""
-    name, _, folder = text.partition(":")
+def mended(text: str, split: str, data: str | None) -> str:
+    """The command that brings it, or what to do where nothing fetches it; "": nobody knows."""
+    name, folder = set_of(text), text.partition(":")[2]
+    if name in NOT_FREE:
+        return NOT_FREE[name]
     if name not in _PREPARE:
         return ""
     where = folder.replace("$DATA", "DIR") if data is None else located(folder, data)
@@ -112,7 +113,7 @@ def _spare(text: str, suites: Iterable[Suite], data: str | None) -> Need:
     if not is_there(text, data):
         where = text.partition(":")[2]
         return Need("data", OPTIONAL, text, f"no folder {where}: made on the fly instead, with synthetic frost")
-    otherwise = f"; {_mended(text, 'test', data)}; or move the folder away to have all made on the fly"
+    otherwise = f"; {mended(text, 'test', data)}; or move the folder away to have all made on the fly"
     try:
         found = contents(located(text, data), "test")
     except InputError as error:

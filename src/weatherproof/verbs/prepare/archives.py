@@ -29,6 +29,11 @@ class Archive:
     md5: str
     page: str
 
+    @property
+    def url(self) -> str:
+        """Of the archive itself."""
+        return f"{self.page}/files/{self.name}"
+
 
 # As Zenodo lists them, beside Hendrycks & Dietterich 2019.
 ARCHIVES = {

@@ -1,11 +1,13 @@
 """Turn what people have into what studies read, and fetch what is free."""
 
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from weatherproof.benchmark import COMMON_19
+from weatherproof.data.origins import FREE, NOT_FREE
+from weatherproof.data.sources import contents
 from weatherproof.encoders.load import published_weights
 from weatherproof.encoders.weights import read_checkpoint
 from weatherproof.errors import InputError, unknown
@@ -15,17 +17,14 @@ from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import print_lines
 from weatherproof.verbs.prepare import imagenet
 from weatherproof.verbs.prepare.archives import ARCHIVES, check, opened, take
+from weatherproof.verbs.prepare.fetching import beside, download, fetched, placed, to_be_had
 
 What = Literal[
     "weights", "imagenet-val", "imagenet-train", "imagenet-c", "cifar10-c", "cifar100-c", "cifar10", "cifar100",
-    "stl10", "mnist",
+    "stl10", "mnist", "aircraft", "caltech101", "caltech256", "dtd", "flowers", "food101", "pets", "sun397",
+    "imagenette",
 ]  # fmt: skip
-_FREE = {
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "stl10": "STL10",
-    "mnist": "MNIST",
-}  # torchvision checks each hash
+_ARRAYS = frozenset(f"{name}.npy" for name in (*COMMON_19, "labels"))
 
 
 @dataclass
@@ -57,8 +56,9 @@ def prepare(
 
     Args:
         what: weights (a .pth file, or a library's name, into safetensors), imagenet-val, imagenet-train, imagenet-c,
-            cifar10-c, cifar100-c (archives into what imagenet: and cifar10-c: read), or cifar10, cifar100, stl10, mnist
-            (fetched).
+            cifar10-c, cifar100-c (archives into what imagenet: and cifar10-c: read; the last two are fetched where no
+            source is given), or a set that is fetched: cifar10, cifar100, stl10, mnist, aircraft, caltech101,
+            caltech256, dtd, flowers, food101, pets, sun397, imagenette.
         source: the file, archive or folder, or the name of published weights such as torchvision:resnet101; for what is
             fetched leave it out.
         out: where it goes.
@@ -67,12 +67,20 @@ def prepare(
     """
     if what is None:
         raise InputError(f"prepare what? one of {', '.join(get_args(What))}")
+    if what in NOT_FREE:
+        raise InputError(f"nothing fetches {what}: {NOT_FREE[what]}")
     if what not in get_args(What):
         raise unknown("thing to prepare", what, get_args(What))
     if labels is not None and what != "imagenet-val":
         raise InputError(f"labels are those of imagenet-val: {what} needs none")
-    if what in _FREE:
-        return _fetched(what, Path(_required(what, "--out, a folder", out)))
+    if what in FREE:
+        if source is not None:
+            raise InputError(f"{what} is fetched: leave the source out, or put its published archive into the folder")
+        target = Path(_required(what, "--out, a folder", out))
+        return Prepared(target, fetched(what, target))
+    if what in ARCHIVES:
+        target = Path(_required(what, "--out, a folder", out))
+        return _corrupted(what, None if source is None else Path(source), target)
     source = str(_required(what, "a source", source))
     if what == "weights":
         return _weights(source, None if out is None else Path(out))
@@ -82,10 +90,8 @@ def prepare(
         return Prepared(target, f"{imagenet.validation(Path(source), classes, target):,} images in folders by class")
     if what == "imagenet-train":
         return Prepared(target, f"{imagenet.training(Path(source), target):,} images in folders by class")
-    if what == "imagenet-c":
-        count = imagenet.corruptions(Path(source), target)
-        return Prepared(target, f"{count:,} images, by name and severity (no hash of these archives is known here)")
-    return _corrupted(what, Path(source), target)
+    count = imagenet.corruptions(Path(source), target)
+    return Prepared(target, f"{count:,} images, by name and severity (no hash of these archives is known here)")
 
 
 def _required(what: str, name: str, value: str | Path | None) -> str | Path:
@@ -120,35 +126,34 @@ def _weights(source: str, out: Path | None) -> Prepared:
     return Prepared(out, f"{len(found):,} tensors, {len(content) / 1e6:,.1f} MB")
 
 
-def _corrupted(what: str, source: Path, out: Path) -> Prepared:
+def _corrupted(what: str, source: Path | None, out: Path) -> Prepared:
+    published = ARCHIVES[what]
+    if source is None and (out / published.name).is_file():
+        source = out / published.name
+    if source is not None:
+        return Prepared(out, _unpacked(what, source, out))
+    if all((out / name).is_file() for name in _ARRAYS):
+        with suppress(InputError):
+            return Prepared(out, f"is there already ({len(contents(f'{what}:{out}', 'test').parts)} sets)")
+    with phase(f"fetching {what}"), beside(out) as folder:
+        with to_be_had(what, (published.name,), out):
+            download(published.url, folder / published.name)
+        (folder / "arrays").mkdir()
+        said = _unpacked(what, folder / published.name, folder / "arrays")
+        placed(folder / "arrays", out)
+    return Prepared(out, said)
+
+
+def _unpacked(what: str, source: Path, out: Path) -> str:
     if not source.is_file():
-        raise InputError(f"no archive {str(source)!r}: fetch it from {ARCHIVES[what].page}")
+        raise InputError(f"no archive {str(source)!r}: leave it out to have it fetched from {ARCHIVES[what].page}")
     check(source, ARCHIVES[what])
-    names = {f"{name}.npy" for name in (*COMMON_19, "labels")}
 
     def place(name: PurePosixPath) -> Path | None:
-        return Path(name.name) if name.name in names else None
+        return Path(name.name) if name.name in _ARRAYS else None
 
     with opened(source) as archive:
         count = take(archive, out, place)
-    if count != len(names):
-        raise InputError(f"{source} has {count} of the {len(names)} files of {ARCHIVES[what].name}")
-    return Prepared(out, f"{count} arrays, the archive's MD5 is the published one")
-
-
-def _fetched(what: str, out: Path) -> Prepared:
-    from torchvision import datasets
-
-    kind: Callable[..., Any] = getattr(datasets, _FREE[what])
-    with phase(f"fetching {what}"):
-        try:
-            with disk_errors(out):
-                kind(str(out), download=True)
-        except InputError:
-            raise
-        except Exception as error:  # of a network that is not there, or another file than the published one
-            words = " ".join(str(error).split())[:160]
-            raise InputError(
-                f"{what} is not to be had ({words}): put its published archive into {out} and try again"
-            ) from None
-    return Prepared(out, "is there; torchvision has compared its MD5")
+    if count != len(_ARRAYS):
+        raise InputError(f"{source} has {count} of the {len(_ARRAYS)} files of {ARCHIVES[what].name}")
+    return f"{count} arrays, the archive's MD5 is the published one"
