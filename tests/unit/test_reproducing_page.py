@@ -31,6 +31,23 @@ def test_every_study_has_a_row_and_says_what_it_reads(reproducing: ModuleType) -
     assert "`open_clip:RN101/openai` by name" in read["zero-shot"][1]
 
 
+def test_every_study_says_what_it_is_installed_with(reproducing: ModuleType) -> None:
+    rows = [line.strip("| \n").split(" | ") for line in reproducing.table().splitlines()[2:]]
+    extras = {name: row[3] for row in rows for name in row[0].replace("`", "").split(", ")}
+    assert extras["table-1"] == extras["zero-shot"] == "`'weatherproof[clip]'`"
+    assert extras["urrl-table-1"] == "`weatherproof`"
+
+
+def test_every_set_and_file_says_how_it_comes(reproducing: ModuleType) -> None:
+    rows = dict(line.strip("| \n").split(" | ") for line in reproducing.commands().splitlines()[2:])
+    assert rows["`imagenette`"] == "`prepare imagenette --out $WEATHERPROOF_DATA/imagenette`"
+    assert "imagenet-train" in rows["`imagenet`"] and "imagenet-val" in rows["`imagenet`"]
+    assert rows["`cars`"].startswith("its address is dead")
+    assert all(rows.values()) and not any("DIR" in text for text in rows.values())
+    named = {name for row in reproducing.table().splitlines()[2:] for name in row.split(" | ")[2].split(", ")}
+    assert {name for name in named if name.endswith(("safetensors`", "th`"))} <= {*rows}
+
+
 def test_every_study_is_listed() -> None:
     pages = {name: (ROOT / "docs" / name).read_text("utf-8") for name in ("reproducing.md", "verbs/reproduce.md")}
     for name in STUDIES:
