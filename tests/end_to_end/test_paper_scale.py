@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 
 from weatherproof import load_encoder
 from weatherproof.attacks import PGD, LogBarrier
@@ -34,7 +36,10 @@ from weatherproof.studies.lab import classifiers
 from weatherproof.studies.lab.recipes import Given
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Store
+from weatherproof.studies.lab.study import Scale
 from weatherproof.studies.lab.words import TowerOf, letters
+from weatherproof.studies.needs.find import HERE, MISSING
+from weatherproof.studies.needs.weights import weight_needs
 from weatherproof.studies.papers.fcl.scales import FclScale
 from weatherproof.studies.weather.scales import Asked, Family
 from weatherproof.training.plan import Course, Plan
@@ -149,6 +154,13 @@ def a_few(images: ImageSet) -> ImageSet:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+    monkeypatch.setattr(Given, "make", small)
+    monkeypatch.setattr(TowerOf, "tower", tower)
+
+
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps of 16 images, and a dozen images to test on."""
     read, steps, fit = Images.read, Course.steps.fget, DeepDecoder._fit  # type: ignore[attr-defined]
     planned, ascend, approach, grid = Store.plan, PGD.__call__, LogBarrier.minimal, finetune_search.grid
 
@@ -172,8 +184,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Images, "read", few)
     monkeypatch.setattr(FeatureContrastive, "weight_now", property(lambda own: own.weight))  # from the first step on
     monkeypatch.setattr(Store, "plan", in_small_batches)
-    monkeypatch.setattr(Given, "make", small)
-    monkeypatch.setattr(TowerOf, "tower", tower)
     monkeypatch.setattr(DeepDecoder, "_fit", decoder)
     monkeypatch.setattr(PGD, "__call__", pgd)
     monkeypatch.setattr(LogBarrier, "minimal", barrier)
@@ -188,6 +198,10 @@ SIDE = 40  # pixels: as much as the largest kernel of a blur wants
 
 @pytest.fixture
 def tiny(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images, two epochs of a probe, and one training seed, of feature contrastive learning two."""
     read, crop, probe = Images.read, RandomResizedCrop.__call__, classifiers.fit_probe
     partner = FeatureSettings.partner
@@ -258,6 +272,52 @@ def test_one_model_of_every_study(name: str, every: Path, short: None, tmp_path:
 
 def test_a_study_comes_quickly_to_its_page(data: Path, tiny: None, store: Path, tmp_path: Path) -> None:
     page("figure-11", data, store, tmp_path)
+
+
+@pytest.fixture
+def of_real_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cells of Table 1, one for each file of weights, a dozen images to train on and two in a step and to test on:
+    networks and their 224 pixels are the paper's."""
+    shorten(monkeypatch)
+    shrink(monkeypatch)
+    read, planned, study = Images.read, Store.plan, STUDIES["table-1"]
+
+    def fewer(images: Images, folder: str | None) -> ImageSet:
+        return at_most(read(images, folder), 12 if images.split == "train" else 2)
+
+    def in_pairs(store: Store, plan: Plan) -> Plan:
+        return replace(planned(store, plan), batch_size=2)
+
+    def of_one_row(seed: int) -> Scale:
+        whole = study.at("paper", seed)
+        return replace(whole, cells=dict([*whole.cells.items()][:2]))
+
+    monkeypatch.setattr(Images, "read", fewer)
+    monkeypatch.setattr(Store, "plan", in_pairs)
+    monkeypatch.setitem(STUDIES, "table-1", replace(study, scales={"paper": of_one_row}))
+
+
+@pytest.mark.slow
+def test_weights_of_the_papers_networks_are_read(data: Path, of_real_networks: None, tmp_path: Path) -> None:
+    """From the files that `--check` asks for, under the names that it gives them, to a finished page."""
+    open_clip = pytest.importorskip("open_clip")
+    here, cells = tmp_path / "data", [*STUDIES["table-1"].at("paper").cells.values()]
+    here.mkdir()
+    (here / "imagenet").symlink_to(data / "imagenet")
+    models = [cell.model for own in cells if own is not None for cell in own.cells]
+    made = {
+        "open_clip:RN101": lambda: open_clip.create_model("RN101", pretrained=None),
+        "torchvision:resnet101": lambda: torchvision.models.resnet101(weights=None),
+    }
+    wanted = weight_needs(models, str(here))
+    assert sorted(need.name.partition("@")[0] for need in wanted) == sorted(made)
+    for need in wanted:
+        encoder, _, file = need.name.partition("@")
+        assert need.state == MISSING
+        state = made[encoder]().state_dict()
+        save_file({name: value.contiguous() for name, value in state.items()}, file.replace("$DATA", str(here)))
+    assert [need.state for need in weight_needs(models, str(here))] == [HERE, HERE]
+    page("table-1", here, tmp_path / "store", tmp_path)
 
 
 @pytest.mark.slow
