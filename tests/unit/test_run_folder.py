@@ -214,6 +214,7 @@ def test_writers_of_whole_files_are_one() -> None:
         "data/packed/index.py",  # of which several processes may each write their own
         "verbs/embed/write.py",  # makes the file in a hidden folder, so that a kill leaves nothing beside it
         "verbs/export/verb.py",  # of a folder, whole or not at all
+        "verbs/prepare/fetching.py",  # of a set, likewise
     }
 
 

@@ -151,7 +151,11 @@ class _Recomputed:
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    """What a pass depends on: not the running statistics of a normalisation that goes by its batch."""
+    norms = [part for part in module.modules() if isinstance(part, _NormBase) and part.training]
+    moving = {id(value) for norm in norms for value in norm.buffers(recurse=False)}
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: value for name, value in named.items() if id(value) not in moving}
 
 
 def _kind(values: tuple[object, ...]) -> str:
