@@ -16,7 +16,7 @@ PAGES = {
     "attack-parity": "attack_parity.render", "benchmarks": "page.render", "gauge-features": "gauge_features.page",
     "leaning": "leaning.page", "parity": "parity.render", "rates": "rates.page", "scale": "scale.render",
     "settings": "settings.page", "timm-models": "timm_models.render", "gate-criteria": "gate_criteria.page",
-    "gate-promise": "gate_promise.page", "rivals": "rivals.page",
+    "gate-promise": "gate_promise.page", "rivals": "rivals.page", "reasons": "reasons.page",
 }  # fmt: skip
 
 
