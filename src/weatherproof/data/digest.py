@@ -11,12 +11,14 @@ from weatherproof.data.packed.images import PackedImages
 from weatherproof.errors import InputError
 from weatherproof.names import printable
 
-_LOOKED_AT = 10_000  # files, evenly spaced, whose sizes are read: more take minutes on a network's disk
+_LOOKED_AT = 10_000  # images, evenly spaced, whose files' sizes are read: more take minutes on a network's disk
+_WHOLE = 1 << 30  # bytes of pixels in memory; of more than these the same images are looked at
 
 
 def contents_digest(images: ImageSet) -> str:
     """SHA-256 of labels, numbers and class names; of images in memory their pixels, of others their names and the bytes
-    that they take (of at most 10,000 of them). When files were last changed is no part of it: a copy is the same set.
+    that they take (of at most 10,000 of them, as of pixels beyond a GiB). When files were last changed is no part of
+    it: a copy is the same set.
 
     Raises:
         InputError: a file has gone.
@@ -31,7 +33,8 @@ def contents_digest(images: ImageSet) -> str:
         digest.update("\0".join(path.removeprefix(above) for path in paths).encode(errors="surrogateescape"))
         digest.update(repr([_bytes_of(paths[place]) for place in some]).encode())
     elif isinstance(images, MemoryImages):
-        digest.update(images.pixels.contiguous().view(torch.uint8).numpy().data)
+        pixels = images.pixels if images.pixels.nbytes <= _WHOLE else images.pixels[torch.tensor(some)]
+        digest.update(pixels.contiguous().view(torch.uint8).numpy().data)
     elif isinstance(images, PackedImages):
         places = torch.arange(len(images)) if images.places is None else images.places
         digest.update(repr([images.packed.pack.size(int(places[place])) for place in some]).encode())
