@@ -1,6 +1,8 @@
 """What tells one set of images from another."""
 
+import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,18 @@ def test_files(budget: int, tmp_path: Path) -> None:
     renamed = of(here)
     Image.new("RGB", (8, 8)).save(here / "cats" / "3.png")
     assert len({one, renamed, of(here)}) == 3
+
+
+def test_packs(tmp_path: Path) -> None:
+    files = sorted(folder(tmp_path / "here").rglob("*.png"))
+
+    def of(name: str, more: bytes) -> str:
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for i, path in enumerate(files):
+                content = path.read_bytes() + more * (i == 2)
+                about = tarfile.TarInfo(f"{i}.png")
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+        return contents_digest(load_images(f"shards:{tmp_path / name}", "all", memory_budget=0))
+
+    assert of("0.tar", b"") == of("1.tar", b"") != of("2.tar", b"more")
