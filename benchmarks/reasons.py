@@ -141,6 +141,7 @@ REASONS: Mapping[str, Reason] = {
         lambda own: replace(own, per_sample=True),
         rows="PGD, .*",
         columns="contrastive, lambda 0.1",
+        claims=r"^\(a\) PGD",
     ),
     "pretrained-longer": Reason(
         "label-efficiency-table-1",
