@@ -1,6 +1,5 @@
 """What a verb gives back: to Python the object, to the command line its text."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ from weatherproof.data import ImageSet
 from weatherproof.data.digest import contents_digest
 from weatherproof.encoders import Encoder
 from weatherproof.encoders.adapters.folder import body_hash
-from weatherproof.encoders.digests import add_tensors
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
+from weatherproof.evaluation.engine.run import weights_digest
 from weatherproof.names import printable, shell_word, visible
 from weatherproof.readouts import Readout, readout_hash
 from weatherproof.spec import UserFunction, own_files
@@ -224,7 +223,7 @@ def with_origins(recipe: Mapping[str, Any], *encoders: Encoder, images: Sequence
     origins = {origin.name: origin for encoder in encoders for origin in encoder.origins}
     commits = {name: origin.commit for name, origin in origins.items() if origin.commit is not None}
     files = {**recipe.get(OWN_FILES, {}), **{name: origin.sha256 for name, origin in origins.items()}}
-    weights = _each("the encoder", list(dict.fromkeys(encoders)), _weights_hash)
+    weights = _each("the encoder", list(dict.fromkeys(encoders)), weights_digest)
     inputs = {INPUTS: {**recipe.get(INPUTS, {}), **weights, **_each("the set", images, contents_digest)}}
     return {**recipe, **({OWN_FILES: files} if files else {}), **({COMMITS: commits} if commits else {}), **inputs}
 
@@ -234,14 +233,6 @@ def _each(kind: str, things: Sequence[T], digest: Callable[[T], str]) -> dict[st
     names = [own.name for own in things]
     words = (name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1))
     return {f"{kind} {word}": digest(own) for word, own in zip(words, things, strict=True)}
-
-
-def _weights_hash(encoder: Encoder) -> str:
-    """Of all that it computes with: the classifier and the gauge, too."""
-    gauge = {} if encoder.fitted_gauge is None else encoder.fitted_gauge.state_dict()
-    digest = hashlib.sha256()
-    add_tensors(digest, encoder.state() | {f"gauge {name}": value for name, value in gauge.items()})
-    return digest.hexdigest()
 
 
 def _identity(value: Any) -> str:
