@@ -185,7 +185,7 @@ def _row(text: str, printed: Mapping[str, Any] | None, check: Mapping[str, Any] 
 
 
 def _empty(check: Mapping[str, Any]) -> bool:
-    return str(check["detail"]).startswith("0 of 0")
+    return check["verdict"] == "not measured"
 
 
 def _words(check: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ class Reason:
     def checks(self, found: Found) -> list[dict[str, Any]]:
         """The claims on these numbers."""
         asked = (claim.check(found) for claim in STUDIES[self.study].claims if re.search(self.claims, claim.text))
-        return [check for check in asked if not check["detail"].startswith("0 of 0")]
+        return [check for check in asked if check["verdict"] != "not measured"]
 
     def _chooses(self, key: Key) -> bool:
         return bool(re.fullmatch(self.rows or ".*", key[0]) and re.fullmatch(self.columns or ".*", key[1]))

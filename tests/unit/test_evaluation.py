@@ -171,6 +171,7 @@ def test_hits_agree_with_scikit_learn(k: int) -> None:
 
 def test_standard_error_uses_the_sample_standard_deviation() -> None:
     assert standard_error([0.5]) is None
+    assert standard_error([0.5, math.nan]) is None and standard_error([math.inf, 0.5]) is None
     assert standard_error([1.0, 2.0, 3.0, 4.0]) == pytest.approx(math.sqrt(5 / 3) / 2)
 
 

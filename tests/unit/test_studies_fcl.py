@@ -39,7 +39,7 @@ def test_every_claim_has_its_cells(name: str) -> None:
     study = STUDIES[name]
     found = {key: {"value": 1.0, "samples": [0.1, 0.2]} for key in study.at("smoke").cells}
     for claim in study.claims:
-        assert not str(claim.check(found)["detail"]).startswith("0 of 0"), claim.text
+        assert claim.check(found)["verdict"] != "not measured", claim.text
 
 
 @pytest.mark.parametrize("name", ["fcl-table-2", "fcl-table-3", "fcl-on-encoders"])

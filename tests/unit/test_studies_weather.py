@@ -18,6 +18,7 @@ from weatherproof.methods import Curriculum, KeepClean
 from weatherproof.objectives import Dense
 from weatherproof.operators.drawn import SCALES as LEVELS_OF
 from weatherproof.studies import STUDIES, Cell, Images, Source, Store
+from weatherproof.studies.lab.claims import at_most_below
 from weatherproof.studies.lab.classifiers import Adapting, Labelled, NoNumber, Own
 from weatherproof.studies.lab.joins import OverModels
 from weatherproof.studies.lab.measures import Likeness, Suite
@@ -183,7 +184,7 @@ def test_within_and_shown() -> None:
     pairs, claims = clean_is_kept(DEFAULT), STUDIES["all-weather"].claims
     for gap, holds in ((0.004, True), (0.006, False)):
         values = {(there, CLEAN): 0.5 - gap, (other, CLEAN): 0.5}
-        held, of, words = all_weather.within(pairs)(values)
+        held, of, words = at_most_below(pairs)(values)
         assert (held, of) == (int(holds), 1) and (words == "") == holds
     samples = {(there, CLEAN): (0.5, 0.51, 0.52), (other, CLEAN): (0.501, 0.512, 0.519)}
     (found,) = all_weather.shown(pairs)(samples)
@@ -192,13 +193,13 @@ def test_within_and_shown() -> None:
     kept = {key: {"value": value, "stderr": 0.02} for key, value in ((there, 0.5), (other, 0.5))}
     found = {(name, CLEAN): record for name, record in kept.items()}
     assert claims[0].check(found)["passed"]  # of the same images and trainings: their errors say nothing of the means
-    lost = all_weather.within(levels_are_no_loss(DEFAULT))
+    lost = at_most_below(levels_are_no_loss(DEFAULT))
     for gap, holds in ((0.005, True), (0.006, False), (-0.1, True)):
         assert lost({(there, "strong"): 0.5 - gap, (other, "strong"): 0.5})[:2] == (int(holds), 1)
     pairs = levels_are_specialists(DEFAULT, SPECIALISTS)
     best = {(row(TINY, "masks", SEVERE), "severe"): 0.6, (row(TINY, "masks", WHOLE), "severe"): 0.55}
-    assert all_weather.within(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)
-    assert all_weather.within(pairs)({**best, (there, "severe"): 0.58})[:2] == (1, 2)  # of one, not of the best
+    assert at_most_below(pairs)({**best, (there, "severe"): 0.592})[:2] == (2, 2)
+    assert at_most_below(pairs)({**best, (there, "severe"): 0.58})[:2] == (1, 2)  # of one, not of the best
 
 
 def test_ahead_of_the_best_and_by_how_much() -> None:

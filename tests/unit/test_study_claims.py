@@ -1,6 +1,7 @@
 """Claims count what they say they count."""
 
 import math
+from typing import Any
 
 import pytest
 from scipy.stats import norm
@@ -10,6 +11,7 @@ from weatherproof.studies.lab.claims import (
     above,
     alike,
     all_of,
+    at_most_below,
     below,
     best,
     falls,
@@ -22,7 +24,7 @@ from weatherproof.studies.lab.claims import (
     worst,
 )
 from weatherproof.studies.lab.draws import share_of_draws
-from weatherproof.studies.lab.study import COUNT
+from weatherproof.studies.lab.study import COUNT, MEDIAN
 from weatherproof.studies.papers.urrl import transfer
 
 GRID = {("a", "low"): 0.5, ("a", "high"): 0.7, ("b", "low"): 0.6, ("b", "high"): 0.6, ("c", "low"): 0.2}
@@ -83,13 +85,29 @@ def test_worst_and_not_worst() -> None:
 
 
 def test_a_claim_without_any_number_does_not_hold() -> None:
-    assert Claim("c", above("x", "y", ("a",))).check({}) == {"claim": "c", "passed": False, "detail": "0 of 0"}
+    empty = {"claim": "c", "passed": False, "detail": "0 of 0", "verdict": "not measured"}
+    assert Claim("c", above("x", "y", ("a",))).check({}) == empty
     found = {key: {"value": value} for key, value in GRID.items()}
     assert Claim("c", above("high", "low", ("a",))).check(found) == {
         "claim": "c",
         "passed": True,
         "detail": "1 of 1: by 20.0% at a",
+        "verdict": "holds",
     }
+
+
+def test_a_value_that_is_no_number_is_as_if_it_was_not_measured() -> None:
+    """JSON has none: it is null there, as is a median that is infinite, and that is a number to compare."""
+    claim = Claim("c", above("high", "low", ("a", "b")))
+    found: dict[tuple[str, str], dict[str, Any]] = {
+        ("a", "high"): {"value": 0.5, "stderr": 0.01}, ("a", "low"): {"value": 0.2, "stderr": None},
+        ("b", "high"): {"value": None, "stderr": None}, ("b", "low"): {"value": 0.2, "stderr": 0.01},
+    }  # fmt: skip
+    assert claim.check(found)["detail"] == "1 of 1: by 30.0% at a" and claim.check(found)["verdict"] == "holds"
+    found["b", "high"]["metric"] = MEDIAN
+    assert claim.check(found)["detail"].startswith("2 of 2: by 30.0% at a")
+    two = {key: {**record, "samples": [record["value"], record["value"]]} for key, record in found.items()}
+    assert claim.check(two)["detail"].endswith("by itself with 2 of 2 seeds")
 
 
 def test_best_and_all_of() -> None:
@@ -115,6 +133,24 @@ def test_slightly_below_and_small_share() -> None:
     assert small_share("low", "high", ("a", "b", "c"), 0.75)(GRID) == (1, 2, "a: 71% of it, b: 100% of it")
 
 
+@pytest.mark.parametrize("points", [14, 17, 510, 860])
+def test_a_difference_of_exactly_what_is_allowed_is_allowed(points: int) -> None:
+    """Accuracies are thousandths: their differences have a last digit of their own."""
+    grid = {("r", "high"): points / 1000, ("r", "low"): (points - 10) / 1000}
+    assert spread("low", "high", ("r",), 0.01)(grid)[:2] == (1, 1)
+    assert alike(("low", "high"), ("r",), 0.01)(grid)[:2] == (1, 1)
+    assert slightly_below("low", "high", ("r",), 0.01)(grid)[:2] == (1, 1)
+    pair = ("r", "low"), ("r", "high")
+    assert at_most_below([(*pair, 0.01)])(grid) == (1, 1, "")
+    assert at_most_below([(*pair, 0.0099)] * 2)(grid) == (0, 2, "not at r, low -1.0")
+
+
+def _split(found: dict[tuple[str, str], Any]) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
+    """Values and errors."""
+    values, errors = ({key: record[name] for key, record in found.items()} for name in ("value", "stderr"))
+    return values, errors
+
+
 def _with_errors(gap: float, error: float) -> dict[tuple[str, str], dict[str, float | None]]:
     return {("r", "high"): {"value": 0.5 + gap, "stderr": error}, ("r", "low"): {"value": 0.5, "stderr": error}}
 
@@ -132,14 +168,14 @@ def test_a_difference_within_its_error_decides_nothing(gap: float, verdict: str)
 
 def test_draws_from_the_errors_against_the_normal_distribution() -> None:
     found = _with_errors(0.02, 0.01)
-    share = share_of_draws(above("high", "low", ("r",)), found)
+    share = share_of_draws(above("high", "low", ("r",)), *_split(found))
     assert share == pytest.approx(norm.cdf(0.02 / (0.01 * math.sqrt(2))), abs=0.02)
     two = {("s", column): record for (_, column), record in found.items()} | found
-    assert share_of_draws(above("high", "low", ("r", "s")), two) == pytest.approx(share**2, abs=0.03)
+    assert share_of_draws(above("high", "low", ("r", "s")), *_split(two)) == pytest.approx(share**2, abs=0.03)
     fixed = {key: {**record, "stderr": None} for key, record in found.items()}
-    assert share_of_draws(above("high", "low", ("r",)), fixed) is None
+    assert share_of_draws(above("high", "low", ("r",)), _split(fixed)[0], {}) is None
     check = Claim("c", above("high", "low", ("r",))).check(fixed)
-    assert "verdict" not in check and check["detail"].endswith("; no errors are known")
+    assert check["verdict"] == "holds" and check["detail"].endswith("; no errors are known")
 
 
 def test_a_claim_says_where_none_of_its_numbers_has_an_error() -> None:

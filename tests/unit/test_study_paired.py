@@ -33,11 +33,28 @@ def test_pairs_matter() -> None:
     assert Comparison("", high, tuple(reversed(low))).p > 0.2
 
 
-@pytest.mark.parametrize("samples", [((0.5,), (0.4,)), ((0.5, 0.6), (0.4, 0.5)), ((0.5, 0.5), (0.5, 0.5))])
-def test_without_a_spread_nothing_is_decided(samples: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
-    found = Comparison("a over b", *samples)
-    assert math.isnan(found.p) and found.state() == "not decided"
-    assert "the same in every seed" in found.words(points=True)
+@pytest.mark.parametrize(
+    ("high", "margin", "state"),
+    [
+        (0.9, None, "holds"), (0.8, None, "not decided"), (0.7, None, "the reverse"),  # above
+        (0.8, 0.0, "holds"), (0.8005, 0.0, "holds"), (0.79, 0.0, "the reverse"),  # not below
+        (0.79, 0.01, "holds"), (0.795, 0.01, "holds"), (0.78, 0.01, "the reverse"),  # at most a point below
+    ],
+)  # fmt: skip
+def test_a_gain_that_is_the_same_in_every_seed(high: float, margin: float | None, state: str) -> None:
+    """The limit of the test as the spread goes to nothing: the sign decides."""
+    found = Comparison("a over b", (high, high + 0.1, high), (0.8, 0.9, 0.8), margin)
+    assert found.state(of=10) == state
+    assert found.words(points=True) == f"a over b {100 * (high - 0.8):+.2f} points (in every seed)"
+    if found.gain > 1e-9:  # an almost equal gain says the same
+        near = Comparison("", (high, high + 0.1, high + 1e-7), (0.8, 0.9, 0.8), margin)
+        assert near.state(of=10) == state
+
+
+def test_one_seed_decides_nothing() -> None:
+    for margin in (None, 0.0, 0.5):
+        found = Comparison("a over b", (0.5,), (0.4,), margin)
+        assert math.isnan(found.p) and found.state() == "not decided" and "(one seed)" in found.words(points=True)
 
 
 def records(samples: dict[tuple[str, str], tuple[float | None, ...]]) -> dict[tuple[str, str], dict[str, object]]:

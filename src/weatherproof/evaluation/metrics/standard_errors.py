@@ -15,8 +15,11 @@ Weights = Mapping[str, float]
 
 
 def standard_error(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (ddof 1) / sqrt(n), over realizations; None for a single value."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    """Sample standard deviation (ddof 1) / sqrt(n), over realizations or trainings; None for a single value, and where
+    one of them is no finite number."""
+    return (
+        statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 and all(map(math.isfinite, values)) else None
+    )
 
 
 def binomial_error(share: float, images: int) -> float | None:

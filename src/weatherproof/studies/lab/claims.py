@@ -17,6 +17,9 @@ V = TypeVar("V")
 Values = Mapping[Key, float]
 Verdict = tuple[int, int, str]
 Test = Callable[[Values], Verdict]
+Below = tuple[Key, Key, float]  # how far the value of the first key may be below that of the second
+
+_ROUNDING = 1e-9  # a difference of exactly what is allowed is allowed
 
 
 def awaiting_values(function: Callable[Concatenate[V, P], R]) -> Callable[P, Callable[[V], R]]:
@@ -64,6 +67,23 @@ def mean_above(values: Values, high: str, low: str, over: Sequence[str], points:
 
 
 @awaiting_values
+def at_most_below(values: Values, pairs: Sequence[Below]) -> Verdict:
+    """The first of each pair no further below the second than it may be."""
+    there = [(high, low, by) for high, low, by in pairs if high in values and low in values]
+    lost = [
+        f"{place(high)} {100 * (values[high] - values[low]):+.1f}"
+        for high, low, by in there
+        if values[low] - values[high] > by + _ROUNDING
+    ]
+    return len(there) - len(lost), len(there), "not at " + ", ".join(dict.fromkeys(lost)) if lost else ""
+
+
+def place(key: Key) -> str:
+    """A cell without what a row says of the model after a colon: "ResNet-20, masks, mild"."""
+    return f"{key[0].partition(':')[0]}, {key[1]}"
+
+
+@awaiting_values
 def falls(values: Values, column: str, rows: Sequence[str]) -> Verdict:
     """The column never rises from one row to the next."""
     there = [values[row, column] for row in rows if (row, column) in values]
@@ -73,9 +93,9 @@ def falls(values: Values, column: str, rows: Sequence[str]) -> Verdict:
 
 @awaiting_values
 def spread(values: Values, low: str, high: str, rows: Sequence[str], points: float) -> Verdict:
-    """Column `low` less than `points` below column `high` in every row."""
+    """Column `low` at most `points` below column `high` in every row."""
     gaps = {r: values[r, high] - values[r, low] for r in rows if (r, low) in values and (r, high) in values}
-    lost = [f"{r} {-gap:+.1%}" for r, gap in gaps.items() if gap > points]
+    lost = [f"{r} {-gap:+.1%}" for r, gap in gaps.items() if gap > points + _ROUNDING]
     return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
 
 
@@ -111,7 +131,7 @@ def alike(values: Values, columns: Sequence[str], rows: Sequence[str], points: f
     """In every row the highest of these columns is at most `points` above the lowest."""
     there = [row for row in rows if all((row, column) in values for column in columns)]
     gaps = {r: max(values[r, c] for c in columns) - min(values[r, c] for c in columns) for r in there}
-    lost = [f"{row} {gap:.1%}" for row, gap in gaps.items() if gap > points]
+    lost = [f"{row} {gap:.1%}" for row, gap in gaps.items() if gap > points + _ROUNDING]
     return len(gaps) - len(lost), len(gaps), _words(lost, gaps)
 
 
@@ -120,7 +140,7 @@ def slightly_below(values: Values, low: str, high: str, rows: Sequence[str], poi
     """Column `low` below column `high` in every row, by at most `points`."""
     gaps = {r: values[r, low] - values[r, high] for r in rows if (r, low) in values and (r, high) in values}
     detail = ", ".join(f"{row} {gap:+.1%}" for row, gap in gaps.items())
-    return sum(-points <= gap < 0 for gap in gaps.values()), len(gaps), detail
+    return sum(-points - _ROUNDING <= gap < 0 for gap in gaps.values()), len(gaps), detail
 
 
 @awaiting_values

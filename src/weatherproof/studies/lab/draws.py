@@ -10,19 +10,19 @@ _DRAWS, _SEED = 1000, 0x73646572  # "sder"
 
 
 def share_of_draws(
-    test: Callable[[Mapping[Any, float]], tuple[int, int, str]], found: Mapping[Any, Mapping[str, Any]]
+    test: Callable[[Mapping[Any, float]], tuple[int, int, str]],
+    values: Mapping[Any, float],
+    errors: Mapping[Any, float],
 ) -> float | None:
-    """The share of draws in which every comparison of a test holds; None where no number has a standard error.
+    """The share of draws in which every comparison of a test holds; None where there are no standard errors.
 
     A draw moves each number by its own standard error, normal and independent of the others. Numbers of the same test
     images vary together, so that their differences are surer than this says.
 
     Args:
         test: of a `Claim`.
-        found: records, with "value" and "stderr".
+        errors: of those values that have one.
     """
-    values = {key: record["value"] for key, record in found.items()}
-    errors = {key: own for key, record in found.items() if values[key] is not None and (own := record.get("stderr"))}
     if not errors:
         return None
     noise = torch.randn(
@@ -31,6 +31,6 @@ def share_of_draws(
     held = 0
     for row in noise:
         moved = {key: values[key] + own * z for (key, own), z in zip(errors.items(), row, strict=True)}
-        count, of, _ = test(values | moved)
+        count, of, _ = test({**values, **moved})
         held += 0 < of == count
     return held / _DRAWS

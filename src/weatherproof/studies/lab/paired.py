@@ -21,13 +21,13 @@ class Comparison:
     Attributes:
         what: "FCL over XE at BAL+UN".
         high, low: numbers of the same seeds; the first should be above the second.
-        margin: how far below it may be.
+        margin: or not so far below it, where 0 is not below it at all; None: above it.
     """
 
     what: str
     high: tuple[float, ...]
     low: tuple[float, ...]
-    margin: float = 0.0
+    margin: float | None = None
 
     @property
     def gain(self) -> float:
@@ -36,19 +36,24 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """Of the paired t-test that the gain is above -margin, one-sided; NaN where the seeds do not differ."""
-        from scipy.stats import ttest_rel
+        """Of the paired t-test that the gain is above -margin, one-sided: 0 or 1 where the gain is the same in every
+        seed; NaN where it is that margin in every seed, and of a single seed."""
+        from scipy.stats import ttest_1samp
 
-        differences = {round(high - low, 12) for high, low in zip(self.high, self.low, strict=True)}
-        if len(differences) < 2:
-            return math.nan
-        raised = [high + self.margin for high in self.high]
-        return float(ttest_rel(raised, self.low, alternative="greater").pvalue)
+        over = self._over
+        if len(set(over)) > 1:
+            return float(ttest_1samp(over, 0.0, alternative="greater").pvalue)
+        return float(over[0] < 0) if over[0] and len(over) > 1 else math.nan
 
     @property
     def holds(self) -> bool:
-        """Shown by the test; or both are the same to the last digit in every seed, and a margin was allowed."""
-        return self.p < LEVEL or (self.margin > 0 and self.high == self.low)
+        """Shown by the test; or the gain is the margin that is allowed to the last digit, in every seed."""
+        return self.p < LEVEL or (self.margin is not None and len(self.high) > 1 and not any(self._over))
+
+    @property
+    def _over(self) -> list[float]:
+        """By how much the gain of each seed is above -margin."""
+        return [round(a - b + (self.margin or 0), 12) for a, b in zip(self.high, self.low, strict=True)]
 
     def state(self, of: int = 1) -> str:
         """ "holds"; "the reverse", where the opposite is shown at `LEVEL` / `of`; or "not decided".
@@ -62,7 +67,8 @@ class Comparison:
     def words(self, points: bool) -> str:
         """The difference and its p: "FCL over XE at BAL+UN +3.10 points (p 0.002)"."""
         gain = f"{100 * self.gain:+.2f} points" if points else f"{self.gain:+.3f}"
-        test = "the same in every seed" if math.isnan(self.p) else f"p {_probability(self.p)}"
+        seeds = "in every seed" if len(self.high) > 1 else "one seed"
+        test = f"p {_probability(self.p)}" if len(set(self._over)) > 1 else seeds
         return f"{self.what} {gain} ({test})"
 
 
@@ -100,14 +106,14 @@ class PairedClaim:
 
 @awaiting_values
 def beats(
-    samples: Samples, high: str, lows: Sequence[str], rows: Sequence[str], margin: float = 0.0
+    samples: Samples, high: str, lows: Sequence[str], rows: Sequence[str], margin: float | None = None
 ) -> list[Comparison]:
     """Column `high` above each column of `lows` in each row, or not more than `margin` below."""
     return [
         Comparison(f"{high} over {low} at {row}", tuple(samples[row, high]), tuple(samples[row, low]), margin)
         for row in rows
         for low in lows
-        if low != high and _measured(samples, (row, high), (row, low))
+        if low != high and measured(samples, (row, high), (row, low))
     ]
 
 
@@ -122,7 +128,7 @@ def gains_more(samples: Samples, high: str, low: str, rows: Sequence[tuple[str, 
     """What column `high` has over column `low` is more in the first row of each pair than in the second."""
     found = []
     for more, less in rows:
-        if _measured(samples, *((row, column) for row in (more, less) for column in (high, low))):
+        if measured(samples, *((row, column) for row in (more, less) for column in (high, low))):
             first, second = (
                 tuple(a - b for a, b in zip(samples[row, high], samples[row, low], strict=True)) for row in (more, less)
             )
@@ -130,7 +136,7 @@ def gains_more(samples: Samples, high: str, low: str, rows: Sequence[tuple[str, 
     return found
 
 
-def _measured(samples: Samples, *keys: Key) -> bool:
+def measured(samples: Samples, *keys: Key) -> bool:
     """Whether there is a number for every seed: of a network that has died some measures are NaN, in JSON null."""
     return all(v is not None and math.isfinite(v) for key in keys for v in samples.get(key, (math.nan,)))
 

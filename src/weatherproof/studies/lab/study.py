@@ -1,5 +1,6 @@
 """A study is data: a grid of cells, each a complete protocol for one number, with the paper's numbers and claims."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from weatherproof.training.run import finite
 Key = tuple[str, str]  # (row, column)
 
 COUNT = "images_of_a_class"  # a metric that is what it is, without an error
+MEDIAN = "median_perturbation"  # a metric whose number is infinite where there is none: all sizes are resisted
 
 _SAME_SIZE = 1e-9
 
@@ -40,12 +42,10 @@ class Number:
 
     def to_dict(self) -> dict[str, Any]:
         """As cells.json and results.json hold it."""
-        record = self.record.to_dict()
-        if self.samples is not None:
-            record["samples"] = list(self.samples)
-        if self.failed is not None:
-            record = {**finite(record), "certificate": list(self.failed)}
-        return record
+        samples = {} if self.samples is None else {"samples": self.samples}
+        certificate = {} if self.failed is None else {"certificate": self.failed}
+        whole: dict[str, Any] = finite({**self.record.to_dict(), **samples, **certificate})
+        return whole
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ class Claim:
     `test` looks at the values by (row, column) and returns (how many hold, of how many, a few words). Where every value
     is a mean over seeds, each seed is asked by itself, too: a claim that holds for some of them alone, or for the means
     alone, is not decided. Where values have standard errors, neither is one whose verdict they leave open (`draws`).
+    Values that are no number are as if they were not measured.
 
     Attributes:
         among: of so many results the best one is looked at: one of them is good by chance that much more easily
@@ -227,27 +228,33 @@ class Claim:
 
     def check(self, found: Found) -> dict[str, Any]:
         """The claim as an entry of checks.json."""
-        held, of, detail = self.test({key: record["value"] for key, record in found.items()})
+        values = {key: own for key, record in found.items() if (own := _compared(record["value"], record)) is not None}
+        errors = {key: own for key in values if (own := found[key].get("stderr"))}
+        held, of, detail = self.test(values)
         passed, words = 0 < of == held, f"{held} of {of}{detail and ': ' + detail}"
+        verdict = "not measured" if not of else "holds" if passed else "does not hold"
         if not of:
-            return {"claim": self.text, "passed": passed, "detail": words}
-        words += _without_errors(self.test, found)
+            return {"claim": self.text, "passed": passed, "detail": words, "verdict": verdict}
+        words += _without_errors(self.test, values, found)
         if seeds := _by_seed(found):
             alone = [own[0] == own[1] for own in map(self.test, seeds)]
             verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
             words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
-        elif self.independent and (share := share_of_draws(self.test, found)) is not None:
+        elif self.independent and (share := share_of_draws(self.test, values, errors)) is not None:
             sure = share >= 1 - LEVEL / self.among if passed else share <= LEVEL
-            verdict = "not decided" if not sure else "holds" if passed else "does not hold"
+            verdict = verdict if sure else "not decided"
             words += "" if sure else f"; with the standard errors it holds in {share:.0%} of draws"
-        else:
-            return {"claim": self.text, "passed": passed, "detail": words}
         return {"claim": self.text, "passed": verdict == "holds", "detail": words, "verdict": verdict}
 
 
-def _without_errors(test: Callable[[Mapping[Key, float]], object], found: Found) -> str:
+def _compared(value: float | None, record: Mapping[str, Any]) -> float | None:
+    """A record's value, or one of its samples, as claims compare it: JSON has no infinite ones."""
+    return math.inf if value is None and record.get("metric") == MEDIAN else value
+
+
+def _without_errors(test: Callable[[Mapping[Key, float]], object], values: Mapping[Key, float], found: Found) -> str:
     """Says so where all numbers that a test looks at are of one training each, without a standard error."""
-    looked = _Looked({key: record["value"] for key, record in found.items()})
+    looked = _Looked(values)
     test(looked)
     records = [found[key] for key in looked.at]
     single = records and all(
@@ -270,9 +277,11 @@ class _Looked(dict[Key, float]):
 
 def _by_seed(found: Found) -> list[dict[Key, float]]:
     """The values of each seed; none where a number is of one training alone."""
-    samples = {key: record.get("samples", ()) for key, record in found.items()}
+    samples = {key: [_compared(own, record) for own in record.get("samples", ())] for key, record in found.items()}
     counts = {len(own) for own in samples.values()}
-    return [{key: own[i] for key, own in samples.items()} for i in range(counts.pop())] if len(counts) == 1 else []
+    if len(counts) != 1:
+        return []
+    return [{key: value for key, own in samples.items() if (value := own[i]) is not None} for i in range(counts.pop())]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from weatherproof.reports.study.table import Number, StudyTable
-from weatherproof.studies.lab.study import COUNT, Found, Scale, Study
+from weatherproof.studies.lab.study import COUNT, MEDIAN, Found, Scale, Study
 
 # metrics that are not told in hundredths
 _NO_SHARES = (
-    "rank_correlation", COUNT, "identity_error", "median_perturbation", "effective_rank", "embedding_deviation",
+    "rank_correlation", COUNT, "identity_error", MEDIAN, "effective_rank", "embedding_deviation",
     "gradient_length",
 )  # fmt: skip
 
@@ -62,8 +62,7 @@ def cell_text(number: Number | None) -> str:
 
 def verdict(check: Mapping[str, Any]) -> str:
     """A claim's verdict in words, from its entry of checks.json."""
-    nothing = "not measured" if check["detail"].startswith("0 of 0") else "does not hold"
-    return str(check.get("verdict") or ("holds" if check["passed"] else nothing))
+    return str(check.get("verdict", "holds" if check["passed"] else "does not hold"))  # runs of before have none
 
 
 def _protocol(study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -113,7 +112,7 @@ def _number(record: Mapping[str, Any] | None, published: Mapping[str, float] | N
         return None
     value, error = record["value"], record["stderr"]
     if value is None:
-        return Number("∞" if record.get("metric") == "median_perturbation" else "n/a")
+        return Number("∞" if record.get("metric") == MEDIAN else "n/a")
     scale, form = (1, _digits(value)) if record.get("metric") in _NO_SHARES else (100, ".2f")
     return Number(
         text=f"{scale * value:{form}}",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from weatherproof.methods import Curriculum, KeepClean
-from weatherproof.studies.lab.claims import Values, Verdict, awaiting_values
+from weatherproof.studies.lab.claims import Below, at_most_below, awaiting_values, place
 from weatherproof.studies.lab.classifiers import Headed, Own, Probed
 from weatherproof.studies.lab.joins import OverSeeds
 from weatherproof.studies.lab.measures import Damaged
-from weatherproof.studies.lab.paired import Comparison, PairedClaim, Samples
+from weatherproof.studies.lab.paired import Comparison, PairedClaim, Samples, measured
 from weatherproof.studies.lab.published import sized
 from weatherproof.studies.lab.recipes import Between, Gated, Given, Hardened, Pretrained, Unit, plan_of, settings_of
 from weatherproof.studies.lab.sets import Images
@@ -187,9 +187,7 @@ def _trained_on(subject: Subject, recipe: str, kind: Kind) -> str | None:
     return kind.severe if recipe in (*_SEVERE, HALFWAY) else kind.whole
 
 
-# the promise, as comparisons of rows: how far the first may be below the second
-
-Below = tuple[Key, Key, float]
+# the promise, as comparisons of rows
 
 
 def clean_is_kept(recipe: str) -> list[Below]:
@@ -232,29 +230,13 @@ def _of(column: str) -> Iterator[_Place]:
 
 
 @awaiting_values
-def within(values: Values, pairs: Sequence[Below]) -> Verdict:
-    """Each first cell at most so far below the second."""
-    there = [(high, low, margin) for high, low, margin in pairs if high in values and low in values]
-    lost = [
-        f"{_where(high)} {100 * (values[high] - values[low]):+.1f}"
-        for high, low, margin in there
-        if values[high] < values[low] - margin - 1e-9  # a loss of exactly the margin is within it
-    ]
-    return len(there) - len(lost), len(there), "not at " + ", ".join(dict.fromkeys(lost)) if lost else ""
-
-
-@awaiting_values
 def shown(samples: Samples, pairs: Sequence[Below]) -> list[Comparison]:
     """The same over the training seeds."""
     return [
-        Comparison(f"{_where(high)} against {low[0].partition(': ')[2]}", tuple(samples[high]), tuple(samples[low]), by)
+        Comparison(f"{place(high)} against {low[0].partition(': ')[2]}", tuple(samples[high]), tuple(samples[low]), by)
         for high, low, by in pairs
-        if high in samples and low in samples
+        if measured(samples, high, low)
     ]
-
-
-def _where(key: Key) -> str:
-    return f"{key[0].partition(':')[0]}, {key[1]}"
 
 
 def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
@@ -269,7 +251,7 @@ def _claims(recipe: str, words: str) -> tuple[Claim | PairedClaim, ...]:
         ),
         f"{words} at the mild level: not below the encoder as it was": mild_is_no_loss(recipe),
     }
-    means = (Claim(text, within(pairs), independent=False) for text, pairs in comparisons.items())
+    means = (Claim(text, at_most_below(pairs), independent=False) for text, pairs in comparisons.items())
     paired = (PairedClaim(f"{text}, shown over the seeds", shown(pairs)) for text, pairs in comparisons.items())
     return (*means, *paired)
 

@@ -4,7 +4,6 @@ perturbation, for PGD (a, c, e) and the proximal log-barrier (b, d, f), at lambd
 A panel has four curves: supervised and contrastive, each without and with regularization.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,8 +217,7 @@ def _decides(values: Values, key: str, *columns: str) -> bool:
 def largest(values: Values, attack: str, high: str, lows: Sequence[str]) -> Verdict:
     """The median perturbation of `high` is larger than that of each of the others."""
     key = row(attack, MEDIAN)
-    there = {name: values[key, name] for name in (high, *lows) if (key, name) in values}
-    sizes = {name: math.inf if size is None else size for name, size in there.items()}  # None: they resist at all sizes
+    sizes = {name: values[key, name] for name in (high, *lows) if (key, name) in values}
     if high not in sizes:
         return 0, 0, ""
     others = [sizes[low] for low in lows if low in sizes]
