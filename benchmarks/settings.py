@@ -25,7 +25,7 @@ from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import evaluate
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, fit_probe
+from weatherproof.readouts import Classifier, Logistic, fit_probe
 from weatherproof.studies.lab.sets import located
 from weatherproof.studies.papers.contrastive_inversion.scales import DESK, DESK_TRANSFER, Hardening
 from weatherproof.training import Plan, harden_encoder, pretrain_encoder, train_classifier
@@ -99,8 +99,8 @@ def demo(seeds: tuple[int, ...], measured: Callable[[Row], bool]) -> Iterator[Ro
                 probe = fit_probe(
                     student, train, num_classes=10, seed=seed,
                     operator=operators.Chain(augment, MASKS.trained_on) if augment else MASKS.trained_on,
-                    realizations=DRAWS[row["labels"]] if augment else 16,
-                    labels=label_fraction(train.labels, row["labels"], seed), l2=row["l2"],
+                    fit=Logistic(DRAWS[row["labels"]] if augment else 16, row["l2"]),
+                    labels=label_fraction(train.labels, row["labels"], seed),
                 )  # fmt: skip
                 yield {**row, "top1": accuracy(Classifier(student, probe), held, MASKS.tested_on, seed)}
         for settings, fraction in product(rival, MASKS.fractions):
@@ -149,7 +149,7 @@ def searched(
                 )
                 labels = label_fraction(train.labels, 0.1, seed)
                 probe = fit_probe(
-                    student, train, num_classes=10, operator=damage, labels=labels, seed=seed, realizations=2
+                    student, train, num_classes=10, fit=Logistic(2), operator=damage, labels=labels, seed=seed
                 )
                 yield {**ours, "top1": accuracy(Classifier(student, probe), held, (damage,), seed)}
 

@@ -17,7 +17,7 @@ from weatherproof.errors import InputError
 from weatherproof.methods import Hardening
 from weatherproof.objectives import StudentTeacher
 from weatherproof.operators import RandomMask
-from weatherproof.readouts import fit_probe
+from weatherproof.readouts import Adam, fit_probe
 from weatherproof.training import Plan, fit
 from weatherproof.views import RandomResizedCrop
 
@@ -144,7 +144,7 @@ def test_training_and_probe_on_whole_images(photographs: Path) -> None:
         plan = Plan(epochs=2, batch_size=3, lr=1e-3, workers=workers, device="cpu")
         losses.append([row["loss"] for row in fit(method, images, plan, progress=False)])
     assert losses[0] == losses[1] and len(losses[0]) >= 1
-    head = fit_probe(teacher, images, num_classes=2, operator=augment, mode="paper", epochs=2)
+    head = fit_probe(teacher, images, num_classes=2, operator=augment, fit=Adam(2))
     assert bool(head.weight.isfinite().all())
     with pytest.raises(InputError, match="not finite"):
-        fit_probe(teacher, images, num_classes=2, mode="paper", epochs=1)
+        fit_probe(teacher, images, num_classes=2, fit=Adam(1))

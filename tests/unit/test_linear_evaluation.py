@@ -14,6 +14,7 @@ from weatherproof.encoders.encoder import Encoder
 from weatherproof.errors import InputError
 from weatherproof.operators import GaussianNoise
 from weatherproof.readouts import (
+    LinearEvaluation,
     MLPHead,
     embed,
     evaluation_views,
@@ -105,10 +106,10 @@ def test_a_probe_in_these_modes_sees_a_fresh_crop_every_epoch(encoder: Encoder, 
         return embed(encoder, some, operator=views, seed=2, realization=epoch)
 
     expected = linear_evaluation(look, 3, schedule_of(mode), seed=2)
-    made = fit_probe(encoder, IMAGES, num_classes=3, mode=mode, operator=views, labels=rows, seed=2)  # type: ignore[arg-type]
+    made = fit_probe(encoder, IMAGES, num_classes=3, fit=LinearEvaluation(mode), operator=views, labels=rows, seed=2)
     assert torch.equal(made.weight, expected.weight)
     assert not torch.equal(look(0)[0], look(1)[0])
-    plain = fit_probe(encoder, IMAGES, num_classes=3, mode=mode, labels=rows, seed=2)  # type: ignore[arg-type]
+    plain = fit_probe(encoder, IMAGES, num_classes=3, fit=LinearEvaluation(mode), labels=rows, seed=2)
     assert not torch.equal(made.weight, plain.weight)
 
 

@@ -10,7 +10,20 @@ from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.operators import GaussianBlur, GaussianNoise, RandomMask
-from weatherproof.readouts import L2_GRID, Classifier, OwnHead, embed, evaluating, fit_linear, fit_probe, knn
+from weatherproof.readouts import (
+    L2_GRID,
+    Adam,
+    Classifier,
+    Fit,
+    LinearEvaluation,
+    Logistic,
+    OwnHead,
+    embed,
+    evaluating,
+    fit_linear,
+    fit_probe,
+    knn,
+)
 
 
 def blobs(n: int = 400, width: int = 12, classes: int = 4, spread: float = 1.5) -> tuple[Tensor, Tensor]:
@@ -163,11 +176,11 @@ def test_embed_needs_images() -> None:
         embed(Means(), quarters(8).subset(torch.empty(0, dtype=torch.int64)))
 
 
-@pytest.mark.parametrize("settings", [{"mode": "cached"}, {"mode": "paper", "epochs": 30, "lr": 0.05}])
+@pytest.mark.parametrize("fit", [Logistic(), Adam(30, lr=0.05)])
 @pytest.mark.parametrize("operator", [None, RandomMask(0.3)])
-def test_a_probe_learns_and_repeats_itself(settings: dict[str, object], operator: RandomMask | None) -> None:
+def test_a_probe_learns_and_repeats_itself(fit: Fit, operator: RandomMask | None) -> None:
     encoder, images = Means(), quarters()
-    head, again = (fit_probe(encoder, images, num_classes=4, operator=operator, **settings) for _ in range(2))
+    head, again = (fit_probe(encoder, images, num_classes=4, fit=fit, operator=operator) for _ in range(2))
     assert torch.equal(head.weight, again.weight)
     features, labels = embed(encoder, images, operator=operator, seed=5)
     assert accuracy(head(features), labels) > 0.95
@@ -176,9 +189,7 @@ def test_a_probe_learns_and_repeats_itself(settings: dict[str, object], operator
 def test_the_paper_probe_is_adam_on_fresh_draws_of_every_epoch() -> None:
     """Against the loop written out: default initialisation, mean cross-entropy, constant rate, all images."""
     encoder, images, operator = Means(), quarters(20), GaussianNoise(0.2)
-    head = fit_probe(
-        encoder, images, num_classes=4, operator=operator, mode="paper", epochs=3, probe_batch_size=8, seed=3
-    )
+    head = fit_probe(encoder, images, num_classes=4, operator=operator, fit=Adam(epochs=3, batch_size=8), seed=3)
     with random.framework_seed(3):
         expected = nn.Linear(4, 4)
     optimizer = torch.optim.Adam(expected.parameters(), lr=1e-3)
@@ -192,24 +203,20 @@ def test_the_paper_probe_is_adam_on_fresh_draws_of_every_epoch() -> None:
 
 
 def test_the_cosine_schedule_changes_the_paper_probe() -> None:
-    settings = {"num_classes": 4, "mode": "paper", "epochs": 3}
-    constant, cosine = (
-        fit_probe(Means(), quarters(20), schedule=schedule, **settings) for schedule in ("constant", "cosine")
-    )
+    fits = Adam(epochs=3), Adam(epochs=3, schedule="cosine")
+    constant, cosine = (fit_probe(Means(), quarters(20), num_classes=4, fit=fit) for fit in fits)
     assert not torch.equal(constant.weight, cosine.weight)
 
 
 def test_an_operator_that_draws_nothing_is_embedded_once() -> None:
     images = quarters(20)
-    for operator, mode, expected in (
-        (GaussianBlur(1.0), "cached", 1),
-        (None, "paper", 1),
-        (RandomMask(0.5), "cached", 4),
-        (RandomMask(0.5), "paper", 10),
-    ):
+    for operator, fit, expected in (
+        (GaussianBlur(1.0), Logistic(), 1), (None, Adam(), 1), (RandomMask(0.5), Logistic(), 4),
+        (RandomMask(0.5), Adam(), 10),
+    ):  # fmt: skip
         encoder = Means()
-        fit_probe(encoder, images, num_classes=4, operator=operator, mode=mode)
-        assert encoder.calls == expected, (operator, mode)
+        fit_probe(encoder, images, num_classes=4, fit=fit, operator=operator)
+        assert encoder.calls == expected and fit.draws == (4 if isinstance(fit, Logistic) else 10)
 
 
 def test_a_probe_uses_the_given_labels_only() -> None:
@@ -227,12 +234,22 @@ def test_a_probe_uses_the_given_labels_only() -> None:
     [
         ({"num_classes": 3}, "labels up to 3, but the probe was given num_classes=3"),
         ({"num_classes": 4, "labels": torch.empty(0, dtype=torch.int64)}, "needs labelled images"),
-        ({"num_classes": 4, "realizations": 0}, "must be at least 1, got 0 and 10"),
     ],
 )
 def test_a_probe_reports_bad_input_in_one_line(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit_probe(Means(), quarters(20), operator=RandomMask(0.5), **settings)
+
+
+def test_how_a_layer_is_fitted_is_in_range() -> None:
+    for fit, said in (
+        (lambda: Logistic(0), "realizations must be at least 1, got 0"),
+        (lambda: Adam(batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda: Adam(schedule="step"), "schedule"),  # type: ignore[arg-type]
+        (lambda: LinearEvaluation("mocov2"), "unknown linear evaluation 'mocov2'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            fit()
 
 
 def test_a_classifier_is_its_head_on_its_encoder() -> None:

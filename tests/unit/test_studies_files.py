@@ -17,6 +17,7 @@ from weatherproof.evaluation import evaluate_suite
 from weatherproof.evaluation.engine.conditions import cases_of_parts
 from weatherproof.evaluation.record import Record
 from weatherproof.operators import COMMON_15, COMMON_19
+from weatherproof.readouts import Logistic
 from weatherproof.studies import STUDIES, Cell, Images, Scale, Source, Store, Study, run_study
 from weatherproof.studies.lab.classifiers import Probed
 from weatherproof.studies.lab.measures import Suite
@@ -28,7 +29,7 @@ from weatherproof.training import RunFolder
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise")
 CPU = torch.device("cpu")
 FIT = Images(Source("digits"), "train", limit=64)
-MODEL = Probed(Given("small(width=4)"), FIT, (("realizations", 1),))
+MODEL = Probed(Given("small(width=4)"), FIT, Logistic(1))
 FILES = Images(Source("cifar10-c:$DATA/cifar10-c"), "test", channels=1, size=8)
 CELL = Cell(
     MODEL, Suite("common-15", (3,), group="noise"), Images(Source("digits"), "test", limit=6), About("m"),

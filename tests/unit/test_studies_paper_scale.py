@@ -11,6 +11,7 @@ import weatherproof as wp
 from weatherproof.attacks import balls, described
 from weatherproof.cli import main
 from weatherproof.errors import InputError
+from weatherproof.readouts import Adam
 from weatherproof.studies import STUDIES, Cell
 from weatherproof.studies.lab.classifiers import Finetuned, Headed, Labelled, Probed, Restored
 from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained, layer_wise
@@ -72,7 +73,7 @@ def test_small_sets_are_resized_and_flipped_and_not_cropped(data: str) -> None:
         assert probe.augment == (FLIPS if small else CROPS) and whole(probe.data) == (not small)
         if small:
             assert (probe.data.size, probe.data.source.crop_fraction) == (224, 1.0)
-        assert dict(probe.settings)["schedule"] == "cosine"
+        assert isinstance(probe.fit, Adam) and probe.fit.schedule == "cosine"
         assert whole(next(recipe for recipe in trainings(probe.start)).data)  # its network is of ImageNet-100
 
 
@@ -91,8 +92,7 @@ def test_restored_images_are_classified_by_the_imagenet_network(study: str, colu
         assert isinstance(probe, Probed) and isinstance(probe.start, Given)
         assert probe.start.text.startswith("torchvision:resnet101@") and probe.operator is None
         assert probe.augment == CROPS and probe.data.source == PAPER.data["main"] and whole(probe.data)
-        settings = dict(probe.settings)
-        assert (settings["mode"], settings["probe_batch_size"], settings["schedule"]) == ("paper", 128, "constant")
+        assert probe.fit == Adam(batch_size=128, schedule="constant")
     assert paper("table-1")["noise-0.1", "Ours"].measure.realizations == 10
 
 
@@ -101,7 +101,7 @@ def test_the_clean_layer_is_fitted_as_published_and_the_fast_one_is_named() -> N
     model = paper("table-9")["mask-0.50", carried].model
     assert isinstance(model, Headed) and isinstance(model.encoder, Hardened)  # raw embeddings, nothing of unit length
     assert isinstance(model.head, Probed) and isinstance(model.head.start, Given)
-    assert model.head.start.text.startswith("open_clip:RN101@") and dict(model.head.settings)["mode"] == "paper"
+    assert model.head.start.text.startswith("open_clip:RN101@") and isinstance(model.head.fit, Adam)
     facts = {scale: STUDIES["table-9"].at(scale).facts["classifier of clean images"] for scale in ("desk", "paper")}
     assert facts["desk"].startswith("the fast one, not the paper's") and "unit length" in facts["desk"]
     assert facts["paper"].startswith("as published (Adam)") and "raw embeddings" in facts["paper"]

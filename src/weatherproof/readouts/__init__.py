@@ -5,6 +5,7 @@ from weatherproof.modes import evaluating
 from weatherproof.readouts.classifier import Classifier, OwnHead, Reordered, UnitLength
 from weatherproof.readouts.embedding import embed, require_embeddings, require_logits, unmeasurable
 from weatherproof.readouts.finetuning import HEADS, finetune_encoder, new_head, regularizers_of
+from weatherproof.readouts.fits import LOGISTIC, Adam, Fit, LinearEvaluation, Logistic
 from weatherproof.readouts.linear_evaluation import SCHEDULES, evaluation_views, linear_evaluation, schedule_of
 from weatherproof.readouts.logistic import L2_GRID, fit_linear
 from weatherproof.readouts.mlp import MLPHead
@@ -25,9 +26,14 @@ from weatherproof.readouts.words import PROMPTS, Words, words_of
 __all__ = [
     "HEADS",
     "L2_GRID",
+    "LOGISTIC",
     "PROMPTS",
     "SCHEDULES",
+    "Adam",
     "Classifier",
+    "Fit",
+    "LinearEvaluation",
+    "Logistic",
     "MLPHead",
     "OwnHead",
     "Readout",

@@ -1,7 +1,7 @@
 """Fit a linear readout on a frozen encoder, with many or few labels."""
 
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 from torch import nn
 
@@ -9,8 +9,7 @@ from weatherproof import operators, views
 from weatherproof.data import ImageSet, label_fraction
 from weatherproof.evaluation import history
 from weatherproof.protocols import Operator
-from weatherproof.readouts import SCHEDULES, evaluation_views, save_model
-from weatherproof.readouts.probe import Mode
+from weatherproof.readouts import SCHEDULES, Adam, Fit, LinearEvaluation, Logistic, evaluation_views, save_model
 from weatherproof.training import RunFolder
 from weatherproof.verbs.inputs import (
     augmentation,
@@ -23,6 +22,8 @@ from weatherproof.verbs.measure import Measurement, measured_outcome
 from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, name_of, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
+
+Mode = Literal["cached", "paper", "moco", "pycontrast", "simclr"]
 
 
 @verb(out=Path("runs/probe"), batch_size=256)
@@ -71,7 +72,7 @@ def probe(
     measurement = Measurement(run, test, options, reading, operator=operator, notes=notes)
     readout = measurement.probe(
         name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
-        mode=mode, probe_batch_size=128 if labels >= 0.5 else 8,
+        fit=_fit_of(mode, labels),
     )  # fmt: skip
     measurement.readout(readout, {name: loaded})
     save_model(
@@ -80,6 +81,12 @@ def probe(
     )  # fmt: skip
     audit = command("audit", run.path, images, operator="RandomMask(0.5)")
     return measurement.finish(encoder=loaded, next_steps=(audit,))
+
+
+def _fit_of(mode: Mode, labels: float) -> Fit:
+    if mode == "cached":
+        return Logistic()
+    return Adam(batch_size=128 if labels >= 0.5 else 8) if mode == "paper" else LinearEvaluation(mode)
 
 
 def _looks(mode: Mode, augment: str | Operator | None, images: ImageSet) -> Operator | None:

@@ -1,7 +1,7 @@
 """How classifiers come about, as components: what `Store.get` makes of them answers images with logits."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,15 +12,14 @@ from weatherproof.evaluation.finetune_search import Setting
 from weatherproof.methods import FeatureSettings
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
+from weatherproof.readouts import LOGISTIC, Classifier, Fit, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
 from weatherproof.readouts.adaptation import Adapting as AdaptingModule
 from weatherproof.readouts.finetuning import new_head
-from weatherproof.readouts.linear_evaluation import SCHEDULES
 from weatherproof.readouts.mlp import MLPHead
 from weatherproof.restoration import Restored as RestoredModule
 from weatherproof.spec import component
 from weatherproof.studies.lab.chosen import Chosen
-from weatherproof.studies.lab.recipes import Settings, labelled, lasting, look_of, stretched
+from weatherproof.studies.lab.recipes import labelled, lasting, look_of, stretched
 from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Measure, Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, check_own_head, train_classifier
@@ -154,41 +153,37 @@ class Probed:
     """A frozen encoder and a linear layer that is fitted on its embeddings.
 
     Attributes:
-        settings: of `fit_probe`.
+        fit: of the layer.
         operator: what happens to the images before; augmentation included.
         labels: the fraction of labels that is used.
+        workers: processes that decode images.
     """
 
     start: Recipe
     data: Images
-    settings: Settings = ()
+    fit: Fit = LOGISTIC
     operator: str | None = None
     augment: str | None = None
     labels: float = 1.0
     seed: int = 0
+    workers: int = 0
 
     def make(self, store: Store) -> Classifier:
         readout = store.fitted(self, lambda: self._fit(store))
         return _classifier(store, store.body(self.start), readout)
 
     def _fit(self, store: Store) -> Readout:
-        train, settings = store.images(self.data), dict[str, Any](self.settings)
+        train = store.images(self.data)
         head = fit_probe(
-            store.body(self.start), train, num_classes=len(train.classes), operator=self._looks,
-            labels=labelled(train, self.labels, self.seed), seed=self.seed, device=store.device, **settings,
+            store.body(self.start), train, num_classes=len(train.classes), fit=self.fit, operator=self._looks,
+            labels=labelled(train, self.labels, self.seed), seed=self.seed, device=store.device, workers=self.workers,
         )  # fmt: skip
         return Readout(head, train.classes, label_fraction=self.labels)
 
     @property
-    def draws(self) -> float:
+    def draws(self) -> int:
         """How often each image goes through the encoder, at most."""
-        own = dict(self.settings)
-        mode = str(own.get("mode", "cached"))
-        if mode in SCHEDULES:
-            return SCHEDULES[mode].epochs
-        name, usual = ("realizations", 4) if mode == "cached" else ("epochs", 10)
-        setting = own.get(name, usual)
-        return setting if self._looks is not None and isinstance(setting, int | float) else 1
+        return 1 if self._looks is None else self.fit.draws
 
     @property
     def _looks(self) -> Operator | None:

@@ -25,7 +25,7 @@ from weatherproof.encoders import Encoder, load_encoder
 from weatherproof.evaluation import Record, evaluate
 from weatherproof.objectives import StudentTeacher
 from weatherproof.protocols import Operator
-from weatherproof.readouts import Classifier, Readout, UnitLength, fit_probe, save_model, save_readout
+from weatherproof.readouts import Classifier, Logistic, Readout, UnitLength, fit_probe, save_model, save_readout
 from weatherproof.training import Plan, RunFolder, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs.gating import behind_a_gate
 from weatherproof.verbs.hardened import save_hardened
@@ -148,7 +148,7 @@ def ours(seed: int, folder: Path, report: Report) -> list[Record]:
             few = LABELLED[fraction]
             seen = operators.Chain(few.augment, damage.trained_on) if few.augment else damage.trained_on
             probe = fit_probe(
-                hardened, train, num_classes=10, operator=seen, seed=seed, realizations=few.draws, l2=few.l2,
+                hardened, train, num_classes=10, fit=Logistic(few.draws, few.l2), operator=seen, seed=seed,
                 labels=label_fraction(train.labels, fraction, seed),
             )  # fmt: skip
             records += _measure({"hardened": Classifier(hardened, probe)}, test, damage, seed, "probe", fraction)

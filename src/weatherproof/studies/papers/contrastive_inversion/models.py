@@ -1,12 +1,13 @@
 """The models of contrastive inversion and their cells, at a scale. Damages and data sets go by the scale's names."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from weatherproof.operators import COMMON_19
+from weatherproof.readouts import Adam
 from weatherproof.studies.lab.classifiers import Headed, Labelled, Own, Probed, Restored
 from weatherproof.studies.lab.measures import Damaged, Suite
-from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of, settings_of
+from weatherproof.studies.lab.recipes import Given, Hardened, Unit, plan_of
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Wanted
@@ -127,14 +128,13 @@ class Models:
         return "shift" if data == "shift" and self.scale.data["shift"].without else "main"
 
     def _probed(self, start: Recipe, trained: str, data: str, labels: float) -> Probed:
-        settings: dict[str, Any] = {**self.scale.probe}
-        augment = None
-        if self.scale.as_published:
-            augment = self.scale.augments.get(data, self.scale.augment)
-            settings["probe_batch_size"] = 128 if labels == 1 else 8  # Appendix D.1
-            settings["schedule"] = "constant" if data in _OWN else "cosine"
+        scale, fit, augment = self.scale, self.scale.fit, None
+        if isinstance(fit, Adam):
+            augment = scale.augments.get(data, scale.augment)
+            few, own = labels < 1, data in _OWN
+            fit = replace(fit, batch_size=8 if few else 128, schedule="constant" if own else "cosine")  # Appendix D.1
         return Probed(
-            start, self._train(data), settings_of(settings), self.scale.damages[trained], augment, labels, self.seed
+            start, self._train(data), fit, scale.damages[trained], augment, labels, self.seed, scale.fit_workers
         )
 
     @property
@@ -147,8 +147,7 @@ class Models:
         scale, given, train = self.scale, self._pretrained(network), self._train("main")
         if not scale.as_published:
             return Probed(Unit(given), train, seed=self.seed)
-        settings = {**scale.probe, "probe_batch_size": 128, "schedule": "constant"}
-        return Probed(given, train, settings_of(settings), augment=scale.augment, seed=self.seed)
+        return Probed(given, train, scale.fit, augment=scale.augment, seed=self.seed, workers=scale.fit_workers)
 
     def _pretrained(self, text: str) -> Given:
         return Given(text, self.scale.size, seed=self.seed)

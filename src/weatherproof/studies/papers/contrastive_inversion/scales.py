@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from weatherproof.readouts import LOGISTIC, Adam, Fit, Logistic
 from weatherproof.studies.lab.recipes import FAST
 from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.lab.study import Cell, settings_text
@@ -27,6 +28,7 @@ class Hardening:
             as test images are. Those of `augments` are always read as test images are.
         corrupted: the test images of "main" under the common corruptions, in files: measured where they are there;
             elsewhere, and None: they are made on the fly.
+        fit: of the linear layers; fit_workers: processes that decode their images.
         restoration: what stands in for a restoration at this scale.
         denoised: draws of the noise with which denoising (Table 7) is measured.
     """
@@ -47,7 +49,8 @@ class Hardening:
     restored_images: int | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     rival_plan: Mapping[str, Any] = field(default_factory=dict)
-    probe: Mapping[str, Any] = field(default_factory=dict)
+    fit: Fit = LOGISTIC
+    fit_workers: int = 0
     restoration: Mapping[str, str] = field(default_factory=dict)
     realizations: int = 10
     denoised: int = 1
@@ -63,7 +66,7 @@ class Hardening:
             "ours starts from": f"`{self.encoder}`, {settings_text(self.plan)}",
             "the rival starts from": f"`{self.rival}`, {settings_text(self.rival_plan)}",
             "augmentation": ", ".join([f"`{self.augment}`", *(f"{name}: `{a}`" for name, a in self.augments.items())]),
-            "probe": f"{self._fit_words()}, {settings_text(self.probe)}",
+            "probe": f"{self._fit_words()}, `{self.fit!r}`",
             "classifier of clean images": self._clean_words() if clean else "",
             "damages": ", ".join(f"{name} = `{self.damages[name]}`" for name in sorted(named)),
         }
@@ -71,7 +74,7 @@ class Hardening:
     @property
     def as_published(self) -> bool:
         """Whether linear layers are fitted as the paper does it."""
-        return self.probe.get("mode") == "paper"
+        return isinstance(self.fit, Adam)
 
     def _fit_words(self) -> str:
         return "as published (Adam)" if self.as_published else "the fast one, not the paper's (logistic regression)"
@@ -116,7 +119,7 @@ SMOKE = Hardening(
     restored_images=4,
     plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
     rival_plan={"epochs": 1, "batch_size": 64, "lr": 3e-3},
-    probe={"realizations": 1},
+    fit=Logistic(1),
     restoration={"DeepDecoder()": "DeepDecoder(steps=3)"},
     realizations=2,
 )
@@ -139,7 +142,7 @@ DESK = Hardening(
     # Both chosen on held-out training images, among six each: docs/results/settings.md.
     plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": FAST},
     rival_plan={"epochs": 1, "batch_size": 128, "lr": 3e-3, "precision": FAST},
-    probe={"realizations": 2},
+    fit=Logistic(2),
     # Few enough weights that it cannot fit anything: 5 a value; the published one has 3 at 224 px, but 85 at 32.
     restoration={"DeepDecoder()": "DeepDecoder(steps=400, channels=64)"},
     realizations=5,
@@ -210,7 +213,8 @@ PAPER = Hardening(
     # 16 bits are the CLIP networks' alone (Appendix D.1).
     plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "weight_decay": 0.0, "precision": "16-mixed", "workers": 8},
     rival_plan={"epochs": 25, "batch_size": 64, "lr": 1e-3, "precision": "32-true", "workers": 8},
-    probe={"mode": "paper", "workers": 8},
+    fit=Adam(),
+    fit_workers=8,
     realizations=10,
     denoised=10,
 )

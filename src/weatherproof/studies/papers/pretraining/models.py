@@ -80,8 +80,8 @@ class Models:
                 return self._finetuned(network)
         scale = self.scale
         return Probed(
-            self.pretrained(network), self.train, settings_of(scale.probe), augment=scale.probe_augment,
-            labels=network.labels, seed=self.seed,
+            self.pretrained(network), self.train, scale.fit, augment=scale.fit_augment,
+            labels=network.labels, seed=self.seed, workers=scale.fit_workers,
         )  # fmt: skip
 
     def pretrained(self, network: Network) -> Pretrained:

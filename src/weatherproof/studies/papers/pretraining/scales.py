@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from weatherproof.methods import recipe
 from weatherproof.objectives import InputGradient
+from weatherproof.readouts import LOGISTIC, Fit, LinearEvaluation, Logistic
 from weatherproof.studies.lab.classifiers import Begins
 from weatherproof.studies.lab.recipes import FAST
 from weatherproof.studies.lab.sets import WHOLE, Source
@@ -79,8 +80,9 @@ class Pretraining:
     finetuning_plan: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     penalty: InputGradient = field(default=InputGradient(0.0))
-    probe: Mapping[str, Any] = field(default_factory=dict)
-    probe_augment: str | None = None
+    fit: Fit = LOGISTIC  # of the linear layers
+    fit_augment: str | None = None
+    fit_workers: int = 0
     augment: str | None = None  # of the supervised network and of fine-tuning
     same_steps: bool = True  # with fewer labels as many steps, instead of as many epochs
     size: int | None = None
@@ -109,7 +111,7 @@ class Pretraining:
         }
         for name in dict.fromkeys(network.layers for network in networks if network.layers):
             facts[f"layers, {name}"] = settings_text(self.layers[name])
-        facts["linear evaluation"] = settings_text({**self.probe, "augmentation": f"`{self.probe_augment}`"})
+        facts["linear evaluation"] = f"`{self.fit!r}`, augmentation `{self.fit_augment}`"
         fewer = f"; with fewer labels as many {'steps' if self.same_steps else 'epochs'}"
         fewer = fewer if any(network.labels < 1 for network in networks) else ""
         for kind, plan in (("supervised", self.supervised_plan), ("fine-tuned", self.finetuning_plan)):
@@ -204,7 +206,7 @@ DESK = Pretraining(
     views=families(32),
     methods={"simclr": {"temperature": 0.5}, **{m: {"projector": "mlp-bn"} for m in ("mocov2", "instdis", "pirl")}},
     plans={"mocov2": {**_desk_plan("mocov2", 50), "lr": 0.06}},
-    probe={"l2": "auto"},
+    fit=Logistic(l2="auto"),
     train_images=20_000,
     suite_images=2_000,
 )
@@ -264,13 +266,14 @@ PAPER = Pretraining(
     views=families(224),
     methods={},
     plans={method: _paper_plan(method) for method in METHODS},
-    probe={"mode": "moco", "workers": 16},
-    probe_augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
+    fit=LinearEvaluation("moco"),
+    fit_workers=16,
+    fit_augment="Chain(RandomResizedCrop(224), HorizontalFlip())",
 )
 PAPER_4 = replace(
     PAPER,
-    probe={"mode": "pycontrast", "workers": 16},
-    probe_augment="Chain(RandomResizedCrop(224, (0.2, 1.0)), HorizontalFlip())",
+    fit=LinearEvaluation("pycontrast"),
+    fit_augment="Chain(RandomResizedCrop(224, (0.2, 1.0)), HorizontalFlip())",
 )
 
 _SIMCLR_PAPER = {**recipe("simclr", 32).plan(epochs=100), "workers": 8}
@@ -288,7 +291,7 @@ PAPER_LABELS = Pretraining(
     supervised_plan={"epochs": 200, "batch_size": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4},
     finetuning_plan={"epochs": 100, "batch_size": 128, "lr": 0.01, "optimizer": "sgd", "weight_decay": 5e-4},
     same_steps=False,
-    probe={"mode": "simclr"},
-    probe_augment="Chain(RandomResizedCrop(32), HorizontalFlip())",
+    fit=LinearEvaluation("simclr"),
+    fit_augment="Chain(RandomResizedCrop(32), HorizontalFlip())",
     augment="Chain(RandomResizedCrop(32), HorizontalFlip())",
 )

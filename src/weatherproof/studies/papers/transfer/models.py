@@ -14,7 +14,7 @@ from weatherproof.studies.lab.classifiers import Finetuned, Labelled, Probed
 from weatherproof.studies.lab.joins import MeanOf
 from weatherproof.studies.lab.measures import Attacked, Clean, Suite
 from weatherproof.studies.lab.published import sized
-from weatherproof.studies.lab.recipes import Between, Given, Hardened, plan_of, settings_of
+from weatherproof.studies.lab.recipes import Between, Given, Hardened, plan_of
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.store import Recipe, Store
 from weatherproof.studies.lab.study import (
@@ -138,7 +138,7 @@ class Models:
             return self.finetuned(model, data)
         start, train = self.start(model.start), self.train(data)
         encoder = Between(start, self.finetuned(model, data), model.alpha, train) if model.alpha else start
-        return Probed(encoder, train, settings_of(self.scale.probe), seed=self.seed)
+        return Probed(encoder, train, self.scale.fit, seed=self.seed)
 
     def finetuned(self, model: Tuned, data: str) -> Finetuned:
         """The start and a new linear classifier, trained together."""

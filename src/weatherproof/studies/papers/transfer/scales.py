@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weatherproof.benchmark import SEVERITIES
+from weatherproof.readouts import LOGISTIC, Fit, Logistic
 from weatherproof.studies.lab.sets import WHOLE, Source
 from weatherproof.studies.papers.pretraining import scales as pretraining
 from weatherproof.studies.papers.pretraining.scales import Pretraining
@@ -36,7 +37,7 @@ class Transfer:
         adversarial_plan: what differs for adversarial training.
         search: choose learning rate and weights on a tenth of the training images.
         hardening_plan, damage: of the start "hardened".
-        probe: of the classifier that is fitted anew for an encoder between two others, by `fit_probe`.
+        fit: of the linear layer that is fitted anew for an encoder between two others.
         severities: of the common corruptions.
         whole: fine-tuning reads its images whole, the longer side at most so many pixels, for `augment` to crop them;
             None: as test images are.
@@ -58,7 +59,7 @@ class Transfer:
     steps: int | None = None
     search: bool = True
     augment: str | None = None
-    probe: Mapping[str, Any] = field(default_factory=dict)
+    fit: Fit = LOGISTIC
     severities: tuple[int, ...] = SEVERITIES
     size: int | None = None
     whole: int | None = None
@@ -126,7 +127,7 @@ DESK = Transfer(
     hardening_plan={"epochs": 10, "batch_size": 128, "lr": 0.001},
     steps=1000,
     augment="Chain(RandomResizedCrop(32, (0.2, 1.0)), HorizontalFlip())",
-    probe={"l2": "auto"},
+    fit=Logistic(l2="auto"),
     size=32,
     test_images=2000,
     attack_images=500,
@@ -164,7 +165,7 @@ PAPER = Transfer(
     adversarial_plan={"batch_size": 128, "lr": 0.1},
     hardening_plan={"epochs": 25, "batch_size": 256, "lr": 3e-4, "precision": "16-mixed", "workers": 16},
     augment="Chain(RandomResizedCrop(256), HorizontalFlip())",
-    probe={"l2": "auto"},
+    fit=Logistic(l2="auto"),
     size=256,
     whole=WHOLE,
 )
