@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, MemoryImages, load_images
 from weatherproof.encoders import Encoder, Gauge, Preprocessing, Reading, fit_gauge, load_encoder, save_encoder
-from weatherproof.encoders.gauge import KindScale, Settings, fit, gauge_summary
+from weatherproof.encoders.gauge import KindScale, Settings, fit, folder, gauge_summary
 from weatherproof.encoders.gauge import summary as summaries
+from weatherproof.encoders.gauge.folder import read_gauge, save_gauge
 from weatherproof.encoders.gauge.sample import Sample
 from weatherproof.encoders.gauge.statistics import statistics
 from weatherproof.errors import InputError
@@ -144,6 +146,32 @@ def test_a_range_of_one_point_is_gauged_too():
     told = gauge(operators.RandomMask(0.5)(images, keys))
     assert (told.level - 0.5).abs().mean() < 0.03 and (told.extent - 1).abs().mean() < 0.06
     assert gauge(operators.RandomMask(0.25)(images, keys)).extent.mean() < 0.6
+    assert told.beyond.float().mean() < 0.035  # one in a hundred is called worse, one unlike: of 360
+    assert gauge(operators.RandomMask(0.6)(images, keys)).beyond.float().mean() > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "worst"), [(MASK, "RandomMask(0.9)"), ("JPEG((20, 100))", "JPEG(20)")])
+def test_images_of_the_worst_level_that_training_saw_are_not_beyond_it(
+    text: str, worst: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fit, "_STEPS", 1500)
+    gauge, (images, keys) = fit_gauge(digits(), operators.parse(text), preprocessing=GREY), held_out()
+    told = gauge(operators.parse(worst)(images, keys))
+    assert told.beyond.float().mean() < 0.035
+
+
+def test_a_gauge_of_before_calls_worse_what_is_above_the_worst_level(tmp_path: Path):
+    gauge, encoder = fitted(MASK), tmp_path / "encoder.safetensors"
+    encoder.write_bytes(b"weights")
+    save_gauge(gauge, tmp_path, encoder)
+    numbers = {name: own for name, own in load_file(tmp_path / "gauge.safetensors").items() if name != "worst"}
+    save_file(numbers, tmp_path / "gauge.safetensors", {"format": "pt"})
+    about = json.loads((tmp_path / "gauge.json").read_text())
+    about["numbers"] = folder._with_settings((tmp_path / "gauge.safetensors").read_bytes(), gauge.settings.to_dict())
+    (tmp_path / "gauge.json").write_text(json.dumps(about))
+    found = read_gauge(tmp_path, encoder)
+    assert found is not None and found.worst.tolist() == [1.0] and torch.equal(found.limit, gauge.limit)
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 32, 32), (3, 40, 52), (3, 160, 160), (1, 12, 12)])

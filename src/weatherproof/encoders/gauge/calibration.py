@@ -13,6 +13,8 @@ from weatherproof.encoders.gauge.sample import Sample
 
 COVERAGE = 0.9
 STRANGE = 0.01  # share of images such as training saw that are called unlike them
+WORSE = 0.01  # share of images damaged as badly as in training that are called worse
+_NEAR = 0.9  # severities from here to 1 are about the worst
 _FEWEST = 12  # rows from which a bin has a mean and variances of its own
 _FAR = 1e9  # a level that is never reached
 
@@ -25,10 +27,12 @@ def calibrate(gauge: Gauge, taught: Sample, held: Sample) -> None:
         taught: what the network learned from; it gives what each bin looks like.
         held: other images. Their share beyond the network's own quantiles moves these until 9 of 10 levels lie between
             them (split conformal prediction of quantiles, Romano et al. 2019), by kind, and within training's levels
-            and beyond them apart. Of damaged and clean images the logit is fitted (Platt 1999).
+            and beyond them apart. Of those that are damaged about as badly as in training one in a hundred is called
+            worse. Of damaged and clean images the logit is fitted (Platt 1999).
     """
     _probability(gauge, held)
     _interval(gauge, held)
+    _worst(gauge, held.part(held.seen))
     _likeness(gauge, taught.part(taught.seen))
     gauge.limit.copy_(_quantile(_strangeness(gauge, held.part(held.seen)), 1 - STRANGE))
 
@@ -70,6 +74,20 @@ def _interval(gauge: Gauge, held: Sample) -> None:
             if here.any():
                 low, high = quantiles[here, 0] - severity[here], severity[here] - quantiles[here, 2]
                 gauge.widening[place, side] = torch.stack([_quantile(one, (1 + COVERAGE) / 2) for one in (low, high)])
+
+
+def _worst(gauge: Gauge, seen: Sample) -> None:
+    """Where the low end of the interval lies of images of the worst level that training saw, for all but one in a
+    hundred: as far above it as it is above levels near it, or where these are too few to say, above all."""
+    outputs = gauge.outputs(gauge.normal(seen.rows))
+    which = gauge.likeliest(outputs)
+    above = gauge.interval(outputs, which)[:, 0] - seen.severity
+    for place in range(len(gauge.settings.kinds)):
+        own = (which == place) & (seen.kind == 1 + place) & ~seen.severity.isnan()
+        near = own & (seen.severity >= _NEAR)
+        chosen = above[near if near.sum() >= _FEWEST else own]
+        if len(chosen):
+            gauge.worst[place] = 1 + _quantile(chosen, 1 - WORSE).clamp(min=0)
 
 
 def _likeness(gauge: Gauge, seen: Sample) -> None:

@@ -69,7 +69,7 @@ def read_gauge(folder: Path, encoder: Path, *, needed: bool = False) -> Gauge | 
         raise InputError(f"{path} belongs to another encoder than {encoder}: {remedy}")
     if numbers != _with_settings((folder / NUMBERS).read_bytes(), settings):
         raise InputError(f"{folder / NUMBERS} and {path} are not as they were written together: {remedy}")
-    state = read_weights(folder / NUMBERS)
+    state = {"worst": torch.ones(len(gauge.settings.kinds)), **read_weights(folder / NUMBERS)}  # that of older gauges
     check_fit(f"the gauge of {path}", gauge.state_dict(), state)
     for name, values in state.items():
         if values.dtype != torch.float32 or not values.isfinite().all():

@@ -128,6 +128,7 @@ class Gauge(nn.Module):
     means: Tensor
     variances: Tensor
     limit: Tensor
+    worst: Tensor
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -160,6 +161,7 @@ class Gauge(nn.Module):
         self.register_buffer("means", torch.zeros(1 + kinds * BINS, features))
         self.register_buffer("variances", torch.ones(1 + kinds * BINS, features))
         self.register_buffer("limit", torch.ones(()))
+        self.register_buffer("worst", torch.ones(kinds))  # of a severity's low end, as far as training's levels reach
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Gauge":
         """Goes to other devices, and stays in float32 whatever precision the encoder is given."""
@@ -209,7 +211,7 @@ class Gauge(nn.Module):
             kind=(1 + which).masked_fill_(clean, 0),
             damaged=damaged,
             extent=torch.where(known, times[:, 1], damaged).masked_fill_(clean, 0.0),
-            beyond=strange | (known & hurt & (low > 1)),
+            beyond=strange | (known & hurt & (low > self.worst[which])),
         )
 
     def normal(self, rows: Rows) -> Rows:
