@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 
 from weatherproof import texts
 from weatherproof.errors import InputError, shown, unknown
+from weatherproof.functions import given
 
 T = TypeVar("T")
 
@@ -125,11 +126,11 @@ def describe(obj: Any) -> str:
     for field in fields(obj):
         value = getattr(obj, field.name)
         if field.metadata.get("star"):
-            parts += [repr(item) for item in value]
+            parts += [repr(given(item)) for item in value]
         elif field.default is MISSING and field.default_factory is MISSING:
-            parts.append(repr(value))
+            parts.append(repr(given(value)))
         elif value != field.default:
-            parts.append(f"{field.name}={value!r}")
+            parts.append(f"{field.name}={given(value)!r}")
     return f"{type(obj).__name__}({', '.join(parts)})"
 
 

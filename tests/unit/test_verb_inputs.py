@@ -1,11 +1,14 @@
 """What a verb asks of a damage before it makes a run folder."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+import weatherproof as wp
 from weatherproof import random
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
@@ -83,3 +86,27 @@ def test_what_damages_no_image_is_refused(operator: Callable[..., Tensor]) -> No
 )
 def test_what_damages_some_image_is_taken(operator: Callable[..., Tensor]) -> None:
     require_damages(operator, images(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda out: wp.corrupt("digits", corruptions="fogg", severities=3, out=out), "unknown corruption 'fogg'"),
+        (lambda out: wp.audit("small@random", "digits", fail_under="top2=0.5", out=out), "top2"),
+        (lambda out: wp.pretrain("simclr", "digits", encoder="small", labels=2.0, out=out), "2"),
+        (lambda out: wp.shard("digits", split="trian", out=out), "trian"),
+    ],
+    ids=("corruptions", "fail_under", "labels", "split"),
+)
+def test_a_single_value_is_a_list_of_one(call: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    """Where lists are asked for: not its letters, and no traceback."""
+    with pytest.raises(InputError, match=said):
+        call(tmp_path / "run")
+
+
+def test_a_single_corruption_and_a_single_severity(tmp_path: Path) -> None:
+    images = wp.load_images("digits", "test").subset(torch.arange(4))
+    for name, corruptions, severities in (("one", "brightness", 3), ("two", ["brightness"], [3])):
+        wp.corrupt(images, corruptions=corruptions, severities=severities, layout="imagenet-c", out=tmp_path / name)
+    one, two = (json.loads((tmp_path / name / "manifest.json").read_text())["operators"] for name in ("one", "two"))
+    assert one == two and list(one) == ["brightness"] and len(one["brightness"]) == 1

@@ -12,6 +12,7 @@ from weatherproof.attacks.log_barrier import LogBarrier
 from weatherproof.attacks.losses import CrossEntropy, Loss, Margin
 from weatherproof.attacks.pgd import PGD
 from weatherproof.errors import InputError
+from weatherproof.functions import given
 from weatherproof.protocols import Attack
 from weatherproof.spec import parse as _parse
 
@@ -27,7 +28,7 @@ __all__ = [
 def parse(text: str | Attack) -> Attack:
     """An attack from its text; an attack is returned as it is. Raises `InputError`."""
     if not isinstance(text, str):
-        return text
+        return given(text)
     names: dict[str, Callable[..., Any]] = {**TABLE, **BALLS, **LOSSES}
     found = _parse(text, names, "attack")
     if isinstance(found, Ball):

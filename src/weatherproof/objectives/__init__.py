@@ -4,6 +4,7 @@ An objective is any callable ``objective(student, teacher) -> scalar`` on un-nor
 the same images. `parse` reads its text.
 """
 
+from weatherproof.functions import given
 from weatherproof.objectives.alignment import MSE, alignment, squared_error
 from weatherproof.objectives.consistency import jensen_shannon
 from weatherproof.objectives.contrastive import (
@@ -85,9 +86,9 @@ __all__ = [
 
 def parse(text: str | Objective) -> Objective:
     """An objective from its text; an objective is returned as it is. Raises `InputError`."""
-    return _parse(text, TABLE, "objective") if isinstance(text, str) else text
+    return _parse(text, TABLE, "objective") if isinstance(text, str) else given(text)
 
 
 def parse_regularizer(text: str | Regularizer) -> Regularizer:
     """A regularizer from its text; a regularizer is returned as it is. Raises `InputError`."""
-    return _parse(text, REGULARIZERS, "regularizer") if isinstance(text, str) else text
+    return _parse(text, REGULARIZERS, "regularizer") if isinstance(text, str) else given(text)

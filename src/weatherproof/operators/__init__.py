@@ -4,6 +4,7 @@ An operator is any callable ``op(images, keys) -> images`` of the same shape. `p
 """
 
 from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
+from weatherproof.functions import given
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.compression import JPEG
@@ -46,4 +47,4 @@ __all__ = [
 
 def parse(text: str | Operator) -> Operator:
     """An operator from its text; an operator is returned as it is. Raises `InputError`."""
-    return _parse(text, TABLE, "operator") if isinstance(text, str) else text
+    return _parse(text, TABLE, "operator") if isinstance(text, str) else given(text)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -165,6 +166,7 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
             bound = flat.bind(*args, **options)
             bound.apply_defaults()
             _with_size(bound.arguments)
+            _with_lists(bound.arguments, flat)
             if (own := job()) is not None and "devices" in bound.arguments:
                 bound.arguments["devices"] = own.world
             check_arguments(bound.arguments)
@@ -190,6 +192,17 @@ def _with_size(arguments: dict[str, Any]) -> None:
     """The size as its text where it is no square, which a recipe and the command line have room for."""
     if arguments.get("size") is not None:
         arguments["size"] = size if isinstance(size := size_of(arguments["size"]), int) else size_words(size)
+
+
+def _with_lists(arguments: dict[str, Any], flat: inspect.Signature) -> None:
+    """A single value as a list of one, where nothing but a list is asked for."""
+    for name, value in arguments.items():
+        hint = flat.parameters[name].annotation
+        choices = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        items = [get_args(own)[0] for own in choices if get_origin(own) is list]
+        others = [own for own in choices if get_origin(own) is not list]
+        if any(fits(value, own) for own in items) and not any(fits(value, own) for own in others):
+            arguments[name] = [value]
 
 
 @dataclass(frozen=True)

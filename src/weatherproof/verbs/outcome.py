@@ -13,6 +13,7 @@ from weatherproof.encoders.adapters.folder import body_hash
 from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.engine.run import weights_digest
+from weatherproof.functions import given
 from weatherproof.names import printable, shell_word, visible
 from weatherproof.readouts import Readout, readout_hash
 from weatherproof.spec import UserFunction, own_files
@@ -249,7 +250,7 @@ def text_of(value: Any) -> str:
         return str(value)
     if isinstance(value, UserFunction):
         return value.path  # its repr is quoted, to stand inside a call
-    return getattr(value, "name", None) or getattr(value, "__qualname__", None) or repr(value)
+    return getattr(value, "name", None) or repr(given(value))
 
 
 def name_of(model: Any) -> str:
