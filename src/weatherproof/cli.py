@@ -29,6 +29,7 @@ from weatherproof.errors import SHOWN, Failure, InputError, Stopped, one_line, s
 from weatherproof.interrupts import TOO_EARLY, leaving, number_of
 from weatherproof.names import original, printable
 from weatherproof.progress import phase
+from weatherproof.recipe import NO_ARGUMENTS
 from weatherproof.spec import fits
 
 # The one-line helps stand here too, so that `weatherproof --help` answers without loading PyTorch.
@@ -54,7 +55,6 @@ _NOT_FINITE = ("nan", "inf", "-inf", "infinity", "-infinity")
 _PLAIN = (str, int, float, bool, Path, type(None))
 _ON_EVERY_PROCESS = ("doctor",)  # verbs that each process of a job runs by itself
 _LEFT_TO_THE_LAUNCHER = ("--devices", "--processes")
-_ABOUT = ("verb", "versions", "hardware", "files", "inputs")  # what a recipe says that is no argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -224,7 +224,7 @@ def _parse(verb: str, function: Callable[..., Any], argv: list[str]) -> tuple[li
     _check_words(argv)
     _check_numbers(argv, kinds)
     try:
-        parsed = parser.parse_args(_with_recipe(verb, parameters, argv))
+        parsed = parser.parse_args(_with_recipe(parser, verb, parameters, argv))
     except (ArgumentError, OverflowError) as error:
         raise InputError(f"{_complaint(str(error), kinds)} (see: weatherproof {verb} --help)") from None
     for name in parameters:
@@ -318,7 +318,7 @@ def _each(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return read
 
 
-def _with_recipe(verb: str, known: Mapping[str, inspect.Parameter], argv: list[str]) -> list[str]:
+def _with_recipe(parser: Any, verb: str, known: Mapping[str, inspect.Parameter], argv: list[str]) -> list[str]:
     """The arguments with what the file of `--config` says in front of them, so that what is typed here wins. All texts
     are `printable`, since the parser's YAML takes no others."""
     place = next((i for i, word in enumerate(argv) if word.partition("=")[0] == "--config"), None)
@@ -334,6 +334,8 @@ def _with_recipe(verb: str, known: Mapping[str, inspect.Parameter], argv: list[s
     strangers = [name for name in recipe if name not in known]
     if strangers:
         raise unknown(f"argument in {file}", strangers[0], known)
+    left_out = [n for n in recipe if known[n].kind is known[n].POSITIONAL_OR_KEYWORD and known[n].default is None]
+    parser.set_defaults({n: recipe.pop(n) for n in left_out})  # such a default would win over what the file says
     repeated = {n: v for n, v in recipe.items() if isinstance(v, list) and known[n].kind is known[n].KEYWORD_ONLY}
     single = {n: v for n, v in recipe.items() if n not in repeated}
     words = [f"--{n.replace('_', '-')}={item}" for n, items in repeated.items() for item in items]
@@ -357,7 +359,7 @@ def _read_recipe(file: Path, verb: str) -> dict[str, Any]:
         raise InputError(f"--config {file} holds no arguments: expected lines such as 'epochs: 25'")
     if recipe.get("verb", verb) != verb:
         raise InputError(f"--config {file} is a recipe of {shown(recipe['verb'])}, not of {verb!r}")
-    return {name: value for name, value in recipe.items() if name not in _ABOUT}
+    return {name: value for name, value in recipe.items() if name not in NO_ARGUMENTS}
 
 
 def _complaint(message: str, kinds: Mapping[str, Any]) -> str:

@@ -73,8 +73,8 @@ from weatherproof.reports.views.section import VIEWS
 HOUSE = Path(weatherproof.reports.__file__).parents[1]
 # A page is made of files: nothing that measures, trains or has equations, but the words and names that records hold.
 BELOW_REPORTS = {
-    "attacks.described", "benchmark", "errors", "files", "names", "pixel_utility", "progress", "regular", "spec",
-    "texts", "types", "views.contamination",
+    "attacks.described", "benchmark", "errors", "files", "names", "pixel_utility", "progress", "recipe", "regular",
+    "spec", "texts", "types", "views.contamination",
 }  # fmt: skip
 EVIL = "<script>alert(1)</script>"
 PICTURE = torch.arange(3 * 8 * 8).reshape(3, 8, 8).byte()

@@ -20,6 +20,8 @@ from weatherproof.reports import (
     write_comparison,
     write_report,
 )
+from weatherproof.reports.details import done_sentences
+from weatherproof.reports.files import read_run
 from weatherproof.reports.tables import make_tables
 from weatherproof.reports.training.curves import Palette, label_charts, severity_charts, training_charts
 from weatherproof.reports.verdict import make_verdict
@@ -329,3 +331,11 @@ def test_comparison_puts_only_like_protocols_in_one_table(tmp_path: Path) -> Non
     assert "Protocol bb22" in mixed and (tmp_path / "out" / "comparison.html").is_file()
     with pytest.raises(InputError, match="at least two"):
         write_comparison([a], tmp_path / "one.html")
+
+
+def test_what_a_verb_has_fixed_reads_like_its_arguments(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, sweep())
+    fixed = {"fixed": {"encoder": "small", "images": "digits", "operator": "RandomMask(0.9)"}}
+    (run / "recipe.yaml").write_text(yaml.safe_dump({"verb": "demo", "seeds": 3} | fixed))
+    first, *_ = done_sentences(read_run(run))
+    assert "A copy of small learned to give, for an image with 90 % of the pixels missing" in first

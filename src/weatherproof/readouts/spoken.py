@@ -21,6 +21,7 @@ from weatherproof.readouts.embedding import embed, require_embeddings
 from weatherproof.readouts.neighbours import nearest
 from weatherproof.readouts.store import KIND, META, Readout, Spoken, load_readout
 from weatherproof.readouts.words import Words, words_of
+from weatherproof.recipe import flat
 
 _RUNS = 16  # that were hardened one from the other
 
@@ -192,7 +193,7 @@ def _recipe(folder: Path) -> Mapping[str, Any]:
         found = texts.read_yaml(folder / "recipe.yaml")
     except (OSError, texts.Malformed):
         return {}
-    return found if isinstance(found, dict) else {}
+    return flat(found) if isinstance(found, dict) else {}
 
 
 def _is_folder(path: Path) -> bool:

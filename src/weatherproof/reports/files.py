@@ -8,6 +8,7 @@ from typing import Any
 from weatherproof import texts
 from weatherproof.errors import InputError
 from weatherproof.names import printable
+from weatherproof.recipe import flat
 from weatherproof.reports.words.records import sentence
 from weatherproof.spec import fits
 
@@ -60,7 +61,7 @@ def read_run(folder: Path | str) -> Run:
     return Run(
         path=path,
         name=printable(path.resolve().name),
-        recipe=_flat(recipe),
+        recipe=flat(recipe),
         records=records,
         logs={name: _lines(file) for name, file in logs.items() if file.is_file()},
         checks=read_checks(path),
@@ -112,14 +113,6 @@ def read_checks(folder: Path) -> list[dict[str, Any]]:
         if not (isinstance(check.get("claim"), str) and isinstance(check.get("detail"), str) and "passed" in check):
             raise InputError(f"{str(file)!r} is not a list of checks: remove it, or make the run again")
     return checks
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe whose arguments stand under "arguments" reads like one whose arguments stand beside the verb."""
-    arguments = recipe.get("arguments")
-    if not isinstance(arguments, dict):
-        return recipe
-    return {key: value for key, value in recipe.items() if key != "arguments"} | arguments
 
 
 def _parsed(path: Path) -> Any:

@@ -22,6 +22,7 @@ from weatherproof.errors import InputError, Stopped, shown
 from weatherproof.files import disk_errors, replacing, write_atomically
 from weatherproof.interrupts import interrupts_noticed, number_of
 from weatherproof.processor import processor_name
+from weatherproof.recipe import INPUTS, OWN_FILES, RECORDED
 from weatherproof.spec import fits
 from weatherproof.training.lock import Lock, hold
 
@@ -31,11 +32,6 @@ IGNORED = (
     "devices",  # a training that goes on with another number says what that changes
     "strategy", "tracker",
 )  # fmt: skip
-# Where a recipe has hashes, of the user's own code and of published weights, which earlier ones lack.
-OWN_FILES = "files"
-INPUTS = "inputs"  # digests of encoders, classifiers and sets of images, which earlier ones lack, too
-COMMITS = "commits"  # of the hub, by the file: the same file may be in several
-_RECORDED = ("versions", "hardware", COMMITS)  # written for the reader, never compared
 _PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 _BEGUN = frozenset({"recipe.yaml", ".lock", "tracker.json"})  # files that are there before anything is done
 _BOARDS = frozenset({"tensorboard", "mlflow", "wandb"})  # folders of trackers
@@ -142,7 +138,7 @@ class RunFolder:
             before.restore(folder, ())  # the files that are there belong to the process which holds the folder
             raise
         try:
-            run._begin(wanted, {*ignore, *_RECORDED})
+            run._begin(wanted, {*ignore, *RECORDED})
         except Exception:
             run.discard()
             raise

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from weatherproof.errors import InputError
+from weatherproof.recipe import COMMITS, INPUTS, OWN_FILES
 from weatherproof.texts import Malformed, read_json
 from weatherproof.training.plan import Plan
-from weatherproof.training.run import COMMITS, INPUTS, OWN_FILES, RunFolder
+from weatherproof.training.run import RunFolder
 
 FILE = "tracker.json"
 PROJECT = "weatherproof"

@@ -13,12 +13,12 @@ from weatherproof.evaluation import history
 from weatherproof.methods import Curriculum, KeepClean, parse_curriculum
 from weatherproof.operators.damages import require_damages
 from weatherproof.protocols import Objective, Operator
+from weatherproof.recipe import OWN_FILES
 from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE
 from weatherproof.reports.parts import save_part
 from weatherproof.training import CleanCosine, Plan, RunFolder, harden_encoder
 from weatherproof.training.plan import Course
-from weatherproof.training.run import OWN_FILES
 from weatherproof.verbs.before_after import bears
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.gating import behind_a_gate, gate_notes, gauged, require_a_gate

@@ -16,10 +16,11 @@ from weatherproof.evaluation.engine.run import weights_digest
 from weatherproof.functions import given
 from weatherproof.names import printable, shell_word, visible
 from weatherproof.readouts import Readout, readout_hash
+from weatherproof.recipe import COMMITS, INPUTS, OWN_FILES
 from weatherproof.spec import UserFunction, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
-from weatherproof.training.run import COMMITS, INPUTS, OWN_FILES, finite
+from weatherproof.training.run import finite
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,8 +14,9 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
 from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout, readout_hash
+from weatherproof.recipe import INPUTS, OWN_FILES
 from weatherproof.training import RunFolder
-from weatherproof.training.run import IGNORED, INPUTS, OWN_FILES
+from weatherproof.training.run import IGNORED
 from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.inputs import has_labels, pretrained, require_embeds, require_one_size

@@ -18,6 +18,7 @@ from weatherproof.files import write_atomically
 from weatherproof.interrupts import interrupts_ignored
 from weatherproof.orphans import end_with_parent
 from weatherproof.progress import phase
+from weatherproof.recipe import FIXED
 from weatherproof.reports import write_report
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
@@ -80,7 +81,11 @@ def _whose(seeds: int) -> list[str]:
 
 
 def _recipe(damage: Damage, seeds: int) -> dict[str, Any]:
-    return {"verb": "demo", "seeds": seeds, "encoder": "small", "images": "digits", "operator": damage.trained_on}
+    return {
+        "verb": "demo",
+        "seeds": seeds,
+        FIXED: {"encoder": "small", "images": "digits", "operator": damage.trained_on},
+    }
 
 
 def _work(seeds: int, folder: Path, parts: Path) -> None:

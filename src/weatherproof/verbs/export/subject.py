@@ -16,6 +16,7 @@ from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.names import printable
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Readout, load_readout
+from weatherproof.recipe import flat
 from weatherproof.sizes import GivenSize, Size, in_pixels, sides, size_of
 from weatherproof.texts import Malformed, read_yaml
 from weatherproof.verbs.export.checking import embedded
@@ -205,5 +206,5 @@ def _recipe(folder: Path) -> Mapping[str, Any]:
                 found = read_yaml(place / "recipe.yaml")
             except (OSError, Malformed) as error:
                 raise InputError(f"{place / 'recipe.yaml'} cannot be read: {error}") from None
-            return found if isinstance(found, dict) else {}
+            return flat(found) if isinstance(found, dict) else {}
     return {}
