@@ -20,7 +20,7 @@ from weatherproof import operators, random
 from weatherproof.cli import main
 from weatherproof.data import MemoryImages, load_images
 from weatherproof.data.roll import moment_of, rolled
-from weatherproof.encoders import Gauge, Preprocessing, fit_gauge, load_encoder, save_encoder
+from weatherproof.encoders import Encoder, Gauge, Preprocessing, fit_gauge, load_encoder, save_encoder
 from weatherproof.encoders.gauge import KindScale, Reading, fit
 from weatherproof.encoders.gauge import Settings as GaugeSettings
 from weatherproof.errors import InputError
@@ -154,7 +154,7 @@ def test_other_limits_are_checked_and_drawn_without_measuring_again(
 ) -> None:
     monkeypatch.setattr(Gauge, "forward", None)
     again = audit(run, photos, audited.folder, window=30, fail_over=["beyond=0.9"])
-    assert again.status == 0 and again.records == list(audited.records)
+    assert again.status == 0 and again.records == list(audited.records) and isinstance(again.encoder, Encoder)
     assert "this run is finished already: nothing was done" in again.notes
     assert again.report.read_text("utf-8").count('class="limit"') == 1
     (again.folder / "audit.json").unlink()  # as when it was killed at the end: the blocks have the answers

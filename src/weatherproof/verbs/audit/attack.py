@@ -90,7 +90,7 @@ def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> Atta
     images = at_most(subject.images, IMAGES if limit is None else limit)
     require_attacks_work(found, curve, subject.name, classifier, images, subject.reading["device"])
     run = subject.open(attack=[repr(one) for one in found], curve=curve)
-    outcome = known_outcome(run, STATE, AttackOutcome)
+    outcome = known_outcome(run, STATE, AttackOutcome, subject.encoder)
     if outcome is None:
         about |= {"trained_on": subject.trained_on}
         outcome = measure_attacks(run, classifier, images, found, curve, subject, about)

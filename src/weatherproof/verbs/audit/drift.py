@@ -113,7 +113,7 @@ def audit_drift(
     subject = Subject(model, source, options, reading, limits, encoder, roll.images, None, None, files)
     run = subject.open(gauge=True, order=order, window=window)
     drawn_anew = _save_limits(run, limits)
-    outcome = known_outcome(run, STATE, DriftOutcome)
+    outcome = known_outcome(run, STATE, DriftOutcome, encoder)
     if outcome is None:
         outcome = _measured(run, gauge, roll, subject, order, window)
     elif drawn_anew:

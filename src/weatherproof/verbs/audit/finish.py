@@ -31,7 +31,7 @@ def finish(
     return kind(run.path, numbers, encoder=encoder, notes=notes)
 
 
-def known_outcome(run: RunFolder, file: str, kind: type[_Outcome]) -> _Outcome | None:
+def known_outcome(run: RunFolder, file: str, kind: type[_Outcome], encoder: Encoder) -> _Outcome | None:
     """The outcome of a run that was measured to its end; None where something is left to do.
 
     Raises:
@@ -45,4 +45,4 @@ def known_outcome(run: RunFolder, file: str, kind: type[_Outcome]) -> _Outcome |
         raise InputError(f"{run.path / file} is not what an audit writes: delete it, or choose another --out")
     if not state["complete"]:
         return None
-    return kind(run.path, finished(run).records, notes=[*notes, NOTHING_DONE])
+    return kind(run.path, finished(run).records, encoder=encoder, notes=[*notes, NOTHING_DONE])

@@ -66,7 +66,7 @@ def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> Outcome:
     whole = suite_of(cases) if cases else "noisy"
     require_known(subject.limits, total_metrics(whole, cases, images), f"{whole} as a whole")
     run = subject.open(suite=suite, **vars(damage))
-    outcome = known_outcome(run, STATE, Outcome)
+    outcome = known_outcome(run, STATE, Outcome, subject.encoder)
     if outcome is None:
         if training is not None:
             cases = noisy_cases(run, images, training, subject.options["workers"])
