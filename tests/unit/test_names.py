@@ -199,6 +199,8 @@ def test_what_is_printed_fits_a_terminal_that_knows_fewer_letters(monkeypatch: p
 
 def test_paths_with_markup_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "[" / "red]" / "\udce9"
+    folder.mkdir(parents=True)
+    (folder / "report.html").touch()
     check = {"passed": True, "claim": "[/red]", "detail": "[x"}
     Outcome(folder, [record("[/a]")], checks=[check], next_steps=("weatherproof [/b]",)).show()
     out = capsys.readouterr().out

@@ -22,6 +22,7 @@ from weatherproof.studies import STUDIES, Cell, Images, Scale, Source, Store, St
 from weatherproof.studies.lab.classifiers import Probed
 from weatherproof.studies.lab.measures import Suite
 from weatherproof.studies.lab.recipes import Given
+from weatherproof.studies.lab.run import is_current
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.study import About, Wanted
 from weatherproof.training import RunFolder
@@ -154,6 +155,29 @@ def test_cells_of_another_pipeline_are_not_mixed_with_todays(
     run()
     assert f"3 of 3 cells of {folder / 'cells.json'} were measured with other settings or by" in capsys.readouterr().err
     assert "7.0" not in (folder / "cells.json").read_text()
+
+
+def test_a_finished_run_is_current_while_its_study_asks_for_the_same(tmp_path: Path) -> None:
+    data, run, store = tmp_path / "data", RunFolder.open(tmp_path / "run", {"seed": 0}), tmp_path / "store"
+    write_files(data / "cifar10-c", NOISES)
+
+    def study(**grid: Cell) -> Study:
+        scale = Scale("smoke", "A note.", {("row", name): cell for name, cell in grid.items()})
+        return Study("some", "Some", {"smoke": lambda _: scale})
+
+    def current(asked: Study) -> bool:
+        return is_current(asked, "smoke", run, store=store, data=str(data), seed=0, device=CPU)
+
+    whole, fewer = study(one=CELL, two=replace(CELL, files=None)), study(one=CELL)
+    run_study(whole, "smoke", run, store=store, data=str(data), seed=0, device=CPU)
+    assert current(whole) and not current(fewer)
+    assert not current(study(one=CELL, two=replace(CELL, files=None, wanted=Wanted("error", "gaussian_noise", 3.0))))
+    data.rename(tmp_path / "moved")
+    assert current(whole)  # numbers of files are not replaced by those without
+    write_files(data / "cifar10-c", NOISES)
+    (run.path / "cells-of.json").unlink()
+    assert not current(whole)
+    run.close()
 
 
 # over which corruptions a mean is

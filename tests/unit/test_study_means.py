@@ -93,6 +93,18 @@ def test_a_share_is_written_so() -> None:
             Share.parse(text)
 
 
+def test_a_share_writes_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"), "--cells", "1/1"]
+    for _ in range(2):
+        assert main(["reproduce", "fcl-figures", *here]) == 0
+        shown = capsys.readouterr().out
+        assert "share 1/1 is in" in shown and "report" not in shown
+        assert (tmp_path / "out" / "results.json").is_file() and not (tmp_path / "out" / "report.html").exists()
+    assert main(["reproduce", "fcl-figures", *here, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["report"] is None and said["records"]
+
+
 @pytest.mark.slow
 def test_shares_fill_the_store_and_the_whole_writes_the_page(tmp_path: Path) -> None:
     """Two tasks, one after the other; then the page, for which nothing is trained any more; as in one piece."""
@@ -117,5 +129,15 @@ def test_reproduce_takes_means(tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert main(["reproduce", "fcl-figures", *here]) == 2
     assert "precision" in capsys.readouterr().err
+    again = ["reproduce", "fcl-figures", "--precision", "bf16-mixed", "--accumulate", "2", *here]
+    assert main(again) == 0
+    assert "this study is finished already: nothing was done" in capsys.readouterr().out
+    of = tmp_path / "out" / "cells-of.json"
+    was = json.loads(of.read_text())
+    of.write_text(json.dumps(was | {min(was): "of another version of the study"}))
+    assert main(again) == 0
+    assert f"1 of {len(was)} cells of" in capsys.readouterr().err and json.loads(of.read_text()) == was
+    assert main([*again, "--devices", "2"]) == 2  # batch normalisation would see other shares
+    assert "setting 'devices' is None there and 2 here; choose another --out" in capsys.readouterr().err
     assert main(["reproduce", "fcl-figures", "--cells", "3/2", *here]) == 2
     assert json.loads((tmp_path / "out" / "results.json").read_text())["records"]

@@ -87,7 +87,7 @@ class Outcome:
         """What `--json` prints."""
         return {
             "folder": str(self.folder),
-            "report": str(self.report),
+            "report": str(self.report) if self.report.is_file() else None,
             "records": finite([dict(r) for r in self.records]),
             "checks": [dict(c) for c in self.checks],
             "status": self.status,
@@ -116,7 +116,7 @@ class Outcome:
             mark = "[green]holds[/]" if check["passed"] else "[red]fails[/]"
             out.print(mark, end="  ")
             out.print(visible(f"{check['claim']} ({check['detail']})"), highlight=False, markup=False, soft_wrap=True)
-        files = {"report": self.report} if self.records or self.report.is_file() else {}
+        files = {"report": self.report} if self.report.is_file() else {}
         if (self.folder / "encoder.safetensors").is_file():
             files["encoder"] = self.folder / "encoder.safetensors"
         lines = [(name, printable(file)) for name, file in files.items()]
@@ -156,8 +156,7 @@ def own_json(file: Path) -> Any:
 
 
 def finished(run: RunFolder, *notes: str, encoder: Any = None) -> Outcome:
-    """The outcome of a run folder that holds its results already; without any, as a share of a study may be, there is
-    no page."""
+    """The outcome of a run folder that holds its results already; without any there is no page."""
     from weatherproof.reports import write_report
     from weatherproof.reports.files import read_checks, read_results
 

@@ -10,18 +10,22 @@ from weatherproof.cards import card_of
 from weatherproof.errors import InputError, unknown
 from weatherproof.names import visible
 from weatherproof.processor import Precision
-from weatherproof.studies import STUDIES, Store, Study, run_study
+from weatherproof.reports.files import read_results
+from weatherproof.studies import STUDIES, Study, run_study
 from weatherproof.studies.lab.means import Means
-from weatherproof.studies.lab.run import require_same_images
+from weatherproof.studies.lab.run import is_current
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.needs.check import fewer, lacks, needs
 from weatherproof.studies.needs.find import Need
 from weatherproof.studies.papers.contrastive_inversion.tables import unseen_classes
 from weatherproof.training import RunFolder
 from weatherproof.training.plan import Strategy
+from weatherproof.training.run import IGNORED
 from weatherproof.verbs.inputs import device_of
 from weatherproof.verbs.options import verb
 from weatherproof.verbs.outcome import Listing, Outcome, finished, print_lines
+
+_FREE = tuple(name for name in IGNORED if name != "devices")  # of whose share of a batch normalisation takes statistics
 
 
 @dataclass
@@ -137,23 +141,21 @@ def reproduce(
     given |= {} if not weight_decay else {"weight_decay": weight_decay}
     recipe = {"verb": "reproduce", "study": study, "scale": scale, "seed": seed, **given}
     name = f"{study}-{scale}" if share is None else f"{study}-{scale}-{share.own}-of-{share.of}"
-    run = RunFolder.open(out or f"runs/{name}", recipe if share is None else {**recipe, "cells": str(share)})
-    if run.finished:
-        require_same_images(run, Store(folder, data=data, device=where))
+    recipe |= {} if share is None else {"cells": str(share)}
+    run = RunFolder.open(out or f"runs/{name}", recipe, ignore=_FREE)
+    how: dict[str, Any] = {"store": folder, "data": data, "seed": seed, "seeds": seeds, "device": where, "means": means}
+    if share is None and run.finished and is_current(chosen, scale, run, **how):
         return finished(run, "this study is finished already: nothing was done")
     try:
-        run_study(
-            chosen, scale, run, store=folder, data=data, seed=seed, seeds=seeds, device=where, means=means,
-            share=share,
-        )  # fmt: skip
+        run_study(chosen, scale, run, **how, share=share)
     except InputError:
         run.discard()
         raise
-    if share is not None:
-        return finished(
-            run, f"share {share} is in {folder}: with all {share.of}, the same command without cells writes the page"
-        )
-    return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
+    if share is None:
+        return finished(run, f"the table beside the published numbers: {run.path / 'table.md'}")
+    records, _ = read_results(run.path)
+    more = f"share {share} is in {folder}: with all {share.of}, the same command without cells writes the page"
+    return Outcome(run.path, records, next_steps=[more])
 
 
 def _decayed(study: Study, weight_decay: float) -> Study:

@@ -62,6 +62,25 @@ def run_study(
     write_report(run.path)
 
 
+def is_current(
+    study: Study, scale_name: str, run: RunFolder, *, store: Path, data: str | None, seed: int, device: torch.device,
+    seeds: int = 1, means: Means | None = None,
+) -> bool:  # fmt: skip
+    """Whether a finished run's cells are those that are asked for now, each measured of the same: of files of corrupted
+    images that are not there any more, too.
+
+    Raises:
+        InputError: some were measured of other images than there are now.
+    """
+    scale, shelf = at_seeds(study, scale_name, seed, seeds), Store(store, data=data, device=device, means=means)
+    require_same_images(run, shelf)
+    of = read_json(file) if (file := run.path / OF).is_file() else {}
+    asked = {f"{key[0]} | {key[1]}": own for key, own in scale.cells.items()}
+    return of.keys() == asked.keys() and all(
+        of[name] in (digest_of(own, shelf), digest_of(own, shelf, of_files=True)) for name, own in asked.items()
+    )
+
+
 def require_same_images(run: RunFolder, store: Store) -> None:
     """Raise `InputError` where numbers of the run are of other images than there are now."""
     store.require_same(run.path, _images(run))
@@ -120,11 +139,16 @@ def _measured(study: Study, scale: Scale, run: RunFolder, store: Store) -> Found
     return {key: record for key in scale.cells if (record := done[f"{key[0]} | {key[1]}"]) is not None}
 
 
-def digest_of(own: Measurable | None, store: Store) -> str:
-    """A digest of what a cell is measured of."""
+def digest_of(own: Measurable | None, store: Store, *, of_files: bool = False) -> str:
+    """A digest of what a cell is measured of.
+
+    Args:
+        of_files: as if the files of corrupted images were there.
+    """
     cells = () if own is None else own.cells
     marks = [mark for cell in cells if (mark := store.mark(cell.model))]
-    return digest(repr([own, *(cell.images(store) for cell in cells), *marks]))
+    images = [(of_files and cell.files) or cell.images(store) for cell in cells]
+    return digest(repr([own, *images, *marks]))
 
 
 def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str], store: Store) -> None:
