@@ -85,6 +85,15 @@ def shell_word(text: str) -> str:
     return f"$'{_ANYWHERE.sub(_escape, quoted)}'"
 
 
+def command_line(*words: str) -> str:
+    """A command to copy, quoted for a shell.
+
+    >>> command_line("audit", "my photos")
+    "weatherproof audit 'my photos'"
+    """
+    return " ".join(["weatherproof", *map(shell_word, words)])
+
+
 def _escape(found: re.Match[str]) -> str:
     # A byte that is no UTF-8 comes back as itself, half of a character that a text may hold as its three bytes.
     lone = "surrogateescape" if "\udc80" <= found[0] <= "\udcff" else "surrogatepass"

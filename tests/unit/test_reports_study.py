@@ -10,6 +10,7 @@ from weatherproof.reports import write_report
 from weatherproof.reports.details import measured_on
 from weatherproof.reports.parts import read_part, save_part
 from weatherproof.reports.study.table import STUDY, Number, StudyTable, claims_words
+from weatherproof.reports.words.commands import reproducing
 from weatherproof.training import RunFolder
 
 TABLE = StudyTable(
@@ -65,3 +66,10 @@ def test_averages_over_corruptions_are_counted_where_no_corruption_stands_alone(
     mean = Record(metric="unnormalised_mce", value=0.4, images=2_000, model="ours", data="digits", protocol="p")
     shown = measured_on([clean.to_dict(), mean.to_dict()])
     assert shown == "Measured on 2,000 to 10,000 images of digits."
+
+
+def test_the_command_has_every_option_of_the_recipe() -> None:
+    recipe = {"verb": "reproduce", "study": "x", "scale": "desk", "seed": 3, "devices": 2, "checkpoint_gradients": True}
+    others = {"seeds": 2, "weight_decay": 1e-4, "versions": {"torch": "2"}, "hardware": {"cores": 2}}
+    words = "weatherproof reproduce x --scale desk --seed 3 --seeds 2 --devices 2 --checkpoint-gradients --weight-decay"
+    assert reproducing(recipe | others) == f"{words} 0.0001"

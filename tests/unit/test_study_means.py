@@ -124,7 +124,10 @@ def test_shares_fill_the_store_and_the_whole_writes_the_page(tmp_path: Path) -> 
 def test_reproduce_takes_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
     assert main(["reproduce", "fcl-figures", "--precision", "bf16-mixed", "--accumulate", "2", *here]) == 0
-    assert "precision='bf16-mixed'" in (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    line = "weatherproof reproduce fcl-figures --scale smoke --seed 0 --precision bf16-mixed --accumulate 2"
+    assert "precision='bf16-mixed'" in table and f"- command: `{line}`" in table
+    assert line in (tmp_path / "out" / "report.html").read_text()
     assert "bf16-mixed" in (tmp_path / "out" / "recipe.yaml").read_text()
     capsys.readouterr()
     assert main(["reproduce", "fcl-figures", *here]) == 2

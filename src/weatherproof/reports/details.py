@@ -10,6 +10,7 @@ from weatherproof.reports.group import Group
 from weatherproof.reports.suite.records import is_cell, is_mean, is_total
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import attack_words
+from weatherproof.reports.words.commands import reproducing
 from weatherproof.reports.words.records import JsonRecord
 
 FACTS = ("versions", "hardware")  # parts of a recipe that get their own table
@@ -37,7 +38,7 @@ def done_sentences(run: Run) -> list[str]:
     elif recipe.get("verb") == "finetune":
         sentences.append(_finetuned(recipe, encoder, images))
     elif recipe.get("verb") == "reproduce":
-        sentences.append(f"weatherproof reproduce {recipe.get('study')} --scale {recipe.get('scale')}")
+        sentences.append(reproducing(recipe))
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
@@ -46,7 +47,7 @@ def done_sentences(run: Run) -> list[str]:
         gauge = ", by its gauge" if recipe.get("gauge") else ""
         sentences.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
-    if keys:
+    if keys and recipe.get("verb") != "reproduce":  # its command has them
         sentences.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
     sentences.append(measured_on(run.records))
     return sentences

@@ -14,7 +14,7 @@ from weatherproof.encoders.own import IN_HAND
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.engine.run import weights_digest
 from weatherproof.functions import given
-from weatherproof.names import printable, shell_word, visible
+from weatherproof.names import command_line, printable, visible
 from weatherproof.readouts import Readout, readout_hash
 from weatherproof.recipe import COMMITS, INPUTS, OWN_FILES
 from weatherproof.spec import UserFunction, own_files
@@ -262,4 +262,4 @@ def name_of(model: Any) -> str:
 def command(verb: str, *arguments: Any, **options: Any) -> str:
     """A command line to copy, quoted for a shell."""
     words = [*map(text_of, arguments), *(w for k, v in options.items() for w in (f"--{k}", text_of(v)))]
-    return " ".join(["weatherproof", verb, *map(shell_word, words)])
+    return command_line(verb, *words)

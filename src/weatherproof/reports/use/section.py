@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from weatherproof.names import shell_word
+from weatherproof.names import command_line
 from weatherproof.reports.files import Run
 from weatherproof.reports.group import Group
 
@@ -26,14 +26,10 @@ def next_steps(run: Run) -> tuple[tuple[str, str], ...]:
     folder, images = str(run.path), str(run.recipe.get("images") or "IMAGES")
     other = "RandomMask(0.5)" if "GaussianNoise" in str(run.recipe.get("operator")) else "GaussianNoise(0.3)"
     return (
-        ("Measure it on damage it was not trained for", _command("audit", folder, images, "--operator", other)),
-        ("Give it labels, a tenth of them", _command("probe", folder, images, "--labels", "0.1")),
-        ("Set it beside another run", _command("compare", folder, "OTHER_RUN")),
+        ("Measure it on damage it was not trained for", command_line("audit", folder, images, "--operator", other)),
+        ("Give it labels, a tenth of them", command_line("probe", folder, images, "--labels", "0.1")),
+        ("Set it beside another run", command_line("compare", folder, "OTHER_RUN")),
     )
-
-
-def _command(*parts: str) -> str:
-    return " ".join(["weatherproof", *map(shell_word, parts)])
 
 
 def _in_hand(run: Run) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from weatherproof.reports.study.table import Number, StudyTable
+from weatherproof.reports.words.commands import reproducing
 from weatherproof.studies.lab.study import COUNT, MEDIAN, Found, Scale, Study
 
 # metrics that are not told in hundredths
@@ -66,10 +67,9 @@ def verdict(check: Mapping[str, Any]) -> str:
 
 
 def _protocol(study: Study, scale: Scale, found: Found, recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    seeds = f" --seeds {recipe['seeds']}" if "seeds" in recipe else ""
     images = sorted({(str(r["data"]), r["images"]) for r in found.values() if r.get("metric") != COUNT})
     facts = {
-        "command": f"`weatherproof reproduce {study.name} --scale {scale.name} --seed {recipe.get('seed', 0)}{seeds}`",
+        "command": f"`{reproducing({'seed': 0, **recipe, 'study': study.name, 'scale': scale.name})}`",
         "machine": ", ".join(f"{k} {v}" for k, v in recipe.get("hardware", {}).items()),
         "versions": ", ".join(f"{k} {v}" for k, v in recipe.get("versions", {}).items()),
         "test images": ", ".join(f"{n:,} of {data}" for data, n in images),
