@@ -23,7 +23,8 @@ class Record:
     """One measured number and how it was measured. Fractions lie in [0, 1]; what does not apply is None.
 
     Attributes:
-        stderr: standard error over realizations of the operator; None for a single one.
+        stderr: standard error: over realizations of the operator, where there are several; else over trainings, or over
+            the images in suites, under attack and by a gauge; None where there is none.
         realizations: independent draws of the operator over all images whose mean `value` is.
         seeds: seeds of the draws.
         images: how many images the number is over.

@@ -89,8 +89,8 @@ def reproduce(
         study: table-1, figure-4, urrl-table-1, fcl-table-1, ... (table-3 shows which unseen class counts as which known
             one in figure-5).
         list_: show all studies and run none.
-        scale: smoke (seconds, shows that it runs), desk (two CPU cores, at most an hour) or paper (as published, for
-            GPUs).
+        scale: smoke (seconds, shows that it runs), desk (two CPU cores, at most an hour, three for fcl-table-1) or
+            paper (as published, for GPUs).
         data: the folder that $DATA stands for in the study's settings; by default the variable WEATHERPROOF_DATA.
         device: auto, cpu or cuda.
         store: where trained encoders are kept, shared by the studies of one scale; by default runs/store-SCALE.

@@ -53,7 +53,7 @@ METRICS = {  # in order of preference for the headline
     "auc": Metric("AUC", False, "area under the ROC curve; 0.5 is chance"),
     "recall@1": Metric("Recall at 1", True, "the damaged image finds its own clean image first"),
     "cosine": Metric("Cosine similarity", False, "between the embedding of the damaged image and the clean one"),
-    "agreement": Metric("Agreement", True, "the same first guess as the original gives for the clean image"),
+    "agreement": Metric("Agreement", True, "the same first guess as the same model gives for the clean image"),
     "top5": Metric("Top-5 accuracy", True, "the truth is among the first five guesses"),
     "recall@5": Metric("Recall at 5", True, "the damaged image finds its own clean image among the first five"),
     "position_recall": Metric(

@@ -1,4 +1,5 @@
-"""How big a study of feature contrastive learning runs: smoke (seconds), desk (two CPU cores, at most an hour), paper.
+"""How big a study of feature contrastive learning runs: smoke (seconds), desk (two CPU cores, at most an hour,
+three for fcl-table-1), paper.
 
 lambda multiplies a sum over the batch, so the same lambda means less in a smaller batch. Where a scale's batch is not
 the paper's, lambda is changed so that lambda x batch, the weight of an image's mean term, is the paper's 0.1.
