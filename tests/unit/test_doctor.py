@@ -249,6 +249,11 @@ def test_two_processes(tmp_path: Path, launched: str, strategy: str) -> None:
         ({"processes": 1000}, "at most 64"),
         ({"price": -1.0}, "price is a number above 0"),
         ({"plan": "resnet20", "distributed": True}, "--plan goes by itself"),
+        ({"price": 3.0}, "--price belongs to --plan: give that, or leave it out"),
+        ({"data": "digits", "batch_size": 64}, "--batch-size belongs to --plan"),
+        ({"plan": "resnet20", "workers": 1}, "--workers belongs to --data or --distributed"),
+        ({"data": "digits", "strategy": "fsdp"}, "--strategy belongs to --distributed"),
+        ({"distributed": True, "measured": "doctor.json"}, "--measured belongs to --plan"),
     ],
 )
 def test_settings_that_make_no_sense(given: dict[str, object], said: str) -> None:

@@ -1,8 +1,11 @@
 """Say what is wrong with an installation, a cluster or a plan, before it costs a night."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from weatherproof.errors import InputError
 from weatherproof.interrupts import interrupts_noticed
 from weatherproof.verbs.doctor import installation
 from weatherproof.verbs.doctor.outcome import Diagnosis
@@ -13,6 +16,15 @@ else:
     Module = object  # an installation may be looked at whose torch does not import
 
 OUT = Path("runs/doctor")
+_READING = ("data", "split", "size", "workers", "seconds", "seed")
+_FORMS = {  # what is asked for, and its options, but for `out`
+    "data": _READING,
+    "distributed": (*_READING, "distributed", "processes", "strategy", "device"),
+    "plan": (
+        "plan", "size", "seconds", "seed", "images", "epochs", "batch_size", "operator", "gpus", "gpu", "utilisation",
+        "price", "cores_per_gpu", "network", "storage", "checkpoint_seconds", "precision", "measured",
+    ),
+}  # fmt: skip
 
 
 @interrupts_noticed()
@@ -80,6 +92,7 @@ def doctor(
         out: the folder for doctor.json; by default runs/doctor with --distributed, and none is written else.
         seed: of every random draw.
     """
+    given = dict(locals())
     from weatherproof.verbs.doctor.outcome import require
 
     require(
@@ -88,7 +101,11 @@ def doctor(
         checkpoint_seconds=checkpoint_seconds, workers=workers,
     )  # fmt: skip
     if plan is not None and (distributed or data is not None):
-        raise _apart()
+        raise InputError(
+            "--plan goes by itself: measure with --data or --distributed first, and give it --measured FILE"
+        )
+    asked = "plan" if plan is not None else "distributed" if distributed else "data" if data is not None else None
+    _require_own(asked, given)
     if plan is not None:
         from weatherproof.verbs.doctor.planning import Wishes, name_of, planned
 
@@ -116,10 +133,13 @@ def doctor(
     return diagnosis
 
 
-def _apart() -> Exception:
-    from weatherproof.errors import InputError
-
-    return InputError("--plan goes by itself: measure with --data or --distributed first, and give it --measured FILE")
+def _require_own(asked: str | None, given: Mapping[str, object]) -> None:
+    """Raise `InputError` for an option of another form than the one that is asked for; None: the installation."""
+    own = ("out", *(_FORMS[asked] if asked else ()))
+    for name, parameter in inspect.signature(doctor).parameters.items():
+        if name not in own and given[name] != parameter.default:
+            forms = " or ".join(f"--{form}" for form, names in _FORMS.items() if name in names)
+            raise InputError(f"--{name.replace('_', '-')} belongs to {forms}: give that, or leave it out")
 
 
 def _data(source: str, split: str | None, size: int | str, workers: int | None, seconds: float, seed: int) -> Diagnosis:
