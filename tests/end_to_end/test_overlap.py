@@ -65,24 +65,43 @@ def test_apart_from_each_other(teacher: str, photos: Path, tmp_path: Path) -> No
     assert "notes" not in json.loads((run.folder / "results.json").read_text())
 
 
-@pytest.mark.parametrize("verb", ["harden", "probe", "finetune"])
-def test_near_duplicates(verb: str, teacher: str, tmp_path: Path) -> None:
+@pytest.fixture
+def near_photos(tmp_path: Path) -> Path:
     """One test image is a training image, saved again as JPEG."""
-    draws = np.random.default_rng(0)
+    draws, root = np.random.default_rng(0), tmp_path / "photos"
     for split, count in (("train", 6), ("test", 3)):
         for name in CLASSES:
-            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            (root / split / name).mkdir(parents=True)
             for i in range(count):
                 coarse = Image.fromarray(draws.integers(0, 256, (5, 5, 3), np.uint8))
-                coarse.resize((32, 32), Image.Resampling.BICUBIC).save(tmp_path / f"photos/{split}/{name}/{i}.png")
-    with Image.open(tmp_path / "photos/train/bee/4.png") as image:
-        image.save(tmp_path / "photos/test/bee/again.jpg", quality=90, subsampling=0)
+                coarse.resize((32, 32), Image.Resampling.BICUBIC).save(root / split / name / f"{i}.png")
+    with Image.open(root / "train/bee/4.png") as image:
+        image.save(root / "test/bee/again.jpg", quality=90, subsampling=0)
+    return root
+
+
+@pytest.mark.parametrize("verb", ["harden", "probe", "finetune"])
+def test_near_duplicates(verb: str, teacher: str, near_photos: Path, tmp_path: Path) -> None:
     quick: dict[str, Any] = {"workers": 0, "realizations": 1, "out": tmp_path / "run"}
     if verb != "probe":
         quick |= {"epochs": 1, "batch_size": 8}
     if verb == "harden":
         quick |= ALONE
     with pytest.warns(UserWarning, match="^1 of the 10 test images are near duplicates of training images"):
-        getattr(wp, verb)(teacher, tmp_path / "photos", **quick)
+        getattr(wp, verb)(teacher, near_photos, **quick)
     (note,) = notes(tmp_path / "run")
-    assert note.endswith("test/bee/again.jpg is " + str(tmp_path / "photos/train/bee/4.png"))
+    assert note.endswith(f"test/bee/again.jpg is {near_photos}/train/bee/4.png")
+
+
+def test_near_duplicates_beside_a_file_that_cannot_be_read(
+    teacher: str, near_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe looks at several draws of the damage, and one training file is no image."""
+    (near_photos / "train/ant/2.png").write_bytes(b"no image")
+    monkeypatch.setitem(wp.load_images.__kwdefaults__, "memory_budget", 0)
+    monkeypatch.setitem(wp.load_images.__kwdefaults__, "max_bad", 0.1)
+    with pytest.warns(UserWarning) as told:
+        wp.probe(teacher, near_photos, operator="GaussianNoise(0.02)", workers=0, realizations=1, out=tmp_path / "run")
+    (note,) = notes(tmp_path / "run")
+    assert note.startswith("1 of the 10 test images are near duplicates of training images")
+    assert note in [str(one.message) for one in told]

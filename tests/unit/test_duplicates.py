@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from weatherproof.data import FileImages, MemoryImages, load_images
+from weatherproof.data import FileImages, ImageSet, MemoryImages, load_images
 from weatherproof.data import duplicates as looking
 from weatherproof.data.decoding import Decoder
 from weatherproof.data.duplicates import called, duplicates
 from weatherproof.data.files import BadFiles
 from weatherproof.evaluation import near_duplicates as nearly
-from weatherproof.evaluation.near_duplicates import Remembering, near_duplicates
-from weatherproof.readouts import embed
+from weatherproof.evaluation.near_duplicates import Seen, near_duplicates
+from weatherproof.operators import GaussianNoise
+from weatherproof.readouts import embed, fit_probe
 from weatherproof.verbs.overlap import overlap
 
 
@@ -184,15 +185,18 @@ class Blind(nn.Module):
 def near(
     train: MemoryImages, test: MemoryImages, encoder: nn.Module, positions: torch.Tensor | None = None
 ) -> list[list[int]]:
+    return among(seen_by(encoder, train, positions), encoder, train, test)
+
+
+def seen_by(encoder: nn.Module, train: MemoryImages, positions: torch.Tensor | None = None) -> Seen:
     positions = torch.arange(len(train)) if positions is None else positions
-    seen = Remembering(encoder, positions)
-    for _ in range(2):  # only the first pass is kept
-        embed(seen, train.subset(positions), batch_size=3)
-    return among(seen, train, test)
+    seen = Seen(len(positions))
+    embed(encoder, train.subset(positions), batch_size=3, seen=lambda found, places: seen(found, positions[places]))
+    return seen
 
 
-def among(seen: Remembering, train: MemoryImages, test: MemoryImages) -> list[list[int]]:
-    queries, _ = embed(seen.encoder, test)
+def among(seen: Seen, encoder: nn.Module, train: ImageSet, test: ImageSet) -> list[list[int]]:
+    queries, _ = embed(encoder, test)
     return near_duplicates(seen, train, test, queries, torch.arange(len(test))).tolist()
 
 
@@ -242,13 +246,32 @@ def test_digits_that_look_alike_are_no_duplicates() -> None:
 def test_every_other_embedding_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearly, "MOST", 4)
     train = in_memory(*range(10), side=64)
-    seen = Remembering(Flat(), torch.arange(len(train)))
-    embed(seen, train, batch_size=4)
-    assert seen.step == 3
+    seen = seen_by(Flat(), train)
+    assert seen.step == 3 and seen.rows.tolist() == [0, 3, 6, 9]
     expected = torch.nn.functional.normalize(Flat()(train.read(torch.tensor([0, 3, 6, 9])) / 255), dim=1)
     torch.testing.assert_close(seen.features, expected, atol=1e-3, rtol=0)
     test = MemoryImages(torch.from_numpy(np.stack([jpeg(picture(i, 64)) for i in (6, 7)]).transpose(0, 3, 1, 2).copy()))
-    assert among(seen, train, test) == [[0, 6]]
+    assert among(seen, Flat(), train, test) == [[0, 6]]
+
+
+def test_files_that_cannot_be_read_and_further_draws_are_not_counted(tmp_path: Path) -> None:
+    put(tmp_path, **{f"train_{name}_{i}": 10 * k + i for k, name in enumerate("ab") for i in range(6)})
+    (tmp_path / "train/a/2.png").write_bytes(b"not an image")
+    (tmp_path / "test").mkdir()
+    Image.fromarray(picture(14)).save(tmp_path / "test/copy.jpg", quality=90)
+    train, test = load_images(tmp_path, max_bad=0.5, memory_budget=0), load_images(tmp_path / "test", "all", size=32)
+    seen, labelled = Seen(12), torch.tensor([0, 1, 2, 3, 8, 10, 11])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        fit_probe(
+            Flat(), train, num_classes=2, labels=labelled, operator=GaussianNoise(0.02), realizations=3, batch_size=3,
+            seen=seen,
+        )  # fmt: skip
+    assert seen.rows.tolist() == [0, 1, 3, 8, 10, 11] and len(seen.features) == 6
+    assert among(seen, Flat(), train, test) == [[0, 10]]
+    seen = Seen(12)
+    fit_probe(Flat(), train, num_classes=2, operator=GaussianNoise(0.02), realizations=3, batch_size=5, seen=seen)
+    assert seen.rows.tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert among(seen, Flat(), train, test) == [[0, 10]]
 
 
 # what is said

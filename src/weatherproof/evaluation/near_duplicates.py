@@ -2,16 +2,16 @@
 may be whose copy, the pixels decide, so that a weak encoder raises no alarm."""
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float, Int64
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from weatherproof.data import FileImages, ImageSet, PackedImages
+from weatherproof.data import ImageSet
 from weatherproof.data.duplicates import duplicates
 from weatherproof.data.images import as_floats
 from weatherproof.errors import InputError
 from weatherproof.readouts import nearest
-from weatherproof.types import Embeddings, Images
+from weatherproof.types import Embeddings
 
 MOST = 50_000  # training images whose embeddings are kept: of more, every second, third, ...
 PROPOSED = 500  # pairs whose pixels are looked at, the nearest
@@ -25,41 +25,43 @@ SAME = 0.07
 _FLAT = 2 / 255  # standard deviation below which an image shows nothing that could be compared
 
 
-class Remembering(nn.Module):
-    """An encoder that keeps what it gave of the first images that it saw, at unit length.
+class Seen:
+    """What an encoder gave of training images, at unit length: of all, or of every `step`-th where there are many. Is
+    told of each batch.
 
     Args:
-        encoder: images to embeddings.
-        positions: of the images that it will see first, in the set that they are of. `features` has a row for each that
-            can be read, or for every `step`-th of those where they are many.
+        images: how many there will be, at most.
     """
 
-    def __init__(self, encoder: nn.Module, positions: Int64[Tensor, "n"]) -> None:
-        super().__init__()
-        self.encoder, self.positions, self.step = encoder, positions, -(-len(positions) // MOST)
+    def __init__(self, images: int) -> None:
+        self.step, self._count = -(-images // MOST), 0
+        self._features: list[Tensor] = []
         self._rows: list[Tensor] = []
-        self._seen = 0
+
+    def __call__(self, features: Embeddings, positions: Int64[Tensor, "batch"]) -> None:
+        """Keep these embeddings of the images at these positions of their set."""
+        first = -self._count % self.step
+        self._features.append(normalize(features.detach().float(), dim=1)[first :: self.step].half().cpu())
+        self._rows.append(positions.cpu()[first :: self.step])
+        self._count += len(features)
 
     @property
     def features(self) -> Float[Tensor, "n features"]:
         """One row an image, on the CPU."""
-        return torch.cat(self._rows).float() if self._rows else torch.empty(0, 0)
+        return torch.cat(self._features).float()
 
-    def remember(self, features: Tensor) -> None:
-        """Take up what another one has seen of these images."""
-        self._rows, self._seen = [features], len(self.positions)
+    @property
+    def rows(self) -> Int64[Tensor, "n"]:
+        """Which image each is of."""
+        return torch.cat(self._rows)
 
-    def forward(self, images: Images) -> Embeddings:
-        out: Tensor = self.encoder(images)
-        if self._seen < len(self.positions):
-            first = -self._seen % self.step
-            self._rows.append(normalize(out.detach().float(), dim=1)[first :: self.step].half().cpu())
-            self._seen += len(out)
-        return out
+    def take_up(self, features: Float[Tensor, "n features"], rows: Int64[Tensor, "n"]) -> None:
+        """What another one has kept."""
+        self._features, self._rows = [features], [rows]
 
 
 def near_duplicates(
-    encoder: Remembering,
+    seen: Seen,
     train: ImageSet,
     test: ImageSet,
     queries: Float[Tensor, "m features"],
@@ -72,18 +74,14 @@ def near_duplicates(
     deviations. Images without contrast are left out.
 
     Args:
-        encoder: has seen the training images in order, clean or damaged.
+        seen: the encoder's embeddings of training images, clean or damaged.
         train: the set that they are of.
-        queries, asked: the encoder's embeddings of test images, and which these are.
+        queries, asked: its embeddings of test images, and which these are.
     """
-    seen = _readable(train)[encoder.positions]
-    features, rows = encoder.features, encoder.positions[seen][:: encoder.step]
-    if len(features) != len(rows):
-        return torch.empty(0, 2, dtype=torch.int64)
-    similarity, index = (part[:, 0] for part in nearest(features, queries, 1))
+    similarity, index = (part[:, 0] for part in nearest(seen.features, queries, 1))
     order = similarity.argsort(descending=True, stable=True)[:PROPOSED]
     proposed = order[similarity[order] >= NEAR]
-    pairs = torch.stack([asked[proposed], rows[index[proposed]]], dim=1)
+    pairs = torch.stack([asked[proposed], seen.rows[index[proposed]]], dim=1)
     if not len(pairs):
         return pairs
     equal = duplicates(train.subset(pairs[:, 1].unique()), test.subset(pairs[:, 0]))[:, 0]
@@ -91,15 +89,6 @@ def near_duplicates(
     alike = [i for i, pair in enumerate(pairs.tolist()) if i not in known and _alike(test, train, *pair)]
     pairs = pairs[torch.tensor(alike, dtype=torch.int64)]
     return pairs[pairs[:, 0].argsort()]
-
-
-def _readable(images: ImageSet) -> Bool[Tensor, "n"]:
-    """Which images are no files that turned out to be bad: `embed` leaves those out."""
-    if isinstance(images, FileImages):
-        return torch.tensor([path not in images.bad for path in images.paths])
-    if isinstance(images, PackedImages) and images.bad:
-        return torch.tensor([images.called(i) not in images.bad for i in range(len(images))])
-    return torch.ones(len(images), dtype=torch.bool)
 
 
 def _alike(test: ImageSet, train: ImageSet, position: int, partner: int) -> bool:

@@ -12,7 +12,7 @@ from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
-from weatherproof.types import Embeddings, Images, Logits
+from weatherproof.types import Embeddings, Images, Labels, Logits
 
 STREAM = 0x72656164  # "read": a readout's draws are neither those the encoder was trained on nor those of evaluation
 
@@ -44,6 +44,7 @@ def embed(
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
+    seen: Callable[[Embeddings, Labels], None] | None = None,
 ) -> tuple[Float[Tensor, "n features"], Int64[Tensor, "n"]]:
     """Embeddings of all images, in order, and their labels; both on the CPU. Files that cannot be read are left out.
 
@@ -51,6 +52,7 @@ def embed(
         encoder: moved to `device` (and left there), used in evaluation mode.
         operator: applied to every image first; its draws depend on (seed, image index, realization) alone.
         realization: which draw: 0, 1, 2, ... are independent.
+        seen: is told of each batch: its embeddings, and the positions of its images.
 
     Raises:
         InputError: there are no images.
@@ -72,6 +74,8 @@ def embed(
                 with torch.inference_mode(False):  # or they could not be trained on later
                     features = torch.empty(len(images), out.shape[1])
             features[done : done + len(out)] = out
+            if seen is not None:
+                seen(out, batch.place)
             labels.append(batch.labels.cpu())
             done += len(out)
             meter.advance(len(out))

@@ -22,7 +22,7 @@ from weatherproof.evaluation.damaged import draws_nothing
 from weatherproof.evaluation.embeddings import embedded
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles
 from weatherproof.evaluation.engine.run import Settings, weights_digest
-from weatherproof.evaluation.near_duplicates import Remembering
+from weatherproof.evaluation.near_duplicates import Seen
 from weatherproof.evaluation.readings import Head, Judgement, Likeness, Part, Readings, read
 from weatherproof.files import disk_errors
 from weatherproof.progress import phase
@@ -87,7 +87,7 @@ class Measurement:
         self.records: list[Record] = []
         self.gallery_models: dict[str, nn.Module] = {}
         self.keep_clean = False
-        self._near: list[tuple[int, str, Remembering, ImageSet]] = []
+        self._near: list[tuple[int, str, Seen, ImageSet]] = []
 
     @property
     def conditions(self) -> list[Operator | None]:
@@ -209,36 +209,21 @@ class Measurement:
                 f"near duplicates are looked for among these; --probe-images takes another number"
             )
         model = UnitLength(encoder) if unit_length else encoder
-        seen = Remembering(model, chosen)
-        head = self._known_head(seen)
+        seen, file = Seen(len(chosen)), self._probe_file(model)
+        head = _known_head(file, seen)
         if head is None:
-            head = fit_probe(seen, train, num_classes=len(train.classes), labels=labels, **self.reading, **how).cpu()
-            self._keep_head(seen, head)
+            classes = len(train.classes)
+            head = fit_probe(model, train, num_classes=classes, labels=labels, seen=seen, **self.reading, **how).cpu()
+            _keep_head(file, seen, head)
         self.keep_clean = True
         self._near.append((len(self.notes), name, seen, train))
         return Readout(head, train.classes, kind, unit_length=unit_length, label_fraction=fraction)
 
-    def _probe_file(self, seen: Remembering) -> BlockFiles:
+    def _probe_file(self, model: nn.Module) -> BlockFiles:
         folder = self.run.path / _KEPT / "probe"
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        return BlockFiles(folder, weights_digest(seen.encoder))
-
-    def _known_head(self, seen: Remembering) -> nn.Linear | None:
-        """What an earlier call has fitted; what the encoder has seen is then known as well."""
-        found = self._probe_file(seen).read(0)
-        if not found:
-            return None
-        seen.remember(found["seen"]["features"])
-        weight, bias = found["head"]["weight"], found["head"]["bias"]
-        head = nn.Linear(weight.shape[1], len(weight))
-        head.load_state_dict({"weight": weight, "bias": bias})
-        return head
-
-    def _keep_head(self, seen: Remembering, head: nn.Linear) -> None:
-        rows, classes = torch.arange(len(seen.features)), torch.arange(head.out_features)
-        parts = {"seen": Answers(rows, {"features": seen.features.half()}), "head": Answers(classes, head.state_dict())}
-        self._probe_file(seen).write(0, parts)
+        return BlockFiles(folder, weights_digest(model))
 
     @cached_property
     def readings(self) -> Readings:
@@ -291,6 +276,26 @@ class Measurement:
         return Outcome(
             self.run.path, records, encoder=encoder, next_steps=next_steps if comes_back else (), notes=notes
         )
+
+
+def _known_head(file: BlockFiles, seen: Seen) -> nn.Linear | None:
+    """What an earlier call has fitted; what the encoder has seen is then known as well."""
+    found = file.read(0)
+    if not found:
+        return None
+    seen.take_up(found["seen"]["features"], found["seen"].place)
+    weight, bias = found["head"]["weight"], found["head"]["bias"]
+    head = nn.Linear(weight.shape[1], len(weight))
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head
+
+
+def _keep_head(file: BlockFiles, seen: Seen, head: nn.Linear) -> None:
+    classes = torch.arange(head.out_features)
+    parts = {
+        "seen": Answers(seen.rows, {"features": seen.features.half()}), "head": Answers(classes, head.state_dict())
+    }  # fmt: skip
+    file.write(0, parts)
 
 
 def measured_outcome(run: RunFolder, encoder: Encoder | None = None, like: Encoder | None = None) -> Outcome | None:

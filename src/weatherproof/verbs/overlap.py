@@ -7,7 +7,7 @@ from torch import Tensor
 
 from weatherproof.data import ImageSet, at_most
 from weatherproof.data.duplicates import called, duplicates
-from weatherproof.evaluation.near_duplicates import Remembering, near_duplicates
+from weatherproof.evaluation.near_duplicates import Seen, near_duplicates
 from weatherproof.types import Embeddings
 
 
@@ -22,11 +22,11 @@ def overlap(train: ImageSet, test: ImageSet, limit: int | None) -> list[str]:
 
 
 def near_overlap(
-    encoder: Remembering, train: ImageSet, test: ImageSet, queries: Embeddings, places: Int64[Tensor, "m"]
+    seen: Seen, train: ImageSet, test: ImageSet, queries: Embeddings, places: Int64[Tensor, "m"]
 ) -> list[str]:
-    """The same for test images that are nearly training images, where an encoder has seen both: see
+    """The same for test images that are nearly training images, of an encoder that has seen both: see
     `near_duplicates`."""
-    pairs = near_duplicates(encoder, train, test, queries, places)
+    pairs = near_duplicates(seen, train, test, queries, places)
     return _warn_of(train, test, pairs, "near duplicates of training images")
 
 
