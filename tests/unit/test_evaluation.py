@@ -28,6 +28,9 @@ from weatherproof.evaluation import (
     relabel,
     standard_error,
 )
+from weatherproof.evaluation.embeddings import compared_records
+from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.record import protocol_facts
 from weatherproof.operators import GaussianBlur, GaussianNoise, RandomMask
 from weatherproof.readouts import embed
 from weatherproof.restoration import Restored
@@ -281,6 +284,13 @@ def test_embedding_metrics_agree_with_the_whole_matrix(monkeypatch: pytest.Monke
     for record in records:
         assert record.value == pytest.approx(statistics.mean(expected[record.metric]), abs=1e-6)
         assert record.stderr == pytest.approx(standard_error(expected[record.metric]), abs=1e-6)
+
+
+def test_draws_that_were_cut_count_as_many_images_as_the_shortest() -> None:
+    draws = [Answers(torch.arange(n), {"cosine": torch.full((n,), 0.5), "nearer": torch.zeros(n)}) for n in (9, 4)]
+    facts = protocol_facts(digits(9), GaussianNoise(0.1), (0,), None)
+    for record in compared_records("m", ["cosine", "recall@1"], draws, 4, 0, facts):
+        assert (record.images, record.realizations) == (4, 2)
 
 
 def test_a_collapsed_encoder_finds_nothing() -> None:

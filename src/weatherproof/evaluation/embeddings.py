@@ -166,8 +166,9 @@ def compared_records(
         values = own["cosine"] if k is None else own["nearer"] < k
         return sum(part.double().sum().item() for part in values.split(batch_size)) / len(own)
 
+    images = min(map(len, draws))
     return [
-        make_record(metric, [value(metric, own) for own in draws], len(draws[0]), name, seed, facts, **about)
+        make_record(metric, [value(metric, own) for own in draws], images, name, seed, facts, **about)
         for metric in metrics
     ]
 
