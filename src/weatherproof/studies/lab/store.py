@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from shutil import rmtree
 from statistics import mean
 from typing import Any, Protocol, runtime_checkable
 
@@ -66,7 +67,7 @@ class Bench:
     Attributes:
         name: what progress calls the model.
         data: which images are measured.
-        folder: for answers that a killed measurement goes on from; made by who uses it.
+        folder: for answers that a killed measurement goes on from; made by who uses it, gone once all is measured.
     """
 
     store: "Store"
@@ -203,6 +204,7 @@ class Store:
             }  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(content, ensure_ascii=False) + "\n")
+        rmtree(place, ignore_errors=True)
         content = read_json(file)
         self.require_same(file, content.get(SEEN, {}))
         return Measured(tuple(map(Record.from_dict, content["records"])), content["certificate"])
