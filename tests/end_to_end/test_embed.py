@@ -616,6 +616,8 @@ def test_all_of_the_digits_are_both_of_their_splits(teacher: str, tmp_path: Path
 def test_numbers_and_searches_that_are_none(photos: Path, teacher: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neighbours must be a whole number, got 2\.5"):
         wp.embed(teacher, photos, neighbours=2.5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"crop_fraction lies in \(0, 1\]; got 0"):
+        wp.embed(teacher, photos, crop_fraction=0, out=tmp_path / "a.npz")
     index = wp.embed(teacher, photos, size=8, workers=0, out=tmp_path / "a.npz").file
     with pytest.raises(InputError, match="unknown search 'exakt': did you mean .*exact.*auto"):
         wp.embed(teacher, photos, size=8, workers=0, index=index, search="exakt")

@@ -261,6 +261,7 @@ def test_an_audit_without_a_passed_limit_is_status_0_on_the_command_line(
         ({"attack": "PGD(L2(0.5))"}, "--gauge stands alone"),
         ({"teacher": "small"}, "--gauge stands alone"),
         ({"jpeg_quality": 80}, "belong to --suite"),
+        ({"crop_fraction": 0}, r"crop_fraction lies in \(0, 1\]; got 0"),
         ({"window": 0}, "window must be at least 1"),
         ({"fail_over": ["top1=0.5"]}, "an audit by the gauge measures beyond, damaged, clean, level only"),
         ({"fail_over": ["beyond"]}, "--fail-over takes METRIC=VALUE"),

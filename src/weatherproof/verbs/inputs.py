@@ -1,10 +1,10 @@
 """What a verb asks of its input before it makes a run folder: after that, only training can fail."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from weatherproof import random, views
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import Batch, ImageSet, batches, load_images
+from weatherproof.data.folders import EVERY
 from weatherproof.data.loading import MOST_ROWS
+from weatherproof.data.sources import names_a_folder
 from weatherproof.encoders import Encoder, load_encoder, require_weights
 from weatherproof.errors import InputError, shown
 from weatherproof.evaluation.class_sets import some
@@ -62,6 +64,31 @@ def training_sets(
     require_works(chosen, training, device)
     require_works(operator, training, device)
     return training, test, chosen
+
+
+def whole_folder(source: str | Path | ImageSet, split: str | None) -> str | None:
+    """The split that is asked for, else every image of a folder, in whatever folders they lie there; None: neither."""
+    return EVERY if split is None and names_a_folder(source) else split
+
+
+def read_at(
+    source: str | Path | ImageSet, split: str | None, encoder: Encoder, options: Mapping[str, Any], **how: Any
+) -> ImageSet:
+    """The images of a source at the options' `size`, by default the encoder's, and `crop_fraction`.
+
+    Args:
+        how: further settings of `load_images`.
+
+    Raises:
+        InputError: images that cannot be read so, or that differ in size.
+    """
+    fraction = options["crop_fraction"]
+    images = load_images(
+        source, split, size=options["size"] or encoder.preprocessing.size,
+        crop_fraction=1.0 if fraction is None else fraction, **how,
+    )  # fmt: skip
+    require_one_size(images)
+    return images
 
 
 def pretrained(encoder: str | Path | nn.Module, *, size: GivenSize | None, seed: int = 0) -> Encoder:

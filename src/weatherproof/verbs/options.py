@@ -28,6 +28,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+CropFraction = Annotated[
+    float | None,
+    "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
+    "Resize(256), CenterCrop(224). By default 1.",
+]
+
+
 class ReadOptions(TypedDict, total=False):
     """How images are read."""
 

@@ -12,11 +12,9 @@ from typing import Any
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from weatherproof.data import ImageSet, load_images
-from weatherproof.data.folders import EVERY
+from weatherproof.data import ImageSet
 from weatherproof.data.roll import By, Moment, Roll, rolled
-from weatherproof.data.sources import names_a_folder
-from weatherproof.encoders import Encoder, Gauge
+from weatherproof.encoders import Gauge
 from weatherproof.encoders.gauge.calibration import STRANGE
 from weatherproof.errors import InputError
 from weatherproof.evaluation.drift import (
@@ -52,7 +50,7 @@ from weatherproof.training import RunFolder
 from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.subject import AuditOptions, Subject
-from weatherproof.verbs.inputs import pretrained, require_one_size
+from weatherproof.verbs.inputs import pretrained, read_at, whole_folder
 from weatherproof.verbs.options import reading_of
 from weatherproof.verbs.outcome import Outcome, print_lines
 
@@ -108,7 +106,8 @@ def audit_drift(
     reading = reading_of(options)
     encoder = pretrained(model, size=options["size"], seed=options["seed"])
     gauge = encoder.own_gauge
-    roll = rolled(_images(source, encoder, options), order).at_most(options["test_images"])
+    split = whole_folder(source, options.get("split")) or "test"
+    roll = rolled(read_at(source, split, encoder, options), order).at_most(options["test_images"])
     files = {str(source): roll.digest} if roll.digest else {}
     subject = Subject(model, source, options, reading, limits, encoder, roll.images, None, None, files)
     run = subject.open(gauge=True, order=order, window=window)
@@ -119,17 +118,6 @@ def audit_drift(
     elif drawn_anew:
         write_report(run.path)
     return checked(outcome, limits, "readout", READOUT)
-
-
-def _images(source: str | Path | ImageSet, encoder: Encoder, options: AuditOptions) -> ImageSet:
-    """All images of a folder, in whatever folders they lie there; of another source its test images."""
-    split = options.get("split") or (EVERY if names_a_folder(source) else "test")
-    images = load_images(
-        source, split, size=options["size"] or encoder.preprocessing.size,
-        crop_fraction=options.get("crop_fraction") or 1.0,
-    )  # fmt: skip
-    require_one_size(images)
-    return images
 
 
 def _measured(

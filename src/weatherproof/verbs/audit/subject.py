@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from weatherproof.data import ImageSet, load_images
+from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
@@ -19,9 +19,9 @@ from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
 from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.by_words import ByWords, keep_words
-from weatherproof.verbs.inputs import has_labels, pretrained, require_embeds, require_one_size
+from weatherproof.verbs.inputs import has_labels, pretrained, read_at, require_embeds
 from weatherproof.verbs.measure import own_fit
-from weatherproof.verbs.options import DamageOptions, Reading, WordOptions, pace_of, reading_of
+from weatherproof.verbs.options import CropFraction, DamageOptions, Reading, WordOptions, pace_of, reading_of
 from weatherproof.verbs.outcome import name_of, recipe_of, with_origins
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -40,11 +40,7 @@ class AuditOptions(WordOptions, DamageOptions, total=False):
     split: Annotated[
         str, "train, test, or all; by default test, and with --gauge every image of a folder, however it is laid out."
     ]
-    crop_fraction: Annotated[
-        float | None,
-        "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
-        "Resize(256), CenterCrop(224). By default 1.",
-    ]
+    crop_fraction: CropFraction
     fail_under: Annotated[
         list[str] | None,
         "METRIC=VALUE (such as top1=0.6): exit status 1 if the model's value under the damage is lower. Of a suite: "
@@ -93,7 +89,7 @@ class Subject:
         encoder = pretrained(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)
-        images = _images(source, options.get("split", "test"), encoder, options)
+        images = read_at(source, options.get("split", "test"), encoder, options)
         require_embeds(encoder, images, reading["device"])
         if by_words is None:
             fit = _fit(model, encoder, readout, images, options["classes_match"])
@@ -134,7 +130,7 @@ class Subject:
 
     def others(self, split: str) -> ImageSet:
         """Images of another split of the same source, read alike."""
-        return _images(self.source, split, self.encoder, self.options)
+        return read_at(self.source, split, self.encoder, self.options)
 
     def open(self, *others: Encoder, **own: object) -> RunFolder:
         """The run folder of an audit with these options of its own, and of other encoders beside the subject."""
@@ -177,13 +173,6 @@ class Subject:
 
 def _folder(model: str | Path | nn.Module) -> Path | None:
     return Path(model) if isinstance(model, str | Path) and Path(model).is_dir() else None
-
-
-def _images(source: str | Path | ImageSet, split: str, encoder: Encoder, options: AuditOptions) -> ImageSet:
-    crop_fraction = 1.0 if options["crop_fraction"] is None else options["crop_fraction"]
-    images = load_images(source, split, size=options["size"] or encoder.preprocessing.size, crop_fraction=crop_fraction)
-    require_one_size(images)
-    return images
 
 
 def _fit(

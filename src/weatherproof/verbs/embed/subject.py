@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from weatherproof.data import ImageSet, load_images
-from weatherproof.data.folders import EVERY
+from weatherproof.data import ImageSet
 from weatherproof.data.roll import rolled
-from weatherproof.data.sources import names_a_folder
 from weatherproof.embedded.about import identity, network_size
 from weatherproof.embedded.columns import Asked, eye_of
 from weatherproof.embedded.parquet import arrow
@@ -30,7 +28,7 @@ from weatherproof.sizes import Size
 from weatherproof.texts import path_of
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED, OWN_FILES
-from weatherproof.verbs.inputs import device_of, pretrained, require_embeds, require_one_size
+from weatherproof.verbs.inputs import device_of, pretrained, read_at, require_embeds, whole_folder
 from weatherproof.verbs.outcome import recipe_of, text_of
 
 FREE = (*IGNORED, "batch_size")  # settings that do not change what comes out
@@ -65,14 +63,11 @@ class Subject:
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
         device = device_of(options["device"])
         encoder = pretrained(model, size=options["size"], seed=options["seed"])
-        whole = options.get("split") is None and names_a_folder(source)
-        images = load_images(
-            source, EVERY if whole else options.get("split"), size=options["size"] or encoder.preprocessing.size,
-            crop_fraction=options.get("crop_fraction") or 1.0, memory_budget=0,
-        )  # fmt: skip
+        split = whole_folder(source, options.get("split"))
+        whole = split != options.get("split")
+        images = read_at(source, split, encoder, options, memory_budget=0)
         if not len(images):
             raise InputError(f"{images.name!r} holds no images: there is nothing to embed")
-        require_one_size(images)
         assert images.image_size is not None
         roll = rolled(images, "name")
         encoder.to(device)

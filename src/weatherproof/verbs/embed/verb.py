@@ -15,7 +15,7 @@ from weatherproof.verbs.embed.queries import search_index
 from weatherproof.verbs.embed.subject import Subject, out_file
 from weatherproof.verbs.embed.write import write_file
 from weatherproof.verbs.inputs import require_counts, require_pace
-from weatherproof.verbs.options import ReadOptions, verb
+from weatherproof.verbs.options import CropFraction, ReadOptions, verb
 
 
 class EmbedOptions(ReadOptions, total=False):
@@ -26,11 +26,7 @@ class EmbedOptions(ReadOptions, total=False):
         "train, test, or all; by default every image of a folder, however it is laid out, and of another source its "
         "training images.",
     ]
-    crop_fraction: Annotated[
-        float | None,
-        "the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the published "
-        "Resize(256), CenterCrop(224). By default 1.",
-    ]
+    crop_fraction: CropFraction
     precision: Annotated[Precision, "32-true, bf16-mixed or 16-mixed: in which the network computes."]
     minutes: Annotated[
         float | None,
