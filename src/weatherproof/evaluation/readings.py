@@ -187,7 +187,7 @@ class Readings:
     complete: bool
     seed: int
     batch_size: int
-    trained_on: Mapping[str, str]
+    trained_on: Mapping[str, str | None]
 
     def under(self, condition: Operator | None) -> Sequence[Answers]:
         """The answers to each draw of a damage that was reached; None: to the clean images."""
@@ -229,7 +229,7 @@ def read(
     settings: Settings,
     *,
     realizations: int,
-    trained_on: Mapping[str, str],
+    trained_on: Mapping[str, str | None],
     first: Operator | None = None,
     few: Sequence[Operator] = (),
     most: int = 0,

@@ -112,13 +112,17 @@ def finetune(
         labels=positions, augment=augment, run=run,
     )  # fmt: skip
     readout = Readout(top.cpu(), training.classes, "end-to-end", label_fraction=labels)
-    provenance = {"started_from": text_of(encoder), "trained_on": history(encoder, None), **setting.to_dict()}
+    before = history(encoder, None)
+    provenance = {"started_from": text_of(encoder), "trained_on": before, **setting.to_dict()}
     save_model(
         run.path, tuned, readout, provenance=provenance,
         readout_provenance={"images": text_of(images), "operator": None},
     )  # fmt: skip
     also = () if metric == "top1" else (metric,)
-    measurement = Measurement(run, test, options, reading, operator=operator, also=also, notes=notes)
+    measurement = Measurement(
+        run, test, options, reading, operator=operator, trained_on={"frozen": before, "fine-tuned": before}, also=also,
+        notes=notes,
+    )  # fmt: skip
     most = enough_for_a_probe(training) if probe_images is None else probe_images
     probe = measurement.probe("frozen", start, training, labels=positions, fraction=labels, most=most)
     measurement.readout(probe, {"frozen": start})

@@ -68,7 +68,7 @@ class Measurement:
 
     def __init__(
         self, run: RunFolder, images: ImageSet, options: MeasureOptions, reading: Reading, *,
-        operator: Operator | None = None, trained_on: Mapping[str, str] | None = None, also: Sequence[str] = (),
+        operator: Operator | None = None, trained_on: Mapping[str, str | None] | None = None, also: Sequence[str] = (),
         notes: Sequence[str] = (), change: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         return_freed_memory()

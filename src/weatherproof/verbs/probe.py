@@ -69,7 +69,8 @@ def probe(
     if known := measured_outcome(run, loaded):
         return known
     name, notes = name_of(encoder), overlap(train, test, options["test_images"])
-    measurement = Measurement(run, test, options, reading, operator=operator, notes=notes)
+    trained_on = {name: history(encoder, operator)}
+    measurement = Measurement(run, test, options, reading, operator=operator, trained_on=trained_on, notes=notes)
     readout = measurement.probe(
         name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
         fit=_fit_of(mode, labels),

@@ -33,8 +33,11 @@ def audit_damage(
     wanted = None if operator is None else repr(operator)
     if known := measured_outcome(run, encoder):
         return checked(known, subject.limits, "operator", wanted)
-    measurement = Measurement(run, images, options, subject.reading, operator=operator)
-    models, fit = {subject.name: encoder}, subject.fit
+    name, fit = subject.name, subject.fit
+    measurement = Measurement(
+        run, images, options, subject.reading, operator=operator, trained_on={name: subject.trained_on}
+    )
+    models = {name: encoder}
     if subject.readout is not None:
         if has_labels(images) or subject.readout.spoken is not None:
             measurement.readout(subject.readout, models, fit=fit)
