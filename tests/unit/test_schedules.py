@@ -1,6 +1,7 @@
 """Learning rates and optimizers of the contrastive papers, against the framework's schedules and loops by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_step_falls_at_its_milestones() -> None:
     expected = _rates(lambda o: MultiStepLR(o, [2, 4], gamma=0.2), 30.0, 30, 5)
     assert [course.lr(t) for t in range(30)] == pytest.approx(expected)
     assert expected[9] != expected[10]
+
+
+def test_a_plan_over_other_epochs_keeps_its_shape() -> None:
+    plan = Plan(30.0, 8, 30.0, schedule="step", milestones=(10, 20), warmup_epochs=3)
+    longer = plan.over(300)
+    assert (longer.epochs, longer.warmup_epochs, longer.milestones) == (300, 30, (100, 200))
+    assert longer == replace(plan, epochs=300, warmup_epochs=30, milestones=(100, 200))
 
 
 def test_cosine_of_epochs_moves_once_an_epoch() -> None:

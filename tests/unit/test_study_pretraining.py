@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from weatherproof.data import MemoryImages
 from weatherproof.operators import COMMON_15
 from weatherproof.studies import STUDIES, Store
 from weatherproof.studies.lab.classifiers import Labelled
 from weatherproof.studies.lab.measures import Suite
+from weatherproof.studies.lab.recipes import stretched
 from weatherproof.studies.papers.pretraining.models import CALIBRATION, ERROR, SUITE, TOP1, Models
 from weatherproof.studies.papers.pretraining.scales import SMOKE, Network
+from weatherproof.training import Plan
+from weatherproof.training.plan import Course
 
 NAMES = ("urrl-table-1", "urrl-table-4", "label-efficiency-table-1", "layer-wise", "tikhonov-table-2")
 CPU = torch.device("cpu")
@@ -49,6 +53,15 @@ def test_with_fewer_labels_as_many_steps_or_as_many_epochs(tmp_path: Path) -> No
     assert epochs(same_steps=False) == 3
     # of 64 images a tenth of the labels is one of every class, so 10: 2 whole batches instead of 16
     assert epochs(same_steps=True) == 3 * 16 / 2
+
+
+def test_as_many_steps_of_fewer_labels_are_the_same_course() -> None:
+    images, few = MemoryImages(torch.zeros(100, 1, 2, 2, dtype=torch.uint8)), torch.arange(10)
+    plan = Plan(30, 5, 0.1, schedule="step", milestones=(10, 20), warmup_epochs=3, drop_last=False, accumulate=4)
+    longer = stretched(plan, images, few)
+    assert (longer.epochs, longer.milestones, longer.warmup_epochs) == (150, (50, 100), 15)  # 5 steps an epoch; now 1
+    course, other = Course(plan, 100), Course(longer, 10)
+    assert course.steps == other.steps and [course.lr(t) for t in range(150)] == [other.lr(t) for t in range(150)]
 
 
 def test_facts_name_the_settings() -> None:

@@ -158,17 +158,7 @@ def short(plan: Plan, images: int, lr: float, epochs: float | None = None) -> Pl
     """The plan of a short training: the same shape in fewer epochs (given, or a fifth, but 200 steps, or all)."""
     least = _LEAST / Course(plan, images).steps_per_epoch
     chosen = min(plan.epochs, max(plan.epochs * _SHORT, least)) if epochs is None else epochs
-    shrunk = chosen / plan.epochs
-    milestones = tuple(at * shrunk for at in plan.milestones)
-    return replace(
-        plan,
-        epochs=chosen,
-        lr=lr,
-        milestones=milestones,
-        warmup_epochs=plan.warmup_epochs * shrunk,
-        tensorboard=False,
-        tracker=None,
-    )
+    return replace(plan.over(chosen), lr=lr, tensorboard=False, tracker=None)
 
 
 def grid(regularizer: Regularizer) -> tuple[Regularizer, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import torch
@@ -170,6 +170,14 @@ class Plan:
             raise InputError("strategy fsdp has no loss scale for precision '16-mixed': use 'bf16-mixed', or ddp")
         if self.shards and self.compile:
             raise InputError("compile and strategy fsdp do not go together: leave compile out, or use ddp")
+
+    def over(self, epochs: float) -> "Plan":
+        """The same course in more or fewer epochs: warm-up and milestones keep their share of it."""
+        share = epochs / self.epochs
+        return replace(
+            self, epochs=epochs, warmup_epochs=self.warmup_epochs * share,
+            milestones=tuple(at * share for at in self.milestones),
+        )  # fmt: skip
 
     @property
     def shards(self) -> bool:

@@ -44,7 +44,7 @@ class Labelled:
         tikhonov: a penalty on the gradients by the pixels.
         attack: what "adversarial" is trained on.
         settings: of feature contrastive learning and its rivals; None: the published ones for such images.
-        steps: for so many steps instead of the plan's epochs, with its milestones at the thirds of them.
+        steps: for so many steps instead of the plan's epochs.
     """
 
     start: Recipe

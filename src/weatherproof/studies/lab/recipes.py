@@ -271,22 +271,13 @@ def stretched(plan: Plan, images: ImageSet, positions: Tensor | None) -> Plan:
     """With fewer images for as many steps."""
     if positions is None:
         return plan
-    whole, few = (max(1, count // plan.batch_size) for count in (len(images), len(positions)))
-    return replace(plan, epochs=plan.epochs * whole / few)
+    whole, few = (Course(plan, len(own)).steps_per_epoch for own in (images, positions))
+    return plan.over(plan.epochs * whole / few)
 
 
 def lasting(plan: Plan, steps: int | None, images: ImageSet) -> Plan:
-    """For so many steps instead of epochs, with milestones at its thirds; None: as it is."""
-    if steps is None:
-        return plan
-    epochs = steps / Course(plan, len(images)).steps_per_epoch
-    longer = replace(plan, epochs=epochs)
-    return replace(longer, milestones=thirds(longer))
-
-
-def thirds(plan: Plan) -> tuple[float, ...]:
-    """Milestones of the schedule "step" after each third; others have none."""
-    return (plan.epochs / 3, plan.epochs * 2 / 3) if plan.schedule == "step" else ()
+    """For so many steps instead of epochs; None: as it is."""
+    return plan if steps is None else plan.over(steps / Course(plan, len(images)).steps_per_epoch)
 
 
 def layer_wise(
