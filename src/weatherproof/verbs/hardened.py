@@ -23,7 +23,7 @@ def save_hardened(folder: Path, student: Encoder, finished: Encoder, provenance:
 def outcome_of(promise: CleanCosine, finished: Encoder, run: RunFolder) -> Promise:
     """What became of the promise: what the finished encoder reaches, and the most that its training did."""
     reached = promise.of(finished)
-    best = max(reached, *promise.logged(run), reached)
+    best = max([reached, *promise.logged(run)])
     return Promise(
         promise.promised, reached, int(promise.readable.sum()), reached >= promise.promised, best, measure="mean cosine"
     )

@@ -12,7 +12,17 @@ from weatherproof.evaluation.finetune_search import Setting
 from weatherproof.methods import FeatureSettings
 from weatherproof.objectives import InputGradient, parse_regularizer
 from weatherproof.protocols import Operator
-from weatherproof.readouts import LOGISTIC, Classifier, Fit, OwnHead, Readout, adaptation, finetune_encoder, fit_probe
+from weatherproof.readouts import (
+    LOGISTIC,
+    Classifier,
+    Fit,
+    OwnHead,
+    Readout,
+    adaptation,
+    classifier_of,
+    finetune_encoder,
+    fit_probe,
+)
 from weatherproof.readouts.adaptation import Adapting as AdaptingModule
 from weatherproof.readouts.finetuning import new_head
 from weatherproof.readouts.mlp import MLPHead
@@ -298,4 +308,4 @@ def course(store: Store, plan: Plan, data: Images, labels: float, same_steps: bo
 
 def _classifier(store: Store, encoder: nn.Module, readout: Readout | None) -> Classifier:
     assert readout is not None
-    return Classifier(encoder, readout.head).to(store.device)
+    return classifier_of(encoder, readout).to(store.device)

@@ -16,7 +16,7 @@ from weatherproof.data.images import as_floats
 from weatherproof.data.statistics import save_pixel_std
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM, SuiteResult, cases_of_parts, cases_on_the_fly, evaluate_suite
-from weatherproof.evaluation.engine.answers import Answers
+from weatherproof.evaluation.engine.answers import Answers, pooled
 from weatherproof.evaluation.engine.conditions import Case, limited
 from weatherproof.evaluation.suites.sets import sets_of, suite_of, total_metrics
 from weatherproof.operators.severities import SIDES
@@ -183,10 +183,7 @@ def _answered(result: SuiteResult, cases: Sequence[Case], suite: str) -> Iterato
     for name, members in sets.items():
         labels = [case.label for case in cases if case.corruption in members]
         if labels and all(label in result.answers for label in labels):
-            own = [result.answers[label] for label in labels]
-            columns = {part: torch.cat([answers[part] for answers in own]) for part in ("confidence", "top1")}
-            answers = Answers(torch.cat([answers.place for answers in own]), columns)
-            yield "corruption" if name else "clean", name, answers
+            yield "corruption" if name else "clean", name, pooled([result.answers[label] for label in labels])
 
 
 def _notes(result: SuiteResult, cases: Sequence[Case], images: ImageSet) -> list[str]:

@@ -9,11 +9,12 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Queue
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
 
+from weatherproof.evaluation import standard_error
 from weatherproof.files import write_atomically
 from weatherproof.interrupts import interrupts_ignored
 from weatherproof.orphans import end_with_parent
@@ -155,7 +156,6 @@ def over_seeds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     merged = []
     for group in groups.values():
         values = [r["value"] for r in group]
-        error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
         seeds = sorted({seed for r in group for seed in r["seeds"]})
-        merged.append({**group[0], "value": mean(values), "stderr": error, "seeds": seeds})
+        merged.append({**group[0], "value": mean(values), "stderr": standard_error(values), "seeds": seeds})
     return merged
