@@ -8,7 +8,7 @@ from functools import wraps
 from pathlib import Path
 from textwrap import fill
 from types import UnionType
-from typing import Annotated, Any, ParamSpec, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -45,6 +45,24 @@ class ReadOptions(TypedDict, total=False):
     batch_size: Annotated[int, "images per forward pass."]
     device: Annotated[str, "auto, cpu or cuda."]
     workers: Annotated[int, "processes that decode images when they do not fit into memory."]
+
+
+class CorruptionOptions(TypedDict, total=False):
+    """How common corruptions are made."""
+
+    parameters: Annotated[
+        Literal["auto", "imagenet", "cifar"],
+        "the corruptions' numbers: imagenet (made for 224 pixels), cifar (for 32) or auto: the nearer one, with "
+        "lengths scaled to the images' size.",
+    ]
+    glass: Annotated[
+        Literal["copy", "swap"], "how glass blur displaces pixels: copy, as in the published data, or swap."
+    ]
+    frost: Annotated[
+        str | Path | None,
+        "folder of frost photographs. Without: synthetic textures, not comparable with published frost.",
+    ]
+    jpeg_quality: Annotated[int | None, "pass corrupted images through JPEG; the published ImageNet-C has 85."]
 
 
 class MeasureOptions(ReadOptions, total=False):
@@ -105,6 +123,8 @@ DEFAULTS = TrainOptions(
     micro_batch=None, checkpoint_gradients=False, compile=False,
 )  # fmt: skip
 
+CORRUPTIONS = CorruptionOptions(parameters="auto", glass="copy", frost=None, jpeg_quality=None)
+
 
 class Reading(TypedDict):
     """How a model is fed."""
@@ -158,7 +178,7 @@ def verb(**defaults: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
     A misspelt option, or an argument that nothing can be done with, is an `InputError`; and after any error each run
     folder is as it was, unless there is something in it that is worth keeping.
     """
-    known: dict[str, object] = {**DEFAULTS, **defaults}
+    known: dict[str, object] = {**DEFAULTS, **CORRUPTIONS, **defaults}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         shared = _shared(function, known)

@@ -30,7 +30,7 @@ from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Parts, Subject
 from weatherproof.verbs.inputs import require_works
-from weatherproof.verbs.options import Reading
+from weatherproof.verbs.options import CorruptionOptions, Reading
 from weatherproof.verbs.outcome import Outcome
 from weatherproof.views.contamination import corruptions_in
 
@@ -46,6 +46,13 @@ class Damage:
     glass: str = "copy"
     frost: str | None = None
     jpeg_quality: int | None = None
+
+    @classmethod
+    def taken_from(cls, options: CorruptionOptions) -> "Damage":
+        """What the options say, which are then those of any audit."""
+        frost = options.pop("frost")
+        own = options.pop("parameters"), options.pop("glass"), None if frost is None else str(frost)
+        return cls(*own, options.pop("jpeg_quality"))
 
 
 def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> Outcome:

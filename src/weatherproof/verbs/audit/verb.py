@@ -1,7 +1,7 @@
 """Measure an encoder or classifier under damage."""
 
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Unpack
 
 from torch import nn
 
@@ -17,8 +17,12 @@ from weatherproof.verbs.audit.limits import read_limits
 from weatherproof.verbs.audit.subject import AuditOptions, Subject
 from weatherproof.verbs.audit.suite import Damage, audit_suite
 from weatherproof.verbs.inputs import require_counts
-from weatherproof.verbs.options import require_counted, verb
+from weatherproof.verbs.options import CorruptionOptions, require_counted, verb
 from weatherproof.verbs.outcome import Outcome
+
+
+class _Options(CorruptionOptions, AuditOptions, total=False):
+    """Those of a suite too."""
 
 
 @verb(out=Path("runs/audit"), batch_size=256, test_images=None, classes_match=False)
@@ -28,17 +32,13 @@ def audit(
     *,
     operator: str | Operator | None = None,
     suite: str | None = None,
-    parameters: Literal["auto", "imagenet", "cifar"] = "auto",
-    glass: Literal["copy", "swap"] = "copy",
-    frost: str | Path | None = None,
-    jpeg_quality: int | None = None,
     attack: Attack | str | list[str] | None = None,
     curve: bool = False,
     gauge: bool = False,
     order: By = "name",
     window: int | None = None,
     teacher: str | Path | nn.Module | None = None,
-    **options: Unpack[AuditOptions],
+    **options: Unpack[_Options],
 ) -> Outcome:
     """Measure how an encoder or classifier degrades: clean, under the damage given, and along that damage's levels; or
     under a whole suite of common corruptions; or under attack; or, by the gauge of a hardened encoder, how far new
@@ -56,11 +56,6 @@ def audit(
         operator: the damage. Without: clean images only.
         suite: common-15 (the benchmark), common-19 (with the four for validation) or noisy (uniform and non-uniform
             noise), each condition drawn once. A killed audit goes on where it was.
-        parameters: the suite's numbers: imagenet (made for 224 pixels), cifar (for 32) or auto: the nearer one, with
-            lengths scaled to the images' size.
-        glass: how glass blur displaces pixels: copy, as in the published data, or swap.
-        frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
-        jpeg_quality: pass corrupted images through JPEG; the published ImageNet-C has 85.
         attack: such as PGD(L2(0.5)), PGD(Linf(8/255), steps=50) or LogBarrier("l2"): accuracy under it, with a
             certificate that says how far to trust the number. A killed audit goes on where it was.
         curve: of attacks: the error at every size of their norm's grid too, and its median.
@@ -77,7 +72,7 @@ def audit(
     attacks = read_attacks(attack)
     require_counted(options)
     limits = read_limits(options["fail_under"], options["fail_over"])
-    damage = Damage(parameters, glass, None if frost is None else str(frost), jpeg_quality)
+    damage = Damage.taken_from(options)
     _require_one_kind(suite, operator, teacher, attack, curve)
     if gauge:
         _require_gauge_alone(suite, operator, teacher, attack, damage)

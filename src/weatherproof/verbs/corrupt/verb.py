@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import torch
 
@@ -17,6 +17,7 @@ from weatherproof.evaluation import EVAL_STREAM
 from weatherproof.files import disk_errors
 from weatherproof.names import printable, visible
 from weatherproof.operators.eight_bit import as_bytes
+from weatherproof.operators.textures import SYNTHETIC_NOTE
 from weatherproof.progress import phase
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
@@ -24,7 +25,7 @@ from weatherproof.verbs.corrupt.copies import ArrayCopy, Copy, FolderCopy
 from weatherproof.verbs.corrupt.inputs import layout_of, levels_of, names_of, require_clean
 from weatherproof.verbs.corrupt.names import file_names
 from weatherproof.verbs.inputs import device_of, require_counts, require_works
-from weatherproof.verbs.options import verb
+from weatherproof.verbs.options import CorruptionOptions, ReadOptions, verb
 from weatherproof.verbs.outcome import command, own_json, recipe_of, text_of
 
 JPEG_QUALITY = 85  # of the distributed ImageNet-C
@@ -63,7 +64,14 @@ class CorruptedCopy:
             print(f"next     {visible(line)}")
 
 
-@verb()
+class _Options(CorruptionOptions, ReadOptions, total=False):
+    """How the images are read and corrupted."""
+
+    out: Annotated[str | Path, "the folder of the copy."]
+    seed: Annotated[int, "of every random draw."]
+
+
+@verb(batch_size=64, out=Path("runs/corrupted"))
 def corrupt(
     images: str | Path | ImageSet,
     *,
@@ -71,18 +79,9 @@ def corrupt(
     corruptions: list[str] | None = None,
     severities: list[int] | None = None,
     layout: Layout = "auto",
-    parameters: Literal["auto", "imagenet", "cifar"] = "auto",
-    glass: Literal["copy", "swap"] = "copy",
-    frost: str | Path | None = None,
-    jpeg_quality: int | None = None,
     split: str = "test",
-    size: int | str | None = None,
     crop_fraction: float = 1.0,
-    batch_size: int = 64,
-    device: str = "auto",
-    workers: int = 2,
-    out: str | Path = Path("runs/corrupted"),
-    seed: int = 0,
+    **options: Unpack[_Options],
 ) -> CorruptedCopy:
     """Write a copy of a data set under the common corruptions (Hendrycks & Dietterich 2019): arrays as CIFAR-10-C has
     them, or folders as ImageNet-C. It holds what `audit --suite` with the same seed computes on the fly.
@@ -94,10 +93,6 @@ def corrupt(
         severities: from 1 to 5; all five by default, and always in arrays.
         layout: cifar-c (NAME.npy and labels.npy), imagenet-c (NAME/SEVERITY/CLASS/FILE.JPEG) or auto: arrays for images
             of up to 64 pixels.
-        parameters: the set of numbers: imagenet (made for 224 pixels), cifar (for 32) or auto: the nearer one, with
-            lengths scaled to the images' size.
-        glass: how glass blur displaces pixels: copy, as in the published data, or swap.
-        frost: folder of frost photographs. Without: synthetic textures, not comparable with published frost.
         jpeg_quality: of the files; 85 as the distributed ImageNet-C. Arrays are not compressed unless it is given.
         split: train, test, or all.
         size: side in pixels at which the images are read, or rows x columns such as 224x288; by default as they are. An
@@ -105,16 +100,14 @@ def corrupt(
         crop_fraction: the part of the resized shorter side that the centred square keeps: with size 224, 0.875 is the
             published Resize(256), CenterCrop(224).
         batch_size: images at a time. Memory depends on this, not on the number of images.
-        device: auto, cpu or cuda.
-        workers: processes that decode images.
-        out: the folder of the copy.
-        seed: of every random draw.
     """
     recipe = recipe_of("corrupt", locals())
+    batch_size, workers, size = options["batch_size"], options["workers"], options["size"]
+    frost, jpeg_quality, seed = options["frost"], options["jpeg_quality"], options["seed"]
     require_counts(batch_size=batch_size)
     if workers < 0:
         raise InputError(f"workers is a number of processes, 0 or more, got {workers}")
-    names, levels, where = names_of(suite, corruptions), levels_of(severities), device_of(device)
+    names, levels, where = names_of(suite, corruptions), levels_of(severities), device_of(options["device"])
     clean = load_images(images, split, size, crop_fraction=crop_fraction, memory_budget=0)  # files keep their names
     require_clean(clean)
     layout = layout_of(layout, clean, levels)
@@ -122,12 +115,10 @@ def corrupt(
         clean = load_images(images, split, size, crop_fraction=crop_fraction)
     elif jpeg_quality is not None and not 1 <= jpeg_quality <= 100:
         raise InputError(f"jpeg_quality is from 1 to 100, got {jpeg_quality}")
-    photographs = None if frost is None else str(frost)
+    how = options["parameters"], options["glass"], None if frost is None else str(frost)
     by_severity = {
         name: {
-            level: operators.Corruption(
-                name, level, parameters, glass, photographs, jpeg_quality if layout == "cifar-c" else None
-            )
+            level: operators.Corruption(name, level, *how, jpeg_quality if layout == "cifar-c" else None)
             for level in levels
         }
         for name in names
@@ -136,7 +127,7 @@ def corrupt(
         for operator in by_level.values():
             require_works(operator, clean, where)
     files = file_names(clean) if layout == "imagenet-c" else []
-    run = RunFolder.open(out, recipe, ignore=(*IGNORED, "batch_size"))
+    run = RunFolder.open(options["out"], recipe, ignore=(*IGNORED, "batch_size"))
     if (run.path / MANIFEST).exists():
         run.close()
         return CorruptedCopy(
@@ -159,8 +150,8 @@ def corrupt(
         "crop_fraction": crop_fraction, "jpeg_quality": jpeg_quality if layout == "cifar-c" else quality,
         "parameters": example.describe_parameters(min(clean.image_size)),
         "operators": {name: [repr(operator) for operator in by_severity[name].values()] for name in names},
-        "notes": _notes(names, frost), "left_out": done["bad"], "versions": run.recipe["versions"],
-        "hardware": run.recipe["hardware"], "files": written,
+        "notes": [SYNTHETIC_NOTE] if "frost" in names and frost is None else [], "left_out": done["bad"],
+        "versions": run.recipe["versions"], "hardware": run.recipe["hardware"], "files": written,
     }  # fmt: skip
     run.write_json(MANIFEST, manifest)
     with disk_errors(run.path):
@@ -217,8 +208,3 @@ def _write(
             written = copy.finish()
             note(files=noted["files"] | written, finished=[*noted["finished"], name], corruption=None, images=0)
     return noted
-
-
-def _notes(names: Sequence[str], frost: str | Path | None) -> list[str]:
-    synthetic = "frost has synthetic textures: its numbers are not comparable with published frost"
-    return [synthetic] if "frost" in names and frost is None else []
