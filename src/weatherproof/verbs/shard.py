@@ -19,20 +19,19 @@ from weatherproof.data import FileImages, ImageSet, MemoryImages, PackedImages, 
 from weatherproof.data.files import BadFiles, Decoded
 from weatherproof.data.layout import role_of
 from weatherproof.data.packed.index import COUNT, write_index
-from weatherproof.data.packed.shards import FORMAT, MANIFEST
+from weatherproof.data.packed.shards import FORMAT
 from weatherproof.data.packed.tar import LARGEST, split_name
 from weatherproof.errors import InputError
-from weatherproof.files import disk_errors, replacing
+from weatherproof.files import replacing
 from weatherproof.names import printable, visible
 from weatherproof.progress import phase
 from weatherproof.regular import irregular
 from weatherproof.training import RunFolder
+from weatherproof.verbs.data_copy import NOTE_SECONDS, PROGRESS, DataCopy
 from weatherproof.verbs.inputs import require_counts
 from weatherproof.verbs.options import verb
-from weatherproof.verbs.outcome import command, own_json, recipe_of, text_of
+from weatherproof.verbs.outcome import own_json, recipe_of, text_of
 
-NOTE_SECONDS = 30.0  # at most this much work is lost to a kill
-PROGRESS = "progress.json"
 MOST_BAD = 0.05  # of the images of a split, as wherever images are read
 _CHUNK = 64  # images that are read at a time
 _DIGITS = 9  # of a key; more where an index has more
@@ -40,31 +39,16 @@ _RECORD = tarfile.RECORDSIZE  # bytes: a tar file is a multiple of it
 
 
 @dataclass
-class ShardedCopy:
-    """The result: the folder, and what its manifest says."""
+class ShardedCopy(DataCopy):
+    """The shards."""
 
-    folder: Path
-    manifest: Mapping[str, Any]
-    next_steps: Sequence[str] = ()
-    status: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {"folder": str(self.folder), "manifest": dict(self.manifest), "status": self.status}
-
-    def show(self) -> None:
-        """Print what was written, and where."""
+    def lines(self) -> Iterator[str]:
         for split, written in self.manifest["splits"].items():
             size = f"{written['bytes'] / 2**20:,.1f} MiB"
-            print(
-                f"{split:<9}{written['images']:,} images of {written['name']} in {written['shards']:,} shards, {size}"
-            )
+            yield f"{split:<9}{written['images']:,} images of {written['name']} in {written['shards']:,} shards, {size}"
         if left := self.manifest["left_out"]:
             first = min(left)
-            print(f"note     {len(left):,} images are left out: first {visible(first)}: {left[first]}")
-        print(f"manifest {printable(self.folder / MANIFEST)}")
-        for line in self.next_steps:
-            print(f"next     {visible(line)}")
+            yield f"note     {len(left):,} images are left out: first {visible(first)}: {left[first]}"
 
 
 @verb()
@@ -115,10 +99,8 @@ def shard(
             sets.setdefault(_called(wanted, found), found)
     _require_alike(sets)
     run = RunFolder.open(out, recipe)
-    if (run.path / MANIFEST).exists():
-        run.close()
-        done = "these shards are finished already: nothing was done"
-        return ShardedCopy(run.path, own_json(run.path / MANIFEST), (done,))
+    if known := ShardedCopy.finished(run, "these shards are"):
+        return known
     as_they_are = size is None and jpeg_quality is None
     writers = [_Split(own, name, as_they_are, jpeg_quality) for name, own in sets.items()]
     written = _write(run, writers, images_per_shard, round(size_mb * 2**20))
@@ -148,11 +130,7 @@ def shard(
                 f"{run.path / name} holds {about['images']} images of {about['written']}: delete {run.path}"
             )
         del about["written"]
-    run.write_json(MANIFEST, manifest)
-    with disk_errors(run.path):
-        (run.path / PROGRESS).unlink(missing_ok=True)
-    run.close()
-    return ShardedCopy(run.path, manifest, (command("audit", "MODEL", f"shards:{run.path}"),))
+    return ShardedCopy.finish(run, manifest, "shards")
 
 
 def _called(wanted: str, images: ImageSet) -> str:

@@ -1,7 +1,7 @@
 """Write a corrupted copy of a data set."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
@@ -10,12 +10,9 @@ import torch
 
 from weatherproof import operators, random
 from weatherproof.data import ImageSet, batches, load_images
-from weatherproof.data.corrupted.sources import MANIFEST
 from weatherproof.data.digest import contents_digest
 from weatherproof.errors import InputError
 from weatherproof.evaluation import EVAL_STREAM
-from weatherproof.files import disk_errors
-from weatherproof.names import printable, visible
 from weatherproof.operators.eight_bit import as_bytes
 from weatherproof.operators.textures import SYNTHETIC_NOTE
 from weatherproof.progress import phase
@@ -24,44 +21,29 @@ from weatherproof.training.run import IGNORED
 from weatherproof.verbs.corrupt.copies import ArrayCopy, Copy, FolderCopy
 from weatherproof.verbs.corrupt.inputs import layout_of, levels_of, names_of, require_clean
 from weatherproof.verbs.corrupt.names import file_names
+from weatherproof.verbs.data_copy import NOTE_SECONDS, PROGRESS, DataCopy
 from weatherproof.verbs.inputs import device_of, require_counts, require_works
 from weatherproof.verbs.options import CorruptionOptions, ReadOptions, verb
-from weatherproof.verbs.outcome import command, own_json, recipe_of, text_of
+from weatherproof.verbs.outcome import own_json, recipe_of, text_of
 
 JPEG_QUALITY = 85  # of the distributed ImageNet-C
-NOTE_SECONDS = 30.0  # at most this much work is lost to a kill
-PROGRESS = "progress.json"
 
 Layout = Literal["auto", "cifar-c", "imagenet-c"]
 
 
 @dataclass
-class CorruptedCopy:
-    """The result: the folder, and what its manifest says."""
+class CorruptedCopy(DataCopy):
+    """The corrupted images."""
 
-    folder: Path
-    manifest: Mapping[str, Any]
-    next_steps: Sequence[str] = ()
-    status: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {"folder": str(self.folder), "manifest": dict(self.manifest), "status": self.status}
-
-    def show(self) -> None:
-        """Print what was written, and where."""
+    def lines(self) -> Iterator[str]:
         manifest = self.manifest
         names, levels = manifest["corruptions"], ", ".join(map(str, manifest["severities"]))
         many = f"{len(names)} corruptions" if len(names) > 1 else names[0]
-        print(
+        yield (
             f"{manifest['images']:,} images of {manifest['name']} under {many} at severity {levels}: "
             f"{manifest['parameters']}"
         )
-        print(f"manifest {printable(self.folder / MANIFEST)}")
-        for note in manifest["notes"]:
-            print(f"note     {note}")
-        for line in self.next_steps:
-            print(f"next     {visible(line)}")
+        yield from (f"note     {note}" for note in manifest["notes"])
 
 
 class _Options(CorruptionOptions, ReadOptions, total=False):
@@ -128,11 +110,8 @@ def corrupt(
             require_works(operator, clean, where)
     files = file_names(clean) if layout == "imagenet-c" else []
     run = RunFolder.open(options["out"], recipe, ignore=(*IGNORED, "batch_size"))
-    if (run.path / MANIFEST).exists():
-        run.close()
-        return CorruptedCopy(
-            run.path, own_json(run.path / MANIFEST), ("this copy is finished already: nothing was done",)
-        )
+    if known := CorruptedCopy.finished(run, "this copy is"):
+        return known
     quality = jpeg_quality or JPEG_QUALITY
     copy: Copy = ArrayCopy(run.path, clean) if layout == "cifar-c" else FolderCopy(run.path, files, levels, quality)
     run.provisional |= {*names, *(f"{name}.npy.part" for name in names)}  # a copy without notes is made anew
@@ -153,11 +132,7 @@ def corrupt(
         "notes": [SYNTHETIC_NOTE] if "frost" in names and frost is None else [], "left_out": done["bad"],
         "versions": run.recipe["versions"], "hardware": run.recipe["hardware"], "files": written,
     }  # fmt: skip
-    run.write_json(MANIFEST, manifest)
-    with disk_errors(run.path):
-        (run.path / PROGRESS).unlink(missing_ok=True)
-    run.close()
-    return CorruptedCopy(run.path, manifest, (command("audit", "MODEL", f"corrupted:{run.path}"),))
+    return CorruptedCopy.finish(run, manifest, "corrupted")
 
 
 def _write(
