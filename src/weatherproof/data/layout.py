@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from weatherproof.errors import InputError
 
+MANIFEST = "manifest.json"  # what `corrupt` and `shard` write last, of a folder that they have made
 SPLIT_FOLDERS = {  # which splits may serve for one that is asked for, the best first
     "train": ("train",),
     "test": ("test", "val", "validation"),

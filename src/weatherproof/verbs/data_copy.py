@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from weatherproof.data.packed.shards import MANIFEST
+from weatherproof.data.layout import MANIFEST
 from weatherproof.files import disk_errors
 from weatherproof.names import printable, visible
 from weatherproof.training import RunFolder

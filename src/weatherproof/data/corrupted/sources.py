@@ -14,10 +14,11 @@ from weatherproof.data.corrupted.sets import Corrupted, CorruptedImages, Part, c
 from weatherproof.data.decoding import Decoder
 from weatherproof.data.files import BadFiles
 from weatherproof.data.folders import check_folder
+from weatherproof.data.layout import MANIFEST
 from weatherproof.errors import InputError
 from weatherproof.texts import path_of, read_json
 
-RECIPE, MANIFEST = "recipe.yaml", "manifest.json"  # what `corrupt` writes first and last
+RECIPE = "recipe.yaml"  # what `corrupt` writes first
 _SPLITS = (None, "test", "val", "validation", "all")
 
 DecoderFor = Callable[[int], Decoder]  # from the number of stored channels

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weatherproof import random
 from weatherproof.data.folders import HELD_OUT
-from weatherproof.data.layout import SPLIT_FOLDERS, role_of
+from weatherproof.data.layout import MANIFEST, SPLIT_FOLDERS, role_of
 from weatherproof.data.packed.images import Packed, held_out_by
 from weatherproof.data.packed.index import (
     COUNT,
@@ -43,7 +43,6 @@ from weatherproof.names import printable
 from weatherproof.texts import LONGEST, Malformed, parse_json
 
 HELD_OUT_SPLITS = ("train", "test", "val", "validation")  # what a source without splits is parted into
-MANIFEST = "manifest.json"  # what `shard` says of a folder: classes and channels
 FORMAT = "webdataset"
 _MANIFEST = 1 << 26  # bytes
 NO_IMAGE = "no image among its files"
