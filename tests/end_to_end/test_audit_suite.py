@@ -186,7 +186,7 @@ def test_a_stopped_audit_goes_on(
     assert not (out / "results.json").exists(), "finished before it could be stopped"
     assert said == "" and "Traceback" not in err
     if how == signal.SIGINT:
-        kept = any(not file.name.startswith(".") for file in (out / "suite").iterdir())
+        kept = out.is_dir() and any(not file.name.startswith(".") for file in (out / "suite").iterdir())
         assert process.returncode == 130 and ("the same command goes on" in err.splitlines()[-1]) == kept
     assert weatherproof(*audit)[0] == 0
     assert results(out) == list(audited.records)
