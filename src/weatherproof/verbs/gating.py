@@ -18,8 +18,7 @@ from weatherproof.errors import InputError
 from weatherproof.operators import KindLadder, drawn
 from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
-from weatherproof.reports.hardened.words import kind_words
-from weatherproof.reports.words.records import listed
+from weatherproof.reports.words.records import kind_words, listed
 from weatherproof.sizes import sides
 from weatherproof.verbs.options import Reading as Feed
 
@@ -115,10 +114,11 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
 
 
 def _unlike(gauge: Gauge, text: str, side: int) -> Iterator[tuple[str, Operator]]:
-    """A damage by its kind, where the gauge does not know that kind and the images are large enough."""
+    """A damage by its kind, where the gauge knows none that is called so, too, and the images are large enough."""
     other = operators.parse(text)
     (kind,) = drawn.kinds(other)
-    if kind.name not in gauge.kinds and (operators.ladder(other, side) or kind.name in operators.COMMON_19):
+    known = {kind_words(name) for name in gauge.kinds}
+    if kind_words(kind.name) not in known and (operators.ladder(other, side) or kind.name in operators.COMMON_19):
         yield kind.name, other
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from weatherproof.reports.drawing.axes import Axis, nice_ticks, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Line, Mark, Series, Style
 from weatherproof.reports.drift.files import Drift, KindLevel, Limit, Window
-from weatherproof.reports.drift.words import kind_words, level_words, scaled, tick_words, unit_words, window_words
+from weatherproof.reports.drift.words import level_words, scaled, tick_words, unit_words, window_words
 from weatherproof.reports.words import records as words
 
 BEYOND, DAMAGED, LEVEL = Style(2), Style(4, 1), Style(3)
@@ -86,7 +86,7 @@ def draw_kinds(drift: Drift) -> Chart | None:
         return None
     series = tuple(
         Series(
-            kind_words(drift.kinds[kind]), style,
+            words.kind_words(drift.kinds[kind]), style,
             tuple((x, _count(window, kind) / window.images, 0.0)
                   for x, window in zip(_places(drift), drift.windows, strict=True)),
             marked=False,

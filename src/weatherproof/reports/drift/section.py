@@ -16,7 +16,7 @@ from weatherproof.reports.drift.drawing import (
     kind_styles,
 )
 from weatherproof.reports.drift.files import DRIFT, LIMITS, SUSPECTS, Drift, KindLevel, Limit, Suspect
-from weatherproof.reports.drift.words import beside, kind_words, level_words, order_words, sentence, suspect_words
+from weatherproof.reports.drift.words import beside, level_words, order_words, sentence, suspect_words
 from weatherproof.reports.group import Group
 from weatherproof.reports.parts import read_list, read_part
 from weatherproof.reports.verdict import Verdict
@@ -135,7 +135,7 @@ def _figures(drift: Drift, limits: tuple[Limit, ...]) -> tuple[tuple[Figure, ...
     ]  # fmt: skip
     kinds = draw_kinds(drift)
     if kinds is not None:
-        named = tuple((style, kind_words(drift.kinds[kind])) for kind, style in kind_styles(drift).items())
+        named = tuple((style, words.kind_words(drift.kinds[kind])) for kind, style in kind_styles(drift).items())
         figures.append(Figure("Which kind of damage it is", kinds, named))
     first = 2 if kinds is None else 4
     figures += [Figure(own.title, own, ((style, _OWN_LEVEL),)) for style, own in draw_own_levels(drift)]

@@ -19,16 +19,6 @@ _UNITS = {  # of levels as operators have them: a name, a factor and a unit
 }  # fmt: skip
 
 
-def kind_words(kind: str) -> str:
-    """A kind of damage inside a sentence.
-
-    >>> kind_words("RandomMask"), kind_words("JPEG"), kind_words("clean")
-    ('missing pixels', 'JPEG compression', 'clean')
-    """
-    name = words.damage_words(kind)
-    return name if name[:2].isupper() or name.startswith("Gaussian") else name[:1].lower() + name[1:]
-
-
 def unit_words(kind: str) -> str:
     """What a kind's level is, with its unit: "pixels missing, %"."""
     name, _, unit = _UNITS.get(kind, ("level", 1.0, ""))
@@ -61,13 +51,13 @@ def sentence(drift: Drift) -> str:
         return f"{sentence}."
     if main.kind == 0:
         return f"{sentence}, though most of them look clean."
-    return f"{sentence}, most of them by {kind_words(drift.kinds[main.kind])}."
+    return f"{sentence}, most of them by {words.kind_words(drift.kinds[main.kind])}."
 
 
 def _mostly_damaged(drift: Drift) -> str:
     damage = [own for own in drift.levels if own.kind]
     main = _dominant(damage, [own.images for own in damage])
-    by = f", most of them by {kind_words(drift.kinds[main.kind])}" if main else ""
+    by = f", most of them by {words.kind_words(drift.kinds[main.kind])}" if main else ""
     return f"; {words.percent(drift.damaged)} are damaged{by}" if drift.damaged else ""
 
 
@@ -120,7 +110,7 @@ def _found(drift: Drift) -> str:
     damage = sorted((own for own in drift.levels if own.kind), key=lambda own: -own.images)
     if not damage:
         return "None is called damaged."
-    each = [f"{words.percent(own.images / drift.images)} {kind_words(drift.kinds[own.kind])}" for own in damage]
+    each = [f"{words.percent(own.images / drift.images)} {words.kind_words(drift.kinds[own.kind])}" for own in damage]
     more = [f"{len(each) - 3} other kinds"] if len(each) > 4 else each[3:]
     return f"{words.percent(drift.damaged)} are called damaged: {words.listed([*each[:3], *more])}."
 
@@ -169,7 +159,7 @@ def suspect_words(suspect: Suspect) -> tuple[str, str]:
     read = level_words(suspect.kind, suspect.level, suspect.low, suspect.high)
     if suspect.kind == "clean":
         return why, "looks clean"
-    return why, read or f"{kind_words(suspect.kind)}, {words.percent(suspect.damaged)} sure"
+    return why, read or f"{words.kind_words(suspect.kind)}, {words.percent(suspect.damaged)} sure"
 
 
 def summary_lines(drift: Drift, records: Sequence[JsonRecord]) -> list[str]:

@@ -107,7 +107,7 @@ def warning(changed: Changed, promise: Promise | None) -> str:
             "explains: train for longer, or with another learning rate."
         )
     sentences += [
-        f"Under {kind_words(own.family)} alone it {_moves(changed.metric, own.change)}, more than the "
+        f"Under {words.kind_words(own.family)} alone it {_moves(changed.metric, own.change)}, more than the "
         "choice of the images explains: the original bears that kind better, leave it out of the operator."
         for own in changed.kinds
         if _loses(own.change)
@@ -142,18 +142,12 @@ def summary_lines(folder: Path) -> list[str]:
         rows = [("", "original", "hardened", "change")]
         named = [(own.title.lower(), own) for own in pairs(first)]
         of_kinds = zip(first.kinds, kind_pairs(first), strict=True)
-        named += [(f"  {kind_words(kind.family)}", own) for kind, own in of_kinds]
+        named += [(f"  {words.kind_words(kind.family)}", own) for kind, own in of_kinds]
         rows += [(name, _both(own.before), _both(own.after), _both(own.change)) for name, own in named]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines += ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)))) for row in rows]
         lines += [line for line in (sentence(first), warning(first, promise)) if line]
     return [*lines, *([promise_words(promise)] if promise is not None else [])]
-
-
-def kind_words(family: str) -> str:
-    """A kind of damage inside a sentence: "missing pixels", "Gaussian noise", "JPEG compression"."""
-    title = words.damage_words(family)
-    return title if title[:2].isupper() or title.startswith("Gaussian") else title[:1].lower() + title[1:]
 
 
 def _both(number: tuple[str, str]) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from weatherproof.benchmark import COMMON_19
 from weatherproof.reports.words.attacks import attack_words, family_words
+from weatherproof.spec import names_a_file
 
 JsonRecord = Mapping[str, Any]  # one entry of results.json, as in the architecture: metric, value, stderr, ...
 
@@ -250,6 +252,12 @@ def corruption_words(name: str) -> str:
     return name.replace("_", " ").replace("jpeg", "JPEG").replace("gaussian", "Gaussian")
 
 
+_KINDS = {name: corruption_words(name) for name in COMMON_19} | {
+    "clean": "clean", "RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise",
+    "GaussianBlur": "Gaussian blur", "JPEG": "JPEG compression", "Contrast": "low contrast", "contrast": "low contrast",
+}  # fmt: skip
+
+
 def condition_words(record: JsonRecord) -> str:
     """What was done to the test images: `75 % of the pixels missing`, `fog, severity 3`, `clean images`."""
     if record.get("readout") == GAUGE:
@@ -299,18 +307,25 @@ def axis_words(family: str) -> str:
         "JPEG": "100 less the JPEG quality",
         "Contrast": "contrast lost, %",
     }
-    return known.get(family, f"{family.replace('_', ' ')}, severity")
+    return known.get(family, f"{kind_words(family)}, severity")
+
+
+def kind_words(family: str) -> str:
+    """A kind of damage inside a sentence. Of the user's own function its name; another operator's text as it is.
+
+    >>> kind_words("RandomMask"), kind_words("jpeg_compression"), kind_words("camera.py:dead_columns")
+    ('missing pixels', 'JPEG compression', 'dead_columns')
+    """
+    if names_a_file(family):
+        return family.rpartition(":")[2]
+    return _KINDS.get(family, family)
 
 
 def damage_words(family: str) -> str:
-    """A kind of damage: its axis without the unit.
+    """The same as a title.
 
     >>> damage_words("RandomMask"), damage_words("GaussianNoise"), damage_words("clean")
     ('Missing pixels', 'Gaussian noise', 'Clean')
     """
-    known = {
-        "RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise", "GaussianBlur": "Gaussian blur",
-        "JPEG": "JPEG compression", "Contrast": "low contrast",
-    }  # fmt: skip
-    name = known.get(family, family.replace("_", " "))
-    return name[:1].upper() + name[1:]
+    name = kind_words(family)
+    return name[:1].upper() + name[1:] if family in _KINDS else name
