@@ -1,11 +1,20 @@
 """What the page of a hardening says of the kinds of damage that its gauge knows, and of those that it never saw."""
 
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 
 from weatherproof import operators
+from weatherproof.benchmark import COMMON_19
 from weatherproof.encoders import Gauge, Preprocessing
 from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.operators import drawn
+from weatherproof.reports import write_report
+from weatherproof.reports.hardened.curve import CURVE, Change, Changed, Curve, ModelLevels
+from weatherproof.reports.hardened.gauge import GAUGED, Gauged, GaugedKind, GaugedLevel
+from weatherproof.reports.parts import save_list, save_part
 from weatherproof.reports.words.records import axis_words, damage_words, kind_words
 from weatherproof.verbs.gating import _OTHERS, _unlike
 
@@ -39,3 +48,28 @@ def test_a_kind_that_a_gauge_knows_by_another_name_is_not_one_that_it_never_saw(
     )
     gauge = Gauge(Settings(tuple(KindScale(own.name) for own in drawn.kinds(operators.parse(family))), GREY))
     assert [name for text in _OTHERS for name, _ in _unlike(gauge, text, 32)] == ["RandomMask", "fog", "pixelate"]
+
+
+def test_a_mixture_of_many_kinds_has_small_curves_on_the_page(tmp_path: Path) -> None:
+    def page(*names: str) -> str:
+        change, run = Change(0.5, 0.6, (0.1, 0.1, 0.05), 9), tmp_path / str(len(names))
+        levels = tuple(ModelLevels(model, (0.9, 0.5), (None, None)) for model in ("teacher", "hardened"))
+        curves = tuple(Curve(name, ((1.0, 5.0),), (0.0, 5.0), levels, 9) for name in names)
+        run.mkdir()
+        save_list(run, CURVE, [Changed("top1", None, "CommonCorruptions()", "toys", change, change, curves)])
+        answers = (GaugedLevel(0.0, 0.0, 0.0, 0.1, 0.0, 1.0, 9), GaugedLevel(5.0, 4.0, 3.0, 5.0, 0.0, 0.0, 9))
+        known, none = ("clean", *names), (None,) * (1 + len(names))
+        said = tuple(GaugedKind(name, answers) for name in names)
+        shares = ((0.0,) * len(known),) * len(known)
+        save_part(run, GAUGED, Gauged(said, 9, known, known, shares, none, worse=none))
+        record = {"metric": "top1", "value": 0.4, "model": "teacher", "data": "toys", "protocol": "a", "images": 9}
+        (run / "recipe.yaml").write_text(yaml.safe_dump({"verb": "harden", "operator": "CommonCorruptions()"}))
+        (run / "results.json").write_text(json.dumps({"records": [record]}))
+        return write_report(run).read_text("utf-8")
+
+    few, many = page("fog"), page(*COMMON_19)
+    assert "trained on severity 1 to 5" in few and ">fog, severity<" in few and "What the gauge says there" not in few
+    assert many.count("trained on severity 1 to 5") == 19 == many.count("<summary>What the gauge says there")
+    assert 'class="hardened-grid many"' in many and 'class="confusion many"' in many
+    assert "From none to the worst" in few and "beyond</h2>" not in few
+    assert 'class="hardened-grid single"' in few and 'class="confusion"' in few

@@ -14,6 +14,7 @@ from weatherproof.errors import InputError
 from weatherproof.operators import (
     JPEG,
     Chain,
+    CommonCorruptions,
     Contrast,
     Corruption,
     GaussianBlur,
@@ -211,3 +212,11 @@ def test_a_mixture_has_a_ladder_for_each_kind_that_an_image_meets_alone():
     assert kind_ladders(both, 32) == []
     (jpeg,) = kind_ladders(JPEG((30, 80)), 32)
     assert (jpeg.trained, [level for level, _ in jpeg.rungs][:3]) == (((20, 70),), [10, 20, 25])
+
+
+def test_a_corruption_has_a_ladder_of_its_severities_and_none_beyond():
+    fog = [(level, Corruption("fog", level)) for level in (1, 2, 3, 4, 5)]
+    assert ladder(Corruption("fog", 3), 32) == ladder(Corruption("fog", (2, 5)), 32) == fog
+    kinds = kind_ladders(CommonCorruptions(only="noise", severity=(2, 4)), 32)
+    assert [own.family for own in kinds] == ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"]
+    assert {own.trained for own in kinds} == {((2, 4),)} and [level for level, _ in kinds[0].rungs] == [1, 2, 3, 4, 5]

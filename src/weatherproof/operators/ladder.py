@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from weatherproof.benchmark import SEVERITIES
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.compression import JPEG
 from weatherproof.operators.contrast import Contrast
@@ -12,6 +13,7 @@ from weatherproof.operators.drawn import SCALES, Scale, kinds
 from weatherproof.operators.levels import ends
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
+from weatherproof.operators.suites import Corruption
 from weatherproof.protocols import Operator
 
 _USUAL: dict[type, tuple[float, ...]] = {
@@ -20,6 +22,7 @@ _USUAL: dict[type, tuple[float, ...]] = {
     GaussianBlur: (0.5, 1.0, 2.0, 3.0, 5.0, 9.0),
     JPEG: (90.0, 75.0, 50.0, 25.0, 10.0, 5.0),
     Contrast: (0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+    Corruption: SEVERITIES,
 }
 
 Rungs = list[tuple[float, Operator]]
@@ -27,7 +30,7 @@ Rungs = list[tuple[float, Operator]]
 
 def ladder(operator: Operator, side: int, levels: Sequence[float] | None = None) -> Rungs:
     """Fixed levels of the operator's family, the trained ones and one beyond among them, the mildest first, without
-    none: [(level, operator there)].
+    none: [(level, operator there)]. Severities end at 5, so that nothing is beyond it.
 
     Args:
         operator: what was trained on. Only a family of one level has a ladder; for others the list is empty.
@@ -39,7 +42,7 @@ def ladder(operator: Operator, side: int, levels: Sequence[float] | None = None)
     scale = SCALES[type(operator)]
     trained, usual = ends(scale.of(operator)), levels or _USUAL[type(operator)]
     worst, last = (max(own, key=scale.severity) for own in (trained, usual))
-    if levels is None and scale.severity(worst) >= scale.severity(last):
+    if levels is None and not scale.whole and scale.severity(worst) >= scale.severity(last):
         usual = (*usual, _beyond(scale, worst))
     damaging = sorted((level for level in {*usual, *trained} if level != scale.none), key=scale.severity)
     own: Any = operator

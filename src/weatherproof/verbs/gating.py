@@ -23,7 +23,7 @@ from weatherproof.sizes import sides
 from weatherproof.verbs.options import Reading as Feed
 
 _STREAM = 0x67617567  # of the keys of the levels that the page shows: "gaug"
-_SHOWN = 300  # images at each level
+_SHOWN, _KINDS = 300, 5  # images at each level of so many kinds; of more kinds all together no more than of these
 # Kinds of damage that a page asks a gauge about beside its own.
 _OTHERS = (
     "RandomMask(0.5)", "GaussianNoise(0.15)", "GaussianBlur(2.0)", "JPEG(15)", "Contrast(0.7)", "Corruption('fog', 3)",
@@ -100,11 +100,9 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
     summary = gauge_summary(
         gauge, images, operator, unseen=strange, seed=feed["seed"], device=feed["device"], workers=feed["workers"]
     )
-    chosen = at_most(images, _SHOWN)
-    shown = tuple(
-        GaugedKind(kind.family, tuple(_levels(gauge, kind, chosen, feed)))
-        for kind in operators.kind_ladders(operator, side)
-    )
+    ladders = operators.kind_ladders(operator, side)
+    chosen = at_most(images, _SHOWN * _KINDS // max(_KINDS, len(ladders)))
+    shown = tuple(GaugedKind(kind.family, tuple(_levels(gauge, kind, chosen, feed))) for kind in ladders)
     return Gauged(
         kinds=shown, images=summary.images, names=gauge.kinds, rows=tuple(row.kind for row in summary.confusion),
         confusion=tuple(tuple(row.said[name] for name in gauge.kinds) for row in summary.confusion),
@@ -118,7 +116,7 @@ def _unlike(gauge: Gauge, text: str, side: int) -> Iterator[tuple[str, Operator]
     other = operators.parse(text)
     (kind,) = drawn.kinds(other)
     known = {kind_words(name) for name in gauge.kinds}
-    if kind_words(kind.name) not in known and (operators.ladder(other, side) or kind.name in operators.COMMON_19):
+    if kind_words(kind.name) not in known and operators.ladder(other, side):
         yield kind.name, other
 
 

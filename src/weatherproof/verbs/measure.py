@@ -97,7 +97,7 @@ class Measurement:
     def few_images(self) -> int:
         """On how many images each of the further rungs is measured: all together cost no more than the others do."""
         draws = sum(1 if draws_nothing(damage) else self._realizations for damage in self.damages)
-        return min(_FEW, len(self.images), len(self.images) * (1 + draws) // max(1, len(self.few)))
+        return min(_FEW, len(self.images), max(1, len(self.images) * (1 + draws) // max(1, len(self.few))))
 
     @property
     def _realizations(self) -> int:

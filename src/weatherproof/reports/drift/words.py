@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
+from weatherproof.benchmark import COMMON_19
 from weatherproof.reports.drift.files import Drift, KindLevel, Level, Suspect, Window, share_of
 from weatherproof.reports.verdict import CLEAR
 from weatherproof.reports.words import records as words
@@ -21,20 +22,24 @@ _UNITS = {  # of levels as operators have them: a name, a factor and a unit
 
 def unit_words(kind: str) -> str:
     """What a kind's level is, with its unit: "pixels missing, %"."""
-    name, _, unit = _UNITS.get(kind, ("level", 1.0, ""))
+    name, _, unit = _unit(kind)
     return f"{name}{',' * bool(unit)}{unit}"
 
 
 def scaled(kind: str, level: float) -> float:
     """A level in the unit of `unit_words`."""
-    return level * _UNITS.get(kind, ("", 1.0, ""))[1]
+    return level * _unit(kind)[1]
+
+
+def _unit(kind: str) -> tuple[str, float, str]:
+    return _UNITS.get(kind, ("severity" if kind in COMMON_19 else "level", 1.0, ""))
 
 
 def level_words(kind: str, level: Level, low: Level, high: Level) -> str:
     """ "42 % pixels missing (38 to 46)"; "" where there is no level."""
     if level is None:
         return ""
-    name, _, unit = _UNITS.get(kind, ("level", 1.0, ""))
+    name, _, unit = _unit(kind)
     numbers = [f"{scaled(kind, end):.2g}" if end is not None else "?" for end in (level, low, high)]
     first = f"{numbers[0]}{unit} {name}" if unit == " %" else f"{name} {numbers[0]}{unit}"
     return first + (f" ({numbers[1]} to {numbers[2]})" if low is not None and high is not None else "")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from weatherproof.benchmark import COMMON_19
 from weatherproof.reports.drawing.axes import Axis, percent
 from weatherproof.reports.drawing.charts import Chart, Dot, Line, Mark, Series, Style
 from weatherproof.reports.hardened.curve import Changed, Curve
@@ -18,9 +19,9 @@ SHARES = ("RandomMask", "Contrast")  # families whose levels are shares, near 1 
 def levels_axis(curve: Curve) -> Axis:
     """From none to the last level. Levels without an upper end stand on a square-root scale, the mild ones apart."""
     share = curve.family in SHARES
-    show = percent if share else "{:g}".format
+    show, root = percent if share else "{:g}".format, not share and curve.family not in COMMON_19
     top = curve.levels[-1] or 1.0
-    return Axis(0, top, words.axis_words(curve.family), show=show, given=curve.levels, inner=10, root=not share)
+    return Axis(0, top, words.axis_words(curve.family), show=show, given=curve.levels, inner=10, root=root)
 
 
 def draw_levels(changed: Changed, curve: Curve, palette: Palette) -> Chart:

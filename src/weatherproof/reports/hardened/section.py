@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from weatherproof.benchmark import COMMON_19
 from weatherproof.reports.drawing.charts import Chart, Style
 from weatherproof.reports.group import Group
 from weatherproof.reports.hardened.curve import CURVE, Changed, Curve
@@ -44,7 +45,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Hardened:
-    """What the page shows. `first` and `sentence`: None and "" where nothing was measured on both sides."""
+    """What the page shows. `first` and `sentence`: None and "" where nothing was measured on both sides.
+
+    Attributes:
+        range: over which levels the curves go, in words.
+    """
 
     first: Changed | None
     sentence: str
@@ -52,6 +57,7 @@ class Hardened:
     how: str
     pairs: tuple[Pair, ...]
     kind_pairs: tuple[Pair, ...]
+    range: str
     drawn: tuple[Drawn, ...]
     legend: Legend
     gauge_legend: Legend
@@ -77,6 +83,7 @@ def hardened_part(group: Group) -> Hardened | None:
         how=measured_how(first) if first else "",
         pairs=pairs(first) if first else (),
         kind_pairs=kind_pairs(first) if first else (),
+        range="From none to beyond" if first and any(map(_goes_beyond, first.curves)) else "From none to the worst",
         drawn=drawn,
         legend=tuple((Style(group.palette.colour(model)), words.model_words(model)) for model in models),
         gauge_legend=((ESTIMATE, "estimated level"), (BEYOND, "called beyond"), (CLEAN, "called clean"))
@@ -108,12 +115,17 @@ def _drawn(found: tuple[Changed, ...], gauged: Gauged | None, palette: Palette) 
     return tuple(curves)
 
 
+def _goes_beyond(curve: Curve) -> bool:
+    return curve.levels[-1] > max((high for _, high in curve.trained), default=0.0)
+
+
 def _trained(curve: Curve) -> str:
     scale, unit = (100, " %") if curve.family in SHARES else (1, "")
+    what = "severity " if curve.family in COMMON_19 else ""
     ranges = [
         f"{low * scale:g}" if low == high else f"{low * scale:g} to {high * scale:g}" for low, high in curve.trained
     ]
-    return f"{words.listed(ranges)}{unit}"
+    return f"{what}{words.listed(ranges)}{unit}"
 
 
 def first_words(verdict: Verdict, shown: Hardened) -> Verdict:

@@ -294,6 +294,9 @@ def level(record: JsonRecord) -> tuple[str, float] | None:
         return None
     settings = [*tree.args, *(keyword.value for keyword in tree.keywords)]
     first = _literal(settings[0]) if settings else None
+    if tree.func.id == "Corruption" and isinstance(first, str) and len(settings) == 2:
+        own = _literal(settings[1])
+        return (first, float(own)) if finite(own) else None
     first = first if finite(first) else severity
     return (tree.func.id, float(first)) if finite(first) else None
 
