@@ -518,14 +518,16 @@ def test_an_image_is_ruled_by_the_extents_of_the_kind_that_it_is_taken_for(tmp_p
         with_gate(low=[0.1, 0.2, 0.3], high=[0.2, 0.3, 0.4])
 
 
-def test_a_note_names_the_kinds_for_which_a_gate_stays_shut() -> None:
+def test_notes_name_the_kinds_for_which_a_gate_stays_shut_and_those_without_a_level() -> None:
     def notes(*shut: bool) -> list[str]:
         low, high = zip(*(SHUT if own else (LOW, HIGH) for own in shut), strict=True)
         return gate_notes(gated(*both, BlackOrWhite(), low, high), borne=False)
 
     both = pair(Norms())
-    assert notes(False, False) == [] == gate_notes(both[0], borne=False)
-    (masks,), (either,) = notes(True, False), notes(True, True)
+    level = "of bleached the gauge tells whether an image is damaged, not how much: there is no curve"
+    assert notes(False, False) == [level] and gate_notes(both[0], borne=False) == []
+    (masks, told), (either, again) = notes(True, False), notes(True, True)
+    assert told == again == level
     assert masks.startswith("the gate stays shut for missing pixels, and") and "bleached" not in masks
     assert either.startswith("the gate stays shut, and all images get the original")
 

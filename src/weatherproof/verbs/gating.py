@@ -66,13 +66,25 @@ def behind_a_gate(
 
 
 def gate_notes(encoder: Encoder, *, borne: bool) -> list[str]:
-    """What must be said of a gate that stays shut, or does for some kinds of damage.
+    """What must be said of a gate that stays shut, or does for some kinds of damage, and of kinds without a level.
 
     Args:
         borne: the original is as good under the damage as on clean images.
     """
     if not isinstance(encoder, Gated):
         return []
+    return [*_shut_notes(encoder, borne), *_level_notes(encoder.own_gauge)]
+
+
+def _level_notes(gauge: Gauge) -> list[str]:
+    return [
+        f"of {kind_words(kind.name)} the gauge tells whether an image is damaged, not how much: there is no curve"
+        for kind in gauge.settings.kinds
+        if kind.none is None
+    ]
+
+
+def _shut_notes(encoder: Gated, borne: bool) -> list[str]:
     kinds = encoder.own_gauge.kinds[1:]
     shut = [kind_words(name) for name, low in zip(kinds, encoder.low, strict=True) if low >= SHUT[0]]
     if not shut:
