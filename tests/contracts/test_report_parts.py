@@ -137,7 +137,7 @@ def gauged() -> Gauged:
 def drifted() -> Drift:
     level = KindLevel(1, 3, 1, 0.5, 0.4, 0.6)
     window = Window(1, 9, 9, 0.1, 0.3, 0.2, 0.1, 0.3, (level,), "2026-01-01 00:00:00", "2026-01-02 00:00:00")
-    return Drift(EVIL, "time", 9, 9, 0.1, 0.3, 0.2, ("clean", EVIL), (level,), (window,), 9)
+    return Drift(EVIL, "time", 9, 9, 0.1, 0.3, 0.2, ("clean", EVIL), (level,), (window,), 9, tops=(None, 1.0))
 
 
 def of(part: PartFile[Any]) -> Callable[[Path], object]:

@@ -27,8 +27,8 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation.drift import GAUGE, extents, gauge_images, suspects, windows
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings
-from weatherproof.reports.drift.files import Drift, KindLevel, Window
-from weatherproof.reports.drift.words import course, level_words, sentence, tick_words
+from weatherproof.reports.drift.files import Drift, KindLevel, Suspect, Window
+from weatherproof.reports.drift.words import course, level_words, sentence, suspect_words, tick_words
 from weatherproof.verbs.audit.drift import DriftOutcome
 
 COUNT = 120
@@ -135,8 +135,10 @@ def test_a_limit_that_is_passed_is_status_1_and_says_by_how_much(audited: DriftO
 
 
 def test_the_page_leads_with_the_share_and_draws_the_limits(audited: DriftOutcome) -> None:
-    page = audited.report.read_text("utf-8")
-    assert Strict(page) and "images are beyond what training saw, most of them by missing pixels" in page
+    page = audited.report.read_text("utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert Strict(page)
+    assert "images are beyond what training saw, most of them by missing pixels (trained to 50 %)" in page
+    assert "trained to</th>" in page and page.count(", trained to 50 %") > 6
     assert page.count('class="limit"') == 3 and page.count('class="worst"') == 1
     assert "The most suspicious images" in page and page.count("<img") == 12
     assert "Before and after" not in page and "clean images" not in page
@@ -330,13 +332,46 @@ def test_suspects_are_the_worst_of_each_kind_in_turn() -> None:
     assert found([0] * 5, [0.0] * 5, [False] * 5, sure) == []
 
 
+def test_a_gauge_without_levels_tells_the_probability_of_damage_in_their_place(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Halves(Gauge):
+        """Says of an image with more black than a half that it is damaged, and no more."""
+
+        def forward(self, images: Tensor) -> Reading:
+            black = (images.sum(dim=1) == 0).float().mean(dim=(1, 2))
+            hurt, none = black > 0.6, torch.full_like(black, torch.nan)
+            return Reading(none, none, none, hurt.long(), black, black * hurt, hurt)
+
+    with warnings.catch_warnings(action="ignore"):
+        encoder = load_encoder("small(width=4, channels=1)")
+    encoder.set_gauge(Halves(GaugeSettings((KindScale("my/own.py:dead_columns"),), encoder.preprocessing)))
+    words = (encoder, photos), {"gauge": True, "workers": 0, "device": "cpu", "window": 30}
+    for option, limit in (("fail_over", "level=0.5"), ("fail_under", "level=0.1")):
+        with pytest.raises(InputError, match=rf"{limit}: the gauge tells no level of dead_columns, only whether"):
+            wp.audit(*words[0], **words[1], **{option: [limit]}, out=tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    made = wp.audit(*words[0], **words[1], out=tmp_path / "run", fail_over=["damaged=0.9"])  # type: ignore[arg-type]
+    assert isinstance(made, DriftOutcome)
+    values = {record["metric"]: record["value"] for record in made.records}
+    chances = [float(row["damaged"]) for row in rows_of(made)]
+    assert [*values] == ["beyond", "damaged", "clean", "damage_probability"]
+    assert values["damage_probability"] == pytest.approx(sum(chances) / COUNT, abs=1e-4)
+    made.show()
+    page, shown = made.report.read_text("utf-8"), capsys.readouterr().out
+    assert "Mean probability of damage, %" in shown and "Mean level" not in shown
+    assert "Mean probability of damage, %" in page and page.count("dead_columns") > 2 and "my/own" not in page
+    assert "mean level" not in page.lower() and "How bad it is" not in page and "trained to" not in page
+
+
 def drift(shares: list[float], levels: tuple[KindLevel, ...], images: int = 40) -> Drift:
     parts = tuple(
         Window(1 + i * images, (1 + i) * images, images, share, share, share, share, share)
         for i, share in enumerate(shares)
     )
     count, mean = images * len(shares), sum(shares) / len(shares)
-    return Drift("new", "name", count, count, mean, mean, mean, ("clean", "RandomMask", "JPEG"), levels, parts)
+    kinds = ("clean", "RandomMask", "JPEG")
+    return Drift("new", "name", count, count, mean, mean, mean, kinds, levels, parts, tops=(None, 0.6, 20.0))
 
 
 def kind(place: int, images: int, beyond: int) -> KindLevel:
@@ -345,7 +380,7 @@ def kind(place: int, images: int, beyond: int) -> KindLevel:
 
 def test_the_first_sentence_names_the_damage_that_most_are_beyond_by() -> None:
     said = sentence(drift([0.1], (kind(0, 36, 0), kind(1, 4, 4))))
-    assert said == "10 % of 40 images are beyond what training saw, most of them by missing pixels."
+    assert said == "10 % of 40 images are beyond what training saw, most of them by missing pixels (trained to 60 %)."
     assert sentence(drift([0.1], (kind(0, 36, 0), kind(1, 2, 2), kind(2, 2, 2)))).endswith("saw.")
     assert sentence(drift([0.1], (kind(0, 40, 4),))).endswith("saw, though most of them look clean.")
     assert sentence(drift([0.025], (kind(0, 39, 0), kind(2, 1, 1)))).startswith("2.5 % of 40 images is beyond")
@@ -359,6 +394,17 @@ def test_a_change_is_called_one_where_the_standard_errors_do_not_explain_it() ->
     assert course(drift([0.5, 0.0, 0.1, 0.2, 0.0], ()))[0].startswith("It falls from 50 %")
     assert course(drift([0.0, 0.0, 0.1, 0.2, 0.05], ()))[0].startswith("It does not clearly change")
     assert course(drift([0.0, 0.5], ())) == ()
+
+
+def test_a_suspect_that_is_worse_than_training_says_what_that_saw() -> None:
+    def words(kind: str, level: float, top: float | None, *, unlike: bool = False) -> tuple[str, str]:
+        return suspect_words(Suspect("a.png", 1, kind, level, None, None, 1.0, True, unlike), top)
+
+    assert words("RandomMask", 0.94, 0.6) == ("worse than training", "94 % pixels missing, trained to 60 %")
+    assert words("JPEG", 12, 20.0)[1] == "JPEG quality 12, trained to 20"
+    assert words("GaussianBlur", 4, 3.0)[1] == "blur σ 4 pixels, trained to 3 pixels"
+    assert words("fog", 4.2, 3.0)[1] == "severity 4.2, trained to 3"
+    assert words("RandomMask", 0.94, None)[1] == words("RandomMask", 0.94, 0.6, unlike=True)[1] == "94 % pixels missing"
 
 
 def test_levels_and_times_in_words() -> None:

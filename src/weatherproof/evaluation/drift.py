@@ -20,6 +20,7 @@ from weatherproof.readouts import evaluating
 GAUGE = "the gauge"
 READOUT = "gauge"  # what records of it say
 DRIFT_METRICS = ("beyond", "damaged", "clean", "level")
+PROBABILITY = "damage_probability"  # in place of "level" where the gauge tells none
 _WINDOWS, _FEWEST = 50, 20  # windows unless the user says their size, and images that each of them has then
 
 
@@ -64,10 +65,19 @@ def gauge_images(gauge: Gauge, images: ImageSet, settings: Settings, *, files: s
     return run({GAUGE: gauge}, [Gauging()], images, settings, name="gauge", title=title, facts=facts)
 
 
-def drift_records(answers: Answers, images: ImageSet, model: str, files: str) -> list[Record]:
+def tells_levels(gauge: Gauge) -> bool:
+    """Whether any of the kinds of damage that it knows has a level."""
+    return any(kind.none is not None for kind in gauge.settings.kinds)
+
+
+def drift_records(answers: Answers, images: ImageSet, model: str, files: str, *, levels: bool = True) -> list[Record]:
     """`DRIFT_METRICS` over all images: the shares that are beyond what training saw, damaged, and clean, with binomial
     standard errors; and the mean extent, 0 where all are clean and 1 where all are as damaged as the worst that
-    training saw, with s / sqrt(n)."""
+    training saw, with s / sqrt(n).
+
+    Args:
+        levels: the gauge tells levels. Else there is, in place of the extent, the mean probability of damage.
+    """
     count, facts = len(answers), protocol_facts(images, None, (), None, gauge=True, files=files or None)
 
     def record(metric: str, value: float, error: float | None) -> Record:
@@ -79,11 +89,11 @@ def drift_records(answers: Answers, images: ImageSet, model: str, files: str) ->
     damaged = answers["kind"] > 0
     shares = {"beyond": answers["beyond"], "damaged": damaged, "clean": ~damaged}
     means = {name: float(own.double().mean()) for name, own in shares.items()}
-    extent = answers["extent"].double()
+    extent = answers["extent" if levels else "damaged"].double()
     spread = float(extent.std() / count**0.5) if count > 1 else None
     return [
         *(record(name, share, binomial_error(share, count)) for name, share in means.items()),
-        record("level", float(extent.mean()), spread),
+        record("level" if levels else PROBABILITY, float(extent.mean()), spread),
     ]
 
 

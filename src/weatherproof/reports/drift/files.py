@@ -101,6 +101,7 @@ class Drift:
         levels: one for each kind that there is, clean among them.
         by_camera: how many have the camera's own time; None: the order is not that of time.
         expected: share of images such as training saw that a gauge calls unlike them.
+        tops: of each of `kinds` the worst level that training saw; None: it has no level. Without any: not known.
     """
 
     data: str
@@ -115,15 +116,29 @@ class Drift:
     windows: tuple[Window, ...]
     by_camera: int | None = None
     expected: float = 0.01
+    tops: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
         _require_shares(self.beyond, self.damaged, self.expected)
+        if self.tops and len(self.tops) != len(self.kinds):
+            raise ValueError(f"{len(self.kinds)} kinds must have as many tops, got {len(self.tops)}")
+        if not all(abs(top) <= _FAR for top in self.tops if top is not None):
+            raise ValueError(f"a top must be a level of at most {_FAR:g}")
         found = (*self.levels, *(level for window in self.windows for level in window.kinds))
         if not all(0 <= level.kind < len(self.kinds) for level in found):
             raise ValueError("a kind has no name")
         ends = [end for window in self.windows for end in (window.first, window.last)]
         if not self.windows or ends != sorted(ends) or not 0 < self.images <= self.files or abs(self.level) > _FAR:
             raise ValueError("there must be windows of images, in their order")
+
+    @property
+    def tells_levels(self) -> bool:
+        """Whether any kind has a level."""
+        return not self.tops or any(top is not None for top in self.tops)
+
+    def top(self, kind: str) -> Level:
+        """The worst level of this kind that training saw; None where there is none, or it is not known."""
+        return dict(zip(self.kinds, self.tops, strict=False)).get(kind)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from weatherproof.reports.drift.drawing import (
     kind_styles,
 )
 from weatherproof.reports.drift.files import DRIFT, LIMITS, SUSPECTS, Drift, KindLevel, Limit, Suspect
-from weatherproof.reports.drift.words import beside, level_words, order_words, sentence, suspect_words
+from weatherproof.reports.drift.words import beside, level_words, order_words, sentence, suspect_words, top_words
 from weatherproof.reports.group import Group
 from weatherproof.reports.parts import read_list, read_part
 from weatherproof.reports.verdict import Verdict
 from weatherproof.reports.words import records as words
 
+_NUMBERS = ("beyond", "damaged", "clean", "level", "damage_probability")  # those that there are
 _OWN_LEVEL = "mean level of the images that are called so, with the mean of its interval"
 
 Legend = tuple[tuple[Style, str], ...]
@@ -50,6 +51,7 @@ class KindRow:
     share: str
     beyond: str
     level: str
+    trained: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Drifted:
     further: tuple[Figure, ...]
     rows: tuple[KindRow, ...]
     suspects: tuple[Pictured, ...]
+    levels: bool
     limits: tuple[LimitRow, ...]
     notes: tuple[str, ...]
 
@@ -104,11 +107,12 @@ def drift_part(group: Group) -> Drifted | None:
         sentence=sentence(drift),
         beside=beside(drift),
         order=order_words(drift),
-        numbers=tuple(_number(name, known[name]) for name in ("beyond", "damaged", "clean", "level") if name in known),
+        numbers=tuple(_number(name, known[name]) for name in _NUMBERS if name in known),
         figures=figures,
         further=further,
         rows=tuple(_row(drift, own) for own in sorted(drift.levels, key=lambda own: (own.kind == 0, -own.images))),
-        suspects=tuple(_pictured(picture, suspect) for picture, suspect in pictures),
+        suspects=tuple(_pictured(drift, picture, suspect) for picture, suspect in pictures),
+        levels=drift.tells_levels,
         limits=tuple(_limit(own, known) for own in limits),
         notes=group.notes,
     )
@@ -120,7 +124,8 @@ def _number(metric: str, record: Any) -> tuple[str, str, str]:
 
 
 def _figures(drift: Drift, limits: tuple[Limit, ...]) -> tuple[tuple[Figure, ...], tuple[Figure, ...]]:
-    """Two charts, or four where there are several kinds of damage; and those that are folded away."""
+    """Two charts, or four where there are several kinds of damage; and those that are folded away. Of levels there are
+    none where no kind has any."""
     shares = tuple(("limit", limit_words(own)) for own in limits if own.metric != "level")
     levels = tuple(("limit", limit_words(own)) for own in limits if own.metric == "level")
     figures = [
@@ -128,16 +133,16 @@ def _figures(drift: Drift, limits: tuple[Limit, ...]) -> tuple[tuple[Figure, ...
             "How many are beyond what training saw", draw_shares(drift, limits),
             ((BEYOND, "beyond, ± standard error"), (DAMAGED, "damaged at all")), shares,
         ),
-        Figure(
-            "How bad it is", draw_extents(drift, limits), ((LEVEL, "mean level, with the mean of its interval"),),
-            (("worst", "the worst that training saw"), *levels),
-        ),
     ]  # fmt: skip
+    if drift.tells_levels:
+        worst = (("worst", "the worst that training saw"), *levels)
+        legend = ((LEVEL, "mean level, with the mean of its interval"),)
+        figures.append(Figure("How bad it is", draw_extents(drift, limits), legend, worst))
     kinds = draw_kinds(drift)
     if kinds is not None:
         named = tuple((style, words.kind_words(drift.kinds[kind])) for kind, style in kind_styles(drift).items())
         figures.append(Figure("Which kind of damage it is", kinds, named))
-    first = 2 if kinds is None else 4
+    first = len(figures) + (kinds is not None)
     figures += [Figure(own.title, own, ((style, _OWN_LEVEL),)) for style, own in draw_own_levels(drift)]
     return tuple(figures[:first]), tuple(figures[first:])
 
@@ -151,11 +156,11 @@ def _row(drift: Drift, own: KindLevel) -> KindRow:
     name = drift.kinds[own.kind]
     level = "" if own.kind == 0 else level_words(name, own.level, own.low, own.high)
     share, beyond = (words.percent(part) for part in (own.images / drift.images, own.beyond / max(1, own.images)))
-    return KindRow(words.damage_words(name), f"{own.images:,}", share, beyond, level)
+    return KindRow(words.damage_words(name), f"{own.images:,}", share, beyond, level, top_words(name, drift.top(name)))
 
 
-def _pictured(picture: Any, suspect: Suspect) -> Pictured:
-    why, read = suspect_words(suspect)
+def _pictured(drift: Drift, picture: Any, suspect: Suspect) -> Pictured:
+    why, read = suspect_words(suspect, drift.top(suspect.kind))
     return Pictured(data_address(picture), is_small(picture), suspect.name, suspect.place, why, read, suspect.beyond)
 
 

@@ -45,6 +45,11 @@ def level_words(kind: str, level: Level, low: Level, high: Level) -> str:
     return first + (f" ({numbers[1]} to {numbers[2]})" if low is not None and high is not None else "")
 
 
+def top_words(kind: str, top: Level) -> str:
+    """The worst level that training saw: "60 %"; "" where there is none."""
+    return "" if top is None else f"{scaled(kind, top):.3g}{_unit(kind)[2]}"
+
+
 def sentence(drift: Drift) -> str:
     """The share beyond what training saw, and by what for most of them."""
     if drift.beyond == 0:
@@ -56,7 +61,9 @@ def sentence(drift: Drift) -> str:
         return f"{sentence}."
     if main.kind == 0:
         return f"{sentence}, though most of them look clean."
-    return f"{sentence}, most of them by {words.kind_words(drift.kinds[main.kind])}."
+    name = drift.kinds[main.kind]
+    trained = top_words(name, drift.top(name))
+    return f"{sentence}, most of them by {words.kind_words(name)}{f' (trained to {trained})' if trained else ''}."
 
 
 def _mostly_damaged(drift: Drift) -> str:
@@ -158,12 +165,15 @@ def tick_words(times: Sequence[str]) -> list[str]:
     return [f"{own.day} {_MONTHS[own.month - 1]} {clock}" for own, clock in zip(moments, clocks, strict=True)]
 
 
-def suspect_words(suspect: Suspect) -> tuple[str, str]:
-    """Why an image stands there, and what the gauge reads of it."""
+def suspect_words(suspect: Suspect, top: Level = None) -> tuple[str, str]:
+    """Why an image stands there, and what the gauge reads of it, beside the worst level that training saw where it is
+    worse."""
     why = "unlike training" if suspect.unlike else "worse than training" if suspect.beyond else "within training"
     read = level_words(suspect.kind, suspect.level, suspect.low, suspect.high)
     if suspect.kind == "clean":
         return why, "looks clean"
+    if read and top is not None and suspect.beyond and not suspect.unlike:
+        read += f", trained to {top_words(suspect.kind, top)}"
     return why, read or f"{words.kind_words(suspect.kind)}, {words.percent(suspect.damaged)} sure"
 
 
@@ -175,8 +185,9 @@ def summary_lines(drift: Drift, records: Sequence[JsonRecord]) -> list[str]:
     blocks = "".join(_BLOCKS[round((len(_BLOCKS) - 1) * share / (top or 1.0))] for share in shares)
     rows = [(words.metric_words(own["metric"]).title, words.number(own["metric"], own["value"], own["stderr"]))
             for own in records]  # fmt: skip
+    width = max(19, *(len(title) for title, _ in rows))
     return [
         sentence(drift), *beside(drift), "",
-        *(f"{title:<19}{number:>15}" for title, number in rows), "",
+        *(f"{title:<{width}}{number:>15}" for title, number in rows), "",
         f"{blocks}  beyond, {len(shares)} windows, at most {words.percent(top)}",
     ]  # fmt: skip

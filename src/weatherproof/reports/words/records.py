@@ -85,6 +85,7 @@ METRICS = {  # in order of preference for the headline
     "damaged": Metric("Damaged", True, "the gauge sees damage of some kind", False),
     "clean": Metric("Clean", True, "the gauge sees no damage"),
     "level": Metric("Mean level", False, "0: all are clean; 1: all are as damaged as the worst of training", False),
+    "damage_probability": Metric("Mean probability of damage", True, "as the gauge tells it of each image", False),
     "images_of_a_class": Metric("Images of a class", False, "mean over the classes", None),
 }
 

@@ -24,6 +24,7 @@ from weatherproof.evaluation.drift import (
     drift_records,
     gauge_images,
     suspects,
+    tells_levels,
     windows,
 )
 from weatherproof.evaluation.engine.answers import Answers
@@ -46,6 +47,7 @@ from weatherproof.reports.drift.files import (
 from weatherproof.reports.drift.files import Limit as ShownLimit
 from weatherproof.reports.drift.words import summary_lines
 from weatherproof.reports.parts import read_list, read_part, save_list, save_part
+from weatherproof.reports.words.records import kind_words, listed
 from weatherproof.training import RunFolder
 from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import Limit, checked, require_known
@@ -106,6 +108,7 @@ def audit_drift(
     reading = reading_of(options)
     encoder = pretrained(model, size=options["size"], seed=options["seed"])
     gauge = encoder.own_gauge
+    _require_levels(limits, gauge)
     split = whole_folder(source, options.get("split")) or "test"
     roll = rolled(read_at(source, split, encoder, options), order).at_most(options["test_images"])
     files = {str(source): roll.digest} if roll.digest else {}
@@ -120,6 +123,16 @@ def audit_drift(
     return checked(outcome, limits, "readout", READOUT)
 
 
+def _require_levels(limits: Sequence[Limit], gauge: Gauge) -> None:
+    for limit in limits:
+        if limit.metric == "level" and not tells_levels(gauge):
+            kinds = listed([kind_words(name) for name in gauge.kinds[1:]])
+            raise InputError(
+                f"{limit.option} level={limit.value:g}: the gauge tells no level of {kinds}, only "
+                "whether an image is damaged: give a limit on damaged"
+            )
+
+
 def _measured(
     run: RunFolder, gauge: Gauge, roll: Roll, subject: Subject, order: By, window: int | None
 ) -> DriftOutcome:
@@ -131,7 +144,7 @@ def _measured(
     if not answers:
         raise InputError(f"no image of {images.name!r} could be read")
     write_atomically(run.path / TABLE, utf8(table(roll, gauge.kinds, answers)))
-    save_part(run.path, DRIFT, _drift(roll, gauge.kinds, answers, order if roll.digest else "set", window))
+    save_part(run.path, DRIFT, _drift(roll, gauge, answers, order if roll.digest else "set", window))
     chosen = answers.at(suspects(answers, _SUSPECTS))
     if len(chosen):
         save_part(run.path, SUSPECTS, _suspects(roll, gauge.kinds, chosen))
@@ -145,7 +158,7 @@ def _measured(
         many = len(images.bad) > 1
         notes.append(f"{len(images.bad):,} file{'s' * many} could not be read and {'are' if many else 'is'} left out")
     state = {"complete": found.complete, "notes": notes, "seconds": round(time.monotonic() - began, 1)}
-    records = drift_records(answers, images, subject.name, roll.digest)
+    records = drift_records(answers, images, subject.name, roll.digest, levels=tells_levels(gauge))
     return finish(run, STATE, state, records, DriftOutcome, subject.encoder)
 
 
@@ -192,13 +205,14 @@ def _when(moment: Moment | None) -> tuple[str, str]:
     return moment.time.isoformat(" "), "camera" if moment.by_camera else "file"
 
 
-def _drift(roll: Roll, kinds: Sequence[str], answers: Answers, order: Order, window: int | None) -> Drift:
+def _drift(roll: Roll, gauge: Gauge, answers: Answers, order: Order, window: int | None) -> Drift:
     every = [_window(roll, answers, places) for places in windows(len(roll.images), window)]
     moments = roll.moments
     return Drift(
         data=roll.images.name, order=order, files=len(roll.images), images=len(answers),
         beyond=_mean(answers["beyond"]), damaged=_mean(answers["kind"] > 0), level=_mean(answers["extent"]),
-        kinds=tuple(kinds), levels=_levels(answers, clean=True), windows=tuple(own for own in every if own is not None),
+        kinds=gauge.kinds, tops=(None, *(kind.top for kind in gauge.settings.kinds)),
+        levels=_levels(answers, clean=True), windows=tuple(own for own in every if own is not None),
         by_camera=None if moments is None else sum(moment.by_camera for moment in moments), expected=STRANGE,
     )  # fmt: skip
 
