@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _known_hints: dict[type, dict[str, Any]] = {}
 _STAR = inspect.Parameter.VAR_POSITIONAL
 _MODULE = 1 << 22  # bytes of a file with the user's own code
+_QUOTED, _OWN_FILE = re.compile(r"'[^']*'|\"[^\"]*\""), re.compile(r"[^\s,()]+\.py:\w+")
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
 
 
@@ -224,9 +226,9 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
         tree = ast.parse(stripped, mode="eval").body
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
-        raise InputError(
-            f"cannot read the {what} {shown(text)}: {error.msg}{at}; write it like Name(0.5, key=1)"
-        ) from None
+        bare = _OWN_FILE.search(_QUOTED.sub("", stripped))
+        how = f"put the path in quotes, {bare[0]!r}" if bare else "write it like Name(0.5, key=1)"
+        raise InputError(f"cannot read the {what} {shown(text)}: {error.msg}{at}; {how}") from None
     except (ValueError, RecursionError, MemoryError):  # what else Python's own parser gives up on
         raise InputError(f"cannot read the {what} {shown(text)}: expected a call like Name(0.5, key=1)") from None
     if _depth(tree) > texts.DEEPEST:  # ------1 has no brackets

@@ -163,6 +163,8 @@ def test_user_operator_from_a_file(tmp_path):
     [
         ("RandomMsk(0.5)", "did you mean RandomMask"),
         ("RandomMask(", "cannot read the operator"),
+        ("OneOf(my/own.py:f, RandomMask(0.5))", "put the path in quotes, 'my/own.py:f'"),
+        ("OneOf('own.py:f', RandomMask(0.5)", "write it like Name"),
         ("RandomMask(2)", r"number in \[0, 1\]"),
         ("RandomMask((0.9, 0.1))", "ordered pair"),
         ("RandomMask()", "missing a required argument: 'fraction'.*it is RandomMask"),
