@@ -20,7 +20,7 @@ from weatherproof.operators import RandomMask, parse
 from weatherproof.operators.drawn import drawn
 from weatherproof.reports import write_report
 from weatherproof.reports.hardened.curve import CURVE, Change, Changed, KindChange
-from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_words
+from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_beside, promise_words
 from weatherproof.reports.hardened.words import sentence, summary_lines, warning
 from weatherproof.reports.parts import save_list, save_part
 from weatherproof.verbs import before_after
@@ -49,8 +49,10 @@ def test_a_difference_has_the_error_of_its_images_whatever_the_order_and_number_
 
 
 def test_the_sentence_says_what_is_lost_and_what_is_gained() -> None:
-    said = "On clean images the hardened encoder loses 0.3 ± 0.5 points; under the damage it gains 51 ± 1 points."
-    assert sentence(changed()) == said
+    said = "On clean images the hardened encoder loses 1.3 ± 0.5 points; under the damage it gains 51 ± 1 points."
+    assert sentence(changed(clean=-0.013)) == said
+    said = said.replace("loses 1.3 ± 0.5 points", "shows no clear change (\N{MINUS SIGN}0.3 ± 0.5 points)")
+    assert sentence(changed()) == said, "as the numbers below it say"
     assert "gains and loses nothing" in sentence(changed(clean=0.0))
     assert "loses 0.100 ± 0.005 of cosine similarity" in sentence(changed(clean=-0.1, metric="cosine"))
     assert "gains 3.0 points;" in sentence(changed(clean=0.03, error=None))
@@ -128,9 +130,11 @@ def test_a_kind_that_the_original_bears_better_is_named(tmp_path: Path) -> None:
 
 def test_the_promise_is_one_line() -> None:
     assert (
-        promise_words(Promise(0.95, 0.971, 500, True)) == "keep_clean 0.95: kept, 0.971 on 500 clean validation images"
+        promise_words(Promise(0.95, 0.971, 500, True)) == "Promised 0.95, reached 0.971 on 500 clean validation images"
     )
-    assert "not kept, 0.900 (cosine)" in promise_words(Promise(0.95, 0.9, 500, False, measure="cosine"))
+    broken = Promise(0.95, 0.9, 500, False, 0.926, measure="cosine")
+    assert "Promised 0.95, reached 0.900 (cosine) on" in promise_words(broken)
+    assert promise_beside(broken) == "The most at any look was 0.926."
 
 
 def test_page_and_terminal_lead_with_the_four_numbers(tmp_path: Path) -> None:
@@ -139,6 +143,7 @@ def test_page_and_terminal_lead_with_the_four_numbers(tmp_path: Path) -> None:
     save_part(tmp_path, PROMISE, Promise(0.95, 0.9, 500, False))
     lines = summary_lines(tmp_path)
     assert [line.split()[0] for line in lines[1:4]] == ["original", "clean", "under"]
+    assert lines[-1] == "Promised 0.95, reached 0.900 on 500 clean validation images: not kept"
     assert "40.0 ± 1.0" in lines[2] and "35.0 ± 1.0" in lines[2] and "91.0 ± 1.0" in lines[3]
     record = {"metric": "top1", "value": 0.4, "model": "teacher", "data": "toys", "protocol": "a", "images": 9}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "harden", "operator": "RandomMask(0.5)"}))

@@ -13,7 +13,7 @@ class Promise:
         asked, reached: in [0, 1]; `reached` of the encoder that the run has saved.
         images: clean validation images that `reached` rests on.
         kept: whether it is.
-        best: the most that was reached in any epoch; None: not known.
+        best: the most that was reached at any look while it trained; None: not known.
         epoch: after which epoch the saved encoder is the one; None: not known.
         measure: what the numbers are, in words.
     """
@@ -35,17 +35,17 @@ PROMISE = PartFile("promise.json", "a promise about clean images", Promise)
 
 
 def promise_words(promise: Promise) -> str:
-    """One line: what was asked, whether it was kept, what was reached, on how many images."""
+    """What was asked, and what was reached, on how many images."""
     measure = f" ({promise.measure})" if promise.measure else ""
     return (
-        f"keep_clean {promise.asked:g}: {'kept' if promise.kept else 'not kept'}, {promise.reached:.3f}{measure} on "
-        f"{promise.images:,} clean validation images"
+        f"Promised {promise.asked:g}, reached {promise.reached:.3f}{measure} on {promise.images:,} clean validation "
+        "images"
     )
 
 
 def promise_beside(promise: Promise) -> str:
     """Which epoch's encoder it is, and what the best one reached; "" where neither is known."""
     saved = "" if promise.epoch is None else f"The saved encoder is that after epoch {promise.epoch:,}"
-    best = "" if promise.best is None or promise.kept else f"the most in any epoch was {promise.best:.3f}"
+    best = "" if promise.best is None or promise.kept else f"the most at any look was {promise.best:.3f}"
     details = "; ".join(part for part in (saved, best) if part)
     return f"{details[:1].upper()}{details[1:]}." if details else ""

@@ -69,7 +69,7 @@ def _number(metric: str, value: float, error: float | None) -> tuple[str, str]:
 
 
 def sentence(changed: Changed) -> str:
-    """What clean images lose and damaged ones gain, whichever way it went."""
+    """What clean images lose and damaged ones gain, whichever way it went; a change within its error is none."""
     sentence = f"On clean images the hardened encoder {_moves(changed.metric, changed.clean)}"
     if changed.damaged is None:
         return f"{sentence}."
@@ -77,7 +77,7 @@ def sentence(changed: Changed) -> str:
 
 
 def _moves(metric: str, change: Change) -> str:
-    """ "loses 0.3 ± 0.5 points", "gains 51 ± 2 points"."""
+    """ "loses 1.3 ± 0.5 points", "gains 51 ± 2 points", "shows no clear change (−0.3 ± 0.5 points)"."""
     percent = words.metric_words(metric).percent
     scale, digits = (100, 1 if abs(change.difference) < 0.0995 else 0) if percent else (1, 3)
     size = f"{abs(change.difference) * scale:.{digits}f}"
@@ -86,6 +86,8 @@ def _moves(metric: str, change: Change) -> str:
     error = change.errors[2]
     spread = f" ± {max(error * scale, 10**-digits):.{digits}f}" if error else ""
     unit = " points" if percent else f" of {words.metric_words(metric).words.lower()}"
+    if not is_clear(change):
+        return f"shows no clear change ({'+' if change.difference > 0 else MINUS}{size}{spread}{unit})"
     return f"{'gains' if change.difference > 0 else 'loses'} {size}{spread}{unit}"
 
 
@@ -147,7 +149,7 @@ def summary_lines(folder: Path) -> list[str]:
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines += ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)))) for row in rows]
         lines += [line for line in (sentence(first), warning(first, promise)) if line]
-    return [*lines, *([promise_words(promise)] if promise is not None else [])]
+    return lines if promise is None else [*lines, f"{promise_words(promise)}: {'' if promise.kept else 'not '}kept"]
 
 
 def _both(number: tuple[str, str]) -> str:
