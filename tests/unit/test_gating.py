@@ -61,7 +61,8 @@ def test_a_mixture_of_many_kinds_has_small_curves_on_the_page(tmp_path: Path) ->
         known, none = ("clean", *names), (None,) * (1 + len(names))
         said = tuple(GaugedKind(name, answers) for name in names)
         shares = ((0.0,) * len(known),) * len(known)
-        save_part(run, GAUGED, Gauged(said, 9, known, known, shares, none, worse=none))
+        gauged = Gauged(said, 9, known, known, shares, none, worse=none, auc=0.9876, calibration_error=0.0123)
+        save_part(run, GAUGED, gauged)
         record = {"metric": "top1", "value": 0.4, "model": "teacher", "data": "toys", "protocol": "a", "images": 9}
         (run / "recipe.yaml").write_text(yaml.safe_dump({"verb": "harden", "operator": "CommonCorruptions()"}))
         (run / "results.json").write_text(json.dumps({"records": [record]}))
@@ -71,5 +72,6 @@ def test_a_mixture_of_many_kinds_has_small_curves_on_the_page(tmp_path: Path) ->
     assert "trained on severity 1 to 5" in few and ">fog, severity<" in few and "What the gauge says there" not in few
     assert many.count("trained on severity 1 to 5") == 19 == many.count("<summary>What the gauge says there")
     assert 'class="hardened-grid many"' in many and 'class="confusion many"' in many
+    assert "98.8\N{NO-BREAK SPACE}% of all pairs (AUC); that probability is off by 1.2 points on average" in few
     assert "From none to the worst" in few and "beyond</h2>" not in few
     assert 'class="hardened-grid single"' in few and 'class="confusion"' in few

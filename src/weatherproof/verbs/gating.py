@@ -120,6 +120,7 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
         confusion=tuple(tuple(row.said[name] for name in gauge.kinds) for row in summary.confusion),
         beyond=tuple(row.beyond for row in summary.confusion), worse=tuple(row.worse for row in summary.confusion),
         coverage=summary.coverage, asked=COVERAGE if summary.coverage is not None else None, told=summary.told,
+        auc=summary.auc, calibration_error=summary.calibration_error,
     )  # fmt: skip
 
 

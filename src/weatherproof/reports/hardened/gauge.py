@@ -58,6 +58,8 @@ class Gauged:
             measured.
         asked: the share that the interval promises; None: nothing.
         told: the share whose kind was told right, of the images with a level that was trained on; None: not measured.
+        auc: of the probability of damage, clean images against those that training may see; None: not measured.
+        calibration_error: mean distance of that probability from its frequency; None: not measured.
     """
 
     kinds: tuple[GaugedKind, ...]
@@ -70,10 +72,12 @@ class Gauged:
     asked: float | None = None
     worse: tuple[float | None, ...] = ()
     told: float | None = None
+    auc: float | None = None
+    calibration_error: float | None = None
 
     def __post_init__(self) -> None:
         shares = (*self.beyond, *self.worse, *(share for row in self.confusion for share in row))
-        _require_shares(self.coverage, self.asked, self.told, *shares)
+        _require_shares(self.coverage, self.asked, self.told, self.auc, self.calibration_error, *shares)
         counts = {len(self.rows), len(self.confusion), len(self.beyond), len(self.worse) or len(self.rows)}
         if len(counts) > 1 or self.rows[: len(self.names)] != self.names:
             raise ValueError("the confusion must have a row for each kind, those that the gauge knows first")
@@ -82,3 +86,14 @@ class Gauged:
 
 
 GAUGED = PartFile("gauged.json", "answers of a gauge", Gauged)
+
+
+def certainty_words(gauged: Gauged) -> str:
+    """How far the probability of damage can be trusted; "" where it was not measured."""
+    if gauged.auc is None or gauged.calibration_error is None:
+        return ""
+    return (
+        f"By its probability of damage a damaged image stands above a clean one in {100 * gauged.auc:.1f} % of all "
+        f"pairs (AUC); that probability is off by {100 * gauged.calibration_error:.1f} points on average (calibration "
+        "error)."
+    )

@@ -15,7 +15,7 @@ from weatherproof.reports.hardened.drawing import (
     draw_estimates,
     draw_levels,
 )
-from weatherproof.reports.hardened.gauge import GAUGED, Gauged
+from weatherproof.reports.hardened.gauge import GAUGED, Gauged, certainty_words
 from weatherproof.reports.hardened.promise import PROMISE, Promise
 from weatherproof.reports.hardened.words import Pair, kind_pairs, measured_how, pairs, sentence, warning
 from weatherproof.reports.parts import read_list, read_part
@@ -63,6 +63,7 @@ class Hardened:
     gauge_legend: Legend
     promise: Promise | None
     gauged: Gauged | None
+    certainty: str
     kinds: tuple[str, ...]
     rows: tuple[str, ...]
 
@@ -90,6 +91,7 @@ def hardened_part(group: Group) -> Hardened | None:
         if any(own.gauge for own in drawn) else (),
         promise=promise,
         gauged=gauged,
+        certainty=certainty_words(gauged) if gauged else "",
         kinds=tuple(map(words.damage_words, gauged.names)) if gauged else (),
         rows=tuple(map(words.damage_words, gauged.rows)) if gauged else (),
     )  # fmt: skip
