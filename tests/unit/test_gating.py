@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from weatherproof import operators
 from weatherproof.benchmark import COMMON_19
+from weatherproof.data import MemoryImages, batches
 from weatherproof.encoders import Gauge, Preprocessing
 from weatherproof.encoders.gauge import KindScale, Settings
 from weatherproof.operators import drawn
@@ -47,7 +49,20 @@ def test_a_kind_that_a_gauge_knows_by_another_name_is_not_one_that_it_never_saw(
         "OneOf(CommonCorruptions(only='noise'), Corruption('gaussian_blur', 2), Corruption('contrast', 2), JPEG(9))"
     )
     gauge = Gauge(Settings(tuple(KindScale(own.name) for own in drawn.kinds(operators.parse(family))), GREY))
-    assert [name for text in _OTHERS for name, _ in _unlike(gauge, text, 32)] == ["RandomMask", "fog", "pixelate"]
+    assert strangers(gauge, channels=1) == ["RandomMask", "fog", "pixelate"]
+
+
+def strangers(gauge: Gauge, channels: int) -> list[str]:
+    """The kinds that the page shows as never seen."""
+    some = next(batches(MemoryImages(torch.randint(0, 256, (2, channels, 32, 32), dtype=torch.uint8)), 1))
+    return [name for text in _OTHERS for name, _ in _unlike(gauge, text, 32, some)]
+
+
+def test_of_images_of_more_channels_those_are_left_out_that_are_not_made_for_them() -> None:
+    gauge = Gauge(Settings((KindScale("RandomMask"),), GREY))
+    grey, coloured, four = (strangers(gauge, channels) for channels in (1, 3, 4))
+    assert grey == coloured and len(grey) == len(_OTHERS) - 1
+    assert [name for name in grey if name not in four] == ["JPEG"]
 
 
 def test_a_mixture_of_many_kinds_has_small_curves_on_the_page(tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
     gauge = encoder.fitted_gauge
     assert gauge is not None, "there is no gate without a gauge"
     side = min(images.image_size) if images.image_size else 224
-    strange = {words: other for text in _OTHERS for words, other in _unlike(gauge, text, side)}
+    first = next(batches(images, 1))
+    strange = {words: other for text in _OTHERS for words, other in _unlike(gauge, text, side, first)}
     summary = gauge_summary(
         gauge, images, operator, unseen=strange, seed=feed["seed"], device=feed["device"], workers=feed["workers"]
     )
@@ -124,13 +125,19 @@ def gauged(encoder: Encoder, images: ImageSet, operator: Operator, feed: Feed) -
     )  # fmt: skip
 
 
-def _unlike(gauge: Gauge, text: str, side: int) -> Iterator[tuple[str, Operator]]:
-    """A damage by its kind, where the gauge knows none that is called so, too, and the images are large enough."""
+def _unlike(gauge: Gauge, text: str, side: int, some: Batch) -> Iterator[tuple[str, Operator]]:
+    """A damage by its kind, where the gauge knows none that is called so, too, and it is made for such images: of their
+    size, and of as many channels."""
     other = operators.parse(text)
     (kind,) = drawn.kinds(other)
     known = {kind_words(name) for name in gauge.kinds}
-    if kind_words(kind.name) not in known and operators.ladder(other, side):
-        yield kind.name, other
+    if kind_words(kind.name) in known or not operators.ladder(other, side):
+        return
+    try:
+        other(some.images, random.keys(0, some.index))
+    except InputError:  # of other channels than it knows
+        return
+    yield kind.name, other
 
 
 def _levels(gauge: Gauge, kind: KindLadder, images: ImageSet, feed: Feed) -> Iterator[GaugedLevel]:
