@@ -29,6 +29,7 @@ from weatherproof.evaluation import finetune_search
 from weatherproof.methods import FeatureSettings
 from weatherproof.methods.feature_contrast import FeatureContrastive
 from weatherproof.methods.partners import Partner
+from weatherproof.readouts import Adam, Fit, Logistic
 from weatherproof.restoration import DeepDecoder
 from weatherproof.sizes import sides
 from weatherproof.studies import STUDIES
@@ -213,8 +214,9 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         height, width = sides(own.size)
         return crop(replace(own, size=(min(height, SIDE), min(width, SIDE))), images, keys)
 
-    def quick(*given: Any, **settings: Any) -> torch.nn.Linear:
-        return probe(*given, **{"epochs": 2, "realizations": 1, **settings})
+    def quick(*given: Any, fit: Fit, **settings: Any) -> torch.nn.Linear:
+        short = {Adam: {"epochs": 2}, Logistic: {"realizations": 1}}.get(type(fit), {})
+        return probe(*given, fit=replace(fit, **short), **settings)
 
     def fitting(own: FeatureSettings, name: str) -> Partner:
         return partner(replace(own, k=min(own.k, SIDE * SIDE)), name)

@@ -20,7 +20,7 @@ from weatherproof.data.files import BadFiles
 from weatherproof.evaluation import near_duplicates as nearly
 from weatherproof.evaluation.near_duplicates import Seen, near_duplicates
 from weatherproof.operators import GaussianNoise
-from weatherproof.readouts import embed, fit_probe
+from weatherproof.readouts import Logistic, embed, fit_probe
 from weatherproof.verbs.overlap import overlap
 
 
@@ -263,13 +263,13 @@ def test_files_that_cannot_be_read_and_further_draws_are_not_counted(tmp_path: P
     seen, labelled = Seen(12), torch.tensor([0, 1, 2, 3, 8, 10, 11])
     with pytest.warns(UserWarning, match="cannot be read"):
         fit_probe(
-            Flat(), train, num_classes=2, labels=labelled, operator=GaussianNoise(0.02), realizations=3, batch_size=3,
+            Flat(), train, num_classes=2, labels=labelled, fit=Logistic(3), operator=GaussianNoise(0.02), batch_size=3,
             seen=seen,
         )  # fmt: skip
     assert seen.rows.tolist() == [0, 1, 3, 8, 10, 11] and len(seen.features) == 6
     assert among(seen, Flat(), train, test) == [[0, 10]]
     seen = Seen(12)
-    fit_probe(Flat(), train, num_classes=2, operator=GaussianNoise(0.02), realizations=3, batch_size=5, seen=seen)
+    fit_probe(Flat(), train, num_classes=2, fit=Logistic(3), operator=GaussianNoise(0.02), batch_size=5, seen=seen)
     assert seen.rows.tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     assert among(seen, Flat(), train, test) == [[0, 10]]
 

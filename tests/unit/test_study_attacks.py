@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,8 +81,9 @@ def _published_order() -> dict[Key, float | None]:
     return values
 
 
-def _found(values: dict[Key, float | None]) -> dict[Key, dict[str, float | None]]:
-    return {key: {"value": value} for key, value in values.items()}
+def _found(values: dict[Key, float | None]) -> dict[Key, dict[str, Any]]:
+    metric = {True: "median_perturbation", False: "error"}
+    return {key: {"value": value, "metric": metric[key[0].endswith(MEDIAN)]} for key, value in values.items()}
 
 
 def _lost(values: dict[Key, float | None]) -> list[str]:
@@ -110,7 +112,7 @@ def test_sizes_at_which_nobody_is_left_tell_nothing() -> None:
 
 def test_a_median_beyond_all_sizes_is_the_largest() -> None:
     values = _published_order()
-    values[row(PGD_L2, MEDIAN), "contrastive"] = None  # as a resumed study reads it
+    values[row(PGD_L2, MEDIAN), "contrastive"] = None  # infinite, as JSON has it
     assert [text for text in _lost(values) if text.endswith("by the median")] == [
         f"({letter}) PGD, lambda {weight:g}: both together resist best, by the median"
         for letter, weight in zip("ace", LAMBDAS, strict=True)
