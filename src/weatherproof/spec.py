@@ -136,6 +136,11 @@ def describe(obj: Any) -> str:
     return f"{type(obj).__name__}({', '.join(parts)})"
 
 
+def is_component(value: object) -> bool:
+    """Whether its repr is a text that `describe` has made."""
+    return type(value).__repr__ == describe
+
+
 @component
 class UserFunction:
     """A callable from the user's own file, named as `path/to/file.py:name`. Its text is that name, quoted."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 import weatherproof as wp
@@ -132,3 +133,13 @@ def test_a_run_with_another_function_of_the_same_name_is_another(tmp_path: Path)
     assert audit(0.9).records == first
     with pytest.raises(InputError, match=r"operator.*camera@.*camera@"):
         audit(0.1)
+
+
+def test_a_component_is_known_by_all_its_settings(tmp_path: Path) -> None:
+    """Though one of them is its name."""
+    encoder = wp.load_encoder("small(width=4)@random", num_classes=10, seed=1)
+    settings: dict[str, Any] = {"realizations": 1, "test_images": 4, "classes_match": True, "out": tmp_path / "run"}
+    wp.audit(encoder, "digits", operator=operators.Corruption("fog", 2), **settings)
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["operator"] == "Corruption('fog', 2)"
+    with pytest.raises(InputError, match=r"Corruption\('fog', 2\).*Corruption\('fog', 3\)"):
+        wp.audit(encoder, "digits", operator=operators.Corruption("fog", 3), **settings)

@@ -17,7 +17,7 @@ from weatherproof.functions import given
 from weatherproof.names import command_line, printable, visible
 from weatherproof.readouts import Readout, readout_hash
 from weatherproof.recipe import COMMITS, INPUTS, OWN_FILES
-from weatherproof.spec import UserFunction, own_files
+from weatherproof.spec import UserFunction, is_component, own_files
 from weatherproof.texts import LARGEST, Malformed, bounded, read_json
 from weatherproof.training import RunFolder
 from weatherproof.training.run import finite
@@ -250,6 +250,8 @@ def text_of(value: Any) -> str:
         return str(value)
     if isinstance(value, UserFunction):
         return value.path  # its repr is quoted, to stand inside a call
+    if is_component(value):
+        return repr(value)  # of a component, which may have a name among its settings
     return getattr(value, "name", None) or repr(given(value))
 
 
