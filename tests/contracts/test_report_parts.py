@@ -83,23 +83,24 @@ RECORD = {
     "readout": "probe", "data": "toys/test", "label_fraction": 1.0, "operator": None, "corruption": None,
     "severity": None, "attack": None, "trained_on": None, "protocol": "aa11",
 }  # fmt: skip
+ATTACKED_RECORD = RECORD | {"attack": "PGD(L2(0.5))", "metric": "top1", "severity": 0.5}
 
 
 def combination(state: Any = "front") -> Combination:
     return Combination(EVIL, "MoCo", "SR", 1.0, (0.6, 0.5, 0.2, 0.1), (0.01, 0.01, 0.01, None), state, ("x",))
 
 
-def utility_examples() -> UtilityExamples:
-    images = torch.rand(2, 3, 6, 6)
+def utility_examples(channels: int = 3) -> UtilityExamples:
+    images = torch.rand(2, channels, 6, 6)
     return UtilityExamples(
         (EVIL, "b"), "toys", 2, 0.5, images, images, torch.tensor([[0, 1], [2, 3]]), torch.tensor([[4, 5], [6, 7]]),
         images, images, torch.tensor([True, False]), torch.tensor([0, 1]), torch.tensor([0, 0]), torch.rand(2),
     )  # fmt: skip
 
 
-def attack_examples() -> AttackExamples:
+def attack_examples(channels: int = 3) -> AttackExamples:
     one, sure = torch.tensor([0]), torch.tensor([0.5])
-    clean = torch.rand(1, 3, 6, 6)
+    clean = torch.rand(1, channels, 6, 6)
     return AttackExamples("PGD(L2(0.5))", "m", "l2", (EVIL,), clean, clean * 0.9, one, one, one, sure, sure, sure)
 
 
@@ -109,6 +110,21 @@ class Row:
 
     save: Callable[[Path], object]
     read: Callable[[Path], object]
+
+
+def maps_of(channels: int = 3) -> ClassUtility:
+    return ClassUtility((EVIL,), torch.tensor([4]), torch.rand(1, channels, 6, 6), torch.rand(1, 6, 6), 0, "toys")
+
+
+def save_near(run: Path, picture: Tensor) -> None:
+    save_neighbours(
+        run, picture[None], picture[None, None], torch.tensor([[0.5]]), query_labels=torch.tensor([0]),
+        labels=torch.tensor([[0]]), classes=(EVIL,), bank=EVIL, images=7,
+    )  # fmt: skip
+
+
+def save_looks(run: Path, picture: Tensor) -> None:
+    save_views(run, picture, [FamilyLooks(EVIL, "SimCLR(8)", [[picture, picture]], used=True)])
 
 
 def changed_by_hardening() -> Changed:
@@ -208,34 +224,28 @@ TABLE = {
         read_examples,
     ),
     "strip.safetensors": Row(lambda run: save_strip(run, PICTURE, {("fog", 3): PICTURE}), of(STRIP)),
-    "views.safetensors": Row(
-        lambda run: save_views(run, PICTURE, [FamilyLooks(EVIL, "SimCLR(8)", [[PICTURE, PICTURE]], used=True)]),
-        of(VIEWS),
-    ),
-    "neighbours.safetensors": Row(
-        lambda run: save_neighbours(
-            run, PICTURE[None], PICTURE[None, None], torch.tensor([[0.5]]), query_labels=torch.tensor([0]),
-            labels=torch.tensor([[0]]), classes=(EVIL,), bank=EVIL, images=7,
-        ),
-        of(NEIGHBOURS),
-    ),
+    "views.safetensors": Row(lambda run: save_looks(run, PICTURE), of(VIEWS)),
+    "neighbours.safetensors": Row(lambda run: save_near(run, PICTURE), of(NEIGHBOURS)),
     "map.safetensors": Row(
         lambda run: save_map(
             run, torch.rand(3, 2), torch.tensor([0, 1, -1]), classes=(EVIL, "b"), by="pca", shares=(0.5, 0.2), data=EVIL
         ),
         read_map,
     ),
-    "utility_maps.safetensors": Row(
-        lambda run: save_utility_maps(
-            run, ClassUtility((EVIL,), torch.tensor([4]), torch.rand(1, 3, 6, 6), torch.rand(1, 6, 6), 0, "toys")
-        ),
-        of(MAPS),
-    ),
+    "utility_maps.safetensors": Row(lambda run: save_utility_maps(run, maps_of()), of(MAPS)),
     "utility_images.safetensors": Row(lambda run: save_utility_images(run, utility_examples()), of(IMAGES)),
     "attack_images.safetensors": Row(
         lambda run: save_attack_images(run, [attack_examples()]), lambda run: read_list(run, ATTACKED)
     ),
 }  # fmt: skip
+OF_ANY_CHANNELS: dict[str, Callable[[Path, Tensor], object]] = {
+    "strip.safetensors": lambda run, picture: save_strip(run, picture, {("fog", 3): picture}),
+    "views.safetensors": save_looks,
+    "neighbours.safetensors": save_near,
+    "utility_maps.safetensors": lambda run, picture: save_utility_maps(run, maps_of(len(picture))),
+    "utility_images.safetensors": lambda run, picture: save_utility_images(run, utility_examples(len(picture))),
+    "attack_images.safetensors": lambda run, picture: save_attack_images(run, [attack_examples(len(picture))]),
+}
 JSON = [name for name in TABLE if name.endswith(".json")]
 TENSORS = [name for name in TABLE if name not in JSON]
 HOSTILE = [
@@ -299,6 +309,20 @@ def test_what_is_saved_is_read(name: str, tmp_path: Path) -> None:
     assert not TABLE[name].read(tmp_path)
     TABLE[name].save(tmp_path)
     assert (tmp_path / name).is_file() and TABLE[name].read(tmp_path)
+
+
+@pytest.mark.parametrize("name", OF_ANY_CHANNELS)
+@pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (4, 3)])
+def test_pictures_of_any_number_of_channels_are_saved_and_shown(
+    name: str, channels: int, shown: int, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "train", "images": "digits"}))
+    (tmp_path / "results.json").write_text(json.dumps({"records": [RECORD, ATTACKED_RECORD]}))
+    OF_ANY_CHANNELS[name](tmp_path, torch.cat([PICTURE, 255 - PICTURE])[:channels])
+    assert TABLE[name].read(tmp_path)
+    saved = [tensor for tensor in tensors_of(tmp_path / name)[0].values() if tensor.dtype == torch.uint8]
+    assert {tensor.shape[-3] for tensor in saved if tensor.ndim > 2} == {shown}
+    assert "data:image/png" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -373,8 +397,7 @@ def test_tensors_of_another_kind_are_refused_in_one_line(name: str, tmp_path: Pa
 
 def test_a_page_of_all_parts_is_whole_and_escaped(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"verb": "train", "images": "digits"}))
-    attacked = RECORD | {"attack": "PGD(L2(0.5))", "metric": "top1", "severity": 0.5}
-    (tmp_path / "results.json").write_text(json.dumps({"records": [RECORD, attacked]}))
+    (tmp_path / "results.json").write_text(json.dumps({"records": [RECORD, ATTACKED_RECORD]}))
     for name, row in TABLE.items():
         if name not in ("study.json", "front.json"):  # which take the place of the others
             row.save(tmp_path)

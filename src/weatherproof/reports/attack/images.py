@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, for_page, require_pictures
 from weatherproof.reports.parts import PartFile, require_classes, save_tensors
 from weatherproof.reports.words import records as words
 from weatherproof.reports.words.attacks import size_words
@@ -137,7 +137,7 @@ def save_attack_images(folder: Path | str, examples: Sequence[AttackExamples]) -
         factor = magnification(float(change.abs().max()))
         pictures = (own.clean, 0.5 + factor * change, own.attacked)
         tensors |= {
-            f"{k} {name}": smaller(bytes_of(images), SHOWN) for name, images in zip(_PICTURES, pictures, strict=True)
+            f"{k} {name}": for_page(bytes_of(images), SHOWN) for name, images in zip(_PICTURES, pictures, strict=True)
         }
         tensors |= {f"{k} {name}": getattr(own, name).detach().cpu().clone() for name in _NUMBERS}
         about.append({

@@ -50,6 +50,11 @@ def smaller(images: Shaped[Tensor, "*n height width"], side: int) -> Shaped[Tens
     return resized.round().clamp(0, 255).byte() if images.dtype == torch.uint8 else resized.clamp(min=0)
 
 
+def for_page(images: UInt8[Tensor, "..."], side: int) -> UInt8[Tensor, "..."]:
+    """What a file for a page holds of images of any number of channels: `in_colours`, and `smaller`."""
+    return smaller(in_colours(images), side)
+
+
 def data_address(image: AnyPicture) -> str:
     """A data address: PNG for images whose pixels can be told apart on the page, otherwise JPEG, a third as long."""
     file, small = io.BytesIO(), is_small(image)

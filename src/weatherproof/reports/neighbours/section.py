@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from weatherproof.reports.drawing.pictures import data_address, is_small, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import data_address, for_page, is_small, require_pictures
 from weatherproof.reports.parts import PartFile, require_classes, save_part
 
 SHOWN = 96  # pixels of the longer side in the file
@@ -102,8 +102,8 @@ def save_neighbours(
         images: how many those are.
     """
     found = Neighbours(
-        queries=smaller(queries, SHOWN),
-        neighbours=smaller(neighbours, SHOWN),
+        queries=for_page(queries, SHOWN),
+        neighbours=for_page(neighbours, SHOWN),
         similarity=similarity.float(),
         query_labels=query_labels,
         labels=labels,

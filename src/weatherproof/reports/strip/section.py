@@ -7,7 +7,14 @@ from typing import ClassVar
 
 from weatherproof.benchmark import SEVERITIES
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import AnyPicture, Picture, data_address, is_small, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import (
+    AnyPicture,
+    Picture,
+    data_address,
+    for_page,
+    is_small,
+    require_pictures,
+)
 from weatherproof.reports.parts import PartFile, save_tensors
 from weatherproof.reports.suite.records import in_order
 from weatherproof.reports.words import records as words
@@ -68,7 +75,7 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
 
     Args:
         folder: the run folder.
-        clean: the image, 8 bits, 1 or 3 channels.
+        clean: the image, 8 bits; of more than three channels the page shows the first three.
         parts: by (corruption, severity), the same image corrupted; all of one shape.
 
     Raises:
@@ -80,7 +87,7 @@ def save_strip(folder: Path | str, clean: Picture, parts: Mapping[tuple[str, int
         if image.shape != clean.shape:
             raise InputError(f"{name} at severity {severity} is {tuple(image.shape)}, expected {tuple(clean.shape)}")
     named = {f"{name}/{severity}": image for (name, severity), image in parts.items()}
-    tensors = {name: smaller(image, SHOWN) for name, image in {"clean": clean, **named}.items()}
+    tensors = {name: for_page(image, SHOWN) for name, image in {"clean": clean, **named}.items()}
     return save_tensors(Path(folder) / STRIP.name, tensors)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.pixel_utility import UtilityExamples
-from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import SMALL, bytes_of, data_address, for_page, require_pictures, smaller
 from weatherproof.reports.drawing.shades import require_utility, scientific, shaded
 from weatherproof.reports.parts import PartFile, require_classes, save_part
 from weatherproof.reports.words import records as words
@@ -117,9 +117,9 @@ def save_utility_images(folder: Path | str, examples: UtilityExamples) -> Path:
         raise InputError("a page of utility needs at least one image, got none")
     channels, height, width = examples.images.shape[1:]
     found = ImagesFile(
-        images=smaller(bytes_of(examples.images), SHOWN),
-        high=smaller(bytes_of(examples.high), SHOWN),
-        low=smaller(bytes_of(examples.low), SHOWN),
+        images=for_page(bytes_of(examples.images), SHOWN),
+        high=for_page(bytes_of(examples.high), SHOWN),
+        low=for_page(bytes_of(examples.low), SHOWN),
         utility=smaller(examples.utility.sum(dim=1).float(), SHOWN),
         top=smaller(_marked(examples.top, examples.images), SHOWN),
         bottom=smaller(_marked(examples.bottom, examples.images), SHOWN),

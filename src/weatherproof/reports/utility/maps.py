@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weatherproof.errors import InputError
 from weatherproof.pixel_utility import ClassUtility
-from weatherproof.reports.drawing.pictures import bytes_of, data_address, is_small, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import bytes_of, data_address, for_page, is_small, require_pictures, smaller
 from weatherproof.reports.drawing.shades import require_utility, scientific, shaded
 from weatherproof.reports.parts import PartFile, save_part
 
@@ -74,7 +74,7 @@ def save_utility_maps(folder: Path | str, maps: ClassUtility) -> Path:
     if len(maps.classes) == 0:
         raise InputError("utility maps need at least one class with images, got none")
     found = MapsFile(
-        images=smaller(bytes_of(maps.images), SHOWN),
+        images=for_page(bytes_of(maps.images), SHOWN),
         utility=smaller(maps.utility.float(), SHOWN),
         counts=maps.counts,
         classes=tuple(maps.classes),

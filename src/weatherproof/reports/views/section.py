@@ -10,7 +10,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from weatherproof.errors import InputError
-from weatherproof.reports.drawing.pictures import AnyPicture, Picture, data_address, is_small, require_pictures, smaller
+from weatherproof.reports.drawing.pictures import (
+    AnyPicture,
+    Picture,
+    data_address,
+    for_page,
+    is_small,
+    require_pictures,
+)
 from weatherproof.reports.parts import PartFile, save_tensors
 
 SHOWN = 96  # pixels of a look's longer side in the file
@@ -78,7 +85,7 @@ VIEWS = PartFile(
 
 @dataclass(frozen=True)
 class FamilyLooks:
-    """Draws of one family; `images` are 8 bits, 1 or 3 channels. A draw is the looks that are made together."""
+    """Draws of one family; the looks are 8 bits. A draw is the looks that are made together."""
 
     name: str
     text: str
@@ -92,12 +99,12 @@ def save_views(folder: Path | str, image: Picture, families: Sequence[FamilyLook
     Raises:
         InputError: no families, a family without looks, or looks of one family that differ in shape.
     """
-    tensors, about = {"image": smaller(image, SHOWN)}, []
+    tensors, about = {"image": for_page(image, SHOWN)}, []
     for i, family in enumerate(families):
         looks = [look for draw in family.draws for look in draw]
         if len({tuple(look.shape) for look in looks}) != 1 or len({len(draw) for draw in family.draws}) != 1:
             raise InputError(f"the looks of {family.name} must have one shape and come in draws of one length")
-        tensors[str(i)] = torch.stack([smaller(look, SHOWN) for look in looks])
+        tensors[str(i)] = torch.stack([for_page(look, SHOWN) for look in looks])
         about.append({"name": family.name, "text": family.text, "used": family.used, "draw": len(family.draws[0])})
     if not about:
         raise InputError("a page of views needs at least one family, got none")
