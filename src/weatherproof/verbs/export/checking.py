@@ -27,6 +27,7 @@ SIZES = (1, 3)  # batches; the third has all other images
 _OTHER_SIZES = ((0.5, 0.75), (1.5, 1.25), (2.25, 1.0))  # times the network's own, where the file resizes
 _UNIT = ("damaged", "weight")  # outputs from 0 to 1
 _CHOICES = ("kind", "beyond")  # outputs that are one thing or another
+_MAY_BE_NAN = ("level", "low", "high")  # of a gauge that cannot tell them; all else is a number
 
 Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
@@ -47,6 +48,7 @@ class Difference:
         largest: difference of any number of any image.
         scale: the largest number of the encoder's output; 1 of what lies between 0 and 1.
         differing: images of which a choice differs, or that are a number here and none there.
+        not_finite: images for which the encoder itself gives no number, and should.
     """
 
     output: str
@@ -54,6 +56,7 @@ class Difference:
     largest: float = 0.0
     scale: float = 0.0
     differing: int = 0
+    not_finite: int = 0
 
     @property
     def relative(self) -> float:
@@ -87,6 +90,11 @@ class Verdict:
             f"{own.output} differs on {own.differing} of {self.looks} looks"
             for own in self.differences.values()
             if own.output not in _CHOICES and own.differing
+        ]
+        lines += [
+            f"{own.output} of the encoder itself is not finite on {own.not_finite} of {self.looks} looks"
+            for own in self.differences.values()
+            if own.not_finite
         ]
         if self.flipped > FLIPPED * self.looks:
             lines.append(f"the gauge tells {self.flipped} of {self.looks} images otherwise")
@@ -134,8 +142,10 @@ def _note(gap: Difference, own: Tensor, given: Tensor, same: Tensor) -> None:
         gap.differing += int((own != given).flatten(1).any(dim=1).sum() if own.ndim > 1 else (own != given).sum())
         return
     known = own.isfinite() & given.isfinite()
-    unlike = (own.isfinite() != given.isfinite()).reshape(len(own), -1).any(dim=1)
-    gap.differing += int((unlike & same).sum())
+    alike = known | (own.isnan() & given.isnan()) | (own == given)  # the last of infinities
+    gap.differing += int((~alike.reshape(len(own), -1).all(dim=1) & same).sum())
+    if gap.output not in _MAY_BE_NAN:
+        gap.not_finite += int((~own.isfinite()).reshape(len(own), -1).any(dim=1).sum())
     compared = known & same.view(-1, *[1] * (own.ndim - 1))
     if bool(compared.any()):
         gap.largest = max(gap.largest, float((own - given)[compared].abs().max()))

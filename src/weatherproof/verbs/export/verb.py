@@ -8,12 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError, unknown
 from weatherproof.files import write_atomically
+from weatherproof.readouts.embedding import require_embeddings
 from weatherproof.training import RunFolder
 from weatherproof.training.run import IGNORED
 from weatherproof.verbs.export.checking import Verdict, chosen, compared, damages, looks
@@ -88,15 +90,19 @@ def export(
     subject = subject_of(cast(str | Path | Encoder | Outcome, encoder), size)  # `verb` has made one of a network
     source, shape = pictures(subject, images, size, fixed_size=to != "hub")
     shape = Shape(shape.height, shape.width, shape.resized, pixels)
+    real = chosen(source, subject.encoder.preprocessing.channels)
+    with torch.inference_mode():
+        require_embeddings(subject.encoder.name, subject.encoder(real))
     run = RunFolder.open(out, with_origins(recipe, subject.encoder), ignore=(*IGNORED, "images", "push"))
     if to == "hub":
-        return _hub(run, alone(subject), source, shape, push)
-    return _program(run, subject, source, shape, to, opset)
+        return _hub(run, alone(subject), source.name, real, shape, push)
+    return _program(run, subject, source.name, real, shape, to, opset)
 
 
-def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, to: str, opset: int) -> Exported:
+def _program(
+    run: RunFolder, subject: Subject, source: str, real: Tensor, shape: Shape, to: str, opset: int
+) -> Exported:
     encoder, readout = subject.encoder, subject.readout
-    real = chosen(source, encoder.preprocessing.channels)
     checks = looks(real, damages(subject.operator), shape, encoder.preprocessing)
     graph = Graph(encoder, readout, shape)
     ours = partial(expected, encoder, readout, place=graph.place)
@@ -116,20 +122,19 @@ def _program(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, t
     return _finish(run, subject, facts, verdict, source, len(real), lambda path: write_atomically(path, data))
 
 
-def _hub(run: RunFolder, subject: Subject, source: ImageSet, shape: Shape, push: str | None) -> Exported:
+def _hub(run: RunFolder, subject: Subject, source: str, real: Tensor, shape: Shape, push: str | None) -> Exported:
     encoder = subject.encoder
-    pixels = chosen(source, encoder.preprocessing.channels)
-    checks = looks(pixels, damages(subject.operator), Shape(shape.height, shape.width, False), encoder.preprocessing)
+    checks = looks(real, damages(subject.operator), Shape(shape.height, shape.width, False), encoder.preprocessing)
     making = run.path / f".{FILES['hub']}.tmp"
     shutil.rmtree(making, ignore_errors=True)  # a killed one's leavings
     try:
-        hub = hub_folder(subject, making, checks, source.name)
+        hub = hub_folder(subject, making, checks, source)
         size = sum(file.stat().st_size for file in making.iterdir())
         facts: dict[str, Any] = {
             "to": "hub", "encoder": encoder.name, "library": hub.library, "bytes": size,
             "hardened_against": subject.against,
         }  # fmt: skip
-        done = _finish(run, subject, facts, hub.verdict, source, len(pixels), partial(_moved, making), hub.lines)
+        done = _finish(run, subject, facts, hub.verdict, source, len(real), partial(_moved, making), hub.lines)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     if push is None or done.status:
@@ -144,7 +149,7 @@ def _moved(making: Path, path: Path) -> None:
 
 
 def _finish(
-    run: RunFolder, subject: Subject, about: Mapping[str, Any], verdict: Verdict, source: ImageSet, images: int,
+    run: RunFolder, subject: Subject, about: Mapping[str, Any], verdict: Verdict, source: str, images: int,
     write: Callable[[Path], object], lines: tuple[str, ...] = (),
 ) -> Exported:  # fmt: skip
     """Put it under its name where it is verified, else under another; an earlier call's other one goes."""
@@ -155,7 +160,7 @@ def _finish(
     facts = {
         **about,
         "file": path.name,
-        "verified": {"source": source.name, "images": images} | verdict.to_dict(),
+        "verified": {"source": source, "images": images} | verdict.to_dict(),
         "versions": _versions(),
         "notes": list(subject.notes),
     }
