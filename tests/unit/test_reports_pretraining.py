@@ -300,3 +300,29 @@ def test_the_families_on_the_page_mark_the_one_that_was_used() -> None:
     image, keys = torch.rand(1, 3, 32, 32), random.keys(0, torch.arange(1))
     for family, _ in plain.values():
         assert all(0 <= look.min() and look.max() <= 1 for look in family(image, keys))
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "shown"),
+    [
+        (3, 32, 9),
+        (1, 8, 8),  # too small for the blur among MoCo's operations
+        (3, 2, 7),  # and for a puzzle
+        (4, 32, 2),  # and those that change no colours
+    ],
+)
+def test_a_family_that_cannot_look_at_an_image_is_not_on_the_page(
+    channels: int, side: int, shown: int, tmp_path: Path
+) -> None:
+    from weatherproof import views
+    from weatherproof.verbs.pretrain.pictures import example_families, save_pretraining_pictures
+
+    pixels = torch.randint(0, 256, (20, channels, side, side), generator=torch.Generator().manual_seed(0))
+    images = MemoryImages(pixels.to(torch.uint8), torch.arange(20) % 2, ["a", "b"], name="toys")
+    used = views.Twice(views.HorizontalFlip())
+    save_pretraining_pictures(tmp_path, Quarters(), images, images, example_families(side, used))
+    looks = read_part(tmp_path, VIEWS)
+    assert looks is not None and len(looks.families) == 1 + shown and looks.families[0].used
+    with pytest.raises(InputError, match="blur kernel"):
+        small = MemoryImages(images.pixels[:, :1, :4, :4], name="small")
+        save_pretraining_pictures(tmp_path, Quarters(), small, small, {"Mixed": (views.AugMixMoCo(4), True)})

@@ -1,6 +1,7 @@
 """What a pretrained encoder's page shows beside its numbers: views, nearest neighbours, a map by class."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from weatherproof import random, views
 from weatherproof.data import ImageSet, at_most, batches, evenly_spaced
+from weatherproof.errors import InputError
 from weatherproof.evaluation import plane_map
 from weatherproof.evaluation.embeddings import embedded
 from weatherproof.evaluation.engine.run import Settings
@@ -29,13 +31,15 @@ Families = Mapping[str, tuple[Any, bool]]  # by name: the family, and whether th
 
 
 def example_families(size: Size, used: Any = None) -> Families:
-    """Every family of views at this size, the one that a run used first and marked."""
+    """Every family of views that there is at this size, the one that a run used first and marked."""
     rep, rob = views.MoCoV2(size), views.AugMix("all", size)
     known: dict[str, Any] = {
         "SimCLR": views.SimCLR(size), "MoCo v1": views.MoCoV1(size), "MoCo v2": rep, "InstDis": views.InstDis(size),
-        "Jigsaw": views.Jigsaw(shorter(size)), "AugMix": views.AugMix("standard", size), "AugMix, all operations": rob,
+        "AugMix": views.AugMix("standard", size), "AugMix, all operations": rob,
         "AugMix with MoCo's operations": views.AugMixMoCo(size), "URRL": views.URRL(rep, rob),
     }  # fmt: skip
+    with suppress(InputError):  # of 1 and 2 pixels there is no puzzle
+        known["Jigsaw"] = views.Jigsaw(shorter(size))
     if used is None:
         return {name: (family, False) for name, family in known.items()}
     name = next((name for name, family in known.items() if repr(family) == repr(used)), None)
@@ -81,12 +85,18 @@ def save_pretraining_pictures(
 
 
 def _looks(families: Families, image: Images, keys: Tensor) -> list[FamilyLooks]:
-    """A few draws of every family of one image, [1, C, H, W], in one batch each."""
+    """A few draws of every family of one image, [1, C, H, W], in one batch each. A family that was not used is left out
+    where it cannot look at such an image: one with fewer pixels than its blur, or more channels than colours."""
     copies = image.expand(_DRAWS, *image.shape[1:])
     own = torch.cat([random.fold(keys, _STREAM, draw) for draw in range(_DRAWS)])
     shown = []
     for name, (family, used) in families.items():
-        looks = family(copies, own)
+        try:
+            looks = family(copies, own)
+        except InputError:
+            if used:
+                raise
+            continue
         if isinstance(looks, Tensor):
             looks = views.Twice(family)(copies, own)
         draws = [[_bytes(look[i]) for look in looks] for i in range(_DRAWS)]
