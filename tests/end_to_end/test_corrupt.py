@@ -216,6 +216,28 @@ def test_small_images_in_folders_and_large_ones_in_arrays(pictures: Path, tmp_pa
     assert torch.equal(copy.read(torch.arange(14)), levels(expected))
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_of_any_number_of_channels_go_into_arrays_and_come_back(channels: int, tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (6, channels, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    clean = MemoryImages(pixels, torch.arange(6) % 2, ["a", "b"], name="toys")
+    settings: dict[str, Any] = {"corruptions": ["gaussian_noise"], "parameters": "cifar"}
+    wp.corrupt(clean, **settings, out=tmp_path / "copy")
+    copy = load_images(f"corrupted:{tmp_path / 'copy'}@gaussian_noise/4")
+    assert (copy.channels, copy.image_size) == (channels, (8, 8))
+    expected = on_the_fly(clean, operators.Corruption("gaussian_noise", 4, "cifar"))
+    assert torch.equal(copy.read(torch.arange(6)), levels(expected))
+    assert load_images(f"corrupted:{tmp_path / 'copy'}", size=4).read(torch.arange(3)).shape == (3, channels, 4, 4)
+    with pytest.raises(InputError, match=f"in {channels} channels stay as they are: leave out channels=3"):
+        load_images(f"corrupted:{tmp_path / 'copy'}", channels=3)
+    with pytest.raises(InputError, match=rf"1 or 3 channels, and 'toys' has {channels}: choose --layout cifar-c"):
+        wp.corrupt(clean, **settings, layout="imagenet-c", out=tmp_path / "files")
+    assert not (tmp_path / "files").exists()
+    manifest = tmp_path / "copy" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"layout": "imagenet-c"}))
+    with pytest.raises(InputError, match=f"says {channels} channels: files hold 1 or 3"):
+        load_images(f"corrupted:{tmp_path / 'copy'}")
+
+
 def test_images_without_labels_go_into_folders(tmp_path: Path) -> None:
     from .conftest import save_images
 

@@ -81,7 +81,11 @@ def load_images(
             raise InputError(f"{name} is for testing: longest is for images that views crop, give a size")
         with phase(f"looking for images in {source}"):
             return load_corrupted(
-                name, rest, split, lambda stored: Decoder(size, crop_fraction, channels or stored), max_bad
+                name,
+                rest,
+                split,
+                lambda stored: _decoder_of(stored, True, size, crop_fraction, channels, None),
+                max_bad,
             )
     if isinstance(source, str) and colon and name in PACKED_SOURCES:
         if not rest:
@@ -95,7 +99,8 @@ def load_images(
     with phase(f"looking for images in {source}"):
         name, found = _find(source, split or "train")
     if isinstance(found, Arrays):
-        decoder = _decoder_of(found, size, crop_fraction, channels, longest)
+        stored, plain = found.pixels.shape[1], found.pixels.dtype == torch.uint8
+        decoder = _decoder_of(stored, plain, size, crop_fraction, channels, longest)
         return _from_arrays(f"{name}/{found.split}", found, decoder, memory_budget)
     return _from_files(
         f"{name}/{found.split}", found, Decoder(size, crop_fraction, channels or 3, longest), memory_budget, max_bad
@@ -107,9 +112,9 @@ def _size(size: GivenSize | None) -> Size | None:
 
 
 def _decoder_of(
-    found: Arrays, size: Size | None, crop_fraction: float, channels: int | None, longest: int | None
+    stored: int, plain: bool, size: Size | None, crop_fraction: float, channels: int | None, longest: int | None
 ) -> Decoder:
-    stored, plain = found.pixels.shape[1], found.pixels.dtype == torch.uint8
+    """How stored pixels of so many channels are read. `plain`: of 8 bits."""
     if plain and stored in (1, 3):
         return Decoder(size, crop_fraction, channels or stored, longest)
     if channels not in (None, stored):

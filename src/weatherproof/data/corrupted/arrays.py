@@ -42,13 +42,20 @@ def _header(path: Path) -> Header:
     return header
 
 
-def read_arrays(folder: Path, classes: tuple[str, ...], decoder_for: Callable[[int], Decoder]) -> Corrupted:
+def read_arrays(
+    folder: Path,
+    classes: tuple[str, ...],
+    decoder_for: Callable[[int], Decoder],
+    *,
+    channels: tuple[int, ...] = (1, 3),
+) -> Corrupted:
     """The corrupted images of a folder of arrays, as many of the 19 corruptions as there are.
 
     Args:
         folder: holds the files.
         classes: the names behind the labels.
         decoder_for: how images of so many stored channels are read.
+        channels: numbers of them that the images may have.
 
     Raises:
         InputError: a file that is missing, short, or does not fit the others; labels that do not fit.
@@ -61,8 +68,9 @@ def read_arrays(folder: Path, classes: tuple[str, ...], decoder_for: Callable[[i
     headers = [_header(folder / f"{name}.npy") for name in names]
     shape = Counter(header.shape for header in headers).most_common(1)[0][0]
     levels = len(SEVERITIES)
-    if len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape or shape[0] % levels:
-        expected = f"expected [{levels} n, H, W, 1 or 3], {levels} severities of n images"
+    if len(shape) != 4 or shape[3] not in channels or 0 in shape or shape[0] % levels:
+        wanted = " or ".join(map(str, channels))
+        expected = f"expected [{levels} n, H, W, {wanted}], {levels} severities of n images"
         raise InputError(f"{headers[0].path}: {expected}; found {list(headers[0].shape)}")
     for header in headers:
         if header.shape != shape or header.dtype != np.uint8:

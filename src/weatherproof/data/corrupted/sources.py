@@ -15,7 +15,7 @@ from weatherproof.data.decoding import Decoder
 from weatherproof.data.files import BadFiles
 from weatherproof.data.folders import check_folder
 from weatherproof.data.layout import MANIFEST
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.texts import path_of, read_json
 
 RECIPE = "recipe.yaml"  # what `corrupt` writes first
@@ -82,7 +82,9 @@ def _copy(source: str, folder: Path, decoder_for: DecoderFor, wanted: Wanted) ->
     manifest = _manifest(folder)
     classes, name = tuple(manifest["classes"]), f"{manifest['name'].partition('/')[0]}-c"
     if manifest["layout"] == "cifar-c":
-        return name, read_arrays(folder, classes, decoder_for)
+        return name, read_arrays(folder, classes, decoder_for, channels=(manifest["channels"],))
+    if manifest["channels"] not in (1, 3):
+        raise InputError(f"{folder / MANIFEST} says {shown(manifest['channels'])} channels: files hold 1 or 3")
     found = read_folders(folder, decoder_for(manifest["channels"]), wordnet=False, wanted=wanted)
     # A class without test images has no folder, and a label is a place in the list of all classes.
     places = torch.tensor([classes.index(name) for name in found.classes] + [-1])

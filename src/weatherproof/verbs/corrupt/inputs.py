@@ -50,10 +50,17 @@ def layout_of(layout: str, images: ImageSet, levels: Sequence[int]) -> Literal["
     if layout not in ("auto", "cifar-c", "imagenet-c"):
         raise unknown("layout", layout, ("auto", "cifar-c", "imagenet-c"))
     small = images.image_size is not None and max(images.image_size) <= SMALL
+    in_files = images.channels in (1, 3)
     if layout == "imagenet-c" or (layout == "auto" and not (small and has_labels(images))):
+        if not in_files:
+            raise InputError(
+                f"JPEG files hold images of 1 or 3 channels, and {images.name!r} has {images.channels}: choose "
+                "--layout cifar-c, for images with labels"
+            )
         return "imagenet-c"
     if not has_labels(images):
-        raise InputError(f"{images.name!r} has no labels for labels.npy: choose --layout imagenet-c")
+        way = "choose --layout imagenet-c" if in_files else "give it labels"
+        raise InputError(f"{images.name!r} has no labels for labels.npy: {way}")
     if tuple(levels) != SEVERITIES:
         raise InputError("arrays hold all five severities: leave out --severities, or choose --layout imagenet-c")
     return "cifar-c"
