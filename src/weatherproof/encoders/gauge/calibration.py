@@ -35,6 +35,7 @@ def calibrate(gauge: Gauge, taught: Sample, held: Sample) -> None:
     _worst(gauge, held.part(held.seen))
     _likeness(gauge, taught.part(taught.seen))
     gauge.limit.copy_(_quantile(_strangeness(gauge, held.part(held.seen)), 1 - STRANGE))
+    _last_bins(gauge, held.part(held.seen))
 
 
 def _probability(gauge: Gauge, held: Sample) -> None:
@@ -113,6 +114,17 @@ def _likeness(gauge: Gauge, seen: Sample) -> None:
     gauge.variances.copy_((sums + _FEWEST) / (counts + _FEWEST)[:, None])
     everything = normal.mean(dim=0)
     gauge.means.copy_(torch.where(counts[:, None] > 0, means, everything) @ gauge.whitening)
+
+
+def _last_bins(gauge: Gauge, seen: Sample) -> None:
+    """Widens the last bin of a kind until its worst levels, which lie at its edge, are within the limit, too."""
+    strangeness = _strangeness(gauge, seen)
+    for place in range(len(gauge.settings.kinds)):
+        own = (seen.kind == 1 + place) & ~seen.severity.isnan()
+        count = max(_FEWEST, int(own.sum()) // 50)
+        worst = strangeness[own][seen.severity[own].argsort(descending=True)[:count]]
+        if len(worst):
+            gauge.variances[1 + place * BINS + BINS - 1] *= (_quantile(worst, 1 - STRANGE) / gauge.limit).clamp(min=1)
 
 
 def _strangeness(gauge: Gauge, seen: Sample) -> Float[Tensor, "batch"]:
