@@ -140,14 +140,16 @@ def test_batches_are_those_of_the_set(tmp_path: Path) -> None:
     assert batch.labels.tolist() == images.labels[order].tolist() and batch.index.tolist() == [2, 2, 1]
 
 
-def spoil(folder: Path, name: str, array: np.ndarray | None = None, *, size: int | None = None) -> None:
+def spoil(folder: Path, name: str, array: np.ndarray | None = None, *, size: int | None = None, more: int = 0) -> None:
     path = folder / name
     if array is not None:
         np.save(path, array)
-    elif size is None:
+    elif not more and size is None:
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:size])
+    if more:
+        path.write_bytes(path.read_bytes() + bytes(more))
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,14 @@ def spoil(folder: Path, name: str, array: np.ndarray | None = None, *, size: int
     [
         ({"name": "labels.npy"}, r"no .*labels.npy"),
         ({"name": "fog.npy", "size": 1000}, r"fog.npy is not whole: expected 1,568 bytes .* found 1,000"),
+        ({"name": "fog.npy", "more": 3}, r"fog.npy goes on behind its array: expected 1,568 bytes .* found 1,571"),
+        ({"name": "index.npy", "array": np.arange(6), "more": 1}, r"index.npy goes on behind its array"),
         ({"name": "fog.npy", "size": 0}, r"fog.npy is not an .npy file \(0 bytes\)"),
         ({"name": "fog.npy", "size": 40}, r"fog.npy is not an .npy file \(40 bytes\)"),
         ({"name": "labels.npy", "size": 130}, r"labels.npy is not whole: expected 134 bytes .* found 130"),
         (
             {"name": "fog.npy", "array": np.zeros((29, 4, 4, 3), np.uint8)},
-            r"fog.npy does not fit the others: expected uint8 \[30, 4, 4, 3\], found uint8 \[29, 4, 4, 3\]",
+            r"fog.npy does not fit the others: expected \[30, 4, 4, 3\], found \[29, 4, 4, 3\]",
         ),
         ({"name": "fog.npy", "array": np.zeros((30, 4, 4, 3), np.float32)}, r"fog.npy .* found float32"),
         ({"name": "labels.npy", "array": np.zeros(7, int)}, r"labels.npy .* expected 6 or 30 .* found int64 \[7\]"),
@@ -182,13 +186,17 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     np.save(arrays(tmp_path / "odd", ["fog"]) / "fog.npy", np.zeros((12, 4, 4, 3), np.uint8))
+    np.save(arrays(tmp_path / "floats", ["fog"]) / "fog.npy", np.zeros((30, 4, 4, 3), np.float32))
     arrays(tmp_path / "set")
+    (tmp_path / "folder" / "fog.npy").mkdir(parents=True)
     files(tmp_path / "files", "fog/1")
     for source, split, message in (
         (f"cifar10-c:{empty}", "test", "no corrupted images in .*expected files such as fog.npy, found nothing"),
         (f"imagenet-c:{empty}", "test", "expected folders such as fog/3 or weather/fog/3, found no folders"),
         (f"imagenet-c:{tmp_path / 'set'}", "test", "expected folders such as"),
-        (f"cifar10-c:{tmp_path / 'files'}", "test", "expected files such as fog.npy, found fog"),
+        (f"cifar10-c:{tmp_path / 'files'}", "test", "expected files such as fog.npy, found fog/"),
+        (f"cifar10-c:{tmp_path / 'folder'}", "test", "expected files such as fog.npy, found fog.npy/"),
+        (f"cifar10-c:{tmp_path / 'floats'}", "test", "fog.npy holds no pixels of 8 bits.* found float32"),
         (f"cifar10-c:{tmp_path / 'gone'}", "test", "no folder"),
         (f"cifar10-c:{tmp_path / 'gone'}@fog", "test", "no folder"),
         ("cifar10-c:", "test", "names no folder"),

@@ -37,8 +37,9 @@ def _header(path: Path) -> Header:
     if header.dtype.hasobject:
         raise InputError(f"{path} holds Python objects, which are never read: expected whole numbers")
     expected, size = header.size, path.stat().st_size
-    if size < expected:
-        raise InputError(f"{path} is not whole: expected {expected:,} bytes for {list(header.shape)}, found {size:,}")
+    if size != expected:
+        wrong = "is not whole" if size < expected else "goes on behind its array"
+        raise InputError(f"{path} {wrong}: expected {expected:,} bytes for {list(header.shape)}, found {size:,}")
     return header
 
 
@@ -62,7 +63,7 @@ def read_arrays(
     """
     names = [name for name in COMMON_19 if (folder / f"{name}.npy").is_file()]
     if not names:
-        there = sorted(path.name for path in folder.iterdir())
+        there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
         found = f"{', '.join(there[:3])}{', ...' * (len(there) > 3)}" if there else "nothing"
         raise InputError(f"no corrupted images in {folder}: expected files such as fog.npy, found {found}")
     headers = [_header(folder / f"{name}.npy") for name in names]
@@ -73,9 +74,11 @@ def read_arrays(
         expected = f"expected [{levels} n, H, W, {wanted}], {levels} severities of n images"
         raise InputError(f"{headers[0].path}: {expected}; found {list(headers[0].shape)}")
     for header in headers:
-        if header.shape != shape or header.dtype != np.uint8:
-            got = f"{header.dtype} {list(header.shape)}"
-            raise InputError(f"{header.path} does not fit the others: expected uint8 {list(shape)}, found {got}")
+        if header.dtype != np.uint8:
+            raise InputError(f"{header.path} holds no pixels of 8 bits: expected uint8, found {header.dtype}")
+        if header.shape != shape:
+            got = f"expected {list(shape)}, found {list(header.shape)}"
+            raise InputError(f"{header.path} does not fit the others: {got}")
     count = shape[0] // levels
     labels = _labels(folder / "labels.npy", count, len(classes))
     places = folder / "index.npy"
