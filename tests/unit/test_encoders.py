@@ -6,13 +6,14 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import weatherproof
 from weatherproof.encoders import ENCODERS, Encoder, Preprocessing, adapter, load_encoder, read_weights, save_encoder
-from weatherproof.encoders.preprocessing import to_input
+from weatherproof.encoders.preprocessing import require_pixels, to_input
 from weatherproof.errors import InputError
 
 quiet = pytest.mark.filterwarnings("ignore:.*randomly initialised")
@@ -77,6 +78,9 @@ def test_pixels_are_normalised_inside():
 def test_what_is_no_image_is_refused():
     preprocessing = Preprocessing((0.0,) * 3, (1.0,) * 3, size=None)
     assert "uint8" in message_of(to_input, torch.zeros(1, 3, 4, 4, dtype=torch.uint8), preprocessing)
+    for images in (np.zeros((1, 3, 4, 4), np.float32), [[0.5]], None):
+        said = f"as a tensor (torch.from_numpy makes one of an array), got {type(images).__name__}"
+        assert said in message_of(require_pixels, images)
     assert "[3, 4, 4]" in message_of(to_input, torch.zeros(3, 4, 4), preprocessing)
     assert "with 4" in message_of(to_input, torch.zeros(1, 4, 4, 4), preprocessing)
 

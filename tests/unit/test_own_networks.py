@@ -173,6 +173,9 @@ class Locked(Body):
     [
         (Body(), {"mean": None, "std": None}, "does not say what pixels it expects: wp.load_encoder"),
         (Body(), {"std": None}, "mean and std go together"),
+        (Body(), {"mean": float("nan")}, r"expected a finite mean for each channel, got \(nan, nan, nan\)"),
+        (Body(), {"std": (0.2, float("nan"), 0.2)}, "expected a finite std above 0 for each channel"),
+        (Body(), {"std": 0}, "expected a finite std above 0 for each channel"),
         (Body(), {"mean": "grey"}, "mean and std are numbers in units of .0, 1., got 'grey'"),
         (Body(), {"mean": (123.7, 116.3, 103.5)}, "in units of 0 to 255: divide by 255"),
         (Body(), {"mean": (0.5,), "std": (0.5,)}, r"fails on pixels of shape \[2, 1, 32, 32\]: RuntimeError"),

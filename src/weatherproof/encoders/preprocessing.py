@@ -1,5 +1,6 @@
 """From pixels in [0, 1] to the input an encoder was trained on: channels, size, mean and std."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,10 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise InputError(f"expected one mean and std for each of {self.channels} channels: {self.mean}, {self.std}")
-        if min(self.std) <= 0:
-            raise InputError(f"expected a std above 0 for each channel, got {self.std}")
+        if not all(map(math.isfinite, self.mean)):
+            raise InputError(f"expected a finite mean for each channel, got {self.mean}")
+        if not all(0 < value < math.inf for value in self.std):
+            raise InputError(f"expected a finite std above 0 for each channel, got {self.std}")
         if self.size is not None and min(sides(self.size)) < 1:
             raise InputError(f"expected an input size of at least 1 pixel, got {self.size}")
         if self.interpolation not in _INTERPOLATIONS:
@@ -63,17 +66,24 @@ def supported_interpolation(name: str) -> str:
     return name if name in _INTERPOLATIONS else "bicubic" if name == "lanczos" else "bilinear"
 
 
+def require_pixels(images: object) -> None:
+    """Raise `InputError` for anything but a float tensor [batch, channels, height, width]."""
+    expected = "an encoder expects float pixels in [0, 1] of shape [batch, channels, height, width]"
+    if not isinstance(images, Tensor):
+        kind = type(images).__name__
+        raise InputError(f"{expected}, as a tensor (torch.from_numpy makes one of an array), got {kind}")
+    if images.ndim != 4 or not images.is_floating_point():
+        got = f"{str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}"
+        raise InputError(f"{expected}, got {got}")
+
+
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The channels and the size that the encoder expects; an image of another shape is squeezed to it, not cropped.
 
     Raises:
         InputError: not a float batch [batch, channels, height, width] of channels that it can see.
     """
-    if images.ndim != 4 or not images.is_floating_point():
-        raise InputError(
-            "an encoder expects float pixels in [0, 1] of shape [batch, channels, height, width], "
-            f"got {str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}"
-        )
+    require_pixels(images)
     images = _to_channels(images, preprocessing.channels)
     size = preprocessing.size
     if size is None or images.shape[2:] == sides(size):
