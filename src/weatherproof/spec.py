@@ -241,6 +241,15 @@ def parse(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     return _build(tree, table, what, text)
 
 
+def parsed(value: Any, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
+    """`parse` of a text, `given` of another callable. Raises `InputError`, also for what cannot be called."""
+    if isinstance(value, str):
+        return parse(value, table, what)
+    if not callable(value):
+        raise InputError(f"expected the {what} as a text such as Name(0.5) or as a callable, got {shown(value)}")
+    return given(value)
+
+
 def _depth(tree: ast.AST) -> int:
     level, deep = [tree], 0
     while level := [inner for node in level for inner in ast.iter_child_nodes(node)]:
@@ -274,6 +283,8 @@ def names_a_file(text: str) -> bool:
 
 def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:
     match node:
+        case ast.Name(id=name) | ast.UnaryOp(ast.USub() | ast.UAdd(), ast.Name(id=name)) if _not_finite(name, table):
+            raise InputError(f"cannot make the {what} {shown(text)}: expected finite numbers, got {ast.unparse(node)}")
         case ast.Name(id=name):
             return _call(name, [], {}, table, what, text)
         case ast.Constant(value=str(path)) if names_a_file(path):
@@ -287,6 +298,11 @@ def _build(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, t
     except ValueError:  # a number of thousands of digits
         got = type(node).__name__
     raise InputError(f"cannot read the {what} {shown(text)}: expected a call like Name(0.5), got {shown(got)}")
+
+
+def _not_finite(name: str, table: Mapping[str, Any]) -> bool:
+    """Whether it is a word for a number, such as nan and inf, that no text of ours has."""
+    return name not in table and name.casefold() in ("nan", "inf", "infinity")
 
 
 def _build_argument(node: ast.expr, table: Mapping[str, Callable[..., Any]], what: str, text: str) -> Any:

@@ -242,6 +242,13 @@ def test_refused(classifier: Path, teacher: str, photos: Path, tmp_path: Path, h
     assert not any(here.iterdir())
 
 
+@pytest.mark.parametrize("attack", [3, [3], ["PGD(L2(0.5))", None]])
+def test_what_is_no_attack_is_refused(attack: object, classifier: Path, photos: Path, here: Path) -> None:
+    with pytest.raises(InputError, match="expected the attack as a text"):
+        wp.audit(classifier, photos, attack=attack, workers=0)
+    assert not any(here.iterdir())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

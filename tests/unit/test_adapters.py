@@ -308,6 +308,9 @@ def test_texts_and_refusals() -> None:
     ):
         with pytest.raises(InputError, match=message):
             parse(text)
+    for nothing in (None, 16):
+        with pytest.raises(InputError, match=rf"a text such as LoRA\(16\), or with an attach\(\), got {nothing}"):
+            parse(nothing)  # type: ignore[arg-type]
     with warnings.catch_warnings(action="ignore"):
         plain = load_encoder("torchvision:squeezenet1_0@random", num_classes=0)
     with pytest.raises(InputError, match=r"has none with weights: take LoRA\(16\)"):

@@ -1,6 +1,7 @@
 """An object is its text, and reading a text can only give an object or one clear line."""
 
 import pickle
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weatherproof import objectives, operators, views
+from weatherproof import attacks, objectives, operators, views
 from weatherproof.errors import InputError, unknown
 from weatherproof.operators import Chain, GaussianBlur, GaussianNoise, OneOf, RandomMask, Sometimes
 from weatherproof.spec import UserFunction, component, parse
@@ -72,11 +73,19 @@ def test_a_bare_name_has_all_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("room", "made"),
-    [(operators, RandomMask(0.5)), (objectives, objectives.MSE()), (views, views.HorizontalFlip())],
+    [
+        (operators, RandomMask(0.5)),
+        (objectives, objectives.MSE()),
+        (views, views.HorizontalFlip()),
+        (attacks, attacks.PGD(attacks.L2(0.5))),
+    ],
 )
 def test_what_is_no_text_is_returned_as_it_is(room: Any, made: object) -> None:
     assert room.parse(made) is made
     assert room.parse(repr(made)) == made
+    for nothing in (None, 3, ["a"], b"RandomMask(0.5)"):
+        with pytest.raises(InputError, match=re.escape(f"as a callable, got {nothing!r}")):
+            room.parse(nothing)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,9 @@ def test_what_is_no_text_is_returned_as_it_is(room: Any, made: object) -> None:
         ("0.5", "expected a call like Name(0.5)"),
         ("", "cannot read the operator ''"),
         ("a\0b", "cannot read the operator"),
+        ("RandomMask(nan)", "expected finite numbers, got nan"),
+        ("RandomMask((0, -inf))", "expected finite numbers, got -inf"),
+        ("Chain(GaussianNoise(sigma=Infinity))", "expected finite numbers, got Infinity"),
         ("(" * 500 + ")" * 500, "cannot read the operator"),
     ],
 )

@@ -12,9 +12,8 @@ from weatherproof.attacks.log_barrier import LogBarrier
 from weatherproof.attacks.losses import CrossEntropy, Loss, Margin
 from weatherproof.attacks.pgd import PGD
 from weatherproof.errors import InputError
-from weatherproof.functions import given
 from weatherproof.protocols import Attack
-from weatherproof.spec import parse as _parse
+from weatherproof.spec import parsed as _parsed
 
 TABLE: dict[str, Callable[..., Attack]] = {"PGD": PGD, "LogBarrier": LogBarrier, "AutoAttack": AutoAttack}
 LOSSES: dict[str, Callable[..., Loss]] = {"CrossEntropy": CrossEntropy, "Margin": Margin}
@@ -27,10 +26,10 @@ __all__ = [
 
 def parse(text: str | Attack) -> Attack:
     """An attack from its text; an attack is returned as it is. Raises `InputError`."""
-    if not isinstance(text, str):
-        return given(text)
     names: dict[str, Callable[..., Any]] = {**TABLE, **BALLS, **LOSSES}
-    found = _parse(text, names, "attack")
+    found = _parsed(text, names, "attack")
+    if not isinstance(text, str):
+        return found
     if isinstance(found, Ball):
         raise InputError(f"{text} is the ball of an attack: write PGD({text})")
     if type(found) in LOSSES.values():

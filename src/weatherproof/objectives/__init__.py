@@ -30,6 +30,7 @@ from weatherproof.objectives.l2sp import L2SP
 from weatherproof.objectives.similarity import SimilarityMatrix, similarity_distance
 from weatherproof.protocols import Objective
 from weatherproof.spec import parse as _parse
+from weatherproof.spec import parsed as _parsed
 
 TABLE = {
     "MSE": MSE,
@@ -86,7 +87,7 @@ __all__ = [
 
 def parse(text: str | Objective) -> Objective:
     """An objective from its text; an objective is returned as it is. Raises `InputError`."""
-    return _parse(text, TABLE, "objective") if isinstance(text, str) else given(text)
+    return _parsed(text, TABLE, "objective")
 
 
 def parse_regularizer(text: str | Regularizer) -> Regularizer:

@@ -4,7 +4,6 @@ An operator is any callable ``op(images, keys) -> images`` of the same shape. `p
 """
 
 from weatherproof.benchmark import COMMON_15, COMMON_19, EXTRA_4, GROUP_OF, GROUPS
-from weatherproof.functions import given
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
 from weatherproof.operators.compression import JPEG
@@ -18,7 +17,7 @@ from weatherproof.operators.pixels import NonUniformNoise, PatchGaussian, Unifor
 from weatherproof.operators.severe import leaning, milder
 from weatherproof.operators.suites import SUITES, Condition, Corruption, suite
 from weatherproof.protocols import Operator
-from weatherproof.spec import parse as _parse
+from weatherproof.spec import parsed as _parsed
 
 TABLE = {
     "RandomMask": RandomMask,
@@ -47,4 +46,4 @@ __all__ = [
 
 def parse(text: str | Operator) -> Operator:
     """An operator from its text; an operator is returned as it is. Raises `InputError`."""
-    return _parse(text, TABLE, "operator") if isinstance(text, str) else given(text)
+    return _parsed(text, TABLE, "operator")

@@ -3,10 +3,9 @@
 from typing import Any
 
 from weatherproof import operators
-from weatherproof.functions import given
 from weatherproof.operators import Chain, OneOf, Sometimes
 from weatherproof.protocols import Operator, Views
-from weatherproof.spec import parse as _parse
+from weatherproof.spec import parsed as _parsed
 from weatherproof.views.augmix.families import AugMix, AugMixMoCo
 from weatherproof.views.blur import RandomBlur
 from weatherproof.views.colour import ColorJitter, RandomGrayscale
@@ -64,4 +63,4 @@ __all__ = [
 
 def parse(text: str | Operator | Views) -> Any:
     """A view, or an augmentation made of views and operators, from its text. Raises `InputError`."""
-    return _parse(text, {**operators.TABLE, **TABLE}, "view") if isinstance(text, str) else given(text)
+    return _parsed(text, {**operators.TABLE, **TABLE}, "view")

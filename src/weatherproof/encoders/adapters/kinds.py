@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from weatherproof.encoders.adapters.adapted import Adapted, Adapter, merged, same_weights
 from weatherproof.encoders.adapters.low_rank import LowRank
 from weatherproof.encoders.encoder import Encoder
-from weatherproof.errors import InputError
+from weatherproof.errors import InputError, shown
 from weatherproof.random import framework_seed
 from weatherproof.spec import component
 from weatherproof.spec import parse as _parse
@@ -98,7 +98,11 @@ TABLE = {"LoRA": LoRA, "Norms": Norms, "Full": Full}
 
 def parse(text: str | Adaptation) -> Adaptation:
     """An adaptation from its text; an adaptation is returned as it is. Raises `InputError`."""
-    return _parse(text, TABLE, "adapter") if isinstance(text, str) else text
+    if isinstance(text, str):
+        return _parse(text, TABLE, "adapter")
+    if not isinstance(text, Adaptation):
+        raise InputError(f"expected the adapter as a text such as LoRA(16), or with an attach(), got {shown(text)}")
+    return text
 
 
 def _adapted(encoder: Encoder, name: str, adapter: Adapter) -> Adapted:

@@ -70,8 +70,10 @@ class AttackOutcome(Outcome):
 
 def read_attacks(attack: Attack | str | Sequence[str | Attack] | None) -> list[Attack]:
     """The attacks that the user named, each once. Raises `InputError`."""
-    texts = [] if attack is None else [attack] if isinstance(attack, str) or callable(attack) else list(attack)
-    found = [attacks.parse(one) for one in texts]
+    if attack is None:
+        return []
+    several = attack if isinstance(attack, Sequence) and not isinstance(attack, str) else [attack]
+    found = [attacks.parse(one) for one in several]
     return list({repr(one): one for one in found}.values())
 
 
