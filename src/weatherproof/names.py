@@ -5,6 +5,7 @@ here, and only here."""
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ _HIDDEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800
 _ANYWHERE = re.compile(f"[{_HIDDEN}]")
 _IN_NAMES = re.compile(rf"[{_HIDDEN}]|\\(?=x[0-9a-f]{{2}})")
 _IN_LINES = re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
+_BYTES = re.compile("[\udc80-\udcff]")
 _FORMULA = ("=", "+", "-", "@")
 _ESCAPED = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
@@ -23,21 +25,23 @@ _ESCAPED = re.compile(r"(?:\\x[0-9a-f]{2})+")
 def printable(name: str | os.PathLike[str]) -> str:
     r"""The name as text: the bytes of what cannot be shown become ``\xe9``, everything else stays.
 
-    Names that differ stay different, on every machine: a backslash that would read as such an escape is one itself.
+    Names that differ stay different, on every machine: a backslash that would read as such an escape is one itself,
+    and UTF-8 is read as such, where the locale knows ASCII alone, too.
 
     >>> printable("caf\udce9"), printable("a\nb"), printable("猫 café.png"), printable(r"a\xe9")
     ('caf\\xe9', 'a\\x0ab', '猫 café.png', 'a\\x5cxe9')
     """
-    return _IN_NAMES.sub(_escape, os.fspath(name))
+    return _IN_NAMES.sub(_escape, _as_utf8(os.fspath(name)))
 
 
 def original(text: str) -> str:
-    r"""The name that `printable` shows as this text.
+    r"""The name that `printable` shows as this text, as files are named here.
 
     >>> original(r"caf\xe9") == "caf\udce9"
     True
     """
-    return _ESCAPED.sub(lambda found: bytes.fromhex(found[0].replace("\\x", "")).decode(errors="surrogateescape"), text)
+    name = _ESCAPED.sub(lambda found: bytes.fromhex(found[0].replace("\\x", "")).decode(errors="surrogateescape"), text)
+    return os.fsdecode(name.encode(errors="surrogateescape")) if sys.getfilesystemencoding() == "ascii" else name
 
 
 def cell(name: str) -> str:
@@ -92,6 +96,16 @@ def command_line(*words: str) -> str:
     "weatherproof audit 'my photos'"
     """
     return " ".join(["weatherproof", *map(shell_word, words)])
+
+
+def _as_utf8(name: str) -> str:
+    """The same bytes as UTF-8, where they came through Python's surrogate escapes."""
+    if not _BYTES.search(name):
+        return name
+    try:
+        return name.encode(errors="surrogateescape").decode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half of a character stands in it, too: it came through no file system
+        return name
 
 
 def _escape(found: re.Match[str]) -> str:

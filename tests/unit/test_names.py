@@ -51,10 +51,28 @@ def record(name: str) -> dict[str, object]:
 # the escaping
 
 
+def test_names_are_the_same_where_the_locale_knows_ascii_alone(tmp_path: Path) -> None:
+    """The classes of a run are found again, and files are written under the same bytes."""
+    root = hostile_folders(tmp_path / "odd", "train", "test")
+    code = (
+        "import json, os, sys; from weatherproof.data import load_images; from weatherproof.names import original\n"
+        "classes = load_images(sys.argv[1], 'test').classes\n"
+        "print(json.dumps([sys.getfilesystemencoding(), classes, [os.fsencode(original(c)).hex() for c in classes]]))"
+    )
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", code, root], env=plain, capture_output=True, check=True, text=True)
+    encoding, classes, names = json.loads(done.stdout)
+    here = load_images(root, "test").classes
+    assert {*classes} == {*here} and {*map(bytes.fromhex, names)} == {*HOSTILE}
+    assert classes == list(here) or encoding != "ascii"
+
+
 def test_names_that_differ_are_shown_differently_and_can_be_had_back() -> None:
     assert len({*SHOWN}) == len({*NAMES}) == len(HOSTILE)
     assert [os.fsencode(original(text)) for text in SHOWN] == list(HOSTILE)
     assert not [text for text in SHOWN if HIDDEN.search(text) or "\n" in text]
+    half = "\ud83d\udcc3\udca9"  # no name of a file
+    assert printable(half) == r"\xed\xa0\xbd\xc3\xa9"
     draws = np.random.default_rng(0)
     for _ in range(300):
         name = os.fsdecode(bytes(draws.choice(list(b"\\x5ce9\xc3\xa9\xe9\n"), 12).tolist()))
