@@ -16,6 +16,7 @@ from weatherproof.data import ImageSet
 from weatherproof.data.roll import By, Moment, Roll, rolled
 from weatherproof.encoders import Gauge
 from weatherproof.encoders.gauge.calibration import STRANGE
+from weatherproof.encoders.gauge.gauge import stretched
 from weatherproof.errors import InputError
 from weatherproof.evaluation.drift import (
     DRIFT_METRICS,
@@ -32,7 +33,7 @@ from weatherproof.evaluation.engine.run import Settings
 from weatherproof.files import write_atomically
 from weatherproof.names import cell, printable, utf8
 from weatherproof.reports import write_report
-from weatherproof.reports.drawing.pictures import smaller
+from weatherproof.reports.drawing.pictures import for_page
 from weatherproof.reports.drift.files import (
     DRIFT,
     LIMITS,
@@ -147,7 +148,7 @@ def _measured(
     save_part(run.path, DRIFT, _drift(roll, gauge, answers, order if roll.digest else "set", window))
     chosen = answers.at(suspects(answers, _SUSPECTS))
     if len(chosen):
-        save_part(run.path, SUSPECTS, _suspects(roll, gauge.kinds, chosen))
+        save_part(run.path, SUSPECTS, _suspects(roll, gauge, chosen))
     notes = []
     if not found.complete:
         notes.append(
@@ -254,15 +255,16 @@ def _number(value: Tensor) -> float | None:
     return None if bool(value.isnan()) else float(value)
 
 
-def _suspects(roll: Roll, kinds: Sequence[str], own: Answers) -> Suspects:
-    rows = []
+def _suspects(roll: Roll, gauge: Gauge, own: Answers) -> Suspects:
+    rows, ends = [], (1.0, *stretched(gauge.worst).tolist())  # up to there an image is no worse than training
     for row, place in enumerate(own.place.tolist()):
         kind, beyond = int(own["kind"][row]), bool(own["beyond"][row])
         low, level, high = (_number(own[name][row]) if kind else None for name in ("low", "level", "high"))
+        no_worse = float(own["least"][row]) <= ends[kind]
         rows.append(
             Suspect(
-                name=roll.names[place], place=1 + place, kind=kinds[kind], level=level, low=low, high=high,
-                damaged=float(own["damaged"][row]), beyond=beyond, unlike=beyond and float(own["least"][row]) <= 1,
+                name=roll.names[place], place=1 + place, kind=gauge.kinds[kind], level=level, low=low, high=high,
+                damaged=float(own["damaged"][row]), beyond=beyond, unlike=beyond and no_worse,
             )
         )  # fmt: skip
-    return Suspects(smaller(roll.images.read(own.place), _SIDE), tuple(rows))
+    return Suspects(for_page(roll.images.read(own.place), _SIDE), tuple(rows))
