@@ -5,7 +5,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof.encoders.gauge.gauge import BINS, Gauge
@@ -117,22 +117,31 @@ def _likeness(gauge: Gauge, seen: Sample) -> None:
 
 
 def _last_bins(gauge: Gauge, seen: Sample) -> None:
-    """Widens the last bin of a kind until its worst levels, which lie at its edge, are within the limit, too."""
-    strangeness = _strangeness(gauge, seen)
+    """Widens the last bin of a kind until the worst levels of the images in it, which lie at its edge, are within the
+    limit, too."""
+    strangeness, bins = _strangeness(gauge, seen), _bins(gauge, seen)
     for place in range(len(gauge.settings.kinds)):
-        own = (seen.kind == 1 + place) & ~seen.severity.isnan()
-        count = max(_FEWEST, int(own.sum()) // 50)
+        last = place * BINS + BINS
+        own = (bins == last) & (seen.kind == 1 + place) & ~seen.severity.isnan()
+        count = max(_FEWEST, int(own.sum()) // 10)
         worst = strangeness[own][seen.severity[own].argsort(descending=True)[:count]]
         if len(worst):
-            gauge.variances[1 + place * BINS + BINS - 1] *= (_quantile(worst, 1 - STRANGE) / gauge.limit).clamp(min=1)
+            gauge.variances[last] *= (_quantile(worst, 1 - STRANGE) / gauge.limit).clamp(min=1)
 
 
 def _strangeness(gauge: Gauge, seen: Sample) -> Float[Tensor, "batch"]:
-    normal = gauge.normal(seen.rows)
-    outputs = gauge.outputs(normal)
+    return gauge.unlike(gauge.normal(seen.rows), *_told(gauge, seen))
+
+
+def _bins(gauge: Gauge, seen: Sample) -> Int64[Tensor, "batch"]:
+    return gauge.bins(*_told(gauge, seen))
+
+
+def _told(gauge: Gauge, seen: Sample) -> tuple[Int64[Tensor, "batch"], Float[Tensor, "batch"], Bool[Tensor, "batch"]]:
+    """Likeliest kind, severity, and whether it is clean."""
+    outputs = gauge.outputs(gauge.normal(seen.rows))
     which = gauge.likeliest(outputs)
-    clean = gauge.damage(outputs) < 0.5
-    return gauge.unlike(normal, which, gauge.interval(outputs, which)[:, 1], clean)
+    return which, gauge.interval(outputs, which)[:, 1], gauge.damage(outputs) < 0.5
 
 
 def _quantile(values: Float[Tensor, "n"], share: float) -> Float[Tensor, ""]:
