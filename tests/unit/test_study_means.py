@@ -11,8 +11,10 @@ import weatherproof as wp
 from weatherproof.cli import main
 from weatherproof.errors import InputError
 from weatherproof.studies import STUDIES, Cell, Store
+from weatherproof.studies.lab.classifiers import Labelled
 from weatherproof.studies.lab.means import Means
-from weatherproof.studies.lab.recipes import Given, Hardened
+from weatherproof.studies.lab.parts import parts
+from weatherproof.studies.lab.recipes import Given, Hardened, Pretrained
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.shares import Share
 from weatherproof.training import Plan
@@ -84,6 +86,17 @@ def test_shares_are_the_whole(name: str) -> None:
     assert sorted(cells.index(cell) for share in shares for cell in share) == [*range(len(cells))]
     models = [{cell.model for cell in share} for share in shares]
     assert sum(map(len, models)) == len(set().union(*models))  # no model is in two of them
+
+
+@pytest.mark.parametrize("name", ["table-1", "figure-6", "averaging-twice"])
+def test_no_training_is_wanted_by_two_shares(name: str) -> None:
+    """Who measures a linear layer has trained the encoder below it."""
+    shares = [Share(own, 3).cells(cells_of(name)) for own in (1, 2, 3)]
+    trained = [
+        {part for cell in share for part in parts(cell.model) if isinstance(part, Hardened | Pretrained | Labelled)}
+        for share in shares
+    ]
+    assert all(trained) and sum(map(len, trained)) == len(set().union(*trained))
 
 
 def test_a_share_is_written_so() -> None:

@@ -109,7 +109,7 @@ def reproduce(
         workers: processes that decode images in a training, instead of the study's own number.
         checkpoint_gradients: compute each block once more in the backward pass: less memory, the same numbers.
         strategy: of several devices: ddp, or fsdp where weights, gradients and optimizer state are to be shared out.
-        cells: a share of the study such as 3/8: every eighth of its models is trained and measured, into the store
+        cells: a share of the study such as 3/8: every eighth of its trainings is made and measured, into the store
             alone. When all shares are done, the same command without it writes the page.
         check: say what is missing and what it would need (memory, hours, disk), and run nothing. Exit status 1:
             something is in the way. With `cells` of this share alone.

@@ -1,4 +1,4 @@
-"""A study shared out over the tasks of a cluster: each takes every n-th model, and all write into one store."""
+"""A study shared out over the tasks of a cluster: each takes every n-th training, and all write into one store."""
 
 import re
 from collections.abc import Sequence
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from weatherproof.errors import InputError, shown
 from weatherproof.progress import phase
+from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.store import Recipe, Store
 from weatherproof.studies.lab.study import Cell, Number, Scale
-from weatherproof.training import RunFolder
+from weatherproof.training import Plan, RunFolder
 
 _TEXT = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
 class Share:
-    """The k-th of n shares of a study's models, k from 1 to n: "3/8"."""
+    """The k-th of n shares of a study's trainings, k from 1 to n: "3/8"."""
 
     own: int
     of: int
@@ -33,12 +34,13 @@ class Share:
         return f"{self.own}/{self.of}"
 
     def cells(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those of this share: models are counted in the order in which the cells name them, and every n-th is taken
-        with all its cells. Each cell is in one share."""
-        place: dict[Recipe, int] = {}
-        for cell in cells:
-            place.setdefault(cell.model, len(place))
-        return [cell for cell in cells if place[cell.model] % self.of == self.own - 1]
+        """Those of this share: trainings are counted in the order in which the cells name them, and of every n-th all
+        that is measured of it is taken. Each cell is in one share."""
+        place: dict[object, int] = {}
+        trainings = [_training(cell.model) for cell in cells]
+        for training in trainings:
+            place.setdefault(training, len(place))
+        return [cell for cell, own in zip(cells, trainings, strict=True) if place[own] % self.of == self.own - 1]
 
     def fill(self, name: str, scale: Scale, store: Store, run: RunFolder) -> None:
         """Measure this share's cells into the store, where the whole study finds them. A model that another task is
@@ -55,3 +57,10 @@ class Share:
                     numbers.append(number)
                 meter.advance()
         run.write_json("results.json", {"records": [number.to_dict() for number in numbers]})
+
+
+def _training(model: Recipe) -> object:
+    """The training that a model stands on, and which holds those before it: of a linear layer the encoder's, of a gate
+    the hardening. Of a model without one itself."""
+    trainings = [part for part in parts(model) if any(isinstance(own, Plan) for own in vars(part).values())]
+    return max(trainings, key=lambda own: sum(1 for _ in parts(own)), default=model)
