@@ -13,29 +13,30 @@ from weatherproof.encoders.gauge.sample import Sample
 
 COVERAGE = 0.9
 STRANGE = 0.01  # share of images such as training saw that are called unlike them
-WORSE = 0.01  # share of images damaged as badly as in training that are called worse
-_NEAR = 0.9  # severities from here to 1 are about the worst
+WORSE = 0.01  # share of images at the worst level of training that are called worse
 _FEWEST = 12  # rows from which a bin has a mean and variances of its own
 _FAR = 1e9  # a level that is never reached
 
 
 @torch.no_grad()
-def calibrate(gauge: Gauge, taught: Sample, held: Sample) -> None:
+def calibrate(gauge: Gauge, taught: Sample, held: Sample, worst: Sample | None) -> None:
     """Set what the network's numbers are turned into readings with.
 
     Args:
         taught: what the network learned from; it gives what each bin looks like.
         held: other images. Their share beyond the network's own quantiles moves these until 9 of 10 levels lie between
             them (split conformal prediction of quantiles, Romano et al. 2019), by kind, and within training's levels
-            and beyond them apart. Of those that are damaged about as badly as in training one in a hundred is called
-            worse. Of damaged and clean images the logit is fitted (Platt 1999).
+            and beyond them apart. Of damaged and clean images the logit is fitted (Platt 1999).
+        worst: these other images at exactly the worst level of their kind, which is next to never drawn: one in a
+            hundred is called worse, and one unlike. None: no kind has levels.
     """
     _probability(gauge, held)
     _interval(gauge, held)
-    _worst(gauge, held.part(held.seen))
     _likeness(gauge, taught.part(taught.seen))
     gauge.limit.copy_(_quantile(_strangeness(gauge, held.part(held.seen)), 1 - STRANGE))
-    _last_bins(gauge, held.part(held.seen))
+    if worst is not None:
+        _reach(gauge, worst)
+        _widen(gauge, worst)
 
 
 def _probability(gauge: Gauge, held: Sample) -> None:
@@ -77,18 +78,16 @@ def _interval(gauge: Gauge, held: Sample) -> None:
                 gauge.widening[place, side] = torch.stack([_quantile(one, (1 + COVERAGE) / 2) for one in (low, high)])
 
 
-def _worst(gauge: Gauge, seen: Sample) -> None:
-    """Where the low end of the interval lies of images of the worst level that training saw, for all but one in a
-    hundred: as far above it as it is above levels near it, or where these are too few to say, above all."""
-    outputs = gauge.outputs(gauge.normal(seen.rows))
+def _reach(gauge: Gauge, worst: Sample) -> None:
+    """As far as training's levels reach: where the low end of the interval lies for all but one in a hundred of the
+    images at the worst level."""
+    outputs = gauge.outputs(gauge.normal(worst.rows))
     which = gauge.likeliest(outputs)
-    above = gauge.interval(outputs, which)[:, 0] - seen.severity
+    low = gauge.interval(outputs, which)[:, 0]
     for place in range(len(gauge.settings.kinds)):
-        own = (which == place) & (seen.kind == 1 + place) & ~seen.severity.isnan()
-        near = own & (seen.severity >= _NEAR)
-        chosen = above[near if near.sum() >= _FEWEST else own]
-        if len(chosen):
-            gauge.worst[place] = 1 + _quantile(chosen, 1 - WORSE).clamp(min=0)
+        own = low[(which == place) & (worst.kind == 1 + place)]
+        if len(own):
+            gauge.worst[place] = _quantile(own, 1 - WORSE).clamp(min=1)
 
 
 def _likeness(gauge: Gauge, seen: Sample) -> None:
@@ -116,25 +115,18 @@ def _likeness(gauge: Gauge, seen: Sample) -> None:
     gauge.means.copy_(torch.where(counts[:, None] > 0, means, everything) @ gauge.whitening)
 
 
-def _last_bins(gauge: Gauge, seen: Sample) -> None:
-    """Widens the last bin of a kind until the worst levels of the images in it, which lie at its edge, are within the
+def _widen(gauge: Gauge, worst: Sample) -> None:
+    """Widens a bin until the images in it that are at the worst level of its kind, and so at its edge, are within the
     limit, too."""
-    strangeness, bins = _strangeness(gauge, seen), _bins(gauge, seen)
-    for place in range(len(gauge.settings.kinds)):
-        last = place * BINS + BINS
-        own = (bins == last) & (seen.kind == 1 + place) & ~seen.severity.isnan()
-        count = max(_FEWEST, int(own.sum()) // 10)
-        worst = strangeness[own][seen.severity[own].argsort(descending=True)[:count]]
-        if len(worst):
-            gauge.variances[last] *= (_quantile(worst, 1 - STRANGE) / gauge.limit).clamp(min=1)
+    strangeness, bins = _strangeness(gauge, worst), gauge.bins(*_told(gauge, worst))
+    for bin_ in range(1, len(gauge.variances)):
+        own = strangeness[(bins == bin_) & (worst.kind == 1 + (bin_ - 1) // BINS)]
+        if len(own) >= _FEWEST:
+            gauge.variances[bin_] *= (_quantile(own, 1 - STRANGE) / gauge.limit).clamp(min=1)
 
 
 def _strangeness(gauge: Gauge, seen: Sample) -> Float[Tensor, "batch"]:
     return gauge.unlike(gauge.normal(seen.rows), *_told(gauge, seen))
-
-
-def _bins(gauge: Gauge, seen: Sample) -> Int64[Tensor, "batch"]:
-    return gauge.bins(*_told(gauge, seen))
 
 
 def _told(gauge: Gauge, seen: Sample) -> tuple[Int64[Tensor, "batch"], Float[Tensor, "batch"], Bool[Tensor, "batch"]]:

@@ -1,8 +1,10 @@
 """Learn a gauge from training images and the keys of their damage: no labels, no encoder."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from weatherproof import random
@@ -10,7 +12,7 @@ from weatherproof.data import ImageSet, batches
 from weatherproof.data.images import at_most
 from weatherproof.encoders.gauge.calibration import calibrate
 from weatherproof.encoders.gauge.gauge import LEARNED, Gauge, KindScale, Settings
-from weatherproof.encoders.gauge.sample import Sample, looks, sample
+from weatherproof.encoders.gauge.sample import Sample, looks, sample, worst
 from weatherproof.encoders.preprocessing import Preprocessing
 from weatherproof.errors import InputError
 from weatherproof.operators.damages import require_damages
@@ -19,7 +21,7 @@ from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 
 FEWEST = 60  # images: fewer leave no hundredth of anything
-_STREAM, _HELD = 0x6175, 0x6865  # of the keys, beside those of training and of measuring
+_DRAWN, _WORST, _HELD = 0x6175, 0x776F, 0x6865  # of the keys, beside those of training and of measuring
 _TIMES = 3.0  # as far from none as the worst trained level: up to there the gauge is shown what lies beyond
 _STEPS, _BATCH, _RATE = 1500, 512, 4e-3
 _QUANTILES = (0.05, 0.5, 0.95)
@@ -62,16 +64,25 @@ def fit_gauge(
     scales = tuple(_scale_of(kind, side) for kind in found)
     gauge = Gauge(Settings(scales, preprocessing))
     ways = looks(operator, found, [kind.end for kind in scales])
-    drawn = sample(
-        gauge, chosen, ways, seed=int(random.fold(torch.tensor([seed]), _STREAM)), device=device, workers=workers
-    )
+    see = partial(sample, gauge, device=device, workers=workers)
+    drawn = see(chosen, ways, seed=_stream(seed, _DRAWN))
     if not (drawn.seen & (drawn.kind > 0)).any():
         raise InputError(f"{operator!r} damages no image: a gauge has nothing to learn from it")
-    held = random.uniform(random.keys(_HELD, drawn.index)) < 1 / 3
+    held = _is_held(drawn.index)
     taught, calibration = drawn.part(~held), drawn.part(held)
     _teach(gauge, taught, seed)
-    calibrate(gauge, taught, calibration)
+    others, ends = chosen.subset(_is_held(chosen.index).nonzero().flatten()), worst(found)
+    calibrate(gauge, taught, calibration, see(others, ends, seed=_stream(seed, _WORST)) if ends else None)
     return gauge
+
+
+def _stream(seed: int, name: int) -> int:
+    return int(random.fold(torch.tensor([seed]), name))
+
+
+def _is_held(index: Int64[Tensor, "batch"]) -> Bool[Tensor, "batch"]:
+    """Which images calibrate: a third, whichever others there are."""
+    return random.uniform(random.keys(_HELD, index)) < 1 / 3
 
 
 def require_damage(operator: Operator) -> None:

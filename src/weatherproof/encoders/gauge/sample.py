@@ -79,6 +79,12 @@ def looks(operator: Operator, found: Sequence[Kind], ends: Sequence[float | None
     return (*trained, *([Look(OneOf(*further), False)] * 2 if further else []))
 
 
+def worst(found: Sequence[Kind]) -> tuple[Look, ...]:
+    """Every image twice at exactly the worst level of a kind that is drawn; where no kind has levels, no look."""
+    ends = [kind.between(kind.span[1], kind.span[1]) for kind in found if kind.scale is not None]
+    return (Look(OneOf(*ends), True),) * 2 if ends else ()
+
+
 def sample(
     gauge: Gauge,
     images: ImageSet,
