@@ -24,7 +24,7 @@ from benchmarks.measure import Row, in_turn
 from weatherproof import operators, random
 from weatherproof.data import MemoryImages
 from weatherproof.encoders import load_encoder
-from weatherproof.evaluation import cases_on_the_fly, evaluate_suite
+from weatherproof.evaluation import Settings, cases_on_the_fly, evaluate_suite
 from weatherproof.operators import COMMON_15, EXTRA_4, Corruption
 from weatherproof.readouts import OwnHead, evaluating
 from weatherproof.training.memory import keep_freed_memory
@@ -137,7 +137,9 @@ def _whole_suite(images: int = 512, batch: int = 256, repeats: int = 3) -> Row:
                     model(look)
 
     keep_freed_memory()  # as the audit does
-    ours, floor = in_turn(lambda: evaluate_suite(model, source, cases, batch_size=batch), bare, repeats, warmup=1)
+    ours, floor = in_turn(
+        lambda: evaluate_suite(model, source, cases, Settings(batch_size=batch)), bare, repeats, warmup=1
+    )
     what = f"common-15 of ResNet-20, {len(cases)} sets of {images} images, 32×32"
     return Row(what, "bare forward passes", "s", ours, floor, images=images * len(cases), limit=SUITE_LIMIT)
 

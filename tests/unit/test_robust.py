@@ -19,6 +19,7 @@ from weatherproof.attacks.described import GRIDS
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
 from weatherproof.evaluation import (
+    Settings,
     perturbation_curve,
     protocol_hash,
     robust_accuracy,
@@ -120,7 +121,9 @@ def test_robust_accuracy_is_that_of_an_explicit_loop() -> None:
     models: dict[str, nn.Module] = {"one": Net(0).train(), "two": Net(3).train()}
     images = some_images(model=Net(0))
     attacks: list[Attack] = [Fgsm(Cube(0.05)), Fgsm(Cube(0.1))]
-    records = robust_accuracy(models, images, attacks, block=25, batch_size=7, trained_on={"one": "RandomMask(0.5)"})
+    records = robust_accuracy(
+        models, images, attacks, Settings(block=25, batch_size=7), trained_on={"one": "RandomMask(0.5)"}
+    )
     assert [(r.attack, r.model) for r in records] == [
         (text, name) for text in (None, "Fgsm(Cube(0.05))", "Fgsm(Cube(0.1))") for name in ("one", "two")
     ]
@@ -140,7 +143,7 @@ def test_the_attack_is_part_of_the_protocol() -> None:
     images, models = some_images(20), {"m": Net()}
     found = {r.attack: r for r in robust_accuracy(models, images, [PGD(L2(0.3)), PGD(L2(0.3), steps=5)])}
     assert len({r.protocol for r in found.values()}) == 3
-    again = robust_accuracy(models, images, PGD(L2(0.3), steps=5), batch_size=3)[1]
+    again = robust_accuracy(models, images, PGD(L2(0.3), steps=5), Settings(batch_size=3))[1]
     assert again == found["PGD(L2(0.3), steps=5)"]
     assert again.protocol != protocol_hash(metric="top1", data="toys/test")
 
@@ -148,12 +151,13 @@ def test_the_attack_is_part_of_the_protocol() -> None:
 def test_shares_make_the_whole(tmp_path: Path) -> None:
     models, images = {"m": Net(), "n": Net(2)}, some_images(61, model=Net())
     attacks = [Fgsm(Cube(0.1)), Noise(Cube(0.3))]
-    whole = run_attacks(models, images, attacks, block=10, realizations=2)
+    whole = run_attacks(models, images, attacks, Settings(block=10), realizations=2)
     parts = [
-        run_attacks(models, images, attacks, block=10, realizations=2, folder=tmp_path, share=(k, 3)) for k in (0, 2)
+        run_attacks(models, images, attacks, Settings(block=10, folder=tmp_path, share=(k, 3)), realizations=2)
+        for k in (0, 2)
     ]
     assert not parts[-1].complete and parts[-1].fewest == 18 + 2 * 9 + 8 - 1  # blocks 0, 2, 3, 5, 6 of 7
-    last = run_attacks(models, images, attacks, block=10, realizations=2, folder=tmp_path, share=(1, 3))
+    last = run_attacks(models, images, attacks, Settings(block=10, folder=tmp_path, share=(1, 3)), realizations=2)
     assert last.complete and same(last, whole)
     assert sorted(f.name for f in (tmp_path / "attacks").iterdir()) == [f"block-{b:05}.safetensors" for b in range(7)]
 
@@ -187,39 +191,39 @@ STATE = {"left": 0, "images": 0}
 def test_an_interrupted_sweep_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     models, images = {"m": Net(), "n": Net(2)}, some_images(model=Net())
     attacks = [Counted(Cube(eps)) for eps in (0.0, 0.05, 0.1)]
-    settings: dict[str, Any] = {"block": 20, "batch_size": 20, "folder": tmp_path}
+    settings = Settings(block=20, batch_size=20, folder=tmp_path)
     STATE.update(left=7, images=0)
     with pytest.raises(KeyboardInterrupt):
-        run_attacks(models, images, attacks, **settings)
+        run_attacks(models, images, attacks, settings)
     assert STATE["images"] == 7 * 20
     STATE.update(left=100)
-    found = run_attacks(models, images, attacks, **settings)
+    found = run_attacks(models, images, attacks, settings)
     assert STATE["images"] == 2 * 3 * 60  # every image under every attack, once
-    assert same(found, run_attacks(models, images, attacks, block=20))
+    assert same(found, run_attacks(models, images, attacks, Settings(block=20)))
     STATE.update(left=100, images=0)
-    more = run_attacks(models, images, [*attacks, Counted(Cube(0.2))], **settings)
+    more = run_attacks(models, images, [*attacks, Counted(Cube(0.2))], settings)
     assert STATE["images"] == 2 * 60 and more.complete  # a size that comes later is all that is done
 
 
 def test_time_that_is_up_leaves_what_was_done(tmp_path: Path) -> None:
     models, images, attack = {"m": Net()}, some_images(), Fgsm(Cube(0.1))
-    cut = run_attacks(models, images, [attack], block=20, folder=tmp_path, minutes=1e-9)
+    cut = run_attacks(models, images, [attack], Settings(block=20, folder=tmp_path, minutes=1e-9))
     assert not cut.complete and [t.attack for t in cut.missing] == [attack] and cut.fewest == 20
-    assert run_attacks(models, images, [attack], block=20, folder=tmp_path).complete
+    assert run_attacks(models, images, [attack], Settings(block=20, folder=tmp_path)).complete
 
 
 def test_answers_of_another_model_are_refused(tmp_path: Path) -> None:
     images, attack = some_images(20), Fgsm(Cube(0.1))
-    run_attacks({"m": Net(0)}, images, [attack], folder=tmp_path)
+    run_attacks({"m": Net(0)}, images, [attack], Settings(folder=tmp_path))
     with pytest.raises(InputError, match="answers of another model"):
-        run_attacks({"m": Net(1)}, images, [attack], folder=tmp_path)
+        run_attacks({"m": Net(1)}, images, [attack], Settings(folder=tmp_path))
     with pytest.raises(InputError, match="answers of another model"):
-        run_attacks({"m": Net(0)}, images, [attack], folder=tmp_path, seed=1)
+        run_attacks({"m": Net(0)}, images, [attack], Settings(seed=1, folder=tmp_path))
 
 
 def test_a_random_attack_has_its_spread_over_draws() -> None:
     models, images, attack = {"m": Net()}, some_images(model=Net()), Noise(Cube(0.4))
-    _, many = robust_accuracy(models, images, attack, realizations=3, seed=5)
+    _, many = robust_accuracy(models, images, attack, Settings(seed=5), realizations=3)
     singles = []
     for run in range(3):
         keys = random.fold(random.keys(5, images.index), 0x6576616C, run)
@@ -229,7 +233,7 @@ def test_a_random_attack_has_its_spread_over_draws() -> None:
     assert len(set(singles)) > 1
     assert many.value == pytest.approx(np.mean(singles)) and many.realizations == 3 and many.seeds == (5,)
     assert many.stderr == pytest.approx(np.std(singles, ddof=1) / math.sqrt(3))
-    _, one = robust_accuracy(models, images, attack, seed=5)
+    _, one = robust_accuracy(models, images, attack, Settings(seed=5))
     assert one.stderr == pytest.approx(math.sqrt(singles[0] * (1 - singles[0]) / 60))
 
 
@@ -288,7 +292,7 @@ def test_a_perturbation_curve_against_the_closed_form() -> None:
     expected[images.pixels[:, 0, 0, 0].numpy() % 2 == 0] = np.inf
     images = MemoryImages(images.pixels, images.labels.clamp(max=1), ("a", "b"), name="toys/test")
     expected[(score <= 0).astype(int) != images.labels.numpy()] = 0
-    attacked = run_attacks({"m": model}, images, [Across()], block=64)
+    attacked = run_attacks({"m": model}, images, [Across()], Settings(block=64))
     found = attacked.distances(attacked.runs("m", Across())[0]).numpy()
     assert np.isinf(expected).any() and (expected == 0).any()
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -353,7 +357,7 @@ def test_medians_and_their_errors() -> None:
 def test_the_table_of_single_images(tmp_path: Path) -> None:
     images, models = some_images(30, model=Net()), {"m": Net(), "n": Net(3)}
     images = MemoryImages(images.pixels, images.labels, images.classes, name="toys", index=torch.arange(30) + 100)
-    result = run_attacks(models, images, [Fgsm(Cube(0.1))], block=7)
+    result = run_attacks(models, images, [Fgsm(Cube(0.1))], Settings(block=7))
     save_samples(result, tmp_path / "samples.csv")
     with (tmp_path / "samples.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -487,18 +491,20 @@ def test_bad_input(tmp_path: Path) -> None:
         ("not all images of 'bare' have labels", models, none, [attack], {}),
         ("expected classifiers and images", {}, images, [attack], {}),
         ("named twice", models, images, [attack, Fgsm(Cube(0.1))], {}),
-        ("a share is", models, images, [attack], {"share": (2, 2)}),
-        ("time above 0", models, images, [attack], {"minutes": 0}),
         ("expected realizations", models, images, [attack], {"realizations": 0}),
         ("NaN logits", {"m": Broken()}, images, [attack], {}),
         ("labels up to 2", {"m": Narrow()}, images, [attack], {}),
         ("for images", models, images, [Odd(Cube(0.1))], {}),
     ]
     for said, classifiers, given, attacks, settings in cases:
+        where = Settings(folder=tmp_path / said.replace(" ", "-"))
         with pytest.raises(InputError, match=said):
-            run_attacks(classifiers, given, attacks, folder=tmp_path / said.replace(" ", "-"), **settings)
+            run_attacks(classifiers, given, attacks, where, **settings)
         if said != "for images":  # the clean images were answered before the attack failed
             assert not [*tmp_path.rglob("*.safetensors")], said
+    for said, given in {"a share is": {"share": (2, 2)}, "time above 0": {"minutes": 0}}.items():
+        with pytest.raises(InputError, match=said):
+            Settings(**given)
     with pytest.raises(InputError, match="no ball with an eps"):
         perturbation_curve(models, images, ball_without_settings(), (0.0, 0.1))
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from weatherproof.errors import InputError
 from weatherproof.evaluation import (
     ALEXNET,
     Record,
+    Settings,
     SuiteResult,
     cases_of_parts,
     cases_on_the_fly,
@@ -71,10 +73,10 @@ CONDITIONS = (
 )
 
 
-def run(folder: Path | None = None, **settings: object) -> SuiteResult:
+def run(folder: Path | None = None, **settings: Any) -> SuiteResult:
     found = images()
-    given = {"block": 16, "batch_size": 7, "suite": "mine"} | settings
-    return evaluate_suite(classifier(), found, cases_on_the_fly(found, CONDITIONS), folder=folder, **given)
+    own = Settings(**{"block": 16, "batch_size": 7, "folder": folder, **settings})
+    return evaluate_suite(classifier(), found, cases_on_the_fly(found, CONDITIONS), own, suite="mine")
 
 
 def value(records: Sequence[Record], metric: str, corruption: str | None = None, severity: int | None = None) -> Record:
@@ -168,7 +170,7 @@ def test_an_interrupted_suite_goes_on_where_it_was(tmp_path: Path, error: BaseEx
     def suite(model: nn.Module) -> SuiteResult:
         found = images()
         cases = cases_on_the_fly(found, CONDITIONS)
-        return evaluate_suite(model, found, cases, folder=tmp_path, block=16, batch_size=16, suite="mine")
+        return evaluate_suite(model, found, cases, Settings(folder=tmp_path, block=16, batch_size=16), suite="mine")
 
     # Blocks of 13 or 12 images, one batch each: 6 conditions x 4 blocks.
     with pytest.raises(type(error)):
@@ -194,7 +196,9 @@ def test_at_the_latest_every_thirty_seconds(tmp_path: Path, monkeypatch: pytest.
             return torch.zeros(len(pixels), 6)
 
     found = images()
-    evaluate_suite(Slow(), found, cases_on_the_fly(found, CONDITIONS), folder=tmp_path, block=50, batch_size=50)
+    evaluate_suite(
+        Slow(), found, cases_on_the_fly(found, CONDITIONS), Settings(folder=tmp_path, block=50, batch_size=50)
+    )
     assert saves == [(33, 3), (66, 6)]
 
 
@@ -226,8 +230,8 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
     run(tmp_path, minutes=1e-9)
     assert run(tmp_path, processes=2).records == expected.records
     parts, cases = in_parts()
-    alone = evaluate_suite(classifier(), parts, cases, block=16)
-    assert evaluate_suite(classifier(), parts, cases, block=16, processes=2).records == alone.records
+    alone = evaluate_suite(classifier(), parts, cases, Settings(block=16))
+    assert evaluate_suite(classifier(), parts, cases, Settings(block=16, processes=2)).records == alone.records
 
 
 @pytest.mark.slow
@@ -236,15 +240,15 @@ def test_what_fails_in_a_process_is_said_in_one_line(tmp_path: Path) -> None:
     cases = cases_on_the_fly(found, CONDITIONS)
     few = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 3))
     with pytest.raises(InputError, match="^the classifier has 3 outputs, but 'made/test' has 6 classes"):
-        evaluate_suite(few, found, cases, block=16)
+        evaluate_suite(few, found, cases, Settings(block=16))
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(5, 6))
     with pytest.raises(
         InputError, match="^a process of the measurement failed: RuntimeError: .*mat1 and mat2"
     ) as caught:
-        evaluate_suite(wrong, found, cases, block=16, processes=2)
+        evaluate_suite(wrong, found, cases, Settings(block=16, processes=2))
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be sent to another process"):
-        evaluate_suite(lambda pixels: pixels.flatten(1)[:, :6], found, cases, block=16, processes=2)
+        evaluate_suite(lambda pixels: pixels.flatten(1)[:, :6], found, cases, Settings(block=16, processes=2))
 
 
 def in_parts() -> tuple[MemoryImages, list[Case]]:
@@ -257,7 +261,7 @@ def in_parts() -> tuple[MemoryImages, list[Case]]:
 
 def test_the_parts_of_a_folder_of_damaged_images() -> None:
     both, cases = in_parts()
-    result = evaluate_suite(classifier(), both, cases, block=16, batch_size=6)
+    result = evaluate_suite(classifier(), both, cases, Settings(block=16, batch_size=6))
     for part, severity in ((torch.arange(40), 1), (torch.arange(40, 80), 5)):
         (expected,) = evaluate({"m": classifier()}, both.subset(part), metrics=("top1",))
         found = value(result.records, "top1", "fog", severity)
@@ -290,7 +294,9 @@ def test_files_that_cannot_be_read_are_left_out_of_every_condition(tmp_path: Pat
     (tmp_path / "b" / "3.png").write_bytes(b"no image")
     found = load_images(tmp_path, "all", channels=1, memory_budget=0)
     with pytest.warns(UserWarning, match="1 of 24 images"):
-        result = evaluate_suite(classifier(), found, cases_on_the_fly(found, CONDITIONS), block=10, batch_size=4)
+        result = evaluate_suite(
+            classifier(), found, cases_on_the_fly(found, CONDITIONS), Settings(block=10, batch_size=4)
+        )
     assert {r.images for r in result.records} == {23} and result.images == 24 and result.complete
 
 
@@ -303,7 +309,7 @@ def test_answers_to_something_else_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         changed[2].bias.add_(1)
     with pytest.raises(InputError, match="another model"):
-        evaluate_suite(changed, found, cases_on_the_fly(found, CONDITIONS), folder=tmp_path, block=16)
+        evaluate_suite(changed, found, cases_on_the_fly(found, CONDITIONS), Settings(folder=tmp_path, block=16))
     (tmp_path / "suite" / "block-00001.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="block-00001.safetensors cannot be read, delete it"):
         run(tmp_path)
@@ -330,10 +336,10 @@ def test_answers_that_are_no_numbers_are_refused_and_infinite_ones_have_no_calib
         return model
 
     found = images()
-    settings = {"block": 50, "batch_size": 50}
+    settings = Settings(block=50, batch_size=50)
     with pytest.raises(InputError, match="the classifier gives NaN logits for images in .*: it cannot be measured"):
-        evaluate_suite(broken(math.nan), found, cases_on_the_fly(found, CONDITIONS[:1]), **settings)
-    result = evaluate_suite(broken(math.inf), found, cases_on_the_fly(found, CONDITIONS[:1]), **settings)
+        evaluate_suite(broken(math.nan), found, cases_on_the_fly(found, CONDITIONS[:1]), settings)
+    result = evaluate_suite(broken(math.inf), found, cases_on_the_fly(found, CONDITIONS[:1]), settings)
     assert math.isnan(value(result.records, "ece").value) and 0 < value(result.records, "top1").value < 1
 
 
@@ -526,7 +532,7 @@ def test_keys_reach_a_classifier_that_draws() -> None:
             return classifier()(pixels)
 
     found = images(8)
-    evaluate_suite(Drawing(), found, cases_on_the_fly(found, CONDITIONS[:1]), batch_size=8)
+    evaluate_suite(Drawing(), found, cases_on_the_fly(found, CONDITIONS[:1]), Settings(batch_size=8))
     assert len(calls) == 2 and torch.equal(*calls) and len(calls[0].unique()) == 8
 
 

@@ -6,6 +6,7 @@ from weatherproof.evaluation.attacks.robust import Attacks, robust_accuracy, run
 from weatherproof.evaluation.attacks.samples import save_samples
 from weatherproof.evaluation.embeddings import evaluate_embeddings
 from weatherproof.evaluation.engine.conditions import Case, cases_of_parts, cases_on_the_fly
+from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.engine.trials import EVAL_STREAM
 from weatherproof.evaluation.evaluate import agreement, evaluate
 from weatherproof.evaluation.maps import PlaneMap, plane_map
@@ -38,6 +39,7 @@ __all__ = [
     "ClassUtility",
     "PlaneMap",
     "Record",
+    "Settings",
     "SuiteResult",
     "UtilityCurve",
     "UtilityExamples",

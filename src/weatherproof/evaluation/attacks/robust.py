@@ -5,7 +5,6 @@ Memory is bounded by the block and by what is kept of all answers in the end: 30
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from weatherproof.evaluation.record import Record, judged_records, protocol_fact
 from weatherproof.protocols import Attack
 from weatherproof.types import Labels, Logits
 
-BLOCK = 256  # images
+_DEFAULT, _BLOCK = Settings(), 256  # images of a block
 
 Classifiers = Mapping[str, Callable[..., Logits]]
 
@@ -72,57 +71,44 @@ def run_attacks(
     classifiers: Classifiers,
     images: ImageSet,
     attacks: Sequence[Attack],
+    settings: Settings = _DEFAULT,
     *,
     realizations: int = 1,
-    folder: Path | None = None,
-    share: tuple[int, int] = (0, 1),
-    processes: int = 1,
-    minutes: float | None = None,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    batch_size: int = 256,
-    workers: int = 0,
-    block: int = BLOCK,
 ) -> Attacks:
     """Attack every image of a set on every classifier.
 
     What an image meets depends on (seed, image index, attack) alone, whatever the batches, interruptions and shares.
 
     Args:
-        classifiers: by name, images -> logits; modules are moved to `device`; their modes and gradients are afterwards
-            what they were. Each is attacked by its own gradients.
+        classifiers: by name, images -> logits; modules are moved to the settings' device; their modes and gradients are
+            afterwards what they were. Each is attacked by its own gradients.
         images: all of them have labels.
+        settings: how it is done: seed, batches, folder, share, processes and time.
         realizations: draws of an attack that is random; one that is not runs once.
-        folder: where the answers are saved, and from where they are taken up again; None: nowhere.
-        share: (k, n) does the blocks k, k + n, k + 2n, ... alone. Shares with one folder, or whose files are put into
-            one, make the whole: ask for it with (0, 1), and what all of them have done is taken up.
-        processes: of this machine, for this share.
-        minutes: start no trial after that time; all trials of a block of images come before the next block.
-        block: images that are held at a time; the files of another number are not taken up.
 
     Raises:
-        InputError: no images or classifiers, images without labels, a setting out of range, answers in `folder` to
-            something else, a process that failed, and what an attack refuses.
+        InputError: no images or classifiers, images without labels, answers in the folder to something else, a process
+            that failed, and what an attack refuses.
     """
-    settings = Settings(seed, device, batch_size, workers, minutes, processes, share, folder, block)
     _check(classifiers, images, attacks, realizations)
     trials = trials_of(list(classifiers), [facts_of(one) for one in attacks], realizations, int(images.labels.max()))
     facts = {"kept": [*METRICS, "size"]}
-    found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts=facts)
+    found = run(classifiers, trials, images, settings, name="attacks", title="attacks", facts=facts, block=_BLOCK)
     missing = tuple(trial for trial in trials if trial.label in found.missing)
-    return Attacks(images, tuple(trials), found.answers, missing, found.fewest, seed, found.complete)
+    return Attacks(images, tuple(trials), found.answers, missing, found.fewest, settings.seed, found.complete)
 
 
 def robust_accuracy(
     classifiers: Classifiers,
     images: ImageSet,
     attack: Attack | Sequence[Attack],
+    settings: Settings = _DEFAULT,
     *,
+    realizations: int = 1,
     data: str | None = None,
     readout: Any = None,
     label_fraction: Any = None,
     trained_on: Any = None,
-    **settings: Any,
 ) -> list[Record]:
     """Accuracy on clean and on attacked images, of several classifiers on the same images.
 
@@ -130,15 +116,15 @@ def robust_accuracy(
 
     Args:
         attack: one or several; its text is the records' `attack`, and the eps of its ball their `severity`.
+        settings, realizations: as in `run_attacks`.
         data: what the records call the images; None: their own name.
         readout, label_fraction, trained_on: for the records; one value, or one for each classifier by name.
-        settings: those of `run_attacks`.
 
     Raises:
         InputError: what `run_attacks` raises.
     """
     attacks = list(attack) if isinstance(attack, Sequence) else [attack]
-    result = run_attacks(classifiers, images, attacks, **settings)
+    result = run_attacks(classifiers, images, attacks, settings, realizations=realizations)
     about = {"readout": readout, "label_fraction": label_fraction, "trained_on": trained_on}
     return accuracy_records(result, list(classifiers), [None, *attacks], data=data, **about)
 

@@ -41,7 +41,8 @@ class Settings:
         share: (k, n) does the blocks k, k + n, k + 2n, ... alone. Shares with one folder, or whose files are put into
             one, make the whole: ask for it with (0, 1), and what all of them have done is taken up.
         folder: where the answers are kept, and from where they are taken up again; None: nowhere.
-        block: images that are held at a time; the files of another number are refused.
+        block: images that are held at a time; the files of another number are refused. None: as many as the measurement
+            is best done with.
 
     Raises:
         InputError: one of them is out of range.
@@ -55,14 +56,14 @@ class Settings:
     processes: int = 1
     share: tuple[int, int] = (0, 1)
     folder: Path | None = None
-    block: int = BLOCK
+    block: int | None = None
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
             raise InputError(f"minutes is a time above 0, or None for as long as it takes; got {self.minutes}")
         if not 0 <= self.share[0] < self.share[1]:
             raise InputError(f"a share is (k, n) with 0 <= k < n, got {self.share}")
-        counts = (self.processes, self.block, self.batch_size)
+        counts = (self.processes, 1 if self.block is None else self.block, self.batch_size)
         if min(counts) < 1:
             raise InputError(f"expected processes, block and batch_size >= 1; got {', '.join(map(str, counts))}")
 
@@ -101,6 +102,7 @@ def run(
     title: str,
     facts: Mapping[str, Any] | None = None,
     in_order: bool = False,
+    block: int = BLOCK,
 ) -> Measured:
     """Do every trial on every image, block after block.
 
@@ -114,19 +116,21 @@ def run(
         facts: what the answers depend on beside the weights, the images, the labels, the seed and the blocks.
         in_order: a block holds images that follow on one another, so that the batches are those of the whole set in
             its order, where the block is a multiple of them. Else each block is spread evenly over the set.
+        block: images that are held at a time, where the settings leave it open.
 
     Raises:
         InputError: answers in the folder to something else, a process that failed, and what a trial refuses.
     """
     most = max(len(images) if trial.positions is None else len(trial.positions) for trial in trials)
-    blocks = -(-most // settings.block)
+    block = block if settings.block is None else settings.block
+    blocks = -(-most // block)
     with _answer_store(
         settings, name, lambda: _plan(models, images, settings.seed, blocks, in_order, facts or {})
     ) as store:
         numbers = range(settings.share[0], blocks, settings.share[1])
         work = Work(
             models, trials, images, len(images), numbers, blocks, store, settings.seed, torch.device(settings.device),
-            settings.batch_size, settings.workers, block=settings.block if in_order else None,
+            settings.batch_size, settings.workers, block=block if in_order else None,
             deadline=None if settings.minutes is None else time.time() + 60 * settings.minutes,
         )  # fmt: skip
         done = sum(map(len, _answered(trials, store, numbers).values()))

@@ -5,9 +5,7 @@ Memory is bounded by the block and by what is kept of all answers in the end: 14
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -15,7 +13,7 @@ from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.conditions import Case
-from weatherproof.evaluation.engine.run import BLOCK, Settings, require_measurable, run, weights_digest
+from weatherproof.evaluation.engine.run import Settings, require_measurable, run, weights_digest
 from weatherproof.evaluation.engine.trials import Columns, Look, Models, answer
 from weatherproof.evaluation.metrics.named import metric_columns
 from weatherproof.evaluation.record import Record
@@ -25,7 +23,7 @@ from weatherproof.progress import phase
 from weatherproof.readouts import evaluating, require_logits
 from weatherproof.types import Logits
 
-_CLASSIFIER = "the classifier"
+_CLASSIFIER, _DEFAULT = "the classifier", Settings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +91,10 @@ def evaluate_suite(
     classifier: Callable[..., Logits],
     images: ImageSet,
     cases: Sequence[Case],
+    settings: Settings = _DEFAULT,
     *,
-    folder: Path | None = None,
     suite: str | None = None,
     model: str = "model",
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    batch_size: int = 256,
-    workers: int = 0,
-    minutes: float | None = None,
-    processes: int = 1,
-    block: int = BLOCK,
     data: str | None = None,
     readout: str | None = None,
     label_fraction: float | None = None,
@@ -115,25 +106,18 @@ def evaluate_suite(
     the batches, the interruptions and the processes.
 
     Args:
-        classifier: images -> logits; a module is moved to `device` and used in evaluation mode.
+        classifier: images -> logits; a module is moved to the settings' device and used in evaluation mode.
         images: all of them have labels.
         cases: from `cases_on_the_fly` or `cases_of_parts`.
-        folder: where the answers are saved, at the latest every 30 s, and from where they are taken up again; None:
-            nowhere, an interruption loses them.
+        settings: how it is done: seed, batches, folder, processes and time.
         suite: what the records of the whole are called; None: the known suite that the cases are, or "all".
         model: what the records call the classifier.
-        workers: processes that decode images, for each of `processes`.
-        minutes: start no condition after that time. All conditions of the first block of images come first, then all
-            of the second, so that a cut leaves numbers that rest on fewer images. None: to the end.
-        processes: of this machine; each takes its own blocks, on its own CUDA device where there are several.
-        block: images that are held at a time.
         data, readout, label_fraction, trained_on: for the records.
 
     Raises:
-        InputError: no images, images without labels, a setting out of range, a classifier with fewer outputs than
-            there are classes, answers in `folder` to something else, or a process that failed.
+        InputError: no images, images without labels, a classifier with fewer outputs than there are classes, answers in
+            the folder to something else, or a process that failed.
     """
-    settings = Settings(seed, device, batch_size, workers, minutes, processes, folder=folder, block=block)
     require_measurable(images, "a suite")
     metrics = case_metrics(images)
     trials = [CaseTrial(case, metrics, len(images.classes), images.name) for case in cases]
@@ -144,7 +128,7 @@ def evaluate_suite(
         {_CLASSIFIER: classifier}, trials, images, settings, name="suite", title=f"{whole} on {model}", facts=facts
     )
     about = {"readout": readout, "label_fraction": label_fraction}
-    summary = Summary(images, cases, found.answers, whole, model, seed, data, trained_on, about)
+    summary = Summary(images, cases, found.answers, whole, model, settings.seed, data, trained_on, about)
     with phase("standard errors"):
         records = tuple(summary.records())
     most = max(case.count(images) for case in cases)

@@ -180,7 +180,7 @@ class Curve:
         levels = levels_of(self.attack)
         balls = facts_of(self.attack).sweep(levels)
         result = run_attacks(
-            {bench.name: model}, images, balls, folder=bench.folder, seed=self.seed, device=bench.store.device
+            {bench.name: model}, images, balls, Settings(self.seed, bench.store.device, folder=bench.folder)
         )
         records = [
             *accuracy_records(result, [bench.name], [] if facts_of(self.attack).smallest else balls),
@@ -209,7 +209,7 @@ class Attacked:
 
     def __call__(self, model: nn.Module, images: ImageSet, bench: Bench) -> Measured:
         attack = attacks.parse(self.attack)
-        _, record = robust_accuracy({bench.name: model}, images, attack, seed=self.seed, device=bench.store.device)
+        _, record = robust_accuracy({bench.name: model}, images, attack, Settings(self.seed, bench.store.device))
         return certified([record], model, images, attack, self.certificate_images, self.seed, bench)
 
     @property
@@ -229,7 +229,7 @@ def measured_suite(
 ) -> Measured:
     """What `evaluate_suite` says of these conditions."""
     found = evaluate_suite(
-        model, images, cases, suite=name, model=bench.name, seed=seed, device=bench.store.device,
+        model, images, cases, Settings(seed, bench.store.device), suite=name, model=bench.name,
         data=bench.data.called(images),
     )  # fmt: skip
     return Measured(found.records)

@@ -144,9 +144,8 @@ def measure_attacks(
     sweeps = {repr(one): one for a in found for one in (facts_of(a).sweep(levels_of(a)) if curve else [])}
     every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
     result = run_attacks(
-        {model: classifier}, images, every, folder=run.path, realizations=subject.options["realizations"],
-        **subject.pace,
-    )  # fmt: skip
+        {model: classifier}, images, every, subject.settings(run.path), realizations=subject.options["realizations"]
+    )
     _save_certificates(run, classifier, images, found, model, where)
     records = _records(result, model, found, curve, about)
     save_attack_pictures(run.path, model, classifier, images, found, where["seed"], where["device"])

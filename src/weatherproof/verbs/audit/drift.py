@@ -29,7 +29,6 @@ from weatherproof.evaluation.drift import (
     windows,
 )
 from weatherproof.evaluation.engine.answers import Answers
-from weatherproof.evaluation.engine.run import Settings
 from weatherproof.files import write_atomically
 from weatherproof.names import cell, printable, utf8
 from weatherproof.reports import write_report
@@ -138,9 +137,8 @@ def _measured(
     run: RunFolder, gauge: Gauge, roll: Roll, subject: Subject, order: By, window: int | None
 ) -> DriftOutcome:
     began, images = time.monotonic(), roll.images
-    settings = Settings(folder=run.path, **subject.pace)
     title = f"the gauge of {subject.name} on {images.name}"
-    found = gauge_images(gauge, images, settings, files=roll.digest, title=title)
+    found = gauge_images(gauge, images, subject.settings(run.path), files=roll.digest, title=title)
     answers = found.answers.get(GAUGE)
     if not answers:
         raise InputError(f"no image of {images.name!r} could be read")

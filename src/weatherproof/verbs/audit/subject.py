@@ -12,6 +12,7 @@ from weatherproof.data import ImageSet
 from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.evaluation.class_sets import WORD, ClassFit, class_fit, head_of_readout, some
+from weatherproof.evaluation.engine.run import Settings
 from weatherproof.evaluation.suites.contamination import trained_on
 from weatherproof.readouts import OwnHead, Readout, classifier_of, load_readout, readout_hash
 from weatherproof.recipe import INPUTS, OWN_FILES
@@ -117,10 +118,9 @@ class Subject:
         folder = _folder(self.model)
         return None if folder is None else trained_on(folder)
 
-    @property
-    def pace(self) -> dict[str, Any]:
-        """How the images are gone through."""
-        return {**self.reading, **pace_of(self.options)}
+    def settings(self, folder: Path) -> Settings:
+        """How the images are gone through, answers kept in this folder."""
+        return Settings(folder=folder, **self.reading, **pace_of(self.options))
 
     @property
     def notes(self) -> Sequence[str]:

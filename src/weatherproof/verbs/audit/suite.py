@@ -150,8 +150,8 @@ def measure_suite(
     cases, images = limited(cases, subject.images, subject.options["test_images"])
     suite = suite_of(cases)
     result = evaluate_suite(
-        classifier, images, cases, folder=run.path, suite=suite, model=subject.name, trained_on=subject.trained_on,
-        **about, **subject.pace,
+        classifier, images, cases, subject.settings(run.path), suite=suite, model=subject.name,
+        trained_on=subject.trained_on, **about,
     )  # fmt: skip
     save_pictures(run, cases, images, subject.reading)
     save_diagrams(run.path, subject.name, images.name, _answered(result, cases, suite))
