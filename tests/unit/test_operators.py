@@ -22,6 +22,7 @@ from weatherproof.operators import (
     OneOf,
     RandomMask,
     Sometimes,
+    UniformNoise,
     kind_ladders,
     ladder,
 )
@@ -200,6 +201,7 @@ def test_ladder_holds_the_trained_levels_and_goes_beyond():
     for operator in (RandomMask((0.2, 0.995)), GaussianNoise((0.1, 0.8)), GaussianBlur((1, 12))):
         levels = [level for level, _ in ladder(operator, 224)]
         assert levels[-1] > levels[-2] == getattr(operator, "fraction", getattr(operator, "sigma", None))[1]
+    assert [level for level, _ in ladder(UniformNoise(0.4), 32)] == [0.02, 0.05, 0.15, 0.3, 0.4, 0.5, 0.75]
     assert ladder(RandomMask(1.0), 32)[-1][0] == 1 and ladder(GaussianNoise(1.0), 32)[-1][0] == 1  # nothing is beyond
 
 

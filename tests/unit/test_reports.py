@@ -59,6 +59,8 @@ def run_folder(path: Path, records: list[dict[str, Any]], **recipe: Any) -> Path
     [
         ({"operator": "RandomMask(0.75)"}, "75 % of the pixels missing"),
         ({"operator": "RandomMask(fraction=(0.5, 0.95))"}, "50 to 95 % of the pixels missing"),
+        ({"operator": "UniformNoise()"}, "random grey on 15 % of the pixels"),
+        ({"operator": "UniformNoise(fraction=0.4)"}, "random grey on 40 % of the pixels"),
         ({"operator": "GaussianBlur(5, kernel_size=21)"}, f"Gaussian blur ({w.SIGMA} 5, kernel_size=21)"),
         ({"operator": "Sometimes(RandomMask(0.5), 0.8)"}, "50 % of the pixels missing on 80 % of the images"),
         ({"operator": "import os; x"}, "import os; x"),

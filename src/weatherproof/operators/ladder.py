@@ -13,6 +13,7 @@ from weatherproof.operators.drawn import SCALES, Scale, kinds
 from weatherproof.operators.levels import ends
 from weatherproof.operators.masking import RandomMask
 from weatherproof.operators.noise import GaussianNoise
+from weatherproof.operators.pixels import NonUniformNoise, UniformNoise
 from weatherproof.operators.suites import Corruption
 from weatherproof.protocols import Operator
 
@@ -22,6 +23,8 @@ _USUAL: dict[type, tuple[float, ...]] = {
     GaussianBlur: (0.5, 1.0, 2.0, 3.0, 5.0, 9.0),
     JPEG: (90.0, 75.0, 50.0, 25.0, 10.0, 5.0),
     Contrast: (0.1, 0.25, 0.5, 0.75, 0.9, 0.95),
+    UniformNoise: (0.02, 0.05, 0.15, 0.3, 0.5, 0.75),
+    NonUniformNoise: (0.02, 0.05, 0.15, 0.3, 0.5, 0.75),
     Corruption: SEVERITIES,
 }
 

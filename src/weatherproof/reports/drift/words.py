@@ -16,7 +16,8 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _UNITS = {  # of levels as operators have them: a name, a factor and a unit
     "RandomMask": ("pixels missing", 100.0, " %"), "GaussianNoise": (f"noise {words.SIGMA}", 1.0, ""),
     "GaussianBlur": (f"blur {words.SIGMA}", 1.0, " pixels"), "JPEG": ("JPEG quality", 1.0, ""),
-    "Contrast": ("contrast lost", 100.0, " %"),
+    "Contrast": ("contrast lost", 100.0, " %"), "UniformNoise": ("random grey pixels", 100.0, " %"),
+    "NonUniformNoise": ("random grey pixels", 100.0, " %"),
 }  # fmt: skip
 
 

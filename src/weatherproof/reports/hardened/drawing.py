@@ -13,7 +13,7 @@ from weatherproof.reports.words import records as words
 
 ESTIMATE, BEYOND, CLEAN = Style(3), Style(2), Style(6, 1)
 TRAINED = "trained"  # the class of what was trained on
-SHARES = ("RandomMask", "Contrast")  # families whose levels are shares, near 1 where it is severe
+SHARES = ("RandomMask", "Contrast", "UniformNoise", "NonUniformNoise")  # families whose levels are shares of a whole
 
 
 def levels_axis(curve: Curve) -> Axis:

@@ -214,6 +214,8 @@ def _in_words(tree: ast.expr) -> str:
             return "no damage"
         case "RandomMask" if first is not None and not further:
             return f"{_span(first, 100)} % of the pixels missing"
+        case "UniformNoise" if not further:
+            return f"random grey on {_span(0.15 if first is None else first, 100)} % of the pixels"
         case "GaussianNoise" if first is not None:
             return f"Gaussian noise ({', '.join([f'{SIGMA} {_span(first)}', *further])})"
         case "GaussianBlur" if first is not None:
@@ -256,6 +258,7 @@ def corruption_words(name: str) -> str:
 _KINDS = {name: corruption_words(name) for name in COMMON_19} | {
     "clean": "clean", "RandomMask": "missing pixels", "GaussianNoise": "Gaussian noise",
     "GaussianBlur": "Gaussian blur", "JPEG": "JPEG compression", "Contrast": "low contrast", "contrast": "low contrast",
+    "UniformNoise": "random grey pixels", "NonUniformNoise": "random grey pixels where images vary little",
 }  # fmt: skip
 
 
@@ -310,6 +313,8 @@ def axis_words(family: str) -> str:
         "GaussianBlur": f"blur, {SIGMA} in pixels",
         "JPEG": "100 less the JPEG quality",
         "Contrast": "contrast lost, %",
+        "UniformNoise": "random grey pixels, %",
+        "NonUniformNoise": "random grey pixels, %",
     }
     return known.get(family, f"{kind_words(family)}, severity")
 
