@@ -1,7 +1,8 @@
 """`dense`: what hardening position by position is worth to those who need more of an image than one embedding.
 
-Rows are encoder and loss. Columns: at each level, the share of positions of the damaged image's last map whose nearest
-among all positions of the original's map of the clean image is the right one; and the accuracy.
+Rows are encoder and loss. Columns: at each level, the share of positions of the damaged image's last map, of a vision
+transformer its patch tokens, whose nearest among all positions of the original's map of the clean image is the right
+one; and the accuracy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from weatherproof.studies.lab.sets import Images
 from weatherproof.studies.lab.store import Recipe
 from weatherproof.studies.lab.study import About, Cell, Claim, Key, Measurable, Scale, Study, Wanted
 from weatherproof.studies.weather.all_weather import Models
-from weatherproof.studies.weather.scales import DESK, LEVELS, LITE, PAPER, RESNET, SMOKE, TINY, Kind, Subject
+from weatherproof.studies.weather.scales import DESK, LEVELS, LITE, PAPER, RESNET, SMOKE, TINY, VIT, Kind, Subject
 
 ORIGINAL, ALONE = "as it was", "embeddings alone"
 POSITIONS, WITH_GRAM = "positions too", "positions and their likeness too"
@@ -102,7 +103,7 @@ def beside(
     return held, len(there), ", ".join(gaps)
 
 
-_ENCODERS = (TINY, RESNET, LITE)
+_ENCODERS = (TINY, RESNET, LITE, VIT)
 _PLACES, _ACCURACIES = tuple(map(positions, LEVELS)), tuple(map(accuracy, (CLEAN, *LEVELS)))
 CLAIMS = (
     Claim(
@@ -128,18 +129,18 @@ NOTE = (
     "the dense term (1 - cosine of student and teacher at every position of the last map), and with the likeness of "
     "positions to each other (the Gram matrix) too. Positions: the share of those of the damaged image whose nearest "
     "among all positions of the original's map of the clean image is the right one. Accuracy: under the original's "
-    "own head."
+    "own head, of the ViT under a linear layer fitted to its embeddings of clean images."
 )
 SCALES: Mapping[str, Setting] = {
     "smoke": Setting("smoke", SMOKE.note, {TINY: SMOKE.subjects[TINY]}),
     "desk": Setting(
         "desk",
-        "ResNet-20 as in all-weather, one training seed: 10,000 images of CIFAR-10 (JPEG copies), a map of 8x8 "
-        "positions.",
-        {RESNET: DESK.subjects[RESNET]},
+        "ResNet-20 and the small ViT of all-weather, one training seed: 10,000 images of CIFAR-10 (JPEG copies), a map "
+        "of 8x8 positions and 4x4 patch tokens.",
+        {name: DESK.subjects[name] for name in (RESNET, VIT)},
     ),
     "paper": Setting(
-        "paper", "The encoders of all-weather: for a GPU.", {name: PAPER.subjects[name] for name in (RESNET, LITE)}
+        "paper", "The encoders of all-weather: for a GPU.", {name: PAPER.subjects[name] for name in (RESNET, LITE, VIT)}
     ),
 }  # fmt: skip
 
