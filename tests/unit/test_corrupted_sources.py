@@ -14,6 +14,8 @@ from weatherproof.data import CORRUPTED_SOURCES, CORRUPTIONS, CorruptedImages, I
 from weatherproof.data.class_lists import IMAGENET_100
 from weatherproof.errors import InputError
 from weatherproof.evaluation import evaluate
+from weatherproof.evaluation.embeddings import embedded
+from weatherproof.evaluation.engine.run import Settings
 
 N = 6
 LEVELS = (1, 2, 3, 4, 5)
@@ -299,6 +301,18 @@ def test_an_evaluation_of_one_part(tmp_path: Path) -> None:
             {"m": classifier}, images.subset(images.parts["fog", severity]), metrics=("top1",), corruption="fog"
         )
         assert (record.value, record.images, record.data) == (expected, N, "cifar10-c")
+
+
+def test_answers_to_all_parts_stand_where_their_images_do(tmp_path: Path) -> None:
+    names = [f"n01440764/{i:02}.png" for i in range(20)]
+    files(tmp_path, "fog/1", "fog/2", names=names)
+    (tmp_path / "fog/2/n01440764/07.png").write_bytes(b"no image")
+    images = load_images(f"imagenet-c:{tmp_path}")  # image 7 of fog/1 has the same number, and can be read
+    with pytest.warns(UserWarning, match=r"1 of 40 images"):
+        found = embedded(lambda pixels: pixels[:, :1, 0, 0], images, Settings(batch_size=8), "grey")
+    good = [i for i in range(40) if i != 27]
+    assert found.place.tolist() == good
+    assert found["embedding"].mul(255).round().flatten().tolist() == good  # fog/2 begins at 20, in grey too
 
 
 # --- what `corrupt` wrote

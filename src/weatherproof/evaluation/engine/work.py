@@ -147,18 +147,18 @@ class _Reader:
 def _looks(work: Work, rows: Int64[Tensor, "b"], places: Int64[Tensor, "b"]) -> list[Look]:
     here = rows if work.rows is None else torch.searchsorted(work.rows, rows.contiguous())
     read = [
-        (as_bytes(batch.images), batch.labels, batch.index)
+        (as_bytes(batch.images), batch.labels, batch.index, batch.place)
         for batch in batches(work.images, work.batch_size, order=here, device=work.device, workers=work.workers)
     ]
     if not read:
         return []
-    index = torch.cat([own for _, _, own in read])
-    if len(index) < len(places):  # files that cannot be read have been left out
-        places = places[torch.isin(work.images.index[here], index)]
-    parts = places.split([len(own) for _, _, own in read])
+    good = torch.cat([rows for *_, rows in read])
+    if len(good) < len(places):  # files that cannot be read have been left out
+        places = places[torch.isin(here, good)]
+    parts = places.split([len(rows) for *_, rows in read])
     return [
-        Look(pixels, labels, own, place, random.keys(work.seed, own))
-        for (pixels, labels, own), place in zip(read, parts, strict=True)
+        Look(pixels, labels, index, place, random.keys(work.seed, index))
+        for (pixels, labels, index, _), place in zip(read, parts, strict=True)
     ]
 
 
