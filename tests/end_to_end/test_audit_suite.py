@@ -16,7 +16,7 @@ from weatherproof.evaluation import Record
 from weatherproof.operators import COMMON_15, COMMON_19
 from weatherproof.verbs.outcome import Outcome
 
-from .conftest import Command, results, save_images, start
+from .conftest import CLASSES, Command, results, save_images, start
 
 SECONDS = 120  # what a slow machine may need to load the package
 
@@ -150,6 +150,20 @@ def test_a_downloaded_folder_of_one_corruption(tmp_path: Path, here: Path, refus
     assert {r["data"] for r in run.records} == {"cifar10-c"} and {r["readout"] for r in run.records} == {"own-head"}
     weights = ("audit", "resnet20@nothing.safetensors", f"cifar10-c:{folder}")
     assert "nothing.safetensors" in refused(*weights)
+
+
+def test_a_picture_that_cannot_be_read_is_not_the_one_on_the_page(classifier: Path, tmp_path: Path) -> None:
+    for part in ("fog/1", "fog/2"):
+        for name in CLASSES:
+            save_images(tmp_path / "c" / part / name, 10)
+    middle = tmp_path / "c" / "fog" / "2" / CLASSES[1] / "005.png"
+    middle.write_bytes(b"no image")
+    told = {"name": "photos", "layout": "imagenet-c", "channels": 3, "classes": CLASSES}
+    (tmp_path / "c" / "manifest.json").write_text(json.dumps(told))
+    with pytest.warns(UserWarning, match="1 of 60 images"):
+        run = wp.audit(classifier, f"corrupted:{tmp_path / 'c'}", workers=0, out=tmp_path / "run")
+    levels = {r["severity"]: r["images"] for r in run.records if r["metric"] == "top1" and r["severity"]}
+    assert levels == {1: 30, 2: 29} and run.report.is_file()
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def measure_suite(
         classifier, images, cases, subject.settings(run.path), suite=suite, model=subject.name,
         trained_on=subject.trained_on, **about,
     )  # fmt: skip
-    save_pictures(run, cases, images, subject.reading)
+    save_pictures(run, cases, images, _middle(result), subject.reading)
     save_diagrams(run.path, subject.name, images.name, _answered(result, cases, suite))
     notes = [*subject.notes, *_notes(result, cases, images)]
     state = {
@@ -164,12 +164,12 @@ def measure_suite(
 
 
 @phase("pictures for the page")
-def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, reading: Reading) -> None:
-    """The picture in the middle of the set under every corruption and severity, for the page."""
+def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, place: int, reading: Reading) -> None:
+    """One picture, by its place in each case, under every corruption and severity, for the page."""
     parts: dict[tuple[str, int], torch.Tensor] = {}
     clean = None
     for case in cases:
-        row = case.rows(torch.tensor([case.count(images) // 2]))
+        row = case.rows(torch.tensor([place]))
         if case.operator is None:
             picture = images.read(row)
         else:
@@ -182,6 +182,13 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, readi
             parts[case.corruption, case.severity] = picture[0]
     if clean is not None and parts:
         save_strip(run.path, clean, parts)
+
+
+def _middle(result: SuiteResult) -> int:
+    """The place of the picture in the middle of those that most conditions have an answer for: it can be read."""
+    counts = torch.cat([own.place for own in result.answers.values()]).bincount()
+    known = (counts == counts.max()).nonzero().flatten()
+    return int(known[len(known) // 2])
 
 
 def _answered(result: SuiteResult, cases: Sequence[Case], suite: str) -> Iterator[tuple[Kind, str, Answers]]:
