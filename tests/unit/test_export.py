@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from weatherproof.errors import InputError
 from weatherproof.readouts import Readout, save_readout
 from weatherproof.verbs.export import hub as hub_room
 from weatherproof.verbs.export import programs
-from weatherproof.verbs.export.checking import Look, compared
+from weatherproof.verbs.export.checking import Look, chosen, compared
 from weatherproof.verbs.export.graph import Graph, Shape, expected, place_of
 from weatherproof.verbs.export.hub import push
 
@@ -353,6 +354,16 @@ def test_what_is_not_verified_is_not_left_under_its_name(
     assert names == {f"{name}.failed", "export.json", "recipe.yaml"}
     assert main(words) == 0
     assert not (tmp_path / "out" / f"{name}.failed").exists()
+
+
+def test_images_that_cannot_be_read_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+    for i in range(40):
+        Image.new("L", (8, 8), i).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "00.png").write_bytes(b"no image")
+    images = wp.load_images(tmp_path, "all", channels=1, memory_budget=0)
+    with pytest.warns(UserWarning, match="1 of 40 images"):
+        pixels = chosen(images, 1)
+    assert pixels.shape == (31, 1, 8, 8) and int(pixels.max() * 255) == 39
 
 
 def test_what_a_comparison_finds() -> None:

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from weatherproof import random
-from weatherproof.data import ImageSet, MemoryImages, at_most, load_images
-from weatherproof.data.images import as_floats
+from weatherproof.data import ImageSet, MemoryImages, at_most, batches, load_images
 from weatherproof.encoders import Preprocessing
 from weatherproof.encoders.preprocessing import to_input
 from weatherproof.errors import InputError
@@ -157,7 +156,7 @@ def chosen(images: ImageSet, channels: int) -> Tensor:
     few = at_most(images, IMAGES)
     if few.image_size is None:
         raise InputError(f"the images in {images.name!r} differ in size: give --size N to read all as N x N pixels")
-    pixels = as_floats(few.read(torch.arange(len(few))))
+    pixels = torch.cat([batch.images for batch in batches(few, IMAGES)])  # without files that cannot be read
     if pixels.shape[1] == channels:
         return pixels
     if channels in (1, 3):
