@@ -5,6 +5,7 @@ import json
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ import yaml
 from html_page import Strict
 
 import weatherproof as wp
+from weatherproof import attacks
+from weatherproof.attacks import L2
 from weatherproof.attacks.described import GRIDS
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Record
-from weatherproof.verbs.audit.attack import AttackOutcome
+from weatherproof.spec import component
+from weatherproof.verbs.audit.attack import AttackOutcome, checked_attacks
+from weatherproof.verbs.audit.limits import read_limits
 
 from .conftest import Command, results, save_images, start
 
@@ -218,6 +223,37 @@ def test_an_attack_of_ones_own(classifier: Path, photos: Path, tmp_path: Path) -
     told = {check["claim"]: check for check in run.certificates[0]["checks"]}
     assert told["accuracy falls as eps grows"]["detail"].startswith("not checked")
     assert "mine.py:blunt" in run.report.read_text()
+
+
+@component
+class Idle:
+    """Finds nothing, in any ball."""
+
+    ball: L2
+    steps: int = 1
+
+    def __call__(self, model: object, images: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return images.clone()
+
+
+def test_a_median_beyond_all_sizes_is_above_every_limit(classifier: Path, photos: Path, tmp_path: Path) -> None:
+    claim = "median_perturbation at least 0.5 under Idle (L2)"
+    for _ in range(2):  # the second call reads results.json, which has no infinite numbers
+        run = wp.audit(
+            classifier, photos, attack=Idle(L2(0.5)), curve=True, workers=0, fail_under=["median_perturbation=0.5"],
+            fail_over=["median_perturbation=9"], out=tmp_path / "run",
+        )  # fmt: skip
+        assert run.status == 1 and [check["passed"] for check in run.checks] == [True, False]
+        assert run.checks[0] == {"claim": claim, "passed": True, "detail": "measured inf"}
+
+
+def test_a_limit_is_not_kept_under_an_attack_that_was_not_reached(audited: AttackOutcome) -> None:
+    weak, strong = attacks.parse(FGSM), attacks.parse("PGD(L2(0.5), steps=4)")
+    cut = replace(audited, records=[r for r in audited.records if r["attack"] in (None, repr(weak))])
+    limits = read_limits(["top1=0"], None)
+    assert [check["passed"] for check in checked_attacks(cut, limits, [weak], False).checks] == [True]
+    with pytest.raises(InputError, match=r"top1=0: time was up before .* under PGD \(L2, ε 0.5, steps=4\)"):
+        checked_attacks(cut, limits, [weak, strong], False)
 
 
 def test_refused(classifier: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:

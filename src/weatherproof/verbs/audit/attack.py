@@ -11,6 +11,7 @@ from torch import nn
 from weatherproof import attacks
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, at_most, batches
+from weatherproof.errors import InputError
 from weatherproof.evaluation import Attacks, Record, run_attacks, sanity_certificate, save_samples
 from weatherproof.evaluation.attacks.perturbation import curve_records, levels_of
 from weatherproof.evaluation.attacks.robust import accuracy_records
@@ -20,7 +21,7 @@ from weatherproof.evaluation.sanity.certificate import SUBSET
 from weatherproof.protocols import Attack
 from weatherproof.reports import save_certificates
 from weatherproof.reports.attack.certificates import FILE, Certificate, read_certificates
-from weatherproof.reports.words.attacks import attack_words
+from weatherproof.reports.words.attacks import attack_words, family_words
 from weatherproof.texts import read_json
 from weatherproof.training import RunFolder
 from weatherproof.verbs.audit.diagrams import Kind, save_diagrams
@@ -33,7 +34,7 @@ from weatherproof.verbs.options import Reading
 from weatherproof.verbs.outcome import Outcome, console
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
-STATE, SAMPLES = "attacks.json", "samples.csv"
+STATE, SAMPLES, MEDIAN = "attacks.json", "samples.csv", "median_perturbation"
 
 
 @dataclass
@@ -87,16 +88,16 @@ def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> Atta
         InputError: no classifier, an attack that cannot be done, or a limit on what is not measured.
     """
     classifier, about = subject.classifier("an attack")
-    require_known(subject.limits, metrics_of(found, curve), "this audit under attack")
     limit = subject.options["test_images"]
     images = at_most(subject.images, IMAGES if limit is None else limit)
     require_attacks_work(found, curve, subject.name, classifier, images, subject.reading["device"])
+    require_known(subject.limits, list(metrics_of(found, curve)), "this audit under attack")
     run = subject.open(attack=[repr(one) for one in found], curve=curve)
     outcome = known_outcome(run, STATE, AttackOutcome, subject.encoder)
     if outcome is None:
         about |= {"trained_on": subject.trained_on}
         outcome = measure_attacks(run, classifier, images, found, curve, subject, about)
-    return checked_attacks(outcome, subject.limits)
+    return checked_attacks(outcome, subject.limits, found, curve)
 
 
 def require_attacks_work(
@@ -113,20 +114,31 @@ def require_attacks_work(
         require_attack_works(attack, classifier, batch)
 
 
-def metrics_of(found: Sequence[Attack], curve: bool) -> list[str]:
-    """What limits can be about."""
-    free = [attack for attack in found if facts_of(attack).smallest]
-    metrics = ["top1", "rms_calibration_error"] if len(free) < len(found) else []
-    metrics += ["median_perturbation"] if curve or free else []
-    return metrics + (["attack_failures"] if free else [])
+def metrics_of(found: Sequence[Attack], curve: bool) -> dict[str, list[str]]:
+    """What limits can be about: the attacks under which each metric is measured, as records call them."""
+    smallest = [attack for attack in found if facts_of(attack).smallest]
+    sized = [attack for attack in found if attack not in smallest]
+    sweeps = [facts_of(attack).sweep(levels_of(attack))[-1] for attack in (found if curve else smallest)]
+    measured = {"top1": sized, "rms_calibration_error": sized, MEDIAN: sweeps, "attack_failures": smallest}
+    return {metric: list(dict.fromkeys(map(repr, under))) for metric, under in measured.items() if under}
 
 
-def checked_attacks(outcome: AttackOutcome, limits: Sequence[Limit]) -> AttackOutcome:
-    """The outcome with its checks, of every attack that a limit's metric was measured under; status 1 if one fails."""
+def checked_attacks(
+    outcome: AttackOutcome, limits: Sequence[Limit], found: Sequence[Attack], curve: bool
+) -> AttackOutcome:
+    """The outcome with its checks, under each attack that a limit's metric is measured under; status 1 if one fails.
+
+    Raises:
+        InputError: time was up before one of them was.
+    """
     for limit in limits:
-        under = [r["attack"] for r in outcome.records if r["metric"] == limit.metric and r["attack"] is not None]
-        for text in dict.fromkeys(under) or {f"no {limit.metric}": None}:
-            outcome = checked(outcome, [limit], "attack", text, f" under {attack_words(str(text))}")
+        reached = {r["attack"] for r in outcome.records if r["metric"] == limit.metric}
+        words = family_words if limit.metric == MEDIAN else attack_words  # which is over all sizes
+        for text in metrics_of(found, curve)[limit.metric]:
+            about = f" under {words(text)}"
+            if text not in reached:
+                raise InputError(f"{limit.asked}: time was up before it was measured{about}")
+            outcome = checked(outcome, [limit], "attack", text, about)
     return outcome
 
 

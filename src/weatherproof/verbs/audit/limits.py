@@ -1,9 +1,9 @@
 """The checks of an audit: `--fail-under METRIC=VALUE` and `--fail-over METRIC=VALUE`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from weatherproof.errors import InputError
 from weatherproof.reports.words.records import metric_words
@@ -25,13 +25,18 @@ class Limit:
         return "--fail-under" if self.least else "--fail-over"
 
     @property
+    def asked(self) -> str:
+        """As it was asked for."""
+        return f"{self.option} {self.metric}={self.value:g}"
+
+    @property
     def value_is_share(self) -> bool:
         """Whether it is one; errors over AlexNet's may be above 1."""
         return 0 <= self.value <= (math.inf if self.metric.endswith("mce") else 1)
 
-    def holds(self, values: Sequence[float | None]) -> bool:
+    def holds(self, values: Sequence[float]) -> bool:
         """Whether all of the values keep to it; one that is not a number does not."""
-        return all(v is not None and (v >= self.value if self.least else v <= self.value) for v in values)
+        return all(v >= self.value if self.least else v <= self.value for v in values)
 
     def passed_by(self, value: float) -> str:
         """By how much a value is on the wrong side, in words; "" where it keeps to the limit or is no number."""
@@ -65,14 +70,9 @@ def require_known(limits: Sequence[Limit], metrics: Sequence[str], what: str) ->
     """Raise `InputError` for a limit on a metric that will not be measured, or one that no share can pass or keep."""
     for limit in limits:
         if limit.metric in metrics and metric_words(limit.metric).percent and not limit.value_is_share:
-            raise InputError(
-                f"{limit.option} {limit.metric}={limit.value:g}: {limit.metric} is a share from 0 to 1, "
-                "of which 5 % is written 0.05"
-            )
+            raise InputError(f"{limit.asked}: {limit.metric} is a share from 0 to 1, of which 5 % is written 0.05")
         if limit.metric not in metrics:
-            raise InputError(
-                f"{limit.option} {limit.metric}={limit.value:g}: {what} measures {', '.join(metrics)} only"
-            )
+            raise InputError(f"{limit.asked}: {what} measures {', '.join(metrics)} only")
 
 
 def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | None, about: str = "") -> _Outcome:
@@ -86,16 +86,22 @@ def checked(outcome: _Outcome, limits: Sequence[Limit], key: str, wanted: str | 
         InputError: nothing was measured that a limit is about.
     """
     for limit in limits:
-        values = [r["value"] for r in outcome.records if r["metric"] == limit.metric and r[key] == wanted]
+        values = [_value(r) for r in outcome.records if r["metric"] == limit.metric and r[key] == wanted]
         if not values:
             known = sorted({str(r["metric"]) for r in outcome.records if r[key] == wanted})
             reason = f"this audit measured {', '.join(known)} only" if known else "time was up before it was measured"
-            raise InputError(f"{limit.option} {limit.metric}={limit.value:g}: {reason}")
+            raise InputError(f"{limit.asked}: {reason}")
         passed = limit.holds(values)
-        known = [value for value in values if value is not None and math.isfinite(value)]
-        worst = float(min(known) if limit.least else max(known)) if len(known) == len(values) else math.nan
+        worst = math.nan if any(map(math.isnan, values)) else (min if limit.least else max)(values)
         detail = f"measured {worst:.4f}{limit.passed_by(worst)}"
         check = {"claim": f"{limit}{about}", "passed": passed, "detail": detail}
         outcome.checks = [*outcome.checks, check]
         outcome.status = outcome.status or int(not passed)
     return outcome
+
+
+def _value(record: Mapping[str, Any]) -> float:
+    """That of a record; results.json has neither NaN nor the infinite median of what no size of an attack fools."""
+    if record["value"] is None:
+        return math.inf if record["metric"] == "median_perturbation" else math.nan
+    return float(record["value"])
