@@ -14,6 +14,8 @@ import yaml
 import weatherproof as wp
 from weatherproof.data import MemoryImages
 from weatherproof.errors import InputError
+from weatherproof.reports.hardened.curve import CURVE
+from weatherproof.reports.parts import read_list
 
 from .conftest import ALONE, PLAIN, Command, class_folders, results, start
 
@@ -210,6 +212,18 @@ def test_fail_under(teacher: str, photos: Path, tmp_path: Path, weatherproof: Co
             "audit", "nothing", "nowhere", "--operator", "Nonsense(", "--fail-under", wrong
         ), wrong
     assert not any(here.iterdir())
+
+
+def test_a_level_that_is_a_whole_number_is_the_one_of_its_ladder(teacher: str, photos: Path, tmp_path: Path) -> None:
+    """JPEG(50) is measured as JPEG(50.0), with which records of other runs can be compared."""
+    run = wp.harden(teacher, photos, operator="JPEG(50)", **QUICK, **ALONE, out=tmp_path / "run")
+    assert "JPEG(50.0)" in {r["operator"] for r in run.records} and read_list(run.folder, CURVE)
+    assert "JPEG(50)" in run.report.read_text()
+    for _ in range(2):
+        audited = wp.audit(
+            run.folder, photos, operator="JPEG(50)", fail_under=["cosine=-1"], workers=0, out=tmp_path / "audit"
+        )
+        assert [check["passed"] for check in audited.checks] == [True]
 
 
 def test_fail_under_in_a_recipe(teacher: str, photos: Path, tmp_path: Path, weatherproof: Command) -> None:

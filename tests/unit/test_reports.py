@@ -183,6 +183,15 @@ def test_the_headline_of_one_model_is_under_the_damage_that_was_asked_for() -> N
     assert make_verdict(records, "GaussianBlur(1)").sentence == make_verdict(records).sentence
 
 
+def test_the_trained_condition_is_known_however_it_is_written() -> None:
+    levels = ("JPEG(50.0)", "JPEG(25.0)", "JPEG(10.0)")
+    records = [
+        record(model, 0.5, level, trained_on="JPEG(50)" if model == "hardened" else None)
+        for level in levels for model in ("teacher", "hardened")
+    ]  # fmt: skip
+    assert make_verdict(records).sentence.startswith("With JPEG(50), ")
+
+
 def test_verdict_compares_like_with_like() -> None:
     operator = "RandomMask(0.75)"
     unlike = [record("teacher", 0.1, operator, readout="own-head"), record("hardened", 0.9, operator)]

@@ -106,8 +106,13 @@ def _choose(pairs: Sequence[Pair]) -> Pair:
 
     best = min(map(readout_order, pairs))
     alike = [p for p in pairs if readout_order(p) == best]
-    trained = [p for p in alike if p.after.get("operator") and p.after["operator"] == p.after.get("trained_on")]
+    trained = [p for p in alike if _same(p.after.get("operator"), p.after.get("trained_on"))]
     return trained[0] if trained else alike[len(alike) // 2]
+
+
+def _same(operator: str | None, other: str | None) -> bool:
+    """Whether two texts say the same damage, however it is written."""
+    return bool(operator and other) and words.operator_words(str(operator)) == words.operator_words(str(other))
 
 
 def _error(record: JsonRecord) -> float | None:
@@ -280,8 +285,7 @@ def _single(records: Sequence[JsonRecord], operator: str | None) -> Verdict:
     model = next((name for name in ("hardened", "pretrained", "fine-tuned") if name in models), models[0])
     own = [r for r in ordered if str(r.get("model")) == model]
     damaged = [r for r in own if not words.is_clean(r)]
-    same = words.operator_words(operator) if operator else None  # however it is written
-    wanted = [r for r in damaged if r.get("operator") and words.operator_words(str(r["operator"])) == same]
+    wanted = [r for r in damaged if _same(r.get("operator"), operator)]
     middle = damaged[len(damaged) // 2 :]
     chosen = next(iter((*wanted, *middle)), None) or _most_labels(own)
     metric = str(chosen["metric"])

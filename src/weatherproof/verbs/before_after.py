@@ -100,7 +100,7 @@ def changes(
     return changed
 
 
-def bears(readings: Readings, operator: Operator, model: str) -> bool:
+def bears(readings: Readings, operator: Operator | None, model: str) -> bool:
     """Whether a model is as good under a damage as on clean images: no accuracy falls by more than two standard errors
     of its fall; where none is measured, the mean cosine to the teacher's clean embedding by no more than 0.01."""
     measures = list(_measures(readings))

@@ -163,7 +163,7 @@ def harden(
         measurement.readout(clean_probe("teacher", teacher, train, measurement, probe_images), encoders)
     if spoken is not None:
         measurement.readout(spoken, encoders, words_fit)
-    measurement.notes += gate_notes(finished, borne=bears(measurement.readings, operator, "teacher"))
+    measurement.notes += gate_notes(finished, borne=bears(measurement.readings, measurement.operator, "teacher"))
     return measurement.finish(
         encoder=finished,
         next_steps=(

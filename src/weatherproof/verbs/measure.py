@@ -63,6 +63,8 @@ class Measurement:
             that the operator gives to an image alone is measured along its levels too.
 
     Attributes:
+        operator: the damage in the words of its levels, by which its answers and records are known: JPEG(50.0) of
+            JPEG(50).
         records: numbers that were measured in another way.
     """
 
@@ -73,10 +75,11 @@ class Measurement:
     ) -> None:  # fmt: skip
         return_freed_memory()
         images = at_most(images, options["test_images"])
-        self.run, self.images, self.operator, self.trained_on = run, images, operator, trained_on or {}
+        self.run, self.images, self.trained_on = run, images, trained_on or {}
         self.also, self.notes, self.options, self.reading = tuple(also), list(notes), options, reading
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
+        self.operator = next((rung for rung in rungs if rung == operator), operator)
         self.damages = [*([operator] if operator is not None and operator not in rungs else []), *rungs]
         self.change = change
         self.kinds = operators.kind_ladders(operator, side) if operator is not None and change else []

@@ -194,8 +194,13 @@ def operator_words(text: str) -> str:
 
     >>> operator_words("RandomMask(0.75)"), operator_words("Sometimes(RandomMask((0.5, 0.9)), 0.8)")
     ('75 % of the pixels missing', '50 to 90 % of the pixels missing on 80 % of the images')
+    >>> operator_words("JPEG(50.0)"), operator_words("JPEG(50)")
+    ('JPEG(50)', 'JPEG(50)')
     """
     tree = call(text)
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value.is_integer():
+            node.value = int(node.value)
     return (_in_words(tree) if tree else None) or text
 
 

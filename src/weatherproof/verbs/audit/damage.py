@@ -30,13 +30,13 @@ def audit_damage(
         target = pretrained(teacher, size=options["size"], seed=options["seed"])
         require_embeds(target, images, where)
     run = subject.open(target, **given)
-    wanted = None if operator is None else repr(operator)
-    if known := measured_outcome(run, encoder):
-        return checked(known, subject.limits, "operator", wanted)
     name, fit = subject.name, subject.fit
     measurement = Measurement(
         run, images, options, subject.reading, operator=operator, trained_on={name: subject.trained_on}
     )
+    wanted = None if operator is None else repr(measurement.operator)
+    if known := measured_outcome(run, encoder):
+        return checked(known, subject.limits, "operator", wanted)
     models = {name: encoder}
     if subject.readout is not None:
         if has_labels(images) or subject.readout.spoken is not None:
