@@ -232,7 +232,9 @@ def test_fail_under_in_a_recipe(teacher: str, photos: Path, tmp_path: Path, weat
     assert weatherproof("audit", "--config", tmp_path / "audit.yaml", "--out", tmp_path / "run")[0] == 1
 
 
-def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command) -> None:
+def test_compare(
+    teacher: str, photos: Path, hardened: Path, tmp_path: Path, weatherproof: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     audits = [tmp_path / "before", tmp_path / "after"]
     for model, out in zip((teacher, hardened), audits, strict=True):
         wp.audit(model, photos, operator="RandomMask(0.5)", teacher=teacher, workers=0, out=out)
@@ -245,6 +247,9 @@ def test_compare(teacher: str, photos: Path, hardened: Path, tmp_path: Path, wea
     elsewhere = shutil.copytree(audits[0], tmp_path / "elsewhere/before")
     again = wp.compare(audits[0], elsewhere, out=tmp_path / "again")
     assert {r["model"] for r in again.records} == {"before (1): small", "before (2): small"}
+    monkeypatch.chdir(audits[0])
+    here = wp.compare(".", audits[1], out=tmp_path / "here")
+    assert {r["model"] for r in here.records} == {"before: small", "after: hardened"}
     assert run.report.is_file() and json.loads(out)["report"].endswith(run.report.name)
 
 

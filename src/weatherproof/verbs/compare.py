@@ -31,7 +31,7 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
     page = write_comparison(runs, out)
     records = [
         {**record, "model": f"{printable(name)}: {record.get('model')}"}
-        for run, name in zip(runs, distinct([Path(run).name for run in runs]), strict=True)
+        for run, name in zip(runs, distinct([Path(run).resolve().name for run in runs]), strict=True)
         for record in read_results(Path(run))[0]
     ]
     return Outcome(page.parent, records, page=page)
