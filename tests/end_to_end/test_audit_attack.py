@@ -35,6 +35,9 @@ import torch
 
 def blunt(model, images, labels, keys):
     return (images + 0.1).clamp(0, 1)
+
+def lost(model, images, labels, keys):
+    return blunt(model, images, labels, keys).masked_fill((labels == 2)[:, None, None, None], torch.nan)
 """
 
 
@@ -254,6 +257,14 @@ def test_a_limit_is_not_kept_under_an_attack_that_was_not_reached(audited: Attac
     assert [check["passed"] for check in checked_attacks(cut, limits, [weak], False).checks] == [True]
     with pytest.raises(InputError, match=r"top1=0: time was up before .* under PGD \(L2, ε 0.5, steps=4\)"):
         checked_attacks(cut, limits, [weak, strong], False)
+
+
+def test_an_attack_may_give_no_image(classifier: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    run = wp.audit(classifier, photos, attack=f"{tmp_path}/mine.py:lost", workers=0, out=tmp_path / "run")
+    with (run.folder / "samples.csv").open() as file:
+        assert "inf" in {row["size"] for row in csv.DictReader(file)}
+    assert "∞" in run.report.read_text()
 
 
 def test_refused(classifier: Path, teacher: str, photos: Path, tmp_path: Path, here: Path, refused) -> None:

@@ -10,6 +10,7 @@ from weatherproof import random
 from weatherproof.attacks.described import facts_of
 from weatherproof.data import ImageSet, batches, evenly_spaced
 from weatherproof.evaluation import EVAL_STREAM
+from weatherproof.evaluation.attacks.trials import reached
 from weatherproof.evaluation.class_sets import output_names
 from weatherproof.progress import phase
 from weatherproof.protocols import Attack
@@ -42,7 +43,8 @@ def save_attack_pictures(
     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)
     examples = []
     for attack in found[:_MOST]:
-        facts, attacked = facts_of(attack), attack(model, batch.images, batch.labels, keys)
+        facts, given = facts_of(attack), attack(model, batch.images, batch.labels, keys)
+        size, attacked = reached(facts, given, batch.images), given.nan_to_num()  # what is no image, as it was judged
         with evaluating(model):
             before, after = (model(looks).float().softmax(dim=1).cpu().max(dim=1) for looks in (batch.images, attacked))
         examples.append(
@@ -50,7 +52,7 @@ def save_attack_pictures(
                 attack=repr(attack), model=name, norm=facts.norm, classes=output_names(model, images),
                 clean=batch.images.cpu(), attacked=attacked.cpu(), labels=batch.labels.cpu(),
                 before=before.indices.clone(), after=after.indices.clone(), sure_before=before.values.clone(),
-                sure_after=after.values.clone(), size=facts.sizes(attacked - batch.images).float().cpu(),
+                sure_after=after.values.clone(), size=size.cpu(),
             )
         )  # fmt: skip
     save_attack_images(folder, examples)
