@@ -147,7 +147,6 @@ def _write(
         noted |= own_json(run.path / PROGRESS)
     if noted["data"] != contents_digest(images):
         raise InputError(f"{images.name!r} holds other images than when {run.path} was begun: choose another --out")
-    order = images.index.argsort()  # positions by rising index, to find those of a batch
     levels = len(next(iter(by_severity.values())))
     before = levels * (len(noted["finished"]) * len(images) + noted["images"])
 
@@ -166,12 +165,11 @@ def _write(
             try:
                 for batch in batches(images, batch_size, order=rest, device=device, workers=workers):
                     keys = random.fold(random.keys(seed, batch.index), EVAL_STREAM, 0)  # an audit's first realization
-                    positions = order[torch.searchsorted(images.index, batch.index, sorter=order)]
                     clean = as_bytes(batch.images)
                     for severity, operator in by_level.items():
-                        copy.write(severity, positions, operator(clean, keys).cpu())
-                        meter.advance(len(positions))
-                    reached = int(positions[-1]) + 1
+                        copy.write(severity, batch.place, operator(clean, keys).cpu())
+                        meter.advance(len(batch.place))
+                    reached = int(batch.place[-1]) + 1
                     if time.monotonic() - saved >= NOTE_SECONDS:
                         copy.settle()
                         note(corruption=name, images=reached)
