@@ -80,6 +80,7 @@ def test_conditions_in_words(given: dict[str, Any], expected: str) -> None:
         ({"operator": "RandomMask((0.5, 0.9))"}, None),
         ({"operator": "Chain(RandomMask(0.5))", "severity": 2}, ("Chain", 2.0)),
         ({"corruption": "fog", "severity": 4}, ("fog", 4.0)),
+        ({"operator": "JPEG(90.0)"}, ("JPEG", 10.0)),
         ({"operator": "RandomMask(0.75)", "attack": "PGD"}, None),
         ({}, None),
     ],
@@ -217,6 +218,20 @@ def test_severity_and_label_charts() -> None:
     assert sorted(hardened.points)[-1] == (0.9, 0.5, 0.002)
     labels = label_charts(records, Palette(records)).charts
     assert len(labels) == 4 and labels[0].across.ticks == (0.1, 1.0)
+
+
+def test_the_axis_of_a_quality_or_a_share_says_what_its_numbers_are() -> None:
+    qualities = {None: 0.9, "JPEG(90.0)": 0.8, "JPEG(50.0)": 0.7, "JPEG(10.0)": 0.3}
+    records = [record("teacher", value, operator) for operator, value in qualities.items()]
+    (chart,) = severity_charts(records, Palette(records)).charts
+    assert chart.across.label == "100 less the JPEG quality"
+    points = [(x, y) for x, y, _ in sorted(chart.series[0].points)]
+    assert points == [(0.0, 0.9), (10.0, 0.8), (50.0, 0.7), (90.0, 0.3)]
+    (table,) = make_tables(records[::-1])
+    assert [row.parts[0] for row in table.rows] == ["clean images", "JPEG(90)", "JPEG(50)", "JPEG(10)"]
+    records = [record("teacher", 0.5, f"Contrast({amount})") for amount in (0.1, 0.25)]
+    (chart,) = severity_charts(records, Palette(records)).charts
+    assert chart.across.label == "contrast lost, %" and chart.across.show(0.25) == "25"
 
 
 def test_a_name_that_several_models_have_is_no_curve() -> None:

@@ -13,12 +13,11 @@ from weatherproof.reports.words import records as words
 
 ESTIMATE, BEYOND, CLEAN = Style(3), Style(2), Style(6, 1)
 TRAINED = "trained"  # the class of what was trained on
-SHARES = ("RandomMask", "Contrast", "UniformNoise", "NonUniformNoise")  # families whose levels are shares of a whole
 
 
 def levels_axis(curve: Curve) -> Axis:
     """From none to the last level. Levels without an upper end stand on a square-root scale, the mild ones apart."""
-    share = curve.family in SHARES
+    share = curve.family in words.SHARES
     show, root = percent if share else "{:g}".format, not share and curve.family not in COMMON_19
     top = curve.levels[-1] or 1.0
     return Axis(0, top, words.axis_words(curve.family), show=show, given=curve.levels, inner=10, root=root)

@@ -10,7 +10,6 @@ from weatherproof.reports.hardened.drawing import (
     BEYOND,
     CLEAN,
     ESTIMATE,
-    SHARES,
     draw_called,
     draw_estimates,
     draw_levels,
@@ -122,7 +121,7 @@ def _goes_beyond(curve: Curve) -> bool:
 
 
 def _trained(curve: Curve) -> str:
-    scale, unit = (100, " %") if curve.family in SHARES else (1, "")
+    scale, unit = (100, " %") if curve.family in words.SHARES else (1, "")
     what = "severity " if curve.family in COMMON_19 else ""
     ranges = [
         f"{low * scale:g}" if low == high else f"{low * scale:g} to {high * scale:g}" for low, high in curve.trained

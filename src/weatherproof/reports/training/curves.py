@@ -77,7 +77,7 @@ def severity_charts(records: Sequence[JsonRecord], palette: Palette) -> Charts:
         clean = [r for r in _measured(records) if words.is_clean(r) and _base(r) == (metric, data, fraction)]
         placed = [*found, *((0.0, r) for r in clean if r.get("protocol") in protocols or len(protocols) > 1)]
         what = words.labels_words(fraction) or ("no further labels" if facets else "")
-        show = percent if family == "RandomMask" else "{:g}".format
+        show = percent if family in words.SHARES else "{:g}".format
         charts.append(_chart(metric, data, what, words.axis_words(family), show, placed, palette))
     return _with_legend(charts, records, palette)
 

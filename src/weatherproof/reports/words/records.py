@@ -292,7 +292,8 @@ def is_clean(record: JsonRecord) -> bool:
 
 
 def level(record: JsonRecord) -> tuple[str, float] | None:
-    """(family, level) of a condition that stands on one axis: `("RandomMask", 0.75)`, `("fog", 3)`; None otherwise."""
+    """(family, level) of a condition that stands on one axis, 0 where nothing happens: `("RandomMask", 0.75)`,
+    `("fog", 3)`, of JPEG 100 less the quality; None otherwise."""
     severity = record.get("severity")
     if record.get("attack"):
         return None
@@ -307,7 +308,12 @@ def level(record: JsonRecord) -> tuple[str, float] | None:
         own = _literal(settings[1])
         return (first, float(own)) if finite(own) else None
     first = first if finite(first) else severity
-    return (tree.func.id, float(first)) if finite(first) else None
+    if not finite(first):
+        return None
+    return tree.func.id, 100 - float(first) if tree.func.id == "JPEG" else float(first)
+
+
+SHARES = ("RandomMask", "Contrast", "UniformNoise", "NonUniformNoise")  # families whose levels are shares of a whole
 
 
 def axis_words(family: str) -> str:
