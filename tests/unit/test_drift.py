@@ -28,7 +28,7 @@ from weatherproof.evaluation.drift import GAUGE, extents, gauge_images, suspects
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.run import Settings
 from weatherproof.reports.drift.files import Drift, KindLevel, Suspect, Window
-from weatherproof.reports.drift.words import course, level_words, sentence, suspect_words, tick_words
+from weatherproof.reports.drift.words import course, level_words, sentence, summary_lines, suspect_words, tick_words
 from weatherproof.verbs.audit.drift import DriftOutcome
 
 COUNT = 120
@@ -394,6 +394,8 @@ def test_a_change_is_called_one_where_the_standard_errors_do_not_explain_it() ->
     assert course(drift([0.5, 0.0, 0.1, 0.2, 0.0], ()))[0].startswith("It falls from 50 %")
     assert course(drift([0.0, 0.0, 0.1, 0.2, 0.05], ()))[0].startswith("It does not clearly change")
     assert course(drift([0.0, 0.5], ())) == ()
+    ends = [summary_lines(drift(shares, ()), [])[-1] for shares in ([0.0, 0.5], [0.5])]
+    assert ends == ["▁█  beyond, 2 windows, at most 50 %", "█  beyond, 1 window, at most 50 %"]
 
 
 def test_a_suspect_that_is_worse_than_training_says_what_that_saw() -> None:

@@ -190,5 +190,5 @@ def summary_lines(drift: Drift, records: Sequence[JsonRecord]) -> list[str]:
     return [
         sentence(drift), *beside(drift), "",
         *(f"{title:<{width}}{number:>15}" for title, number in rows), "",
-        f"{blocks}  beyond, {len(shares)} windows, at most {words.percent(top)}",
+        f"{blocks}  beyond, {len(shares)} window{'s' * (len(shares) != 1)}, at most {words.percent(top)}",
     ]  # fmt: skip
