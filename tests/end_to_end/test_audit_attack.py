@@ -250,6 +250,19 @@ def test_a_median_beyond_all_sizes_is_above_every_limit(classifier: Path, photos
         assert run.checks[0] == {"claim": claim, "passed": True, "detail": "measured inf"}
 
 
+def test_a_size_of_the_grid_is_measured_once_however_it_is_written(
+    classifier: Path, photos: Path, tmp_path: Path
+) -> None:
+    attack = ["PGD(L2(1), steps=1)", "PGD(L2(1.0), steps=1)", "PGD(L2(0.5), steps=1)"]
+    run = wp.audit(classifier, photos, attack=attack, curve=True, workers=0, out=tmp_path / "run")
+    found = [r for r in run.records if r["severity"] == 1 and r["metric"] in ("top1", "error")]
+    assert [(r["metric"], r["attack"], r["realizations"]) for r in found] == [
+        ("top1", attack[0], 1), ("error", attack[0], 1),
+    ]  # fmt: skip
+    share = found[0]["value"]
+    assert found[0]["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 12))
+
+
 def test_a_limit_is_not_kept_under_an_attack_that_was_not_reached(audited: AttackOutcome) -> None:
     weak, strong = attacks.parse(FGSM), attacks.parse("PGD(L2(0.5), steps=4)")
     cut = replace(audited, records=[r for r in audited.records if r["attack"] in (None, repr(weak))])

@@ -1,7 +1,7 @@
 """What an attack is: its norm and ball, whether it draws, how it is made longer or shorter."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +131,15 @@ def facts_of(attack: Attack) -> Facts:
     """The facts of an attack: what it says of itself (`facts`), else what can be read from its settings."""
     facts = getattr(attack, "facts", None)
     return facts if isinstance(facts, Facts) else read(attack)
+
+
+def each_once(attacks: Iterable[Attack]) -> list[Attack]:
+    """The attacks without those that are there already: of the same text, or equal as PGD(L2(1)) and PGD(L2(1.0))."""
+    found: list[Attack] = []
+    for attack in attacks:
+        if not any(attack == own or repr(attack) == repr(own) for own in found):
+            found.append(attack)
+    return found
 
 
 def read(attack: Attack) -> Facts:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weatherproof.attacks.described import facts_of
+from weatherproof.attacks.described import each_once, facts_of
 from weatherproof.data import ImageSet
 from weatherproof.errors import InputError
 from weatherproof.evaluation.attacks.trials import AttackTrial, trials_of
@@ -171,7 +171,7 @@ def _check(classifiers: Classifiers, images: ImageSet, attacks: Sequence[Attack]
     if not classifiers or len(images) == 0:
         raise InputError(f"expected classifiers and images, got {len(classifiers)} and {len(images)}")
     require_measurable(images, "robustness")
-    if len({repr(attack) for attack in attacks}) < len(attacks):
+    if len(each_once(attacks)) < len(attacks):
         raise InputError(f"an attack is named twice: {', '.join(map(repr, attacks))}")
     if realizations < 1:
         raise InputError(f"expected realizations >= 1, got {realizations}")

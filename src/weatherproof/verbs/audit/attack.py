@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from weatherproof import attacks
-from weatherproof.attacks.described import facts_of
+from weatherproof.attacks.described import each_once, facts_of
 from weatherproof.data import ImageSet, at_most, batches
 from weatherproof.errors import InputError
 from weatherproof.evaluation import Attacks, Record, run_attacks, sanity_certificate, save_samples
@@ -74,8 +74,7 @@ def read_attacks(attack: Attack | str | Sequence[str | Attack] | None) -> list[A
     if attack is None:
         return []
     several = attack if isinstance(attack, Sequence) and not isinstance(attack, str) else [attack]
-    found = [attacks.parse(one) for one in several]
-    return list({repr(one): one for one in found}.values())
+    return each_once(map(attacks.parse, several))
 
 
 def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> AttackOutcome:
@@ -153,8 +152,8 @@ def measure_attacks(
         curve: measure each attack at every size of its norm's grid too.
     """
     model, where, began = subject.name, subject.reading, time.monotonic()
-    sweeps = {repr(one): one for a in found for one in (facts_of(a).sweep(levels_of(a)) if curve else [])}
-    every = list({repr(one): one for one in (*found, *sweeps.values())}.values())
+    sweeps = [one for a in found for one in facts_of(a).sweep(levels_of(a))] if curve else []
+    every = each_once([*found, *sweeps])
     result = run_attacks(
         {model: classifier}, images, every, subject.settings(run.path), realizations=subject.options["realizations"]
     )
