@@ -162,6 +162,20 @@ def test_what_holds_images_back(
     assert found.found.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ([Fed(0, 100, 0.1), Fed(1, 80, 0.1)], "100 images/s is what one core gives;"),
+        ([Fed(1, 100, 0.1), Fed(2, 190, 0.1)], "190 images/s is what 2 cores give (95 each);"),
+    ],
+)
+def test_cores_that_were_not_asked_to_decode_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch, rates: list[Fed], said: str
+) -> None:
+    monkeypatch.setattr(feeding, "usable_cores", lambda: 4.0)
+    assert said in feeding.limit(rates, None).found
+
+
 def test_samples_are_as_heavy_as_those_of_imagenet(tmp_path: Path) -> None:
     folder = write_samples(tmp_path / "samples", 10)
     with Image.open(folder / "000009.jpg") as image:

@@ -148,10 +148,11 @@ def limit(rates: Sequence[Fed], alone: Reading | None) -> Finding:
             f"{cores:g} cores", "problem",
             f"something is shared: other work on these cores{_load()}, memory, or the disk; look at `top` meanwhile",
         )  # fmt: skip
+    busy = max(1, min(best.workers, cores))
+    whose = f"{busy:g} cores give ({best.per_second / busy:,.0f} each)" if busy > 1 else "one core gives"
     return Finding(
-        "limit", f"decoding: {best.per_second:,.0f} images/s is what {cores:g} cores give "
-        f"({best.per_second / max(1, min(best.workers, cores)):,.0f} each); a training that is quicker waits for them",
-    )  # fmt: skip
+        "limit", f"decoding: {best.per_second:,.0f} images/s is what {whose}; a training that is quicker waits for them"
+    )
 
 
 def _load() -> str:
