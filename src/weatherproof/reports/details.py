@@ -42,10 +42,13 @@ def done_sentences(run: Run) -> list[str]:
     else:
         measured = str(recipe.get("encoder") or recipe.get("model") or "the given encoder")
         suite = f", suite {recipe['suite']}" if recipe.get("suite") else ""
+        damage = f", with {words.operator_words(str(recipe['operator']))}" if recipe.get("operator") else ""
         attacks = words.listed([attack_words(str(text)) for text in recipe.get("attack") or []])
         under = f", under attack by {attacks}" if attacks else ""
         gauge = ", by its gauge" if recipe.get("gauge") else ""
-        sentences.append(f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{under}{gauge}.")
+        sentences.append(
+            f"weatherproof {recipe.get('verb', 'run')} with {measured} on {images}{suite}{damage}{under}{gauge}."
+        )
     keys = [key for key in ("objective", "epochs", "batch_size", "lr", "seed") if recipe.get(key) is not None]
     if keys and recipe.get("verb") != "reproduce":  # its command has them
         sentences.append(f"Settings: {', '.join(_setting(key, recipe[key]) for key in keys)}.")
