@@ -102,6 +102,12 @@ def test_table_has_models_as_columns_and_conditions_as_rows() -> None:
     assert [[c.best for c in row] for row in table.cells] == [[True, False]] + [[False, True]] * 3
 
 
+def test_an_infinite_median_is_the_best_and_no_missing_number() -> None:
+    medians = [("a", None), ("b", 0.5), ("c", 0.7)]  # as results.json has them
+    made = make_tables(record(name, value, metric="median_perturbation", stderr=None) for name, value in medians)
+    assert [(cell.text, cell.best) for cell in made[0].cells[0]] == [("∞", True), ("0.5000", False), ("0.7000", False)]
+
+
 def test_unlike_protocols_never_share_a_row() -> None:
     (table,) = make_tables([record("teacher", 0.5), record("hardened", 0.6, protocol="bb22")])
     assert len(table.rows) == 2 and not any(c.best for row in table.cells for c in row)
@@ -365,3 +371,7 @@ def test_what_a_verb_has_fixed_reads_like_its_arguments(tmp_path: Path) -> None:
     (run / "recipe.yaml").write_text(yaml.safe_dump({"verb": "demo", "seeds": 3} | fixed))
     first, *_ = done_sentences(read_run(run))
     assert "A copy of small learned to give, for an image with 90 % of the pixels missing" in first
+    audit = {"verb": "audit", "model": "small", "images": "digits", "operator": "RandomMask(0.9)"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(audit))
+    first, *_ = done_sentences(read_run(run))
+    assert first == "weatherproof audit with small on digits, with 90 % of the pixels missing."

@@ -145,7 +145,8 @@ def row_cells(metric: str, records: Sequence[JsonRecord | None]) -> tuple[Cell, 
     texts = [words.number(metric, r.get("value"), r.get("stderr")) if r else "" for r in records]
     higher = words.metric_words(metric).higher_is_better
     # As the reader sees them: values that are printed alike are equally good.
-    shown = [float(t.split(" ± ")[0]) if t not in ("", "n/a") else math.nan for t in texts]
+    known = {"": math.nan, "n/a": math.nan, "∞": math.inf}
+    shown = [known[text] if text in known else float(text.split(" ± ")[0]) for text in texts]
     real = [v for v in shown if not math.isnan(v)]
     if higher is None or len(real) < 2 or min(real) == max(real):
         return tuple(Cell(t) for t in texts)

@@ -123,13 +123,14 @@ def missing(value: Any) -> bool:
 
 
 def number(metric: str, value: Any, stderr: Any = None) -> str:
-    """A value without its unit: per cent with one decimal, others with three; `n/a` where there is none.
+    """A value without its unit: per cent with one decimal, others with three; `n/a` where there is none, and `∞` of a
+    median perturbation, which half of the images bear at all sizes.
 
     >>> number("top1", 0.8432, 0.004), number("cosine", 0.91234), number("top1", float("nan"))
     ('84.3 ± 0.4', '0.912', 'n/a')
     """
     if missing(value):
-        return "n/a"
+        return "∞" if metric == "median_perturbation" else "n/a"
     scale, digits = (100, 1) if metric_words(metric).percent else (1, 4 if metric == "median_perturbation" else 3)
     text = f"{value * scale:.{digits}f}"
     return text if missing(stderr) else f"{text} ± {stderr * scale:.{digits}f}"
