@@ -250,6 +250,9 @@ def test_compare(
     monkeypatch.chdir(audits[0])
     here = wp.compare(".", audits[1], out=tmp_path / "here")
     assert {r["model"] for r in here.records} == {"before: small", "after: hardened"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    at_home = wp.compare("~/before", "~/after", out="~/page")
+    assert at_home.records == here.records and at_home.report == tmp_path / "page/comparison.html"
     assert run.report.is_file() and json.loads(out)["report"].endswith(run.report.name)
 
 

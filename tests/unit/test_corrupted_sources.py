@@ -339,6 +339,8 @@ def test_a_copy_in_folders_keeps_labels_of_classes_without_images(tmp_path: Path
     classes = ["ant", "cat", "dog", "eel"]
     images = load_images(f"corrupted:{manifest(tmp_path, layout='imagenet-c', channels=1, classes=classes)}")
     assert images.classes == tuple(classes) and images.labels.tolist() == [1, 3] and images.channels == 1
+    with pytest.raises(InputError, match=r"class folder 'eel' that its manifest.json does not name: take it away, or"):
+        load_images(f"corrupted:{manifest(tmp_path, layout='imagenet-c', channels=1, classes=classes[:3])}")
     flat = files(tmp_path / "flat", "fog/1", names=["1.png", "2.png"])
     images = load_images(f"corrupted:{manifest(flat, layout='imagenet-c', classes=[])}")
     assert images.labels.tolist() == [-1, -1] and images.classes == ()

@@ -28,11 +28,12 @@ def compare(*runs: str | Path, out: str | Path = Path("runs/comparison")) -> Out
         if place in first:
             raise InputError(f"{run} is given twice{_as(first[place], run)}: give each run once")
         first[place] = run
-    page = write_comparison(runs, out)
+    folders = [path_of(run) for run in runs]
+    page = write_comparison(folders, path_of(out))
     records = [
         {**record, "model": f"{printable(name)}: {record.get('model')}"}
-        for run, name in zip(runs, distinct([Path(run).resolve().name for run in runs]), strict=True)
-        for record in read_results(Path(run))[0]
+        for folder, name in zip(folders, distinct([folder.resolve().name for folder in folders]), strict=True)
+        for record in read_results(folder)[0]
     ]
     return Outcome(page.parent, records, page=page)
 

@@ -86,6 +86,11 @@ def _copy(source: str, folder: Path, decoder_for: DecoderFor, wanted: Wanted) ->
     if manifest["channels"] not in (1, 3):
         raise InputError(f"{folder / MANIFEST} says {shown(manifest['channels'])} channels: files hold 1 or 3")
     found = read_folders(folder, decoder_for(manifest["channels"]), wordnet=False, wanted=wanted)
+    if strange := [own for own in found.classes if own not in classes]:
+        raise InputError(
+            f"{folder} has a class folder {shown(strange[0])} that its {MANIFEST} does not name: take it away, or let "
+            "weatherproof corrupt write the copy anew"
+        )
     # A class without test images has no folder, and a label is a place in the list of all classes.
     places = torch.tensor([classes.index(name) for name in found.classes] + [-1])
     return name, Corrupted(found.store, found.parts, places[found.labels], found.index, classes)

@@ -138,11 +138,13 @@ def _copies(operator: str, size: GivenSize, seed: int) -> float:
     keys = random.keys(seed, torch.arange(len(batch)))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the processor's seconds of several threads would be added
-    pairs = [
-        (_seconds(lambda: damage(look(batch, keys), keys)), _seconds(lambda: _copied(batch)) / 8)
-        for _ in range(_REPEATS + 1)
-    ][1:]
-    torch.set_num_threads(threads)
+    try:
+        pairs = [
+            (_seconds(lambda: damage(look(batch, keys), keys)), _seconds(lambda: _copied(batch)) / 8)
+            for _ in range(_REPEATS + 1)
+        ][1:]
+    finally:
+        torch.set_num_threads(threads)
     return statistics.median(ours / copy for ours, copy in pairs)
 
 
