@@ -110,6 +110,27 @@ def test_a_value_that_is_no_number_is_as_if_it_was_not_measured() -> None:
     assert claim.check(two)["detail"].endswith("by itself with 2 of 2 seeds")
 
 
+def test_a_seed_in_which_nothing_is_compared_does_not_hold() -> None:
+    """Its attack leaves nothing of either model, so that it says nothing of which one resists."""
+    found = {
+        (f"eps 0.5: {name}", "CIFAR-10"): {"value": sum(own) / 2, "stderr": None, "samples": own}
+        for name, own in {"MoCo v2": (0.06, 0.015), "Supervised": (0.03, 0.019)}.items()
+    }
+    entry = Claim("resists", transfer.ahead("MoCo v2", "Supervised", ("eps 0.5",))).check(found)
+    assert (entry["verdict"], entry["detail"].rpartition("; ")[2]) == ("not decided", "by itself with 1 of 2 seeds")
+
+
+def test_seeds_are_asked_of_what_the_means_are_asked() -> None:
+    """Of a row without a mean, since one of its trainings has died, no seed is asked either."""
+    rows = {"a": (0.9, 0.9), "b": (0.5, None), "c": (0.7, 0.7)}
+    found = {
+        (row, "top-1"): {"value": None if None in own else own[0], "stderr": None, "samples": own}
+        for row, own in rows.items()
+    }
+    entry = Claim("falls", falls("top-1", tuple(rows))).check(found)
+    assert (entry["verdict"], entry["detail"].rpartition("; ")[2]) == ("holds", "by itself with 2 of 2 seeds")
+
+
 def test_best_and_all_of() -> None:
     grid = {("r", "x"): 0.3, ("r", "y"): 0.2, ("s", "x"): 0.3, ("s", "y"): 0.4}
     assert best("x", ("r", "s", "t"))(grid) == (1, 2, "not at s (highest: y)")

@@ -236,8 +236,8 @@ class Claim:
         if not of:
             return {"claim": self.text, "passed": passed, "detail": words, "verdict": verdict}
         words += _without_errors(self.test, values, found)
-        if seeds := _by_seed(found):
-            alone = [own[0] == own[1] for own in map(self.test, seeds)]
+        if seeds := _by_seed({key: found[key] for key in values}):
+            alone = [0 < own[1] == own[0] for own in map(self.test, seeds)]
             verdict = "holds" if passed and all(alone) else "not decided" if passed or any(alone) else "does not hold"
             words += f"; by itself with {sum(alone)} of {len(alone)} seeds"
         elif self.independent and (share := share_of_draws(self.test, values, errors)) is not None:
