@@ -1,10 +1,12 @@
 """Studies of pretraining: the published numbers, what columns share, and what one training is measured by."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from programs import ROOT
 
 from weatherproof.data import MemoryImages
 from weatherproof.operators import COMMON_15
@@ -68,6 +70,13 @@ def test_facts_name_the_settings() -> None:
     facts = STUDIES["label-efficiency-table-1"].at("smoke").facts
     assert facts["views, SimCLR"] == "`SimCLR(16)`"
     assert facts["supervised"].startswith("epochs 1, ") and facts["supervised"].endswith("as many steps")
+
+
+def test_the_page_on_views_says_which_table_has_them() -> None:
+    page = (ROOT / "docs/views.md").read_text("utf-8")
+    text, number = re.findall(r"`(URRL\(.*\))` is the setting of URRL's Table (\d)", page)[0]
+    facts = STUDIES[f"urrl-table-{number}"].at("paper").facts
+    assert facts["views, URRL"] == f"`{text}`".replace('"', "'").replace("'all', 224", "'all', size=224")
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ class AugMix:
 
 @component
 class AugMixMoCo:
-    """AugMix whose chains also hold MoCo v2's colour jitter, grey and blur: URRL, Table 4, "AugMix (MoCo)".
+    """AugMix whose chains also hold MoCo v2's colour jitter, grey and blur: URRL, Table 1, "AugMix (MoCo)".
 
     The sixteen operations are drawn alike. Random resized crop and flip come first.
 
