@@ -64,6 +64,21 @@ def test_that_fcl_makes_models_more_robust_is_asked_against_cross_entropy() -> N
     assert [own.what for own in claim.compare(samples)] == ["FCL over XE at BAL+UN", "FCL over XE at BAL+NUN"]
 
 
+def test_what_is_said_of_most_cases_is_asked_of_most_cases() -> None:
+    """Half of them and one more are enough for a sentence that says "in most cases"."""
+    said = [own for own in sentences_of("contrastive_inversion") if own.says.endswith("in most cases.")]
+    for name, claim in [test for own in said for test in own.tests(STUDIES)]:
+        high, low = (
+            ("Ours (10% labeled data)", "Supervised Baseline") if name == "table-1" else ("Student vs. Teacher", "MSE")
+        )
+        rows = list(dict.fromkeys(row for row, _ in STUDIES[name].at("desk").cells))
+        for won in range(len(rows) + 1):
+            found = {(row, column): {"value": 0.5} for row in rows for column in (high, low)}
+            found |= {(row, high): {"value": 0.6} for row in rows[:won]}
+            assert claim.check(found)["passed"] == (won > len(rows) / 2), (claim.text, won)
+    assert len(said) == 2
+
+
 def test_a_sentence_of_a_claim_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="table-1 has no claim 'ours is green'"):
         Sentence("1", "It is green.", ("table-1: ours is green",)).tests(STUDIES)

@@ -17,6 +17,7 @@ from weatherproof.studies.lab.claims import (
     falls,
     falls_less,
     mean_above,
+    mostly_above,
     not_worst,
     slightly_below,
     small_share,
@@ -37,6 +38,15 @@ def test_above() -> None:
     assert above("high", "low", ("a", "b", "c", "d"))(GRID) == (1, 2, "not at b +0.0%")  # equal is not above
     turned = {(column, row): value for (row, column), value in GRID.items()}
     assert above("high", "low", ("a", "b"), rows_are_models=True)(turned) == (1, 2, "not at b +0.0%")
+
+
+def test_mostly_above() -> None:
+    grid = {(str(row), "x"): 0.5 for row in range(4)} | {(str(row), "y"): 0.4 if row < 3 else 0.6 for row in range(4)}
+    rows = tuple("0123")
+    assert mostly_above("x", "y", rows)(grid) == (1, 1, "in 3 of 4, not at 3 -10.0%")
+    assert mostly_above("x", "y", rows[:1])(grid) == (1, 1, "in 1 of 1, by 10.0% at 0")
+    assert mostly_above("x", "y", rows[2:])(grid)[:2] == (0, 1)  # half is not most
+    assert mostly_above("y", "x", rows)(grid)[:2] == (0, 1) and mostly_above("x", "z", rows)(grid) == (0, 0, "")
 
 
 def test_below() -> None:

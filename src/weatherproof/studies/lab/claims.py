@@ -51,6 +51,13 @@ def _words(lost: Sequence[str], gaps: Mapping[str, float]) -> str:
     return f"by {gaps[least]:.1%} at {least}{up}"
 
 
+@awaiting_values
+def mostly_above(values: Values, high: str, low: str, over: Sequence[str]) -> Verdict:
+    """Column `high` above column `low` in more than half of the rows of `over`."""
+    held, of, detail = above(high, low, over)(values)
+    return int(2 * held > of), int(of > 0), f"in {held} of {of}, {detail}" if of else ""
+
+
 def below(low: str, high: str, over: Sequence[str], *, rows_are_models: bool = False) -> Test:
     """Column `low` below column `high` in every row of `over` (or row below row): for errors."""
     return above(high, low, over, rows_are_models=rows_are_models)
