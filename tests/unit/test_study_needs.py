@@ -31,15 +31,15 @@ from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store
-from weatherproof.studies.needs.check import UTILISATION, fewer, hours, lacks, needs
+from weatherproof.studies.needs.check import UTILISATION, _smaller, fewer, hours, lacks, needs
 from weatherproof.studies.needs.data import data_needs
-from weatherproof.studies.needs.dry import DryStore, Training, counted, needed
+from weatherproof.studies.needs.dry import DryStore, Parted, Step, Training, counted, needed
 from weatherproof.studies.needs.find import FEWER, MISSING, OPTIONAL, REFUSED, Need
 from weatherproof.studies.needs.made_up import made_up
 from weatherproof.studies.needs.weightless import RememberedShapes, weightless
 from weatherproof.studies.needs.weights import weight_needs
 from weatherproof.training import Plan
-from weatherproof.training.footprint import operations, peak_bytes
+from weatherproof.training.footprint import Footprint, operations, peak_bytes
 from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course
 
@@ -149,6 +149,17 @@ def test_the_memory_of_parts_is_counted(kind: str) -> None:
             peak = peak_bytes(work) + own * 2
         assert needed(step, step.memory, 64, rows) == pytest.approx(peak, rel=0.15)
         assert peak < whole / 3
+
+
+def test_the_parts_that_are_advised_are_parts() -> None:
+    """Of two views an image, as many rows as the batch has images would fit: of these a training makes no part."""
+    step = Step(Footprint(fixed=0, per_image=200), 1.0, 0, parted=Parted(fixed=0, per_image=1, per_row=100))
+    training = Training(None, replace(PLAN, batch_size=512), 512, step)
+    assert needed(step, step.memory, 512, 512) < 60_000 < needed(step, step.memory, 512)
+    advice = _smaller(training, replace(CARDS["a100"], memory=60_000))
+    (rows,) = re.findall(r"--micro-batch (\d+)", " ".join(advice))
+    plan = Means(micro_batch=int(rows)).of(training.plan)
+    assert replace(training, plan=plan).bytes < 60_000
 
 
 def test_hours_are_of_the_operations() -> None:

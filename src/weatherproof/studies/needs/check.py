@@ -128,10 +128,10 @@ def _smaller(training: Training, card: Card) -> list[str]:
     step, plan, ways = training.step, training.plan, []
     if step.recomputed is not None and (now := needed(step, step.recomputed, training.share)) <= card.memory:
         ways.append(f"--checkpoint-gradients ({now / _GIB:.1f} GiB, the same numbers)")
-    rows = training.share
+    rows = training.share // 2  # as many as there are images are no part, whatever views each of them has
     while rows > 1 and needed(step, step.memory, training.share, rows) > card.memory:
         rows //= 2
-    if not step.whole and needed(step, step.memory, training.share, rows) <= card.memory:
+    if rows and not step.whole and needed(step, step.memory, training.share, rows) <= card.memory:
         near = ", batch normalisation over as many" if step.normalised else ", the same numbers"
         ways.append(f"--micro-batch {rows} ({needed(step, step.memory, training.share, rows) / _GIB:.1f} GiB{near})")
     devices = plan.devices
