@@ -111,6 +111,45 @@ def test_merged_is_a_plain_encoder_with_the_same_numbers(make: Callable[[], Enco
     assert not any(p.data_ptr() in memory for p in plain.parameters())
 
 
+class Tied(nn.Module):
+    """Layers that share weights: two hold one matrix, and one is there under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.norm = nn.Conv2d(3, 8, 4, stride=4), nn.LayerNorm(8)
+        self.there, self.back = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.back.weight = self.there.weight
+        self.again = self.norm
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = self.norm(self.patch(pixels).mean(dim=(2, 3)))
+        return self.back(self.again(self.there(rows).relu()))
+
+
+@pytest.mark.parametrize("adaptation", [LoRA(3), Norms()], ids=repr)
+def test_shared_weights_are_changed_together_and_the_base_stays(adaptation: Adaptation, tmp_path: Path) -> None:
+    pixels = Preprocessing((0.5,) * 3, (0.5,) * 3, 16)
+    base = Encoder("module:Tied", Tied(), None, feature_dim=8, preprocessing=pixels).eval()
+    student = adaptation.attach(base)
+    assert isinstance(student, Adapted) and student.adapter is not None
+    with torch.no_grad():
+        for own in student.adapter.parameters():
+            own.add_(0.1 * torch.randn(own.shape, generator=torch.Generator().manual_seed(own.numel())))
+    network = copy.deepcopy(base.body)  # changed in place, by which shared weights stay one
+    with torch.no_grad():
+        for name, value in student.adapter.tensors(base.body).items():
+            network.get_parameter(name).copy_(value)
+        expected = network((PIXELS - 0.5) / 0.5)
+    before = embeddings(base)
+
+    assert torch.allclose(embeddings(student), expected, atol=1e-6)
+    assert not torch.allclose(expected, before, atol=0.01)
+    assert torch.equal(embeddings(base), before)
+    assert torch.allclose(embeddings(merged(student)), expected, atol=1e-6)
+    save_encoder(student, tmp_path, provenance={})
+    assert torch.allclose(embeddings(load_encoder(tmp_path, like=base)), expected, atol=1e-6)
+
+
 def test_a_low_rank_change_is_the_one_of_the_equation() -> None:
     encoder = tokens()
     student = LoRA(3).attach(encoder)

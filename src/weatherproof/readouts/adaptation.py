@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from weatherproof.encoders.stand_ins import passed_with
 from weatherproof.errors import InputError
 from weatherproof.methods.parts import batch_statistics
 from weatherproof.modes import eval_mode
@@ -70,14 +70,14 @@ class Tent:
             before = self._before(classifier, images, seen)
             with torch.enable_grad():
                 for _ in range(self.steps):
-                    loss = entropy(functional_call(classifier, moved, (images,)))
+                    loss = entropy(passed_with(classifier, moved, (images,)))
                     if before is not None:
                         loss = loss + self.similarity * similarity_distance(seen[-1], before)
                     for weight, slope in zip(moved.values(), torch.autograd.grad(loss, [*moved.values()]), strict=True):
                         weight.grad = slope
                     optimizer.step()
             with torch.no_grad():
-                return functional_call(classifier, moved, (images,))
+                return passed_with(classifier, moved, (images,))
 
     def _before(self, classifier: nn.Module, images: Images, seen: list[Embeddings]) -> Embeddings | None:
         """The embeddings as they were; None where they are not asked for."""

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from weatherproof.encoders.adapters.low_rank import LowRank
 from weatherproof.encoders.encoder import Encoder
+from weatherproof.encoders.stand_ins import passed_with
 from weatherproof.encoders.weights import check_fit
 from weatherproof.errors import InputError, unknown
 
@@ -140,7 +140,7 @@ class Adapted(Encoder):
     def _network(self, pixels: Tensor) -> Tensor:
         if self.adapter is None:
             return super()._network(pixels)
-        raw: Tensor = functional_call(self.body, self.adapter.tensors(self.body), (pixels,))
+        raw: Tensor = passed_with(self.body, self.adapter.tensors(self.body), (pixels,))
         return raw
 
     def requires_grad_(self, requires_grad: bool = True) -> "Adapted":
@@ -162,7 +162,10 @@ class Adapted(Encoder):
             return state
         with torch.no_grad():
             changed = self.adapter.tensors(self.body)
-        return state | {self.names.body + name: value.detach() for name, value in changed.items()}
+        own = self.body.state_dict(keep_vars=True)
+        by_tensor = {id(own.get(name)): value for name, value in changed.items()}
+        tied = {name: by_tensor[id(value)] for name, value in own.items() if id(value) in by_tensor}
+        return state | {self.names.body + name: value.detach() for name, value in (changed | tied).items()}
 
     def load_state(self, state: Mapping[str, Tensor], *, source: str | None = None) -> None:
         """Raises `InputError`: weights belong to the base, and what an adapter adds to them in a file of its own."""
