@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,35 @@ def test_half_precision_becomes_float32_and_constant_embeddings_are_warned_of() 
     assert {own.dtype for own in encoder.parameters()} == {torch.float32}
     with pytest.warns(UserWarning, match="the same embedding for two different pictures"):
         network_and_encoder("constant")
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, partial(torch.compile, backend="eager")], ids=["parallel", "compiled"]
+)
+@torch.no_grad()
+def test_what_wraps_a_network_is_taken_off(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    network, encoder = network_and_encoder("classifier")
+    given = load_encoder(wrap(network), mean=MEAN, std=STD, size=32).eval()
+    assert (given.name, given.state().keys()) == ("module:Body", network.state_dict().keys())
+    assert torch.equal(given(IMAGES), encoder(IMAGES))
+    assert load_encoder(wrap(encoder)) is encoder
+
+
+@torch.no_grad()
+def test_an_encoder_in_the_hand_sees_another_size_or_says_why_not(tmp_path: Path) -> None:
+    _, encoder = network_and_encoder("pooled")
+    larger, images = load_encoder(encoder, size=48), torch.rand(2, 3, 48, 48)
+    assert torch.equal(larger(images), encoder.body((images - encoder.mean) / encoder.std))
+    assert (encoder.preprocessing.size, larger.preprocessing.size) == (32, 48)
+    assert load_encoder(encoder) is load_encoder(encoder, size=32) is encoder
+    vit = load_encoder("timm:vit_tiny_patch16_224(depth=1)@random", size=32).eval()
+    save_encoder(vit, tmp_path, provenance={})
+    assert torch.equal(load_encoder(vit, size=48)(images), load_encoder(tmp_path, size=48)(images))
+    with pytest.raises(InputError, match="lenet cannot see 48x48 pixels .*: load it at that size"):
+        load_encoder(load_encoder("lenet@random"), size=48)
+    for given in ({"mean": 0, "std": 1}, {"num_classes": 3}):
+        with pytest.raises(InputError, match="module:Body has a mean, std and classes of its own: leave them out"):
+            load_encoder(encoder, **given)
 
 
 class Locked(Body):

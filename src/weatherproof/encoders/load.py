@@ -3,10 +3,12 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from weatherproof import spec, texts
@@ -28,17 +30,18 @@ from weatherproof.encoders.libraries.transformers_options import (
     transformers_place,
 )
 from weatherproof.encoders.likely import likely
-from weatherproof.encoders.messages import some
+from weatherproof.encoders.messages import one_line, some
 from weatherproof.encoders.native import ENCODERS, build_native
 from weatherproof.encoders.origin import Place, not_published
-from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, usable
+from weatherproof.encoders.own import IN_HAND, encoder_of_file, given_preprocessing, own_encoder, unwrapped, usable
 from weatherproof.encoders.positions import knows_positions, move, scrambles
 from weatherproof.encoders.releases import released
 from weatherproof.encoders.unfilled import Unfilled
 from weatherproof.encoders.weights import check_fit, fits, is_folder, read_checkpoint, read_published, read_weights
 from weatherproof.errors import InputError, shown, unknown
+from weatherproof.modes import evaluating
 from weatherproof.random import framework_seed
-from weatherproof.sizes import GivenSize, Size, size_of, size_words
+from weatherproof.sizes import GivenSize, Size, in_pixels, sides, size_of, size_words
 from weatherproof.spec import names_a_file
 
 _MOST_CLASSES = 10_000_000
@@ -80,7 +83,7 @@ def load_encoder(
             "@random", which a native name alone means too, with a warning (verbs that want a pretrained encoder refuse
             it); after a library's "@revision:COMMIT_OR_TAG" of the hub. Or a run folder; or a network
             (`torch.nn.Module`), of which a copy is taken (docs/encoders.md says how it is read); or an encoder, which
-            is returned as it is, or in float32.
+            is returned as it is, in float32; at another size a copy.
         size: side of the input to resize to, or rows x columns as (224, 288) or "224x288", instead of the encoder's
             own. Of a network: None for any size.
         num_classes: classes of the encoder's own classifier; 0: none. Default: what the weights file has, else the
@@ -96,9 +99,13 @@ def load_encoder(
             path or a network.
     """
     size = size_of(size)
+    if isinstance(name_or_run, nn.Module):
+        name_or_run = unwrapped(name_or_run)
     expected = given_preprocessing(mean, std, size, interpolation, name_or_run)
     if isinstance(name_or_run, Encoder):
-        return usable(name_or_run)
+        if expected is not None or num_classes not in (None, name_or_run.num_classes or 0):
+            raise InputError(f"the encoder {name_or_run.name} has a mean, std and classes of its own: leave them out")
+        return _at(usable(name_or_run), size)
     if isinstance(name_or_run, nn.Module):
         _check(num_classes)
         return own_encoder(name_or_run, expected, num_classes=num_classes, size=size)
@@ -388,6 +395,7 @@ def _load_run(path: Path, size: Size | None, num_classes: int | None, like: nn.M
         raise InputError(f"the encoder in {path} has {saved.num_classes or 'no'} classes, not {num_classes}")
     classes = (saved.num_classes or 0) if num_classes is None else num_classes
     if like is not None and in_hand:
+        like = unwrapped(like)
         if not isinstance(like, Encoder):
             like = own_encoder(like, saved.preprocessing, num_classes=classes, size=size)
         encoder = like.clone()
@@ -421,6 +429,28 @@ def _moves(saved: folder.Saved, size: Size | None, encoder: Encoder) -> bool:
     own = saved.preprocessing.size
     with_size = size is not None and own is not None and size != own
     return with_size and saved.name.partition(":")[0] in ("timm", "open_clip") and knows_positions(encoder.body)
+
+
+def _at(encoder: Encoder, size: Size | None) -> Encoder:
+    """An encoder in the hand, or a copy that sees images of another size. Raises `InputError` where it cannot."""
+    own = encoder.preprocessing.size
+    if size is None or size == own:
+        return encoder
+    if _scrambled(encoder, own, size):
+        raise _no_other_size(encoder.name, own, size)
+    moved = encoder.clone()
+    moved.set_preprocessing(replace(encoder.preprocessing, size=size))
+    if own is not None and knows_positions(moved.body):
+        move(moved, size)
+    try:
+        with evaluating(moved):
+            moved(torch.zeros(1, moved.preprocessing.channels, *sides(size), device=moved.mean.device))
+    except Exception as error:  # other people's code, of which anything may come
+        raise InputError(
+            f"the encoder {encoder.name} cannot see {in_pixels(size)} pixels ({one_line(error)}): load it at that "
+            "size, from its text or its run"
+        ) from error
+    return moved
 
 
 def _scrambled(encoder: Encoder, own: Size | None, size: Size | None) -> bool:

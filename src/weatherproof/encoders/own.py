@@ -152,6 +152,7 @@ def _encoder_of_maker(text: str, options: Mapping[str, Any], num_classes: int | 
     network = maker.function if isinstance(maker.function, nn.Module) else maker()
     if not isinstance(network, nn.Module):
         raise InputError(f"{text} gives a {type(network).__qualname__}: expected a torch.nn.Module, or an encoder")
+    network = unwrapped(network)
     if isinstance(network, Encoder):
         encoder = network.around(network.body, None if num_classes == 0 else network.head)
         encoder.name, encoder.options = text, dict(options)
@@ -377,6 +378,13 @@ def _stated_by(network: nn.Module) -> Preprocessing | None:
     return given_preprocessing(
         settings["mean"], settings["std"], fixed, supported_interpolation(str(settings.get("interpolation")))
     )
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """What `torch.compile` or a data-parallel module was given, where weights have the network's own names."""
+    parallel = isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    inner = network._modules.get("module" if parallel else "_orig_mod")
+    return network if inner is None else unwrapped(inner)
 
 
 def _copied(network: nn.Module, kind: str) -> nn.Module:
