@@ -19,6 +19,7 @@ from torch.nn import functional as F
 import weatherproof as wp
 from weatherproof.cli import main
 from weatherproof.encoders import Encoder, Preprocessing, load_encoder, save_encoder
+from weatherproof.encoders.adapters import LoRA, merged
 from weatherproof.errors import InputError
 from weatherproof.verbs.outcome import Outcome
 
@@ -198,6 +199,11 @@ class Locked(Body):
         raise TypeError("cannot pickle a lock")
 
 
+class Stateful(Body):
+    def get_extra_state(self) -> object:
+        return {"step": 3}
+
+
 @pytest.mark.parametrize(
     ("network", "given", "said"),
     [
@@ -213,6 +219,7 @@ class Locked(Body):
         (Body("numbers of a batch"), {}, r"Body gives torch.float32 of shape \[\] for 2 images"),
         (Body("not a number"), {}, "numbers that are not finite"),
         (nn.Flatten(), {}, "a Flatten has no weights"),
+        (Stateful(), {}, r"keeps what is no tensor in its state \(_extra_state\), which no weights file holds"),
         (Locked(), {}, "cannot be copied: TypeError: cannot pickle a lock"),
         (7, {"mean": None, "std": None}, "a run folder or a torch.nn.Module, got a int"),
         ("small", {}, "mean and std are those of a network in the hand: 'small' has its own"),
@@ -241,6 +248,17 @@ def test_a_network_in_the_hand_comes_back_with_one_of_its_build(tmp_path: Path) 
         load_encoder(tmp_path, like=nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(5400, 4)))
     with pytest.raises(InputError, match="fails on pixels of shape"):
         load_encoder(tmp_path, like=Body("classifier", channels=4))
+
+
+@torch.no_grad()
+def test_an_expanded_buffer_comes_back_and_is_merged(tmp_path: Path) -> None:
+    network = Body()
+    network.register_buffer("grid", torch.rand(6).expand(4, 6))
+    network.register_forward_hook(lambda own, _, output: output + own.grid[0])
+    encoder = load_encoder(network, mean=MEAN, std=STD, size=32).eval()
+    save_encoder(encoder, tmp_path, provenance={})
+    for again in (load_encoder(tmp_path, like=network), merged(LoRA(2).attach(encoder))):
+        assert torch.equal(again(IMAGES), encoder(IMAGES))
 
 
 FILE = """

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from weatherproof.encoders.adapter import input_size, without_head
 from weatherproof.encoders.encoder import Encoder, Names
-from weatherproof.encoders.messages import one_line
+from weatherproof.encoders.messages import one_line, some
 from weatherproof.encoders.numbers import check_finite
 from weatherproof.encoders.preprocessing import (
     IMAGENET_MEAN,
@@ -402,6 +402,16 @@ def _copied(network: nn.Module, kind: str) -> nn.Module:
         body = copy.deepcopy(network).cpu()
     except Exception as error:  # other people's code, of which anything may come
         raise InputError(f"a {kind} cannot be copied: {type(error).__name__}: {one_line(error)}") from None
+    strange = [name for name, own in body.state_dict().items() if not isinstance(own, Tensor)]
+    if strange:
+        raise InputError(
+            f"a {kind} keeps what is no tensor in its state ({some(strange)}), which no weights file holds: give the "
+            "network as it was before it was quantised, or one without an extra state"
+        )
+    for part in body.modules():
+        for name, own in part._buffers.items():
+            if own is not None and not is_lazy(own) and own.layout is torch.strided:
+                part._buffers[name] = own.contiguous()  # an expanded one could not be written to
     return body.float() if _narrow(network, kind) else body
 
 
