@@ -245,6 +245,35 @@ def test_statistics_of_batch_norm_are_the_adapters_own() -> None:
 
 
 @pytest.mark.slow
+class Centred(nn.Module):
+    """A layer that is no norm by its name, and moves a buffer in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.utils.spectral_norm(nn.Conv2d(3, 8, 4, stride=4))
+        self.mlp = nn.Linear(8, 6)
+        self.register_buffer("centre", torch.zeros(8))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = self.conv(pixels).mean(dim=(2, 3))
+        if self.training:
+            self.centre.lerp_(rows.detach().mean(dim=0), 0.1)
+        return self.mlp(rows - self.centre)
+
+
+def test_a_buffer_that_training_moves_stays_that_of_the_base(tmp_path: Path) -> None:
+    pixels = Preprocessing((0.5,) * 3, (0.5,) * 3, 16)
+    base = Encoder("centred", Centred(), None, feature_dim=6, preprocessing=pixels).eval()
+    before = {name: value.clone() for name, value in base.state().items()}
+    student = trained(base, LoRA(2))
+    assert isinstance(student, Adapted)
+    for encoder in (base, switched(student, None)):
+        assert all(torch.equal(value, before[name]) for name, value in encoder.state().items())
+    save_adapter(student, tmp_path, provenance={})
+    again = load_adapters(base, {"again": tmp_path}, active="again").eval()
+    assert torch.equal(embeddings(again), embeddings(student.eval()))
+
+
 def test_training_goes_on_after_an_interruption_to_the_bit(tmp_path: Path) -> None:
     def run(folder: str, after: int | None) -> dict[str, Tensor]:
         class Stopping(GaussianNoise):

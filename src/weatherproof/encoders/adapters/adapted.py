@@ -140,7 +140,10 @@ class Adapted(Encoder):
     def _network(self, pixels: Tensor) -> Tensor:
         if self.adapter is None:
             return super()._network(pixels)
-        raw: Tensor = passed_with(self.body, self.adapter.tensors(self.body), (pixels,))
+        tensors = self.adapter.tensors(self.body)
+        if self.training:  # what else moves in training (spectral norms, centres) moves in copies: the base stays
+            tensors = {name: own.clone() for name, own in self.body.named_buffers()} | tensors
+        raw: Tensor = passed_with(self.body, tensors, (pixels,))
         return raw
 
     def requires_grad_(self, requires_grad: bool = True) -> "Adapted":
