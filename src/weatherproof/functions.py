@@ -61,17 +61,20 @@ def digest_of(function: Callable[..., Any]) -> str:
     object its attributes and its class's own methods. What is neither code nor data counts by its type's name alone.
     It differs from one version of Python to another where the code that they make does."""
     digest = hashlib.sha256()
-    _feed(digest.update, function, set())
+    _feed(digest.update, function, {})
     return digest.hexdigest()[:_LENGTH]
 
 
-def _feed(say: Callable[[bytes], object], value: Any, seen: set[int]) -> None:
-    """Says a value: its type, and what it is made of."""
+def _feed(say: Callable[[bytes], object], value: Any, seen: dict[int, tuple[int, Any]]) -> None:
+    """Says a value: its type, and what it is made of, or which of those it is that were seen. These are held, as
+    another value may come to lie where one was."""
     say(f"{type(value).__name__}(".encode())
     if isinstance(value, _PLAIN):
         say(repr(value).encode())
-    elif id(value) not in seen:
-        seen.add(id(value))
+    elif id(value) in seen:
+        say(str(seen[id(value)][0]).encode())
+    else:
+        seen[id(value)] = len(seen), value
         for part in _parts(value):
             _feed(say, part, seen)
     say(b")")
@@ -105,14 +108,22 @@ def _parts(value: Any) -> Sequence[Any]:
 
 
 def _is_array(value: Any) -> bool:
-    """A tensor or an array of numbers."""
-    return hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "tolist") and value.dtype != object
+    """A tensor or an array of numbers, and not the class of these."""
+    has_all = all(hasattr(value, name) for name in ("dtype", "shape", "tolist"))
+    return has_all and not isinstance(value, type) and value.dtype != object
 
 
 def _flat(value: Any) -> bytes:
+    """The numbers, in whatever order they lie; of a tensor without any, or of a sparse one, what it prints."""
+    if hasattr(value, "tobytes"):
+        return bytes(value.tobytes())
     from torch import as_tensor, uint8
 
-    return as_tensor(value).detach().cpu().contiguous().flatten().view(uint8).numpy().tobytes()
+    try:
+        plain = as_tensor(value).detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
+        return plain.view(uint8).numpy().tobytes() if len(plain) else b""
+    except (RuntimeError, TypeError, ValueError):
+        return repr(value).encode()
 
 
 def _inside(cell: Any) -> Any:

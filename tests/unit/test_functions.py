@@ -82,6 +82,31 @@ def test_so_is_what_it_names_in_its_module(monkeypatch: pytest.MonkeyPatch) -> N
     assert len({before, changed, again, repr(given(helped))}) == 4
 
 
+def test_so_is_what_each_of_several_functions_holds() -> None:
+    several = [(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1)]
+    assert len({repr(given(Dimmed([closed(by) for by in levels]))) for levels in several}) == len(several)
+    one, other = Dimmed(1), Dimmed(2)
+    assert repr(given(Dimmed([one, other, one]))) != repr(given(Dimmed([one, other, other])))
+
+
+def typed(images: Tensor, keys: Tensor) -> Tensor:
+    assert isinstance(images, Tensor)
+    return images * 0.9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(np.arange(4)[::-1], np.arange(4)), (np.array(["a"]), np.array(["b"])), (np.arange(3, dtype=">f4"), np.eye(1)),
+     (np.zeros(0), np.zeros((0, 2))), (torch.eye(3).to_sparse(), torch.ones(3, 3).to_sparse()),
+     (torch.ones(1, dtype=torch.complex64).mul(1j).conj(), torch.ones(1, dtype=torch.complex64).mul(1j)),
+     (torch.ones(2, device="meta"), torch.ones(3, device="meta")),
+     (torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), (typed, camera)],
+)  # fmt: skip
+def test_arrays_and_modules_of_all_kinds_are_looked_into(one: Any, other: Any) -> None:
+    texts = [repr(given(closed(value))) for value in (one, one, other)]
+    assert texts[0] == texts[1] != texts[2]
+
+
 def test_it_is_the_same_in_another_process() -> None:
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_functions as t\n"
     script += "print([repr(t.given(own)) for own in (t.helped, t.closed(0.3), t.Dimmed(2.0))])"
