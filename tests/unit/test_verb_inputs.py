@@ -1,6 +1,7 @@
 """What a verb asks of a damage before it makes a run folder."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_a_damage_that_leaves_something_is_taken(operator: Callable[..., Tensor]
     require_works(
         operator if operator is not edges else None, black, CPU
     )  # all alike, and still not the operator's fault
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        (lambda pixels, keys: pixels + 0.1 * torch.randn_like(pixels), "for the same images and keys: let it draw"),
+        (lambda pixels, keys: pixels - pixels.mean(dim=0), "for an image alone than beside another one"),
+        (GaussianNoise(0.5), None),
+        (RandomMask((0.0, 0.9)), None),
+    ],
+)
+def test_draws_that_are_not_from_the_keys_are_warned_of(operator: Callable[..., Tensor], said: str | None) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        require_works(operator, images(), CPU)
+    assert [said in str(one.message) for one in caught if said is not None] == ([] if said is None else [True])
+    assert said is not None or not caught
 
 
 def nothing(pixels: Tensor, keys: Tensor) -> Tensor:

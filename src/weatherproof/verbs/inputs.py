@@ -28,6 +28,7 @@ from weatherproof.views.geometry import random_crop
 _MOST_OF_ANYTHING = 1 << 31
 _MOST = {"batch_size": MOST_ROWS, "processes": 1024, "realizations": 1_000_000, "seeds": 10_000}
 
+_NOTICED = 1e-4  # of pixels: by more than rounding
 _FLAT = "images"  # Tiny-ImageNet's val/images/ holds the images of all classes
 
 
@@ -203,7 +204,8 @@ def require_pace(minutes: float | None, processes: int) -> None:
 
 
 def require_works(operator: Operator | None, images: ImageSet, device: torch.device) -> None:
-    """Try the operator on two of the images.
+    """Try the operator on two of the images. Warns where it gives other pixels for the same images and keys, or for an
+    image alone.
 
     Raises:
         InputError: it fails, gives back something else, changes the images that it is given, or gives back the same for
@@ -221,12 +223,26 @@ def require_works(operator: Operator | None, images: ImageSet, device: torch.dev
         raise InputError(f"{operator!r} gives pixels that are not finite numbers")
     if not torch.equal(batch.images, before):  # the clean image, which is still to be seen
         raise InputError(f"{operator!r} changes the images that it is given: let it work on images.clone()")
+    _warn_of_other_draws(operator, batch, damaged)
     others = [one for one in (1 - batch.images, batch.images.roll(1, 0)) if not torch.equal(one, batch.images)]
     if others and all(torch.equal(operator(other, random.keys(0, batch.index)), damaged) for other in others):
         raise InputError(
             f"{operator!r} leaves nothing of an image: it gives the same for a picture, its negative and "
             "another picture; give a milder level"
         )
+
+
+def _warn_of_other_draws(operator: Operator, batch: Batch, damaged: Images) -> None:
+    keys = random.keys(0, batch.index)
+    with tried(f"{operator!r} fails on images {[1, *batch.images.shape[1:]]}"):
+        again, alone = operator(batch.images, keys), operator(batch.images[:1], keys[:1])
+    if not torch.allclose(again, damaged, atol=_NOTICED):
+        said = "other pixels for the same images and keys: let it draw from its keys alone, else numbers differ"
+    elif alone.shape != damaged[:1].shape or not torch.allclose(alone, damaged[:1], atol=_NOTICED):
+        said = "other pixels for an image alone than beside another one: numbers depend on the batch, and --batch-size"
+    else:
+        return
+    warnings.warn(f"{operator!r} gives {said}", UserWarning, stacklevel=4)
 
 
 def require_objective_works(objective: Objective, encoder: Encoder, device: torch.device) -> None:
