@@ -3,10 +3,11 @@
 import io
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stderr
+from typing import Any, TextIO, cast
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ def traced(graph: Graph, name: str, images: Tensor) -> Any:
     with _quiet(), phase("tracing the network"), torch.no_grad():
         graph(images)  # what is made once and kept must not be made of a tracer's tensors
         try:
-            return torch.export.export(graph, (images,), dynamic_shapes={"images": dynamic}, strict=False)
+            with redirect_stderr(cast(TextIO, _WithoutGraphs(sys.stderr))):
+                return torch.export.export(graph, (images,), dynamic_shapes={"images": dynamic}, strict=False)
         except Exception as error:  # another library, on other people's networks
             raise InputError(f"{name} cannot be traced by torch.export: {_reason(error)}") from None
 
@@ -160,6 +162,20 @@ def _reason(error: BaseException) -> str:
             return "its code works for one number of images alone (len(x) or a fixed number in a shape)"
         seen = seen.__cause__ or seen.__context__
     return f"{type(error).__name__}: {one_line(error if isinstance(error, Exception) else Exception(str(error)))}"
+
+
+class _WithoutGraphs:
+    """A stream without the half of a graph that `torch.export` prints where it fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        return len(text) if text.isspace() or "torch.ops." in text else self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextmanager
