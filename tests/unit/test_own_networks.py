@@ -61,6 +61,10 @@ class Body(nn.Module):
                 return {"hidden_states": None, "last_hidden_state": tokens}
             case "classifier":
                 return self.fc(pooled)
+            case "half precision":
+                return pooled.half()
+            case "no gradient":
+                return pooled.detach()
             case "classifier in a mapping":
                 return {"logits": self.fc(pooled)}
             case "nothing":
@@ -248,6 +252,24 @@ def test_a_network_in_the_hand_comes_back_with_one_of_its_build(tmp_path: Path) 
         load_encoder(tmp_path, like=nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(5400, 4)))
     with pytest.raises(InputError, match="fails on pixels of shape"):
         load_encoder(tmp_path, like=Body("classifier", channels=4))
+
+
+def test_embeddings_of_another_precision_become_float32() -> None:
+    network, encoder = network_and_encoder("half precision")
+    assert encoder(IMAGES).dtype == torch.float32
+    assert torch.equal(encoder(IMAGES), network(NORMALISED).float())
+
+
+def test_what_gives_no_gradient_is_not_trained(tmp_path: Path) -> None:
+    _, encoder = network_and_encoder("no gradient")
+    given: dict[str, Any] = {"epochs": 1, "batch_size": 16, "workers": 0, "device": "cpu", "out": tmp_path / "run"}
+    for train in (
+        lambda: wp.harden(encoder, "digits", operator="RandomMask(0.5)", **given),
+        lambda: wp.train("supervised", "digits", encoder=encoder, **given),
+    ):
+        with pytest.raises(InputError, match="no gradient reaches the weights of module:Body: it computes without"):
+            train()
+        assert not (tmp_path / "run").exists()
 
 
 @torch.no_grad()

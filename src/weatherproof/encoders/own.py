@@ -92,7 +92,7 @@ def own_encoder(
             stacklevel=3,
         )
         body = without_head(body, path)
-    plain = isinstance(seen.output, Tensor) and seen.output.ndim != 3
+    plain = isinstance(seen.output, Tensor) and seen.output.ndim != 3 and seen.output.dtype == torch.float32
     if not plain:
         body.register_forward_hook(partial(_embedding_hook, first, kind))
     with eval_mode(body), torch.no_grad():
@@ -263,7 +263,7 @@ def _embedding_hook(first: bool, kind: str, module: nn.Module, arguments: tuple[
 
 
 def _embedding(output: Any, first: bool, kind: str, rows: int | None) -> Tensor:
-    """The embedding in what a network gives: [rows, features], or a map."""
+    """The embedding in what a network gives: [rows, features], or a map, in float32."""
     embedding = _tensor(output)
     if embedding is not None and embedding.ndim == 3:
         embedding = embedding[:, 0] if first else embedding.mean(dim=1)
@@ -282,7 +282,7 @@ def _embedding(output: Any, first: bool, kind: str, rows: int | None) -> Tensor:
             f"{kind} gives {what} for {rows} images: expected a tensor [batch, features], a map or tokens, or a tuple "
             "or mapping with one"
         )
-    return embedding
+    return embedding.float()
 
 
 def _tensor(output: Any) -> Tensor | None:
