@@ -19,7 +19,6 @@ from weatherproof.cluster import Job, job
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.data.files import Decoded
 from weatherproof.data.images import order_of
-from weatherproof.encoders import Encoder
 from weatherproof.errors import InputError
 from weatherproof.interrupts import number_of
 from weatherproof.modes import eval_mode, unchanged_statistics
@@ -29,7 +28,7 @@ from weatherproof.training.errors import TrainingError
 from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.looking import looking
 from weatherproof.training.memory import keep_freed_memory
-from weatherproof.training.optimizers import make_optimizer
+from weatherproof.training.optimizers import make_optimizer, require_gradients
 from weatherproof.training.passes import passes
 from weatherproof.training.plan import Course, Plan
 from weatherproof.training.processes import Interrupt, count_unreadable, gather_by, interrupt, launch, make_fabric
@@ -357,12 +356,12 @@ class Training:
                 if self.fabric.device.type == "cpu" and plan.devices == 1 and not terms["loss"].isfinite():
                     raise self._not_a_number(self.step + 1, float(terms["loss"].detach()))
                 if not terms["loss"].requires_grad:
-                    self._require_gradients()
+                    require_gradients(self.method, self.weights)
                 # to the weights alone: a method may have asked for a gradient by the pixels, which is not wanted again
                 with self._counted_once():
                     self.fabric.backward(terms["loss"] / parts, inputs=None if plan.shards else self.weights)
                 if self.step == 0 and not plan.shards:
-                    self._require_gradients()
+                    require_gradients(self.method, self.weights)
             self.seen += len(batch.index) * plan.devices
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.lr(self.step)
@@ -371,17 +370,6 @@ class Training:
         self.losses.append(means["loss"])
         self.step += 1
         return means
-
-    def _require_gradients(self) -> None:
-        """Raise `InputError` for an encoder that trains, of which no weight has got a gradient."""
-        trained = {id(weight) for weight in self.weights}
-        for encoder in (part for part in self.method.modules() if isinstance(part, Encoder)):
-            own = [weight for weight in encoder.parameters() if id(weight) in trained]
-            if own and all(weight.grad is None for weight in own):
-                raise InputError(
-                    f"no gradient reaches the weights of {encoder.name}: it computes without (torch.no_grad, detach, "
-                    "NumPy); give a network that can be trained"
-                )
 
     def _counted_once(self) -> AbstractContextManager[None]:
         """Where the backward pass runs networks once more, their running statistics have counted the images already."""

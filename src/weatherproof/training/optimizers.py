@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from weatherproof.encoders import Encoder
+from weatherproof.errors import InputError
 
 if TYPE_CHECKING:
     from weatherproof.training.plan import Plan
@@ -35,3 +38,15 @@ def _lars(plan: "Plan", parameters: list[Tensor]) -> torch.optim.Optimizer:
     ]
     used = [group for group in groups if group["params"]]
     return Lars(used, lr=plan.lr, momentum=plan.momentum, nesterov=plan.nesterov)
+
+
+def require_gradients(method: nn.Module, weights: Iterable[Tensor]) -> None:
+    """Raise `InputError` for an encoder that is trained, of which no weight has got a gradient."""
+    trained = {id(weight) for weight in weights}
+    for encoder in (part for part in method.modules() if isinstance(part, Encoder)):
+        own = [weight for weight in encoder.parameters() if id(weight) in trained]
+        if own and all(weight.grad is None for weight in own):
+            raise InputError(
+                f"no gradient reaches the weights of {encoder.name}: it computes without (torch.no_grad, detach, "
+                "NumPy); give a network that can be trained"
+            )
