@@ -107,3 +107,21 @@ def test_other_levels_of_a_kind_lie_between_those_asked_for(operator):
 def test_non_uniform_noise_has_its_fraction(tmp_path):
     np.save(tmp_path / "std.npy", np.full((20, 20), 0.2))
     assert (drawn(NonUniformNoise(0.3, std=str(tmp_path / "std.npy")), KEYS).level == 0.3).all()
+
+
+def test_functions_of_one_name_are_kinds_of_their_own():
+    def camera(factor):
+        def camera(images, keys):
+            return images * factor
+
+        return camera
+
+    dark, darker, mask = camera(0.5), camera(0.25), RandomMask((0.1, 0.9))
+    operator = OneOf(dark, darker, mask, mask)
+    names = [kind.name for kind in kinds(operator)]
+    assert [name.partition("@")[0] for name in names] == ["camera", "camera", "RandomMask"] and len(set(names)) == 3
+    assert [kind.name for kind in kinds(OneOf(dark, mask))] == ["camera", "RandomMask"]
+    images = torch.ones(len(KEYS), 1, 8, 8)
+    seen = operator(images, KEYS).amax(dim=(1, 2, 3))
+    wanted = torch.where(seen == 0.5, 1, torch.where(seen == 0.25, 2, 3))
+    assert torch.equal(drawn(operator, KEYS).kind, wanted) and set(wanted.tolist()) == {1, 2, 3}

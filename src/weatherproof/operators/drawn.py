@@ -6,6 +6,7 @@ and the user's own functions among them, it tells whether they were applied, and
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from weatherproof import random
+from weatherproof.functions import given
 from weatherproof.operators import levels
 from weatherproof.operators.blur import GaussianBlur
 from weatherproof.operators.combine import Chain, OneOf, Sometimes
@@ -141,9 +143,9 @@ class Drawn:
 
 def kinds(operator: Operator) -> tuple[Kind, ...]:
     """The kinds of damage that an operator can draw, in the order of its text."""
-    found: dict[str, list[Operator]] = {}
+    found, names = dict[str, list[Operator]](), _names(operator)
     for leaf in _leaves(operator):
-        found.setdefault(_name(leaf), []).append(leaf)
+        found.setdefault(names[_text(leaf)], []).append(leaf)
     return tuple(Kind(name, tuple(same), SCALES.get(type(same[0]))) for name, same in found.items())
 
 
@@ -151,12 +153,20 @@ def drawn(operator: Operator, keys: Keys) -> Drawn:
     """The kind and the level that `operator(images, keys)` draws for each image."""
     kind = torch.zeros(len(keys), dtype=torch.int64)
     level = torch.full((len(keys),), torch.nan, dtype=torch.float64)
-    places = {own.name: 1 + place for place, own in enumerate(kinds(operator))}
+    places, names = {own.name: 1 + place for place, own in enumerate(kinds(operator))}, _names(operator)
     for leaf, chosen, own in _applied_leaves(operator, keys, torch.ones(len(keys), dtype=torch.bool)):
-        kind[chosen] = places[_name(leaf)]
+        kind[chosen] = places[names[_text(leaf)]]
         if (scale := SCALES.get(type(leaf))) is not None:
             level[chosen] = scale.drawn(leaf, own)[chosen]
     return Drawn(kind, level)
+
+
+def _names(operator: Operator) -> dict[str, str]:
+    """What kind each leaf is of, by its text. Functions of one name, such as two lambdas, go by their texts."""
+    leaves = {_text(leaf): leaf for leaf in _leaves(operator)}
+    names = {text: _name(leaf) for text, leaf in leaves.items()}
+    bare = Counter(name for text, name in names.items() if type(leaves[text]) not in SCALES)
+    return {text: text if bare[name] > 1 else name for text, name in names.items()}
 
 
 def _name(leaf: Operator) -> str:
@@ -164,7 +174,11 @@ def _name(leaf: Operator) -> str:
         return leaf.name
     if type(leaf) in SCALES:
         return type(leaf).__name__
-    return str(getattr(leaf, "__name__", None) or repr(leaf)).strip("'")
+    return str(getattr(leaf, "__name__", None) or _text(leaf)).strip("'")
+
+
+def _text(leaf: Operator) -> str:
+    return repr(given(leaf))
 
 
 def _leaves(operator: Operator) -> Iterator[Operator]:
