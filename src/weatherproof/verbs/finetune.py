@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, enough_for_a_probe, measured_outcome
-from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.options import TrainOptions, feed_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
@@ -80,8 +80,8 @@ def finetune(
     regularizers = [regularizer] if isinstance(regularizer, str) else regularizer or []
     chosen = weighted([parse_regularizer(given) for given in regularizers], weight)
     decay = _decay(options.get("weight_decay"), chosen)
-    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
-    where, size, seed = reading["device"], options["size"], options["seed"]
+    operator, feed = None if operator is None else operators.parse(operator), feed_of(options)
+    where, size, seed = feed["device"], options["size"], options["seed"]
     start = pretrained(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
@@ -105,7 +105,7 @@ def finetune(
     metric = metric_of(images)
     setting = Setting(plan.lr, chosen)
     if searching:
-        search = Search(run, start, training, positions, head, augment, plan, metric, reading, search_epochs)
+        search = Search(run, start, training, positions, head, augment, plan, metric, feed, search_epochs)
         setting = search.choose(setting, lr=lr == "auto", weight=weight == "auto")
     tuned, top = finetune_encoder(
         start, training, plan=replace(plan, lr=setting.lr), head=head, regularizers=setting.regularizers,
@@ -120,7 +120,7 @@ def finetune(
     )  # fmt: skip
     also = () if metric == "top1" else (metric,)
     measurement = Measurement(
-        run, test, options, reading, operator=operator, trained_on={"frozen": before, "fine-tuned": before}, also=also,
+        run, test, options, feed, operator=operator, trained_on={"frozen": before, "fine-tuned": before}, also=also,
         notes=notes,
     )  # fmt: skip
     most = enough_for_a_probe(training) if probe_images is None else probe_images

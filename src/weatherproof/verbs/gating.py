@@ -20,7 +20,7 @@ from weatherproof.protocols import Operator
 from weatherproof.reports.hardened.gauge import Gauged, GaugedKind, GaugedLevel
 from weatherproof.reports.words.records import kind_words, listed
 from weatherproof.sizes import sides
-from weatherproof.verbs.options import Reading as Feed
+from weatherproof.verbs.options import Feed
 
 _STREAM = 0x67617567  # of the keys of the levels that the page shows: "gaug"
 _SHOWN, _KINDS = 300, 5  # images at each level of so many kinds; of more kinds all together no more than of these

@@ -31,7 +31,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, clean_probe, measured_outcome, own_fit, warn_of_pixels
-from weatherproof.verbs.options import HardenOptions, Reading, reading_of, require_counted, verb
+from weatherproof.verbs.options import Feed, HardenOptions, feed_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
@@ -99,10 +99,10 @@ def harden(
     """
     recipe = recipe_of("harden", locals())
     require_counted(options, probe_images=probe_images)
-    operator, objective, reading = operators.parse(operator), objectives.parse(objective), reading_of(options)
+    operator, objective, feed = operators.parse(operator), objectives.parse(objective), feed_of(options)
     gate, adaptation, dense_term = _has_gate(keep), adapters.parse(adapt), objectives.parse_dense(dense)
     keep_settings, growing = _keep_clean(gate, clean_share, keep_clean), parse_curriculum(curriculum)
-    where, size = reading["device"], options["size"]
+    where, size = feed["device"], options["size"]
     by_words = ByWords.of(encoder, options)
     if by_words is not None:
         recipe[OWN_FILES] = {**recipe.get(OWN_FILES, {}), **by_words.files}
@@ -135,7 +135,7 @@ def harden(
     if held and keep_clean:
         course = Course(plan, len(train))
         epochs = course.steps / course.steps_per_epoch
-        promise = CleanCosine(teacher, held, keep_clean, epochs, run=run, **_feed(reading))
+        promise = CleanCosine(teacher, held, keep_clean, epochs, run=run, **_unseeded(feed))
     student = harden_encoder(
         teacher, train, operator=operators.leaning(operator) if lean else operator, objective=objective, plan=plan,
         augment=augment, keep=keep_settings, watch=None if gate else promise, adapt=adaptation,
@@ -143,17 +143,17 @@ def harden(
     )  # fmt: skip
     finished = student
     if gate and held:
-        finished = behind_a_gate(teacher, student, train, held, operator, reading)
+        finished = behind_a_gate(teacher, student, train, held, operator, feed)
     provenance = {"hardened_from": teacher.name, "trained_on": history(encoder, operator), "images": text_of(images)}
     save_hardened(run.path, student, finished, provenance)
     if spoken is not None and finished is not student:
         keep_words(run, spoken, run.path / "hardened")
     if finished is not student and held:
-        save_part(run.path, GAUGED, gauged(finished, held, operator, reading))
+        save_part(run.path, GAUGED, gauged(finished, held, operator, feed))
     if promise is not None:
         save_part(run.path, PROMISE, outcome_of(promise, finished, run))
     measurement = Measurement(
-        run, test, options, reading, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes,
+        run, test, options, feed, operator=operator, trained_on={"hardened": repr(operator)}, notes=notes,
         change=("teacher", "hardened"),
     )  # fmt: skip
     encoders = {"teacher": teacher, "hardened": finished}
@@ -188,5 +188,5 @@ def _keep_clean(gate: bool, share: float | None, promised: float) -> KeepClean:
     return KeepClean(share, 0.0 if gate else promised)
 
 
-def _feed(reading: Reading) -> dict[str, Any]:
-    return {name: reading[name] for name in ("device", "batch_size", "workers")}
+def _unseeded(feed: Feed) -> dict[str, Any]:
+    return {name: feed[name] for name in ("device", "batch_size", "workers")}

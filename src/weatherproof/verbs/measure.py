@@ -37,7 +37,7 @@ from weatherproof.training import RunFolder
 from weatherproof.training.memory import return_freed_memory
 from weatherproof.types import Embeddings, Labels
 from weatherproof.verbs.before_after import changes
-from weatherproof.verbs.options import DamageOptions, MeasureOptions, Reading, pace_of
+from weatherproof.verbs.options import DamageOptions, Feed, MeasureOptions, pace_of
 from weatherproof.verbs.outcome import NOTHING_DONE, Outcome, files_made, finished, require_files
 from weatherproof.verbs.overlap import near_overlap
 
@@ -54,7 +54,7 @@ class Measurement:
         run: where the results go, and what a measurement that is stopped goes on from.
         images: the test images; at most so many of them are used, evenly spaced, as the options say.
         options: how much is measured, and in which time.
-        reading: how the models are fed.
+        feed: how the models are fed.
         operator: the damage, or None for clean images alone.
         trained_on: by model, the text of the damage that it was trained on.
         also: metrics of classifiers beside top-1 and top-5.
@@ -69,14 +69,14 @@ class Measurement:
     """
 
     def __init__(
-        self, run: RunFolder, images: ImageSet, options: MeasureOptions, reading: Reading, *,
+        self, run: RunFolder, images: ImageSet, options: MeasureOptions, feed: Feed, *,
         operator: Operator | None = None, trained_on: Mapping[str, str | None] | None = None, also: Sequence[str] = (),
         notes: Sequence[str] = (), change: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         return_freed_memory()
         images = at_most(images, options["test_images"])
         self.run, self.images, self.trained_on = run, images, trained_on or {}
-        self.also, self.notes, self.options, self.reading = tuple(also), list(notes), options, reading
+        self.also, self.notes, self.options, self.feed = tuple(also), list(notes), options, feed
         side = min(images.image_size) if images.image_size else 224
         rungs = [rung for _, rung in operators.ladder(operator, side)] if operator is not None else []
         self.operator = next((rung for rung in rungs if rung == operator), operator)
@@ -155,7 +155,7 @@ class Measurement:
             fit: which output is which class; None: they are in the same order. Of one from words that are not those of
                 the images its agreement is measured instead.
         """
-        fit, layer = fit or ClassFit(True, ""), readout.head.to(self.reading["device"])
+        fit, layer = fit or ClassFit(True, ""), readout.head.to(self.feed["device"])
         models = {name: classifier_of(encoder, readout) for name, encoder in encoders.items()}
         head = Head(nn.Sequential(Normalized(), layer) if readout.unit_length else layer, fit.order)
         if readout.spoken is not None:
@@ -216,7 +216,7 @@ class Measurement:
         head = _known_head(file, seen)
         if head is None:
             classes = len(train.classes)
-            head = fit_probe(model, train, num_classes=classes, labels=labels, seen=seen, **self.reading, **how).cpu()
+            head = fit_probe(model, train, num_classes=classes, labels=labels, seen=seen, **self.feed, **how).cpu()
             _keep_head(file, seen, head)
         self.keep_clean = True
         self._near.append((len(self.notes), name, seen, train))
@@ -239,7 +239,7 @@ class Measurement:
 
     @property
     def _settings(self) -> Settings:
-        return Settings(folder=self.run.path / _KEPT, **self.reading, **pace_of(self.options))
+        return Settings(folder=self.run.path / _KEPT, **self.feed, **pace_of(self.options))
 
     def embedded(self, name: str, encoder: Encoder, train: ImageSet) -> tuple[Embeddings, Labels]:
         """An encoder's embeddings of training images and their labels, on the CPU."""
@@ -263,7 +263,7 @@ class Measurement:
                 self.run.path,
                 examples(
                     self.gallery_models, self.images, self.operator,
-                    seed=self.reading["seed"], device=self.reading["device"],
+                    seed=self.feed["seed"], device=self.feed["device"],
                 ),
             )  # fmt: skip
         if self.operator is not None and self.change is not None:

@@ -126,7 +126,7 @@ DEFAULTS = TrainOptions(
 CORRUPTIONS = CorruptionOptions(parameters="auto", glass="copy", frost=None, jpeg_quality=None)
 
 
-class Reading(TypedDict):
+class Feed(TypedDict):
     """How a model is fed."""
 
     seed: int
@@ -135,10 +135,10 @@ class Reading(TypedDict):
     workers: int
 
 
-def reading_of(options: MeasureOptions) -> Reading:
+def feed_of(options: MeasureOptions) -> Feed:
     """How a model is fed under these options. Raises `InputError` for a device that is not there."""
     where = device_of(options["device"])
-    return Reading(seed=options["seed"], device=where, batch_size=options["batch_size"], workers=options["workers"])
+    return Feed(seed=options["seed"], device=where, batch_size=options["batch_size"], workers=options["workers"])
 
 
 class Pace(TypedDict):

@@ -19,7 +19,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
-from weatherproof.verbs.options import DamageOptions, reading_of, require_counted, verb
+from weatherproof.verbs.options import DamageOptions, feed_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, name_of, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 
@@ -55,8 +55,8 @@ def probe(
     """
     recipe = recipe_of("probe", locals())
     require_counted(options, probe_images=probe_images)
-    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
-    where, size, seed = reading["device"], options["size"], options["seed"]
+    operator, feed = None if operator is None else operators.parse(operator), feed_of(options)
+    where, size, seed = feed["device"], options["size"], options["seed"]
     loaded = pretrained(encoder, size=size, seed=seed)
     train, test, _ = training_sets(
         images, size or loaded.preprocessing.size, augment=None, operator=operator, device=where, labelled=True
@@ -70,7 +70,7 @@ def probe(
         return known
     name, notes = name_of(encoder), overlap(train, test, options["test_images"])
     trained_on = {name: history(encoder, operator)}
-    measurement = Measurement(run, test, options, reading, operator=operator, trained_on=trained_on, notes=notes)
+    measurement = Measurement(run, test, options, feed, operator=operator, trained_on=trained_on, notes=notes)
     readout = measurement.probe(
         name, loaded, train, labels=positions, fraction=labels, most=probe_images, operator=_chain(looks, operator),
         fit=_fit_of(mode, labels),

@@ -41,7 +41,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
-from weatherproof.verbs.options import TrainOptions, reading_of, require_counted, verb
+from weatherproof.verbs.options import TrainOptions, feed_of, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.utility_pictures import save_utility_pictures
@@ -125,8 +125,8 @@ def train(
         )
     penalty, attack = penalty_of(tikhonov), _attack(method, attack)
     check_parts(method, penalty, attack)
-    operator, reading = None if operator is None else operators.parse(operator), reading_of(options)
-    where, size, seed = reading["device"], options["size"], options["seed"]
+    operator, feed = None if operator is None else operators.parse(operator), feed_of(options)
+    where, size, seed = feed["device"], options["size"], options["seed"]
     start = from_nothing(encoder, size=size, seed=seed)
     training, test, augment = training_sets(
         images, size or start.preprocessing.size, augment=augment, operator=operator, device=where, labelled=True
@@ -165,7 +165,7 @@ def train(
         readout_provenance={"images": text_of(images), "operator": trained_on},
     )  # fmt: skip
     measurement = Measurement(
-        run, test, options, reading, operator=operator,
+        run, test, options, feed, operator=operator,
         trained_on=None if trained_on is None else {method: trained_on}, notes=notes,
     )  # fmt: skip
     measurement.readout(readout, {method: trained})
@@ -173,7 +173,7 @@ def train(
         before = {"start": (start, goes_on)} if goes_on is not None else {}
         save_utility_pictures(
             run.path, before | {method: (trained, readout.head)}, measurement.images,
-            k=_marked_elements(method, settings, test), sigma=settings.sigma, **reading,
+            k=_marked_elements(method, settings, test), sigma=settings.sigma, **feed,
         )  # fmt: skip
     return measurement.finish(encoder=trained, next_steps=(f"weatherproof compare {run.path} OTHER_RUN",))
 

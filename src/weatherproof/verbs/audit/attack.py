@@ -30,7 +30,7 @@ from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.pictures import save_attack_pictures
 from weatherproof.verbs.audit.subject import Subject
 from weatherproof.verbs.inputs import require_attack_works
-from weatherproof.verbs.options import Reading
+from weatherproof.verbs.options import Feed
 from weatherproof.verbs.outcome import Outcome, console
 
 IMAGES = 1000  # that are attacked unless the user says how many: an attack takes as long as 20 to 900 training steps
@@ -89,7 +89,7 @@ def audit_attack(subject: Subject, found: Sequence[Attack], curve: bool) -> Atta
     classifier, about = subject.classifier("an attack")
     limit = subject.options["test_images"]
     images = at_most(subject.images, IMAGES if limit is None else limit)
-    require_attacks_work(found, curve, subject.name, classifier, images, subject.reading["device"])
+    require_attacks_work(found, curve, subject.name, classifier, images, subject.feed["device"])
     require_known(subject.limits, list(metrics_of(found, curve)), "this audit under attack")
     run = subject.open(attack=[repr(one) for one in found], curve=curve)
     outcome = known_outcome(run, STATE, AttackOutcome, subject.encoder)
@@ -151,7 +151,7 @@ def measure_attacks(
         images: some of the subject's.
         curve: measure each attack at every size of its norm's grid too.
     """
-    model, where, began = subject.name, subject.reading, time.monotonic()
+    model, where, began = subject.name, subject.feed, time.monotonic()
     sweeps = [one for a in found for one in facts_of(a).sweep(levels_of(a))] if curve else []
     every = each_once([*found, *sweeps])
     result = run_attacks(
@@ -168,7 +168,7 @@ def measure_attacks(
 
 
 def _save_certificates(
-    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], model: str, where: Reading
+    run: RunFolder, classifier: nn.Module, images: ImageSet, found: Sequence[Attack], model: str, where: Feed
 ) -> None:
     """One for each attack; those that an earlier call has made are taken up."""
     file = run.path / FILE

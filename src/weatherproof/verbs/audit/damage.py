@@ -23,7 +23,7 @@ def audit_damage(
         teacher: what embeddings are compared with; None: the subject's own encoder.
         given: both, as the recipe has them.
     """
-    encoder, images, options, where = subject.encoder, subject.images, subject.options, subject.reading["device"]
+    encoder, images, options, where = subject.encoder, subject.images, subject.options, subject.feed["device"]
     require_works(operator, images, where)
     target = encoder
     if teacher is not None:
@@ -32,7 +32,7 @@ def audit_damage(
     run = subject.open(target, **given)
     name, fit = subject.name, subject.fit
     measurement = Measurement(
-        run, images, options, subject.reading, operator=operator, trained_on={name: subject.trained_on}
+        run, images, options, subject.feed, operator=operator, trained_on={name: subject.trained_on}
     )
     wanted = None if operator is None else repr(measurement.operator)
     if known := measured_outcome(run, encoder):

@@ -53,7 +53,7 @@ from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import Limit, checked, require_known
 from weatherproof.verbs.audit.subject import AuditOptions, Subject
 from weatherproof.verbs.inputs import pretrained, read_at, whole_folder
-from weatherproof.verbs.options import reading_of
+from weatherproof.verbs.options import feed_of
 from weatherproof.verbs.outcome import Outcome, print_lines
 
 STATE, TABLE = "audit.json", "gauge.csv"
@@ -105,14 +105,14 @@ def audit_drift(
             since the run began.
     """
     require_known(limits, DRIFT_METRICS, "an audit by the gauge")
-    reading = reading_of(options)
+    feed = feed_of(options)
     encoder = pretrained(model, size=options["size"], seed=options["seed"])
     gauge = encoder.own_gauge
     _require_levels(limits, gauge)
     split = whole_folder(source, options.get("split")) or "test"
     roll = rolled(read_at(source, split, encoder, options), order).at_most(options["test_images"])
     files = {str(source): roll.digest} if roll.digest else {}
-    subject = Subject(model, source, options, reading, limits, encoder, roll.images, None, None, files)
+    subject = Subject(model, source, options, feed, limits, encoder, roll.images, None, None, files)
     run = subject.open(gauge=True, order=order, window=window)
     drawn_anew = _save_limits(run, limits)
     outcome = known_outcome(run, STATE, DriftOutcome, encoder)

@@ -22,7 +22,7 @@ from weatherproof.verbs.audit.limits import Limit
 from weatherproof.verbs.by_words import ByWords, keep_words
 from weatherproof.verbs.inputs import has_labels, pretrained, read_at, require_embeds
 from weatherproof.verbs.measure import own_fit
-from weatherproof.verbs.options import CropFraction, DamageOptions, Reading, WordOptions, pace_of, reading_of
+from weatherproof.verbs.options import CropFraction, DamageOptions, Feed, WordOptions, feed_of, pace_of
 from weatherproof.verbs.outcome import name_of, recipe_of, with_origins
 
 Parts = Mapping[tuple[str, int], torch.Tensor]  # positions by corruption and severity
@@ -56,7 +56,7 @@ class Subject:
 
     Attributes:
         model, source: as the user gave them.
-        reading: how the model is fed.
+        feed: how the model is fed.
         limits: what is to be checked of the numbers.
         readout: from words that are asked for, else of the run folder that the model is; None: there is none.
         own_words: the readout is not in the model's folder.
@@ -68,7 +68,7 @@ class Subject:
     model: str | Path | nn.Module
     source: str | Path | ImageSet
     options: AuditOptions
-    reading: Reading
+    feed: Feed
     limits: Sequence[Limit]
     encoder: Encoder
     images: ImageSet
@@ -86,20 +86,20 @@ class Subject:
         limits: Sequence[Limit],
     ) -> "Subject":
         """Both, tried on each other. Raises `InputError` where they, or the options, cannot be used."""
-        reading, by_words = reading_of(options), ByWords.of(model, options)
+        feed, by_words = feed_of(options), ByWords.of(model, options)
         encoder = pretrained(model, size=options["size"], seed=options["seed"])
         folder = _folder(model)
         readout = None if folder is None else load_readout(folder)
         images = read_at(source, options.get("split", "test"), encoder, options)
-        require_embeds(encoder, images, reading["device"])
+        require_embeds(encoder, images, feed["device"])
         if by_words is None:
             fit = _fit(model, encoder, readout, images, options["classes_match"])
-            return cls(model, source, options, reading, limits, encoder, images, readout, fit)
+            return cls(model, source, options, feed, limits, encoder, images, readout, fit)
         words_fit = by_words.fit(images, options["classes_match"])
         places = [Path(options["out"]), *([folder] if folder is not None else [])]
-        readout = by_words.readout(encoder, *places, device=reading["device"])
+        readout = by_words.readout(encoder, *places, device=feed["device"])
         return cls(
-            model, source, options, reading, limits, encoder, images, readout, words_fit, by_words.files, own_words=True
+            model, source, options, feed, limits, encoder, images, readout, words_fit, by_words.files, own_words=True
         )
 
     @property
@@ -120,7 +120,7 @@ class Subject:
 
     def settings(self, folder: Path) -> Settings:
         """How the images are gone through, answers kept in this folder."""
-        return Settings(folder=folder, **self.reading, **pace_of(self.options))
+        return Settings(folder=folder, **self.feed, **pace_of(self.options))
 
     @property
     def notes(self) -> Sequence[str]:

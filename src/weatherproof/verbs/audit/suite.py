@@ -30,7 +30,7 @@ from weatherproof.verbs.audit.finish import finish, known_outcome
 from weatherproof.verbs.audit.limits import checked, require_known
 from weatherproof.verbs.audit.subject import Parts, Subject
 from weatherproof.verbs.inputs import require_works
-from weatherproof.verbs.options import CorruptionOptions, Reading
+from weatherproof.verbs.options import CorruptionOptions, Feed
 from weatherproof.verbs.outcome import Outcome
 from weatherproof.views.contamination import corruptions_in
 
@@ -69,7 +69,7 @@ def audit_suite(subject: Subject, suite: str | None, damage: Damage) -> Outcome:
     if parts is not None:
         cases = part_cases(suite, images, parts, damage)
     elif suite is not None and suite != "noisy":
-        cases = common_cases(suite, images, damage, subject.reading["device"])
+        cases = common_cases(suite, images, damage, subject.feed["device"])
     whole = suite_of(cases) if cases else "noisy"
     require_known(subject.limits, total_metrics(whole, cases, images), f"{whole} as a whole")
     run = subject.open(suite=suite, **vars(damage))
@@ -153,7 +153,7 @@ def measure_suite(
         classifier, images, cases, subject.settings(run.path), suite=suite, model=subject.name,
         trained_on=subject.trained_on, **about,
     )  # fmt: skip
-    save_pictures(run, cases, images, _middle(result), subject.reading)
+    save_pictures(run, cases, images, _middle(result), subject.feed)
     save_diagrams(run.path, subject.name, images.name, _answered(result, cases, suite))
     notes = [*subject.notes, *_notes(result, cases, images)]
     state = {
@@ -164,7 +164,7 @@ def measure_suite(
 
 
 @phase("pictures for the page")
-def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, place: int, reading: Reading) -> None:
+def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, place: int, feed: Feed) -> None:
     """One picture, by its place in each case, under every corruption and severity, for the page."""
     parts: dict[tuple[str, int], torch.Tensor] = {}
     clean = None
@@ -173,8 +173,8 @@ def save_pictures(run: RunFolder, cases: Sequence[Case], images: ImageSet, place
         if case.operator is None:
             picture = images.read(row)
         else:
-            keys = random.fold(random.keys(reading["seed"], images.index[row]), EVAL_STREAM, 0)
-            pixels = as_floats(images.read(row).to(reading["device"]))
+            keys = random.fold(random.keys(feed["seed"], images.index[row]), EVAL_STREAM, 0)
+            pixels = as_floats(images.read(row).to(feed["device"]))
             picture = case.operator(pixels, keys).mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
         if case.corruption is None:
             clean = picture[0]

@@ -19,7 +19,7 @@ from weatherproof.reports.hardened.promise import PROMISE
 from weatherproof.reports.parts import save_list, save_part
 from weatherproof.training import CleanCosine, RunFolder
 from weatherproof.verbs.before_after import bears, changes
-from weatherproof.verbs.demo.tasks import REALIZATIONS, Damage, feed, student_plan
+from weatherproof.verbs.demo.tasks import REALIZATIONS, Damage, small_feed, student_plan
 from weatherproof.verbs.gating import gate_notes, gauged
 from weatherproof.verbs.hardened import outcome_of
 from weatherproof.verbs.measure import examples
@@ -30,15 +30,15 @@ PROMISED = 0.95  # as harden does
 def save_page_parts(damage: Damage, run: RunFolder, demo: Path) -> list[str]:
     """The four numbers with their curve, what the gauge answers, the promise and the gallery, as files of a run folder.
     Returns what must be said beside the numbers."""
-    reading, (train, test) = feed(0), (load_images("digits", split) for split in ("train", "test"))
+    feed, (train, test) = small_feed(0), (load_images("digits", split) for split in ("train", "test"))
     held = held_out(train)[1]
     (teacher, clean), (hardened, probe), supervised = map(
         _loaded, (demo / "teacher", run.path, run.path / "supervised")
     )
     readings, kinds = _before_and_after(damage, teacher, hardened, clean, test)
     save_list(run.path, CURVE, changes(readings, kinds, damage.trained_on, ("teacher", "hardened")))
-    save_part(run.path, GAUGED, gauged(hardened, held, damage.trained_on, reading))
-    promise = CleanCosine(teacher, held, PROMISED, student_plan(0).epochs, device=reading["device"])
+    save_part(run.path, GAUGED, gauged(hardened, held, damage.trained_on, feed))
+    promise = CleanCosine(teacher, held, PROMISED, student_plan(0).epochs, device=feed["device"])
     save_part(run.path, PROMISE, outcome_of(promise, hardened, run))
     models = {
         "teacher": classifier_of(teacher, clean),
@@ -46,7 +46,7 @@ def save_page_parts(damage: Damage, run: RunFolder, demo: Path) -> list[str]:
         "supervised": classifier_of(*supervised),
     }
     shown = [operator for operator in damage.tested_on if operator is not None][-2]
-    save_gallery(run.path, examples(models, test, shown, seed=0, device=reading["device"]))
+    save_gallery(run.path, examples(models, test, shown, seed=0, device=feed["device"]))
     return gate_notes(hardened, borne=bears(readings, damage.trained_on, "teacher"))
 
 

@@ -29,7 +29,7 @@ from weatherproof.readouts import Classifier, Logistic, Readout, UnitLength, fit
 from weatherproof.training import Plan, RunFolder, harden_encoder, pretrain_encoder, train_classifier
 from weatherproof.verbs.gating import behind_a_gate
 from weatherproof.verbs.hardened import save_hardened
-from weatherproof.verbs.options import Reading
+from weatherproof.verbs.options import Feed
 
 WARP = views.Warp(degrees=15, translate=0.1, scale=(0.8, 1.2), shear=0.2, elastic=0.04)
 MILD_WARP = views.Warp(degrees=8, translate=0.05, scale=(0.9, 1.1), shear=0.1, elastic=0.02)
@@ -107,9 +107,9 @@ def student_plan(seed: int) -> Plan:
     return Plan(epochs=32, batch_size=128, lr=2.4e-2, warmup_epochs=2, seed=seed, device="cpu")
 
 
-def feed(seed: int) -> Reading:
+def small_feed(seed: int) -> Feed:
     """How gauge and gate are fed."""
-    return Reading(seed=seed, device=torch.device("cpu"), batch_size=128, workers=0)
+    return Feed(seed=seed, device=torch.device("cpu"), batch_size=128, workers=0)
 
 
 def ours(seed: int, folder: Path, report: Report) -> list[Record]:
@@ -137,7 +137,7 @@ def ours(seed: int, folder: Path, report: Report) -> list[Record]:
             run=_part(home) if keep else None, progress=False,
         )  # fmt: skip
         report(TRAINING, f"a gate against {damage.name}")
-        hardened = behind_a_gate(teacher, student, fewer, held, damage.trained_on, feed(seed))
+        hardened = behind_a_gate(teacher, student, fewer, held, damage.trained_on, small_feed(seed))
         report(GATE, f"probes against {damage.name}")
         carried = {
             "teacher": Classifier(UnitLength(teacher), clean),

@@ -15,7 +15,7 @@ from weatherproof.readouts import Readout, fit_linear, knn
 from weatherproof.types import Embeddings, Logits
 from weatherproof.verbs.inputs import measurable
 from weatherproof.verbs.measure import Measurement
-from weatherproof.verbs.options import Reading
+from weatherproof.verbs.options import Feed
 
 _L2 = 1e-2  # as `fit_probe`
 _K, _BANK, _FEWEST = 200, 50_000, 5  # MoCo's notebook takes 200 neighbours of CIFAR-10's 50,000 images
@@ -57,7 +57,7 @@ def measure_accuracy(
     measurement: Measurement, encoders: Mapping[str, Encoder], train: ImageSet, fractions: Sequence[float]
 ) -> None:
     """Accuracy of a linear probe with each fraction of the labels, and of the nearest neighbours' vote with all."""
-    s = measurement.reading
+    s = measurement.feed
     for name, encoder in encoders.items():
         features, labels = measurement.embedded(name, encoder, train)
         classes = len(train.classes)
@@ -74,7 +74,7 @@ def measure_accuracy(
 def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], family: Views) -> None:
     """Alignment of two views, and uniformity, of the test images' embeddings (Wang & Isola 2020), with the views that
     the log's numbers are of."""
-    s, test = measurement.reading, measurement.images
+    s, test = measurement.feed, measurement.images
     watch = Watch(test, test, seed=s["seed"], batch_size=s["batch_size"], workers=s["workers"])
     measurement.keep_clean = True
     measurement.encoders |= encoders
@@ -90,10 +90,10 @@ def measure_geometry(measurement: Measurement, encoders: Mapping[str, Encoder], 
         ]
 
 
-def log_watch(train: ImageSet, test: ImageSet, family: Views, every: int, reading: Reading) -> Watch:
+def log_watch(train: ImageSet, test: ImageSet, family: Views, every: int, feed: Feed) -> Watch:
     """What is watched while the method trains."""
     limit = 2000
     return Watch(
         train, test, every=every, limit=limit, k=neighbours_of(min(limit, len(train))), temperature=_TEMPERATURE,
-        views=family, seed=reading["seed"], batch_size=reading["batch_size"], workers=reading["workers"],
+        views=family, seed=feed["seed"], batch_size=feed["batch_size"], workers=feed["workers"],
     )  # fmt: skip

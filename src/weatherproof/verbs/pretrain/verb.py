@@ -23,7 +23,7 @@ from weatherproof.verbs.inputs import (
     training_sets,
 )
 from weatherproof.verbs.measure import Measurement, measured_outcome
-from weatherproof.verbs.options import PretrainOptions, Reading, require_counted, verb
+from weatherproof.verbs.options import Feed, PretrainOptions, require_counted, verb
 from weatherproof.verbs.outcome import Outcome, command, recipe_of, text_of, with_origins
 from weatherproof.verbs.overlap import overlap
 from weatherproof.verbs.pretrain.measure import (
@@ -134,18 +134,18 @@ def pretrain(
     if known := measured_outcome(run, like=start):
         return known
     notes = overlap(train, test, options["test_images"])
-    reading = Reading(seed=seed, device=where, workers=plan.workers, batch_size=plan.batch_size)
-    watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), reading)
+    feed = Feed(seed=seed, device=where, workers=plan.workers, batch_size=plan.batch_size)
+    watch = log_watch(train, test, family, watch_every or max(1, round(plan.epochs / _LOOKS)), feed)
     fit(learner, train, plan, run, watch=watch, label=f"{method} on {train.name}")
     provenance = {"pretrained_by": method, "trained_on": history(encoder, family), "images": text_of(images)}
     save_encoder(pretrained, run.path, provenance=provenance)
-    measurement = Measurement(run, test, options, reading, trained_on={"pretrained": repr(family)}, notes=notes)
+    measurement = Measurement(run, test, options, feed, trained_on={"pretrained": repr(family)}, notes=notes)
     encoders = {"start": start, "pretrained": pretrained}
     if measurable:
         measure_accuracy(measurement, encoders, train, fractions)
     measure_geometry(measurement, encoders, family)
     save_pretraining_pictures(
-        run.path, pretrained, train, measurement.images, example_families(seen, family), map_by=map_by, **reading,
+        run.path, pretrained, train, measurement.images, example_families(seen, family), map_by=map_by, **feed,
     )  # fmt: skip
     return measurement.finish(
         encoder=pretrained,
