@@ -253,14 +253,14 @@ def _compared(value: float | None, record: Mapping[str, Any]) -> float | None:
 
 
 def _without_errors(test: Callable[[Mapping[Key, float]], object], values: Mapping[Key, float], found: Found) -> str:
-    """Says so where all numbers that a test looks at are of one training each, without a standard error."""
+    """Says of how many of the numbers that a test looks at no standard error is known, where it is not of none."""
     looked = _Looked(values)
     test(looked)
     records = [found[key] for key in looked.at]
-    single = records and all(
-        "stderr" in own and own["stderr"] is None and own.get("metric") != COUNT for own in records
-    )
-    return "; no errors are known" if single else ""
+    bare = sum("stderr" in own and own["stderr"] is None and own.get("metric") != COUNT for own in records)
+    if not bare:
+        return ""
+    return f"; no error{'s are known' if bare == len(records) else f' is known of {bare} of {len(records)} numbers'}"
 
 
 class _Looked(dict[Key, float]):
