@@ -186,7 +186,7 @@ def summary_lines(drift: Drift, records: Sequence[JsonRecord]) -> list[str]:
     blocks = "".join(_BLOCKS[round((len(_BLOCKS) - 1) * share / (top or 1.0))] for share in shares)
     rows = [(words.metric_words(own["metric"]).title, words.number(own["metric"], own["value"], own["stderr"]))
             for own in records]  # fmt: skip
-    width = max(19, *(len(title) for title, _ in rows))
+    width = max([19, *(len(title) for title, _ in rows)])
     return [
         sentence(drift), *beside(drift), "",
         *(f"{title:<{width}}{number:>15}" for title, number in rows), "",
