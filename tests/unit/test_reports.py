@@ -11,6 +11,7 @@ import torch
 import yaml
 from html_page import Strict
 
+from weatherproof import operators
 from weatherproof.errors import InputError
 from weatherproof.reports import (
     GalleryEntry,
@@ -375,3 +376,10 @@ def test_what_a_verb_has_fixed_reads_like_its_arguments(tmp_path: Path) -> None:
     (run / "recipe.yaml").write_text(yaml.safe_dump(audit))
     first, *_ = done_sentences(read_run(run))
     assert first == "weatherproof audit with small on digits, with 90 % of the pixels missing."
+
+
+def test_a_level_that_an_operators_text_leaves_out_has_its_place_on_the_axis() -> None:
+    assert {name: getattr(operators, name).fraction for name in w.UNSAID} == w.UNSAID
+    found = [w.level({"operator": repr(operators.UniformNoise(share))}) for share in (0.05, 0.15, 0.3)]
+    assert found == [("UniformNoise", 0.05), ("UniformNoise", 0.15), ("UniformNoise", 0.3)]
+    assert w.level({"operator": "NonUniformNoise(std='std.npy')"}) == ("NonUniformNoise", 0.15)

@@ -221,7 +221,7 @@ def _in_words(tree: ast.expr) -> str:
         case "RandomMask" if first is not None and not further:
             return f"{_span(first, 100)} % of the pixels missing"
         case "UniformNoise" if not further:
-            return f"random grey on {_span(0.15 if first is None else first, 100)} % of the pixels"
+            return f"random grey on {_span(UNSAID[tree.func.id] if first is None else first, 100)} % of the pixels"
         case "GaussianNoise" if first is not None:
             return f"Gaussian noise ({', '.join([f'{SIGMA} {_span(first)}', *further])})"
         case "GaussianBlur" if first is not None:
@@ -308,12 +308,13 @@ def level(record: JsonRecord) -> tuple[str, float] | None:
     if tree.func.id == "Corruption" and isinstance(first, str) and len(settings) == 2:
         own = _literal(settings[1])
         return (first, float(own)) if finite(own) else None
-    first = first if finite(first) else severity
-    if not finite(first):
+    first = next((own for own in (first, severity, UNSAID.get(tree.func.id)) if finite(own)), None)
+    if first is None:
         return None
     return tree.func.id, 100 - float(first) if tree.func.id == "JPEG" else float(first)
 
 
+UNSAID = {"UniformNoise": 0.15, "NonUniformNoise": 0.15}  # levels that the texts of operators leave out
 SHARES = ("RandomMask", "Contrast", "UniformNoise", "NonUniformNoise")  # families whose levels are shares of a whole
 
 
