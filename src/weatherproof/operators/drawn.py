@@ -6,7 +6,6 @@ and the user's own functions among them, it tells whether they were applied, and
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,9 +142,9 @@ class Drawn:
 
 def kinds(operator: Operator) -> tuple[Kind, ...]:
     """The kinds of damage that an operator can draw, in the order of its text."""
-    found, names = dict[str, list[Operator]](), _names(operator)
+    found, shared = dict[str, list[Operator]](), _shared_names(operator)
     for leaf in _leaves(operator):
-        found.setdefault(names[_text(leaf)], []).append(leaf)
+        found.setdefault(_kind_name(leaf, shared), []).append(leaf)
     return tuple(Kind(name, tuple(same), SCALES.get(type(same[0]))) for name, same in found.items())
 
 
@@ -153,20 +152,25 @@ def drawn(operator: Operator, keys: Keys) -> Drawn:
     """The kind and the level that `operator(images, keys)` draws for each image."""
     kind = torch.zeros(len(keys), dtype=torch.int64)
     level = torch.full((len(keys),), torch.nan, dtype=torch.float64)
-    places, names = {own.name: 1 + place for place, own in enumerate(kinds(operator))}, _names(operator)
+    places, shared = {own.name: 1 + place for place, own in enumerate(kinds(operator))}, _shared_names(operator)
     for leaf, chosen, own in _applied_leaves(operator, keys, torch.ones(len(keys), dtype=torch.bool)):
-        kind[chosen] = places[names[_text(leaf)]]
+        kind[chosen] = places[_kind_name(leaf, shared)]
         if (scale := SCALES.get(type(leaf))) is not None:
             level[chosen] = scale.drawn(leaf, own)[chosen]
     return Drawn(kind, level)
 
 
-def _names(operator: Operator) -> dict[str, str]:
-    """What kind each leaf is of, by its text. Functions of one name, such as two lambdas, go by their texts."""
-    leaves = {_text(leaf): leaf for leaf in _leaves(operator)}
-    names = {text: _name(leaf) for text, leaf in leaves.items()}
-    bare = Counter(name for text, name in names.items() if type(leaves[text]) not in SCALES)
-    return {text: text if bare[name] > 1 else name for text, name in names.items()}
+def _kind_name(leaf: Operator, shared: set[str]) -> str:
+    """What kind a leaf is of. Functions of one name, such as two lambdas, go by their texts."""
+    name = _name(leaf)
+    return _text(leaf) if name in shared else name
+
+
+def _shared_names(operator: Operator) -> set[str]:
+    """Those that several functions have. No text is asked for: it is a digest of all that a function holds."""
+    first: dict[str, Operator] = {}
+    bare = [leaf for leaf in _leaves(operator) if type(leaf) not in SCALES]
+    return {name for leaf in bare if first.setdefault(name := _name(leaf), leaf) != leaf}
 
 
 def _name(leaf: Operator) -> str:

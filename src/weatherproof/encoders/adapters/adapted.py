@@ -142,7 +142,7 @@ class Adapted(Encoder):
             return super()._network(pixels)
         tensors = self.adapter.tensors(self.body)
         if self.training:  # what else moves in training (spectral norms, centres) moves in copies: the base stays
-            tensors = {name: own.clone() for name, own in self.body.named_buffers()} | tensors
+            tensors |= {name: own.clone() for name, own in self.body.named_buffers() if name not in tensors}
         raw: Tensor = passed_with(self.body, tensors, (pixels,))
         return raw
 
