@@ -18,7 +18,7 @@ import weatherproof as wp
 from weatherproof import cli
 from weatherproof.errors import InputError
 from weatherproof.verbs.doctor import distributed, feeding, installation
-from weatherproof.verbs.doctor.feeding import Fed, Reading
+from weatherproof.verbs.doctor.feeding import Fed, ReadSpeed
 from weatherproof.verbs.doctor.outcome import Diagnosis, Finding, Section, bytes_words
 from weatherproof.verbs.doctor.samples import write_samples
 
@@ -158,7 +158,7 @@ def test_what_holds_images_back(
     monkeypatch: pytest.MonkeyPatch, one: float, four: float, reading: float, said: str
 ) -> None:
     monkeypatch.setattr(feeding, "usable_cores", lambda: 4.0)
-    found = feeding.limit([Fed(0, one, 0.1), Fed(1, one, 0.1), Fed(4, four, 0.1)], Reading(1e5, reading))
+    found = feeding.limit([Fed(0, one, 0.1), Fed(1, one, 0.1), Fed(4, four, 0.1)], ReadSpeed(1e5, reading))
     assert found.found.startswith(said)
 
 

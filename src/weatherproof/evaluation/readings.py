@@ -45,7 +45,7 @@ class Head:
     order: tuple[int, ...] | None = None
 
 
-class Reading(nn.Module):
+class EncoderWithHeads(nn.Module):
     """An encoder and the heads on it: images -> embeddings, by their keys the heads' logits, and of a place the map."""
 
     def __init__(self, encoder: Encoder, heads: Mapping[str, Head], place: MapPlace | None = None) -> None:
@@ -65,7 +65,7 @@ class Reading(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """Keeps what the parts of a measurement need of a `Reading`.
+    """Keeps what the parts of a measurement need of an `EncoderWithHeads`.
 
     Attributes:
         judged: by the heads' keys.
@@ -252,7 +252,9 @@ def read(
     likeness = next((part for part in parts if isinstance(part, Likeness)), None)
     teacher, place = (None, None) if likeness is None else (likeness.teacher, likeness.place)
     models = {
-        name: Reading(encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads}, place)
+        name: EncoderWithHeads(
+            encoder, {key: part.heads[name] for key, part in asked.items() if name in part.heads}, place
+        )
         for name, encoder in encoders.items()
     }
     facts: dict[str, Any] = {"read": [[key, str(judged.get(key)), [*part.heads]] for key, part in asked.items()]}
@@ -261,7 +263,7 @@ def read(
     title = f"measuring {', '.join(encoders)}"
 
     target = next((name for name, encoder in encoders.items() if encoder is teacher), _TARGET)
-    others = {} if teacher is None or target in encoders else {target: Reading(teacher, {}, place)}
+    others = {} if teacher is None or target in encoders else {target: EncoderWithHeads(teacher, {}, place)}
     clean_trials = _clean_trials(len(images), Read(judged, kept=keep or teacher is not None), place)
     whole = replace(settings, minutes=None)
     found = run(

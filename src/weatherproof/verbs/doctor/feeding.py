@@ -39,7 +39,7 @@ class Fed:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadSpeed:
     """What reading alone gives: encoded bytes, without decoding, one image after the other in this process.
 
     Attributes:
@@ -102,7 +102,7 @@ def decoded_by_a_core(images: ImageSet, seconds: float, order: Tensor) -> float:
     return count / max(time.process_time() - start, 1e-9)
 
 
-def reading(images: ImageSet, order: Tensor) -> Reading | None:
+def read_speed(images: ImageSet, order: Tensor) -> ReadSpeed | None:
     """The speed of reading alone; None where images are not stored one by one."""
     total, start = 0, time.perf_counter()
     chosen = order[: min(_BYTES, len(images))].tolist()
@@ -113,14 +113,14 @@ def reading(images: ImageSet, order: Tensor) -> Reading | None:
             total += len(Path(images.paths[position]).read_bytes())
         else:
             return None
-    return Reading(total / len(chosen), len(chosen) / max(time.perf_counter() - start, 1e-9))
+    return ReadSpeed(total / len(chosen), len(chosen) / max(time.perf_counter() - start, 1e-9))
 
 
-def measure(images: ImageSet, most: int, seconds: float, seed: int) -> tuple[list[Fed], Reading | None]:
+def measure(images: ImageSet, most: int, seconds: float, seed: int) -> tuple[list[Fed], ReadSpeed | None]:
     """Reading alone first, while the files may not yet lie in the system's memory; then decoding, by more and more
     workers."""
     order, counts = positions(images, seed), worker_counts(most)
-    alone = reading(images, order)
+    alone = read_speed(images, order)
     with phase("decoding with more and more workers", len(counts), "settings") as meter:
         rates = []
         for workers in counts:
@@ -129,7 +129,7 @@ def measure(images: ImageSet, most: int, seconds: float, seed: int) -> tuple[lis
     return rates, alone
 
 
-def limit(rates: Sequence[Fed], alone: Reading | None) -> Finding:
+def limit(rates: Sequence[Fed], alone: ReadSpeed | None) -> Finding:
     """What holds the images back, in words."""
     single = next(one for one in rates if one.workers <= 1 and (one.workers == 1 or len(rates) == 1))
     best = max(rates, key=lambda one: one.per_second)
@@ -159,7 +159,7 @@ def _load() -> str:
     return f" (the load is {os.getloadavg()[0]:.1f})" if hasattr(os, "getloadavg") else ""
 
 
-def _rows(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> Iterator[Finding]:
+def _rows(images: ImageSet, rates: Sequence[Fed], alone: ReadSpeed | None) -> Iterator[Finding]:
     yield Finding("images", f"{len(images):,} of {images.name}")
     if alone is not None:
         speed = bytes_words(alone.image_bytes * alone.per_second)
@@ -174,12 +174,12 @@ def _rows(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> Iter
     yield limit(rates, alone)
 
 
-def section(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> Section:
+def section(images: ImageSet, rates: Sequence[Fed], alone: ReadSpeed | None) -> Section:
     """The measurement in words."""
     return Section("Decoding", list(_rows(images, rates, alone)))
 
 
-def numbers(images: ImageSet, rates: Sequence[Fed], alone: Reading | None) -> dict[str, Any]:
+def numbers(images: ImageSet, rates: Sequence[Fed], alone: ReadSpeed | None) -> dict[str, Any]:
     """The measurement as numbers. `per_core` is what `--plan` goes by."""
     per_core = max(one.per_second / max(1, one.workers) for one in rates if one.workers <= usable_cores())
     return {

@@ -122,7 +122,7 @@ def decoding(size: GivenSize, seconds: float, stored: tuple[int, int] = (HEIGHT,
     with tempfile.TemporaryDirectory() as name:
         images = feeding.open_images(write_samples(Path(name), 2 * feeding.BATCH, stored), "all", size)
         order = feeding.positions(images, 0)
-        alone = feeding.reading(images, order)
+        alone = feeding.read_speed(images, order)
         assert alone is not None
         return feeding.decoded_by_a_core(images, seconds, order), alone.image_bytes
 
