@@ -402,6 +402,7 @@ def test_what_damages_no_image_is_refused_before_anything_is_done(keep: str, ope
         ({"operator": "OneOf(RandomMask(0.0), GaussianNoise(0.1))"}, "does nothing to an image"),
         ({"size": 11}, "at least 12 pixels a side, got 11: give a larger --size, or --keep hardened"),
         ({"keep": "hardened", "clean_share": 0.0}, "needs some in training"),
+        ({"clean_share": 1.0}, "clean_share, of the training images, must be from 0 to below 1, got 1.0"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is(

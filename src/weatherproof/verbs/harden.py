@@ -185,6 +185,8 @@ def _keep_clean(gate: bool, share: float | None, promised: float) -> KeepClean:
         raise InputError(f"keep_clean, a mean cosine on clean images, must be from 0 to below 1, got {promised}")
     if share is None:
         share = 0.2 if promised and not gate else 0.0
+    if not 0 <= share < 1:
+        raise InputError(f"clean_share, of the training images, must be from 0 to below 1, got {share}")
     return KeepClean(share, 0.0 if gate else promised)
 
 
