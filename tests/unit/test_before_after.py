@@ -65,6 +65,9 @@ def test_a_loss_on_clean_images_beyond_its_error_is_a_warning() -> None:
     moved = changed(clean=-0.02, metric="cosine")
     assert warning(moved, kept) == "" and warning(moved, broken) and warning(moved, None)
     assert warning(changed(clean=-0.05), kept)  # an accuracy that falls is said all the same
+    alone, gated = (warning(changed(clean=-0.05), kept, gate=gate) for gate in (False, True))
+    assert alone.endswith("harden with --keep both, which gives these to the original.")
+    assert "--keep" not in gated and gated.endswith("held out to find where the gate opens.")
 
 
 MIXTURE = "OneOf(RandomMask((0.0, 0.9)), GaussianNoise((0.0, 0.3)), JPEG((20, 90)))"

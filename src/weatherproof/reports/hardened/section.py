@@ -79,7 +79,7 @@ def hardened_part(group: Group) -> Hardened | None:
     return Hardened(
         first=first,
         sentence=sentence(first) if first else "",
-        warning=warning(first, promise) if first else "",
+        warning=warning(first, promise, gate=gauged is not None) if first else "",
         how=measured_how(first) if first else "",
         pairs=pairs(first) if first else (),
         kind_pairs=kind_pairs(first) if first else (),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherproof.reports.hardened.curve import CURVE, Change, Changed
+from weatherproof.reports.hardened.gauge import GAUGED
 from weatherproof.reports.hardened.promise import PROMISE, Promise, promise_words
 from weatherproof.reports.parts import read_list, read_part
 from weatherproof.reports.verdict import CLEAR
@@ -91,17 +92,25 @@ def _moves(metric: str, change: Change) -> str:
     return f"{'gains' if change.difference > 0 else 'loses'} {size}{spread}{unit}"
 
 
-def warning(changed: Changed, promise: Promise | None) -> str:
+def warning(changed: Changed, promise: Promise | None, *, gate: bool = False) -> str:
     """What must be said of losses that are larger than their error; "" where there are none.
 
     A kind of damage that is one of several has a loss of its own, whatever all together gain. The original's own
     embeddings are what a cosine compares with, so that on clean images it can only fall: where it
     was promised how far, the promise says whether that is too far.
+
+    Args:
+        gate: the encoder stands behind one, so that it would be no help to ask for it.
     """
+    advice = (
+        "give more images, of which more are held out to find where the gate opens"
+        if gate
+        else "harden with --keep both, which gives these to the original"
+    )
     kept = changed.metric == "cosine" and promise is not None and promise.kept
     sentences = [] if kept or not _loses(changed.clean) else [
         f"It {_moves(changed.metric, changed.clean)} on clean images, more than the choice of the images explains: "
-        "harden with --keep both, which gives these to the original."
+        f"{advice}."
     ]  # fmt: skip
     if changed.damaged is not None and _loses(changed.damaged):
         sentences.append(
@@ -148,7 +157,8 @@ def summary_lines(folder: Path) -> list[str]:
         rows += [(name, _both(own.before), _both(own.after), _both(own.change)) for name, own in named]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines += ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)))) for row in rows]
-        lines += [line for line in (sentence(first), warning(first, promise)) if line]
+        gate = read_part(folder, GAUGED) is not None
+        lines += [line for line in (sentence(first), warning(first, promise, gate=gate)) if line]
     return lines if promise is None else [*lines, f"{promise_words(promise)}: {'' if promise.kept else 'not '}kept"]
 
 
