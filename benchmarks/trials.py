@@ -38,6 +38,40 @@ def top1(model: torch.nn.Module, images: ImageSet, operator: str) -> float:
     return records[0].value
 
 
+def command_line(name: str, about: str | None) -> argparse.ArgumentParser:
+    """What every `python -m benchmarks.NAME` takes."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def rows_of(
+    command: str, given: argparse.Namespace, subject: Subject, measured: Callable[[Store, ImageSet, int], Iterable[Row]]
+) -> dict[str, Any]:
+    """Every row, said as it is found, and how it was measured."""
+    store = Store(given.store, data=given.data, device=torch.device("cpu"))
+    rows = []
+    for row in measured(store, judges(given.data, subject), given.seed):
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    whole = f"python -m benchmarks.{command} --data DIR --store STORE --seed {given.seed}"
+    return {"command": whole, "machine": machine("cpu"), "seed": given.seed, "rows": rows}
+
+
+def record_of(name: str) -> Path:
+    """Where the results of `python -m benchmarks.NAME` are."""
+    return RESULTS / f"{name.replace('_', '-')}.json"
+
+
+def write(name: str, found: Mapping[str, Any], page: Callable[[Mapping[str, Any]], str]) -> None:
+    """Into docs/results/NAME.{json,md}."""
+    file = record_of(name)
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    file.with_suffix(".md").write_text(page(found))
+
+
 def run(
     name: str,
     about: str | None,
@@ -45,19 +79,5 @@ def run(
     measured: Callable[[Store, ImageSet, int], Iterable[Row]],
     page: Callable[[Mapping[str, Any]], str],
 ) -> None:
-    """The command line of `python -m benchmarks.NAME`: every row as it is found, then docs/results/NAME.{json,md}."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    store = Store(args.store, data=args.data, device=torch.device("cpu"))
-    rows = []
-    for row in measured(store, judges(args.data, subject), args.seed):
-        print(json.dumps(row), flush=True)
-        rows.append(row)
-    command = f"python -m benchmarks.{name} --data DIR --store STORE --seed {args.seed}"
-    found = {"command": command, "machine": machine("cpu"), "seed": args.seed, "rows": rows}
-    file = RESULTS / f"{name.replace('_', '-')}.json"
-    file.write_text(json.dumps(found, indent=1) + "\n")
-    file.with_suffix(".md").write_text(page(found))
+    """The whole of `python -m benchmarks.NAME`."""
+    write(name, rows_of(name, command_line(name, about).parse_args(), subject, measured), page)
