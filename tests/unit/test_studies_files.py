@@ -1,6 +1,7 @@
 """Published test sets in files: corrupted images that are read where they are, counts that a copy is held against."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,40 @@ def test_a_study_is_refused_for_its_files_before_it_trains(tmp_path: Path) -> No
     with pytest.raises(InputError, match="lacks 1 of 3 sets"):
         CELL.number(Store(tmp_path / "store", data=str(tmp_path / "data"), device=CPU))
     assert not (tmp_path / "store").exists()
+
+
+def test_a_study_is_refused_for_what_is_not_there_before_it_trains(tmp_path: Path) -> None:
+    """Images and weights of a cell that is measured last, in a share too; not of what the store holds."""
+    data, cpu = tmp_path / "data", {"seed": 0, "device": CPU}
+    cell, none = replace(CELL, files=None), Source("folder:$DATA/photos")
+    trained = replace(MODEL, data=replace(FIT, source=none))
+    weights = Probed(Given("resnet20@$DATA/none.th"), FIT)
+    for shade, name in enumerate("ab"):
+        (data / "photos/train" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 200 * shade).save(data / "photos/train" / name / "0.png")
+    for number, (last, words) in enumerate(
+        (
+            (replace(cell, data=Images(none, "test")), "photos has no split 'test': expected test/ .*found train/"),
+            (replace(cell, model=weights), "no weights file '.*none.th'"),
+            (replace(cell, model=replace(trained, data=Images(Source("folder:$DATA/no"), "train"))), "no folder"),
+        )
+    ):
+        scale = Scale("smoke", "A note.", {("row", "one"): cell, ("row", "two"): last})
+        study = Study("some", "Some", {"smoke": lambda _, scale=scale: scale})
+        for share in (None, Share(1, 1)):
+            run = RunFolder.open(tmp_path / f"run-{number}-{share is None}", {"seed": 0})
+            with pytest.raises(InputError, match=f"{words}.*; the same command with --check says what brings it"):
+                run_study(study, "smoke", run, store=tmp_path / "store", data=str(data), share=share, **cpu)
+            run.close()
+    assert not (tmp_path / "store").exists()
+    store = Store(tmp_path / "store", data=str(data), device=CPU)
+    kept = replace(cell, model=trained)
+    store.get(trained)
+    shutil.rmtree(data / "photos")
+    store = Store(tmp_path / "store", data=str(data), device=CPU)
+    kept.check(store)
+    with pytest.raises(InputError, match="no folder"):
+        replace(kept, model=replace(trained, seed=1)).check(store)
 
 
 @pytest.mark.parametrize(

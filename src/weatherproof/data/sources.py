@@ -330,7 +330,7 @@ def _imagenet(folder: Path, split: str, *, classes: tuple[str, ...] | None = Non
 
 
 def _no_wordnet(folder: Path, strangers: list[str]) -> InputError:
-    got = f"a folder {strangers[0]}/" if strangers else "images without class folders"
+    got = f"a folder {strangers[0]}/" if strangers else "no class folders"
     return InputError(f"expected ImageNet's class folders (n01440764/ ...) in {folder}; got {got}")
 
 

@@ -4,6 +4,7 @@ settings and its seed. Damages, views and augmentations stand in them as text.""
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,13 +16,14 @@ from weatherproof.encoders import Encoder, fit_gauge, load_encoder
 from weatherproof.encoders.gate import gated
 from weatherproof.encoders.gate_fit import fit_gate
 from weatherproof.encoders.taps import stages
+from weatherproof.errors import InputError
 from weatherproof.methods import Anchor, Curriculum, KeepClean
 from weatherproof.methods.layers import NO_PENALTY, LayerwiseSimCLR, layer_projectors
 from weatherproof.objectives import Dense, InputGradient, NTXent
 from weatherproof.protocols import Operator, Views
 from weatherproof.readouts import UnitLength
 from weatherproof.spec import component
-from weatherproof.studies.lab.sets import Images, located
+from weatherproof.studies.lab.sets import CHECK, Images, located
 from weatherproof.studies.lab.store import Recipe, Store, Trained
 from weatherproof.training import Plan, RunFolder, fit, harden_encoder, harden_with_moving_teacher
 from weatherproof.training.plan import Course
@@ -64,6 +66,16 @@ class Given:
     bare: bool = False
     quiet: bool = False
     seed: int = 0
+
+    def require(self, folder: str | None) -> None:
+        """Raise `InputError` where its weights file is not there.
+
+        Args:
+            folder: the data folder.
+        """
+        file = located(self.text, folder).partition("@")[2]
+        if "@$DATA" in self.text and not Path(file).exists():
+            raise InputError(f"no weights file {file!r}; {CHECK}")
 
     def make(self, store: Store) -> Encoder:
         with warnings.catch_warnings():

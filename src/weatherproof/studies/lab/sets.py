@@ -17,6 +17,7 @@ from weatherproof.spec import component
 
 _ORDER = 0x6D6978  # the seed of a mixed order: "mix"
 WHOLE = 500  # pixels of the longer side: most photographs of ImageNet have no more, and are read as they are
+CHECK = "the same command with --check says what brings it"
 
 
 @component
@@ -141,6 +142,15 @@ def inventory(text: str, split: str, data: str | None) -> str | None:
         return None
     digest = hashlib.sha256(repr(found.classes).encode() + found.labels.numpy().tobytes()).hexdigest()
     return f"{len(found.labels):,} images of {len(found.classes):,} classes (labels {digest[:8]})"
+
+
+def require_source(text: str, split: str, data: str | None) -> None:
+    """Raise `InputError` where one of `Images.sources` is not there."""
+    place = located(text, data)
+    try:
+        contents(place, split)
+    except InputError as error:
+        raise InputError(f"{error}; {CHECK}") from None
 
 
 def is_there(text: str, data: str | None) -> bool:

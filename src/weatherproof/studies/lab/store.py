@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from shutil import rmtree
@@ -22,8 +22,9 @@ from weatherproof.evaluation import Record
 from weatherproof.evaluation.finetune_search import Setting, read_setting
 from weatherproof.files import write_atomically
 from weatherproof.readouts import Classifier, Readout, load_readout, save_readout
+from weatherproof.readouts.store import META
 from weatherproof.studies.lab.parts import parts
-from weatherproof.studies.lab.sets import Images, inventory, is_there
+from weatherproof.studies.lab.sets import Images, inventory, is_there, require_source
 from weatherproof.texts import read_json, read_yaml
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.lock import InUseError
@@ -89,6 +90,15 @@ class Choosing(Protocol):
 
     def check(self, images: ImageSet) -> None:
         """Raises `InputError` where the files lack some of these."""
+        ...
+
+
+@runtime_checkable
+class Outside(Protocol):
+    """A component that is read from a file of the data folder."""
+
+    def require(self, folder: str | None) -> None:
+        """Raises `InputError` where that is not there."""
         ...
 
 
@@ -182,6 +192,32 @@ class Store:
                 )
         self.contents |= noted
 
+    def require(self, part: object) -> None:
+        """Raise `InputError` where images or weights are not there that a component is made of, but for what of it the
+        folder holds already."""
+        if isinstance(part, Images):
+            for text, split in part.sources:
+                if self._inventory(text, split, self.data) is None:
+                    require_source(text, split, self.data)
+            return
+        if isinstance(part, Outside):
+            part.require(self.data)
+        if isinstance(part, Recipe) and self._holds_model(part):
+            return
+        for own in part if isinstance(part, tuple) else fields(part) if is_dataclass(part) else ():
+            self.require(getattr(part, own.name) if isinstance(own, Field) else own)
+
+    def _holds_model(self, recipe: Recipe) -> bool:
+        home = self.home(recipe)
+        return _is_trained(home) or (home / META).is_file()
+
+    def has_measured(self, recipe: Recipe, measure: Measure, images: Images) -> bool:
+        """Whether the folder holds what `measured` finds."""
+        return self._place(recipe, measure, images).with_suffix(".json").is_file()
+
+    def _place(self, recipe: Recipe, measure: Measure, images: Images) -> Path:
+        return self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
+
     def measured(self, recipe: Recipe, measure: Measure, images: Images, *, name: str) -> Measured:
         """What the measure finds of the model on these images: from the folder, or found now.
 
@@ -191,7 +227,7 @@ class Store:
         Raises:
             InputError: it is kept, of other images than there are now.
         """
-        place = self.home(recipe) / f"measured-{digest(repr((measure, images)))}"
+        place = self._place(recipe, measure, images)
         file = place.with_suffix(".json")
         if not file.is_file():
             own = self.images(images)

@@ -147,10 +147,14 @@ class Cell:
         return self.files if self.files is not None and store.holds(self.files) else self.data
 
     def check(self, store: Store) -> None:
-        """Raises `InputError` where the files that would be measured lack some of what is measured: before a model is
-        trained for it."""
-        if isinstance(self.measure, Choosing) and (images := self.images(store)) == self.files:
+        """Raises `InputError` where images or weights are not there, or the files that would be measured lack some of
+        what is measured: before a model is trained for it."""
+        images = self.images(store)
+        if isinstance(self.measure, Choosing) and images == self.files:
             self.measure.check(store.images(images))
+        if not store.has_measured(self.model, self.measure, images):
+            store.require(self.model)
+            store.require(images)
 
     def certificate(self, store: Store) -> dict[str, Any] | None:
         """An entry of `reports.save_certificates`; None where the measure has none."""
