@@ -91,6 +91,17 @@ def read_json(path: Path | str) -> Any:
     return parse_json(read_text(path, _RESULTS))
 
 
+def read_own(path: Path) -> Any:
+    """What an earlier call wrote into a JSON file, or into the recipe.yaml without which its folder is nothing. Raises
+    `InputError` where it cannot be read."""
+    is_json = path.suffix == ".json"
+    try:
+        return read_json(path) if is_json else read_yaml(path)
+    except (OSError, Malformed) as error:
+        gone = path if is_json else path.parent
+        raise InputError(f"{path} cannot be read ({error}): delete {gone}, and what it held is found again") from None
+
+
 def parse_json(text: str) -> Any:
     """What a JSON text says. Raises `Malformed`."""
     try:

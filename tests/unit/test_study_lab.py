@@ -185,6 +185,37 @@ def test_a_run_says_of_which_images_its_numbers_are(tmp_path: Path) -> None:
         require_same_images(made, Store(tmp_path / "store", data=str(tmp_path / "other"), device=CPU))
 
 
+@pytest.mark.parametrize("name", ["cells.json", "cells-of.json", "images.json", "measured-*.json", "recipe.yaml"])
+def test_a_damaged_note_is_told_in_one_line_and_is_found_again(name: str, tmp_path: Path) -> None:
+    """Of a run that goes on, and of the store: what is to be deleted is named."""
+    images = Images(Source("digits"), "train", limit=64)
+    cell = Cell(Probed(Given("small(width=4)", quiet=True), images), Clean(), images, About("m"))
+    study = Study("some", "Some", {"smoke": lambda _: Scale("smoke", "A note.", {("row", "column"): cell})})
+
+    def run() -> str:
+        made = RunFolder.open(tmp_path / "run", {"seed": 0})
+        try:
+            run_study(study, "smoke", made, store=tmp_path / "store", data=None, seed=0, device=CPU)
+        finally:
+            made.close()
+        return (tmp_path / "run/results.json").read_text()
+
+    first = run()
+    (home,) = (tmp_path / "store").iterdir()
+    (file,) = (home if name in ("measured-*.json", "recipe.yaml") else tmp_path / "run").glob(name)
+    if file.parent == home:
+        shutil.rmtree(tmp_path / "run")
+    if name == "recipe.yaml":
+        (measured,) = home.glob("measured-*.json")
+        measured.unlink()
+    file.write_text('{"records": [')
+    gone = home if name == "recipe.yaml" else file
+    with pytest.raises(InputError, match=f"^{file} cannot be read .*: delete {gone}, and what it held is found again"):
+        run()
+    shutil.rmtree(gone) if gone == home else gone.unlink()
+    assert run() == first
+
+
 @component
 class Always:
     """Answers every image with one class."""

@@ -16,7 +16,7 @@ from weatherproof.objectives import L2SP, InputGradient, Regularizer, Similarity
 from weatherproof.progress import phase
 from weatherproof.protocols import Operator
 from weatherproof.readouts import Classifier, finetune_encoder
-from weatherproof.texts import read_json
+from weatherproof.texts import read_own
 from weatherproof.training import Plan, RunFolder, TrainingError
 from weatherproof.training.plan import Course
 
@@ -125,7 +125,7 @@ class Search:
 
     def _trials(self) -> list[dict[str, Any]]:
         file = self.run.path / FILE
-        return read_json(file)["trials"] if file.is_file() else []
+        return read_own(file)["trials"] if file.is_file() else []
 
     def _write(self, trials: Sequence[Mapping[str, Any]], chosen: Setting | None = None) -> None:
         training, held = self._split()
@@ -139,7 +139,7 @@ def read_setting(folder: Path) -> Setting | None:
     """What a search chose; None where it has not finished."""
     if not (folder / FILE).is_file():
         return None
-    found: dict[str, Any] | None = read_json(folder / FILE)["chosen"]
+    found: dict[str, Any] | None = read_own(folder / FILE)["chosen"]
     return None if found is None else Setting(found["lr"], tuple(map(parse_regularizer, found["regularizers"])))
 
 

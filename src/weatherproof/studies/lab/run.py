@@ -18,7 +18,7 @@ from weatherproof.studies.lab.shares import Share
 from weatherproof.studies.lab.store import Store, digest
 from weatherproof.studies.lab.study import Found, Measurable, Scale, Study
 from weatherproof.studies.lab.table import study_table, table
-from weatherproof.texts import read_json
+from weatherproof.texts import read_own
 from weatherproof.training import RunFolder
 
 _SECONDS = 1.0  # between two writings of all cells
@@ -74,7 +74,7 @@ def is_current(
     """
     scale, shelf = at_seeds(study, scale_name, seed, seeds), Store(store, data=data, device=device, means=means)
     require_same_images(run, shelf)
-    of = read_json(file) if (file := run.path / OF).is_file() else {}
+    of = read_own(file) if (file := run.path / OF).is_file() else {}
     asked = {f"{key[0]} | {key[1]}": own for key, own in scale.cells.items()}
     return of.keys() == asked.keys() and all(
         of[name] in (digest_of(own, shelf), digest_of(own, shelf, of_files=True)) for name, own in asked.items()
@@ -89,7 +89,7 @@ def require_same_images(run: RunFolder, store: Store) -> None:
 def _images(run: RunFolder) -> dict[str, str]:
     """What the sources held of which the run has numbers."""
     file = run.path / _IMAGES
-    return read_json(file) if file.is_file() else {}
+    return read_own(file) if file.is_file() else {}
 
 
 def _made_how(scale: Scale, found: Found) -> dict[str, str]:
@@ -159,7 +159,7 @@ def _write(run: RunFolder, done: Mapping[str, Any], asked: Mapping[str, str], st
 
 def _done(run: RunFolder, asked: Mapping[str, str]) -> dict[str, Any]:
     """The cells that were measured as they are asked for."""
-    cells, of = (read_json(file) if (file := run.path / name).is_file() else {} for name in (CELLS, OF))
+    cells, of = (read_own(file) if (file := run.path / name).is_file() else {} for name in (CELLS, OF))
     same = {key: record for key, record in cells.items() if key in asked and of.get(key) == asked[key]}
     if len(same) < len(cells):
         other = f"{len(cells) - len(same)} of {len(cells)} cells of {run.path / CELLS}"

@@ -25,7 +25,7 @@ from weatherproof.readouts import Classifier, Readout, load_readout, save_readou
 from weatherproof.readouts.store import META
 from weatherproof.studies.lab.parts import parts
 from weatherproof.studies.lab.sets import Images, inventory, is_there, require_source
-from weatherproof.texts import read_json, read_yaml
+from weatherproof.texts import read_own
 from weatherproof.training import Plan, RunFolder
 from weatherproof.training.lock import InUseError
 from weatherproof.training.run import IGNORED
@@ -241,7 +241,7 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, json.dumps(content, ensure_ascii=False) + "\n")
         rmtree(place, ignore_errors=True)
-        content = read_json(file)
+        content = read_own(file)
         self.require_same(file, content.get(SEEN, {}))
         return Measured(tuple(map(Record.from_dict, content["records"])), content["certificate"])
 
@@ -308,7 +308,7 @@ class Store:
         if (mark := self.mark(recipe)) != "":
             recipe_facts["with"] = mark
         if (begun := folder / "recipe.yaml").is_file():
-            self.require_same(folder, read_yaml(begun).get(SEEN, {}))
+            self.require_same(folder, read_own(begun).get(SEEN, {}))
         while not finished(folder):
             try:
                 run = RunFolder.open(folder, recipe_facts, ignore=(*IGNORED, SEEN))
