@@ -147,6 +147,7 @@ def test_a_study_is_refused_for_what_is_not_there_before_it_trains(tmp_path: Pat
         ("urrl-table-1", ("corruption error", "URRL"), "imagenet-c:$DATA/imagenet-c"),
         ("urrl-table-4", ("PIRL", "calibration error"), "imagenet-c:$DATA/imagenet-c"),
         ("urrl-table-3", ("CIFAR-100-C", "URRL"), "cifar100-c:$DATA/cifar100-c"),
+        ("test-time-similarity", ("URRL: mean of 15 corruptions", "TENT, ten steps"), "cifar10-c:$DATA/cifar10-c"),
         ("fcl-table-3", ("ImageNet, noise", "FCL"), "imagenet-c:$DATA/imagenet-c"),
         ("fcl-table-3", ("CIFAR-10, mean of 19", "FCL"), "cifar10-c:$DATA/cifar10-c"),
     ],
@@ -156,6 +157,7 @@ def test_paper_scale_reads_the_published_files(study: str, key: tuple[str, str],
     assert own is not None
     for cell in own.cells:
         assert cell.files is not None and cell.files.source.text == files and cell.files.split == "test"
+        assert cell.files.mixed == cell.data.mixed
     desk = STUDIES[study].at("desk").cells.get(key)
     assert desk is None or all(cell.files is None for cell in desk.cells)
 

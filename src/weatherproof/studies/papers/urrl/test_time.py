@@ -9,6 +9,7 @@ from weatherproof.studies.lab.claims import Values, Verdict, all_of, awaiting_va
 from weatherproof.studies.lab.classifiers import Adapting
 from weatherproof.studies.lab.measures import Clean, Suite
 from weatherproof.studies.lab.published import sized
+from weatherproof.studies.lab.sets import Images, Source
 from weatherproof.studies.lab.study import About, Cell, Claim, Key, Scale, Study, Wanted
 from weatherproof.studies.papers.transfer.models import MOCO, URRL, Models, Tuned
 from weatherproof.studies.papers.transfer.scales import SCALES, Transfer
@@ -52,15 +53,17 @@ def _study() -> Study:
 def _at(settings: Transfer, seed: int) -> Scale:
     models, cells = Models(settings, seed), dict[Key, Cell | None]()
     tuned = [Tuned(start) for start in STARTS]
-    suite = Suite(SUITE, settings.severities, seed)
+    suite, made = Suite(SUITE, settings.severities, seed), settings.corrupted.get(DATA)
     for start, model in zip(STARTS, tuned, strict=True):
         recipe = models.recipe(model, DATA)
         for column, text in ADAPTATIONS.items():
             own, about = (recipe if text is None else Adapting(text, recipe)), About(f"{start}, {column}", "end-to-end")
-            test = replace(models.test(DATA, settings.suite_images), mixed=isinstance(own, Adapting))
+            mixed = isinstance(own, Adapting)
+            test = replace(models.test(DATA, settings.suite_images), mixed=mixed)
+            files = None if made is None else Images(Source(made), "test", settings.size, mixed=mixed)
             cells[f"{start}: {CLEAN}", column] = Cell(own, Clean(seed), test, about)
             wanted = Wanted("mca", suite.called)
-            cells[f"{start}: {DAMAGED}", column] = Cell(own, suite, test, about, wanted)
+            cells[f"{start}: {DAMAGED}", column] = Cell(own, suite, test, about, wanted, files)
     return Scale(settings.name, settings.note, cells, models.facts(tuned))
 
 
