@@ -64,6 +64,23 @@ def test_that_fcl_makes_models_more_robust_is_asked_against_cross_entropy() -> N
     assert [own.what for own in claim.compare(samples)] == ["FCL over XE at BAL+UN", "FCL over XE at BAL+NUN"]
 
 
+def test_the_balance_of_the_abstract_is_asked_of_the_rare_classes() -> None:
+    """That rivals which promote robustness lose them, and that FCL keeps more of them than these."""
+    own = {sentence.says: sentence for sentence in sentences_of("fcl") if sentence.where.startswith("abstract")}
+    asked = {
+        "Methods that promote robustness can hurt the sensitivity to rare patterns.": [
+            "XE over XE+Gaussian at BAL, classes 10-14", "XE over CL+Gaussian at BAL, classes 10-14",
+        ],
+        "FCL balances robustness and sensitivity better.": [
+            "FCL over XE+Gaussian at BAL, classes 10-14", "FCL over CL+Gaussian at BAL, classes 10-14",
+        ],
+    }  # fmt: skip
+    samples = dict.fromkeys(STUDIES["fcl-table-1"].at("desk").cells, (0.5, 0.6))
+    for says, compared in asked.items():
+        ((_, claim),) = own[says].tests(STUDIES)
+        assert isinstance(claim, PairedClaim) and [one.what for one in claim.compare(samples)] == compared
+
+
 def test_what_is_said_of_most_cases_is_asked_of_most_cases() -> None:
     """Half of them and one more are enough for a sentence that says "in most cases"."""
     said = [own for own in sentences_of("contrastive_inversion") if own.says.endswith("in most cases.")]
