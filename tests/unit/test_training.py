@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import MemoryImages
+from weatherproof.encoders.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.errors import InputError
 from weatherproof.training import Plan, RunFolder, TrainingError, fit, loop, state
-from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.plan import Course
 from weatherproof.training.precision import fast_precision
 from weatherproof.training.processes import make_fabric

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
+from weatherproof.encoders.layout import quick_convolutions
 from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
 from weatherproof.progress import phase
@@ -64,7 +65,7 @@ def embed(
     features: Tensor | None = None
     labels = []
     done = 0
-    with evaluating(encoder), phase(f"embedding {images.name}", len(images)) as meter:
+    with quick_convolutions(encoder), evaluating(encoder), phase(f"embedding {images.name}", len(images)) as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             looks = batch.images
             if operator is not None:

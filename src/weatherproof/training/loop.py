@@ -19,13 +19,13 @@ from weatherproof.cluster import Job, job
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.data.files import Decoded
 from weatherproof.data.images import order_of
+from weatherproof.encoders.layout import convolutions_channels_last
 from weatherproof.errors import InputError
 from weatherproof.interrupts import number_of
 from weatherproof.modes import eval_mode, unchanged_statistics
 from weatherproof.progress import Meter, phase, speak
 from weatherproof.training import state
 from weatherproof.training.errors import TrainingError
-from weatherproof.training.layout import convolutions_channels_last, crashes_with_channels_last
 from weatherproof.training.looking import looking
 from weatherproof.training.memory import keep_freed_memory
 from weatherproof.training.optimizers import make_optimizer, require_gradients
@@ -252,10 +252,10 @@ class Training:
             saved = run.load_checkpoint()
         self.frozen = state.fingerprint(method) if run is not None or saved is not None else 0
         self.method = copy.deepcopy(method) if self.plan.shards and fabric.is_global_zero else method
-        if self.plan.shards or crashes_with_channels_last(method):
+        if self.plan.shards:
             self.method.to(memory_format=torch.contiguous_format)
         else:
-            convolutions_channels_last(self.method)  # 1.2-1.8x on CPU
+            convolutions_channels_last(self.method)
         self.method.train()
         with warnings.catch_warnings():  # newer torch has another name for what DDP is told here
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)

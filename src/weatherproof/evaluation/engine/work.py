@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from weatherproof import random
 from weatherproof.data import ImageSet, batches
+from weatherproof.encoders.layout import quick_convolutions
 from weatherproof.evaluation.engine.answers import Answers
 from weatherproof.evaluation.engine.trials import Look, Models, Trial, rows_of
 from weatherproof.operators.eight_bit import as_bytes
@@ -96,6 +97,10 @@ class Work:
         for model in self.models.values():
             if isinstance(model, nn.Module):
                 model.to(self.device)
+        with quick_convolutions(*self.models.values()):
+            self._run(report, wanted)
+
+    def _run(self, report: Callable[[int], None], wanted: Callable[[], bool]) -> None:
         started = 0
         for number in self.numbers:
             found, read = self.store.read(number), _Reader(self, number)
