@@ -165,7 +165,11 @@ class Plan:
         if self.schedule == "step" and not self.milestones:
             raise InputError("schedule 'step' needs milestones, the epochs at which the learning rate falls")
         if self.batch_size % self.devices:
-            raise InputError(f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices")
+            more = self.batch_size + -self.batch_size % self.devices
+            raise InputError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices: a multiple of "
+                f"{self.devices} can, such as {more}, or fewer devices"
+            )
         if self.shards and self.precision == "16-mixed":
             raise InputError("strategy fsdp has no loss scale for precision '16-mixed': use 'bf16-mixed', or ddp")
         if self.shards and self.compile:
