@@ -87,6 +87,12 @@ def test_a_network_that_takes_its_map_apart_by_view_is_hardened_and_measured() -
     assert embed(student, images())[0].shape == (12, 1280)
 
 
+def test_images_in_channels_last_as_files_are_decoded_go_through_every_network() -> None:
+    pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for ours in (plain().eval(), cut()):
+        assert torch.equal(ours(pixels.contiguous(memory_format=LAST)), ours(pixels))
+
+
 @pytest.mark.parametrize("make", [plain, cut])
 def test_what_is_measured_is_what_the_network_says(make: type) -> None:
     ours: Encoder = make()

@@ -219,7 +219,10 @@ def test_a_loss_that_is_no_number_stops_without_a_run() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"lr": math.nan}, "lr must be a positive number"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
-        ({"batch_size": 9, "devices": 2}, "batch_size 9 cannot be shared evenly by 2 devices: a multiple of 2 can, such as 10"),
+        (
+            {"batch_size": 9, "devices": 2},
+            "batch_size 9 cannot be shared evenly by 2 devices: a multiple of 2 can, such as 10",
+        ),
         ({"device": "cpu", "precision": "16-mixed"}, "needs a GPU: use '32-true' or 'bf16-mixed'"),
         ({"device": "tpu"}, "device must be 'auto'"),
         ({"device": "cuda:99"}, "needs more GPUs than"),

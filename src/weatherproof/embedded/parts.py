@@ -14,6 +14,7 @@ from torch import Tensor
 
 from weatherproof.data import Batch, ImageSet, batches
 from weatherproof.data.files import Decoded
+from weatherproof.encoders.layout import quick_convolutions
 from weatherproof.errors import InputError
 from weatherproof.evaluation.engine.answers import Answers, BlockFiles, pooled
 from weatherproof.files import disk_errors, write_atomically
@@ -93,7 +94,8 @@ class Parts:
             images.bad_files.record(self.bad)
         rest = torch.arange(start, self.total)
         read = iter(batches(images, batch_size, order=rest, device=device, workers=workers))
-        with evaluating(model), phase(f"embedding {images.name}", self.total, done=start) as meter, _ended(read):
+        waits = phase(f"embedding {images.name}", self.total, done=start)
+        with quick_convolutions(model), evaluating(model), waits as meter, _ended(read):
             try:
                 for batch in read:
                     waiting.add(Answers(batch.place, eye(batch.images)))

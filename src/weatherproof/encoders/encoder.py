@@ -221,7 +221,15 @@ class Encoder(nn.Module):
 
     def _pass(self, images: Tensor) -> Tensor:
         pixels = to_input(images, self.preprocessing)
-        return self._network((pixels.to(self.mean.dtype) - self.mean) / self.std)
+        pixels = (pixels.to(self.mean.dtype) - self.mean) / self.std
+        return self._network(pixels if self._takes_channels_last else pixels.contiguous())
+
+    @property
+    def _takes_channels_last(self) -> bool:
+        """Whether its kernels lie in channels_last (`layout`). Else images must not either, whose layout all maps have:
+        a network may take one apart by `view`."""
+        first = next((part for part in self.body.modules() if isinstance(part, nn.Conv2d)), None)
+        return first is not None and any(own.ndim == 4 and not own.is_contiguous() for own in first.parameters())
 
     def _network(self, pixels: Tensor) -> Tensor:
         raw: Tensor = self.body(pixels)

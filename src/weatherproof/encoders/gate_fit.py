@@ -16,6 +16,7 @@ from weatherproof.data.images import at_most
 from weatherproof.encoders.encoder import Encoder, Outputs
 from weatherproof.encoders.gate import opened
 from weatherproof.encoders.gauge import Gauge, Reading
+from weatherproof.encoders.layout import quick_convolutions
 from weatherproof.errors import InputError
 from weatherproof.modes import evaluating
 from weatherproof.operators.damages import require_damages
@@ -177,7 +178,8 @@ def observed(
     """
     ways, device = from_none(operator), next(original.parameters()).device
     whole, parts, count = list[tuple[Tensor, ...]](), list[tuple[Tensor, ...]](), 0
-    with evaluating(original, hardened, gauge), phase("where the gate opens", len(images)) as meter:
+    models, waits = (original, hardened, gauge), phase("where the gate opens", len(images))
+    with quick_convolutions(*models), evaluating(*models), waits as meter:
         for batch in batches(images, batch_size, device=device, workers=workers):
             keys = random.fold(random.keys(seed, batch.index), _STREAM)
             place = count + torch.arange(len(keys))
