@@ -200,7 +200,7 @@ _LITE = Subject(
 )
 _SQUEEZE = replace(
     _LITE, encoder="torchvision:squeezenet1_0@$DATA/squeezenet1_0-deepcompression.pth",
-    plan={**_LITE.plan, "epochs": 4},
+    plan={**_LITE.plan, "epochs": 4, "lr": 3e-4},
 )  # fmt: skip
 _VIT = replace(
     _RESNET,
