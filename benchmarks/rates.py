@@ -73,7 +73,7 @@ class Trials:
 
 TRIALS: Mapping[str, Trials] = {
     RESNET: Trials(DESK.subjects[RESNET]),
-    SQUEEZE: Trials(DESK.subjects[SQUEEZE], (1e-4, 3e-4, 1e-3)),  # 1e-3, that of the study so far, was too much for a specialist
+    SQUEEZE: Trials(DESK.subjects[SQUEEZE], (1e-4, 3e-4, 1e-3)),  # 1e-3 is too much for a specialist
     LITE: Trials(DESK.subjects[LITE]),
     VIT: Trials(DESK.subjects[VIT], pretraining=(1e-3, 3e-3)),
     # some digits are left to judge by, and a network this small bears larger rates
