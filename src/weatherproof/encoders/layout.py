@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from weatherproof.encoders.encoder import Encoder
-from weatherproof.modes import evaluating
+from weatherproof.modes import eval_mode
 from weatherproof.sizes import sides
 
 _SIDE = 64  # pixels, of an encoder for images of any size
@@ -66,7 +66,7 @@ def _sees(encoder: Encoder) -> bool:
     image = torch.full((1, expected.channels, height, width), 0.5)
     kept = [(own, own.clone()) for own in encoder.buffers()]  # some networks move theirs in every pass
     try:
-        with evaluating(encoder):
+        with eval_mode(encoder), torch.no_grad():  # what a network keeps of a pass may be trained with later
             encoder.see(image.to(encoder.mean.device), judged=encoder.head is not None)
     except Exception:  # whatever it says: a real pass says it too, and to whom it concerns
         return False
