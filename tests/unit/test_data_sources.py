@@ -123,7 +123,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         (f"stl10:{tmp_path / 'empty'}", "train", "stl10_binary"),
         (f"mnist:{tmp_path / 'empty'}", "train", "no train-images-idx3-ubyte"),
         (f"imagenet:{tmp_path / 'empty'}", "train", "put train/ and val/ there"),
-        (f"imagenet:{tmp_path / 'trained'}", "train", "expected ImageNet's class folders .* without class folders"),
+        (f"imagenet:{tmp_path / 'trained'}", "train", "expected ImageNet's class folders .* no class folders"),
         (f"mnist:{tmp_path / 'gone'}", "train", "no folder"),
     ):
         with pytest.raises(InputError, match=message) as caught:

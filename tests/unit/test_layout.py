@@ -17,6 +17,7 @@ from weatherproof.readouts import embed
 from weatherproof.training import Plan, harden_encoder
 
 LAST = torch.channels_last
+SIDE = 64
 
 
 class Cut(nn.Module):
@@ -24,20 +25,20 @@ class Cut(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(24, 20, 3, padding=1)
+        self.first, self.second = nn.Conv2d(3, 24, 3, stride=4, padding=1), nn.Conv2d(24, 20, 3, 2, 1)
         self.register_buffer("passes", torch.zeros(()))
         self.grid: Tensor | None = None
 
     def forward(self, pixels: Tensor) -> Tensor:
         self.get_buffer("passes").add_(1)
         if self.grid is None:
-            self.grid = torch.linspace(0, 0.1, 8)
+            self.grid = torch.linspace(0, 0.1, 16)
         maps = torch.relu(self.second(torch.relu(self.first(pixels)) * self.grid))
         return maps.view(len(maps), -1)
 
 
-def encoder(body: nn.Module, features: int) -> Encoder:
-    return Encoder("own", body, None, feature_dim=features, preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, 8))
+def encoder(body: nn.Module, features: int, side: int = SIDE) -> Encoder:
+    return Encoder("own", body, None, feature_dim=features, preprocessing=Preprocessing((0.5,) * 3, (0.5,) * 3, side))
 
 
 def cut() -> Encoder:
@@ -45,13 +46,16 @@ def cut() -> Encoder:
     return encoder(Cut(), 20 * 8 * 8)
 
 
-def plain() -> Encoder:
+def plain(side: int = SIDE) -> Encoder:
     torch.manual_seed(0)
-    return encoder(nn.Sequential(nn.Conv2d(3, 24, 3, stride=2), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 8, 3)), 8)
+    layers = nn.Conv2d(3, 24, 3, stride=2), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 8, 3)
+    return encoder(nn.Sequential(*layers), 8, side)
 
 
 def images(count: int = 12) -> MemoryImages:
-    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    pixels = torch.randint(
+        0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     return MemoryImages(pixels, torch.arange(count) % 2, ("a", "b"))
 
 
@@ -74,7 +78,7 @@ def test_inside_kernels_lie_in_channels_last_and_afterwards_as_they_did() -> Non
 def test_a_network_that_takes_its_map_apart_by_view_stays_as_it_is_and_is_not_moved_by_the_trial() -> None:
     ours = cut()
     with pytest.raises(RuntimeError, match="view size"):
-        copy.deepcopy(ours).to(memory_format=LAST)(torch.zeros(2, 3, 8, 8))
+        copy.deepcopy(ours).to(memory_format=LAST)(torch.zeros(2, 3, SIDE, SIDE))
     with quick_convolutions(ours):
         assert not any(lies_last(ours))
     convolutions_channels_last(both := nn.ModuleList([plain(), ours]))  # the networks of one method, one of which does
@@ -91,7 +95,7 @@ def test_a_network_that_takes_its_map_apart_by_view_is_hardened_and_measured() -
 
 
 def test_images_in_channels_last_as_files_are_decoded_go_through_every_network() -> None:
-    pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     for ours in (plain().eval(), cut()):
         assert torch.equal(ours(pixels.contiguous(memory_format=LAST)), ours(pixels))
 
@@ -123,9 +127,14 @@ def test_what_is_measured_is_what_the_network_says(make: type) -> None:
 
 
 def test_networks_of_the_libraries_bear_it() -> None:
-    for text in ("resnet20@random", "small@random", "torchvision:squeezenet1_0@random"):
+    for text in ("torchvision:squeezenet1_0@random", "timm:test_resnet@random"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ours = load_encoder(text, num_classes=10, size=64 if ":" in text else None)
+            ours = load_encoder(text, num_classes=10, size=SIDE)
         with quick_convolutions(ours):
             assert any(lies_last(ours)), text
+
+
+def test_what_looks_at_small_images_stays_as_it_is() -> None:
+    with quick_convolutions(ours := plain(side=32)):
+        assert not any(lies_last(ours))
