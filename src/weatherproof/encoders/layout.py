@@ -33,11 +33,16 @@ def quick_convolutions(*models: object) -> Iterator[None]:
 def convolutions_channels_last(module: nn.Module) -> None:
     """Lay out the kernels of its convolutions in channels_last, and nothing else that has four dimensions; all of them
     contiguously where one of its encoders does not bear that."""
-    for layout in (torch.channels_last, torch.contiguous_format):
-        for kernel in _kernels(module):
-            kernel.data = kernel.data.to(memory_format=layout)
-        if not crashes_with_channels_last(module) and all(map(_sees, _encoders(module))):
+    if not crashes_with_channels_last(module):
+        _lay_out(module, torch.channels_last)
+        if all(_sees(own) for own in module.modules() if isinstance(own, Encoder)):
             return
+    _lay_out(module, torch.contiguous_format)
+
+
+def _lay_out(module: nn.Module, layout: torch.memory_format) -> None:
+    for kernel in _kernels(module):
+        kernel.data = kernel.data.to(memory_format=layout)
 
 
 def crashes_with_channels_last(module: nn.Module) -> bool:
@@ -57,10 +62,6 @@ def _kernels(module: nn.Module) -> list[nn.Parameter]:
 
 def _gains(encoder: Encoder) -> bool:
     return encoder.mean.device.type == "cpu" and min(sides(encoder.preprocessing.size or 1)) >= _SIDE
-
-
-def _encoders(module: nn.Module) -> list[Encoder]:
-    return [own for own in module.modules() if isinstance(own, Encoder)]
 
 
 def _sees(encoder: Encoder) -> bool:
